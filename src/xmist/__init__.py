@@ -1,0 +1,66 @@
+"""xmist: transmission, phase and dark-field from X-ray speckle images.
+
+Public names are imported when first used, so that `import xmist` stays fast.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from xmist import metrics, preprocess, simulate
+    from xmist.data import CHANNELS, Retrieval, SpeckleStack
+    from xmist.errors import InputError, OutputError, XmistError
+    from xmist.experiment import Experiment
+    from xmist.flags import FLAGS
+    from xmist.io import open_result
+    from xmist.methods import METHODS, prepare, retrieve
+
+__version__ = "0.1.0"
+
+_HOME = {
+    "CHANNELS": "xmist.data",
+    "Retrieval": "xmist.data",
+    "SpeckleStack": "xmist.data",
+    "InputError": "xmist.errors",
+    "OutputError": "xmist.errors",
+    "XmistError": "xmist.errors",
+    "Experiment": "xmist.experiment",
+    "FLAGS": "xmist.flags",
+    "open_result": "xmist.io",
+    "METHODS": "xmist.methods",
+    "prepare": "xmist.methods",
+    "retrieve": "xmist.methods",
+}
+_MODULES = ("metrics", "preprocess", "simulate")
+
+__all__ = [
+    "CHANNELS",
+    "FLAGS",
+    "METHODS",
+    "Experiment",
+    "InputError",
+    "OutputError",
+    "Retrieval",
+    "SpeckleStack",
+    "XmistError",
+    "metrics",
+    "open_result",
+    "prepare",
+    "preprocess",
+    "retrieve",
+    "simulate",
+]
+
+
+def __getattr__(name: str) -> Any:
+    if name in _HOME:
+        return getattr(import_module(_HOME[name]), name)
+    if name in _MODULES:
+        return import_module(f"xmist.{name}")
+    raise AttributeError(f"module 'xmist' has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return sorted([*__all__, "__version__"])

@@ -1,0 +1,64 @@
+"""Errors that name what was found and what would be right."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable, Sequence
+
+
+class XmistError(Exception):
+    """Anything that xmist itself reports as having gone wrong."""
+
+
+class InputError(XmistError, ValueError):
+    """The input cannot be used; every fault that was found is listed.
+
+    Parameters
+    ----------
+    faults : sequence of str
+        One sentence a fault: where it is, what was found, what would be right.
+
+    Examples
+    --------
+    >>> raise InputError(["energy_kev is -17.0; expected a positive energy in keV"])
+    Traceback (most recent call last):
+    ...
+    xmist.errors.InputError: energy_kev is -17.0; expected a positive energy in keV
+    """
+
+    def __init__(self, faults: Sequence[str] | str) -> None:
+        self.faults: tuple[str, ...] = (faults,) if isinstance(faults, str) else tuple(faults)
+        lines = self.faults
+        text = lines[0] if len(lines) == 1 else "\n".join(f"- {line}" for line in lines)
+        super().__init__(text)
+
+
+class OutputError(XmistError, OSError):
+    """The result could not be written; the message says what was kept and where."""
+
+
+def raise_faults(faults: Sequence[str]) -> None:
+    """Raise one `InputError` that lists `faults`; do nothing when there are none."""
+    if faults:
+        raise InputError(faults)
+
+
+def suggest(name: str, known: Iterable[str]) -> str:
+    """Give the sentence part that helps with an unknown name.
+
+    Parameters
+    ----------
+    name : str
+        What was found.
+    known : iterable of str
+        What would be right.
+
+    Examples
+    --------
+    >>> suggest("smoothin", ["smoothing", "ridge"])
+    "did you mean 'smoothing'? Known: ridge, smoothing"
+    """
+    known = sorted(known)
+    near = difflib.get_close_matches(name, known, n=1, cutoff=0.6)
+    hint = f"did you mean '{near[0]}'? " if near else ""
+    return f"{hint}Known: {', '.join(known) or 'none'}"

@@ -1,0 +1,1 @@
+"""Speckle experiments with a known truth."""
