@@ -8,6 +8,8 @@ from __future__ import annotations
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
+from xmist.version import __version__
+
 if TYPE_CHECKING:
     from xmist import metrics, preprocess, simulate
     from xmist.data import CHANNELS, Retrieval, SpeckleStack
@@ -16,8 +18,6 @@ if TYPE_CHECKING:
     from xmist.flags import FLAGS
     from xmist.io import open_result
     from xmist.methods import METHODS, prepare, retrieve
-
-__version__ = "0.1.0"
 
 _HOME = {
     "CHANNELS": "xmist.data",
@@ -45,6 +45,7 @@ __all__ = [
     "Retrieval",
     "SpeckleStack",
     "XmistError",
+    "__version__",
     "metrics",
     "open_result",
     "prepare",
@@ -63,4 +64,4 @@ def __getattr__(name: str) -> Any:
 
 
 def __dir__() -> list[str]:
-    return sorted([*__all__, "__version__"])
+    return sorted(__all__)

@@ -73,7 +73,7 @@ class Experiment:
                 continue
             if isinstance(value, bool) or not isinstance(value, numbers.Real):
                 faults.append(f"{name} is {value!r}; expected a number in {unit}: {advice}")
-            elif not math.isfinite(value) or not low <= value <= high:
+            elif not math.isfinite(value) or not low <= float(value) <= high:
                 faults.append(
                     f"{name} is {float(value):g} {unit}; expected {low:g} to {high:g} {unit}: {advice}"
                 )

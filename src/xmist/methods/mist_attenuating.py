@@ -1,0 +1,191 @@
+"""`mist-attenuating`: transmission and dark-field of an attenuating sample, one pixel at a time.
+
+Alloo et al. 2022, "Dark-field tomography of an attenuating object using intrinsic x-ray speckle tracking",
+J. Med. Imaging 9 031502, doi:10.1117/1.JMI.9.3.031502; derived here from the evolving Fokker–Planck equation
+of an attenuating sample. Where D varies slowly and ∇I_R·∇ terms average out over the exposures,
+
+    I_S/I_R = G + ∆ T D ∇²I_R/I_R
+
+at every pixel for every exposure: the columns of `mist` with 1 − G in place of ∇²ψ. For a single material,
+φ = (γ/2) ln T with γ = δ/β,
+
+    (1 − (γ∆/2k) ∇²) T = G [− ∆ ∇²(T D)]
+"""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass
+from typing import Final
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from xmist import flags as flag
+from xmist.data import Image, Retrieval
+from xmist.experiment import Experiment
+from xmist.methods.findings import compare_frames, describe_flags
+from xmist.methods.mist import COLUMNS
+from xmist.methods.options import Range, check_options
+from xmist.methods.pixelwise import PixelwiseSystem, prepare_pixelwise, prepare_reference
+from xmist.numerics.poisson import screened
+from xmist.numerics.stencils import gradient, laplacian
+from xmist.version import __version__
+
+
+@dataclass(frozen=True, kw_only=True)
+class MistAttenuatingOptions:
+    """Options of `mist-attenuating`.
+
+    Parameters
+    ----------
+    delta_over_beta : float, optional
+        γ = δ/β of the sample's single material. None: T ≈ G, which is exact where ∇²φ is small, and no phase.
+    curvature : bool
+        Keep the term ∆∇²(TD) in the equation for T; with noise and many exposures it hurts. Needs
+        `delta_over_beta`.
+    smoothing : float
+        Gaussian σ in pixels that the normal equations are smoothed with; 0 solves every pixel alone.
+    ridge : float
+        Tikhonov term on (1 − G, d), relative to the mean diagonal of the normal matrix in pixel units.
+    positive : bool
+        Set a negative dark-field to 0 (and flag it).
+
+    Raises
+    ------
+    InputError
+        Lists every value that is out of range.
+
+    Examples
+    --------
+    >>> MistAttenuatingOptions(delta_over_beta=1000).delta_over_beta
+    1000.0
+    """
+
+    delta_over_beta: float | None = None
+    curvature: bool = False
+    smoothing: float = 0.0
+    ridge: float = 0.0
+    positive: bool = False
+
+    def __post_init__(self) -> None:
+        check_options(
+            self,
+            [
+                Range("delta_over_beta", strict=True, optional=True),
+                Range("smoothing", "pixels", high=1000.0),
+                Range("ridge"),
+            ],
+            ["curvature", "positive"],
+        )
+
+
+OPTIONS: Final = MistAttenuatingOptions
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class MistAttenuatingPlan:
+    """`mist-attenuating` prepared for a reference; call it with the sample frames of a projection.
+
+    Parameters
+    ----------
+    experiment : Experiment
+        Geometry.
+    options : MistAttenuatingOptions
+        Options.
+    equations : PixelwiseSystem
+        Least squares for the reference.
+    """
+
+    experiment: Experiment
+    options: MistAttenuatingOptions
+    equations: PixelwiseSystem
+
+    def __call__(self, sample: ArrayLike, *, weights: ArrayLike | None = None) -> Retrieval:
+        """Retrieve one projection.
+
+        Parameters
+        ----------
+        sample : (position, y, x) array_like
+            Frames with the sample.
+        weights : (position, y, x) array_like, optional
+            Weights that multiply those of the reference; 0 means that a pixel is ignored.
+
+        Returns
+        -------
+        Retrieval
+            Transmission, dark-field in m; with `delta_over_beta` also phase in rad, (γ/2) ln T, and
+            refraction angle in rad.
+
+        Raises
+        ------
+        InputError
+            If the frames do not fit the reference, or if no pixel is determined.
+        """
+        frames, unknowns, flags = self.equations.solve(sample, weights)
+        findings = compare_frames(
+            self.equations.reference.frames, frames, self.equations.reference.weights, may_attenuate=True
+        )
+        lost = (flags & flag.UNDETERMINED) > 0
+        transmission, dark_field = unknowns
+        np.subtract(1.0, transmission, out=transmission)  # 1 − (1 − G)
+        np.negative(dark_field, out=dark_field)
+        gamma = self.options.delta_over_beta
+        if gamma is not None:
+            transmission = self._single_material(transmission, dark_field, lost, gamma)
+        positive = transmission > 0.0
+        if not positive.all():
+            flags[~positive & ~lost] |= flag.NOT_POSITIVE
+        usable = np.where(positive, transmission, np.float32(np.nan))
+        p = self.experiment.effective_pixel
+        dark_field /= usable
+        dark_field *= np.float32(p**2 / self.experiment.effective_distance)
+        if self.options.positive:
+            negative = dark_field < 0.0
+            dark_field[negative] = 0.0
+            flags[negative] |= flag.CLIPPED
+        phase = angle = None
+        if gamma is not None:
+            phase = np.log(usable)
+            phase *= np.float32(0.5 * gamma)
+            scale = 1.0 / (self.experiment.wavenumber * p)
+            angle = gradient(phase, scale=scale, threads=self.equations.threads)
+        return Retrieval(
+            method="mist-attenuating",
+            experiment=self.experiment,
+            options=asdict(self.options),
+            flags=flags,
+            findings=tuple(findings + describe_flags(flags)),
+            provenance={"xmist_version": __version__, "exposures": len(frames)},
+            phase=phase,
+            transmission=transmission,
+            dark_field=dark_field,
+            refraction_angle=angle,
+        )
+
+    def _single_material(self, g: Image, blur: Image, lost: NDArray[np.bool_], gamma: float) -> Image:
+        """Solve (1 − (γ∆/2k)∇²) T = G [− ∆∇²(TD)], in pixel units; lost pixels count as bare beam."""
+        threads = self.equations.threads
+        source = np.where(lost, np.float32(1.0), g)
+        if self.options.curvature:
+            source -= laplacian(np.where(lost, np.float32(0.0), blur), threads=threads)
+        k, p = self.experiment.wavenumber, self.experiment.effective_pixel
+        length2 = gamma * self.experiment.effective_distance / (2.0 * k * p**2)
+        transmission = screened(source, length2, threads=threads)
+        transmission[lost] = np.nan
+        return transmission
+
+
+def prepare(
+    reference: ArrayLike,
+    experiment: Experiment,
+    options: MistAttenuatingOptions,
+    *,
+    weights: ArrayLike | None = None,
+    threads: int | None = None,
+) -> MistAttenuatingPlan:
+    """Do once what depends on the reference alone; see `xmist.prepare`."""
+    prepared = prepare_reference(reference, weights, method="mist-attenuating", minimum=2, threads=threads)
+    equations = prepare_pixelwise(
+        prepared, COLUMNS, smoothing=options.smoothing, ridge=options.ridge, threads=threads
+    )
+    return MistAttenuatingPlan(experiment=experiment, options=options, equations=equations)

@@ -1,0 +1,228 @@
+"""Second-order stencils on unknown images, each with its exact adjoint.
+
+All work in pixel units on (y, x) images of float32 or float64 with the even mirror at the border (a value
+outside the image equals its mirror image about the pixel edge; no flux leaves).
+
+==================  =======================================  =============================
+operator            stencil                                  adjoint
+==================  =======================================  =============================
+`gradient`          (u[i+1] − u[i−1])/2 along x and y        −`divergence`
+`divergence`        the same of a vector, odd mirror         −`gradient`
+`laplacian`         5 points                                 itself
+`mixed`             ∂x∂y, the product of both gradients      `mixed_adjoint`
+==================  =======================================  =============================
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numba
+import numpy as np
+from numpy.typing import NDArray
+
+from xmist.numerics.parallel import for_blocks
+
+Real = NDArray[Any]
+
+_jit = numba.njit(nogil=True, cache=True, error_model="numpy")
+
+
+@_jit
+def _gradient(image, scale, out, start, stop):  # type: ignore[no-untyped-def]
+    height, width = image.shape
+    half = scale * 0.5
+    for y in range(start, stop):
+        above, below = max(y - 1, 0), min(y + 1, height - 1)
+        for x in range(width):
+            out[1, y, x] = half * (image[below, x] - image[above, x])
+        out[0, y, 0] = half * (image[y, 1] - image[y, 0])
+        out[0, y, width - 1] = half * (image[y, width - 1] - image[y, width - 2])
+        for x in range(1, width - 1):
+            out[0, y, x] = half * (image[y, x + 1] - image[y, x - 1])
+
+
+@_jit
+def _divergence(vector, out, start, stop):  # type: ignore[no-untyped-def]
+    height, width = out.shape
+    for y in range(start, stop):
+        for x in range(width):
+            right = vector[0, y, x + 1] if x + 1 < width else -vector[0, y, x]
+            left = vector[0, y, x - 1] if x > 0 else -vector[0, y, x]
+            below = vector[1, y + 1, x] if y + 1 < height else -vector[1, y, x]
+            above = vector[1, y - 1, x] if y > 0 else -vector[1, y, x]
+            out[y, x] = ((right - left) + (below - above)) / 2
+
+
+@_jit
+def _laplacian(image, out, start, stop):  # type: ignore[no-untyped-def]
+    height, width = image.shape
+    for y in range(start, stop):
+        above, below = max(y - 1, 0), min(y + 1, height - 1)
+        for x in range(width):
+            centre = image[y, x]
+            left, right = image[y, max(x - 1, 0)], image[y, min(x + 1, width - 1)]
+            out[y, x] = (
+                (image[above, x] - centre) + (image[below, x] - centre) + (left - centre) + (right - centre)
+            )
+
+
+@_jit
+def _mixed(image, out, start, stop):  # type: ignore[no-untyped-def]
+    height, width = image.shape
+    for y in range(start, stop):
+        above, below = max(y - 1, 0), min(y + 1, height - 1)
+        for x in range(width):
+            left, right = max(x - 1, 0), min(x + 1, width - 1)
+            out[y, x] = (
+                (image[below, right] - image[below, left]) - (image[above, right] - image[above, left])
+            ) / 4
+
+
+@_jit
+def _mixed_adjoint(image, out, start, stop):  # type: ignore[no-untyped-def]
+    # The transpose of a gradient along one axis takes neighbours with an odd mirror and the opposite sign;
+    # the two signs cancel.
+    height, width = image.shape
+    for y in range(start, stop):
+        above, below = max(y - 1, 0), min(y + 1, height - 1)
+        sign_above = -1 if y == 0 else 1
+        sign_below = -1 if y == height - 1 else 1
+        for x in range(width):
+            left, right = max(x - 1, 0), min(x + 1, width - 1)
+            sign_left = -1 if x == 0 else 1
+            sign_right = -1 if x == width - 1 else 1
+            lower = sign_right * image[below, right] - sign_left * image[below, left]
+            upper = sign_right * image[above, right] - sign_left * image[above, left]
+            out[y, x] = (sign_below * lower - sign_above * upper) / 4
+
+
+def gradient(image: Real, *, scale: float = 1.0, threads: int | None = None) -> Real:
+    """Gradient of an image by centred differences.
+
+    Parameters
+    ----------
+    image : (y, x) float array
+        Image.
+    scale : float
+        Factor on the result, for instance 1/(k p) to get a refraction angle in rad from a phase.
+    threads : int, optional
+        Threads; the result does not depend on it.
+
+    Returns
+    -------
+    (2, y, x) array
+        Derivatives along x and y, per pixel times `scale`.
+
+    Examples
+    --------
+    >>> gradient(np.array([[0.0, 1.0, 4.0]] * 3))[0, 0]
+    array([0.5, 2. , 1.5])
+    """
+    out = np.empty((2, *image.shape), image.dtype)
+    factor = image.dtype.type(scale)
+    for_blocks(lambda a, b: _gradient(image, factor, out, a, b), image.shape[0], threads=threads)
+    return out
+
+
+def divergence(vector: Real, *, threads: int | None = None) -> Real:
+    """Divergence of a vector image, the negative adjoint of `gradient`.
+
+    Parameters
+    ----------
+    vector : (2, y, x) float array
+        Components along x and y.
+    threads : int, optional
+        Threads; the result does not depend on it.
+
+    Returns
+    -------
+    (y, x) array
+        ∂x v_x + ∂y v_y per pixel.
+
+    Examples
+    --------
+    >>> float(divergence(np.ones((2, 5, 5)))[2, 2])
+    0.0
+    """
+    out = np.empty_like(vector[0])
+    for_blocks(lambda a, b: _divergence(vector, out, a, b), out.shape[0], threads=threads)
+    return out
+
+
+def _apply(kernel: Any, image: Real, threads: int | None) -> Real:
+    out = np.empty_like(image)
+    for_blocks(lambda a, b: kernel(image, out, a, b), image.shape[0], threads=threads)
+    return out
+
+
+def laplacian(image: Real, *, threads: int | None = None) -> Real:
+    """Laplacian of an image by the 5-point stencil; it is its own adjoint.
+
+    Parameters
+    ----------
+    image : (y, x) float array
+        Image.
+    threads : int, optional
+        Threads; the result does not depend on it.
+
+    Returns
+    -------
+    (y, x) array
+        ∇²u per pixel².
+
+    Examples
+    --------
+    >>> y, x = np.mgrid[:5, :5].astype(float)
+    >>> float(laplacian(x**2 + y**2)[2, 2])
+    4.0
+    """
+    return _apply(_laplacian, image, threads)
+
+
+def mixed(image: Real, *, threads: int | None = None) -> Real:
+    """Mixed second derivative of an image, the product of both centred differences.
+
+    Parameters
+    ----------
+    image : (y, x) float array
+        Image.
+    threads : int, optional
+        Threads; the result does not depend on it.
+
+    Returns
+    -------
+    (y, x) array
+        ∂x∂y u per pixel².
+
+    Examples
+    --------
+    >>> y, x = np.mgrid[:5, :5].astype(float)
+    >>> float(mixed(x * y)[2, 2])
+    1.0
+    """
+    return _apply(_mixed, image, threads)
+
+
+def mixed_adjoint(image: Real, *, threads: int | None = None) -> Real:
+    """Adjoint of `mixed`.
+
+    Parameters
+    ----------
+    image : (y, x) float array
+        Image.
+    threads : int, optional
+        Threads; the result does not depend on it.
+
+    Returns
+    -------
+    (y, x) array
+        Image; equals `mixed` but for the border.
+
+    Examples
+    --------
+    >>> y, x = np.mgrid[:5, :5].astype(float)
+    >>> float(mixed_adjoint(x * y)[2, 2])
+    1.0
+    """
+    return _apply(_mixed_adjoint, image, threads)
