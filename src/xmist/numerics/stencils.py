@@ -145,7 +145,7 @@ def divergence(vector: Real, *, threads: int | None = None) -> Real:
     >>> float(divergence(np.ones((2, 5, 5)))[2, 2])
     0.0
     """
-    out = np.empty_like(vector[0])
+    out: Real = np.empty_like(vector[0])
     for_blocks(lambda a, b: _divergence(vector, out, a, b), out.shape[0], threads=threads)
     return out
 

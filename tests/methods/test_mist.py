@@ -1,0 +1,363 @@
+import dataclasses
+import threading
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+import xmist
+from tests.manufactured import EXPERIMENT, phase_object, speckle
+from xmist import flags as flag
+from xmist.methods import make_options
+from xmist.numerics.stencils import gradient
+
+
+def _retrieve(reference, sample, weights=None, **options):
+    stack = xmist.SpeckleStack(reference, sample, weights)
+    return xmist.retrieve(stack, EXPERIMENT, method="mist", **options)
+
+
+def _relative(found, exact):
+    """Root mean square error over the rms of what is right."""
+    return np.sqrt(np.mean((found - exact) ** 2) / np.mean(exact**2))
+
+
+@pytest.mark.parametrize("seed", [0, 1])
+def test_manufactured_frames_come_back(seed):
+    case = phase_object(10, seed=seed)
+    result = _retrieve(case.reference, case.sample)
+    assert not result.flags.any()
+    assert _relative(result.phase, case.phase) <= 1e-6
+    assert _relative(result.dark_field, case.dark_field) <= 1e-5
+    assert result.transmission is None
+    assert result.dark_field_tensor is None
+    assert abs(float(result.phase.mean(dtype=np.float64))) <= 1e-6 * result.phase.std()
+
+
+def test_two_exposures_of_manufactured_frames():
+    case = phase_object(2)
+    result = _retrieve(case.reference, case.sample)
+    assert np.median(np.abs(result.dark_field - case.dark_field)) <= 2e-5 * case.dark_field.std()
+    ill = (result.flags & flag.ILL_DETERMINED) > 0
+    assert 0.001 < ill.mean() < 0.05
+    assert np.isfinite(result.dark_field).all()
+    assert any("ill-determined" in finding for finding in result.findings)
+    # Filled from neighbours a pixel or two away: a bump of tens of pixels changes by some per cent there.
+    assert np.abs(result.dark_field - case.dark_field)[ill].max() <= 0.1 * case.dark_field.max()
+
+
+def test_phase_has_no_stray_factor():
+    # I_S = I_R (1 − ∇²ψ) with a paraboloid cap: φ = k p² ψ/∆, curvature c inside.
+    y, x = np.mgrid[:80, :90].astype(float)
+    r2 = (y - 40) ** 2 + (x - 45) ** 2
+    c, radius = 0.01, 25.0
+    psi = 0.5 * c * np.minimum(r2 - radius**2, 0.0)
+    from tests.manufactured import laplacian2
+
+    reference = speckle(np.random.default_rng(3), 4, psi.shape)
+    result = _retrieve(reference, reference * (1 - laplacian2(psi)))
+    k, p, distance = EXPERIMENT.wavenumber, EXPERIMENT.effective_pixel, EXPERIMENT.effective_distance
+    profile = result.phase[40, 25:66].astype(float)
+    curvature = np.polynomial.polynomial.polyfit(np.arange(41) - 20.0, profile, 2)[2] * 2 / p**2
+    # φ = (k/∆) · p² ψ and ψ'' = c per pixel², so φ'' = k c/∆ per m².
+    assert abs(curvature / (k * c / distance) - 1) <= 1e-4
+
+
+@given(st.integers(2, 4), st.integers(0, 2**31))
+@settings(max_examples=5, deadline=None)
+def test_identical_frames_give_exactly_zero(positions, seed):
+    frames = speckle(np.random.default_rng(seed), positions, (20, 26))
+    result = _retrieve(frames, frames)
+    assert not result.phase.any()
+    assert not result.dark_field.any()
+    assert any("identical" in finding for finding in result.findings)
+
+
+CASE = phase_object(4, (40, 56))
+PLAIN = _retrieve(CASE.reference, CASE.sample)
+
+
+@given(st.permutations(range(4)), st.floats(1e-3, 1e5))
+@settings(max_examples=10, deadline=None)
+def test_order_and_scale_of_frames_do_not_matter(order, factor):
+    order = list(order)
+    result = _retrieve(factor * CASE.reference[order], factor * CASE.sample[order])
+    # float32 input: rounding 6e-8 of I against I_R − I_S of a few per cent, times the conditioning.
+    for name, array in result.channels():
+        other = getattr(PLAIN, name)
+        assert np.abs(array - other).max() <= 2e-4 * np.abs(other).max(), name
+
+
+@given(st.integers(0, 3), st.booleans())
+@settings(max_examples=8, deadline=None)
+def test_pictures_turn_with_the_frames(quarter_turns, flip):
+    def turn(image):
+        turned = np.rot90(image, quarter_turns, axes=(-2, -1))
+        return turned[..., ::-1] if flip else turned
+
+    result = _retrieve(turn(CASE.reference), turn(CASE.sample))
+    for name in ("phase", "dark_field"):
+        other = turn(getattr(PLAIN, name))
+        assert np.abs(getattr(result, name) - other).max() <= 2e-4 * np.abs(other).max(), name
+
+
+def test_refraction_angle_is_the_gradient_over_k():
+    case = phase_object(10)
+    result = _retrieve(case.reference, case.sample)
+    scale = 1 / (EXPERIMENT.wavenumber * EXPERIMENT.effective_pixel)
+    expected = gradient(case.phase, scale=scale)
+    assert result.refraction_angle.shape == (2, *result.shape)
+    assert np.abs(result.refraction_angle - expected).max() <= 1e-5 * np.abs(expected).max()
+
+
+def test_smoothing_and_ridge():
+    rng = np.random.default_rng(5)
+    case = phase_object(2, (96, 128))
+    noisy = case.sample * (1 + 2e-3 * rng.normal(size=case.sample.shape))
+    rough = _retrieve(case.reference, noisy)
+    smooth = _retrieve(case.reference, noisy, smoothing=2.0)
+    # Averaging over 4πσ² ≈ 50 pixels lets the noise fall at least fivefold.
+    assert _relative(smooth.dark_field, case.dark_field) < 0.2 * _relative(rough.dark_field, case.dark_field)
+    assert not (smooth.flags & flag.ILL_DETERMINED).any()
+    ridged = _retrieve(case.reference, noisy, ridge=1e3)
+    assert np.abs(ridged.dark_field).max() < 0.01 * np.abs(rough.dark_field).max()
+    assert np.isfinite(ridged.phase).all()
+
+
+def test_smoothing_keeps_its_matrix_and_notices_new_bad_pixels():
+    case = phase_object(3, (40, 50))
+    plan = xmist.prepare(case.reference, EXPERIMENT, method="mist", smoothing=1.5)
+    sample = case.sample.copy()
+    sample[1, 20, 21] = np.nan
+    from_nan = plan(sample)
+    weights = np.ones_like(sample)
+    weights[1, 20, 21] = 0
+    from_weight = plan(case.sample, weights=weights)
+    assert np.array_equal(from_nan.dark_field, from_weight.dark_field)
+    assert from_nan.flags[20, 21] == flag.BAD_SAMPLE
+    assert from_weight.flags[20, 21] == flag.MASKED
+    # The Gaussian is cut at 4σ = 6 pixels: nothing changes beyond.
+    changed = from_nan.dark_field != plan(case.sample).dark_field
+    assert changed[20, 21]
+    changed[14:27, 15:28] = False
+    assert not changed.any()
+
+
+def test_cutoff_length_damps_long_structures_only():
+    case = phase_object(10, (96, 128))
+    p = EXPERIMENT.effective_pixel
+    plain = _retrieve(case.reference, case.sample)
+    mild = _retrieve(case.reference, case.sample, cutoff_length=1e4 * p)
+    strong = _retrieve(case.reference, case.sample, cutoff_length=20 * p)
+    # The spectral symbol differs from the stencil's by κ²/12, below 1 % for these bumps.
+    assert _relative(mild.phase, plain.phase) <= 0.01
+    assert strong.phase.std() < 0.2 * plain.phase.std()
+
+
+def test_positive_clips_and_flags():
+    case = phase_object(2, (40, 50))
+    noisy = case.sample + 1e-3 * np.random.default_rng(6).normal(size=case.sample.shape)
+    signed, clipped = _retrieve(case.reference, noisy), _retrieve(case.reference, noisy, positive=True)
+    negative = signed.dark_field < 0
+    assert negative.any()
+    assert np.array_equal((clipped.flags & flag.CLIPPED) > 0, negative)
+    assert np.array_equal(clipped.dark_field, np.where(negative, 0, signed.dark_field))
+
+
+def _with_dead_pixels(frames, dead, rng):
+    broken = frames.copy()
+    broken[dead] = rng.choice([0.0, -8.0, np.nan, np.inf, 1e9], dead.sum())
+    return broken
+
+
+def _rms(values):
+    return np.sqrt(np.mean(np.square(values, dtype=np.float64)))
+
+
+@pytest.mark.parametrize("positions", [2, 3, 10])
+@pytest.mark.parametrize("smoothing", [0.0, 2.0])
+@pytest.mark.parametrize("noise", [0.0, 2e-3])
+def test_random_dead_pixels_do_not_spread(positions, smoothing, noise):
+    rng = np.random.default_rng(7)
+    case = phase_object(positions, (128, 150))
+    dead = rng.random(case.reference.shape) < 0.01
+    reference, sample = case.reference, case.sample + noise * rng.normal(size=case.sample.shape)
+    clean = _retrieve(reference, sample, smoothing=smoothing)
+    result = _retrieve(
+        _with_dead_pixels(reference, dead, rng),
+        _with_dead_pixels(sample, dead, rng),
+        (~dead).astype(np.float32),
+        smoothing=smoothing,
+    )
+    assert np.array_equal((result.flags & flag.MASKED) > 0, dead.any(axis=0))
+    assert np.isfinite(result.phase).all()
+    good = result.flags == 0
+    assert good.mean() > 0.6
+    change = (result.phase - clean.phase)[good]
+    # Unsmoothed, N below 10 is noise-limited: losing a tenth of the equations draws a part of the noise anew,
+    # and that of D has such tails (the inverse of a nearly singular matrix) that only its median is defined.
+    steady = smoothing > 0 or positions == 10
+    assert change.std() < (0.03 if noise == 0 or steady else 0.1) * clean.phase.std()
+    if noise > 0:
+        noise_of_d = clean.dark_field - _retrieve(reference, case.sample, smoothing=smoothing).dark_field
+        size = _rms if steady else lambda values: np.median(np.abs(values))
+        assert size((result.dark_field - clean.dark_field)[good]) < size(noise_of_d[good])
+
+
+def test_a_region_without_information_is_nan_and_nothing_else():
+    case = phase_object(3, (60, 70))
+    reference = case.reference.copy()
+    reference[:, :30, :20] = np.nan
+    for options in ({}, {"smoothing": 1.0}, {"ridge": 1e-3}, {"smoothing": 1.0, "ridge": 1e-3}):
+        result = _retrieve(reference, case.sample, **options)
+        lost = (result.flags & flag.UNDETERMINED) > 0
+        assert lost[:15, :8].all()
+        assert not lost[32:].any()
+        for _, array in result.channels():
+            assert np.array_equal(np.isnan(array), np.broadcast_to(lost, array.shape))
+        assert any("not determined" in finding for finding in result.findings)
+
+
+def test_a_dead_frame_of_two_is_an_error_and_of_three_is_not():
+    case = phase_object(3, (40, 50))
+    sample = case.sample.copy()
+    sample[1] = np.nan
+    with pytest.raises(xmist.InputError, match="no pixel has 2 usable exposures of the 2"):
+        _retrieve(case.reference[:2], sample[:2])
+    assert np.isfinite(_retrieve(case.reference, sample).phase).all()
+    reference = case.reference.copy()
+    reference[2] = 0
+    with pytest.raises(xmist.InputError, match="reference frame 2 has no usable pixel"):
+        _retrieve(reference, case.sample)
+
+
+def test_identical_references_are_an_error():
+    case = phase_object(2, (40, 50))
+    with pytest.raises(xmist.InputError, match="proportional to each other"):
+        _retrieve(case.reference[[0, 0]], case.sample)
+
+
+def test_one_exposure_is_too_few():
+    case = phase_object(2, (40, 50))
+    with pytest.raises(xmist.InputError, match="1 exposure; mist needs at least 2"):
+        _retrieve(case.reference[:1], case.sample[:1])
+
+
+@pytest.mark.parametrize("convert", ["read-only", "strided", "big-endian", "integer", "float64", "list"])
+def test_any_layout_works_and_stays_unmodified(convert):
+    case = phase_object(2, (30, 36))
+    reference, sample = np.round(case.reference * 1e4), np.round(case.sample * 1e4)
+    expected = _retrieve(reference.astype(np.float32), sample.astype(np.float32))
+
+    def prepare(frames):
+        if convert == "strided":
+            wide = np.zeros((2, 60, 36))
+            wide[:, ::2] = frames
+            return wide[:, ::2]
+        if convert == "list":
+            return frames.tolist()
+        kind = {"big-endian": ">f4", "integer": np.uint16}.get(convert, np.float64)
+        out = frames.astype(kind)
+        out.flags.writeable = convert != "read-only"
+        return out
+
+    given_reference, given_sample = prepare(reference), prepare(sample)
+    before = np.array(given_reference), np.array(given_sample)
+    result = _retrieve(given_reference, given_sample)
+    assert np.array_equal(result.phase, expected.phase)
+    assert np.array_equal(given_reference, before[0])
+    assert np.array_equal(given_sample, before[1])
+
+
+def test_bits_do_not_depend_on_threads():
+    case = phase_object(3, (200, 90))
+    stack = xmist.SpeckleStack(case.reference, case.sample)
+    for options in ({}, {"smoothing": 1.5}):
+        results = [
+            xmist.retrieve(stack, EXPERIMENT, method="mist", threads=threads, **options)
+            for threads in (1, 2, 8)
+        ]
+        for other in results[1:]:
+            for name, array in results[0].channels():
+                assert np.array_equal(array, getattr(other, name)), name
+
+
+def test_two_plans_at_once():
+    cases = [phase_object(3, (80, 90), seed=seed) for seed in (1, 2)]
+    alone = [_retrieve(case.reference, case.sample) for case in cases]
+    together = [None, None]
+
+    def work(i):
+        plan = xmist.prepare(cases[i].reference, EXPERIMENT, method="mist", threads=2)
+        for _ in range(3):
+            together[i] = plan(cases[i].sample)
+
+    threads = [threading.Thread(target=work, args=(i,)) for i in range(2)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    for one, other in zip(alone, together, strict=True):
+        assert np.array_equal(one.phase, other.phase)
+        assert np.array_equal(one.dark_field, other.dark_field)
+
+
+def test_findings():
+    case = phase_object(3, (80, 90))
+
+    def findings(reference, sample):
+        return " | ".join(_retrieve(reference, sample).findings)
+
+    assert findings(case.reference, case.sample) == ""
+    assert "attenuates" in findings(case.reference, 0.8 * case.sample)
+    assert "swapped" in findings(0.8 * case.reference, case.sample)
+    half = np.array([1, 1, 0.5])[:, None, None]
+    assert "reference 2 has 0.5 times the flux" in findings(half * case.reference, half * case.sample)
+    sample = case.sample.copy()
+    sample[1] = case.reference[1]
+    assert "exposure 1 are identical" in findings(case.reference, sample)
+    blurred = 1 + 0.7 * (case.sample - 1)
+    assert "swapped" in findings(blurred, 1.02 * case.sample)
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"smoothin": 1}, "'smoothin' is not an option of mist; did you mean 'smoothing'"),
+        ({"smoothing": -1}, "option smoothing is -1 pixels; expected a number at least 0"),
+        ({"smoothing": float("nan")}, "option smoothing is nan"),
+        ({"smoothing": "2"}, "option smoothing is '2'"),
+        ({"ridge": True}, "option ridge is True"),
+        ({"cutoff_length": 0}, "option cutoff_length is 0 m; expected a number above 0"),
+        ({"positive": 1}, "option positive is 1; expected true or false"),
+    ],
+)
+def test_wrong_options(options, message):
+    with pytest.raises(xmist.InputError) as caught:
+        make_options("mist", options)
+    assert message in str(caught.value)
+
+
+def test_all_wrong_options_are_reported_at_once():
+    with pytest.raises(xmist.InputError) as caught:
+        make_options("mist", {"smoothing": -1, "ridge": -1, "positive": 2})
+    assert len(caught.value.faults) == 3
+
+
+def test_options_are_frozen():
+    with pytest.raises(dataclasses.FrozenInstanceError):
+        make_options("mist", {}).smoothing = 3
+
+
+def test_unknown_method():
+    with pytest.raises(xmist.InputError, match="unknown method 'mits'; did you mean 'mist'"):
+        xmist.prepare(CASE.reference, EXPERIMENT, method="mits")
+
+
+def test_sample_that_does_not_fit_the_plan():
+    plan = xmist.prepare(CASE.reference, EXPERIMENT, method="mist")
+    with pytest.raises(xmist.InputError, match="sample has shape"):
+        plan(CASE.sample[:2])
+    with pytest.raises(xmist.InputError, match="weights has shape"):
+        plan(CASE.sample, weights=np.ones((40, 56)))
