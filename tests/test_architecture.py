@@ -62,14 +62,14 @@ class _Imports(ast.NodeVisitor):
 
     visit_FunctionDef = visit_AsyncFunctionDef = visit_ClassDef = _enter  # noqa: N815
 
-    def visit_If(self, node):  # noqa: N802
+    def visit_If(self, node):
         if ast.unparse(node.test) != "TYPE_CHECKING":
             self.generic_visit(node)
 
-    def visit_Import(self, node):  # noqa: N802
+    def visit_Import(self, node):
         self.found += [(".".join(self.scope), alias.name) for alias in node.names]
 
-    def visit_ImportFrom(self, node):  # noqa: N802
+    def visit_ImportFrom(self, node):
         assert node.level == 0, "relative imports hide the direction"
         if node.module == "xmist":
             self.found += [(".".join(self.scope), f"xmist.{alias.name}") for alias in node.names]

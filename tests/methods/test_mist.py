@@ -195,7 +195,7 @@ def test_random_dead_pixels_do_not_spread(positions, smoothing, noise):
     good = result.flags == 0
     assert good.mean() > 0.6
     change = (result.phase - clean.phase)[good]
-    # With noise and unsmoothed, an N that falls from 3 to 2 multiplies the noise: φ then changes by its noise,
+    # Noisy and unsmoothed, an N that falls from 3 to 2 multiplies the noise: φ then changes by its noise,
     # and D's has such tails (the inverse of a nearly singular matrix) that only its median is defined.
     steady = smoothing > 0 or positions == 10
     if noise == 0 or steady:

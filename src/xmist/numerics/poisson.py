@@ -145,7 +145,7 @@ def screened(source: Real, length2: float, *, symbol: Symbol = "stencil", thread
 
     Examples
     --------
-    >>> float(screened(np.ones((8, 8)), 5.0)[3, 3])
+    >>> round(float(screened(np.ones((8, 8)), 5.0)[3, 3]), 12)
     1.0
     """
     coefficients = dct2(source.copy(), threads=threads)
