@@ -141,6 +141,7 @@ class MistPlan:
             source,
             symbol="stencil" if length is None else "spectral",
             epsilon=0.0 if length is None else 2.0 * math.pi * p / length,
+            overwrite=True,
             threads=threads,
         )
         phase *= np.float32(k * p**2 / distance)

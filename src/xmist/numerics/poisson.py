@@ -85,19 +85,26 @@ def _divide_screened(coefficients, symbol_y, symbol_x, length2, start, stop):  #
 
 
 def inverse_laplacian(
-    source: Real, *, symbol: Symbol = "stencil", epsilon: float = 0.0, threads: int | None = None
+    source: Real,
+    *,
+    symbol: Symbol = "stencil",
+    epsilon: float = 0.0,
+    overwrite: bool = False,
+    threads: int | None = None,
 ) -> Real:
     """Solve ∇²u = source for the u of mean 0.
 
     Parameters
     ----------
     source : (y, x) float array
-        Right side per pixel²; its mean has no solution and is dropped. Not modified.
+        Right side per pixel²; its mean has no solution and is dropped.
     symbol : {"stencil", "spectral"}
         Which discrete Laplacian is inverted.
     epsilon : float
         ε in rad per pixel: the inverse −1/κ² becomes −κ²/(κ⁴ + ε⁴), which damps what varies more slowly
         than the length 2π/ε.
+    overwrite : bool
+        Let the result take the memory of `source`.
     threads : int, optional
         Threads; the result does not depend on it.
 
@@ -114,7 +121,7 @@ def inverse_laplacian(
     >>> bool(np.allclose(inverse_laplacian(laplacian(u)), u))
     True
     """
-    coefficients = dct2(source.copy(), threads=threads)
+    coefficients = dct2(source if overwrite else source.copy(), threads=threads)
     symbol_y, symbol_x = _symbol(source.shape, symbol)
     for_blocks(
         lambda a, b: _divide_laplacian(coefficients, symbol_y, symbol_x, epsilon**4, a, b),

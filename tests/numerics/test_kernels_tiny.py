@@ -1,0 +1,96 @@
+"""Every kernel on tiny arrays: quick enough to run uncompiled too, which is how their lines are measured."""
+
+import numpy as np
+import pytest
+import scipy.ndimage as ndi
+
+import xmist
+from tests.manufactured import EXPERIMENT, phase_object, speckle
+from xmist import flags as flag
+from xmist.numerics import stencils
+from xmist.numerics.derivatives import DX, DXX, DXY, DY, DYY, LAPLACIAN, SAMPLE, VALUE, derivative
+from xmist.numerics.fill import fill
+from xmist.numerics.least_squares import REFERENCE_FRAME, System, solve
+from xmist.numerics.poisson import inverse_laplacian, screened
+
+SHAPE = (9, 8)
+
+
+def test_stencils():
+    u = np.random.default_rng(1).normal(size=SHAPE)
+    along_x = ndi.correlate1d(u, [-0.5, 0, 0.5], axis=1, mode="reflect")
+    along_y = ndi.correlate1d(u, [-0.5, 0, 0.5], axis=0, mode="reflect")
+    assert np.allclose(stencils.gradient(u), [along_x, along_y], atol=1e-14)
+    assert np.allclose(stencils.laplacian(u), ndi.laplace(u, mode="reflect"), atol=1e-13)
+    both = ndi.correlate1d(along_x, [-0.5, 0, 0.5], axis=0, mode="reflect")
+    assert np.allclose(stencils.mixed(u), both, atol=1e-14)
+    v = np.random.default_rng(2).normal(size=(2, *SHAPE))
+    assert np.isclose(np.vdot(stencils.gradient(u), v), -np.vdot(u, stencils.divergence(v)))
+    assert np.isclose(np.vdot(stencils.mixed(u), v[0]), np.vdot(u, stencils.mixed_adjoint(v[0])))
+
+
+@pytest.mark.parametrize("kind", [VALUE, LAPLACIAN, DX, DY, DXX, DYY, DXY])
+def test_derivatives_of_a_polynomial(kind):
+    y, x = (a.astype(float) for a in np.mgrid[:11, :12])
+    u = x**3 * y + 2 * x * y**2
+    exact = {
+        VALUE: u,
+        LAPLACIAN: 6 * x * y + 4 * x,
+        DX: 3 * x**2 * y + 2 * y**2,
+        DY: x**3 + 4 * x * y,
+        DXX: 6 * x * y,
+        DYY: 4 * x,
+        DXY: 3 * x**2 + 4 * y,
+    }[kind]
+    inside = (slice(3, -3), slice(3, -3))  # sixth order is exact on cubics, the mirror is not
+    assert np.allclose(derivative(u, kind)[inside], exact[inside], rtol=1e-11)
+
+
+def test_poisson():
+    u = np.random.default_rng(3).normal(size=SHAPE)
+    u -= u.mean()
+    assert np.allclose(inverse_laplacian(stencils.laplacian(u)), u, atol=1e-12)
+    assert np.allclose(screened(u - 2 * stencils.laplacian(u), 2.0), u, atol=1e-12)
+
+
+def test_least_squares_with_and_without_weights():
+    reference = speckle(np.random.default_rng(4), 5, SHAPE)
+    sample = 0.8 * reference
+    weights = np.random.default_rng(5).uniform(0.5, 2, reference.shape)
+    sample[0, 4, 4] = np.nan
+    weights[1, 3, 3] = 0
+    for w in (None, weights):
+        solution, status = solve(reference, sample, System((VALUE, LAPLACIAN)), weights=w)
+        assert np.allclose(solution[0], 0.2)
+        assert np.allclose(solution[1], 0, atol=1e-10)
+        assert np.count_nonzero(status) == 1
+    solution, _ = solve(
+        reference, sample, System((SAMPLE, DX, DY), target=REFERENCE_FRAME), weights=weights, ridge=1e-12
+    )
+    assert np.allclose(solution[0], 1 / 0.8)
+
+
+def test_fill():
+    y, x = (a.astype(float) for a in np.mgrid[:10, :11])
+    image = x + 2 * y
+    good = np.ones(image.shape, bool)
+    good[5, 5] = good[0, 0] = good[4, 0] = False
+    filled = fill(np.where(good, image, np.nan), good, smooth=True)
+    assert np.isclose(filled[5, 5], image[5, 5])
+    assert abs(filled[0, 0] - image[0, 0]) < 3
+    assert np.isfinite(filled).all()
+    alone = np.zeros((20, 3), bool)
+    alone[0] = True
+    assert np.isnan(fill(np.ones((20, 3)), alone)[15]).all()
+
+
+@pytest.mark.parametrize("smoothing", [0.0, 1.0])
+@pytest.mark.parametrize("method", ["mist", "mist-attenuating"])
+def test_methods(method, smoothing):
+    case = phase_object(3, (12, 14), strength=0.1)
+    reference = case.reference.copy()
+    reference[0, 6, 7] = -1
+    stack = xmist.SpeckleStack(reference, case.sample)
+    result = xmist.retrieve(stack, EXPERIMENT, method=method, smoothing=smoothing)
+    assert np.isfinite(result.dark_field).all()
+    assert result.flags[6, 7] & flag.BAD_REFERENCE
