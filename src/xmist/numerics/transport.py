@@ -1,13 +1,14 @@
 """The linear transport operator over whole images, its adjoint and its normal operator.
 
-In pixel units, about model images M_n (the references, or what transport made of them), a small change of the
-phase ψ = ∆φ/(k p²), of the diffusion d = ∆D/p² (or its tensor) and of ln T changes exposure n by
+In pixel units, about model images M_n (the references, or what transport made of them), a small change of
+the phase ψ = ∆φ/(k p²), of the diffusion d = ∆D/p² (or its tensor) and of ln T changes exposure n by
 
     A_n (ψ, d, …, t) = −∇·(M_n ∇ψ) + Σ_ij ∂_i∂_j (d_ij M_n) + M_n t
 
-(model (M) of Pavlov et al. 2020, J. Opt. 22 125604, eq. 1, for T = 1 and d_ij = d δ_ij). Products are expanded;
-M_n is differentiated to sixth order, the unknown by three-point stencils with the even mirror, and the adjoint
-is the exact transpose of that. Derivatives of M_n are made row by row on the way: every frame is read once.
+(model (M) of Pavlov et al. 2020, J. Opt. 22 125604, eq. 1, for T = 1 and d_ij = d δ_ij). Products are
+expanded; M_n is differentiated to sixth order, the unknown by three-point stencils with the even mirror, and
+the adjoint is the exact transpose of that. Derivatives of M_n are made row by row on the way: every frame is
+read once.
 """
 
 from __future__ import annotations
@@ -114,7 +115,6 @@ def _adjoint_row(kind, a, m, mx, my, m0, above, centre, below):  # type: ignore[
     """Add Aᵀ a of one row to three padded rows; line by line the transpose of `_forward_row`."""
     width = len(a)
     half = a.dtype.type(0.5)
-    quarter = a.dtype.type(0.25)
     two = a.dtype.type(2.0)
     if kind == LOG_T:
         for i in range(width):
@@ -290,14 +290,12 @@ class Transport:
         """
         out = np.empty_like(self.frames)
         kinds = np.array(self.kinds, np.int64)
-        for n in range(len(out)):
-            frame, image = self.frames[n], out[n]
-            for_blocks(
-                lambda a, b, frame=frame, image=image: _forward_rows(kinds, frame, fields, image, a, b),
-                out.shape[1],
-                threads=self.threads,
-                block=_ROWS,
-            )
+
+        def task(start: int, stop: int) -> None:
+            for frame, image in zip(self.frames, out, strict=True):
+                _forward_rows(kinds, frame, fields, image, start, stop)
+
+        for_blocks(task, out.shape[1], threads=self.threads, block=_ROWS)
         return out
 
     def adjoint(self, images: Real) -> Real:

@@ -1,0 +1,290 @@
+"""A preconditioner for the transport operator: one small block a frequency of the cosine transform.
+
+For model images that are random and isotropic, the normal operator is diagonal in frequency on average. With
+e, (p, q) and m₀ the symbols that multiply M, ∇M and stand alone in the operator of one unknown (module
+`xmist.numerics.transport`), the expected block is
+
+    ⟨A_f* A_g⟩ = ⟨M²⟩ e_f e_g + ½⟨|∇M|²⟩ (p_f p_g + q_f q_g) + ⟨m₀_f m₀_g⟩ + e_f ⟨M m₀_g⟩ + e_g ⟨M m₀_f⟩
+
+with ⟨M∇²M⟩ = −⟨|∇M|²⟩ and, for isotropic images, ⟨(∂xx M)²⟩ = 3/8 ⟨(∇²M)²⟩, ⟨∂xx M ∂yy M⟩ = ⟨(∂xy M)²⟩ = 1/8
+of it. For ψ and d these are ⟨M²⟩κ⁴ + ½⟨|∇M|²⟩κ², ⟨M²⟩κ⁴ + 4⟨|∇M|²⟩κ² + ⟨(∇²M)²⟩ and −⟨M²⟩κ⁴ − 2⟨|∇M|²⟩κ².
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from xmist.numerics.derivatives import DX, DY, LAPLACIAN, RADIUS, jit, row_derivative
+from xmist.numerics.parallel import ROWS, for_blocks
+from xmist.numerics.poisson import dct2
+from xmist.numerics.transport import D_XX, D_XY, D_YY, LOG_T, PSI, D
+
+Real = NDArray[Any]
+
+
+@dataclass(frozen=True)
+class Moments:
+    """Mean squares of model images, summed over the exposures with their weights.
+
+    Parameters
+    ----------
+    value : float
+        Σ_n ⟨w M²⟩.
+    slope : float
+        Σ_n ⟨w |∇M|²⟩ per pixel².
+    curvature : float
+        Σ_n ⟨w (∇²M)²⟩ per pixel⁴.
+    """
+
+    value: float
+    slope: float
+    curvature: float
+
+
+@jit
+def _moment_rows(frame, weights, sums, start, stop):  # type: ignore[no-untyped-def]
+    width = frame.shape[1]
+    padded = np.empty(width + 2 * RADIUS, frame.dtype)
+    dx, dy, lap = np.empty(width, frame.dtype), np.empty(width, frame.dtype), np.empty(width, frame.dtype)
+    for y in range(start, stop):
+        row_derivative(DX, frame, y, 0, width, dx, padded)
+        row_derivative(DY, frame, y, 0, width, dy, padded)
+        row_derivative(LAPLACIAN, frame, y, 0, width, lap, padded)
+        value = slope = curvature = 0.0
+        for x in range(width):
+            w = 1.0 if weights is None else np.float64(weights[y, x])
+            value += w * np.float64(frame[y, x]) ** 2
+            slope += w * (np.float64(dx[x]) ** 2 + np.float64(dy[x]) ** 2)
+            curvature += w * np.float64(lap[x]) ** 2
+        sums[y, 0], sums[y, 1], sums[y, 2] = value, slope, curvature
+
+
+def moments(frames: Real, weights: Real | None = None, *, threads: int | None = None) -> Moments:
+    """Give the moments that the blocks are made of.
+
+    Parameters
+    ----------
+    frames : (position, y, x) float array
+        Model images.
+    weights : (position, y, x) float array, optional
+        Weights; None means 1.
+    threads : int, optional
+        Threads; the result does not depend on it.
+
+    Examples
+    --------
+    >>> moments(np.full((2, 8, 8), 3.0))
+    Moments(value=18.0, slope=0.0, curvature=0.0)
+    """
+    total = np.zeros(3)
+    for n, frame in enumerate(frames):
+        sums = np.empty((frame.shape[0], 3))
+        w = None if weights is None else weights[n]
+        for_blocks(
+            lambda a, b, frame=frame, w=w, sums=sums: _moment_rows(frame, w, sums, a, b),  # type: ignore[misc]
+            frame.shape[0],
+            threads=threads,
+        )
+        total += sums.sum(axis=0) / frame.size
+    return Moments(*(float(value) for value in total))
+
+
+def _symbols(kind: int, s_y: Real, s_x: Real, g_y: Real, g_x: Real) -> tuple[Real, Real, Real]:
+    """Give e, p and q of an unknown; s are second and g first differences along y and x."""
+    zero = 0.0 * (s_y + s_x)
+    return {
+        PSI: (s_y + s_x, zero - g_x, zero - g_y),
+        D: (-(s_y + s_x), zero + 2 * g_x, zero + 2 * g_y),
+        D_XX: (zero - s_x, zero + 2 * g_x, zero),
+        D_YY: (zero - s_y, zero, zero + 2 * g_y),
+        # Odd in both axes where the others are even: uncorrelated with them, only its own square counts.
+        D_XY: (2 * g_x * g_y, zero + 2 * g_y, zero + 2 * g_x),
+        LOG_T: (zero + 1.0, zero, zero),
+    }[kind]
+
+
+# ⟨M m₀⟩ in units of ⟨|∇M|²⟩ and ⟨m₀_f m₀_g⟩ in units of ⟨(∇²M)²⟩.
+_FIRST = {PSI: 0.0, D: -1.0, D_XX: -0.5, D_XY: 0.0, D_YY: -0.5, LOG_T: 0.0}
+_SECOND = {
+    (D, D): 1.0,
+    (D_XX, D_XX): 3 / 8,
+    (D_YY, D_YY): 3 / 8,
+    (D_XX, D_YY): 1 / 8,
+    (D_XY, D_XY): 4 / 8,
+    (D, D_XX): 1 / 2,
+    (D, D_YY): 1 / 2,
+}
+
+
+def expected_block(
+    kinds: tuple[int, ...], moment: Moments, shape: tuple[int, int], rows: slice = slice(None)
+) -> Real:
+    """Give the expected symbol of the normal operator.
+
+    Parameters
+    ----------
+    kinds : tuple of int
+        Unknowns, see `xmist.numerics.transport`.
+    moment : Moments
+        Of the model images.
+    shape : (int, int)
+        Size (y, x) in pixels.
+    rows : slice
+        Frequencies along y; all if left out.
+
+    Returns
+    -------
+    (y, x, unknowns, unknowns) float64 array
+        One symmetric block a frequency.
+
+    Examples
+    --------
+    >>> block = expected_block((PSI, D), Moments(1.0, 0.0, 0.0), (4, 4))
+    >>> round(float(block[3, 0, 0, 0]), 3)
+    11.657
+    """
+    k_y, k_x = (np.pi * np.arange(size) / size for size in shape)
+    s_y, s_x = (4 * np.sin(k / 2) ** 2 for k in (k_y[rows, None], k_x[None]))
+    g_y, g_x = np.sin(k_y[rows, None]), np.sin(k_x[None])
+    symbols = {kind: _symbols(kind, s_y, s_x, g_y, g_x) for kind in kinds}
+    out = np.zeros((*np.broadcast_shapes(s_y.shape, s_x.shape), len(kinds), len(kinds)))
+    for i, f in enumerate(kinds):
+        for j, g in enumerate(kinds[: i + 1]):
+            if (f == D_XY) != (g == D_XY):
+                continue
+            e_f, p_f, q_f = symbols[f]
+            e_g, p_g, q_g = symbols[g]
+            pair = _SECOND.get((f, g), _SECOND.get((g, f), 0.0))
+            out[..., i, j] = out[..., j, i] = (
+                moment.value * e_f * e_g
+                + 0.5 * moment.slope * (p_f * p_g + q_f * q_g)
+                + moment.slope * (_FIRST[f] * e_g + _FIRST[g] * e_f)
+                + moment.curvature * pair
+            )
+    return out
+
+
+@jit
+def _apply_rows(inverse, coefficients, start, stop):  # type: ignore[no-untyped-def]
+    unknowns, _, width = coefficients.shape
+    old = np.empty(unknowns)
+    for y in range(start, stop):
+        for x in range(width):
+            for i in range(unknowns):
+                old[i] = coefficients[i, y, x]
+            for i in range(unknowns):
+                total = 0.0
+                for j in range(unknowns):
+                    low, high = min(i, j), max(i, j)
+                    total += inverse[high * (high + 1) // 2 + low, y, x] * old[j]
+                coefficients[i, y, x] = total
+
+
+@dataclass(frozen=True, eq=False)
+class BlockPreconditioner:
+    """Inverse blocks, applied in the cosine basis.
+
+    Parameters
+    ----------
+    inverse : (unknowns (unknowns + 1)/2, y, x) float32 array
+        Lower triangles of the inverse blocks, row by row.
+    threads : int, optional
+        Threads; no result depends on it.
+    """
+
+    inverse: Real
+    threads: int | None = None
+
+    def __call__(self, residual: Real) -> Real:
+        """Give an approximation of the normal operator's inverse applied to a residual.
+
+        Parameters
+        ----------
+        residual : (unknown, y, x) float array
+            Not modified.
+
+        Returns
+        -------
+        (unknown, y, x) array
+            Same dtype.
+        """
+        out = np.stack([dct2(image.copy(), threads=self.threads) for image in residual])
+        for_blocks(
+            lambda a, b: _apply_rows(self.inverse, out, a, b), out.shape[1], threads=self.threads, block=ROWS
+        )
+        for image in out:
+            dct2(image, inverse=True, threads=self.threads)
+        return out
+
+
+def block_preconditioner(
+    kinds: tuple[int, ...],
+    moment: Moments,
+    shape: tuple[int, int],
+    *,
+    smoothness: tuple[float, ...],
+    ridge: tuple[float, ...],
+    threads: int | None = None,
+) -> BlockPreconditioner:
+    """Invert the expected blocks plus the priors.
+
+    Parameters
+    ----------
+    kinds : tuple of int
+        Unknowns, see `xmist.numerics.transport`.
+    moment : Moments
+        Of the model images.
+    shape : (int, int)
+        Size (y, x) in pixels.
+    smoothness : tuple of float
+        Strength of each unknown's H1 prior, α‖∇u‖², in pixel units.
+    ridge : tuple of float
+        Strength of each unknown's pull to 0, ρ‖u‖².
+    threads : int, optional
+        Threads; the result does not depend on it.
+
+    Returns
+    -------
+    BlockPreconditioner
+        The mean of ψ, which nothing determines, is projected out.
+
+    Examples
+    --------
+    >>> apply = block_preconditioner(
+    ...     (PSI,), Moments(1.0, 0.1, 0.0), (8, 8), smoothness=(0.0,), ridge=(0.0,)
+    ... )
+    >>> bool(abs(apply(np.ones((1, 8, 8)))).max() < 1e-12)
+    True
+    """
+    unknowns = len(kinds)
+    inverse = np.empty((unknowns * (unknowns + 1) // 2, *shape), np.float32)
+
+    def task(start: int, stop: int) -> None:
+        block = expected_block(kinds, moment, shape, slice(start, stop))
+        k_y, k_x = (np.pi * np.arange(size) / size for size in shape)
+        s = 4 * np.sin(k_y[start:stop, None] / 2) ** 2 + 4 * np.sin(k_x[None] / 2) ** 2
+        for i in range(unknowns):
+            block[..., i, i] += smoothness[i] * s + ridge[i]
+        free = start == 0 and PSI in kinds
+        if free:
+            i = kinds.index(PSI)
+            block[0, 0, i, :] = block[0, 0, :, i] = 0.0
+            block[0, 0, i, i] = 1.0
+        # The blocks are sums of squares: a little of their own diagonal keeps them invertible.
+        diagonal = np.arange(unknowns)
+        block[..., diagonal, diagonal] *= 1.0 + 1e-6
+        found = np.linalg.inv(block)
+        if free:
+            found[0, 0, i, i] = 0.0
+        k = 0
+        for row in range(unknowns):
+            for column in range(row + 1):
+                inverse[k, start:stop] = found[..., row, column]
+                k += 1
+
+    for_blocks(task, shape[0], threads=threads, block=ROWS)
+    return BlockPreconditioner(inverse, threads)

@@ -1,0 +1,50 @@
+"""Sums over images in a fixed order, in float64."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from xmist.numerics.derivatives import jit
+from xmist.numerics.parallel import for_blocks
+
+Real = NDArray[Any]
+
+
+@jit
+def _dot_rows(left, right, sums, start, stop):  # type: ignore[no-untyped-def]
+    for y in range(start, stop):
+        a, b = left[y], right[y]
+        total = 0.0
+        for x in range(len(a)):
+            total += np.float64(a[x]) * np.float64(b[x])
+        sums[y] = total
+
+
+def dot(left: Real, right: Real, *, threads: int | None = None) -> float:
+    """Inner product of two stacks of images.
+
+    Parameters
+    ----------
+    left, right : (..., y, x) float array
+        Images of equal shape, C-contiguous.
+    threads : int, optional
+        Threads; the result does not depend on it, bit for bit.
+
+    Returns
+    -------
+    float
+        Σ left · right, summed in float64.
+
+    Examples
+    --------
+    >>> dot(np.full((2, 3, 4), 2.0), np.ones((2, 3, 4)))
+    48.0
+    """
+    width = left.shape[-1]
+    a, b = left.reshape(-1, width), right.reshape(-1, width)
+    sums = np.empty(len(a))
+    for_blocks(lambda start, stop: _dot_rows(a, b, sums, start, stop), len(a), threads=threads, block=256)
+    return float(sums.sum())
