@@ -352,7 +352,7 @@ class Retrieval:
         ----------
         path : str or Path
             `.h5`, `.hdf5` or `.nxs`: everything, as NeXus HDF5. `.tif` or `.tiff`: one float32 ImageJ
-            file a channel, its name added to the stem. `.png`: one figure of all channels.
+            file a channel, its name added to the stem, and the flags. `.png`: one figure.
         overwrite : bool
             Replace a file that stands there already.
 
@@ -373,6 +373,10 @@ class Retrieval:
         >>> result.save("result.h5")  # doctest: +SKIP
         PosixPath('result.h5')
         """
+        if Path(path).suffix.lower() == ".png":
+            from xmist.plotting import save_picture
+
+            return save_picture(self, path, overwrite=overwrite)
         from xmist.io import save_result
 
         return save_result(self, path, overwrite=overwrite)

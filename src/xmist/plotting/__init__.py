@@ -1,0 +1,326 @@
+"""Figures of results, with colour bars in SI units and a scale bar; no display, and no global state."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, BinaryIO, Final
+
+from numpy.typing import ArrayLike
+
+from xmist.data import CHANNELS, Retrieval
+from xmist.errors import InputError, raise_faults, suggest
+from xmist.io.atomic import target_faults, write_file
+from xmist.plotting.page import NORMAL, Page, colour_bar, draw, text_width, wrap
+from xmist.plotting.panels import Image, common_scales, panels, si
+from xmist.version import __version__
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+__all__ = ["comparison", "figure", "panels", "save_figure", "save_picture"]
+
+# Drawn only when asked for, or when there is nothing else.
+_SECONDARY: Final = ("refraction_angle", "shift", "phase_std", "transmission_std", "dark_field_std")
+_DPI: Final = 150
+_SHORTEST_BAR: Final = 0.75  # inches
+
+
+def figure(result: Retrieval, *, channels: Sequence[str] | None = None, title: str | None = None) -> Figure:
+    """Draw a result, one panel a channel.
+
+    Parameters
+    ----------
+    result : Retrieval
+        What to draw.
+    channels : sequence of str, optional
+        Channels to draw, in this order; None takes all but gradients, shifts and standard deviations.
+    title : str, optional
+        First line; None gives the method and the number of exposures.
+
+    Returns
+    -------
+    matplotlib.figure.Figure
+        With an Agg canvas of its own: it needs no display and touches nothing of pyplot. Pixels without a
+        value have a colour of their own. The limits of the colours hold the middle 99 % of the unflagged
+        pixels. Images beyond 1024 pixels are shown as means of blocks.
+
+    Raises
+    ------
+    InputError
+        If a channel is unknown, or the result does not have it.
+
+    Examples
+    --------
+    >>> import numpy as np, xmist
+    >>> experiment = xmist.Experiment(energy_kev=17.0, pixel_size=5.8e-6, sample_to_detector=1.0)
+    >>> flags = np.zeros((64, 80), np.uint16)
+    >>> phase = -np.hypot(*np.mgrid[-32:32, -40:40])
+    >>> result = Retrieval(method="mist", experiment=experiment, flags=flags, phase=phase)
+    >>> figure(result).axes[0].get_title(loc="left")
+    'phase'
+    """
+    shown = panels(_choose(result, channels))
+    images = [Image.of(panel.pick(result), result.flags) for panel in shown]
+    scales = common_scales(shown, [[image] for image in images])
+    columns = _columns(len(shown), result.shape)
+    page = Page(
+        result.shape,
+        -(-len(shown) // columns),
+        columns,
+        side=3.6,
+        titles=[panel.title for panel in shown],
+        header=(title or _headline(result), _conditions(result)),
+        notes=[*_block_notes(images), *(f"Finding: {finding}" for finding in result.findings)],
+        no_value=_no_value(images),
+        right=0.95,
+        below=0.34,
+        lowest=_SHORTEST_BAR,
+    )
+    for number, (panel, image) in enumerate(zip(shown, images, strict=True)):
+        place = divmod(number, columns)
+        axes = page.axes(*place)
+        draw(axes, image, panel, scales[panel.scale])
+        axes.set_title(page.wrap(panel.title), fontsize=NORMAL, loc="left", pad=4)
+        page.scale_bar(*place, result.experiment.effective_pixel)
+        bar = page.axes(*place, page.width + 0.08, 0.0, 0.12, max(page.height, _SHORTEST_BAR))
+        colour_bar(bar, panel, scales[panel.scale])
+    return page.figure
+
+
+def comparison(
+    rows: Mapping[str, Retrieval],
+    channels: Sequence[str],
+    truth: Retrieval | Mapping[str, ArrayLike] | object | None = None,
+    *,
+    title: str | None = None,
+) -> Figure:
+    """Draw results side by side: a row a result, a column a channel, one colour scale a column.
+
+    Parameters
+    ----------
+    rows : mapping of str to Retrieval
+        Results by their label, from top to bottom.
+    channels : sequence of str
+        Channels, from left to right; a vector or tensor takes a column a component.
+    truth : optional
+        What would be right, as a first row: a result, or a mapping or object with the channels' names. It
+        then sets the limits of the colours.
+    title : str, optional
+        First line.
+
+    Returns
+    -------
+    matplotlib.figure.Figure
+        As from `figure`. The phase is drawn without its mean, which no speckle method determines.
+
+    Raises
+    ------
+    InputError
+        If there is no row, or a channel is unknown.
+
+    Examples
+    --------
+    >>> import numpy as np, xmist
+    >>> experiment = xmist.Experiment(energy_kev=17.0, pixel_size=5.8e-6, sample_to_detector=1.0)
+    >>> flags = np.zeros((64, 80), np.uint16)
+    >>> phase = -np.hypot(*np.mgrid[-32:32, -40:40])
+    >>> result = Retrieval(method="mist", experiment=experiment, flags=flags, phase=phase)
+    >>> page = comparison({"mist": result}, ["phase"], truth={"phase": phase})
+    >>> [text.get_text() for text in page.texts]
+    ['Phase without its mean.', 'truth', 'mist', '100 µm']
+    """
+    shown = panels(channels)
+    if not rows or not shown:
+        raise InputError(f"{len(rows)} results and {len(shown)} channels to compare; expected one at least")
+    first = next(iter(rows.values()))
+    sources: dict[str, Any] = {} if truth is None else {"truth": truth}
+    sources |= rows
+    table = [
+        [
+            Image.of(panel.pick(source), getattr(source, "flags", None), centred=panel.name == "phase")
+            for panel in shown
+        ]
+        for source in sources.values()
+    ]
+    images = [image for row in table for image in row]
+    # The truth judges all rows, unless it is the same everywhere.
+    judged = [
+        [row[column] for row in (table[:1] if truth is not None and table[0][column].varies else table)]
+        for column in range(len(shown))
+    ]
+    scales = common_scales(shown, judged)
+    labels = {label: wrap(label, 1.4) for label in sources}
+    remarks = ["Phase without its mean."] if any(panel.name == "phase" for panel in shown) else []
+    page = Page(
+        first.shape,
+        len(table),
+        len(shown),
+        side=2.3,
+        titles=[panel.title for panel in shown],
+        header=(title or "", ""),
+        notes=[*_block_notes(images), *remarks],
+        no_value=_no_value(images),
+        left=0.15 + max(text_width(line) for lines in labels.values() for line in lines),
+        right=0.14,
+        above=0.12,
+        last=0.85,
+        titled_once=True,
+    )
+    for row, lines in enumerate(labels.values()):
+        page.text(row, 0, -0.12, page.height / 2, "\n".join(lines), ha="right", va="center")
+        for column, panel in enumerate(shown):
+            axes = page.axes(row, column)
+            draw(axes, table[row][column], panel, scales[panel.scale])
+            if table[row][column].blocks is None:
+                page.text(row, column, page.width / 2, page.height / 2, "not given", ha="center")
+            if row == 0:
+                axes.set_title(page.wrap(panel.title), fontsize=NORMAL, pad=4)
+            if row == len(table) - 1:
+                bar = page.axes(row, column, 0.0, -0.4, page.width, 0.1)
+                colour_bar(bar, panel, scales[panel.scale], horizontal=True)
+    page.scale_bar(len(table) - 1, 0, first.experiment.effective_pixel)
+    return page.figure
+
+
+def save_figure(page: Figure, path: str | Path, *, overwrite: bool = False, about: str = "") -> Path:
+    """Write a figure as PNG.
+
+    Parameters
+    ----------
+    page : matplotlib.figure.Figure
+        What to write.
+    path : str or Path
+        The file (`.png`), which appears whole or not at all.
+    overwrite : bool
+        Replace a file that stands there already.
+    about : str
+        Description that the file carries.
+
+    Returns
+    -------
+    Path
+        `path`.
+
+    Raises
+    ------
+    InputError
+        For another ending, or if the file cannot be written there.
+    OutputError
+        When writing failed; says what was kept and where.
+
+    Examples
+    --------
+    >>> save_figure(figure(result), "result.png")  # doctest: +SKIP
+    PosixPath('result.png')
+    """
+    from matplotlib.image import imread
+
+    if Path(path).suffix.lower() != ".png":
+        raise InputError(f"{path}: a figure is written as PNG; expected a name that ends in .png")
+
+    def write(file: BinaryIO) -> None:
+        metadata = {"Software": f"xmist {__version__}", "Description": about}
+        page.savefig(file, format="png", dpi=_DPI, metadata=metadata)
+
+    def verify(written: Path) -> None:
+        try:
+            imread(written, format="png")
+        except SyntaxError as error:  # Pillow's word for a broken PNG
+            raise ValueError(str(error)) from error
+
+    return write_file(path, write, verify, overwrite=overwrite)
+
+
+def save_picture(result: Retrieval, path: str | Path, *, overwrite: bool = False) -> Path:
+    """Draw a result and write the figure as PNG: `save_figure(figure(result), path)`.
+
+    Parameters
+    ----------
+    result : Retrieval
+        What to draw.
+    path : str or Path
+        The file (`.png`).
+    overwrite : bool
+        Replace a file that stands there already.
+
+    Returns
+    -------
+    Path
+        `path`.
+
+    Raises
+    ------
+    InputError
+        If the file cannot be written there, or the result has no channel.
+    OutputError
+        When writing failed; says what was kept and where.
+
+    Examples
+    --------
+    >>> save_picture(result, "result.png")  # doctest: +SKIP
+    PosixPath('result.png')
+    """
+    raise_faults(target_faults(path, overwrite=overwrite))  # before the work of drawing
+    about = f"{_headline(result)}; {_conditions(result)}"
+    return save_figure(figure(result), path, overwrite=overwrite, about=about)
+
+
+def _choose(result: Retrieval, channels: Sequence[str] | None) -> list[str]:
+    """Give the channels to draw; say which of them the result does not have."""
+    given = [name for name, _ in result.channels()]
+    if not given or not result.flags.size:
+        raise InputError("the result has no channel to draw")
+    if channels is None:
+        return [name for name in given if name not in _SECONDARY] or given
+    if not channels:
+        raise InputError(f"channels is empty; expected some of {', '.join(given)}")
+    missing = [name for name in channels if name in CHANNELS and name not in given]
+    raise_faults([f"the result has no channel '{name}'; {suggest(name, given)}" for name in missing])
+    return list(channels)
+
+
+def _headline(result: Retrieval) -> str:
+    exposures = result.provenance.get("exposures")
+    return result.method + (f", N = {exposures}" if isinstance(exposures, int) else "")
+
+
+def _conditions(result: Retrieval) -> str:
+    """Give geometry and options in a sentence."""
+    experiment = result.experiment
+    geometry = (
+        f"{experiment.energy_kev:g} keV, effective distance {si(experiment.effective_distance, 'm')}, "
+        f"pixel {si(experiment.effective_pixel, 'm')} in the sample's plane"
+    )
+    options = [
+        f"{name} = {value:g}" if isinstance(value, float) else f"{name} = {value}"
+        for name, value in result.options.items()
+        if value is not None
+    ]
+    return "; ".join([geometry, ", ".join(options)] if options else [geometry])
+
+
+def _columns(number: int, shape: tuple[int, int]) -> int:
+    """Give the number of columns that brings a page nearest to 3 : 2."""
+
+    def badness(columns: int) -> float:
+        rows = -(-number // columns)
+        ratio = columns * (shape[1] + 0.3 * max(shape)) / (rows * (shape[0] + 0.2 * max(shape)))
+        return abs(math.log(ratio / 1.5)) + rows * columns - number
+
+    return min(range(1, number + 1), key=badness)
+
+
+def _no_value(images: Sequence[Image]) -> str:
+    """Give the legend of the pixels without a value."""
+    shares = [image.holes / (image.shape[0] * image.shape[1]) for image in images if image.holes]
+    if not shares:
+        return ""
+    low, high = (f"{100 * share:.{'0f' if share > 0.1 else '2g'}}" for share in (min(shares), max(shares)))
+    return f"no value ({low if low == high else f'{low} to {high}'} % of the pixels)"
+
+
+def _block_notes(images: Sequence[Image]) -> list[str]:
+    factor = max(image.factor for image in images)
+    return [f"Shown as means of {factor} × {factor} pixels."] if factor > 1 else []
