@@ -1,0 +1,88 @@
+"""Checks of numbers that the parts of a simulation share."""
+
+from __future__ import annotations
+
+import math
+import numbers
+from typing import Any
+
+
+def check_number(
+    name: str,
+    value: Any,
+    faults: list[str],
+    *,
+    unit: str = "",
+    low: float = -math.inf,
+    high: float = math.inf,
+    strict: bool = False,
+    advice: str = "",
+) -> float:
+    """Give a number as a float, or NaN with a fault that says what would be right.
+
+    Parameters
+    ----------
+    name : str
+        What the number is called in a fault.
+    value : object
+        What was given.
+    faults : list of str
+        Receives a sentence if it is no finite number of the range.
+    unit : str
+        Its unit; empty for a pure number.
+    low, high : float
+        Least and greatest value.
+    strict : bool
+        Whether `low` itself is excluded.
+    advice : str
+        Sentence part that helps.
+
+    Returns
+    -------
+    float
+        The number, or NaN.
+
+    Examples
+    --------
+    >>> faults = []
+    >>> check_number("photons", 0, faults, low=0, strict=True)
+    nan
+    >>> faults
+    ['photons is 0; expected a number above 0']
+    """
+    unit = f" {unit}" if unit else ""
+    bounds = []
+    if math.isfinite(low):
+        bounds.append(f"{'above' if strict else 'of at least'} {low:g}")
+    if math.isfinite(high):
+        bounds.append(f"at most {high:g}")
+    expected = " ".join(["a finite number" if not bounds else "a number", " and ".join(bounds)]).rstrip()
+    expected += (unit if bounds else f"{' in' if unit else ''}{unit}") + (f": {advice}" if advice else "")
+    if isinstance(value, bool) or not isinstance(value, numbers.Real):
+        faults.append(f"{name} is {value!r}; expected {expected}")
+        return math.nan
+    number = float(value)
+    if not (math.isfinite(number) and low <= number <= high) or (strict and number == low):
+        faults.append(f"{name} is {number:g}{unit}; expected {expected}")
+        return math.nan
+    return number
+
+
+def check_count(name: str, value: Any, faults: list[str], *, low: int = 1) -> int:
+    """Give a whole number of at least `low`, or `low` with a fault.
+
+    Parameters
+    ----------
+    name : str
+        What the number is called in a fault.
+    value : object
+        What was given.
+    faults : list of str
+        Receives a sentence if it is no such number.
+    low : int
+        Least value.
+    """
+    if isinstance(value, bool) or not isinstance(value, numbers.Integral) or value < low:
+        faults.append(f"{name} is {value!r}; expected a whole number of at least {low}")
+        return low
+    return int(value)

@@ -1,0 +1,112 @@
+"""Where a membrane stands at each exposure."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from xmist.errors import InputError, raise_faults
+from xmist.simulate.checks import check_count, check_number
+from xmist.simulate.membranes import Membrane, RandomScreen, Sandpaper
+
+
+def raster_positions(number: int, *, step: float) -> NDArray[np.float64]:
+    """Give positions on a square raster, row by row.
+
+    Parameters
+    ----------
+    number : int
+        Positions.
+    step : float
+        Step in metres, longer than a grain if each exposure is to show something new.
+
+    Returns
+    -------
+    (position, 2) float64 array
+        Displacements (y, x) in metres.
+
+    Examples
+    --------
+    >>> raster_positions(3, step=1e-5).tolist()
+    [[0.0, 0.0], [0.0, 1e-05], [1e-05, 0.0]]
+    """
+    faults: list[str] = []
+    number = check_count("number", number, faults)
+    step = check_number("step", step, faults, unit="m", low=0.0, strict=True)
+    raise_faults(faults)
+    side = math.ceil(math.sqrt(number))
+    return step * np.array([divmod(n, side) for n in range(number)], np.float64)
+
+
+def random_positions(number: int, *, span: float, seed: int) -> NDArray[np.float64]:
+    """Give random positions, as a motor is often told to take.
+
+    Parameters
+    ----------
+    number : int
+        Positions.
+    span : float
+        Positions are uniform between 0 and this in metres, along y and x.
+    seed : int
+        Seed.
+
+    Returns
+    -------
+    (position, 2) float64 array
+        Displacements (y, x) in metres.
+
+    Examples
+    --------
+    >>> random_positions(5, span=1e-3, seed=1).shape
+    (5, 2)
+    """
+    faults: list[str] = []
+    number = check_count("number", number, faults)
+    span = check_number("span", span, faults, unit="m", low=0.0, strict=True)
+    check_count("seed", seed, faults, low=0)
+    raise_faults(faults)
+    return np.random.default_rng(seed).uniform(0.0, span, (number, 2))
+
+
+def independent_positions(number: int, *, extent: float, membrane: Membrane) -> NDArray[np.float64]:
+    """Give positions so far apart that no grain is seen twice: independent screens.
+
+    Parameters
+    ----------
+    number : int
+        Positions.
+    extent : float
+        Width of the field along x in metres, margin included.
+    membrane : Membrane
+        A random membrane.
+
+    Returns
+    -------
+    (position, 2) float64 array
+        Displacements (y, x) in metres.
+
+    Raises
+    ------
+    InputError
+        If the membrane is periodic, or a number is out of range.
+
+    Examples
+    --------
+    >>> screen = RandomScreen(wavelength=7.3e-11, grain_size=8e-6, rms_phase=1.0, seed=1)
+    >>> independent_positions(2, extent=1e-3, membrane=screen).round(6).tolist()
+    [[0.0, 0.0], [0.0, 0.001032]]
+    """
+    faults: list[str] = []
+    number = check_count("number", number, faults)
+    extent = check_number("extent", extent, faults, unit="m", low=0.0, strict=True)
+    raise_faults(faults)
+    if not isinstance(membrane, RandomScreen | Sandpaper):
+        raise InputError(
+            f"membrane is a {type(membrane).__name__}, which repeats itself; expected a RandomScreen or a "
+            "Sandpaper (or use raster_positions)"
+        )
+    # Gaussians are cut at 5.5 σ = 1.65 grains on either side; spheres reach one grain at most.
+    pitch = extent + 4.0 * membrane.grain_size
+    return np.stack([np.zeros(number), pitch * np.arange(number)], axis=1)

@@ -1,0 +1,162 @@
+"""Whether a grid can hold a wave: numbers, and what to change, before anything is propagated."""
+
+from __future__ import annotations
+
+import math
+from typing import Any, Final
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from xmist.errors import raise_faults
+from xmist.simulate.checks import check_number
+
+_ROWS: Final = 256
+
+
+def check_sampling(
+    *,
+    wavelength: float,
+    pixel_size: float,
+    shape: tuple[int, int],
+    distance: float,
+    phase: ArrayLike | None = None,
+    refraction_angle: float | None = None,
+    margin: float | None = None,
+    name: str = "phase",
+) -> tuple[str, ...]:
+    """List what is wrong with the sampling of a propagation.
+
+    Parameters
+    ----------
+    wavelength : float
+        Wavelength in metres.
+    pixel_size : float
+        Spacing of the samples in metres.
+    shape : (int, int)
+        Samples along y and x, margin included.
+    distance : float
+        (Effective) distance in metres.
+    phase : (y, x) array_like, optional
+        Phase in rad of what the wave passes, not wrapped; neighbours may differ by π at most. Its steepest
+        step also gives the largest refraction angle.
+    refraction_angle : float, optional
+        Largest refraction angle in rad, if it is known otherwise (the greater of both counts).
+    margin : float, optional
+        Width in metres of the field around the part that is looked at; None is half the field. The steepest
+        ray must not come back from the other side into that part.
+    name : str
+        What `phase` is called in a fault.
+
+    Returns
+    -------
+    tuple of str
+        A sentence for each fault, with the numbers and the fix; empty if there is none.
+
+    Raises
+    ------
+    InputError
+        If an argument is no number of its range.
+
+    Examples
+    --------
+    >>> grid = {"wavelength": 7.3e-11, "pixel_size": 1e-6, "shape": (256, 256)}
+    >>> check_sampling(distance=1.0, **grid)
+    ()
+    >>> for fault in check_sampling(distance=10.0, phase=np.eye(256) * 4.0, **grid):
+    ...     print(fault)
+    distance is 10 m: the transfer function of 256 samples of 1e-06 m along y aliases beyond 3.521 m; ...
+    distance is 10 m: the transfer function of 256 samples of 1e-06 m along x aliases beyond 3.521 m; ...
+    phase steps by 4 rad between neighbours; expected π at most: sample it at 7.85e-07 m or finer ...
+    phase refracts by up to 4.65e-05 rad, which is 0.000465 m at the distance of 10 m; expected ...
+    """
+    faults: list[str] = []
+    check_number("wavelength", wavelength, faults, unit="m", low=0.0, strict=True)
+    check_number("pixel_size", pixel_size, faults, unit="m", low=0.0, strict=True)
+    check_number("distance", distance, faults, unit="m")
+    if refraction_angle is not None:
+        check_number("refraction_angle", refraction_angle, faults, unit="rad", low=0.0)
+    if margin is not None:
+        check_number("margin", margin, faults, unit="m", low=0.0)
+    raise_faults(faults)
+    faults = transfer_function_faults(wavelength, pixel_size, shape, distance, paraxial=True)
+    angle = refraction_angle or 0.0
+    if phase is not None:
+        step = largest_step(phase)
+        if step > math.pi:
+            faults.append(
+                f"{name} steps by {step:.3g} rad between neighbours; expected π at most: sample it at "
+                f"{pixel_size * math.pi / step:.3g} m or finer instead of {pixel_size:g} m (more "
+                "oversampling), or smooth its edges"
+            )
+        angle = max(angle, step * wavelength / (2.0 * math.pi * pixel_size))
+    room = 0.5 * pixel_size * min(shape) if margin is None else margin
+    reach = angle * abs(distance)
+    if reach > room:
+        faults.append(
+            f"{name} refracts by up to {angle:.3g} rad, which is {reach:.3g} m at the distance of "
+            f"{distance:g} m; expected at most the {'half field' if margin is None else 'margin'} of "
+            f"{room:.3g} m: widen the field by {math.ceil((reach - room) / pixel_size)} samples on each side"
+        )
+    return tuple(faults)
+
+
+def largest_step(phase: ArrayLike) -> float:
+    """Largest difference between neighbours along y or x.
+
+    Parameters
+    ----------
+    phase : (y, x) array_like
+        Phase in rad, not wrapped.
+
+    Examples
+    --------
+    >>> largest_step([[0.0, 1.0], [0.5, -2.0]])
+    3.0
+    """
+    image: NDArray[Any] = np.asarray(phase)
+    step = 0.0
+    for start in range(0, image.shape[0], _ROWS):
+        rows = image[start : start + _ROWS + 1]
+        for axis in (0, 1):
+            if rows.shape[axis] > 1:
+                difference = np.diff(rows, axis=axis)
+                step = max(step, float(difference.max()), -float(difference.min()))
+    return step
+
+
+def transfer_function_faults(
+    wavelength: float, pixel_size: float, shape: tuple[int, ...], distance: float, *, paraxial: bool
+) -> list[str]:
+    """List the axes along which the phase of the transfer function steps by more than π.
+
+    The step is greatest between the two highest frequencies. It is the same as asking that the steepest
+    wave that the grid can hold, of the angle λ/(2 pixel_size), stays within half the field.
+
+    Parameters
+    ----------
+    wavelength, pixel_size, distance : float
+        In metres, as in `check_sampling`.
+    shape : tuple of int
+        Samples along y and x.
+    paraxial : bool
+        Whether Fresnel's transfer function is meant; else that of the angular spectrum.
+    """
+    faults = []
+    for axis, size in zip("yx", shape, strict=True):
+        highest = size // 2
+        if highest == 0:  # a single sample knows no direction
+            continue
+        s1, s2 = (
+            min(1.0, (wavelength * index / (size * pixel_size)) ** 2) for index in (highest - 1, highest)
+        )
+        slow = 0.5 * (s2 - s1) if paraxial else (s2 - s1) / (math.sqrt(1.0 - s1) + math.sqrt(1.0 - s2))
+        limit = wavelength / (2.0 * slow)
+        if abs(distance) > limit:
+            need = math.ceil(size * abs(distance) / limit)
+            faults.append(
+                f"distance is {distance:g} m: the transfer function of {size} samples of {pixel_size:g} m "
+                f"along {axis} aliases beyond {limit:.4g} m; use at least {need} samples (a wider field), "
+                "a coarser pixel or a shorter distance"
+            )
+    return faults
