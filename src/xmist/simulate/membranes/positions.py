@@ -5,11 +5,12 @@ from __future__ import annotations
 import math
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import NDArray
 
 from xmist.errors import InputError, raise_faults
 from xmist.simulate.checks import check_count, check_number
-from xmist.simulate.membranes import Membrane, RandomScreen, Sandpaper
+from xmist.simulate.membranes.base import Membrane
+from xmist.simulate.membranes.random import RandomScreen, Sandpaper
 
 
 def raster_positions(number: int, *, step: float) -> NDArray[np.float64]:

@@ -1,0 +1,145 @@
+"""Beams that are not ideal: a source of some size, and a spectrum."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from xmist.errors import InputError, raise_faults
+from xmist.simulate.checks import check_number
+
+Real = NDArray[Any]
+
+
+def source_blur(*, source_sigma: float, source_to_plane: float, plane_to_detector: float) -> float:
+    """Blur in the detector's plane by a source of Gaussian profile.
+
+    Through a point of a plane, a source point at height s is seen at −s · plane_to_detector/source_to_plane
+    (a pinhole camera), so that the image of the plane is blurred by the source scaled so; measured in the
+    sample's plane it is smaller by the magnification. With the sample as the plane this is the blur of the
+    sample's features; the membrane stands further upstream, and its own distances give the blur of its
+    speckles.
+
+    Parameters
+    ----------
+    source_sigma : float
+        σ of the source in metres.
+    source_to_plane, plane_to_detector : float
+        Distances in metres.
+
+    Returns
+    -------
+    float
+        σ in metres.
+
+    Raises
+    ------
+    InputError
+        Lists every value that is out of range.
+
+    Examples
+    --------
+    >>> blur = source_blur(source_sigma=50e-6, source_to_plane=50.0, plane_to_detector=1.0)
+    >>> round(blur * 1e6, 6)
+    1.0
+    """
+    faults: list[str] = []
+    check_number("source_sigma", source_sigma, faults, unit="m", low=0.0)
+    check_number("source_to_plane", source_to_plane, faults, unit="m", low=0.0, strict=True)
+    check_number("plane_to_detector", plane_to_detector, faults, unit="m", low=0.0)
+    raise_faults(faults)
+    return source_sigma * plane_to_detector / source_to_plane
+
+
+@dataclass(frozen=True, kw_only=True)
+class Spectrum:
+    """Photon energies and their weights; iterate for (energy_kev, weight) pairs, weights of sum 1.
+
+    Parameters
+    ----------
+    energies_kev : sequence of float
+        Photon energies in keV.
+    weights : sequence of float
+        Part of the detected intensity of the bare beam that each has, up to a common factor.
+
+    Raises
+    ------
+    InputError
+        Lists every fault.
+
+    Examples
+    --------
+    >>> list(Spectrum(energies_kev=[16.0, 18.0], weights=[1, 3]))
+    [(16.0, 0.25), (18.0, 0.75)]
+    """
+
+    energies_kev: Sequence[float]
+    weights: Sequence[float]
+
+    def __post_init__(self) -> None:
+        faults: list[str] = []
+        energies, weights = tuple(self.energies_kev), tuple(self.weights)
+        if len(energies) != len(weights) or not energies:
+            faults.append(
+                f"a spectrum of {len(energies)} energies has {len(weights)} weights; expected one for each"
+            )
+        for energy in energies:
+            check_number("energies_kev", energy, faults, unit="keV", low=0.1, high=1000.0)
+        for weight in weights:
+            check_number("weights", weight, faults, low=0.0)
+        if not faults and sum(weights) == 0.0:
+            faults.append("all weights of the spectrum are 0; expected one above 0 at least")
+        raise_faults(faults)
+        total = math.fsum(weights)
+        object.__setattr__(self, "energies_kev", tuple(float(energy) for energy in energies))
+        object.__setattr__(self, "weights", tuple(weight / total for weight in weights))
+
+    def __iter__(self) -> Iterator[tuple[float, float]]:
+        """Give (energy_kev, weight) pairs."""
+        return iter(zip(self.energies_kev, self.weights, strict=True))
+
+
+def incoherent_sum(terms: Iterable[tuple[float, ArrayLike]]) -> Real:
+    """Add up the intensities of waves that do not interfere, in the order in which they come.
+
+    Parameters
+    ----------
+    terms : iterable of (float, (y, x) array_like)
+        Weight and wave, or weight and intensity if it is real. A generator keeps one in memory at a time.
+
+    Returns
+    -------
+    (y, x) array
+        Σ weight · |wave|², in the precision of the first term.
+
+    Raises
+    ------
+    InputError
+        If there is nothing to add.
+
+    Examples
+    --------
+    >>> incoherent_sum((weight, np.full((1, 2), 1j * weight)) for weight in (0.5, 0.5))
+    array([[0.25, 0.25]])
+    """
+    total: Real | None = None
+    for weight, term in terms:
+        given = np.asarray(term)
+        if given.dtype.kind == "c":
+            intensity = given.real**2
+            intensity += given.imag**2
+        else:
+            intensity = np.array(given, np.result_type(given.dtype, np.float32))
+        intensity *= weight
+        if total is None:
+            total = intensity
+        else:
+            total += intensity
+    if total is None:
+        raise InputError("there are no intensities to add; expected one at least")
+    return total

@@ -1,0 +1,168 @@
+"""What every membrane states, and how it is sampled."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from dataclasses import dataclass, fields
+from typing import Any, ClassVar
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from xmist.errors import raise_faults
+from xmist.simulate.checks import check_count, check_number
+from xmist.simulate.membranes.relief import coordinates
+
+Real = NDArray[Any]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Membrane:
+    """What every membrane states; use one of its kinds.
+
+    Parameters
+    ----------
+    wavelength : float
+        Wavelength λ₀ in metres at which phase and γ are stated.
+    delta_over_beta : float, optional
+        γ = δ/β there; None does not absorb.
+
+    Raises
+    ------
+    InputError
+        Lists every value that is out of range.
+    """
+
+    wavelength: float
+    delta_over_beta: float | None = None
+
+    # Name -> (unit, low, high, strict) of the numbers of each kind.
+    _ranges: ClassVar[dict[str, tuple[str, float, float, bool]]] = {
+        "wavelength": ("m", 0.0, 1e-7, True),
+        "delta_over_beta": ("", 0.0, math.inf, True),
+        "grain_size": ("m", 0.0, 1.0, True),
+        "rms_phase": ("rad", 0.0, math.inf, False),
+        "layers": ("", 0.0, math.inf, True),
+        "size_spread": ("", 0.0, 0.99, False),
+        "period": ("m", 0.0, 1.0, True),
+        "diameter": ("m", 0.0, 1.0, True),
+        "phase": ("rad", -math.inf, 0.0, False),
+    }
+
+    def __post_init__(self) -> None:
+        faults: list[str] = []
+        for item in fields(self):
+            value = getattr(self, item.name)
+            if item.name == "seed":
+                check_count("seed", value, faults, low=0)
+            elif value is not None or item.name != "delta_over_beta":
+                unit, low, high, strict = self._ranges[item.name]
+                number = check_number(item.name, value, faults, unit=unit, low=low, high=high, strict=strict)
+                object.__setattr__(self, item.name, number)
+        if not faults:
+            self._check(faults)
+        raise_faults(faults)
+
+    def _check(self, faults: list[str]) -> None:
+        """Check what concerns several numbers."""
+
+    def _sample(self, y: Real, x: Real, wavelength: float, dtype: Any, workers: int | None) -> Real:
+        """Sample the transmission function at coordinates on the membrane."""
+        raise NotImplementedError
+
+    def _exponents(self, wavelength: float) -> tuple[float, float]:
+        """Give (a, b): t = exp((ia + b) φ), φ the phase at λ₀."""
+        ratio = wavelength / self.wavelength
+        return ratio, 0.0 if self.delta_over_beta is None else ratio**3 / self.delta_over_beta
+
+
+def transmission_functions(
+    membrane: Membrane,
+    shape: tuple[int, int],
+    pixel_size: float,
+    wavelength: float,
+    positions: ArrayLike,
+    *,
+    dtype: Any = np.complex64,
+    workers: int | None = None,
+) -> Iterator[NDArray[Any]]:
+    """Give the membrane's transmission function at one position after the other.
+
+    Parameters
+    ----------
+    membrane : Membrane
+        Membrane.
+    shape : (int, int)
+        Samples along y and x; the origin lies in the middle of the grid.
+    pixel_size : float
+        Spacing of the samples in metres, in the membrane's plane.
+    wavelength : float
+        Wavelength in metres.
+    positions : (position, 2) array_like
+        Displacements (y, x) of the membrane in metres.
+    dtype : dtype
+        complex64 or complex128.
+    workers : int, optional
+        Threads; the result does not depend on it, bit for bit.
+
+    Yields
+    ------
+    (y, x) complex array
+        Transmission function t(r − s); it may be overwritten.
+
+    Raises
+    ------
+    InputError
+        Lists every fault; raised by the call, before anything is sampled.
+
+    Examples
+    --------
+    >>> from xmist.simulate.membranes import RandomScreen
+    >>> screen = RandomScreen(wavelength=7.3e-11, grain_size=8e-6, rms_phase=1.0, seed=1)
+    >>> a, b = transmission_functions(screen, (32, 32), 1e-6, 7.3e-11, [(0, 0), (0, 3e-6)])
+    >>> bool(np.allclose(a[:, :-3], b[:, 3:], atol=1e-5))
+    True
+    """
+    faults: list[str] = []
+    if not isinstance(membrane, Membrane) or type(membrane) is Membrane:
+        faults.append(
+            f"membrane is {membrane!r}; expected a RandomScreen, Sandpaper, HoleGrid or Checkerboard"
+        )
+    height, width = (check_count(f"shape along {a}", n, faults) for a, n in zip("yx", shape, strict=True))
+    check_number("pixel_size", pixel_size, faults, unit="m", low=0.0, strict=True)
+    check_number("wavelength", wavelength, faults, unit="m", low=0.0, strict=True)
+    if np.dtype(dtype) not in (np.complex64, np.complex128):
+        faults.append(f"dtype is {np.dtype(dtype)}; expected complex64 or complex128")
+    steps = _as_positions(positions, faults)
+    raise_faults(faults)
+    return _each(membrane, height, width, pixel_size, wavelength, steps, dtype, workers)
+
+
+def _each(
+    membrane: Membrane,
+    height: int,
+    width: int,
+    pixel_size: float,
+    wavelength: float,
+    steps: NDArray[np.float64],
+    dtype: Any,
+    workers: int | None,
+) -> Iterator[NDArray[Any]]:
+    for step_y, step_x in steps:
+        y = coordinates(height, pixel_size, step_y)
+        x = coordinates(width, pixel_size, step_x)
+        yield membrane._sample(y, x, wavelength, dtype, workers)
+
+
+def _as_positions(positions: ArrayLike, faults: list[str]) -> NDArray[np.float64]:
+    try:
+        steps = np.asarray(positions, np.float64)
+    except (TypeError, ValueError) as error:
+        faults.append(f"positions are no numbers ({error}); expected (position, 2) in metres")
+        return np.zeros((1, 2))
+    if steps.ndim != 2 or steps.shape[1] != 2 or len(steps) == 0:
+        faults.append(f"positions have shape {steps.shape}; expected (position, 2): y and x in metres")
+    elif not np.isfinite(steps).all():
+        faults.append("positions hold NaN or infinite numbers; expected metres")
+    return steps
