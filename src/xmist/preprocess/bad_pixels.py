@@ -1,0 +1,336 @@
+"""Hot, dead and saturated pixels, told from speckle by their neighbours and by time.
+
+A grain of speckle spreads over its neighbours, an edge or a line of a sample goes on in them, and speckle
+changes from one position of the membrane to the next; a defect does none of these.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, field
+from typing import Any, Final
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from xmist.data import Image
+from xmist.numerics.neighbours import HIGH, LOW, neighbour_outliers, neighbour_ranks
+from xmist.preprocess.frames import check_frames, lit_level
+
+Mask = NDArray[np.bool_]
+
+_SAMPLES: Final = 65536  # pixels that a frame's own distribution is read from
+_SMALLEST: Final = 0.2  # relative; smaller deviations are the business of the flat
+_DARK: Final = 0.05  # of the lit level: below, there is no beam to be hot or dead in
+_ABSENT: Final = 0.01  # of the lit level: what a dead pixel may still show
+_RARE: Final = 0.02  # share of zeros up to which a zero is a defect and not a count
+_COPIED: Final = 0.05  # share of equal neighbours from which a row or column is a copy
+_STUCK_FRAMES: Final = 4  # frames from which the scatter of a single pixel over time says something
+
+
+@dataclass
+class Survey:
+    """What `survey` found: one mask, and the number of bad pixels by kind for each frame.
+
+    Parameters
+    ----------
+    bad : (position, y, x) bool array
+        Pixels that are bad in the reference or the sample frame of a position.
+    counts : dict
+        Kind, then the frame's name, to number of pixels.
+    lasting : int
+        Pixels that are bad at every position.
+    """
+
+    bad: Mask
+    counts: dict[str, dict[str, int]] = field(default_factory=dict)
+    lasting: int = 0
+
+    def count(self, kind: str, name: str, mask: Mask) -> None:
+        """Add the pixels of `mask` to the numbers."""
+        number = int(np.count_nonzero(mask))
+        if number:
+            frames = self.counts.setdefault(kind, {})
+            frames[name] = frames.get(name, 0) + number
+
+
+def find_bad_pixels(
+    frames: ArrayLike,
+    weights: ArrayLike | None = None,
+    *,
+    saturation: float | None = None,
+    size: int = 5,
+    loss: float = 1e-4,
+    grow: int = 0,
+    threads: int | None = None,
+) -> Image:
+    """Give weight 0 to hot, dead, stuck and saturated pixels.
+
+    Parameters
+    ----------
+    frames : (position, y, x) array_like
+        Frames of one kind, all with or all without the sample.
+    weights : (position, y, x) array_like, optional
+        Weights that are there already; 0 stays 0, and such a pixel says nothing on its neighbours.
+    saturation : float, optional
+        Value from which a pixel is saturated. None finds a plateau by itself: at least four pixels that share
+        the highest value of a frame, and more of them than in the 1 % below it.
+    size : int
+        Side of the window of neighbours, odd, at least 3: clusters of up to size − 1 pixels are found, and a
+        line one pixel wide that crosses the window is kept.
+    loss : float
+        Share of the good pixels that a test for bright ones may take for bad; a test for dark ones, which are
+        farther off, a tenth of it.
+    grow : int
+        Pixels around each bad one that lose their weight too, for detectors whose charge spreads.
+    threads : int, optional
+        Threads; the result does not depend on it.
+
+    Returns
+    -------
+    (position, y, x) float32 array
+        Weights.
+
+    Raises
+    ------
+    InputError
+        Lists what is wrong with the frames or the weights.
+
+    Notes
+    -----
+    A pixel is compared with the k-th highest and k-th lowest of its neighbours, k = size − 1: relative excess
+    I/h − 1 on the one side, log(l/I) on the other. Both thresholds come from the frame itself, by continuing
+    the tail between its 80th and 95th percentile exponentially down to the share above. Fully developed
+    speckle, P(I) ∝ exp(−I/⟨I⟩), has exponential tails on both sides; weaker speckle falls faster and loses
+    less. The same two tests are made on the mean over positions, where speckle averages out and lasting
+    defects stay, and, from 4 positions, on the scatter over them, which stuck pixels lack and blinking ones
+    exceed. NaN, infinities and, as long as they are rare (2 % of the lit pixels), values at or below 0 where
+    there is beam are bad. So are neighbouring rows or columns that hold equal values where no others do:
+    detectors fill the seams between their modules so. Nothing is interpolated.
+
+    Examples
+    --------
+    >>> frames = np.random.default_rng(1).uniform(90, 110, (2, 32, 40))
+    >>> frames[0, 5, 6], frames[:, 20, 30] = 500.0, 0.0
+    >>> np.argwhere(find_bad_pixels(frames) == 0).tolist()
+    [[0, 5, 6], [0, 20, 30], [1, 20, 30]]
+    """
+    series, given = check_frames("frames", frames, weights)
+    found = survey(
+        {"frame": series}, given, saturation=saturation, size=size, loss=loss, grow=grow, threads=threads
+    )
+    out = np.ones(series.shape, np.float32) if given is None else given.copy()
+    out[found.bad] = 0.0
+    return out
+
+
+def survey(
+    series: dict[str, Image],
+    weights: Image | None,
+    *,
+    saturation: float | None,
+    size: int,
+    loss: float,
+    grow: int,
+    threads: int | None,
+) -> Survey:
+    """Find the bad pixels of several series of frames that share their positions; see `find_bad_pixels`.
+
+    Parameters
+    ----------
+    series : dict
+        Frames (position, y, x) by name.
+    weights : (position, y, x) array or None
+        Weights that are there already.
+    saturation, size, loss, grow, threads
+        As for `find_bad_pixels`.
+    """
+    shape = next(iter(series.values())).shape
+    found = Survey(np.zeros(shape, bool))
+    tests: dict[str, Any] = {"radius": size // 2, "loss": loss, "threads": threads}
+    everywhere = np.zeros(shape[1:], bool)
+    seams = _Seams(shape[1:])
+    for name, frames in series.items():
+        mean = _Moments(shape[1:])
+        for n, frame in enumerate(frames):
+            used = np.ones(shape[1:], bool) if weights is None else weights[n] > 0
+            bad = _single(frame, used, f"{name} {n}", saturation, tests, found)
+            mean.add(frame, used & ~bad)
+            found.bad[n] |= bad
+            seams.add(frame, used & ~bad)
+        everywhere |= _lasting(mean, len(frames), name, tests, found)
+    copied = seams.find()
+    found.count("copied along a seam", "all frames", copied)
+    everywhere |= copied
+    found.lasting = int(np.count_nonzero(everywhere))
+    found.bad |= everywhere
+    if grow:
+        from scipy.ndimage import binary_dilation
+
+        for n in range(len(found.bad)):
+            found.bad[n] = binary_dilation(found.bad[n], iterations=grow)
+    return found
+
+
+def _single(
+    frame: Image, used: Mask, name: str, saturation: float | None, tests: dict[str, Any], found: Survey
+) -> Mask:
+    """Find what one frame shows by itself."""
+    finite = np.isfinite(frame)
+    bad = used & ~finite
+    found.count("not finite", name, bad)
+    good = used & finite
+    level = saturation if saturation is not None else _plateau(frame[good])
+    if level is not None:
+        over = good & (frame >= level)
+        found.count("saturated", name, over)
+        bad |= over
+        good &= ~over
+    hot, dead = _outliers(frame, good, **tests)
+    found.count("hot", name, hot)
+    found.count("dead", name, dead)
+    return bad | hot | dead
+
+
+def _plateau(values: NDArray[Any]) -> float | None:
+    """Give the highest value if the detector evidently stops there."""
+    if values.size == 0:
+        return None
+    top = float(values.max())
+    at_top = int(np.count_nonzero(values == top))
+    if at_top < 4 or top <= 0:
+        return None
+    # Three counts at least: neighbouring integers of a weak frame are no interval.
+    below = int(np.count_nonzero(values >= min(0.99 * top, top - 3.0))) - at_top
+    return top if below < at_top < values.size // 2 else None
+
+
+def _tail(values: NDArray[Any], loss: float) -> float:
+    """Continue the tail of a distribution exponentially from its 80th and 95th percentile."""
+    if values.size == 0:
+        return math.inf
+    low, high = (float(q) for q in np.quantile(values, [0.8, 0.95]))
+    scale = (high - low) / math.log(0.20 / 0.05)
+    return max(_SMALLEST, high + scale * math.log(0.05 / loss))
+
+
+def _outliers(
+    image: Image, good: Mask, *, radius: int, loss: float, threads: int | None
+) -> tuple[Mask, Mask]:
+    """Find hot and dead pixels of an image by its own distribution."""
+    nothing = np.zeros(image.shape, bool)
+    level = lit_level(image[good])
+    if level <= 0.0:
+        return nothing, nothing
+    floor, offset = _DARK * level, _ABSENT * level
+    step = max(1, math.isqrt(image.size // _SAMPLES))
+    low, high = neighbour_ranks(image, good, radius=radius, step=step, threads=threads)
+    at, known = image[::step, ::step], good[::step, ::step] & np.isfinite(low)
+    bright = known & (high > floor)
+    excess = _tail((at[bright] / high[bright]).astype(np.float64) - 1.0, loss)
+    bright = known & (low > floor) & (at > 0)
+    deficit = _tail(np.log((low[bright] + offset) / (at[bright] + offset), dtype=np.float64), 0.1 * loss)
+    kinds = neighbour_outliers(
+        image,
+        good,
+        excess=excess,
+        deficit=deficit,
+        floor=floor,
+        offset=offset,
+        radius=radius,
+        threads=threads,
+    )
+    hot, dead = kinds == HIGH, kinds == LOW
+    absent = good & (image <= 0)
+    if absent.any():
+        # A value at or below 0 among neighbours that see the beam.
+        lit = np.count_nonzero(good & (image > floor))
+        ones = np.where(absent, np.float32(0.0), np.float32(1.0))
+        alone = neighbour_outliers(
+            np.where(image > floor, ones, np.float32(0.0)),
+            good,
+            excess=math.inf,
+            deficit=_SMALLEST,
+            floor=0.0,
+            offset=_ABSENT,
+            radius=radius,
+            threads=threads,
+        )
+        absent &= alone == LOW
+        if np.count_nonzero(absent) <= _RARE * lit:
+            dead |= absent
+    return hot, dead
+
+
+class _Moments:
+    """Mean and variance over frames of the pixels that are good, each frame by its own level."""
+
+    def __init__(self, shape: tuple[int, ...]) -> None:
+        self.number = np.zeros(shape, np.int32)
+        self.sum = np.zeros(shape)
+        self.square = np.zeros(shape)
+
+    def add(self, frame: Image, good: Mask) -> None:
+        level = lit_level(frame[good])
+        if level > 0.0:
+            self.number += good
+            relative = np.where(good, frame / np.float32(level), np.float32(0.0)).astype(np.float64)
+            self.sum += relative
+            self.square += relative * relative
+
+    def mean(self) -> Image:
+        return (self.sum / np.maximum(self.number, 1)).astype(np.float32)
+
+    def scatter(self) -> Image:
+        number = np.maximum(self.number, 1)
+        variance = self.square / number - (self.sum / number) ** 2
+        return np.sqrt(np.maximum(variance, 0.0)).astype(np.float32)
+
+
+class _Seams:
+    """Rows and columns that copy their neighbours, which a detector does between its modules."""
+
+    def __init__(self, shape: tuple[int, ...]) -> None:
+        self.shape = shape
+        self.equal = [np.zeros(size - 1) for size in shape]
+        self.lit = [np.zeros(size - 1) for size in shape]
+
+    def add(self, frame: Image, good: Mask) -> None:
+        lit = good & (frame > _DARK * lit_level(frame[good]))
+        for axis in (0, 1):
+            a, b = (slice(None, -1), slice(1, None)) if axis == 0 else (np.s_[:, :-1], np.s_[:, 1:])
+            both = lit[a] & lit[b]
+            self.lit[axis] += np.count_nonzero(both, axis=1 - axis)
+            self.equal[axis] += np.count_nonzero(both & (frame[a] == frame[b]), axis=1 - axis)
+
+    def find(self) -> Mask:
+        mask = np.zeros(self.shape, bool)
+        for axis in (0, 1):
+            share = self.equal[axis] / np.maximum(self.lit[axis], 1)
+            # Weak counts are equal by chance, in every row and column alike.
+            usual = np.median(share[self.lit[axis] > 0]) if self.lit[axis].any() else 0.0
+            enough = self.lit[axis] >= 0.25 * self.lit[axis].max()
+            for first in np.flatnonzero(enough & (share > _COPIED + 5.0 * usual)):
+                mask[(slice(first, first + 2), slice(None))[:: 1 if axis == 0 else -1]] = True
+        return mask
+
+
+def _lasting(moments: _Moments, positions: int, name: str, tests: dict[str, Any], found: Survey) -> Mask:
+    """Find what all positions show together."""
+    # A pixel that most frames find bad is bad in all.
+    bad: Mask = moments.number < 0.5 * min(positions, int(moments.number.max()))
+    if positions == 1:
+        return np.zeros_like(bad)
+    bad &= moments.number.max() > 0
+    good = (moments.number > 0) & ~bad
+    hot, dead = _outliers(moments.mean(), good, **tests)
+    found.count("hot on average", name, hot)
+    found.count("dead on average", name, dead)
+    bad |= hot | dead
+    if positions >= _STUCK_FRAMES:
+        enough = moments.number >= _STUCK_FRAMES
+        blinking, stuck = _outliers(moments.scatter(), good & enough & ~bad, **tests)
+        found.count("blinking", name, blinking)
+        found.count("stuck", name, stuck)
+        bad |= blinking | stuck
+    return bad

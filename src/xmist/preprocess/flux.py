@@ -1,0 +1,172 @@
+"""Frames brought to one flux."""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from xmist.data import Image
+from xmist.errors import InputError
+from xmist.preprocess.frames import Span, box_slices, check_pair
+
+_BLOCK = 16  # pixels a side; averages over speckle, and is smaller than bare beam around a sample
+_PART = 0.05  # of the blocks that bare beam must hold
+
+
+def normalise_flux(
+    reference: ArrayLike,
+    sample: ArrayLike,
+    weights: ArrayLike | None = None,
+    *,
+    rows: Span | None = None,
+    columns: Span | None = None,
+) -> tuple[Image, Image]:
+    """Scale every frame to the flux that the reference frames have on average.
+
+    Parameters
+    ----------
+    reference, sample : (position, y, x) array_like
+        Frames.
+    weights : (position, y, x) array_like, optional
+        Weights; pixels of weight 0 do not count.
+    rows, columns : (start, stop), optional
+        Box of bare beam, counted from 0, stop excluded. Where both are None the flux of the references is
+        that of all pixels, and the bare beam of the sample frames is found by itself, see `flux_factors`.
+
+    Returns
+    -------
+    reference, sample : (position, y, x) float32 array
+        Scaled frames; counts stay counts.
+
+    Raises
+    ------
+    InputError
+        If the frames or the box are faulty, or if there is no flux to scale to.
+
+    Examples
+    --------
+    >>> reference = np.random.default_rng(1).uniform(90, 110, (2, 40, 50))
+    >>> bare, sample = normalise_flux(reference, 0.8 * reference, rows=(0, 20), columns=(0, 20))
+    >>> round(float((sample / bare).mean()), 5)
+    1.0
+    """
+    first, second, given = check_pair(reference, sample, weights)
+    factors, _ = flux_factors(first, second, given, rows=rows, columns=columns)
+    return scale_frames(first, factors[0]), scale_frames(second, factors[1])
+
+
+def scale_frames(frames: Image, factors: NDArray[np.float64]) -> Image:
+    """Multiply each frame by its factor.
+
+    Parameters
+    ----------
+    frames : (position, y, x) float32 array
+        Frames.
+    factors : (position,) array
+        Factors.
+    """
+    with np.errstate(over="ignore"):  # beyond float32 becomes inf, which is a bad pixel
+        return frames * factors.astype(np.float32)[:, None, None]
+
+
+def flux_factors(
+    reference: Image,
+    sample: Image,
+    weights: Image | None,
+    *,
+    rows: Span | None,
+    columns: Span | None,
+) -> tuple[NDArray[np.float64], float]:
+    """Give the factor of every frame.
+
+    Without a box, the ratio of sample to reference is averaged over blocks of 16 × 16 pixels and all
+    positions. Bare beam is the brightest cluster of ratios that holds at least 5 % of the blocks: a cluster
+    is as wide as four times the scatter between neighbouring blocks. Where a sample covers the whole frame,
+    its brightest part is taken for bare beam.
+
+    Parameters
+    ----------
+    reference, sample : (position, y, x) float32 array
+        Frames.
+    weights : (position, y, x) array or None
+        Weights.
+    rows, columns : (start, stop) or None
+        Box of bare beam.
+
+    Returns
+    -------
+    factors : (2, position) array
+        For the reference and for the sample frames.
+    share : float
+        Part of the frame that served as bare beam.
+    """
+    ys, xs = box_slices(rows, columns, (reference.shape[1], reference.shape[2]))
+    block = 0 if rows is not None or columns is not None else _BLOCK
+    sums = np.array(
+        [
+            _sums(
+                reference[n, ys, xs],
+                sample[n, ys, xs],
+                None if weights is None else weights[n, ys, xs],
+                block,
+            )
+            for n in range(len(reference))
+        ]
+    )
+    flux = sums[:, 0].sum(axis=1) / np.maximum(sums[:, 2].sum(axis=1), 1.0)
+    if not (flux > 0).all():
+        dark = int(np.flatnonzero(~(flux > 0))[0])
+        where = "in the box" if block == 0 else "of weight above 0"
+        raise InputError(f"reference {dark} has no flux in the pixels {where}; expected bare beam there")
+    bare = np.ones(sums.shape[2], bool) if block == 0 else _bare(sums)
+    ratio = sums[:, 1][:, bare].sum(axis=1) / np.maximum(sums[:, 0][:, bare].sum(axis=1), 1e-300)
+    if not (ratio > 0).all():
+        dark = int(np.flatnonzero(~(ratio > 0))[0])
+        raise InputError(
+            f"sample {dark} has no flux where bare beam is expected; give rows and columns of it"
+        )
+    scale = flux.mean() / flux
+    share = (ys.stop - ys.start) * (xs.stop - xs.start) / reference[0].size
+    return np.array([scale, scale / ratio]), float(share * bare.mean())
+
+
+def _sums(
+    reference: Image, sample: Image, weights: Image | None, block: int
+) -> tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.float64]]:
+    """Sum reference, sample and number of good pixels over blocks; over all pixels for block 0."""
+    good = np.isfinite(reference) & np.isfinite(sample) & (reference > 0)
+    if weights is not None:
+        good &= weights > 0
+    parts = (np.where(good, reference, np.float32(0.0)), np.where(good, sample, np.float32(0.0)), good)
+    if block == 0:
+        first, second, third = (np.array([part.sum(dtype=np.float64)]) for part in parts)
+        return first, second, third
+    edges = [np.arange(0, max(1, size - block // 2), block) for size in reference.shape]
+    summed = [
+        np.add.reduceat(np.add.reduceat(part, edges[0], axis=0, dtype=np.float64), edges[1], axis=1).ravel()
+        for part in parts
+    ]
+    return summed[0], summed[1], summed[2]
+
+
+def _bare(sums: NDArray[np.float64]) -> NDArray[np.bool_]:
+    """Find the blocks of bare beam: the brightest cluster of ratios."""
+    total = sums.sum(axis=0)
+    used = total[2] >= 0.5 * total[2].max()
+    ratio = np.where(used, total[1] / np.maximum(total[0], 1e-300), np.nan)
+    order = np.sort(ratio[used])
+    steps = np.abs(np.diff(ratio))
+    steps = steps[np.isfinite(steps)]
+    # The median step between neighbours is 0.95 σ of a block for Gaussian noise.
+    sigma = max(float(np.median(steps)) / 0.95 if steps.size else 0.0, 1e-4 * float(np.median(order)))
+    counts = np.searchsorted(order, order + 2.0 * sigma, "right") - np.searchsorted(
+        order, order - 2.0 * sigma, "left"
+    )
+    crowded = np.flatnonzero(counts >= max(1.0, _PART * order.size))
+    if crowded.size == 0:
+        return np.asarray(used)
+    brightest = order[crowded[-1]]
+    near = crowded[order[crowded] >= brightest - 4.0 * sigma]
+    centre = order[near[np.argmax(counts[near])]]
+    bare: NDArray[np.bool_] = used & (np.abs(ratio - centre) <= 2.0 * sigma)
+    return bare

@@ -1,0 +1,115 @@
+"""Regions that the beam does not reach: behind a slit, a beam stop or the holder of the sample."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from xmist.data import Image
+from xmist.preprocess.frames import check_frames, lit_level
+
+Mask = NDArray[np.bool_]
+
+
+def find_unlit(
+    frames: ArrayLike,
+    weights: ArrayLike | None = None,
+    *,
+    threshold: float = 0.05,
+    size: int = 11,
+    margin: int = 2,
+) -> Image:
+    """Give weight 0 to large regions without beam.
+
+    Parameters
+    ----------
+    frames : (position, y, x) array_like
+        Frames of one kind, all with or all without the sample.
+    weights : (position, y, x) array_like, optional
+        Weights that are there already; 0 stays 0.
+    threshold : float
+        Part of the level of the lit pixels below which a pixel is dark. Lower it for samples that let less
+        than this through.
+    size : int
+        Smallest width in pixels of a dark region, odd; smaller ones are speckles, defects or the sample.
+    margin : int
+        Pixels around a region that lose their weight too.
+
+    Returns
+    -------
+    (position, y, x) float32 array
+        Weights; a region is unlit at every position when it is at most of them.
+
+    Raises
+    ------
+    InputError
+        Lists what is wrong with the frames or the weights.
+
+    Notes
+    -----
+    The level is the median of the pixels above a tenth of itself. A pixel belongs to an unlit region where
+    most of its size × size neighbours are dark or bad; dark pixels that touch such a region join it.
+
+    Examples
+    --------
+    >>> frames = np.random.default_rng(1).uniform(90, 110, (2, 40, 50))
+    >>> frames[:, :15] = 1.0
+    >>> weights = find_unlit(frames)
+    >>> bool((weights[:, :17] == 0).all()), bool((weights[:, 17:] == 1).all())
+    (True, True)
+    """
+    series, given = check_frames("frames", frames, weights)
+    unlit = unlit_region(series, given, threshold=threshold, size=size, margin=margin)
+    out = np.ones(series.shape, np.float32) if given is None else given.copy()
+    out[:, unlit] = 0.0
+    return out
+
+
+def unlit_region(frames: Image, weights: Image | None, *, threshold: float, size: int, margin: int) -> Mask:
+    """Find the region that most frames leave dark; see `find_unlit`.
+
+    Parameters
+    ----------
+    frames : (position, y, x) float32 array
+        Frames.
+    weights : (position, y, x) array or None
+        Weights.
+    threshold, size, margin
+        As for `find_unlit`.
+    """
+    from scipy import ndimage
+
+    votes = np.zeros(frames.shape[1:], np.int32)
+    for n, frame in enumerate(frames):
+        good = np.isfinite(frame)
+        if weights is not None:
+            good &= weights[n] > 0
+        level = lit_level(frame[good])
+        dark = ~good
+        with np.errstate(invalid="ignore"):
+            dark |= frame < threshold * level
+        votes += dark
+    dark = 2 * votes > len(frames)
+    share = ndimage.uniform_filter(dark.astype(np.float32), size, mode="nearest")
+    core: Mask = share > 0.5
+    core = _large(core, size)
+    # Corners that the vote rounds off.
+    region: Mask = ndimage.binary_dilation(core, iterations=max(1, size // 2), mask=dark | core)
+    if margin:
+        region = ndimage.binary_dilation(region, iterations=margin)
+    return region
+
+
+def _large(mask: Mask, size: int) -> Mask:
+    """Keep the connected parts of at least half a window's area."""
+    from scipy import ndimage
+
+    labels: NDArray[Any]
+    labels, _ = ndimage.label(mask)
+    area = np.bincount(labels.ravel())
+    keep = area >= size * size // 2
+    keep[0] = False
+    kept: Mask = keep[labels]
+    return kept
