@@ -1,0 +1,420 @@
+"""A series of frames: files opened by their headers, read one frame at a time."""
+
+from __future__ import annotations
+
+import math
+import re
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from types import MappingProxyType
+from typing import Any, Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from xmist.errors import InputError, raise_faults, suggest
+from xmist.io.addresses import Address, Spec, find_addresses
+from xmist.io.sources import Source, check_file, listed, reading
+
+# Coordinates of the mask, one for each key: numbers where the header gives numbers, else its text.
+Position = tuple[float | str, ...]
+
+_FORMATS: Final[Mapping[str, str]] = {
+    ".tif": "TIFF",
+    ".tiff": "TIFF",
+    ".btf": "TIFF",
+    ".edf": "EDF",
+    ".h5": "HDF5",
+    ".hdf5": "HDF5",
+    ".hdf": "HDF5",
+    ".nxs": "HDF5",
+    ".nx": "HDF5",
+    ".cxi": "HDF5",
+    ".npy": "npy",
+}
+FRAME_ENDINGS: Final = tuple(_FORMATS)
+_ADVICE: Final = {
+    ".jpg": "JPEG alters intensities: use the frames as recorded",
+    ".jpeg": "JPEG alters intensities: use the frames as recorded",
+    ".png": "save them as TIFF of 16 or 32 bits",
+    ".mat": "save the array as HDF5 or .npy",
+    ".npz": "save one array with numpy.save",
+    ".raw": "raw numbers have no shape: save them as TIFF, EDF, HDF5 or .npy",
+    ".gz": "unpack it first",
+    ".bz2": "unpack it first",
+    ".zip": "unpack it first",
+}
+_SIGNATURES: Final = (
+    (b"II*\0", "TIFF"),
+    (b"MM\0*", "TIFF"),
+    (b"II+\0", "TIFF"),
+    (b"MM\0+", "TIFF"),
+    (b"\x89HDF\r\n\x1a\n", "HDF5"),
+    (b"\x93NUMPY", "npy"),
+)
+# Names under which a header states where the mask is, if it says so in as many words.
+_MASK_KEY: Final = re.compile(
+    r"(mask|membrane|diffuser|sandpaper|speckle)[ _.-]?(motor[ _.-]?)?"
+    r"(x|y|z|pos|position|[xyz][ _.-]?pos(ition)?)",
+    re.IGNORECASE,
+)
+
+
+@dataclass(frozen=True)
+class FrameSeries:
+    """Frames of one shape and type, from one or many files; headers only, until a frame is read.
+
+    Parameters
+    ----------
+    name : str
+        How messages call it, such as "input.reference".
+    sources : tuple of Source
+        The files or datasets, in order.
+    positions : tuple of tuple, optional
+        For each frame the mask's coordinates as the headers give them; None if they do not.
+    position_keys : tuple of str
+        The header's names of these coordinates.
+    position_asked : bool
+        Whether the caller named the keys; otherwise they were found by their names.
+    """
+
+    name: str
+    sources: tuple[Source, ...] = field(repr=False)
+    positions: tuple[Position, ...] | None = field(default=None, repr=False)
+    position_keys: tuple[str, ...] = ()
+    position_asked: bool = False
+
+    def __len__(self) -> int:
+        return sum(source.count for source in self.sources)
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        """(y, x) of each frame."""
+        return self.sources[0].shape
+
+    @property
+    def dtype(self) -> np.dtype[Any]:
+        """Type of the numbers."""
+        return self.sources[0].dtype
+
+    @property
+    def files(self) -> tuple[Path, ...]:
+        """All files that hold the frames, each once."""
+        return tuple(dict.fromkeys(path for source in self.sources for path in source.files))
+
+    def locate(self, index: int) -> tuple[Source, int]:
+        """Give the file of a frame and its number in it.
+
+        Parameters
+        ----------
+        index : int
+            From 0; negative ones count from the end.
+
+        Raises
+        ------
+        IndexError
+            If there is no such frame.
+        """
+        count = len(self)
+        if not -count <= index < count:
+            raise IndexError(f"{self.name} has {count} frames; there is no frame {index}")
+        index %= count
+        for source in self.sources:
+            if index < source.count:
+                return source, index
+            index -= source.count
+        raise AssertionError("the counts changed")
+
+    def label(self, index: int) -> str:
+        """Name a frame for a message: its file, and its number where the file holds several.
+
+        Parameters
+        ----------
+        index : int
+            From 0.
+        """
+        source, inside = self.locate(index)
+        return source.label if source.count == 1 else f"{source.label} frame {inside + 1}"
+
+    def read(self, index: int) -> NDArray[Any]:
+        """Read one frame.
+
+        Parameters
+        ----------
+        index : int
+            From 0; negative ones count from the end.
+
+        Returns
+        -------
+        (y, x) array
+            Values as stored, in the byte order of this machine.
+
+        Raises
+        ------
+        InputError
+            If the file cannot be read in full.
+        """
+        source, inside = self.locate(index)
+        try:
+            return source.read(inside)
+        except InputError as error:
+            raise InputError([f"{self.name}: {fault}" for fault in error.faults]) from error
+
+    def frames(self, indices: Sequence[int]) -> Iterator[NDArray[Any]]:
+        """Read several frames one at a time; runs within one file are read the fastest way.
+
+        Parameters
+        ----------
+        indices : sequence of int
+            From 0, in any order.
+
+        Raises
+        ------
+        InputError
+            If a file cannot be read in full.
+        """
+        places = [self.locate(index) for index in indices]
+        start = 0
+        while start < len(places):
+            source = places[start][0]
+            end = start
+            while end < len(places) and places[end][0] is source:
+                end += 1
+            try:
+                yield from source.frames([inside for _, inside in places[start:end]])
+            except InputError as error:
+                raise InputError([f"{self.name}: {fault}" for fault in error.faults]) from error
+            start = end
+
+    def header(self, index: int) -> Mapping[str, str]:
+        """Give what the file states about a frame, as text.
+
+        Parameters
+        ----------
+        index : int
+            From 0; negative ones count from the end.
+        """
+        source, inside = self.locate(index)
+        return source.header(inside)
+
+
+def open_frames(
+    spec: Spec,
+    *,
+    name: str,
+    folder: str | Path | None = None,
+    position_key: str | Sequence[str] | None = None,
+) -> FrameSeries:
+    """Open frames by their headers; no frame is read.
+
+    Parameters
+    ----------
+    spec : str, path, or sequence of them
+        A file (TIFF of one or many pages, EDF, HDF5 or NeXus, .npy), a pattern (`"ref_*.tif"`, taken in
+        natural order), a dataset (`"scan.h5::/entry/data/data"`), or several of these in order.
+    name : str
+        How messages call it, such as "input.reference".
+    folder : str or Path, optional
+        What relative names start from; the current folder if None.
+    position_key : str or sequence of str, optional
+        Names of the header's values (EDF key, motor, TIFF description, HDF5 path or its end) that state
+        where the mask is. Without them, names that say so are looked for (`mask_x`, `diffuser_pos` …).
+
+    Returns
+    -------
+    FrameSeries
+        All of one shape and type.
+
+    Raises
+    ------
+    InputError
+        Lists for every file why it cannot be read or used: missing, truncated, of another format, shape or
+        type, colour, complex, or without the position that was asked for.
+
+    Examples
+    --------
+    >>> np.save("ref.npy", np.zeros((10, 32, 48), np.uint16))
+    >>> series = open_frames("ref.npy", name="input.reference")
+    >>> len(series), series.shape, str(series.dtype)
+    (10, (32, 48), 'uint16')
+    """
+    faults: list[str] = []
+    addresses = find_addresses(spec, folder, faults)
+    sources = []
+    for address in addresses:
+        try:
+            sources.append(open_source(address))
+        except InputError as error:
+            faults += error.faults
+    faults += _unlike_faults(sources)
+    keys = [position_key] if isinstance(position_key, str) else list(position_key or ())
+    positions = None
+    if keys:
+        positions = _asked_positions(sources, keys, faults)
+    elif not faults:
+        keys, positions = _found_positions(sources)
+    raise_faults([f"{name}: {fault}" for fault in faults])
+    return FrameSeries(name, tuple(sources), positions, tuple(keys), position_key is not None)
+
+
+def open_source(address: Address) -> Source:
+    """Open one file or dataset by its headers.
+
+    Parameters
+    ----------
+    address : Address
+        Where it is.
+
+    Raises
+    ------
+    InputError
+        Says why it cannot be read.
+    """
+    path = address.path
+    check_file(path)
+    kind = _format(path)
+    if address.dataset is not None and kind != "HDF5":
+        raise InputError(f"{path} is {kind} and has no datasets; leave out ::{address.dataset}")
+    # A reader costs what its library costs to import.
+    if kind == "TIFF":
+        from xmist.io.tiff_reader import open_tiff
+
+        return open_tiff(path)
+    if kind == "HDF5":
+        from xmist.io.hdf5_reader import open_hdf5
+
+        return open_hdf5(path, address.dataset)
+    if kind == "EDF":
+        from xmist.io.edf_reader import open_edf
+
+        return open_edf(path)
+    from xmist.io.npy_reader import open_npy
+
+    return open_npy(path)
+
+
+def _format(path: Path) -> str:
+    """Give the format of a file, by its ending and its first bytes, which must agree."""
+    ending = path.suffix.lower()
+    if ending not in _FORMATS:
+        found = f"ends in '{path.suffix}'" if ending else "has no ending"
+        advice = _ADVICE.get(ending)
+        raise InputError(
+            f"{path} {found}; expected frames as {', '.join(_FORMATS)}{f' ({advice})' if advice else ''}"
+        )
+    with reading(str(path)), path.open("rb") as file:
+        head = file.read(512)
+    found = next((kind for signature, kind in _SIGNATURES if head.startswith(signature)), "")
+    if not found and head.lstrip().startswith(b"{"):
+        found = "EDF"
+    kind = _FORMATS[ending]
+    if found and found != kind:
+        raise InputError(f"{path} holds {found}, though it ends in '{path.suffix}'; rename it")
+    if not found and kind != "HDF5":  # HDF5 may begin with a block of the user's
+        raise InputError(f"{path} is not {kind}, or its beginning is damaged; copy or record it again")
+    return kind
+
+
+def _unlike_faults(sources: Sequence[Source]) -> list[str]:
+    """Say which files differ from most in shape or type."""
+    faults = []
+    for what, form in _FORMS.items():
+        counts = Counter(form(source) for source in sources)
+        if len(counts) > 1:
+            usual = counts.most_common(1)[0][0]
+            unlike = [f"{source.label} ({form(source)})" for source in sources if form(source) != usual]
+            like = next(source.label for source in sources if form(source) == usual)
+            faults.append(
+                f"{listed(unlike)} differ{'s' if len(unlike) == 1 else ''} in {what}; expected {usual}, as "
+                f"{like} has"
+            )
+    return faults
+
+
+_FORMS: Final[Mapping[str, Callable[[Source], str]]] = MappingProxyType(
+    {
+        "shape": lambda source: f"{source.shape[0]} × {source.shape[1]} pixels",
+        "type": lambda source: str(source.dtype),
+    }
+)
+
+
+def find_value(header: Mapping[str, str], key: str) -> str | None:
+    """Look a value up in a header: by its name, or by the end of its path in an HDF5 file.
+
+    Parameters
+    ----------
+    header : mapping
+        Of one frame.
+    key : str
+        The name; upper and lower case count as the same where the exact name is missing.
+
+    Returns
+    -------
+    str or None
+        None if nothing, or more than one value, has that name.
+
+    Examples
+    --------
+    >>> find_value({"/entry/instrument/mask/x": "1.5"}, "mask/x")
+    '1.5'
+    """
+    if key in header:
+        return header[key]
+    wanted = key.lower()
+    same = {value for name, value in header.items() if name.lower() == wanted}
+    if not same:
+        ending = "/" + wanted.lstrip("/")
+        same = {value for name, value in header.items() if name.lower().endswith(ending)}
+    return same.pop() if len(same) == 1 else None
+
+
+def _asked_positions(
+    sources: Sequence[Source], keys: Sequence[str], faults: list[str]
+) -> tuple[Position, ...] | None:
+    positions: list[Position] = []
+    missing: dict[str, list[str]] = {}
+    for source in sources:
+        for index in range(source.count):
+            values = [find_value(source.header(index), key) for key in keys]
+            for key, value in zip(keys, values, strict=True):
+                if value is None:
+                    missing.setdefault(key, []).append(source.label)
+            positions.append(tuple(_number_or_text(value or "") for value in values))
+    for key, labels in missing.items():
+        known = sources[0].header(0)
+        hint = suggest(key, known) if 0 < len(known) <= 40 else "see xmist info for what they state"
+        faults.append(
+            f"position_key '{key}' is not in the header of {listed(list(dict.fromkeys(labels)))}; {hint}"
+        )
+    return None if missing else tuple(positions)
+
+
+def _found_positions(sources: Sequence[Source]) -> tuple[list[str], tuple[Position, ...] | None]:
+    """Look for numbers under names that say that they are the mask's position, in every header."""
+    keys = [key for key in sources[0].header(0) if _is_mask_key(key)]
+    positions = []
+    for source in sources:
+        for index in range(source.count):
+            header = source.header(index)
+            position = tuple(_number_or_text(header.get(key, "")) for key in keys)
+            if not position or any(isinstance(value, str) for value in position):
+                return [], None
+            positions.append(position)
+    return keys, tuple(positions)
+
+
+def _is_mask_key(key: str) -> bool:
+    """Say whether a name such as `mask_x` or a path such as `/entry/mask/x/value` means the mask's place."""
+    parts = key.removesuffix("/value").split("/")
+    return bool(_MASK_KEY.fullmatch(parts[-1]) or _MASK_KEY.fullmatch("_".join(parts[-2:])))
+
+
+def _number_or_text(text: str) -> float | str:
+    try:
+        number = float(text)
+    except ValueError:
+        return text.strip()
+    return number if math.isfinite(number) else text.strip()
