@@ -1,1 +1,53 @@
-"""Speckle experiments with a known truth."""
+"""Speckle experiments with a known truth: the experiment as a wave, from the membrane to the detector.
+
+`acquire` simulates one; `phantom` and the presets are ready-made ones.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import Any
+
+_HOME = {
+    "acquire": "acquisition",
+    "phantom": "phantoms",
+    "Simulation": "truth",
+    "Truth": "truth",
+    "Part": "sample",
+    "Scatter": "sample",
+    "Screen": "microstructure",
+    "Material": "materials",
+    "Grid": "grid",
+    "Cylinder": "objects",
+    "Ellipsoid": "objects",
+    "Slab": "objects",
+    "ThicknessMap": "objects",
+    "Wedge": "objects",
+    "sphere": "objects",
+    "Detector": "detector",
+    "Spectrum": "beam",
+    "draw_dead_pixels": "detector",
+    "Checkerboard": "membranes",
+    "HoleGrid": "membranes",
+    "RandomScreen": "membranes",
+    "Sandpaper": "membranes",
+    "independent_positions": "membranes",
+    "random_positions": "membranes",
+    "raster_positions": "membranes",
+    "angular_spectrum": "propagation",
+    "fresnel": "propagation",
+    "check_sampling": "sampling",
+    "transported": "model",
+}
+
+__all__ = sorted(_HOME)
+
+
+def __getattr__(name: str) -> Any:
+    if name in _HOME:
+        return getattr(import_module(f"xmist.simulate.{_HOME[name]}"), name)
+    raise AttributeError(f"module 'xmist.simulate' has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return list(__all__)

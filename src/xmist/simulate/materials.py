@@ -1,0 +1,178 @@
+"""Optical constants of matter: n = 1 − δ + iβ, by number or by formula and density.
+
+The tables are those of xraydb (Elam, Ravel and Sieber 2002 for the attenuation, Chantler 2000 for the
+anomalous scattering factors), an optional dependency: `pip install "xmist[simulate]"`.
+"""
+
+from __future__ import annotations
+
+import math
+import numbers
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import Final
+
+from xmist.errors import InputError, raise_faults
+
+# Solids and liquids: below, g/cm³ was meant (osmium, the densest, has 22.6).
+_DENSITIES: Final = (30.0, 25_000.0)
+_ENERGIES_KEV: Final = (0.1, 800.0)  # of the tables
+
+
+@dataclass(frozen=True, kw_only=True)
+class Material:
+    """A homogeneous material, by its formula and density or by δ and β at one energy.
+
+    Parameters
+    ----------
+    formula : str, optional
+        Chemical formula, such as "H2O", "C8H8" or "Ca5(PO4)3OH".
+    density : float, optional
+        Density in kg/m³ (water is 1000); goes with `formula`.
+    delta, beta : float, optional
+        Refractive index decrement δ and absorption index β; instead of a formula.
+    energy_kev : float, optional
+        Photon energy that δ and β hold for; they are refused at any other.
+
+    Raises
+    ------
+    InputError
+        Lists what is missing, contradictory or out of range, and an unknown formula.
+
+    Examples
+    --------
+    >>> water = Material(formula="H2O", density=1000.0)
+    >>> [float(f"{value:.3g}") for value in water.index(17.0)]
+    [7.98e-07, 5.07e-10]
+    >>> Material(delta=8e-7, beta=5e-10, energy_kev=17.0).index(17.0)
+    (8e-07, 5e-10)
+    """
+
+    formula: str | None = None
+    density: float | None = None
+    delta: float | None = None
+    beta: float | None = None
+    energy_kev: float | None = None
+
+    def __post_init__(self) -> None:
+        numbers_given = {
+            name: getattr(self, name)
+            for name in ("density", "delta", "beta", "energy_kev")
+            if getattr(self, name) is not None
+        }
+        faults = [
+            f"{name} is {value!r}; expected a finite number"
+            for name, value in numbers_given.items()
+            if isinstance(value, bool) or not isinstance(value, numbers.Real) or not math.isfinite(value)
+        ]
+        by_formula = self.formula is not None or self.density is not None
+        by_index = any(name in numbers_given for name in ("delta", "beta", "energy_kev"))
+        if by_formula == by_index:
+            faults.append(
+                f"the material has {'both a formula and δ, β' if by_formula else 'neither formula nor δ, β'}; "
+                "expected formula and density, or delta, beta and energy_kev"
+            )
+        elif by_formula:
+            faults += self._formula_faults()
+        else:
+            faults += [
+                f"{name} is missing; expected delta, beta and energy_kev together"
+                for name in ("delta", "beta", "energy_kev")
+                if name not in numbers_given
+            ]
+        raise_faults(faults)
+        if not by_formula:
+            raise_faults(self._index_faults())
+
+    def _formula_faults(self) -> list[str]:
+        faults = []
+        if not isinstance(self.formula, str):
+            faults.append(f"formula is {self.formula!r}; expected a chemical formula such as 'H2O'")
+        else:
+            faults += _parse_faults(self.formula)
+        low, high = _DENSITIES
+        if self.density is None:
+            faults.append("density is missing; expected it in kg/m³ (water is 1000)")
+        elif isinstance(self.density, numbers.Real) and not low <= self.density <= high:
+            faults.append(
+                f"density is {self.density:g}; expected {low:g} to {high:g} kg/m³ (water is 1000, not 1; for a "
+                "gas give delta, beta and energy_kev)"
+            )
+        return faults
+
+    def _index_faults(self) -> list[str]:
+        assert self.delta is not None
+        assert self.beta is not None
+        assert self.energy_kev is not None
+        faults = []
+        if not abs(self.delta) < 0.1:
+            faults.append(f"delta is {self.delta:g}; expected a refractive index decrement, below 0.1")
+        if not 0.0 <= self.beta < 0.1:
+            faults.append(f"beta is {self.beta:g}; expected an absorption index, 0 to 0.1")
+        low, high = _ENERGIES_KEV
+        if not low <= self.energy_kev <= high:
+            faults.append(f"energy_kev is {self.energy_kev:g} keV; expected {low:g} to {high:g} keV")
+        return faults
+
+    def index(self, energy_kev: float) -> tuple[float, float]:
+        """Give δ and β at an energy.
+
+        Parameters
+        ----------
+        energy_kev : float
+            Photon energy in keV.
+
+        Returns
+        -------
+        tuple of float
+            δ and β; the phase of a thickness t is −kδt, its transmission exp(−2kβt).
+
+        Raises
+        ------
+        InputError
+            If the tables do not reach this energy, or if δ and β were given for another one.
+        """
+        if self.formula is None:
+            assert self.delta is not None
+            assert self.beta is not None
+            assert self.energy_kev is not None
+            if not math.isclose(self.energy_kev, energy_kev, rel_tol=1e-6):
+                raise InputError(
+                    f"δ and β of the material hold for {self.energy_kev:g} keV and {energy_kev:g} keV was "
+                    "asked for; give formula and density for other energies"
+                )
+            return float(self.delta), float(self.beta)
+        low, high = _ENERGIES_KEV
+        if not low <= energy_kev <= high:
+            raise InputError(f"energy_kev is {energy_kev:g} keV; the tables hold {low:g} to {high:g} keV")
+        assert self.density is not None
+        return _table_index(self.formula, float(self.density), float(energy_kev))
+
+
+def _xraydb():  # type: ignore[no-untyped-def]
+    try:
+        import xraydb
+    except ImportError:
+        raise InputError(
+            'materials by formula need the tables of xraydb; install them with: pip install "xmist[simulate]", '
+            "or give delta, beta and energy_kev"
+        ) from None
+    return xraydb
+
+
+def _parse_faults(formula: str) -> list[str]:
+    database = _xraydb()
+    try:
+        elements = database.chemparse(formula)
+    except ValueError as error:
+        reason = " ".join(str(error).split())
+        return [f"formula {formula!r} cannot be read ({reason}); expected one such as 'H2O' or 'C8H8'"]
+    if not elements:
+        return [f"formula {formula!r} names no element; expected one such as 'H2O' or 'C8H8'"]
+    return []
+
+
+@lru_cache(maxsize=256)
+def _table_index(formula: str, density: float, energy_kev: float) -> tuple[float, float]:
+    delta, beta, _ = _xraydb().xray_delta_beta(formula, density * 1e-3, energy_kev * 1e3)
+    return float(delta), float(beta)

@@ -1,0 +1,297 @@
+"""Phantoms of grains for measuring methods: smooth φ, D and T that are known, frames by wave optics.
+
+Half of the grains refract alone; the others also scatter, or absorb, so that no channel can be guessed from
+another. Strengths are stated as what they do on the detector: the greatest speckle shift, the widest blur and
+the least transmission.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from types import MappingProxyType
+from typing import Any, Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from xmist.errors import InputError, raise_faults, suggest
+from xmist.experiment import Experiment
+from xmist.simulate.acquisition import Progress, acquire
+from xmist.simulate.checks import check_count, check_number
+from xmist.simulate.detector import Detector
+from xmist.simulate.grid import Grid
+from xmist.simulate.materials import Material
+from xmist.simulate.membranes import RandomScreen, independent_positions
+from xmist.simulate.objects import Ellipsoid, ThicknessMap
+from xmist.simulate.sample import Part, Scatter
+from xmist.simulate.truth import Simulation
+
+Real = NDArray[Any]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Case:
+    """How strong a phantom is.
+
+    Parameters
+    ----------
+    speckle : float
+        Full width at half maximum of the speckles' autocorrelation in pixels, before the detector's blur.
+    visibility : float
+        Standard deviation of the reference over its mean, before the detector's blur, for weak membranes.
+    shift : float
+        Greatest shift of a speckle in pixels (99.9th percentile).
+    blur : float
+        σ in pixels of the widest blur by structure below the pixel; 0 has none.
+    transmission : float
+        Least transmission; 1 does not absorb.
+    photons : float
+        Photons a pixel detects in the bare beam.
+    """
+
+    speckle: float
+    visibility: float
+    shift: float
+    blur: float
+    transmission: float
+    photons: float
+
+
+CASES: Final[Mapping[str, Case]] = MappingProxyType(
+    {
+        "fine": Case(speckle=4.0, visibility=0.3, shift=0.4, blur=0.3, transmission=1.0, photons=1e5),
+        "strong": Case(speckle=4.0, visibility=0.3, shift=1.5, blur=0.5, transmission=1.0, photons=1e5),
+        "coarse": Case(speckle=8.0, visibility=0.3, shift=0.6, blur=0.5, transmission=1.0, photons=1e5),
+        "absorbing": Case(speckle=4.0, visibility=0.3, shift=0.6, blur=0.4, transmission=0.5, photons=1e5),
+        "low-dose": Case(speckle=4.0, visibility=0.3, shift=0.6, blur=0.4, transmission=1.0, photons=2e3),
+    }
+)
+
+# 20 keV, 6.5 µm and 0.7 m: ∆/(kp²) = 0.16, so that speckles of four pixels are far from diffraction.
+_EXPERIMENT: Final = Experiment(energy_kev=20.0, pixel_size=6.5e-6, sample_to_detector=0.7)
+_MEMBRANE_TO_SAMPLE: Final = 0.5
+_PSF: Final = 0.7  # σ in pixels
+_CORRELATION: Final = 0.35  # of the structure, in pixels
+_OVERSAMPLING: Final = 4
+
+
+def phantom(
+    kind: str,
+    *,
+    shape: tuple[int, int] = (256, 256),
+    positions: int = 10,
+    seed: int = 0,
+    speckle: float | None = None,
+    visibility: float | None = None,
+    shift: float | None = None,
+    blur: float | None = None,
+    transmission: float | None = None,
+    photons: float | None = None,
+    physics: str = "wave",
+    noise: bool = True,
+    workers: int | None = None,
+    progress: Progress | None = None,
+) -> Simulation:
+    """Simulate a phantom of grains.
+
+    Parameters
+    ----------
+    kind : str
+        "fine", "strong", "coarse", "absorbing" or "low-dose", see `CASES`.
+    shape : tuple of int
+        Pixels (y, x).
+    positions : int
+        Number N of positions of the membrane, so far apart that speckles are independent.
+    seed : int
+        Seed of grains, membrane, structure and noise.
+    speckle, visibility, shift, blur, transmission, photons : float, optional
+        In place of the case's, see `Case`.
+    physics : str
+        "wave" or "model", see `acquire`.
+    noise : bool
+        Whether counts are drawn.
+    workers : int, optional
+        Threads; the result does not depend on it.
+    progress : callable, optional
+        Called as progress(done, total).
+
+    Returns
+    -------
+    Simulation
+        Frames, geometry and truth.
+
+    Raises
+    ------
+    InputError
+        For an unknown kind, or lists what is out of range.
+
+    Examples
+    --------
+    >>> stack, experiment, truth = phantom("fine", shape=(32, 32), positions=2, seed=1)
+    >>> bool(truth.dark_field.max() > 0)
+    True
+    """
+    if kind not in CASES:
+        raise InputError(f"there is no phantom '{kind}'; {suggest(str(kind), CASES)}")
+    given = {
+        "speckle": speckle,
+        "visibility": visibility,
+        "shift": shift,
+        "blur": blur,
+        "transmission": transmission,
+        "photons": photons,
+    }
+    case = replace(CASES[kind], **{name: value for name, value in given.items() if value is not None})
+    faults: list[str] = []
+    check_count("positions", positions, faults)
+    check_count("seed", seed, faults, low=0)
+    for name, low, high, strict in (
+        ("speckle", 2.0, 64.0, False),
+        ("visibility", 0.0, 0.6, True),
+        ("shift", 0.0, 20.0, False),
+        ("blur", 0.0, 2.0, False),
+        ("transmission", 0.0, 1.0, True),
+        ("photons", 0.0, math.inf, True),
+    ):
+        check_number(name, getattr(case, name), faults, low=low, high=high, strict=strict)
+    raise_faults(faults)
+    p = _EXPERIMENT.pixel_size
+    membrane = speckle_membrane(
+        _EXPERIMENT,
+        _MEMBRANE_TO_SAMPLE,
+        speckle=case.speckle * p,
+        visibility=case.visibility,
+        seed=seed,
+    )
+    return acquire(
+        _EXPERIMENT,
+        shape=shape,
+        sample=grains(case, shape, seed=seed),
+        membrane=membrane,
+        membrane_to_sample=_MEMBRANE_TO_SAMPLE,
+        positions=independent_positions(positions, extent=(max(shape) + 100) * p, membrane=membrane),
+        detector=Detector(
+            pixel_size=p,
+            oversampling=_OVERSAMPLING,
+            psf_sigma=_PSF * p,
+            photons=case.photons,
+            gain=1.0,
+            read_noise=0.0,
+            offset=0.0,
+        ),
+        seed=seed,
+        physics=physics,
+        noise=noise,
+        workers=workers,
+        progress=progress,
+    )
+
+
+def speckle_membrane(
+    experiment: Experiment, membrane_to_sample: float, *, speckle: float, visibility: float, seed: int
+) -> RandomScreen:
+    """Give the random screen whose speckles have a size and a visibility at the detector of a parallel beam.
+
+    In the near field the intensity is 1 − (z/k) ∇²φ. For a screen of Gaussian correlation of length ℓ its
+    autocorrelation is that of ∇²φ, ∝ (u² − 8u + 8) e^{−u/2} with u = r²/ℓ², of full width 1.277 ℓ, and its
+    standard deviation is √8 (z/k) σ_φ/ℓ².
+
+    Parameters
+    ----------
+    experiment : Experiment
+        Geometry.
+    membrane_to_sample : float
+        Distance in metres.
+    speckle : float
+        Full width at half maximum of the speckles' autocorrelation in metres.
+    visibility : float
+        Standard deviation over mean, in the limit of weak visibility.
+    seed : int
+        Seed.
+
+    Returns
+    -------
+    RandomScreen
+        The membrane.
+
+    Examples
+    --------
+    >>> experiment = Experiment(energy_kev=17.0, pixel_size=5.8e-6, sample_to_detector=1.0)
+    >>> screen = speckle_membrane(experiment, 0.5, speckle=23e-6, visibility=0.3, seed=1)
+    >>> round(screen.rms_phase, 1)
+    2.0
+    """
+    length = speckle / 1.277
+    distance = membrane_to_sample + experiment.sample_to_detector
+    return RandomScreen(
+        wavelength=experiment.wavelength,
+        grain_size=2.0 * math.sqrt(2.0 * math.log(2.0)) * length,
+        rms_phase=visibility * experiment.wavenumber * length**2 / (math.sqrt(8.0) * distance),
+        seed=seed,
+    )
+
+
+def grains(case: Case, shape: tuple[int, int], *, seed: int) -> list[Part]:
+    """Draw the grains of a phantom.
+
+    Parameters
+    ----------
+    case : Case
+        Strengths.
+    shape : tuple of int
+        Pixels (y, x).
+    seed : int
+        Seed.
+
+    Returns
+    -------
+    list of Part
+        Three parts: what refracts alone, what scatters too, and what absorbs too.
+    """
+    rng = np.random.default_rng([seed, 3])
+    p, k, distance = _EXPERIMENT.pixel_size, _EXPERIMENT.wavenumber, _EXPERIMENT.effective_distance
+    grid = Grid(shape=shape, pixel=p)
+    maps = []
+    for number in (6, 5, 4):
+        total = np.zeros(shape)
+        for _ in range(number):
+            axes = rng.uniform(0.06, 0.2, 3) * min(shape) * p
+            y, x = (rng.uniform(-0.36, 0.36) * size * p for size in shape)
+            total += Ellipsoid(
+                semi_axes=(float(axes[0]), float(axes[1]), float(axes[2])),
+                x=x,
+                y=y,
+                orientation=_orientation(rng),
+            ).thickness(grid)
+        maps.append(_smooth(total, 0.015 * min(shape)))
+    # kδt = φ: the steepest slope shifts by `shift` pixels.
+    total = maps[0] + maps[1] + maps[2]
+    slope = np.hypot(*np.gradient(total, p))
+    delta = case.shift * p / (distance * float(np.quantile(slope, 0.999)))
+    beta = -math.log(case.transmission) / (2.0 * k * float(maps[2].max()))
+    clear = Material(delta=delta, beta=0.0, energy_kev=_EXPERIMENT.energy_kev)
+    scatter = None
+    if case.blur > 0.0:
+        power = (case.blur * p / distance) ** 2 / float(maps[1].max())
+        scatter = Scatter(power=power, correlation_length=_CORRELATION * p)
+    dense = replace(clear, beta=beta)
+    materials = (clear, clear, dense)
+    return [
+        Part(body=ThicknessMap(values=values, pixel=p), material=material, scatter=layer)
+        for values, material, layer in zip(maps, materials, (None, scatter, None), strict=True)
+    ]
+
+
+def _orientation(rng: np.random.Generator) -> tuple[tuple[float, float, float], ...]:
+    q, r = np.linalg.qr(rng.normal(size=(3, 3)))
+    q = q * np.sign(np.diag(r))
+    return tuple((float(row[0]), float(row[1]), float(row[2])) for row in q)
+
+
+def _smooth(image: Real, sigma: float) -> Real:
+    import scipy.ndimage as ndi
+
+    result: Real = ndi.gaussian_filter(image, sigma, mode="nearest")
+    return result

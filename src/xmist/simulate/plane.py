@@ -1,0 +1,168 @@
+"""The plane that a simulation computes in: the sample's, by the Fresnel scaling theorem."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import scipy.fft
+from numpy.typing import NDArray
+
+from xmist.experiment import Experiment
+from xmist.simulate.grid import Grid, binned
+from xmist.simulate.propagation import scaled_distance
+
+Real = NDArray[Any]
+
+_SEARCH = 24  # pixels that the margin may grow by to make sizes that transform fast
+
+
+@dataclass(frozen=True, kw_only=True)
+class Plane:
+    """The wave's grid in the sample's plane, and its distances to membrane and detector.
+
+    Parameters
+    ----------
+    experiment : Experiment
+        Geometry.
+    shape : tuple of int
+        Detector's pixels (y, x).
+    oversampling : int
+        Samples of the wave a pixel has along a side.
+    margin : int
+        Pixels on each side that the detector does not see.
+    upstream : float
+        Distance from membrane to sample in metres, scaled.
+    membrane_scale : float
+        A length in the membrane's plane over the same in the sample's.
+    """
+
+    experiment: Experiment
+    shape: tuple[int, int]
+    oversampling: int
+    margin: int
+    upstream: float
+    membrane_scale: float
+
+    @property
+    def pixels(self) -> Grid:
+        """The detector's pixels."""
+        return Grid(shape=self.shape, pixel=self.experiment.effective_pixel)
+
+    @property
+    def samples(self) -> Grid:
+        """The wave's samples, with the margin."""
+        y, x = ((n + 2 * self.margin) * self.oversampling for n in self.shape)
+        return Grid(shape=(y, x), pixel=self.experiment.effective_pixel / self.oversampling)
+
+    @property
+    def cut(self) -> int:
+        """Samples in the margin on each side."""
+        return self.margin * self.oversampling
+
+    def mean(self, image: Real) -> Real:
+        """Average an image on the samples over the detector's pixels.
+
+        Parameters
+        ----------
+        image : (..., y, x) array
+            Image on the wave's samples.
+
+        Returns
+        -------
+        (..., y, x) float64 array
+            Means over pixels, without the margin.
+        """
+        cut = self.cut
+        return binned(image[..., cut : image.shape[-2] - cut, cut : image.shape[-1] - cut], self.oversampling)
+
+    def around(self, image: Real) -> Real:
+        """Extend an image of the detector's pixels into the margin by its mirror.
+
+        Parameters
+        ----------
+        image : (y, x) array
+            Image on the detector's pixels.
+
+        Returns
+        -------
+        (y, x) array
+            With the margin.
+        """
+        return np.pad(image, self.margin, mode="symmetric")
+
+
+def make_plane(
+    experiment: Experiment,
+    shape: tuple[int, int],
+    *,
+    oversampling: int,
+    membrane_to_sample: float,
+    blur: float,
+    wavelengths: list[float],
+) -> Plane:
+    """Choose the grid.
+
+    The margin is as wide as the steepest wave that the grid can hold, of the angle λ/(2 sample), travels aside
+    from the membrane to the detector: nothing that comes in over the border reaches the detector.
+
+    Parameters
+    ----------
+    experiment : Experiment
+        Geometry.
+    shape : tuple of int
+        Detector's pixels (y, x).
+    oversampling : int
+        Samples of the wave a pixel has along a side.
+    membrane_to_sample : float
+        Distance in metres.
+    blur : float
+        σ in metres of the detector's blur in the sample's plane, whose tail the margin also holds.
+    wavelengths : list of float
+        Wavelengths in metres.
+
+    Returns
+    -------
+    Plane
+        Grid and distances.
+
+    Examples
+    --------
+    >>> experiment = xmist.Experiment(energy_kev=17.0, pixel_size=5.8e-6, sample_to_detector=1.0)
+    >>> plane = make_plane(
+    ...     experiment,
+    ...     (64, 64),
+    ...     oversampling=4,
+    ...     membrane_to_sample=0.5,
+    ...     blur=0.0,
+    ...     wavelengths=[experiment.wavelength],
+    ... )
+    >>> plane.margin, plane.samples.shape
+    (8, (320, 320))
+    """
+    source = experiment.source_to_sample
+    if source is None:
+        upstream, scale = membrane_to_sample, 1.0
+    else:
+        start = source - membrane_to_sample
+        upstream = scaled_distance(start=start, stop=source, plane=source)
+        scale = start / source
+    pixel = experiment.effective_pixel
+    reach = (upstream + experiment.effective_distance) * max(wavelengths) * oversampling / (2.0 * pixel)
+    least = math.ceil((reach + 6.0 * blur) / pixel) + 1
+    for margin in range(least, least + _SEARCH):
+        sizes = [(n + 2 * margin) * oversampling for n in shape]
+        if all(scipy.fft.next_fast_len(size) == size for size in sizes):
+            break
+    else:
+        margin = least
+    return Plane(
+        experiment=experiment,
+        shape=shape,
+        oversampling=oversampling,
+        margin=margin,
+        upstream=upstream,
+        membrane_scale=scale,
+    )

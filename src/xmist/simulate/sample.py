@@ -1,0 +1,235 @@
+"""A sample: bodies of materials, with or without structure below the pixel, and its projection along the beam."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import scipy.ndimage as ndi
+from numpy.typing import NDArray
+
+from xmist.errors import raise_faults
+from xmist.simulate.checks import check_number
+from xmist.simulate.grid import Grid
+from xmist.simulate.materials import Material
+from xmist.simulate.microstructure import Screen
+from xmist.simulate.objects import Body, check_bodies
+
+Real = NDArray[Any]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Scatter:
+    """Structure below the pixel that fills a body.
+
+    Parameters
+    ----------
+    power : float
+        Mean square of the refraction angle per metre of path, in rad²/m: per axis if isotropic, else across the
+        fibres. A body of thickness t then makes D = ∆ power t/2.
+    correlation_length : float
+        Correlation length of the structure's phase across the fibres in metres.
+    direction : float, optional
+        Direction of the fibres in degrees from +x towards +y.
+    anisotropy : float
+        (λ₁ − λ₂)/(λ₁ + λ₂) of the tensor D; needs a direction.
+
+    Raises
+    ------
+    InputError
+        Lists every value that is out of range.
+
+    Examples
+    --------
+    >>> Scatter(power=1e-8, correlation_length=3e-6).power
+    1e-08
+    """
+
+    power: float
+    correlation_length: float
+    direction: float | None = None
+    anisotropy: float = 0.0
+
+    def __post_init__(self) -> None:
+        faults: list[str] = []
+        check_number("power", self.power, faults, unit="rad²/m", low=0.0, strict=True)
+        raise_faults(faults)
+        self.screen(0.0)
+
+    def screen(self, angle: Any) -> Screen:
+        """Give the thin layer that stands for it.
+
+        Parameters
+        ----------
+        angle : float or (y, x) array
+            Rms refraction angle in rad.
+
+        Returns
+        -------
+        Screen
+            The layer.
+        """
+        return Screen(
+            angle=angle,
+            correlation_length=self.correlation_length,
+            direction=self.direction,
+            anisotropy=self.anisotropy,
+        )
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Part:
+    """A body of one material.
+
+    Parameters
+    ----------
+    body : Body
+        Its shape.
+    material : Material, optional
+        What it is made of; None is vacuum, a hole when it stands in place of something.
+    within : Material, optional
+        The material that it stands in place of, of a body around it.
+    scatter : Scatter, optional
+        Structure below the pixel.
+
+    Examples
+    --------
+    >>> from xmist.simulate.objects import sphere
+    >>> water = Material(delta=8e-7, beta=5e-10, energy_kev=17.0)
+    >>> bubble = Part(body=sphere(radius=2e-5), material=None, within=water)
+    """
+
+    body: Body
+    material: Material | None = None
+    within: Material | None = None
+    scatter: Scatter | None = None
+
+    def index(self, energy_kev: float) -> tuple[float, float]:
+        """Give δ and β over what it stands in place of.
+
+        Parameters
+        ----------
+        energy_kev : float
+            Photon energy in keV.
+
+        Returns
+        -------
+        tuple of float
+            δ and β.
+        """
+        delta, beta = (0.0, 0.0) if self.material is None else self.material.index(energy_kev)
+        if self.within is not None:
+            around = self.within.index(energy_kev)
+            delta, beta = delta - around[0], beta - around[1]
+        return delta, beta
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Projection:
+    """A sample seen along the beam.
+
+    Parameters
+    ----------
+    phase : (y, x) float64 array
+        Phase φ = −k ∫δ dz in rad.
+    absorbance : (y, x) float64 array
+        2k ∫β dz, so that T = exp(−absorbance).
+    screens : tuple of Screen
+        Its structure below the pixel.
+    """
+
+    phase: Real
+    absorbance: Real
+    screens: tuple[Screen, ...]
+
+
+def project(
+    parts: Sequence[Part],
+    grid: Grid,
+    *,
+    energy_kev: float,
+    wavenumber: float,
+    screens: Sequence[Screen] = (),
+    edge_sigma: float = 0.0,
+) -> Projection:
+    """Project a sample along the beam.
+
+    Parameters
+    ----------
+    parts : sequence of Part
+        The sample.
+    grid : Grid
+        Pixels in the sample's plane.
+    energy_kev : float
+        Photon energy in keV.
+    wavenumber : float
+        k in rad/m.
+    screens : sequence of Screen
+        Layers of structure beside that of the parts.
+    edge_sigma : float
+        σ in metres of a Gaussian that the thickness is smoothed with: an ideal surface, seen edge on, is
+        infinitely steep, and no grid can hold its phase.
+
+    Returns
+    -------
+    Projection
+        Phase, absorbance and layers; layers of equal structure are joined.
+
+    Examples
+    --------
+    >>> from xmist.simulate.objects import Slab
+    >>> plate = Part(body=Slab(depth=1e-4), material=Material(delta=8e-7, beta=5e-10, energy_kev=17.0))
+    >>> seen = project([plate], Grid(shape=(2, 2), pixel=1e-6), energy_kev=17.0, wavenumber=8.615e10)
+    >>> float(seen.phase[0, 0].round(3))
+    -6.892
+    """
+    phase, absorbance = np.zeros(grid.shape), np.zeros(grid.shape)
+    squared: dict[tuple[float, float | None, float], Real] = {}
+    for part in parts:
+        thickness = part.body.thickness(grid)
+        if edge_sigma > 0.0:
+            ndi.gaussian_filter(thickness, edge_sigma / grid.pixel, mode="nearest", output=thickness)
+        delta, beta = part.index(energy_kev)
+        phase -= (wavenumber * delta) * thickness
+        absorbance += (2.0 * wavenumber * beta) * thickness
+        if part.scatter is not None:
+            layer = part.scatter
+            kind = (layer.correlation_length, layer.direction, layer.anisotropy)
+            if kind not in squared:
+                squared[kind] = np.zeros(grid.shape)
+            squared[kind] += layer.power * thickness
+    joined = [
+        Screen(angle=np.sqrt(total), correlation_length=length, direction=direction, anisotropy=anisotropy)
+        for (length, direction, anisotropy), total in squared.items()
+    ]
+    return Projection(phase=phase, absorbance=absorbance, screens=(*joined, *screens))
+
+
+def check_sample(parts: Sequence[Part], field: Grid, *, energy_kev: float) -> list[str]:
+    """Say which parts lie outside the field, and which materials are not known at an energy.
+
+    Parameters
+    ----------
+    parts : sequence of Part
+        The sample.
+    field : Grid
+        The detector's field in the sample's plane.
+    energy_kev : float
+        Photon energy in keV.
+
+    Returns
+    -------
+    list of str
+        One fault each.
+    """
+    faults = check_bodies([part.body for part in parts], field)
+    for number, part in enumerate(parts):
+        for material in (part.material, part.within):
+            if material is not None:
+                try:
+                    material.index(energy_kev)
+                except ValueError as error:
+                    faults.append(f"part {number} of the sample: {error}")
+    return faults
