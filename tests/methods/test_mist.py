@@ -43,8 +43,9 @@ def test_two_exposures_of_manufactured_frames():
     assert 0.001 < ill.mean() < 0.05
     assert np.isfinite(result.dark_field).all()
     assert any("ill-determined" in finding for finding in result.findings)
-    # Filled from neighbours a pixel or two away: a bump of tens of pixels changes by some per cent there.
-    assert np.abs(result.dark_field - case.dark_field)[ill].max() <= 0.1 * case.dark_field.max()
+    # From neighbours up to four pixels away, those that say more counting more: the bump of radius 0.15 · 96
+    # pixels changes by at most √2 e^−½/14.4 = 6 % of its height a pixel.
+    assert np.abs(result.dark_field - case.dark_field)[ill].max() <= 4 * 0.06 * case.dark_field.max()
 
 
 def test_phase_has_no_stray_factor():
@@ -204,6 +205,26 @@ def test_random_dead_pixels_do_not_spread(positions, smoothing, noise):
         noise_of_d = clean.dark_field - _retrieve(reference, case.sample, smoothing=smoothing).dark_field
         size = _rms if steady else lambda values: np.median(np.abs(values))
         assert size((result.dark_field - clean.dark_field)[good]) < size(noise_of_d[good])
+
+
+@pytest.mark.parametrize("smoothing", [0.0, 1.0])
+def test_a_seam_of_the_detector_leaves_no_streak(smoothing):
+    rng = np.random.default_rng(8)
+    frames = speckle(rng, 2, (96, 128))
+    sample = frames * (1 + 2e-3 * rng.normal(size=frames.shape))
+    weights = np.ones(sample.shape, np.float32)
+    weights[:, 40:44] = 0
+    weights[:, :, 70:74] = 0
+    reference = np.where(weights > 0, frames, 1e9)
+    result = _retrieve(reference, sample, weights, smoothing=smoothing)
+    filled = (result.flags & flag.FILLED) > 0
+    assert filled[40:44].all()
+    assert filled[:, 70:74].all()
+    noise = np.abs(result.dark_field)
+    # Unsmoothed, a filled pixel has the equations of at least four others: half the noise. Smoothed, it has as
+    # many as the others; some 130 independent ones in the seam give their median to 11 %.
+    limit = 1.3 if smoothing else 0.5
+    assert np.median(noise[filled]) <= limit * np.median(noise[~filled])
 
 
 def test_a_region_without_information_is_nan_and_nothing_else():

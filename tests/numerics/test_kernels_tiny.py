@@ -8,9 +8,11 @@ import xmist
 from tests.manufactured import EXPERIMENT, phase_object, speckle
 from xmist import flags as flag
 from xmist.numerics import stencils
+from xmist.numerics.borrow import borrow
 from xmist.numerics.derivatives import DX, DXX, DXY, DY, DYY, LAPLACIAN, SAMPLE, VALUE, derivative
 from xmist.numerics.fill import fill
 from xmist.numerics.least_squares import REFERENCE_FRAME, System, solve
+from xmist.numerics.neighbours import HIGH, LOW, neighbour_outliers, neighbour_ranks
 from xmist.numerics.poisson import inverse_laplacian, screened
 
 SHAPE = (9, 8)
@@ -94,3 +96,43 @@ def test_methods(method, smoothing):
     result = xmist.retrieve(stack, EXPERIMENT, method=method, smoothing=smoothing)
     assert np.isfinite(result.dark_field).all()
     assert result.flags[6, 7] & flag.BAD_REFERENCE
+
+
+def _neighbours(image, y, x, radius):
+    window = image[max(0, y - radius) : y + radius + 1, max(0, x - radius) : x + radius + 1].ravel().tolist()
+    window.remove(image[y, x])
+    return sorted(window)
+
+
+def test_ranks_of_neighbours():
+    image = np.random.default_rng(6).permutation(72).reshape(SHAPE).astype(float)
+    good = np.ones(SHAPE, bool)
+    low, high = neighbour_ranks(image, good)
+    for y, x in [(4, 4), (0, 0), (8, 3)]:
+        values = _neighbours(image, y, x, 2)
+        rank = max(1, round(4 * len(values) / 24))
+        assert (low[y, x], high[y, x]) == (values[rank - 1], values[-rank])
+    coarse = neighbour_ranks(image, good, step=3)
+    assert np.array_equal(coarse, (low[::3, ::3], high[::3, ::3]))
+    # The quick test that counts neighbours says what the ranks say.
+    found = neighbour_outliers(image, good, excess=0.1, deficit=0.1, floor=20.0, offset=1.0)
+    bright = image > high + 0.1 * np.maximum(high, 20.0)
+    dark = np.log((low + 1.0) / (image + 1.0)) > 0.1
+    assert np.array_equal(found == HIGH, bright)
+    assert np.array_equal(found == LOW, dark & ~bright)
+    assert bright.any()
+    assert dark.any()
+
+
+def test_borrowed_equations():
+    rng = np.random.default_rng(7)
+    a, b = rng.uniform(1, 2, (2, *SHAPE))
+    exact = np.array([3.0, -2.0])
+    matrix = np.stack([a, 0.2 * b, b])  # a system at every pixel with the same solution
+    rhs = np.stack([a * exact[0] + 0.2 * b * exact[1], 0.2 * b * exact[0] + b * exact[1]])
+    wanted = np.zeros(SHAPE, bool)
+    wanted[2:6, 2:5] = True
+    found = borrow(matrix, np.where(wanted, 1e9, rhs), ~wanted, wanted, floors=np.full(2, 1e-6))
+    assert np.allclose(found, exact[:, None], rtol=1e-12)
+    nothing = borrow(matrix, rhs, np.zeros(SHAPE, bool), wanted, floors=np.full(2, 1e-6))
+    assert np.isnan(nothing).all()

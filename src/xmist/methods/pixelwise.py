@@ -13,12 +13,17 @@ from xmist import flags as flag
 from xmist.data import Image, as_frames, as_weights
 from xmist.errors import InputError, raise_faults
 from xmist.numerics import least_squares
+from xmist.numerics.borrow import borrow
+from xmist.numerics.derivatives import RADIUS
 from xmist.numerics.fill import REACH, fill
 from xmist.numerics.least_squares import ILL, ILL_LIMIT, LOST_SAMPLE, TOO_FEW, System
 from xmist.numerics.parallel import count_threads
 from xmist.numerics.smooth import gaussian
 
 Real = NDArray[Any]
+
+_BAND = 256  # rows
+_FAINT = 0.2  # of the usual normal matrix: below, smoothing has left a pixel next to nothing
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -107,13 +112,32 @@ def prepare_reference(
 
 
 def _inner(usable: NDArray[np.bool_]) -> NDArray[np.bool_]:
-    """Take away the four nearest neighbours of each unusable pixel too."""
+    """Take away the equations that the filled value of an unusable pixel would spoil.
+
+    Those are its four nearest neighbours; and the four next to them along the axes where it lies in a
+    cluster, a line or a border, whose filled values are no sixth-order interpolation.
+    """
     inner = usable.copy()
-    inner[1:] &= usable[:-1]
-    inner[:-1] &= usable[1:]
-    inner[:, 1:] &= usable[:, :-1]
-    inner[:, :-1] &= usable[:, 1:]
+    _reach(inner, usable, 1)
+    if not inner.all():
+        guessed = ~usable & ~_between(usable) & ~_between(usable.T).T
+        _reach(inner, ~guessed, 2)
     return inner
+
+
+def _reach(inner: NDArray[np.bool_], usable: NDArray[np.bool_], distance: int) -> None:
+    inner[distance:] &= usable[:-distance]
+    inner[:-distance] &= usable[distance:]
+    inner[:, distance:] &= usable[:, :-distance]
+    inner[:, :-distance] &= usable[:, distance:]
+
+
+def _between(usable: NDArray[np.bool_]) -> NDArray[np.bool_]:
+    """Find pixels with three usable ones on either side along x."""
+    run = usable[:, :-2] & usable[:, 1:-1] & usable[:, 2:]
+    between = np.zeros_like(usable)
+    between[:, 3:-3] = run[:, :-4] & run[:, 4:]
+    return between
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -187,7 +211,7 @@ class PixelwiseSystem:
         unknowns, status = self._least_squares(frames, combined, own=given is None)
         flags[(status & LOST_SAMPLE) > 0] |= flag.BAD_SAMPLE
         if status.any():
-            self._fill(unknowns, status, flags)
+            self._fill(unknowns, status, flags, frames, combined)
         return frames, unknowns, flags
 
     def _least_squares(
@@ -217,12 +241,62 @@ class PixelwiseSystem:
             matrix = new
             gaussian(matrix, self.smoothing, threads=threads)
         gaussian(rhs, self.smoothing, threads=threads)
+        borrowed = self._borrow_smoothed(matrix, rhs, (status & TOO_FEW) > 0)
         least_squares.solve_normal_equations(
             matrix, rhs, status, floors=self.floors, ridge=self.ridge, threads=threads
         )
+        if borrowed is not None:
+            wanted, values = borrowed
+            rhs[:, wanted] = values
+            lacking = np.isnan(values).any(axis=0)
+            status[wanted] = np.where(lacking, status[wanted] | ILL, status[wanted] & ~np.uint8(ILL))
         return rhs, status
 
-    def _fill(self, unknowns: Image, status: NDArray[np.uint8], flags: NDArray[np.uint16]) -> None:
+    def _borrow_smoothed(
+        self, matrix: Real, rhs: Image, too_few: NDArray[np.bool_]
+    ) -> tuple[NDArray[np.bool_], Real] | None:
+        """Solve farther out where smoothing leaves next to nothing, as in the middle of a seam."""
+        if not too_few.any() or too_few.all():
+            return None
+        informed = ~too_few
+        usual = matrix[0].mean(dtype=np.float64, where=informed)
+        wanted = too_few & (matrix[0] < _FAINT * usual)
+        return wanted, borrow(
+            matrix, rhs, informed, wanted, floors=self.floors, ridge=self.ridge, threads=self.threads
+        )
+
+    def _borrow(
+        self, unknowns: Image, sample: Image, weights: Real | None, wanted: NDArray[np.bool_]
+    ) -> None:
+        """Solve with the equations of the neighbours; band by band, for the sake of memory."""
+        height, halo = len(wanted), REACH + RADIUS
+        for start in range(0, height, _BAND):
+            rows = slice(start, min(start + _BAND, height))
+            if not wanted[rows].any():
+                continue
+            outer = slice(max(0, start - halo), min(height, rows.stop + halo))
+            matrix, rhs, status = least_squares.normal_equations(
+                np.ascontiguousarray(self.reference.frames[:, outer]),
+                np.ascontiguousarray(sample[:, outer]),
+                self.system,
+                weights=None if weights is None else np.ascontiguousarray(weights[:, outer]),
+                threads=self.threads,
+            )
+            here = np.zeros(status.shape, bool)
+            here[start - outer.start : rows.stop - outer.start] = wanted[rows]
+            informed = (status & TOO_FEW) == 0
+            unknowns[:, rows][:, wanted[rows]] = borrow(
+                matrix, rhs, informed, here, floors=self.floors, ridge=self.ridge, threads=self.threads
+            )
+
+    def _fill(
+        self,
+        unknowns: Image,
+        status: NDArray[np.uint8],
+        flags: NDArray[np.uint16],
+        sample: Image,
+        weights: Real | None,
+    ) -> None:
         too_few, ill = (status & TOO_FEW) > 0, (status & ILL) > 0
         unsolved = too_few.copy() if self.smoothing == 0.0 else np.zeros_like(too_few)
         if self.ridge == 0.0:
@@ -233,9 +307,12 @@ class PixelwiseSystem:
             raise InputError(self._nothing(too_few))
         flags[too_few] |= flag.FILLED
         flags[ill & ~too_few] |= flag.ILL_DETERMINED
-        good = ~unsolved
-        for image in unknowns:
-            image[...] = fill(image, good, threads=self.threads)
+        if self.smoothing == 0.0:
+            self._borrow(unknowns, sample, weights, unsolved)
+        else:
+            good = ~unsolved
+            for image in unknowns:
+                image[...] = fill(image, good, threads=self.threads)
         lost = ~np.isfinite(unknowns).all(axis=0)
         if self.smoothing > 0.0 and too_few.any():
             lost |= _out_of_reach(~too_few)
