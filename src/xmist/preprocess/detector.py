@@ -77,4 +77,4 @@ def divide_flat(frames: ArrayLike, flat: ArrayLike) -> Image:
     response = np.where(usable, still, np.float32(np.nan))
     response /= mean
     with np.errstate(over="ignore"):  # beyond float32 becomes inf, which is a bad pixel
-        return series / response
+        return np.divide(series, response, dtype=np.float32)

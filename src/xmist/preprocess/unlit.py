@@ -50,7 +50,7 @@ def find_unlit(
     Notes
     -----
     The level is the median of the pixels above a tenth of itself. A pixel belongs to an unlit region where
-    most of its size × size neighbours are dark or bad; dark pixels that touch such a region join it.
+    most of the good pixels in a window of size × size are dark; dark pixels that touch such a region join it.
 
     Examples
     --------
@@ -82,19 +82,19 @@ def unlit_region(frames: Image, weights: Image | None, *, threshold: float, size
     from scipy import ndimage
 
     votes = np.zeros(frames.shape[1:], np.int32)
+    heard = np.zeros(frames.shape[1:], np.int32)
     for n, frame in enumerate(frames):
         good = np.isfinite(frame)
         if weights is not None:
             good &= weights[n] > 0
         level = lit_level(frame[good])
-        dark = ~good
-        with np.errstate(invalid="ignore"):
-            dark |= frame < threshold * level
-        votes += dark
-    dark = 2 * votes > len(frames)
+        votes += good & (np.where(good, frame, np.float32(0.0)) < threshold * level)
+        heard += good
+    dark, known = 2 * votes > heard, heard > 0
+    # Bad pixels have no vote: neither a seam nor a cluster of them is a region without beam.
     share = ndimage.uniform_filter(dark.astype(np.float32), size, mode="nearest")
-    core: Mask = share > 0.5
-    core = _large(core, size)
+    share -= 0.5 * ndimage.uniform_filter(known.astype(np.float32), size, mode="nearest")
+    core = _large(share > 1e-6, size)
     # Corners that the vote rounds off.
     region: Mask = ndimage.binary_dilation(core, iterations=max(1, size // 2), mask=dark | core)
     if margin:
