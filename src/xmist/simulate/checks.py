@@ -56,8 +56,12 @@ def check_number(
         bounds.append(f"{'above' if strict else 'of at least'} {low:g}")
     if math.isfinite(high):
         bounds.append(f"at most {high:g}")
-    expected = " ".join(["a finite number" if not bounds else "a number", " and ".join(bounds)]).rstrip()
-    expected += (unit if bounds else f"{' in' if unit else ''}{unit}") + (f": {advice}" if advice else "")
+    if bounds:
+        expected = f"a number {' and '.join(bounds)}{unit}"
+    else:
+        expected = f"a finite number{' in' if unit else ''}{unit}"
+    if advice:
+        expected += f": {advice}"
     if isinstance(value, bool) or not isinstance(value, numbers.Real):
         faults.append(f"{name} is {value!r}; expected {expected}")
         return math.nan

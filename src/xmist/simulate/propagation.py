@@ -45,7 +45,7 @@ def fresnel(
     Parameters
     ----------
     wave : (y, x) array_like
-        Wave; complex64 and float32 are propagated as complex64, all else as complex128.
+        Wave; complex64, float32 and short integers give complex64, all else complex128.
     wavelength : float
         Wavelength in metres.
     pixel_size : float
@@ -108,7 +108,7 @@ def angular_spectrum(
     Parameters
     ----------
     wave : (y, x) array_like
-        Wave; complex64 and float32 are propagated as complex64, all else as complex128.
+        Wave; complex64, float32 and short integers give complex64, all else complex128.
     wavelength : float
         Wavelength in metres.
     pixel_size : float

@@ -93,10 +93,11 @@ def check_sampling(
     room = 0.5 * pixel_size * min(shape) if margin is None else margin
     reach = angle * abs(distance)
     if reach > room:
+        missing = math.ceil((reach - room) / pixel_size - 1e-9)
         faults.append(
             f"{name} refracts by up to {angle:.3g} rad, which is {reach:.3g} m at the distance of "
             f"{distance:g} m; expected at most the {'half field' if margin is None else 'margin'} of "
-            f"{room:.3g} m: widen the field by {math.ceil((reach - room) / pixel_size)} samples on each side"
+            f"{room:.3g} m: widen the field by {missing} samples on each side"
         )
     return tuple(faults)
 
