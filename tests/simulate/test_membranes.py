@@ -15,6 +15,7 @@ from xmist.simulate.membranes import (
     raster_positions,
     transmission_functions,
 )
+from xmist.simulate.propagation import fresnel
 
 WAVELENGTH = 7.293e-11
 PIXEL = 2e-6
@@ -199,3 +200,19 @@ def test_faults_are_raised_by_the_call():
         with pytest.raises(xmist.InputError) as caught:
             call()
         assert len(caught.value.faults) == 2
+
+
+def test_speckle_of_a_weak_screen_is_as_bright_as_theory_says():
+    """Var I = 4 ∫ S sin²(πλz f²) df for a weak phase; S Gaussian: 2 σ² q²/(1 + q²), q = λz/(2π s²).
+
+    s² = (grain size)²/(16 ln 2) is that of the covariance exp(−r²/(4s²)).
+    """
+    rms, grain, distance = 0.05, 20e-6, 1.5
+    weak = dataclasses.replace(SCREEN, rms_phase=rms, grain_size=grain)
+    (t,) = _sample(weak, (1000, 1000), dtype=np.complex128)
+    wave = fresnel(t, wavelength=WAVELENGTH, pixel_size=PIXEL, distance=distance)
+    intensity = np.abs(wave[50:-50, 50:-50]) ** 2  # off the border, where the field does not join
+    q = WAVELENGTH * distance * 16 * np.log(2) / (2 * np.pi * grain**2)
+    expected = rms * np.sqrt(2) * q / np.sqrt(1 + q**2)
+    # 90² grains: 1 %; the next order in the phase adds rms² at most.
+    assert abs(intensity.std() / intensity.mean() / expected - 1) <= 0.03
