@@ -221,8 +221,8 @@ def test_a_seam_of_the_detector_leaves_no_streak(smoothing):
     assert filled[40:44].all()
     assert filled[:, 70:74].all()
     noise = np.abs(result.dark_field)
-    # Unsmoothed, a filled pixel has the equations of at least four others: half the noise. Smoothed, it has as
-    # many as the others; some 130 independent ones in the seam give their median to 11 %.
+    # Unsmoothed, a filled pixel has the equations of at least four others: half the noise. Smoothed, it has
+    # as many as the others; some 130 independent ones in the seam give their median to 11 %.
     limit = 1.3 if smoothing else 0.5
     assert np.median(noise[filled]) <= limit * np.median(noise[~filled])
 

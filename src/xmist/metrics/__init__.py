@@ -1,0 +1,21 @@
+"""How good a picture is: contrast, error, resolution, sensitivity; and how good the speckle.
+
+A pixel that is NaN in an image, or outside a mask, does not count; infinities in a picture are errors.
+"""
+
+from __future__ import annotations
+
+from xmist.metrics.pictures import angular_sensitivity, cnr, correlation, nrmse
+from xmist.metrics.resolution import FRC, fourier_ring_correlation
+from xmist.metrics.speckles import speckle_size, visibility
+
+__all__ = [
+    "FRC",
+    "angular_sensitivity",
+    "cnr",
+    "correlation",
+    "fourier_ring_correlation",
+    "nrmse",
+    "speckle_size",
+    "visibility",
+]
