@@ -9,7 +9,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from xmist.io.sources import listed
+from xmist.io.sources import listed, reason
 
 Spec = str | os.PathLike[str] | Sequence[str | os.PathLike[str]]
 
@@ -56,13 +56,18 @@ def find_addresses(spec: Spec, folder: str | Path | None, faults: list[str]) -> 
     >>> [str(address) for address in find_addresses("scan.h5::/entry/data", None, faults)]
     ['scan.h5::/entry/data']
     """
-    items = [spec] if isinstance(spec, (str, os.PathLike)) else list(spec)
+    if isinstance(spec, (str, bytes, os.PathLike)) or not isinstance(spec, Iterable):
+        items = [spec]
+    else:
+        items = list(spec)
     if not items:
         faults.append('names no file; expected a file, or a pattern such as "ref_*.tif"')
     found: list[Address] = []
     for item in items:
         if not isinstance(item, (str, os.PathLike)) or isinstance(os.fspath(item), bytes):
             faults.append(f"{item!r} is of type {type(item).__name__}; expected the name of a file as text")
+        elif "\0" in os.fspath(item):
+            faults.append(f"{item!r} holds a NUL; expected the name of a file")
         elif not os.fspath(item).strip():
             faults.append('holds an empty name; expected a file, or a pattern such as "ref_*.tif"')
         else:
@@ -126,7 +131,7 @@ def _find(item: str, folder: str | Path | None, faults: list[str]) -> list[Addre
         matches = [base / match for match in glob.glob(pattern, root_dir=base)]  # noqa: PTH207
         files = [match for match in natural_sort(matches) if not match.is_dir()]
     except (OSError, ValueError, RuntimeError) as error:
-        faults.append(f"{item!r} cannot be looked up ({error})")
+        faults.append(f"{item!r} cannot be looked up ({reason(error)})")
         return []
     if not files:
         faults.append(_empty_pattern(item, base, pattern))

@@ -21,6 +21,8 @@ if TYPE_CHECKING:
 _MOST_OBJECTS: Final = 20_000
 _MOST_LINKS: Final = 32
 _DEEPEST: Final = 12
+# Where the settings of shuffle, blosc and bitshuffle give the bytes of a number: the last divides by it.
+_SIZE_AT: Final = {2: 0, 32001: 2, 32008: 2}
 
 
 @dataclass(frozen=True)
@@ -193,6 +195,8 @@ class Hdf5:
         unknown = _unknown_filters(data)
         if unknown:
             return [f"is compressed with {listed(unknown)}, which this machine's HDF5 cannot undo; repack it"]
+        if not _filters_fit(data):
+            return ["is damaged: its compression was set for numbers of another size"]
         written = data.id.get_num_chunks()
         expected = math.prod(-(-size // chunk) for size, chunk in zip(data.shape, data.chunks, strict=True))
         if written != expected:
@@ -273,10 +277,22 @@ def is_plausible(place: Place) -> bool:
 def _unknown_filters(data: h5py.Dataset) -> list[str]:
     import h5py
 
-    made = data.id.get_create_plist()
-    filters = [made.get_filter(index) for index in range(made.get_nfilters())]
     return [
         f"filter {code} ({name.decode(errors='replace')})"
-        for code, _, _, name in filters
+        for code, _, _, name in _filters(data)
         if not h5py.h5z.filter_avail(code)
     ]
+
+
+def _filters_fit(data: h5py.Dataset) -> bool:
+    """Say whether the filters that part numbers into bytes were set for numbers of this size."""
+    for code, _, values, _ in _filters(data):
+        place = _SIZE_AT.get(code)
+        if place is not None and tuple(values[place : place + 1]) != (data.dtype.itemsize,):
+            return False
+    return True
+
+
+def _filters(data: h5py.Dataset) -> list[tuple[int, int, tuple[int, ...], bytes]]:
+    made = data.id.get_create_plist()
+    return [made.get_filter(index) for index in range(made.get_nfilters())]

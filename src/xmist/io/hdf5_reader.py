@@ -98,13 +98,17 @@ def open_hdf5(path: Path, dataset: str | None = None) -> Hdf5Source:
     >>> open_hdf5(Path("scan.h5"), "/entry/data/data").count  # doctest: +SKIP
     20
     """
+    import h5py
+
     with reading(str(path)), _opened(path) as file:
         place = _chosen(file, dataset)
         data = place.node
         label = f"{path}::{place.path}"
         if data.shape is None:
             raise InputError(f"{label} is an empty dataset; expected (y, x) or (frame, y, x)")
-        raise_faults([f"{label} {fault}" for fault in frame_faults(data.shape, data.dtype)])
+        text = h5py.check_string_dtype(data.dtype) is not None
+        kind = np.dtype(str) if text else data.dtype
+        raise_faults([f"{label} {fault}" for fault in frame_faults(data.shape, kind)])
         raise_faults([f"{label} {fault}" for fault in file.dataset_faults(place)])
         count = data.shape[0] if data.ndim == 3 else 1
         return Hdf5Source(

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import difflib
 import logging
 import math
 import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
 from typing import Any, Final
 
@@ -121,7 +123,7 @@ def check_file(path: Path) -> None:
         if path.is_dir():
             raise InputError(f'{path} is a folder; give the files in it, e.g. "{path / "*.tif"}"')
         if not path.exists():
-            raise InputError(f"{path} does not exist")
+            raise InputError(f"{path} does not exist{_nearby(path)}")
         if not path.is_file():
             raise InputError(f"{path} is not a regular file")
         with path.open("rb") as file:
@@ -131,6 +133,15 @@ def check_file(path: Path) -> None:
         if isinstance(error, InputError):
             raise
         raise InputError(f"{path} cannot be read ({reason(error)})") from error
+
+
+def _nearby(path: Path) -> str:
+    """Help with a name that does not exist: the part that is missing, or a name like it."""
+    if not path.parent.is_dir():
+        return f"; nor does its folder {path.parent}"
+    names = [found.name for found in islice(path.parent.iterdir(), 1000)]
+    near = difflib.get_close_matches(path.name, names, n=1, cutoff=0.8)
+    return f"; did you mean '{near[0]}'?" if near else ""
 
 
 @contextmanager
@@ -217,17 +228,17 @@ def frame_faults(shape: Sequence[int], dtype: np.dtype[Any]) -> list[str]:
     Examples
     --------
     >>> frame_faults((64, 64), np.dtype(complex))
-    ['holds complex128; expected integers or floats (for complex numbers, save the modulus)']
+    ['holds complex128; expected integers or floats (of complex numbers, save the modulus)']
     >>> frame_faults((10, 64, 64), np.dtype("u2"))
     []
     """
     faults = []
+    if dtype.kind == "O":
+        return ["holds Python objects, which can hide code and are never read; expected integers or floats"]
+    if dtype.kind in "US":
+        return ["holds text; expected integers or floats"]
     if dtype.kind not in "iuf" or dtype.itemsize > 8:
-        advice = {
-            "c": " (for complex numbers, save the modulus)",
-            "b": " (it looks like a mask)",
-            "O": ": objects can hide code and are never read",
-        }
+        advice = {"c": " (of complex numbers, save the modulus)", "b": " (it looks like a mask)"}
         faults.append(f"holds {dtype}; expected integers or floats{advice.get(dtype.kind, '')}")
     shape = tuple(shape)
     if len(shape) not in (2, 3):

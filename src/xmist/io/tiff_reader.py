@@ -138,12 +138,19 @@ def _all_pages(file: tifffile.TiffFile) -> Iterator[tifffile.TiffPage]:
         try:
             page = cast("tifffile.TiffPage", file.pages.get(index, aspage=True))
         except IndexError:
-            return
+            break
         if page.offset in seen:
             raise InputError(f"{file.filehandle.path} is damaged: its pages form a circle")
         seen.add(page.offset)
         yield page
         index += 1
+    # The library ends the chain at whatever it cannot read; frames would be missed in silence.
+    file.filehandle.seek(file.pages.next_page_offset or 0)
+    if any(file.filehandle.read(file.tiff.offsetsize)):
+        raise InputError(
+            f"{file.filehandle.path} is truncated or damaged: a page follows number {index} that cannot be "
+            "read; copy or record it again"
+        )
 
 
 def _page_at(file: tifffile.TiffFile, offset: int) -> tifffile.TiffPage:

@@ -1,0 +1,429 @@
+"""Files that cannot be frames: one clear message each, that names the file and says what would be right."""
+
+import io
+import os
+import random
+import re
+import tracemalloc
+from pathlib import Path
+
+import h5py
+import numpy as np
+import pytest
+import tifffile
+from PIL import Image
+
+from tests.io.frames_files import (
+    WRITERS,
+    hdf5_bitshuffle,
+    make_frames,
+    tiff_pages,
+    tiff_strips,
+    write_edf,
+)
+from xmist import InputError
+from xmist.io.frames import describe_frames, load_frames, open_frames
+
+FRAMES = make_frames(3)
+
+
+def opened(spec, folder):
+    return open_frames(spec, name="input.reference", folder=folder)
+
+
+def tiff(path, frames=FRAMES, **options):
+    tifffile.imwrite(path, frames, **({"photometric": "minisblack", "metadata": None} | options))
+
+
+def edf(path, old=None, new=None):
+    write_edf(path, [FRAMES[0].astype(np.float32)])
+    if old is not None:
+        replace(path, old, new)
+
+
+def replace(path, old, new):
+    content = path.read_bytes()
+    assert old in content
+    path.write_bytes(content.replace(old, new, 1))
+
+
+def cut(path, count):
+    path.write_bytes(path.read_bytes()[:-count])
+
+
+def picture(path, mode="L", **options):
+    Image.fromarray(FRAMES[0].astype(np.uint8)).convert(mode).save(path, **options)
+
+
+def hdf5(path, **datasets):
+    with h5py.File(path, "w") as file:
+        for name, value in datasets.items():
+            file[name.replace("__", "/")] = value
+
+
+def in_turn(*steps):
+    """Do one after the other."""
+    return lambda path: [step(path) for step in steps]
+
+
+def unwritten(path, chunks):
+    with h5py.File(path, "w") as file:
+        data = file.create_dataset("d", FRAMES.shape, FRAMES.dtype, chunks=chunks)
+        if chunks:
+            data[0] = FRAMES[0]
+
+
+def linked(path, target, inside="/d"):
+    with h5py.File(path, "w") as file:
+        file["d"] = h5py.ExternalLink(target, inside)
+
+
+def virtual(path, source, rows=slice(None), inside="d"):
+    hdf5(path.with_name("source.h5"), d=FRAMES)
+    with h5py.File(path, "w") as file:
+        layout = h5py.VirtualLayout(FRAMES.shape, FRAMES.dtype)
+        layout[rows] = h5py.VirtualSource(source, inside, FRAMES.shape)[rows]
+        file.create_virtual_dataset("d", layout)
+
+
+def raw_storage(path):
+    path.with_name("raw.bin").write_bytes(FRAMES.tobytes())
+    with h5py.File(path, "w") as file:
+        file.create_dataset("d", FRAMES.shape, FRAMES.dtype, external=[("raw.bin", 0, FRAMES.nbytes)])
+
+
+def circle(path):
+    """Let the second page of a TIFF name the first as the next."""
+    tiff(path, FRAMES[:2])
+    with tifffile.TiffFile(path) as file:
+        first, second = file.pages[0].offset, file.pages[1].offset
+        end = second + 2 + 12 * len(file.pages[1].tags)
+    content = path.read_bytes()
+    path.write_bytes(content[:end] + first.to_bytes(4, "little") + content[end + 4 :])
+
+
+def npy_header(path, shape, dtype="<f4", content=b""):
+    with path.open("wb") as file:
+        header = {"descr": dtype, "fortran_order": False, "shape": shape}
+        np.lib.format.write_array_header_1_0(file, header)
+        file.write(content)
+
+
+def result(path):
+    with h5py.File(path, "w") as file:
+        file["entry/phase"] = FRAMES[0]
+        file["entry"].attrs["xmist_schema"] = 1
+
+
+def wrong_filter_size(path):
+    hdf5_bitshuffle(path.parent, FRAMES)
+    path.with_name("scan.hdf5").rename(path)
+    with h5py.File(path) as file:
+        settings = file["frames"].id.get_create_plist().get_filter(0)[2]
+    raw = b"".join(number.to_bytes(4, "little") for number in settings)
+    replace(path, raw, raw[:8] + bytes(4) + raw[12:])
+
+
+CAUSES = [
+    # what stands there
+    ("gone.tif", lambda path: None, r"gone\.tif does not exist"),
+    ("f/gone.tif", lambda path: None, r"does not exist; nor does its folder"),
+    ("ref_O1.tif", lambda path: tiff(path.with_name("ref_01.tif")), r"did you mean 'ref_01\.tif'\?"),
+    ("folder.tif", Path.mkdir, r"folder\.tif is a folder; give the files in it, e\.g\. .*\*\.tif"),
+    ("empty.tif", Path.touch, r"empty\.tif is empty"),
+    (
+        "none_*.tif",
+        lambda path: tiff(path.with_name("a.tif")),
+        r"'none_\*\.tif' matches no file.*holds a\.tif",
+    ),
+    ("gone/*.tif", lambda path: None, r"the folder .*gone of the pattern .* does not exist"),
+    ("note.txt", lambda path: path.write_text("hello"), r"ends in '\.txt'; expected frames as \.tif"),
+    ("frames", lambda path: path.write_text("hello"), r"has no ending; expected frames as"),
+    ("a.jpg", picture, r"ends in '\.jpg'; .*JPEG alters intensities"),
+    ("a.png", picture, r"ends in '\.png'; .*save them as TIFF"),
+    ("a.mat", lambda path: path.write_bytes(b"MATLAB"), r"ends in '\.mat'; .*save the array as HDF5"),
+    ("a.npz", lambda path: np.savez(path, FRAMES), r"ends in '\.npz'; .*numpy\.save"),
+    ("a.edf.gz", lambda path: path.write_bytes(b"\x1f\x8b"), r"ends in '\.gz'; .*unpack it first"),
+    ("text.tif", lambda path: path.write_text("hello"), r"text\.tif is not TIFF"),
+    ("a.tif", lambda path: hdf5(path, d=FRAMES), r"holds HDF5, though it ends in '\.tif'; rename it"),
+    # TIFF
+    ("cut.tif", in_turn(lambda p: tiff(p, FRAMES[0]), lambda p: cut(p, 90)), r"cut\.tif page 1 is truncated"),
+    (
+        "cut.tif",
+        in_turn(tiff, lambda p: cut(p, 30 * 17)),
+        r"cut\.tif is truncated or damaged: a page follows",
+    ),
+    (
+        "cut.tif",
+        in_turn(lambda p: tiff(p, compression="zlib"), lambda p: cut(p, 200)),
+        r"cut\.tif page 3 is truncated or incomplete",
+    ),
+    ("head.tif", in_turn(tiff, lambda p: p.write_bytes(p.read_bytes()[:20])), r"head\.tif is damaged"),
+    (
+        "stack.tif",
+        in_turn(
+            lambda p: tiff(p, FRAMES[:1], imagej=True, metadata={}),
+            lambda p: replace(p, b"images=1", b"images=9"),
+        ),
+        r"truncated: ImageJ's note claims 9 frames",
+    ),
+    ("rgb.tif", lambda p: picture(p, "RGB"), r"rgb\.tif holds colour \(RGB\); expected grey values"),
+    ("palette.tif", lambda p: picture(p, "P"), r"holds colour \(a colour palette\)"),
+    ("alpha.tif", lambda p: picture(p, "LA"), r"holds colour \(2 values a pixel\)"),
+    ("bits.tif", lambda p: picture(p, "1"), r"stores 1 bits? a pixel, packed"),
+    ("jpeg.tif", lambda p: picture(p, compression="jpeg"), r"compressed as pictures are \(JPEG\)"),
+    ("complex.tif", lambda p: tiff(p, FRAMES.astype(np.complex64)), r"holds complex64.*save the modulus"),
+    ("small.tif", lambda p: tiff(p, FRAMES[:, :5, :6]), r"frames of 5 × 6 pixels; expected at least 7 × 7"),
+    ("circle.tif", circle, r"its pages form a circle"),
+    # EDF
+    ("cut.edf", in_turn(edf, lambda p: cut(p, 100)), r"cut\.edf, frame 1, is truncated: expected 816 bytes"),
+    (
+        "head.edf",
+        in_turn(edf, lambda p: p.write_bytes(p.read_bytes()[:99])),
+        r"expected the header of frame 1",
+    ),
+    ("tail.edf", in_turn(edf, lambda p: p.write_bytes(p.read_bytes() + b"x")), r"the header of frame 2"),
+    ("dims.edf", lambda p: edf(p, b"Dim_1 = 17", b"Dim_1 = 1x"), r"states Dim_1 = 1x, Dim_2 = 12; expected"),
+    ("rank.edf", lambda p: edf(p, b"Image = 0", b"Dim_3 = 2"), r"has shape \(2, 12, 17\); expected \(y, x\)"),
+    ("type.edf", lambda p: edf(p, b"FloatValue", b"FloatValux"), r"DataType = FloatValux; expected one such"),
+    ("order.edf", lambda p: edf(p, b"LowByteFirst", b"LowBiteFirst"), r"ByteOrder = LowBiteFirst; expected"),
+    (
+        "size.edf",
+        lambda p: edf(p, b"BinarySize = 816", b"BinarySize = -16"),
+        r"states a size of .* expected 816",
+    ),
+    ("vast.edf", lambda p: edf(p, b"Dim_1 = 17 ;", b"Dim_1 = 9999999;"), r"is truncated|size of 816 bytes"),
+    ("packed.edf", lambda p: edf(p, b"Image = 0", b"Compression = GZIP"), r"is compressed \(GZIP\)"),
+    # npy
+    ("objects.npy", lambda p: np.save(p, np.array([{}, 1], object)), r"holds Python objects, which can hide"),
+    ("text.npy", lambda p: np.save(p, np.array(["a", "b"])), r"holds text; expected integers or floats"),
+    ("complex.npy", lambda p: np.save(p, FRAMES.astype(complex)), r"holds complex128"),
+    ("four.npy", lambda p: np.save(p, FRAMES[None]), r"shape \(1, 3, 12, 17\); expected \(y, x\) or"),
+    ("colour.npy", lambda p: np.save(p, np.zeros((12, 17, 3))), r"looks like colour"),
+    ("cut.npy", in_turn(lambda p: np.save(p, FRAMES), lambda p: cut(p, 9)), r"cut\.npy is truncated"),
+    (
+        "vast.npy",
+        lambda p: npy_header(p, (10**9, 2000, 2000)),
+        r"truncated: its header claims 16000000000000",
+    ),
+    ("wide.npy", lambda p: npy_header(p, (10**7, 10**7)), r"expected 1073741824 pixels at most"),
+    ("none.npy", lambda p: npy_header(p, (0, 2000, 2000)), r"and so no pixels"),
+    ("bad.npy", lambda p: p.write_bytes(b"\x93NUMPY\x01\x00\x10\x00" + b"{" * 16), r"bad\.npy is damaged"),
+    # HDF5
+    ("junk.h5", lambda p: p.write_bytes(b"x" * 3000), r"junk\.h5 is not an HDF5 file"),
+    (
+        "cut.h5",
+        in_turn(lambda p: hdf5(p, d=FRAMES), lambda p: cut(p, 50)),
+        r"cut\.h5 is damaged or truncated",
+    ),
+    ("a.h5::/e", lambda p: hdf5(p, d=FRAMES), r"a\.h5 has no dataset /e; it holds /d"),
+    ("a.h5::/d/x", lambda p: hdf5(p, d=FRAMES), r"a\.h5 has no dataset /d/x"),
+    (
+        "a.h5",
+        lambda p: hdf5(p, d=FRAMES, b__e=FRAMES[0]),
+        r"2 datasets that can be frames: /d .*; name one, as",
+    ),
+    ("a.h5", lambda p: hdf5(p, d=np.arange(9)), r"holds no dataset that can be frames"),
+    ("a.h5::d", lambda p: hdf5(p, d=FRAMES[None]), r"::/d has shape \(1, 3, 12, 17\)"),
+    ("a.h5::d", lambda p: hdf5(p, d="hello"), r"::/d holds text"),
+    ("a.h5::d", lambda p: hdf5(p, d=FRAMES > 0), r"::/d holds bool.*mask"),
+    ("a.h5::d", lambda p: hdf5(p, d=h5py.Empty("f4")), r"::/d is an empty dataset"),
+    ("a.h5", result, r"holds a result of xmist, not frames"),
+    ("a.h5", lambda p: unwritten(p, (1, 12, 17)), r"::/d is incomplete: 1 of its 3 chunks were written"),
+    ("a.h5", lambda p: unwritten(p, None), r"::/d is incomplete: 0 of its 1224 bytes were written"),
+    ("a.h5::d", lambda p: linked(p, "../../out.h5"), r"leads to \.\./\.\./out\.h5, outside its folder"),
+    (
+        "a.h5::d",
+        lambda p: linked(p, "/etc/hostname"),
+        r"leads to /etc/hostname, outside|hostname, which does not",
+    ),
+    ("a.h5::d", lambda p: linked(p, "gone.h5"), r"leads to .*gone\.h5, which does not exist"),
+    ("a.h5::d", lambda p: linked(p, "a.h5"), r"a\.h5 has no dataset d"),
+    ("a.h5", lambda p: virtual(p, "gone.h5"), r"leads to .*gone\.h5, which does not exist"),
+    (
+        "a.h5",
+        lambda p: virtual(p, "source.h5", slice(0, 2)),
+        r"incomplete: 408 of its 612 pixels have a source",
+    ),
+    ("a.h5", lambda p: virtual(p, "source.h5", inside="e"), r"source\.h5::e, which does not exist"),
+    ("a.h5", raw_storage, r"keeps its numbers in raw files"),
+    ("a.h5", wrong_filter_size, r"its compression was set for numbers of another size"),
+    ("a.npy::/d", lambda p: np.save(p, FRAMES), r"a\.npy is npy and has no datasets; leave out ::/d"),
+]
+
+
+@pytest.mark.parametrize(("spec", "make", "message"), CAUSES, ids=[cause[0] for cause in CAUSES])
+def test_each_cause_has_one_clear_message(tmp_path, monkeypatch, spec, make, message):
+    monkeypatch.chdir(tmp_path)
+    path = tmp_path / spec.partition("::")[0]
+    make(path)
+    before = {item.name for item in tmp_path.iterdir()}
+    with pytest.raises(InputError) as caught:
+        load_frames(opened(spec, tmp_path))
+    (fault,) = caught.value.faults
+    assert re.search(message, fault)
+    assert fault.startswith("input.reference: ")
+    assert path.name.split("*")[0] in fault  # the file is named
+    assert "\n" not in fault
+    assert {item.name for item in tmp_path.iterdir()} == before
+
+
+@pytest.mark.parametrize(
+    ("spec", "message"),
+    [
+        ([], "names no file"),
+        ("", "holds an empty name"),
+        (3, "3 is of type int"),
+        (b"a.tif", "is of type bytes"),
+        (["a.tif", None], "None is of type NoneType"),
+        ("a\0.tif", "holds a NUL"),
+        ("x" * 300 + ".tif", "File name too long"),
+        (["ref.npy", "*.npy"], "ref.npy is named more than once"),
+    ],
+    ids=str,
+)
+def test_what_is_no_name_of_a_file(tmp_path, spec, message):
+    np.save(tmp_path / "ref.npy", FRAMES)
+    with pytest.raises(InputError, match=message):
+        opened(spec, tmp_path)
+
+
+def test_all_faults_at_once(tmp_path):
+    tiff(tmp_path / "a.tif", FRAMES[0])
+    tiff(tmp_path / "b.tif", FRAMES[0])
+    tiff(tmp_path / "c.tif", FRAMES[0, :9])
+    tiff(tmp_path / "d.tif", FRAMES[0].astype(np.float32))
+    edf(tmp_path / "e.edf")
+    cut(tmp_path / "e.edf", 5)
+    with pytest.raises(InputError) as caught:
+        opened(["gone.tif", "e.edf", "a.tif", "b.tif", "c.tif", "d.tif"], tmp_path)
+    faults = caught.value.faults
+    assert len(faults) == 4
+    assert "gone.tif does not exist" in faults[0]
+    assert "e.edf, frame 1, is truncated" in faults[1]
+    assert re.search(
+        r"c\.tif \(9 × 17 pixels\) differs in shape; expected 12 × 17 pixels, as .*a\.tif", faults[2]
+    )
+    assert re.search(r"d\.tif \(float32\) differs in type; expected uint16", faults[3])
+
+
+def test_pages_and_frames_of_different_kinds(tmp_path):
+    with tifffile.TiffWriter(tmp_path / "mixed.tif") as file:
+        for frame in (FRAMES[0], FRAMES[0, :9], FRAMES[0].astype(np.float32)):
+            file.write(frame, photometric="minisblack", metadata=None)
+    write_edf(tmp_path / "mixed.edf", [FRAMES[0], FRAMES[0, :9]])
+    with pytest.raises(InputError, match=r"page 1 \(12 × 17 pixels, uint16\), page 2 \(9 × .* page 3"):
+        opened("mixed.tif", tmp_path)
+    with pytest.raises(InputError, match=r"frame 1 \(12 × 17 pixels, uint16\), frame 2 \(9 × 17"):
+        opened("mixed.edf", tmp_path)
+
+
+def test_thumbnails_are_no_frames(tmp_path):
+    with tifffile.TiffWriter(tmp_path / "a.tif") as file:
+        file.write(FRAMES[0], photometric="minisblack")
+        file.write(FRAMES[0, ::2, ::2], photometric="minisblack", subfiletype=1)
+    assert len(opened("a.tif", tmp_path)) == 1
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="this system has no named pipes")
+def test_a_pipe_is_not_waited_for(tmp_path):
+    os.mkfifo(tmp_path / "pipe.tif")
+    with pytest.raises(InputError, match=r"pipe\.tif is not a regular file"):
+        opened("pipe.tif", tmp_path)
+
+
+@pytest.mark.parametrize("write", WRITERS, ids=lambda write: write.__name__)
+def test_no_permission(tmp_path, monkeypatch, write):
+    spec = write(tmp_path, FRAMES)
+
+    def refuse(self, *args, **options):
+        raise PermissionError(13, "Permission denied", str(self))
+
+    monkeypatch.setattr(Path, "open", refuse)
+    with pytest.raises(InputError, match=r"cannot be read \(Permission denied\)"):
+        opened(spec, tmp_path)
+
+
+@pytest.mark.parametrize("write", WRITERS, ids=lambda write: write.__name__)
+def test_a_file_that_shrinks_after_it_was_opened(tmp_path, write):
+    series = opened(write(tmp_path, FRAMES), tmp_path)
+    for path in series.files:
+        cut(path, path.stat().st_size // 2)
+    with pytest.raises(InputError, match=r"^input\.reference: .*(damaged|truncated|cannot be read)"):
+        load_frames(series)
+
+
+def tiff_claim(path):
+    """Claim 40 000 × 20 000 pixels of deflated numbers in a file of some hundred bytes."""
+    content = io.BytesIO()
+    tifffile.imwrite(content, FRAMES[0], compression="zlib", metadata=None)
+    raw = content.getvalue()
+    for tag, value in ((256, 20_000), (257, 40_000), (278, 40_000)):  # width, length, rows in a strip
+        place = raw.index(tag.to_bytes(2, "little"), 8)
+        entry = tag.to_bytes(2, "little") + b"\4\0\1\0\0\0" + value.to_bytes(4, "little")
+        raw = raw[:place] + entry + raw[place + 12 :]
+    path.write_bytes(raw)
+
+
+def hdf5_claim(path):
+    """Claim 30 000 × 30 000 pixels in one chunk of some bytes."""
+    with h5py.File(path, "w") as file:
+        data = file.create_dataset("d", (30_000, 30_000), "u2", chunks=(30_000, 30_000), compression="gzip")
+        data.id.write_direct_chunk((0, 0), b"x" * 500)
+
+
+@pytest.mark.parametrize(
+    ("name", "make"),
+    [
+        ("a.tif", tiff_claim),
+        ("a.edf", lambda path: edf(path, b"Dim_1 = 17 ;", b"Dim_1 = 9999999;")),
+        ("a.npy", lambda path: npy_header(path, (30_000, 30_000))),
+        ("a.h5", hdf5_claim),
+    ],
+)
+def test_a_header_cannot_make_us_allocate(tmp_path, name, make):
+    make(tmp_path / name)
+    open_frames(write_edf(tmp_path / "warm.edf", [FRAMES[0]]), name="")
+    tracemalloc.start()
+    try:
+        with pytest.raises(InputError, match=name):
+            load_frames(opened(name, tmp_path))
+        peak = tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+    assert peak < 2**24  # the imports of the libraries; the claims are of a gigabyte and more
+
+
+def _mutated(content, seed):
+    """Change, cut or repeat a few bytes, mostly of the header."""
+    chance = random.Random(seed)
+    raw = bytearray(content)
+    if seed % 5 == 0:
+        return bytes(raw[: chance.randrange(len(raw))])
+    for _ in range(chance.choice([1, 2, 8])):
+        place = chance.randrange(min(len(raw), 1500))
+        raw[place : place + chance.choice([0, 1, 4])] = chance.choice(
+            [bytes([chance.randrange(256)]), b"\xff\xff\xff\xff", bytes(4), b"-999", raw[place : place + 9]]
+        )
+    return bytes(raw)
+
+
+@pytest.mark.parametrize(
+    "write",
+    [tiff_pages, tiff_strips, lambda folder, frames: write_edf(folder / "a.edf", list(frames)).name,
+     lambda folder, frames: np.save(folder / "a.npy", frames) or "a.npy"],
+    ids=["pages", "strips", "edf", "npy"],
+)  # fmt: skip
+def test_damaged_files_give_frames_or_a_message(tmp_path, write):
+    path = tmp_path / write(tmp_path, FRAMES)
+    content = path.read_bytes()
+    refused = 0
+    for seed in range(150):
+        path.write_bytes(_mutated(content, seed))
+        try:
+            load_frames(opened(path.name, tmp_path))
+            describe_frames(path)
+        except InputError as error:
+            refused += 1
+            assert path.name in str(error)  # noqa: PT017
+    assert refused > 20
