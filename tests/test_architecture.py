@@ -23,6 +23,7 @@ FLOORS = [
     ["report"],
     ["compare"],
     ["scan"],
+    ["pipeline"],
     ["plotting"],
     ["config"],
     ["preprocess"],

@@ -1,0 +1,69 @@
+"""The command `xmist`.
+
+Exit codes: 0 done; 1 failed; 2 bad input or usage, and nothing was written; 3 done, but some pixels have no
+value; 130 and 143 after Ctrl-C and SIGTERM, which leave no file half-written.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import click
+
+from xmist.cli.console import run
+from xmist.cli.look import info, methods
+from xmist.cli.start import demo, init
+from xmist.cli.work import check, retrieve
+from xmist.version import __version__
+
+
+@click.group(
+    context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
+    epilog="""
+    \b
+    Exit codes:
+      0    done
+      1    failed
+      2    bad input or usage; nothing was written
+      3    done, but pixels outside the masked parts have no value
+      130  interrupted (Ctrl-C), 143  terminated: no file is half-written
+    """,
+)
+@click.version_option(__version__, prog_name="xmist", message="%(prog)s %(version)s")
+def xmist() -> None:
+    """Transmission, phase and dark-field from X-ray speckle images, in SI units.
+
+    \b
+    New here?
+      xmist demo             a simulated experiment, retrieved and drawn
+    With frames of your own:
+      xmist init FOLDER      writes a scan file from what the folder holds
+      xmist check SCAN.toml  says what would be done, and every fault
+      xmist retrieve SCAN.toml
+    """
+
+
+for command in (demo, init, check, retrieve, info, methods):
+    xmist.add_command(command)
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the command line.
+
+    Parameters
+    ----------
+    arguments : sequence of str, optional
+        Arguments; those of the process if None.
+
+    Returns
+    -------
+    int
+        Exit code.
+
+    Examples
+    --------
+    >>> main(["--version"])
+    xmist ...
+    0
+    """
+    return run(xmist, arguments)

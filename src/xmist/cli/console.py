@@ -1,0 +1,209 @@
+"""What every command shares: exit codes, errors as one paragraph, signals, progress, output."""
+
+from __future__ import annotations
+
+import json
+import signal
+import sys
+import threading
+import traceback
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from types import FrameType
+from typing import IO, TYPE_CHECKING, Any, Final
+
+import click
+
+from xmist.errors import InputError, OutputError
+
+if TYPE_CHECKING:
+    from tqdm import tqdm
+
+DONE: Final = 0
+FAILED: Final = 1
+BAD_INPUT: Final = 2
+FLAGGED: Final = 3
+INTERRUPTED: Final = 130
+TERMINATED: Final = 143
+
+Progress = Callable[[str, int, int], object]
+
+
+@dataclass
+class Settings:
+    """What the options that every command has were set to."""
+
+    debug: bool = False
+    quiet: bool = False
+
+
+class Terminated(BaseException):
+    """SIGTERM arrived; not an `Exception`, so that nothing takes it for an error."""
+
+
+def run(command: click.Command, arguments: Sequence[str] | None) -> int:
+    """Run a command to its end, whatever it is, and say what went wrong.
+
+    Parameters
+    ----------
+    command : click.Command
+        The command; what it returns is its exit code.
+    arguments : sequence of str or None
+        Arguments; None takes those of the process.
+
+    Returns
+    -------
+    int
+        Exit code: 0 done, 1 failed, 2 bad input or usage, 3 done with flagged projections, 130 and 143
+        after Ctrl-C and SIGTERM.
+    """
+    settings = Settings()
+    for stream in (sys.stdout, sys.stderr):
+        _tolerate(stream)
+    try:
+        with _terminable():
+            code = command.main(
+                args=None if arguments is None else list(arguments),
+                prog_name="xmist",
+                standalone_mode=False,
+                obj=settings,
+            )
+            return code if isinstance(code, int) else DONE
+    except (Exception, KeyboardInterrupt, Terminated) as error:
+        if settings.debug:
+            traceback.print_exc()
+        code, message = _explain(error)
+        with suppress(OSError):  # nobody listens any more
+            click.echo(message, err=True)
+        return code
+
+
+def echo_json(data: Any) -> None:
+    """Print plain data as JSON.
+
+    Parameters
+    ----------
+    data : object
+        Plain data with finite numbers.
+    """
+    click.echo(json.dumps(data, indent=2, ensure_ascii=False, allow_nan=False))
+
+
+def say(settings: Settings, text: str) -> None:
+    """Print to stderr what a person wants to know, and a script does not.
+
+    Parameters
+    ----------
+    settings : Settings
+        With `quiet` nothing is printed.
+    text : str
+        What to say.
+    """
+    if not settings.quiet:
+        click.echo(text, err=True)
+
+
+@contextmanager
+def progress_bars(settings: Settings) -> Iterator[Progress | None]:
+    """Show a bar for each part of long work on stderr; none if that is no terminal, or when quiet.
+
+    Parameters
+    ----------
+    settings : Settings
+        With `quiet` there is no bar.
+
+    Yields
+    ------
+    callable or None
+        To be called with what is done, and how much of how much of it.
+    """
+    if settings.quiet or not sys.stderr.isatty():
+        yield None
+        return
+    from tqdm import tqdm
+
+    bar: tqdm[Any] | None = None
+
+    def show(what: str, done: int, total: int) -> None:
+        nonlocal bar
+        if bar is None or bar.desc != f"{what}: ":
+            if bar is not None:
+                bar.close()
+            form = "{desc}{percentage:3.0f}% |{bar}| {n_fmt}/{total_fmt} [{elapsed}<{remaining}]"
+            bar = tqdm(
+                desc=what,
+                total=total,
+                leave=False,
+                dynamic_ncols=True,
+                bar_format=form if total > 1 else "{desc}{elapsed}",
+            )
+        bar.update(done - bar.n)
+
+    try:
+        yield show
+    finally:
+        if bar is not None:
+            bar.close()
+
+
+def _explain(error: BaseException) -> tuple[int, str]:
+    """Give the exit code and the paragraph for what ended a command."""
+    if isinstance(error, (click.Abort, KeyboardInterrupt)):
+        return INTERRUPTED, "Interrupted; no file was left half-written."
+    if isinstance(error, Terminated):
+        return TERMINATED, "Terminated; no file was left half-written."
+    if isinstance(error, click.ClickException):
+        return BAD_INPUT, _usage(error)
+    if isinstance(error, InputError):
+        number = len(error.faults)
+        if number == 1:
+            return BAD_INPUT, f"Error: {error}"
+        return BAD_INPUT, f"Error: {number} faults\n{error}"
+    if isinstance(error, OutputError):
+        return FAILED, f"Error: {error}"
+    if isinstance(error, MemoryError):
+        return FAILED, (
+            "Error: the memory of this machine is not enough; xmist check tells how much is needed. "
+            "Steps 'crop' and 'bin' make frames smaller."
+        )
+    text = str(error) or "no message"
+    if isinstance(error, OSError):
+        return FAILED, f"Error: {text}"
+    return FAILED, (
+        f"Error: unexpected {type(error).__name__}: {text}. This is a fault of xmist: please report it with "
+        "what --debug prints"
+    )
+
+
+def _usage(error: click.ClickException) -> str:
+    if isinstance(error, click.exceptions.NoArgsIsHelpError):
+        return error.format_message()
+    context = getattr(error, "ctx", None)
+    path = context.command_path if context is not None else "xmist"
+    return f"Error: {error.format_message().rstrip('.')}. See: {path} --help"
+
+
+def _tolerate(stream: IO[str]) -> None:
+    """Let an old console show what it can, instead of failing at a Greek letter."""
+    reconfigure = getattr(stream, "reconfigure", None)
+    if reconfigure is not None:
+        with suppress(OSError, ValueError):
+            reconfigure(errors="replace")
+
+
+@contextmanager
+def _terminable() -> Iterator[None]:
+    """Turn SIGTERM into an exception, so that everything cleans up behind itself."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+
+    def stop(_signal: int, _frame: FrameType | None) -> None:
+        raise Terminated
+
+    before = signal.signal(signal.SIGTERM, stop)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)

@@ -1,0 +1,166 @@
+"""Commands that look: `xmist info` and `xmist methods`."""
+
+from __future__ import annotations
+
+import dataclasses
+import inspect
+import re
+import textwrap
+from collections.abc import Iterator, Mapping
+from importlib import import_module
+from typing import Any
+
+import click
+
+from xmist.cli.console import DONE, echo_json
+from xmist.cli.options import common
+
+
+@click.command(short_help="Say what is in a file of frames or a result.")
+@click.argument("file")
+@click.option("--json", "as_json", is_flag=True, help="Print JSON, for scripts.")
+@common
+def info(file: str, as_json: bool) -> int:
+    """Say what is in FILE: frames (TIFF, EDF, HDF5, npy), or a result of xmist.
+
+    \b
+    Examples:
+      xmist info result.h5
+      xmist info --json ref_0001.edf
+    """
+    from xmist.io import describe
+
+    found = describe(file)
+    if as_json:
+        echo_json(found)
+        return DONE
+    for line in _info_lines(found):
+        click.echo(line)
+    return DONE
+
+
+@click.command(short_help="List the methods, what they need and what they give.")
+@click.argument("name", required=False)
+@click.option("--json", "as_json", is_flag=True, help="Print JSON, for scripts.")
+@common
+def methods(name: str | None, as_json: bool) -> int:
+    """List the methods, or explain the options of the one called NAME.
+
+    \b
+    Examples:
+      xmist methods
+      xmist methods mist
+    """
+    from xmist.methods import METHODS, find_method
+
+    chosen = [find_method(name)] if name else list(METHODS.values())
+    table = [dataclasses.asdict(entry) | {"options": list(_options(entry.module))} for entry in chosen]
+    for row in table:
+        del row["module"]
+    if as_json:
+        echo_json(table)
+        return DONE
+    for row in table:
+        click.echo("\n".join(_method_lines(row, detailed=name is not None)))
+    if not name:
+        click.echo("xmist methods NAME explains the options of a method.")
+    return DONE
+
+
+def _options(module: str) -> Iterator[dict[str, Any]]:
+    """Give the options of a method: name, default and what its documentation says."""
+    kind = import_module(module).OPTIONS
+    about = _documented(inspect.getdoc(kind) or "")
+    for item in dataclasses.fields(kind):
+        factory = item.default_factory
+        required = item.default is dataclasses.MISSING and factory is dataclasses.MISSING
+        default = None if item.default is dataclasses.MISSING else item.default
+        if factory is not dataclasses.MISSING:
+            default = factory()
+        yield {
+            "name": item.name,
+            "required": required,
+            "default": default,
+            "about": about.get(item.name, ""),
+        }
+
+
+def _documented(text: str) -> dict[str, str]:
+    """Give what a numpydoc section of parameters says of each."""
+    _, _, section = text.partition("Parameters\n----------\n")
+    section = re.split(r"\n\w[^\n]*\n-{3,}\n", section)[0]
+    found = re.findall(r"^(\w[\w, ]*) :[^\n]*\n((?:[ ]{4}[^\n]*\n?|\n)*)", section, re.MULTILINE)
+    return {name: " ".join(body.split()) for names, body in found for name in re.split(r",\s*", names)}
+
+
+def _method_lines(row: Mapping[str, Any], *, detailed: bool) -> list[str]:
+    needs = f"at least {row['minimum_exposures']} exposure{'s' * (row['minimum_exposures'] > 1)}"
+    if row["needs_delta_over_beta"]:
+        needs += " and δ/β"
+    lines = [
+        row["name"],
+        *_wrapped(row["summary"], "    "),
+        f"    needs {needs}; gives {', '.join(row['gives'])}",
+        f"    {row['citation']}, doi:{row['doi']}",
+    ]
+    if not detailed:
+        return [*lines, f"    options: {', '.join(map(_default, row['options'])) or 'none'}", ""]
+    for option in row["options"]:
+        lines += ["", f"    {_default(option)}", *_wrapped(option["about"], "        ")]
+    return lines
+
+
+def _default(option: Mapping[str, Any]) -> str:
+    if option["required"]:
+        return f"{option['name']} (required)"
+    default = option["default"]
+    return f"{option['name']} = {str(default).lower() if isinstance(default, bool) else default}"
+
+
+def _wrapped(text: str, indent: str) -> list[str]:
+    return textwrap.wrap(text, 100, initial_indent=indent, subsequent_indent=indent)
+
+
+def _info_lines(found: Mapping[str, Any]) -> Iterator[str]:
+    """Give plain data as indented lines; a result's channels as a table."""
+    for key, value in found.items():
+        if key == "channels" and isinstance(value, Mapping) and value:
+            yield "channels"
+            yield f"  {'':20} {'unit':6} {'minimum':>11} {'median':>11} {'maximum':>11} {'NaN':>9}"
+            for name, channel in value.items():
+                numbers = (_short(channel[item]) for item in ("minimum", "median", "maximum"))
+                yield (
+                    f"  {name:20} {channel['unit']:6} {' '.join(f'{text:>11}' for text in numbers)} "
+                    f"{channel['nan']:>9}"
+                )
+        else:
+            yield from _lines(key, value, "")
+
+
+def _lines(key: str, value: Any, indent: str) -> Iterator[str]:
+    if isinstance(value, Mapping) and value:
+        yield f"{indent}{key}"
+        for name, item in value.items():
+            yield from _lines(str(name), item, indent + "  ")
+    elif isinstance(value, (list, tuple)) and any(isinstance(item, (Mapping, str)) for item in value):
+        yield f"{indent}{key}"
+        for item in value:
+            if isinstance(item, Mapping):
+                text = ", ".join(f"{name} {_short(part)}" for name, part in item.items())
+            else:
+                text = str(item)
+            yield from textwrap.wrap(
+                text, 110, initial_indent=f"{indent}  - ", subsequent_indent=f"{indent}    "
+            )
+    else:
+        yield f"{indent}{key:20} {_short(value)}"
+
+
+def _short(value: Any) -> str:
+    if isinstance(value, float):
+        return f"{value:.6g}"
+    if isinstance(value, (list, tuple)):
+        return " × ".join(_short(item) for item in value) or "none"
+    if isinstance(value, Mapping) and not value:
+        return "none"
+    return "none" if value is None else str(value)

@@ -1,0 +1,101 @@
+"""Commands to begin with: `xmist demo` and `xmist init`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Final
+
+import click
+
+from xmist.cli.console import DONE, Settings, progress_bars, say
+from xmist.cli.options import common
+
+_FOLDER: Final = "xmist-demo"
+_MOST_FOLDERS: Final = 1000
+
+
+@click.command(short_help="A simulated experiment, retrieved, scored and drawn: start here.")
+@click.option("-o", "--output", "folder", metavar="FOLDER", help=f"Where to write; {_FOLDER} if left out.")
+@click.option("--overwrite", is_flag=True, help="Replace the files of an earlier demo.")
+@common
+@click.pass_obj
+def demo(settings: Settings, folder: str | None, overwrite: bool) -> int:
+    """Simulate a small speckle experiment, retrieve it, and compare the results with the truth.
+
+    Retrieves with 2 and with 10 exposures, and writes the results, one figure, the frames and a scan file
+    to a folder. A second demo takes a new folder, xmist-demo-2, unless --overwrite is given.
+
+    \b
+    Examples:
+      xmist demo
+      xmist demo -o /tmp/berries
+    """
+    from xmist.demo import names, run_demo
+
+    target = Path(folder) if folder else _free_folder(overwrite)
+    with progress_bars(settings) as progress:
+        scores = run_demo(target, overwrite=overwrite, progress=progress)
+    click.echo("How close to the truth (correlation 1 and NRMSE 0 are perfect):")
+    click.echo(f"  {'exposures':>9}  {'picture':10}  {'correlation':>11}  {'NRMSE':>6}")
+    for score in scores:
+        channel = score.channel.replace("_", "-")
+        click.echo(f"  {score.exposures:>9}  {channel:10}  {score.correlation:>11.3f}  {score.nrmse:>6.2f}")
+    files = names(target)
+    if not folder and target.name != _FOLDER:
+        say(settings, f"{_FOLDER} exists already, so this demo went to {target} (--overwrite replaces one).")
+    click.echo(f"Figure: {files['figure']}")
+    say(
+        settings,
+        f"Next: xmist info {files['N = 10']}, or change {files['scan']} and run: "
+        f"xmist retrieve {files['scan']}",
+    )
+    return DONE
+
+
+@click.command(short_help="Write a scan file from what a folder of frames holds.")
+@click.argument("folder")
+@click.option(
+    "-o", "--output", metavar="FILE", help="The scan file to write; scan.toml in FOLDER if left out."
+)
+@click.option("--overwrite", is_flag=True, help="Replace a scan file that exists.")
+@common
+@click.pass_obj
+def init(settings: Settings, folder: str, output: str | None, overwrite: bool) -> int:
+    """Write a commented scan file from what FOLDER holds.
+
+    Roles of files are guessed from their names, and geometry is taken from their headers, each with where it
+    comes from. What is not known is marked FILL IN: xmist makes up no physical value.
+
+    \b
+    Examples:
+      xmist init measurement
+      xmist init /data/raw/scan12 -o processed/scan12.toml
+    """
+    from xmist.config import propose_scan
+    from xmist.errors import InputError, raise_faults
+    from xmist.io.atomic import target_faults, write_file
+
+    path = Path(output) if output else Path(folder) / "scan.toml"
+    if path.suffix.lower() != ".toml":
+        raise InputError(f"{path}: a scan file is TOML; expected a name that ends in .toml")
+    text = propose_scan(folder, base=path.parent)
+    raise_faults(target_faults(path, overwrite=overwrite))
+    write_file(path, lambda file: file.write(text.encode()), overwrite=overwrite)
+    click.echo(f"Wrote {path}")
+    number = text.count("# FILL IN")
+    if number:
+        say(settings, f"{number} value{'s' * (number > 1)} must be filled in: look for FILL IN.")
+    say(settings, f"Then: xmist check {path}")
+    return DONE
+
+
+def _free_folder(overwrite: bool) -> Path:
+    """Give the demo's folder, or the next that does not exist."""
+    first = Path(_FOLDER)
+    if overwrite or not first.exists():
+        return first
+    return next(
+        place
+        for number in range(2, _MOST_FOLDERS)
+        if not (place := Path(f"{_FOLDER}-{number}")).exists() or number == _MOST_FOLDERS - 1
+    )

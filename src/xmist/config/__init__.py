@@ -1,0 +1,333 @@
+"""Scan files: what to read, the experiment, the method with its options, and what to write, as TOML."""
+
+from __future__ import annotations
+
+import dataclasses
+import os
+import re
+import tomllib
+from collections.abc import Mapping, Sequence
+from importlib import import_module
+from pathlib import Path
+from typing import Any, Final
+
+from xmist.config.draft import Draft, ScanFile
+from xmist.config.proposal import propose_scan, toml_text
+from xmist.config.schema import InputSection, OutputSection, StepSection, check_sections, step_path
+from xmist.errors import InputError, suggest
+from xmist.experiment import Experiment
+from xmist.io import RESULT_ENDINGS, ending_fault
+from xmist.methods import METHODS, find_method
+
+__all__ = ["Draft", "ScanFile", "draft_scan", "make_draft", "propose_scan", "read_scan", "toml_text"]
+
+# A scan file is text that people write; what is larger was given by mistake.
+_LARGEST: Final = 2**20
+
+# Valid stand-ins: what is given is checked even where another value is missing.
+_STAND_INS: Final = {"energy_kev": 17.0, "pixel_size": 1e-6, "sample_to_detector": 1.0}
+
+
+def read_scan(path: str | Path) -> ScanFile:
+    """Read a scan file.
+
+    Parameters
+    ----------
+    path : str or Path
+        The TOML file.
+
+    Returns
+    -------
+    ScanFile
+        Without a fault.
+
+    Raises
+    ------
+    InputError
+        Lists all faults, each with the path of its key: what was found and what would be right.
+
+    Notes
+    -----
+    The file is read as data: it can name files to read and files to write, and the latter only inside its own
+    folder.
+
+    Examples
+    --------
+    >>> read_scan("scan.toml").method  # doctest: +SKIP
+    'mist'
+    """
+    return draft_scan(path).finish()
+
+
+def draft_scan(
+    path: str | Path,
+    changes: Mapping[str, Any] | None = None,
+    *,
+    called: Mapping[str, str] | None = None,
+) -> Draft:
+    """Read a scan file with whatever is wrong with it.
+
+    Parameters
+    ----------
+    path : str or Path
+        The TOML file.
+    changes : mapping, optional
+        Sections with keys that take the place of the file's. Their files to write may be anywhere.
+    called : mapping, optional
+        Other names of keys for messages, by path: a command line says "--energy-kev" for
+        "experiment.energy_kev".
+
+    Returns
+    -------
+    Draft
+        What could be read, and the faults.
+
+    Raises
+    ------
+    InputError
+        If the file is missing or is not TOML.
+
+    Examples
+    --------
+    >>> draft_scan("scan.toml").faults  # doctest: +SKIP
+    ()
+    """
+    path, changes = Path(path), changes or {}
+    data = _read_toml(path)
+    for name, section in changes.items():
+        given = data.get(name, {})
+        mixable = isinstance(section, Mapping) and isinstance(given, Mapping)
+        data[name] = {**given, **section} if mixable else section
+    return make_draft(
+        data,
+        folder=path.parent,
+        source=str(path),
+        confined="files" not in changes.get("output", {}),
+        called=called,
+    )
+
+
+def make_draft(
+    data: Mapping[str, Any],
+    *,
+    folder: str | Path,
+    source: str,
+    confined: bool = True,
+    called: Mapping[str, str] | None = None,
+) -> Draft:
+    """Check what a scan file states.
+
+    Parameters
+    ----------
+    data : mapping
+        The sections, as plain data.
+    folder : str or Path
+        Names of files are relative to this folder.
+    source : str
+        Where the data comes from, for messages.
+    confined : bool
+        Whether the files to write must stay inside the folder.
+    called : mapping, optional
+        Other names of keys for messages, by path ("experiment.energy_kev").
+
+    Returns
+    -------
+    Draft
+        What could be read, and the faults.
+
+    Examples
+    --------
+    >>> draft = make_draft({"retrieve": {"method": "misst"}}, folder=".", source="example")
+    >>> draft.faults[-1]
+    "retrieve.method is 'misst'; did you mean 'mist'? Known: ..."
+    """
+    sections, faults = check_sections(data)
+    frames, output = sections.get("input"), sections.get("output")
+    experiment = _experiment(data.get("experiment"), faults)
+    steps = _steps(sections.get("preprocess"), frames, faults)
+    method, options = _method(_raw(data, "retrieve", "method"), sections.get("options"), faults)
+    files = None if output is None else _files(output, Path(folder), confined, faults)
+    return Draft(
+        source=source,
+        folder=Path(folder),
+        problems=tuple(faults),
+        called=called or {},
+        input=frames,
+        experiment=experiment if "experiment" in sections else None,
+        preprocess=steps,
+        method=method,
+        options=options,
+        threads=sections["retrieve"].threads if "retrieve" in sections else None,
+        files=files,
+        overwrite=output is not None and output.overwrite,
+    )
+
+
+# Path of a key, and what is wrong with it, see `Draft.problems`.
+_Found = list[tuple[str, str]]
+
+
+def _read_toml(path: Path) -> dict[str, Any]:
+    try:
+        if path.is_dir():
+            raise InputError(f"{path} is a folder; expected a scan file (xmist init {path} writes one)")
+        if not path.is_file():
+            kind = "is not a regular file" if path.exists() else "does not exist"
+            raise InputError(f"{path} {kind}; expected a scan file (xmist init FOLDER writes one)")
+        with path.open("rb") as file:
+            content = file.read(_LARGEST + 1)
+    except (OSError, ValueError) as error:
+        if isinstance(error, InputError):
+            raise
+        raise InputError(f"{path} cannot be read ({getattr(error, 'strerror', None) or error})") from error
+    if len(content) > _LARGEST:
+        raise InputError(f"{path} is larger than a scan file can be; expected TOML text of 1 MiB at most")
+    try:
+        return tomllib.loads(content.decode("utf-8-sig"))  # editors on Windows add a mark at the beginning
+    except UnicodeDecodeError as error:
+        raise InputError(f"{path} is not text in UTF-8; expected a scan file in TOML") from error
+    except (tomllib.TOMLDecodeError, RecursionError) as error:
+        raise InputError(f"{path} is not TOML ({error}); expected lines such as: key = 1.0") from error
+
+
+def _raw(data: Mapping[str, Any], section: str, key: str) -> Any:
+    values = data.get(section)
+    return values.get(key) if isinstance(values, Mapping) else None
+
+
+def _experiment(values: Any, faults: _Found) -> Experiment | None:
+    """Give the experiment; the values that are given are checked even where others are missing."""
+    given = values if isinstance(values, Mapping) else {}
+    names = [item.name for item in dataclasses.fields(Experiment)]
+    try:
+        return Experiment(**{**_STAND_INS, **{name: given[name] for name in names if name in given}})
+    except InputError as error:
+        for fault in error.faults:
+            name, text = fault.split(" ", 1)
+            faults.append((f"experiment.{name}", text))
+    return None
+
+
+def _method(
+    method: Any, options: dict[str, Any] | None, faults: _Found
+) -> tuple[str | None, dict[str, Any] | None]:
+    """Check method and options by the method's own rules."""
+    if not isinstance(method, str):
+        return None, None
+    try:
+        entry = find_method(method)
+    except InputError:
+        faults.append(("retrieve.method", f"is '{method}'; {suggest(method, METHODS)}"))
+        return None, None
+    if options is None:
+        return method, None
+    given = {name: plain(value) for name, value in options.items()}
+    kind = import_module(entry.module).OPTIONS
+    if not _check("options", f"of {method}", kind, given, faults):
+        return method, None
+    return method, given
+
+
+def _check(path: str, owner: str, kind: Any, given: Mapping[str, Any], faults: _Found) -> bool:
+    """Check options by their frozen dataclass: names first, then the values of those that are known."""
+    before = len(faults)
+    known = [item.name for item in dataclasses.fields(kind)]
+    faults += [
+        (f"{path}.{name}", f"is not an option {owner}; {suggest(name, known)}")
+        for name in given
+        if name not in known
+    ]
+    missing = [
+        item.name
+        for item in dataclasses.fields(kind)
+        if item.name not in given
+        and item.default is dataclasses.MISSING
+        and item.default_factory is dataclasses.MISSING
+    ]
+    faults += [(f"{path}.{name}", f"is missing; {owner} needs it".replace("of ", "", 1)) for name in missing]
+    if missing:
+        return False
+    try:
+        kind(**{name: value for name, value in given.items() if name in known})
+    except InputError as error:
+        for fault in error.faults:
+            # "option smoothing is ..." has the path of its key, others are about several.
+            found = re.fullmatch(r"option (\w+) (.*)", fault, re.DOTALL)
+            faults.append((f"{path}.{found[1]}", found[2]) if found else (path, f": {fault}"))
+    return len(faults) == before
+
+
+def _steps(
+    sections: Sequence[StepSection] | None, frames: InputSection | None, faults: _Found
+) -> tuple[tuple[str, Mapping[str, Any]], ...] | None:
+    """Check the steps by their own rules, and that they have the frames that they need."""
+    if sections is None:
+        return None
+    from xmist.preprocess import STEPS
+
+    before = len(faults)
+    steps = []
+    for index, section in enumerate(sections):
+        path, name = step_path(index), section.step
+        options = {key: plain(value) for key, value in (section.model_extra or {}).items()}
+        if name not in STEPS:
+            faults.append((f"{path}.step", f"is '{name}'; {suggest(name, STEPS)}"))
+            continue
+        _check(path, f"of the step '{name}'", STEPS[name].options, options, faults)
+        steps.append((name, options))
+    names = [name for name, _ in steps]
+    if "dark" in names and "flat" in names and names.index("flat") < names.index("dark"):
+        faults.append(("preprocess", "has flat before dark; expected dark before flat"))
+    for kind in ("dark", "flat") if frames else ():
+        given = getattr(frames, kind) is not None
+        if given and kind not in names:
+            faults.append(
+                (f"input.{kind}", f'is given, but no [[preprocess]] step uses it; add one: step = "{kind}"')
+            )
+        if names.count(kind) > 1:
+            faults.append(("preprocess", f"has the step '{kind}' more than once; expected it once"))
+        if kind in names and not given:
+            faults.append((f"input.{kind}", f"is missing; the step '{kind}' needs these frames"))
+    return tuple(steps) if len(faults) == before else None
+
+
+def plain(value: Any) -> Any:
+    """Give lists, as TOML has them, as the tuples that options are made of.
+
+    Parameters
+    ----------
+    value : object
+        A value of TOML.
+
+    Examples
+    --------
+    >>> plain([1, [2, 3]])
+    (1, (2, 3))
+    """
+    return tuple(plain(item) for item in value) if isinstance(value, list) else value
+
+
+def _files(output: OutputSection, folder: Path, confined: bool, faults: _Found) -> tuple[Path, ...] | None:
+    before = len(faults)
+    files = tuple(folder / name for name in output.files)
+    for name, path in zip(output.files, files, strict=True):
+        if Path(name).suffix.lower() not in RESULT_ENDINGS:
+            faults.append(("output.files", f": {ending_fault(name)}"))
+        elif confined and not _is_inside(path, folder):
+            faults.append(
+                (
+                    "output.files",
+                    f"leads to {name}, outside the scan file's folder; expected a name inside it "
+                    "(the option -o may write elsewhere)",
+                )
+            )
+    twice = sorted({name for name, path in zip(output.files, files, strict=True) if files.count(path) > 1})
+    faults += [("output.files", f"names {name} more than once") for name in twice]
+    return files if len(faults) == before else None
+
+
+def _is_inside(path: Path, folder: Path) -> bool:
+    try:
+        return Path(os.path.realpath(path)).is_relative_to(os.path.realpath(folder))
+    except (OSError, ValueError):  # a name that no file system takes
+        return False

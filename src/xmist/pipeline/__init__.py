@@ -1,0 +1,351 @@
+"""One projection from its scan file to its results: `check` says what would be done, `run` does it."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+import os
+import tempfile
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final
+
+import numpy as np
+
+from xmist import flags as flag
+from xmist.config import Draft, ScanFile
+from xmist.data import Retrieval, SpeckleStack
+from xmist.errors import InputError, OutputError, raise_faults
+from xmist.io.frames import FrameSeries, LoadedFrames, digest, load_frames
+from xmist.methods import retrieve
+from xmist.pipeline.estimate import estimate
+from xmist.pipeline.survey import ROLES, Survey, amount, survey
+from xmist.preprocess import STEPS, Frames, apply_steps
+
+__all__ = ["Check", "Progress", "check", "count_valueless", "run"]
+
+# Called with what is done, and how much of how much of it.
+Progress = Callable[[str, int, int], object]
+
+_LOOKED_AT: Final = 10_000  # pixels that tell the noise
+
+
+@dataclass(frozen=True, kw_only=True)
+class Check:
+    """What a run would do.
+
+    Parameters
+    ----------
+    faults : tuple of str
+        Everything that keeps it from running.
+    remarks : tuple of str
+        What a person should look at.
+    frames : mapping
+        For each role that could be opened: number of frames, shape, dtype and number of files.
+    geometry : mapping
+        The experiment, and what follows from it; empty if it has a fault.
+    positions : int or None
+        Number N of positions of the mask.
+    steps : tuple of str
+        The preprocessing in words.
+    method : str or None
+        The method.
+    options : mapping
+        Its options that were given.
+    shape : (y, x) or None
+        Size of the results in pixels.
+    outputs : tuple of str
+        Files that would be written.
+    memory : float or None
+        Peak memory in bytes; None if there is a fault.
+    seconds : float or None
+        Rough time; None if there is a fault, or where the method cannot be tried.
+    """
+
+    faults: tuple[str, ...]
+    remarks: tuple[str, ...]
+    frames: Mapping[str, Mapping[str, Any]]
+    geometry: Mapping[str, Any]
+    positions: int | None
+    steps: tuple[str, ...]
+    method: str | None
+    options: Mapping[str, Any]
+    shape: tuple[int, int] | None
+    outputs: tuple[str, ...]
+    memory: float | None
+    seconds: float | None
+
+    def to_dict(self) -> dict[str, Any]:
+        """Give all of it as plain data."""
+        return dataclasses.asdict(self)
+
+
+def check(draft: Draft) -> Check:
+    """Say what a run would do, what it would need, and everything that is wrong; no frame is read.
+
+    Parameters
+    ----------
+    draft : Draft
+        What the scan file states, from `xmist.config.draft_scan`.
+
+    Returns
+    -------
+    Check
+        Faults are listed, not raised.
+
+    Examples
+    --------
+    >>> from xmist.config import make_draft
+    >>> draft = make_draft({"retrieve": {"method": "mist"}}, folder=".", source="")
+    >>> check(draft).faults[0][:42]
+    'input.reference is missing; expected the r'
+    """
+    found = survey(draft)
+    steps = draft.preprocess or ()
+    memory = seconds = None
+    remarks = list(found.remarks)
+    if not found.faults:
+        memory, seconds = _estimate(found)
+        have = _machine_memory()
+        if have is not None and memory > have:
+            remarks.append(
+                f"this machine has {amount(have)} of memory and about {amount(memory)} are needed; crop, "
+                "bin, or use a larger machine"
+            )
+    geometry: dict[str, Any] = {}
+    if draft.experiment is not None:
+        experiment = dataclasses.replace(
+            draft.experiment, pixel_size=draft.experiment.pixel_size * found.binning
+        )
+        derived = ("wavelength", "magnification", "effective_pixel", "effective_distance")
+        geometry = experiment.to_dict() | {name: getattr(experiment, name) for name in derived}
+    return Check(
+        faults=found.faults,
+        remarks=tuple(remarks),
+        frames={
+            role: {
+                "frames": len(series),
+                "shape": series.shape,
+                "dtype": str(series.dtype),
+                "files": len(series.files),
+            }
+            for role, series in found.series.items()
+        },
+        geometry=geometry,
+        positions=None if found.pairing is None else len(found.pairing),
+        steps=tuple(_step_text(name, options) for name, options in steps),
+        method=draft.method,
+        options=dict(draft.options or {}),
+        shape=found.shape,
+        outputs=tuple(map(str, found.outputs)),
+        memory=memory,
+        seconds=seconds,
+    )
+
+
+def run(scan: Draft, *, progress: Progress | None = None) -> Retrieval:
+    """Retrieve one projection and write its results.
+
+    Parameters
+    ----------
+    scan : Draft
+        What to do; a `ScanFile` is one without a fault.
+    progress : callable, optional
+        Called with what is done, and how much of how much of it.
+
+    Returns
+    -------
+    Retrieval
+        As it was written. Its provenance holds the names, sizes and SHA-256 of the input's files, what the
+        preprocessing did, and the scan.
+
+    Raises
+    ------
+    InputError
+        Lists everything that is wrong with the scan before a frame is read; nothing was written then.
+    OutputError
+        When writing failed; says what was kept and where.
+
+    Examples
+    --------
+    >>> from xmist.config import read_scan
+    >>> run(read_scan("scan.toml")).phase.shape  # doctest: +SKIP
+    (2048, 2048)
+    """
+    tell = progress or (lambda *_: None)
+    found = survey(scan)
+    raise_faults(scan.named(found.faults))
+    final = scan.finish()
+    for folder in dict.fromkeys(path.parent for path in found.outputs):
+        _probe(folder)
+    frames, noise = _prepare(final, found, tell)
+    experiment = found.experiment
+    tell(f"retrieving by {final.method}", 0, 1)
+    # Weights that are all 1 say nothing and would cost memory.
+    weights = None if bool((frames.weights == 1).all()) else frames.weights
+    result = retrieve(
+        SpeckleStack(frames.reference, frames.sample, weights),
+        experiment,
+        method=final.method,
+        threads=final.threads,
+        **final.options,
+    )
+    files = {
+        role: digest(series.files, _part(tell, f"digest of {role}")) for role, series in found.series.items()
+    }
+    provenance = {
+        **result.provenance,
+        "input": files,
+        "preprocessing": list(frames.notes),
+        "binning": found.binning,
+        "noise": noise,
+        "scan": _scan_text(final),
+    }
+    result = dataclasses.replace(result, provenance=provenance)
+    _save(result, final, tell)
+    return result
+
+
+def count_valueless(result: Retrieval) -> int:
+    """Count the pixels without a value that no mask asked for.
+
+    Parameters
+    ----------
+    result : Retrieval
+        The result.
+
+    Returns
+    -------
+    int
+        Pixels that are NaN in some channel, though no frame had weight 0 there.
+
+    Examples
+    --------
+    >>> experiment = xmist.Experiment(energy_kev=17.0, pixel_size=5.8e-6, sample_to_detector=1.0)
+    >>> flags = np.full((8, 9), 32, np.uint16)
+    >>> flags[0] |= 4
+    >>> count_valueless(Retrieval(method="mist", experiment=experiment, flags=flags))
+    63
+    """
+    valueless = (result.flags & (flag.UNDETERMINED | flag.NOT_POSITIVE)) > 0
+    return int(np.count_nonzero(valueless & ((result.flags & flag.MASKED) == 0)))
+
+
+def _part(tell: Progress, what: str) -> Callable[[int, int], object]:
+    return lambda done, total: tell(what, done, total)
+
+
+def _prepare(scan: ScanFile, found: Survey, tell: Progress) -> tuple[Frames, dict[str, float]]:
+    """Load and prepare the frames; what was loaded is given up as soon as it is not needed."""
+    noise: dict[str, float] = {}
+
+    def load(role: str) -> LoadedFrames | None:
+        series = found.series.get(role)
+        if series is None:
+            return None
+        progress = _part(tell, f"reading {role}")
+        if role in ("dark", "flat"):
+            # A frame for each exposure: their median leaves out a spike.
+            return load_frames(series, progress=progress)
+        groups = getattr(found.pairing, role)
+        loaded = load_frames(series, groups=groups, progress=progress)
+        if loaded.variance is not None:
+            noise |= {role: value for value in [_relative_noise(loaded)] if math.isfinite(value)}
+        return loaded
+
+    frames = {role: loaded.frames for role in ROLES if (loaded := load(role)) is not None}
+    if scan.preprocess:
+        tell("preprocessing", 0, 1)
+    made = [
+        Frames(
+            frames.pop("reference"),
+            frames.pop("sample"),
+            dark=frames.pop("dark", None),
+            flat=frames.pop("flat", None),
+        )
+    ]
+    return apply_steps(made.pop(), scan.preprocess), noise
+
+
+def _relative_noise(loaded: LoadedFrames) -> float:
+    """Give the median standard deviation of a pixel's mean, over the median, as repeats tell it."""
+    assert loaded.variance is not None
+    skip = max(1, loaded.variance.size // _LOOKED_AT)
+    spread = np.sqrt(loaded.variance.reshape(-1)[::skip])
+    level = float(np.nanmedian(loaded.frames.reshape(-1)[::skip]))
+    return float(np.nanmedian(spread)) / level if level > 0 else math.nan
+
+
+def _save(result: Retrieval, scan: ScanFile, tell: Progress) -> None:
+    written: list[str] = []
+    for number, path in enumerate(scan.files):
+        tell("writing", number, len(scan.files))
+        try:
+            result.save(path, overwrite=scan.overwrite)
+        except (InputError, OutputError) as error:
+            # The faults of the names were told before: something changed meanwhile.
+            before = f" (written before that: {', '.join(written)})" if written else ""
+            raise OutputError(f"{error}{before}") from error
+        written.append(str(path))
+    tell("writing", len(scan.files), len(scan.files))
+
+
+def _probe(folder: Path) -> None:
+    """Find out by a nameless file whether a folder can be written to; rights alone do not tell it."""
+    try:
+        with tempfile.TemporaryFile(dir=folder) as file:
+            file.write(bytes(4096))
+            file.flush()
+            os.fsync(file.fileno())
+    except OSError as error:
+        raise InputError(
+            f"the folder {folder} cannot be written to ({error.strerror or error}); nothing was read or "
+            "written: make room or get the right to write there, or write elsewhere"
+        ) from error
+
+
+def _scan_text(scan: ScanFile) -> dict[str, Any]:
+    """Give the scan as plain data, so that it can be done again."""
+    return {
+        "input": scan.input.model_dump(exclude_none=True),
+        "experiment": scan.experiment.to_dict(),
+        "preprocess": [{"step": name, **options} for name, options in scan.preprocess],
+        "retrieve": {"method": scan.method},
+        "options": dict(scan.options),
+    }
+
+
+def _step_text(name: str, options: Mapping[str, Any]) -> str:
+    given = ", ".join(f"{key} = {value}" for key, value in options.items())
+    return f"{name}: {STEPS[name].summary}{f' ({given})' if given else ''}"
+
+
+def _estimate(found: Survey) -> tuple[float, float | None]:
+    scan = found.draft.finish()
+    assert found.pairing is not None  # there is no fault
+    assert found.shape is not None
+    reference = found.series["reference"]
+    return estimate(
+        method=scan.method,
+        options=scan.options,
+        experiment=found.experiment,
+        threads=scan.threads,
+        exposures=len(found.pairing),
+        raw_pixels=math.prod(reference.shape),
+        pixels=math.prod(found.shape),
+        stored=sum(_stored(series) for series in found.series.values()),
+        steps=len(scan.preprocess),
+        repeated=len(found.pairing) < len(reference),
+    )
+
+
+def _stored(series: FrameSeries) -> int:
+    return len(series) * math.prod(series.shape) * series.dtype.itemsize
+
+
+def _machine_memory() -> float | None:
+    try:
+        return float(os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE"))
+    except (AttributeError, ValueError, OSError):  # Windows
+        return None

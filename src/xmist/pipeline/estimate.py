@@ -1,0 +1,131 @@
+"""Memory and time of a retrieval, from a trial of the method on small made-up frames."""
+
+from __future__ import annotations
+
+import math
+import time
+import tracemalloc
+from collections.abc import Mapping
+from typing import Any, Final
+
+import numpy as np
+
+from xmist.data import SpeckleStack
+from xmist.errors import XmistError
+from xmist.experiment import Experiment
+from xmist.methods import retrieve
+
+_SIDES: Final = (64, 160)  # pixels; the difference of the two is free of what a call costs by itself
+_MOST_EXPOSURES: Final = 32
+_INTERPRETER: Final = 200e6  # bytes that Python takes with the libraries
+_READING: Final = 150e6  # bytes a second, from a disk that is no snail and no rocket
+
+
+def estimate(
+    *,
+    method: str,
+    options: Mapping[str, Any],
+    experiment: Experiment,
+    threads: int | None,
+    exposures: int,
+    raw_pixels: int,
+    pixels: int,
+    stored: int,
+    steps: int,
+    repeated: bool,
+) -> tuple[float, float | None]:
+    """Say what a retrieval needs.
+
+    Parameters
+    ----------
+    method, options, experiment, threads
+        As for `xmist.retrieve`.
+    exposures : int
+        Number N of positions of the mask.
+    raw_pixels, pixels : int
+        Pixels of a frame as it is read, and as it is prepared.
+    stored : int
+        Bytes of all frames as they are stored.
+    steps : int
+        Number of steps of the preprocessing.
+    repeated : bool
+        Whether exposures are averaged.
+
+    Returns
+    -------
+    float
+        Peak memory in bytes.
+    float or None
+        Time in seconds, None where the method would not run on made-up frames.
+    """
+    pair = 2 * 4 * exposures * raw_pixels
+    loading = pair * (1.5 if repeated else 1.0)
+    # A step holds what it takes and what it gives, with the weights.
+    preparing = pair * 2.5 if steps else pair
+    solving = 3 * 4 * exposures * pixels
+    trial = _trial(method, options, experiment, threads, min(exposures, _MOST_EXPOSURES))
+    seconds = None
+    if trial is not None:
+        scale = max(1.0, exposures / _MOST_EXPOSURES)
+        solving += int(trial[0] * pixels * scale)
+        # Read once to load and once for the digest; a step passes over the frames a few times.
+        seconds = 1.0 + 2 * stored / _READING + trial[1] * pixels * scale + steps * pair / 0.4e9
+    return _INTERPRETER + max(loading, preparing, solving), seconds
+
+
+def _trial(
+    method: str, options: Mapping[str, Any], experiment: Experiment, threads: int | None, exposures: int
+) -> tuple[float, float] | None:
+    """Give bytes and seconds a pixel; None if the method refuses."""
+    from scipy.ndimage import gaussian_filter
+
+    rng = np.random.default_rng(0)
+    peaks, times = [], []
+    for side in _SIDES:
+        noise = rng.standard_normal((exposures, side, side))
+        grain = gaussian_filter(noise, (0.0, 1.5, 1.5), mode="wrap")
+        reference = np.exp(0.25 * grain / grain.std()).astype(np.float32)
+        sample = np.float32(0.9) * gaussian_filter(reference, (0.0, 0.5, 0.5))
+        stack = SpeckleStack(reference, sample, np.ones_like(reference))
+
+        def call(stack: SpeckleStack = stack) -> None:
+            retrieve(stack, experiment, method=method, threads=threads, **options)
+
+        try:
+            call()  # compiles
+            start = time.perf_counter()
+            call()
+            times.append(time.perf_counter() - start)
+            tracemalloc.start()
+            try:
+                call()
+                peaks.append(tracemalloc.get_traced_memory()[1])
+            finally:
+                tracemalloc.stop()
+        except XmistError:
+            return None
+    area = [side**2 for side in _SIDES]
+    memory = max(0.0, (peaks[1] - peaks[0]) / (area[1] - area[0]))
+    slope = max((times[1] - times[0]) / (area[1] - area[0]), 0.1 * times[1] / area[1])
+    return memory, slope
+
+
+def about(seconds: float) -> str:
+    """Write a rough time for people.
+
+    Parameters
+    ----------
+    seconds : float
+        The time.
+
+    Examples
+    --------
+    >>> about(0.4), about(47.0), about(500.0)
+    ('about 1 s', 'about 50 s', 'about 8 min')
+    """
+    if seconds < 90:
+        size = 10 ** max(0, math.floor(math.log10(max(seconds, 1.0))))
+        return f"about {math.ceil(seconds / size) * size:g} s"
+    if seconds < 5400:
+        return f"about {seconds / 60:.0f} min"
+    return f"about {seconds / 3600:.1f} h"
