@@ -251,7 +251,9 @@ def _prepare(scan: ScanFile, found: Survey, tell: Progress) -> tuple[Frames, dic
         groups = getattr(found.pairing, role)
         loaded = load_frames(series, groups=groups, progress=progress)
         if loaded.variance is not None:
-            noise |= {role: value for value in [_relative_noise(loaded)] if math.isfinite(value)}
+            relative = _relative_noise(loaded)
+            if math.isfinite(relative):
+                noise[role] = relative
         return loaded
 
     frames = {role: loaded.frames for role in ROLES if (loaded := load(role)) is not None}
