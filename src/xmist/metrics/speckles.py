@@ -100,7 +100,7 @@ def speckle_size(
     The autocorrelation of I − ⟨I⟩ is normalised at every shift by the number of pairs of good pixels, so that
     holes do not count. White noise adds to the shift 0 alone: where the value there stands above the
     Gaussian through the shifts 1 and 2, the Gaussian's counts in its place. Between shifts its logarithm is
-    linear in the shift squared. Speckle smoothed by a Gaussian of σ pixels has a width of 4 √(ln 2) σ, 3.33 σ.
+    linear in the shift squared. Speckle smoothed by a Gaussian of σ pixels has a width of 4 √(ln 2) σ.
 
     Examples
     --------

@@ -22,6 +22,7 @@ Mask = NDArray[np.bool_]
 _SAMPLES: Final = 65536  # pixels that a frame's own distribution is read from
 _SMALLEST: Final = 0.2  # relative; smaller deviations are the business of the flat
 _DARK: Final = 0.05  # of the lit level: below, there is no beam to be hot or dead in
+_CERTAIN: Final = 20.0  # photons; that none of so many comes happens at 2 of 10⁹ pixels
 _ABSENT: Final = 0.01  # of the lit level: what a dead pixel may still show
 _RARE: Final = 0.02  # share of zeros up to which a zero is a defect and not a count
 _COPIED: Final = 0.05  # share of equal neighbours from which a row or column is a copy
@@ -105,8 +106,9 @@ def find_bad_pixels(
     less. The same two tests are made on the mean over positions, where speckle averages out and lasting
     defects stay, and, from 4 positions, on the scatter over them, which stuck pixels lack and blinking ones
     exceed. NaN, infinities and, as long as they are rare (2 % of the lit pixels), values at or below 0 where
-    there is beam are bad. So are neighbouring rows or columns that hold equal values where no others do:
-    detectors fill the seams between their modules so. Nothing is interpolated.
+    there is beam are bad; but zeros among fewer than 20 counts, which may be photons, are not. Neighbouring
+    rows or columns that hold equal values where no others do are bad, for detectors fill the seams between
+    their modules so. Nothing is interpolated.
 
     Examples
     --------
@@ -186,7 +188,7 @@ def _single(
         found.count("saturated", name, over)
         bad |= over
         good &= ~over
-    hot, dead = _outliers(frame, good, **tests)
+    hot, dead = _outliers(frame, good, photons=_photons(frame, good), **tests)
     found.count("hot", name, hot)
     found.count("dead", name, dead)
     return bad | hot | dead
@@ -214,8 +216,14 @@ def _tail(values: NDArray[Any], loss: float) -> float:
     return max(_SMALLEST, high + scale * math.log(0.05 / loss))
 
 
+def _photons(frame: Image, good: Mask) -> float:
+    """Give the lit level in photons where values are whole numbers, which then may be photons; else inf."""
+    values = frame[good]
+    return lit_level(values) if (values == np.floor(values)).all() else math.inf
+
+
 def _outliers(
-    image: Image, good: Mask, *, radius: int, loss: float, threads: int | None
+    image: Image, good: Mask, *, photons: float, radius: int, loss: float, threads: int | None
 ) -> tuple[Mask, Mask]:
     """Find hot and dead pixels of an image by its own distribution."""
     nothing = np.zeros(image.shape, bool)
@@ -228,8 +236,9 @@ def _outliers(
     at, known = image[::step, ::step], good[::step, ::step] & np.isfinite(low)
     bright = known & (high > floor)
     excess = _tail((at[bright] / high[bright]).astype(np.float64) - 1.0, loss)
-    bright = known & (low > floor) & (at > 0)
-    deficit = _tail(np.log((low[bright] + offset) / (at[bright] + offset), dtype=np.float64), 0.1 * loss)
+    bright = known & (low > floor)
+    least = np.maximum(at[bright], np.float32(0.0))
+    deficit = _tail(np.log((low[bright] + offset) / (least + offset), dtype=np.float64), 0.1 * loss)
     kinds = neighbour_outliers(
         image,
         good,
@@ -242,7 +251,9 @@ def _outliers(
     )
     hot, dead = kinds == HIGH, kinds == LOW
     absent = good & (image <= 0)
-    if absent.any():
+    if photons < _CERTAIN:
+        dead &= ~absent | (image < 0)
+    elif absent.any():
         # A value at or below 0 among neighbours that see the beam.
         lit = np.count_nonzero(good & (image > floor))
         ones = np.where(absent, np.float32(0.0), np.float32(1.0))
@@ -269,10 +280,12 @@ class _Moments:
         self.number = np.zeros(shape, np.int32)
         self.sum = np.zeros(shape)
         self.square = np.zeros(shape)
+        self.photons = 0.0
 
     def add(self, frame: Image, good: Mask) -> None:
         level = lit_level(frame[good])
         if level > 0.0:
+            self.photons += _photons(frame, good)
             self.number += good
             relative = np.where(good, frame / np.float32(level), np.float32(0.0)).astype(np.float64)
             self.sum += relative
@@ -323,13 +336,13 @@ def _lasting(moments: _Moments, positions: int, name: str, tests: dict[str, Any]
         return np.zeros_like(bad)
     bad &= moments.number.max() > 0
     good = (moments.number > 0) & ~bad
-    hot, dead = _outliers(moments.mean(), good, **tests)
+    hot, dead = _outliers(moments.mean(), good, photons=moments.photons, **tests)
     found.count("hot on average", name, hot)
     found.count("dead on average", name, dead)
     bad |= hot | dead
     if positions >= _STUCK_FRAMES:
         enough = moments.number >= _STUCK_FRAMES
-        blinking, stuck = _outliers(moments.scatter(), good & enough & ~bad, **tests)
+        blinking, stuck = _outliers(moments.scatter(), good & enough & ~bad, photons=moments.photons, **tests)
         found.count("blinking", name, blinking)
         found.count("stuck", name, stuck)
         bad |= blinking | stuck
