@@ -371,7 +371,7 @@ def test_description_lists_the_datasets_to_choose_from(tmp_path):
         {"dataset": "/a", "shape": [4, 12, 17], "dtype": "uint16"},
         {"dataset": "/b/c", "shape": [12, 17], "dtype": "uint16"},
     ]
-    assert describe_frames(f"{tmp_path / 'scan.h5'}::/b/c")["frames"] == 1
+    assert describe(f"{tmp_path / 'scan.h5'}::/b/c")["frames"] == 1
 
 
 def test_description_of_what_is_no_frame(tmp_path):

@@ -4,6 +4,8 @@ import io
 import os
 import random
 import re
+import subprocess
+import sys
 import tracemalloc
 from pathlib import Path
 
@@ -351,6 +353,20 @@ def test_a_file_that_shrinks_after_it_was_opened(tmp_path, write):
         cut(path, path.stat().st_size // 2)
     with pytest.raises(InputError, match=r"^input\.reference: .*(damaged|truncated|cannot be read)"):
         load_frames(series)
+
+
+def test_a_heap_that_hdf5_never_leaves(tmp_path):
+    """In a process of its own: libhdf5 would not come back, nor hear an interrupt."""
+    path = tmp_path / "a.h5"
+    virtual(path, "source.h5")
+    content = path.read_bytes()
+    place = content.index(b"GCOL") + 16
+    path.write_bytes(content[:place] + bytes(16) + content[place + 16 :])
+    code = "import sys; from xmist.io.frames import open_frames; open_frames(sys.argv[1], name='x')"
+    done = subprocess.run(
+        [sys.executable, "-c", code, str(path)], capture_output=True, text=True, timeout=120, check=False
+    )
+    assert "a.h5 is damaged (an object in its heap has no size)" in done.stderr
 
 
 def tiff_claim(path):

@@ -28,12 +28,13 @@ def opened(folder, name, **options):
     order=st.permutations(range(5)),
     exposures=st.integers(1, 2),
     step=st.sampled_from([0.05, -3.0]),
+    start=st.sampled_from([0, 7, -2000]),
     noise=st.floats(0, 4e-4),
 )
-def test_pairing_undoes_any_order(tmp_path_factory, order, exposures, step, noise):
+def test_pairing_undoes_any_order(tmp_path_factory, order, exposures, step, start, noise):
     """Frames of the sample in any order, with the motor's noise, come back in that of the reference."""
     folder = tmp_path_factory.mktemp("pairing")
-    places = [step * number + 7 for number in range(5)]
+    places = [step * number + start for number in range(5)]
     reference = write(folder, "reference", np.repeat(places, exposures))
     shuffled = np.repeat([places[index] + 4 * step * noise for index in order], exposures)  # span: 4 steps
     sample = write(folder, "sample", shuffled, seed=1)
@@ -158,3 +159,17 @@ def test_text_is_no_position_unless_asked_for(tmp_path):
     asked = opened(tmp_path, "reference", position_key="mask_x")
     assert asked.positions == (("left",), ("right",))
     assert len(group_exposures(asked)) == 2
+
+
+def test_one_pair_is_held_together_by_its_size(tmp_path):
+    for place, fits in ((5.001, True), (5.02, False)):
+        write(tmp_path, "reference", [5.0])
+        write(tmp_path, "sample", [place])
+        series = [opened(tmp_path, name) for name in ("reference", "sample")]
+        if fits:
+            assert len(pair_frames(*series)) == 1
+        else:
+            with pytest.raises(InputError, match="not exposed at the same positions"):
+                pair_frames(*series)
+    order = [opened(tmp_path, name, position_key=[]) for name in ("reference", "sample")]
+    assert pair_frames(*order).positions is None

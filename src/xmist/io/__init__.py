@@ -99,7 +99,7 @@ def describe(path: str | Path) -> dict[str, Any]:
     Parameters
     ----------
     path : str or Path
-        The file.
+        The file; "file.h5::/path" for a dataset of frames in it.
 
     Returns
     -------
@@ -108,7 +108,7 @@ def describe(path: str | Path) -> dict[str, Any]:
         each the unit, the least, greatest and median value that is finite, and the number of NaN), `flags`
         (number of pixels for each flag that occurs), `flagged` (number of pixels with any flag),
         `experiment` (four parameters and what follows from them), `options`, `findings`, `provenance`,
-        `written_by` and `schema`. For anything else what the frames' reader says of it.
+        `written_by` and `schema`. For anything else what `xmist.io.frames.describe_frames` says.
 
     Raises
     ------
@@ -123,7 +123,7 @@ def describe(path: str | Path) -> dict[str, Any]:
     from xmist.io.nexus_reader import read_version
     from xmist.io.summary import describe_result
 
-    if read_version(path) is not None:
+    if "::" not in str(path) and read_version(path) is not None:
         return describe_result(path)
     from xmist.io.frames import describe_frames
 

@@ -17,7 +17,8 @@ from xmist.io.addresses import Address, Spec, natural_key, natural_sort
 from xmist.io.geometry import Offer, offer_geometry
 from xmist.io.loading import LoadedFrames, group_exposures, load_frames
 from xmist.io.pairing import Pairing, pair_frames
-from xmist.io.series import FRAME_ENDINGS, FrameSeries, Position, open_frames
+from xmist.io.positions import Position
+from xmist.io.series import FRAME_ENDINGS, FrameSeries, open_frames
 from xmist.io.sources import Progress, Source, check_file, reading
 
 __all__ = [

@@ -23,6 +23,9 @@ _MOST_LINKS: Final = 32
 _DEEPEST: Final = 12
 # Where the settings of shuffle, blosc and bitshuffle give the bytes of a number: the last divides by it.
 _SIZE_AT: Final = {2: 0, 32001: 2, 32008: 2}
+# Files that are looked through for damage that HDF5 itself never returns from; larger ones hold pixels.
+_MOST_SCANNED: Final = 2**24
+_HEAP: Final = b"GCOL\x01\0\0\0"
 
 
 @dataclass(frozen=True)
@@ -254,6 +257,8 @@ class Hdf5:
             check_file(path)
             if not h5py.is_hdf5(path):
                 raise InputError(f"{path} is not an HDF5 file, or its beginning is damaged")
+            if _has_endless_heap(path):
+                raise InputError(f"{path} is damaged (an object in its heap has no size); copy it again")
             self._opened[path] = self._stack.enter_context(h5py.File(path, "r", locking="best-effort"))
         return self._opened[path]
 
@@ -296,3 +301,27 @@ def _filters_fit(data: h5py.Dataset) -> bool:
 def _filters(data: h5py.Dataset) -> list[tuple[int, int, tuple[int, ...], bytes]]:
     made = data.id.get_create_plist()
     return [made.get_filter(index) for index in range(made.get_nfilters())]
+
+
+def _has_endless_heap(path: Path) -> bool:
+    """Say whether a global heap, where virtual datasets and texts are, would send HDF5 round for ever.
+
+    libhdf5 walks such a heap from object to object by their sizes, and one of size 0 keeps it where it is.
+    """
+    if path.stat().st_size > _MOST_SCANNED:
+        return False
+    content = path.read_bytes()
+    start = content.find(_HEAP)
+    while start >= 0:
+        end = start + int.from_bytes(content[start + 8 : start + 16], "little")
+        place = start + 16
+        while place + 16 <= min(end, len(content)):
+            index = int.from_bytes(content[place : place + 2], "little")
+            length = int.from_bytes(content[place + 8 : place + 16], "little")
+            # The rest of the heap is object 0, whose size counts its own header; all are padded to 8 bytes.
+            step = length if index == 0 else (16 + (length + 7) // 8 * 8) % 2**64
+            if step == 0:
+                return True
+            place += step
+        start = content.find(_HEAP, start + 8)
+    return False

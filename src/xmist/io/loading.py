@@ -11,12 +11,9 @@ import numpy as np
 from numpy.typing import DTypeLike, NDArray
 
 from xmist.errors import InputError, raise_faults
-from xmist.io.series import FrameSeries, Position
+from xmist.io.positions import Position, format_position, position_scale, same_position
+from xmist.io.series import FrameSeries
 from xmist.io.sources import Progress, listed
-
-# Positions are read from motors: equal within this part of the range that they span (of themselves, where
-# they span none).
-POSITION_TOLERANCE = 1e-3
 
 Groups = tuple[tuple[int, ...], ...]
 
@@ -182,66 +179,6 @@ def group_exposures(series: FrameSeries, exposures: int | Literal["all"] = 1) ->
             ]
         )
     return groups
-
-
-def position_scale(positions: Sequence[Position]) -> Position:
-    """Give for each coordinate how far apart two values may be and still count as equal.
-
-    Parameters
-    ----------
-    positions : sequence of tuple
-        All positions that are compared.
-
-    Examples
-    --------
-    >>> position_scale([(0.0,), (2.0,)])
-    (0.002,)
-    """
-    scales = []
-    for values in zip(*positions, strict=True):
-        numbers = [value for value in values if isinstance(value, float)]
-        span = max(numbers, default=0.0) - min(numbers, default=0.0)
-        size = max((abs(number) for number in numbers), default=0.0)
-        scales.append(POSITION_TOLERANCE * (span if span > POSITION_TOLERANCE * size else size))
-    return tuple(scales)
-
-
-def same_position(one: Position, other: Position, scale: Position) -> bool:
-    """Say whether two positions are the same within what `position_scale` gives.
-
-    Parameters
-    ----------
-    one, other : tuple
-        Coordinates; text must be equal.
-    scale : tuple
-        What `position_scale` gives.
-    """
-    return all(
-        abs(a - b) <= width if isinstance(a, float) and isinstance(b, float) else a == b
-        for a, b, width in zip(one, other, scale, strict=True)
-        if isinstance(width, float)
-    )
-
-
-def format_position(keys: Sequence[str], position: Position) -> str:
-    """Write a position for a message.
-
-    Parameters
-    ----------
-    keys : sequence of str
-        Names of the coordinates.
-    position : tuple
-        The coordinates.
-
-    Examples
-    --------
-    >>> format_position(("mask_x",), (1.5,))
-    'mask_x = 1.5'
-    """
-    return ", ".join(
-        f"{key} = {value:g}" if isinstance(value, float) else f"{key} = {value}"
-        for key, value in zip(keys, position, strict=True)
-    )
 
 
 def _by_position(series: FrameSeries) -> Groups | None:

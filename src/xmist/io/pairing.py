@@ -9,8 +9,9 @@ from typing import Literal
 
 from xmist.errors import InputError, raise_faults
 from xmist.io.geometry import offer_geometry
-from xmist.io.loading import Groups, format_position, group_exposures, position_scale, same_position
-from xmist.io.series import FrameSeries, Position
+from xmist.io.loading import Groups, group_exposures
+from xmist.io.positions import Position, format_position, position_scale, same_position
+from xmist.io.series import FrameSeries
 from xmist.io.sources import listed
 
 # Sample and reference are taken minutes apart, on the same set-up: what their headers say of it may differ
@@ -112,6 +113,8 @@ def _match(
         )
         return None
     scale = position_scale([*ours, *theirs])
+    if len(first) == len(second) == 1:  # they span nothing that noise could be told from
+        scale = tuple(_AGREEMENT * abs(value) if isinstance(value, float) else 0.0 for value in ours[0])
     unmoved = not (reference.position_asked or sample.position_asked) and all(
         same_position(ours[0], position, scale) for position in [*ours, *theirs]
     )
@@ -138,8 +141,8 @@ def _match(
                 for series, groups in ((reference, alone), (sample, [second[i] for i in free]))
                 if groups
             )
-            + "; expected a sample frame for each reference frame (another position_key chooses other "
-            "values of the header)"
+            + "; expected a sample frame for each reference frame (position_key chooses other values of "
+            "the header; an empty one pairs the frames in their order)"
         )
         return None
     return order

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import math
-import re
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -14,12 +12,10 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
-from xmist.errors import InputError, raise_faults, suggest
+from xmist.errors import InputError, raise_faults
 from xmist.io.addresses import Address, Spec, find_addresses
+from xmist.io.positions import Position, asked_positions, found_positions
 from xmist.io.sources import Source, check_file, listed, reading
-
-# Coordinates of the mask, one for each key: numbers where the header gives numbers, else its text.
-Position = tuple[float | str, ...]
 
 _FORMATS: Final[Mapping[str, str]] = {
     ".tif": "TIFF",
@@ -53,12 +49,6 @@ _SIGNATURES: Final = (
     (b"MM\0+", "TIFF"),
     (b"\x89HDF\r\n\x1a\n", "HDF5"),
     (b"\x93NUMPY", "npy"),
-)
-# Names under which a header states where the mask is, if it says so in as many words.
-_MASK_KEY: Final = re.compile(
-    r"(mask|membrane|diffuser|sandpaper|speckle)[ _.-]?(motor[ _.-]?)?"
-    r"(x|y|z|pos|position|[xyz][ _.-]?pos(ition)?)",
-    re.IGNORECASE,
 )
 
 
@@ -220,7 +210,8 @@ def open_frames(
         What relative names start from; the current folder if None.
     position_key : str or sequence of str, optional
         Names of the header's values (EDF key, motor, TIFF description, HDF5 path or its end) that state
-        where the mask is. Without them, names that say so are looked for (`mask_x`, `diffuser_pos` …).
+        where the mask is. None: names that say so are looked for (`mask_x`, `diffuser_pos` …); an empty
+        sequence: the headers are not asked.
 
     Returns
     -------
@@ -252,11 +243,11 @@ def open_frames(
     keys = [position_key] if isinstance(position_key, str) else list(position_key or ())
     positions = None
     if keys:
-        positions = _asked_positions(sources, keys, faults)
-    elif not faults:
-        keys, positions = _found_positions(sources)
+        positions = asked_positions(sources, keys, faults)
+    elif position_key is None and not faults:
+        keys, positions = found_positions(sources)
     raise_faults([f"{name}: {fault}" for fault in faults])
-    return FrameSeries(name, tuple(sources), positions, tuple(keys), position_key is not None)
+    return FrameSeries(name, tuple(sources), positions, tuple(keys), bool(position_key))
 
 
 def open_source(address: Address) -> Source:
@@ -339,82 +330,3 @@ _FORMS: Final[Mapping[str, Callable[[Source], str]]] = MappingProxyType(
         "type": lambda source: str(source.dtype),
     }
 )
-
-
-def find_value(header: Mapping[str, str], key: str) -> str | None:
-    """Look a value up in a header: by its name, or by the end of its path in an HDF5 file.
-
-    Parameters
-    ----------
-    header : mapping
-        Of one frame.
-    key : str
-        The name; upper and lower case count as the same where the exact name is missing.
-
-    Returns
-    -------
-    str or None
-        None if nothing, or more than one value, has that name.
-
-    Examples
-    --------
-    >>> find_value({"/entry/instrument/mask/x": "1.5"}, "mask/x")
-    '1.5'
-    """
-    if key in header:
-        return header[key]
-    wanted = key.lower()
-    same = {value for name, value in header.items() if name.lower() == wanted}
-    if not same:
-        ending = "/" + wanted.lstrip("/")
-        same = {value for name, value in header.items() if name.lower().endswith(ending)}
-    return same.pop() if len(same) == 1 else None
-
-
-def _asked_positions(
-    sources: Sequence[Source], keys: Sequence[str], faults: list[str]
-) -> tuple[Position, ...] | None:
-    positions: list[Position] = []
-    missing: dict[str, list[str]] = {}
-    for source in sources:
-        for index in range(source.count):
-            values = [find_value(source.header(index), key) for key in keys]
-            for key, value in zip(keys, values, strict=True):
-                if value is None:
-                    missing.setdefault(key, []).append(source.label)
-            positions.append(tuple(_number_or_text(value or "") for value in values))
-    for key, labels in missing.items():
-        known = sources[0].header(0)
-        hint = suggest(key, known) if 0 < len(known) <= 40 else "see xmist info for what they state"
-        faults.append(
-            f"position_key '{key}' is not in the header of {listed(list(dict.fromkeys(labels)))}; {hint}"
-        )
-    return None if missing else tuple(positions)
-
-
-def _found_positions(sources: Sequence[Source]) -> tuple[list[str], tuple[Position, ...] | None]:
-    """Look for numbers under names that say that they are the mask's position, in every header."""
-    keys = [key for key in sources[0].header(0) if _is_mask_key(key)]
-    positions = []
-    for source in sources:
-        for index in range(source.count):
-            header = source.header(index)
-            position = tuple(_number_or_text(header.get(key, "")) for key in keys)
-            if not position or any(isinstance(value, str) for value in position):
-                return [], None
-            positions.append(position)
-    return keys, tuple(positions)
-
-
-def _is_mask_key(key: str) -> bool:
-    """Say whether a name such as `mask_x` or a path such as `/entry/mask/x/value` means the mask's place."""
-    parts = key.removesuffix("/value").split("/")
-    return bool(_MASK_KEY.fullmatch(parts[-1]) or _MASK_KEY.fullmatch("_".join(parts[-2:])))
-
-
-def _number_or_text(text: str) -> float | str:
-    try:
-        number = float(text)
-    except ValueError:
-        return text.strip()
-    return number if math.isfinite(number) else text.strip()
