@@ -200,8 +200,12 @@ def test_links_within_the_folder_are_followed(tmp_path):
     frames = make_frames()
     (tmp_path / "raw").mkdir()
     hdf5_shared_chunks(tmp_path / "raw", frames)
+    with h5py.File(tmp_path / "other.h5", "w") as file:
+        file["mask_x"] = 1.0
     with h5py.File(tmp_path / "master.h5", "w") as file:
         file["linked"] = h5py.ExternalLink("raw/scan.nxs", "/frames")
+        file["other"] = h5py.ExternalLink("other.h5", "/")
+        file["title"] = "x" * 5000
         layout = h5py.VirtualLayout(frames.shape, frames.dtype)
         layout[:2] = h5py.VirtualSource("raw/scan.nxs", "frames", frames.shape)[2:]
         layout[2:] = h5py.VirtualSource("raw/scan.nxs", "frames", frames.shape)[:2]
@@ -209,6 +213,7 @@ def test_links_within_the_folder_are_followed(tmp_path):
     series = opened("master.h5::linked", tmp_path)
     np.testing.assert_array_equal(load_frames(series, dtype=float).frames, frames)
     assert [path.name for path in series.files] == ["master.h5", "scan.nxs"]
+    assert series.positions is None  # what stands in other files is not of these frames
     series = opened("master.h5::virtual", tmp_path)
     np.testing.assert_array_equal(load_frames(series, dtype=float).frames, np.roll(frames, 2, axis=0))
     assert [path.name for path in series.files] == ["master.h5", "scan.nxs"]

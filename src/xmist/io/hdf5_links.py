@@ -72,6 +72,7 @@ class Hdf5:
         self.path = path
         self._folder = Path(os.path.realpath(path)).parent
         self._opened: dict[Path, h5py.File] = {}
+        self._used: list[Path] = []
         self._stack = ExitStack()
 
     def __enter__(self) -> Hdf5:
@@ -88,8 +89,8 @@ class Hdf5:
 
     @property
     def files(self) -> tuple[Path, ...]:
-        """The files opened so far, the first the one that was given."""
-        return tuple(self._opened)
+        """The file that was given, and those of the datasets that `dataset_faults` looked at."""
+        return tuple(dict.fromkeys([self.path, *self._used]))
 
     @property
     def root(self) -> Place:
@@ -145,13 +146,15 @@ class Hdf5:
             parts += link.path.split("/")[::-1]
         return Place(node, shown or "/", home)
 
-    def walk(self, start: Place) -> Iterator[Place]:
+    def walk(self, start: Place, *, inside: bool = False) -> Iterator[Place]:
         """Give everything under a group once, what stands higher first; broken links are passed over.
 
         Parameters
         ----------
         start : Place
             A group.
+        inside : bool
+            Do not follow links into other files.
         """
         import h5py
 
@@ -161,6 +164,8 @@ class Hdf5:
             groups = []
             for group in level:
                 for name in group.node:
+                    if inside and isinstance(group.node.get(name, getlink=True), h5py.ExternalLink):
+                        continue
                     try:
                         place = self.find(name, group)
                     except InputError:
@@ -186,6 +191,7 @@ class Hdf5:
             How many virtual datasets led here.
         """
         data = place.node
+        self._used.append(place.home)
         if data.external:
             return ["keeps its numbers in raw files beside it; repack it into one file"]
         if data.is_virtual:

@@ -22,6 +22,8 @@ if TYPE_CHECKING:
 
 # Frames that share compressed chunks are read together, up to this many bytes at a time.
 _SLAB: Final = 2**28
+# What a header says in one value; a document is cut.
+_LONGEST_TEXT: Final = 1000
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -219,7 +221,7 @@ def _texts(file: Hdf5, place: Place, count: int) -> dict[str, str | tuple[str, .
     entry = file.find(top)
     start = entry if entry is not None and isinstance(entry.node, h5py.Group) else file.root
     texts: dict[str, str | tuple[str, ...]] = {}
-    for found in [start, *file.walk(start)]:
+    for found in [start, *file.walk(start, inside=True)]:
         for name in ("NX_class", "units"):
             if attribute := _text(found.node.attrs.get(name)):
                 texts[f"{found.path}@{name}"] = attribute
@@ -243,7 +245,7 @@ def _values(data: h5py.Dataset, count: int) -> str | tuple[str, ...] | None:
     values = [_text(value) for value in np.asarray(data[()]).reshape(-1)]
     if any(value is None for value in values):
         return None
-    texts = tuple(value for value in values if value is not None)
+    texts = tuple(value[:_LONGEST_TEXT] for value in values if value is not None)
     return texts[0] if len(texts) == 1 else texts
 
 
