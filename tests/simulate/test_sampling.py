@@ -55,6 +55,9 @@ def test_largest_step_looks_at_every_neighbour(shape):
     image = np.random.default_rng(0).normal(size=shape)
     steps = [np.abs(np.diff(image, axis=axis)).max(initial=0.0) for axis in (0, 1)]
     assert largest_step(image) == max(steps)
+    for row in range(shape[0] - 1):  # a step down between any two rows
+        stairs = np.broadcast_to(np.where(np.arange(shape[0]) > row, -2.0, 0.0)[:, None], shape)
+        assert largest_step(stairs) == 2.0
 
 
 def test_arguments_are_numbers():

@@ -242,9 +242,8 @@ def _frequencies(shape: tuple[int, ...], pixel_size: float) -> list[NDArray[np.f
 
 
 def _unit(cycles: NDArray[np.float64], dtype: np.dtype[Any]) -> Wave:
-    """Give exp(2πi cycles); whole turns go first, in float64, so that single precision is enough after."""
-    turns = cycles - np.rint(cycles)
-    return np.asarray(np.exp(2j * np.pi * turns), dtype)
+    """Give exp(2πi cycles), from float64: many turns leave nothing to single precision."""
+    return np.asarray(np.exp(2j * np.pi * cycles), dtype)
 
 
 def _filter(field: Wave, multiply: Callable[[Wave, int, int], None], workers: int | None) -> Wave:
