@@ -44,8 +44,8 @@ def kernel(shift: float) -> NDArray[np.float64]:
     Notes
     -----
     With β = 8 and six pixels to either side, spatial frequencies up to 0.7 of Nyquist keep their amplitude
-    within 1 %. Half a pixel, the worst case, blurs speckle of 3 pixels (full width at half maximum) as a
-    scatter of ∆D/p² = 0.004 does, speckle of 4 pixels as one of 0.0004.
+    within 1 %. Half a pixel along both axes is the worst case: what is lost of a speckle of 3 pixels (full
+    width at half maximum) looks like a ∆D/p² of 0.002, of 5 pixels like one of 0.0005.
 
     Examples
     --------
