@@ -18,6 +18,7 @@ from PIL import Image
 from tests.io.frames_files import (
     WRITERS,
     hdf5_bitshuffle,
+    hdf5_shared_chunks,
     make_frames,
     tiff_pages,
     tiff_strips,
@@ -124,6 +125,16 @@ def wrong_filter_size(path):
         settings = file["frames"].id.get_create_plist().get_filter(0)[2]
     raw = b"".join(number.to_bytes(4, "little") for number in settings)
     replace(path, raw, raw[:8] + bytes(4) + raw[12:])
+
+
+def empty_chunk(path):
+    """Let the index say that a chunk with a checksum is stored in 0 bytes."""
+    hdf5_shared_chunks(path.parent, FRAMES)
+    path.with_name("scan.nxs").rename(path)
+    with h5py.File(path) as file:
+        length = file["frames"].id.get_chunk_info(0).size
+    # The index gives a chunk its length, no filter left out, and where in the frames it stands.
+    replace(path, length.to_bytes(4, "little") + bytes(4 + 4 * 8), bytes(8 + 4 * 8))
 
 
 CAUSES = [
@@ -250,6 +261,7 @@ CAUSES = [
     ("a.h5", lambda p: virtual(p, "source.h5", inside="e"), r"source\.h5::e, which does not exist"),
     ("a.h5", raw_storage, r"keeps its numbers in raw files"),
     ("a.h5", wrong_filter_size, r"its compression was set for numbers of another size"),
+    ("a.h5", empty_chunk, r"1 of its 9 chunks are not in the file in full"),
     ("a.npy::/d", lambda p: np.save(p, FRAMES), r"a\.npy is npy and has no datasets; leave out ::/d"),
 ]
 

@@ -23,6 +23,9 @@ _MOST_LINKS: Final = 32
 _DEEPEST: Final = 12
 # Where the settings of shuffle, blosc and bitshuffle give the bytes of a number: the last divides by it.
 _SIZE_AT: Final = {2: 0, 32001: 2, 32008: 2}
+# The filter that ends a chunk with a checksum, whose bytes it subtracts without looking.
+_FLETCHER: Final = 3
+_CHECKSUM: Final = 4
 # Files that are looked through for damage that HDF5 itself never returns from; larger ones hold pixels.
 _MOST_SCANNED: Final = 2**24
 _HEAP: Final = b"GCOL\x01\0\0\0"
@@ -206,7 +209,8 @@ class Hdf5:
             return [f"is compressed with {listed(unknown)}, which this machine's HDF5 cannot undo; repack it"]
         if not _filters_fit(data):
             return ["is damaged: its compression was set for numbers of another size"]
-        written = data.id.get_num_chunks()
+        chunks = _stored_chunks(data)
+        written = len(chunks)
         expected = math.prod(-(-size // chunk) for size, chunk in zip(data.shape, data.chunks, strict=True))
         if written != expected:
             return [
@@ -214,6 +218,12 @@ class Hdf5:
                 "it to the frames that were"
             ]
         chunk_bytes = math.prod(data.chunks) * data.dtype.itemsize
+        size = place.home.stat().st_size
+        codes = [code for code, *_ in _filters(data)]
+        least = (_CHECKSUM + 1 if _FLETCHER in codes else 1) if codes else chunk_bytes
+        wrong = sum(length < least or start + length > size for start, length in chunks)
+        if wrong:
+            return [f"is damaged: {wrong} of its {expected} chunks are not in the file in full"]
         if max(data.nbytes, chunk_bytes) > stored * MOST_SHRUNK:
             return [f"is damaged: it claims {data.nbytes} bytes, and the file holds {stored} for them"]
         return []
@@ -302,6 +312,17 @@ def _filters_fit(data: h5py.Dataset) -> bool:
         if place is not None and tuple(values[place : place + 1]) != (data.dtype.itemsize,):
             return False
     return True
+
+
+def _stored_chunks(data: h5py.Dataset) -> list[tuple[int, int]]:
+    """Give where the chunks that were written stand in the file, and how long they are."""
+    chunks: list[tuple[int, int]] = []
+
+    def note(chunk: Any) -> None:
+        chunks.append((chunk.byte_offset, chunk.size))
+
+    data.id.chunk_iter(note)
+    return chunks
 
 
 def _filters(data: h5py.Dataset) -> list[tuple[int, int, tuple[int, ...], bytes]]:
