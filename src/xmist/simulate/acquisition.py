@@ -5,6 +5,7 @@ from __future__ import annotations
 import warnings
 from collections.abc import Callable, Sequence
 from dataclasses import asdict
+from itertools import chain
 from typing import Any
 
 import numpy as np
@@ -14,7 +15,7 @@ from xmist.data import SpeckleStack
 from xmist.experiment import Experiment
 from xmist.simulate.beam import Spectrum
 from xmist.simulate.detector import Detector
-from xmist.simulate.exposure import expose, look_through, prepare, upstream_waves
+from xmist.simulate.exposure import expose, look_through, prepare, rms_turn, upstream_waves
 from xmist.simulate.membranes import Membrane
 from xmist.simulate.microstructure import Screen
 from xmist.simulate.sample import Part
@@ -146,9 +147,13 @@ def acquire(
         noise=noise,
         workers=workers,
     )
-    seen = look_through(setup, sample, screens=screens, edge_sigma=edge_sigma, seed=seed)
+    arriving = upstream_waves(setup)
+    first = next(arriving)
+    seen = look_through(
+        setup, sample, screens=screens, edge_sigma=edge_sigma, seed=seed, turn=rms_turn(first[0])
+    )
     reference, frames = [], []
-    for number, wave in enumerate(upstream_waves(setup)):
+    for number, wave in enumerate(chain([first], arriving)):
         reference.append(expose(setup, wave, None, number=2 * number))
         frames.append(expose(setup, wave, seen, number=2 * number + 1))
         if progress is not None:

@@ -218,7 +218,8 @@ def look_through(
     *,
     screens: Sequence[Screen] = (),
     edge_sigma: float = 0.0,
-    seed: int = 0,
+    seed: int,
+    turn: float,
 ) -> Seen:
     """Project a sample, draw its structure, and state the truth.
 
@@ -234,6 +235,8 @@ def look_through(
         σ in metres that bodies are smoothed with.
     seed : int
         Seed of the structure.
+    turn : float
+        Rms in rad by which the wave that arrives turns between neighbouring samples, see `rms_turn`.
 
     Returns
     -------
@@ -268,6 +271,7 @@ def look_through(
                     pixel=plane.pixels.pixel,
                     sample=plane.samples.pixel,
                     grain=setup.grain,
+                    turn=turn,
                 )
                 faults += wrong
                 findings += doubtful
@@ -382,6 +386,31 @@ def upstream_waves(setup: Setup) -> Iterator[tuple[Wave, ...]]:
             )
             for transmission, (beam, _) in zip(transmissions, setup.beams, strict=True)
         )
+
+
+def rms_turn(wave: Wave) -> float:
+    """Give the rms by which a wave turns between neighbouring samples, weighted by its intensity.
+
+    Parameters
+    ----------
+    wave : (y, x) complex array
+        Wave.
+
+    Returns
+    -------
+    float
+        In rad, of the steeper axis.
+
+    Examples
+    --------
+    >>> float(round(rms_turn(np.exp(0.5j * np.arange(8.0)) * np.ones((8, 1))), 6))
+    0.5
+    """
+    turns = []
+    for pair in (wave[1:] * wave[:-1].conj(), wave[:, 1:] * wave[:, :-1].conj()):
+        weight = np.abs(pair)
+        turns.append(float((weight * np.angle(pair) ** 2).sum() / weight.sum()))
+    return math.sqrt(max(turns))
 
 
 def _membrane_faults(setup: Setup, transmission: Wave) -> list[str]:

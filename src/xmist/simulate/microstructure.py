@@ -30,6 +30,7 @@ Real = NDArray[Any]
 
 _BLOCK: Final = 64
 _FINEST: Final = 1.25  # samples a correlation length: the highest frequency has 4e-4 of the lowest's power
+_STEEPEST: Final = 3.5  # standard deviations
 _REACH: Final = 6.0  # correlation lengths until a screen forgets
 
 
@@ -307,6 +308,7 @@ def check_screen(
     pixel: float,
     sample: float,
     grain: float | None = None,
+    turn: float = 0.0,
 ) -> tuple[list[str], list[str]]:
     """Say where a layer cannot be drawn, and where D = ∆θ²/2 does not describe it.
 
@@ -324,6 +326,8 @@ def check_screen(
         Spacing of the wave's samples in metres.
     grain : float, optional
         Size of the speckles in the sample's plane in metres.
+    turn : float
+        Rms in rad by which the wave that arrives turns between neighbouring samples.
 
     Returns
     -------
@@ -340,12 +344,14 @@ def check_screen(
             f"apart; expected at least {_FINEST} samples: use an oversampling of {math.ceil(_FINEST * pixel / length)} or a "
             "greater correlation length"
         )
-    # Three standard deviations: steeper is one sample of 400.
-    step = 3.0 * wavenumber * angle * sample
+    # Light steeper than π a sample comes back on the other side: already 1 % of it makes D some percent too
+    # large where D is strong, and far more where it is weak.
+    step = _STEEPEST * math.hypot(wavenumber * angle * sample, turn)
     if step > math.pi:
         faults.append(
-            f"the microstructure's phase steps by up to {step:.3g} rad between samples; expected π at most: use "
-            f"an oversampling of {math.ceil(pixel / sample * step / math.pi)} or a smaller angle than {angle:.3g} rad"
+            f"the microstructure ({angle:.3g} rad) and the wave before it turn by up to {step:.3g} rad between "
+            "samples; expected π at most: use an oversampling of "
+            f"{math.ceil(pixel / sample * step / math.pi)}, a weaker membrane or weaker structure"
         )
     coarse = pixel if grain is None else max(grain, pixel)
     # Share of ⟨θ²⟩ from wavelengths above twice the speckle: they shift speckles as a whole.

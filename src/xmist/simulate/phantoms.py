@@ -71,10 +71,10 @@ CASES: Final[Mapping[str, Case]] = MappingProxyType(
 
 # 20 keV, 6.5 µm and 0.7 m: ∆/(kp²) = 0.16, so that speckles of four pixels are far from diffraction.
 _EXPERIMENT: Final = Experiment(energy_kev=20.0, pixel_size=6.5e-6, sample_to_detector=0.7)
-_MEMBRANE_TO_SAMPLE: Final = 0.5
-_PSF: Final = 0.7  # σ in pixels
-_CORRELATION: Final = 0.35  # of the structure, in pixels
-_OVERSAMPLING: Final = 4
+_MEMBRANE_TO_SAMPLE: Final = 1.0
+_PSF: Final = 0.8  # σ in pixels
+_CORRELATION: Final = 0.3  # of the structure, in pixels
+_OVERSAMPLING: Final = 6
 
 
 def phantom(
