@@ -140,7 +140,9 @@ def single_scan(scan: Sequence[str]) -> str | None:
     InputError
         If there are several.
     """
-    if len(scan) > 1 or (scan and not scan[0].lower().endswith(".toml") and "." in scan[0]):
+    from xmist.io.series import FRAME_ENDINGS
+
+    if len(scan) > 1 or (scan and scan[0].lower().endswith(FRAME_ENDINGS)):
         raise InputError(
             f"unexpected arguments {', '.join(scan[:3])}{' and more' * (len(scan) > 3)}; expected one "
             "scan file (.toml). A pattern needs quotes, --reference 'ref_*.tif', so that the shell leaves it "

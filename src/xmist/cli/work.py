@@ -41,7 +41,7 @@ def retrieve(settings: Settings, /, scan: tuple[str, ...], **given: Any) -> int:
     draft = _draft(scan, given)
     with progress_bars(settings) as progress:
         result = run(draft, progress=progress)
-    for path in draft.files or ():
+    for path in draft.files:
         click.echo(f"Wrote {path}")
     for line in _remarks(result):
         say(settings, line)

@@ -13,7 +13,7 @@ from typing import Any, Final
 
 from xmist.config.draft import Draft, ScanFile
 from xmist.config.proposal import propose_scan, toml_text
-from xmist.config.schema import InputSection, OutputSection, StepSection, check_sections, step_path
+from xmist.config.schema import Faults, InputSection, OutputSection, StepSection, check_sections, step_path
 from xmist.errors import InputError, suggest
 from xmist.experiment import Experiment
 from xmist.io import RESULT_ENDINGS, ending_fault
@@ -142,29 +142,26 @@ def make_draft(
     "retrieve.method is 'misst'; did you mean 'mist'? Known: ..."
     """
     sections, faults = check_sections(data)
-    frames, output = sections.get("input"), sections.get("output")
+    frames, output = sections["input"], sections["output"]
     experiment = _experiment(data.get("experiment"), faults)
-    steps = _steps(sections.get("preprocess"), frames, faults)
-    method, options = _method(_raw(data, "retrieve", "method"), sections.get("options"), faults)
-    files = None if output is None else _files(output, Path(folder), confined, faults)
+    steps = _steps(sections["preprocess"], frames, faults)
+    method, options = _method(sections["retrieve"].method, sections["options"], faults)
+    files = _files(output, Path(folder), confined, faults)
+    wrong = {path.partition(".")[0] for path, _ in faults}
     return Draft(
         source=source,
         folder=Path(folder),
         problems=tuple(faults),
         called=called or {},
         input=frames,
-        experiment=experiment if "experiment" in sections else None,
+        experiment=None if "experiment" in wrong else experiment,
         preprocess=steps,
         method=method,
         options=options,
-        threads=sections["retrieve"].threads if "retrieve" in sections else None,
+        threads=sections["retrieve"].threads,
         files=files,
-        overwrite=output is not None and output.overwrite,
+        overwrite=output.overwrite,
     )
-
-
-# Path of a key, and what is wrong with it, see `Draft.problems`.
-_Found = list[tuple[str, str]]
 
 
 def _read_toml(path: Path) -> dict[str, Any]:
@@ -190,12 +187,7 @@ def _read_toml(path: Path) -> dict[str, Any]:
         raise InputError(f"{path} is not TOML ({error}); expected lines such as: key = 1.0") from error
 
 
-def _raw(data: Mapping[str, Any], section: str, key: str) -> Any:
-    values = data.get(section)
-    return values.get(key) if isinstance(values, Mapping) else None
-
-
-def _experiment(values: Any, faults: _Found) -> Experiment | None:
+def _experiment(values: Any, faults: Faults) -> Experiment | None:
     """Give the experiment; the values that are given are checked even where others are missing."""
     given = values if isinstance(values, Mapping) else {}
     names = [item.name for item in dataclasses.fields(Experiment)]
@@ -209,26 +201,22 @@ def _experiment(values: Any, faults: _Found) -> Experiment | None:
 
 
 def _method(
-    method: Any, options: dict[str, Any] | None, faults: _Found
+    method: str | None, options: Mapping[str, Any], faults: Faults
 ) -> tuple[str | None, dict[str, Any] | None]:
     """Check method and options by the method's own rules."""
-    if not isinstance(method, str):
+    if method is None:
         return None, None
     try:
         entry = find_method(method)
     except InputError:
         faults.append(("retrieve.method", f"is '{method}'; {suggest(method, METHODS)}"))
         return None, None
-    if options is None:
-        return method, None
     given = {name: plain(value) for name, value in options.items()}
     kind = import_module(entry.module).OPTIONS
-    if not _check("options", f"of {method}", kind, given, faults):
-        return method, None
-    return method, given
+    return method, given if _check("options", f"of {method}", kind, given, faults) else None
 
 
-def _check(path: str, owner: str, kind: Any, given: Mapping[str, Any], faults: _Found) -> bool:
+def _check(path: str, owner: str, kind: Any, given: Mapping[str, Any], faults: Faults) -> bool:
     """Check options by their frozen dataclass: names first, then the values of those that are known."""
     before = len(faults)
     known = [item.name for item in dataclasses.fields(kind)]
@@ -258,16 +246,16 @@ def _check(path: str, owner: str, kind: Any, given: Mapping[str, Any], faults: _
 
 
 def _steps(
-    sections: Sequence[StepSection] | None, frames: InputSection | None, faults: _Found
+    sections: Sequence[StepSection | None], frames: InputSection, faults: Faults
 ) -> tuple[tuple[str, Mapping[str, Any]], ...] | None:
     """Check the steps by their own rules, and that they have the frames that they need."""
-    if sections is None:
-        return None
     from xmist.preprocess import STEPS
 
     before = len(faults)
     steps = []
     for index, section in enumerate(sections):
+        if section is None:
+            continue
         path, name = step_path(index), section.step
         options = {key: plain(value) for key, value in (section.model_extra or {}).items()}
         if name not in STEPS:
@@ -278,7 +266,7 @@ def _steps(
     names = [name for name, _ in steps]
     if "dark" in names and "flat" in names and names.index("flat") < names.index("dark"):
         faults.append(("preprocess", "has flat before dark; expected dark before flat"))
-    for kind in ("dark", "flat") if frames else ():
+    for kind in ("dark", "flat"):
         given = getattr(frames, kind) is not None
         if given and kind not in names:
             faults.append(
@@ -288,7 +276,7 @@ def _steps(
             faults.append(("preprocess", f"has the step '{kind}' more than once; expected it once"))
         if kind in names and not given:
             faults.append((f"input.{kind}", f"is missing; the step '{kind}' needs these frames"))
-    return tuple(steps) if len(faults) == before else None
+    return None if None in sections or len(faults) > before else tuple(steps)
 
 
 def plain(value: Any) -> Any:
@@ -307,11 +295,14 @@ def plain(value: Any) -> Any:
     return tuple(plain(item) for item in value) if isinstance(value, list) else value
 
 
-def _files(output: OutputSection, folder: Path, confined: bool, faults: _Found) -> tuple[Path, ...] | None:
-    before = len(faults)
-    files = tuple(folder / name for name in output.files)
-    for name, path in zip(output.files, files, strict=True):
-        if Path(name).suffix.lower() not in RESULT_ENDINGS:
+def _files(output: OutputSection, folder: Path, confined: bool, faults: Faults) -> tuple[Path, ...]:
+    """Give the files to write that have no fault in themselves."""
+    files: list[Path] = []
+    for name in output.files or ():
+        path = folder / name
+        if path in files:
+            faults.append(("output.files", f"names {name} more than once"))
+        elif path.suffix.lower() not in RESULT_ENDINGS:
             faults.append(("output.files", f": {ending_fault(name)}"))
         elif confined and not _is_inside(path, folder):
             faults.append(
@@ -321,9 +312,9 @@ def _files(output: OutputSection, folder: Path, confined: bool, faults: _Found) 
                     "(the option -o may write elsewhere)",
                 )
             )
-    twice = sorted({name for name, path in zip(output.files, files, strict=True) if files.count(path) > 1})
-    faults += [("output.files", f"names {name} more than once") for name in twice]
-    return files if len(faults) == before else None
+        else:
+            files.append(path)
+    return tuple(files)
 
 
 def _is_inside(path: Path, folder: Path) -> bool:

@@ -28,10 +28,10 @@ class Draft:
         sentence of its own.
     called : mapping
         Other names of keys, by path: a command line says "--energy-kev".
-    input : InputSection or None
-        Where the frames are; this and the rest are None where they have a fault.
+    input : InputSection
+        Where the frames are; a key with a fault has its default, or None.
     experiment : Experiment or None
-        Energy and geometry.
+        Energy and geometry; None, as are the next four, where they have a fault.
     preprocess : tuple of (str, mapping) or None
         Steps with their options, in order.
     method : str or None
@@ -40,8 +40,8 @@ class Draft:
         Options of the method that were given.
     threads : int or None
         Threads to compute with; None takes every core.
-    files : tuple of Path or None
-        What to write.
+    files : tuple of Path
+        What to write, without names that have a fault.
     overwrite : bool
         Whether files that stand there may be replaced.
     """
@@ -50,13 +50,13 @@ class Draft:
     folder: Path
     problems: tuple[tuple[str, str], ...]
     called: Mapping[str, str]
-    input: InputSection | None
+    input: InputSection
     experiment: Experiment | None
     preprocess: tuple[tuple[str, Mapping[str, Any]], ...] | None
     method: str | None
     options: Mapping[str, Any] | None
     threads: int | None
-    files: tuple[Path, ...] | None
+    files: tuple[Path, ...]
     overwrite: bool
 
     @property
@@ -105,7 +105,6 @@ class Draft:
 class ScanFile(Draft):
     """A scan file without a fault; its parts are those of `Draft`."""
 
-    input: InputSection
     experiment: Experiment
     preprocess: tuple[tuple[str, Mapping[str, Any]], ...]
     method: str

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Annotated, Any, Final
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, TypeAdapter, ValidationError
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
 
 from xmist.errors import suggest
 
@@ -92,18 +92,19 @@ class OutputSection(Section):
     overwrite: bool = Field(default=False, description="true or false")
 
 
-_SECTIONS: Final[Mapping[str, tuple[Any, str]]] = {
+_SECTIONS: Final[Mapping[str, tuple[type[BaseModel], str]]] = {
     "input": (InputSection, "a table with reference and sample"),
     "experiment": (ExperimentSection, "a table with energy_kev, pixel_size and sample_to_detector"),
-    "preprocess": (list[StepSection], "tables [[preprocess]], each with a step"),
     "retrieve": (RetrieveSection, "a table with method"),
-    "options": (dict[str, Any], "a table of the method's options"),
     "output": (OutputSection, "a table with files"),
 }
-_OPTIONAL: Final[Mapping[str, Any]] = {"preprocess": [], "options": {}}
+_KNOWN: Final = (*_SECTIONS, "options", "preprocess")
+
+# Path of a key, and what is wrong with it.
+Faults = list[tuple[str, str]]
 
 
-def check_sections(data: Mapping[str, Any]) -> tuple[dict[str, Any], list[tuple[str, str]]]:
+def check_sections(data: Mapping[str, Any]) -> tuple[dict[str, Any], Faults]:
     """Check every section of a scan file by itself.
 
     Parameters
@@ -114,29 +115,71 @@ def check_sections(data: Mapping[str, Any]) -> tuple[dict[str, Any], list[tuple[
     Returns
     -------
     dict
-        By name, the checked value of every section without a fault.
+        By name the value of each section. A key with a fault has its default there, or None, so that the
+        others can be looked at further; a step with a fault is None.
     list of tuple of str
         For each fault the path of its key ("input.reference") and what is wrong with it.
 
     Examples
     --------
     >>> sections, faults = check_sections({"retrieve": {"metod": "mist"}})
-    >>> faults[-3]
+    >>> faults[-2]
     ('retrieve.method', 'is missing; expected the name of a method (xmist methods lists them)')
     """
-    sections: dict[str, Any] = {}
-    faults = [
-        (name, f"is not a section of a scan file; {suggest(name, _SECTIONS)}")
+    faults: Faults = [
+        (name, f"is not a section of a scan file; {suggest(name, _KNOWN)}")
         for name in data
-        if name not in _SECTIONS
+        if name not in _KNOWN
     ]
-    for name, (kind, expected) in _SECTIONS.items():
-        try:
-            # A section that is left out lacks its required keys, and each of them is told.
-            sections[name] = TypeAdapter(kind).validate_python(data.get(name, _OPTIONAL.get(name, {})))
-        except ValidationError as error:
-            faults += [_fault(name, kind, expected, item["loc"], item) for item in error.errors()]
+    # A section that is left out lacks its required keys, and each of them is told.
+    sections: dict[str, Any] = {
+        name: _checked(name, kind, expected, data.get(name, {}), faults)
+        for name, (kind, expected) in _SECTIONS.items()
+    }
+    options = data.get("options", {})
+    if not isinstance(options, Mapping):
+        faults.append(("options", f"is {shown(options)}; expected a table of the method's options"))
+    sections["options"] = options if isinstance(options, Mapping) else {}
+    steps = data.get("preprocess", [])
+    if not isinstance(steps, list):
+        faults.append(("preprocess", f"is {shown(steps)}; expected tables [[preprocess]], each with a step"))
+        steps = []
+    sections["preprocess"] = [
+        _checked(step_path(index), StepSection, "a table with a step", step, faults)
+        for index, step in enumerate(steps)
+    ]
     return sections, faults
+
+
+def _checked(path: str, kind: type[BaseModel], expected: str, value: Any, faults: Faults) -> Any:
+    """Give a section with its faulty keys at their defaults, or None; None for a step with a fault."""
+    try:
+        return kind.model_validate(value)
+    except ValidationError as error:
+        wrong: set[str] = set()
+        for item in error.errors():
+            if not item["loc"]:
+                faults.append((path, f"is {shown(item['input'])}; expected {expected}"))
+                value = {}
+                continue
+            key = str(item["loc"][0])
+            wrong.add(key)
+            known = kind.model_fields
+            if item["type"] == "extra_forbidden":
+                faults.append((f"{path}.{key}", f"is not a known key; {suggest(key, known)}"))
+            elif item["type"] == "missing":
+                faults.append((f"{path}.{key}", f"is missing; expected {known[key].description}"))
+            else:
+                faults.append(
+                    (f"{path}.{key}", f"is {shown(item['input'])}; expected {known[key].description}")
+                )
+    if kind is StepSection:
+        return None
+    good = {key: item for key, item in value.items() if key not in wrong}
+    lacking = [key for key, item in kind.model_fields.items() if item.is_required() and key not in good]
+    # Every required key takes text, so that text can stand in for those that have a fault.
+    section = kind.model_validate({**dict.fromkeys(lacking, "-"), **good})
+    return section.model_copy(update=dict.fromkeys(lacking))
 
 
 def expected_value(section: str, key: str) -> str:
@@ -153,24 +196,6 @@ def expected_value(section: str, key: str) -> str:
     'the photon energy in keV (17 keV is 17.0)'
     """
     return str(_SECTIONS[section][0].model_fields[key].description)
-
-
-def _fault(
-    name: str, kind: Any, expected: str, place: tuple[int | str, ...], item: Mapping[str, Any]
-) -> tuple[str, str]:
-    if kind == list[StepSection] and place:
-        name, kind, expected = step_path(int(place[0])), StepSection, "a table with a step"
-        place = place[1:]
-    if place:
-        key = str(place[0])
-        path = f"{name}.{key}"
-        if item["type"] == "extra_forbidden":
-            return path, f"is not a known key; {suggest(key, kind.model_fields)}"
-        expected = kind.model_fields[key].description if key in kind.model_fields else expected
-        if item["type"] == "missing":
-            return path, f"is missing; expected {expected}"
-        name = path
-    return name, f"is {shown(item['input'])}; expected {expected}"
 
 
 def step_path(index: int) -> str:

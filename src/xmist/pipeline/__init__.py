@@ -18,6 +18,7 @@ from xmist.config import Draft, ScanFile
 from xmist.data import Retrieval, SpeckleStack
 from xmist.errors import InputError, OutputError, raise_faults
 from xmist.io.frames import FrameSeries, LoadedFrames, digest, load_frames
+from xmist.io.sources import listed
 from xmist.methods import retrieve
 from xmist.pipeline.estimate import estimate
 from xmist.pipeline.survey import ROLES, Survey, amount, survey
@@ -179,18 +180,21 @@ def run(scan: Draft, *, progress: Progress | None = None) -> Retrieval:
     final = scan.finish()
     for folder in dict.fromkeys(path.parent for path in found.outputs):
         _probe(folder)
-    frames, noise = _prepare(final, found, tell)
-    experiment = found.experiment
-    tell(f"retrieving by {final.method}", 0, 1)
-    # Weights that are all 1 say nothing and would cost memory.
-    weights = None if bool((frames.weights == 1).all()) else frames.weights
-    result = retrieve(
-        SpeckleStack(frames.reference, frames.sample, weights),
-        experiment,
-        method=final.method,
-        threads=final.threads,
-        **final.options,
-    )
+    try:
+        frames, noise = _prepare(final, found, tell)
+        tell(f"retrieving by {final.method}", 0, 1)
+        # Weights that are all 1 say nothing and would cost memory.
+        weights = None if bool((frames.weights == 1).all()) else frames.weights
+        result = retrieve(
+            SpeckleStack(frames.reference, frames.sample, weights),
+            found.experiment,
+            method=final.method,
+            threads=final.threads,
+            **final.options,
+        )
+    except InputError as error:
+        read = "; ".join(f"{series.name}: {listed(series.files, 2)}" for series in found.series.values())
+        raise InputError(scan.named(f"{fault} (read from {read})" for fault in error.faults)) from error
     files = {
         role: digest(series.files, _part(tell, f"digest of {role}")) for role, series in found.series.items()
     }

@@ -109,8 +109,6 @@ def survey(draft: Draft) -> Survey:
 
 def _open(draft: Draft, faults: list[str]) -> dict[str, FrameSeries]:
     series: dict[str, FrameSeries] = {}
-    if draft.input is None:
-        return series
     for role in ROLES:
         spec = getattr(draft.input, role)
         if spec is None:
@@ -129,7 +127,7 @@ def _open(draft: Draft, faults: list[str]) -> dict[str, FrameSeries]:
 
 
 def _pair(draft: Draft, series: Mapping[str, FrameSeries], faults: list[str]) -> Pairing | None:
-    if draft.input is None or "reference" not in series or "sample" not in series:
+    if "reference" not in series or "sample" not in series:
         return None
     reference, sample = series["reference"], series["sample"]
     same = {source.label for source in reference.sources} & {source.label for source in sample.sources}
@@ -199,7 +197,7 @@ def _prepared_shape(
 def _outputs(draft: Draft) -> tuple[Path, ...]:
     """Give every file that may be written; a TIFF is one for each channel."""
     outputs: list[Path] = []
-    for path in draft.files or ():
+    for path in draft.files:
         if path.suffix.lower() in TIFF_ENDINGS:
             gives = METHODS[draft.method].gives if draft.method else ()
             outputs += [path.with_name(f"{path.stem}_{name}{path.suffix}") for name in (*gives, "flags")]
@@ -231,7 +229,8 @@ def _output_faults(
 
 def _space_faults(draft: Draft, outputs: Sequence[Path], shape: tuple[int, int]) -> list[str]:
     """Say if a disk or a limit has no room for the results."""
-    images = sum(len(CHANNELS[name].components) or 1 for name in METHODS[draft.method or ""].gives)
+    gives = METHODS[draft.method].gives if draft.method else ()
+    images = sum(len(CHANNELS[name].components) or 1 for name in gives)
     pixels = math.prod(shape)
     needs: dict[Path, int] = {}
     largest: dict[Path, int] = {}
