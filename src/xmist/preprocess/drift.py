@@ -246,7 +246,7 @@ def _register(
         if math.hypot(*shift) > max_shift + 1.0:
             break
         if math.hypot(*step) < _SMALL:
-            return shift
+            return np.where(np.abs(shift) < _SMALL, 0.0, shift)
     if math.hypot(*shift) > max_shift:
         return (
             f"the shift would be {math.hypot(*shift):.3g} pixels, above max_shift = {max_shift:g}; raise it, "

@@ -1,0 +1,216 @@
+import dataclasses
+
+import numpy as np
+import pytest
+
+import xmist
+from tests.preprocess.speckles import log_normal
+from xmist.preprocess import (
+    STEPS,
+    Frames,
+    apply_steps,
+    bin_frames,
+    crop,
+    divide_flat,
+    make_step_options,
+    subtract_dark,
+)
+
+SHAPE = (64, 80)
+
+
+def _raw(positions=2, seed=0):
+    """Frames as a detector gives them: uneven response, a dark signal, hot and dead pixels."""
+    rng = np.random.default_rng(seed)
+    speckle = np.stack([log_normal(rng, SHAPE, 3.0, 0.3) for _ in range(positions)])
+    response = 1 + 0.2 * np.sin(np.arange(SHAPE[1]) / 5.0) * np.ones(SHAPE)
+    dark = 100.0 + rng.uniform(0, 20, SHAPE)
+    reference, sample = (1e4 * level * speckle * response + dark for level in (1.0, 0.8))
+    flat = 3e4 * response + dark
+    reference[:, 10, 12] = sample[:, 10, 12] = 6e4
+    sample[1, 30, 40] = -8
+    return Frames(reference, sample, dark=dark, flat=np.stack([flat] * 3)), speckle
+
+
+def test_all_steps_in_order():
+    frames, speckle = _raw()
+    steps = [
+        ("dark", {}),
+        ("flat", {}),
+        ("bad-pixels", {}),
+        ("unlit", {}),
+        ("flux", {"rows": [40, 60]}),
+        ("drift", {}),
+        ("crop", {"rows": [4, 60], "columns": [0, 76]}),
+        ("bin", {"size": 2}),
+    ]
+    done = apply_steps(frames, steps)
+    assert done.shape == (28, 38)
+    assert [note.split(":")[0] for note in done.notes] == [name for name, _ in steps]
+    assert done.dark is None
+    assert done.flat is None
+    assert done.weights[0, 3, 6] == 0.75  # one hot pixel of four
+    assert done.weights[1, 13, 20] == 0.75
+    expected, _ = bin_frames(speckle[:, 4:60, :76], size=2)
+    good = done.weights == 1
+    for n in range(2):
+        ratio = (done.sample[n] / expected[n])[good[n]]
+        assert np.ptp(ratio) <= 1e-5 * ratio.mean()  # float32 rounding of a handful of operations
+    assert np.allclose(done.sample[good], done.reference[good], rtol=1e-4)
+    xmist.retrieve(
+        done.stack(), xmist.Experiment(energy_kev=17, pixel_size=1e-6, sample_to_detector=1), method="mist"
+    )
+
+
+@pytest.mark.parametrize("name", STEPS)
+def test_steps_modify_nothing_and_leave_a_note(name):
+    frames, _ = _raw()
+    if name == "flat":
+        frames = apply_steps(frames, [("dark", {})])
+    names = ("reference", "sample", "weights", "dark", "flat")
+    before = {key: None if getattr(frames, key) is None else getattr(frames, key).copy() for key in names}
+    done = apply_steps(frames, [(name, {})])
+    assert done is not frames
+    assert done.notes[:-1] == frames.notes
+    assert done.notes[-1].startswith(f"{name}: ")
+    for key, array in before.items():
+        assert array is None or np.array_equal(getattr(frames, key), array)
+    assert STEPS[name].summary
+    assert dataclasses.is_dataclass(STEPS[name].options)
+    with pytest.raises(dataclasses.FrozenInstanceError):
+        STEPS[name].options().anything = 1
+
+
+def test_notes_say_what_was_done():
+    frames, _ = _raw()
+    steps = [("dark", {}), ("flat", {}), ("bad-pixels", {}), ("flux", {})]
+    notes = apply_steps(frames, steps).notes
+    assert "one frame, of mean 109." in notes[0]
+    assert "the median of 3 frames" in notes[1]
+    assert "1 pixel at all positions" in notes[2]
+    assert "hot 1" in notes[2]
+    assert "dead 1" in notes[2]
+    assert "sample frames times 1.2" in notes[3]
+
+
+def test_all_faults_of_all_steps_at_once():
+    frames, _ = _raw()
+    steps = [
+        ("bad-pixel", {}),
+        ("flux", {"row": [0, 5]}),
+        ("bin", {"size": 2.5, "least": 2}),
+        ("unlit", {"size": 4, "margin": True, "threshold": 0}),
+        ("crop", {"rows": [5, 2], "columns": "all"}),
+        ("bad-pixels", {"saturation": -1, "grow": -1, "loss": 1}),
+        ("drift", {"max_shift": "far"}),
+    ]
+    with pytest.raises(xmist.InputError) as caught:
+        apply_steps(frames, steps)
+    text = str(caught.value)
+    assert len(caught.value.faults) == 13
+    for part in (
+        "step 1 (bad-pixel): unknown step 'bad-pixel'; did you mean 'bad-pixels'?",
+        "step 2 (flux): 'row' is not an option of flux; did you mean 'rows'?",
+        "step 3 (bin): option size is 2.5; expected a whole number from 1 to 1000",
+        "step 3 (bin): option least is 2; expected a number at least 0 and at most 1",
+        "step 4 (unlit): option size is 4; expected an odd whole number",
+        "step 4 (unlit): option margin is True",
+        "step 5 (crop): option rows is [5, 2]; expected [start, stop]",
+        "step 5 (crop): option columns is 'all'",
+        "step 7 (drift): option max_shift is 'far'",
+    ):
+        assert part in text
+
+
+@pytest.mark.parametrize(
+    ("steps", "message"),
+    [
+        ([("flat", {})], "step 1 (flat): there are dark frames that were not subtracted"),
+        ([("dark", {}), ("dark", {})], "step 2 (dark): there are no dark frames"),
+        ([("dark", {}), ("flat", {}), ("flat", {})], "step 3 (flat): there are no flat frames"),
+        ([("crop", {"rows": [0, 100]})], "step 1 (crop): rows is [0, 100]; there are only 64 of them"),
+        ([("crop", {"rows": [0, 3]})], "step 1 (crop): the box has 3 × 80 pixels"),
+        ([("bin", {"size": 20})], "step 1 (bin): joining 20 × 20 of 64 × 80 pixels leaves 3 × 4"),
+        ([("flux", {"columns": [70, 90]})], "step 1 (flux): columns is [70, 90]; there are only 80"),
+    ],
+)
+def test_steps_that_cannot_be_done(steps, message):
+    with pytest.raises(xmist.InputError) as caught:
+        apply_steps(_raw()[0], steps)
+    assert message in str(caught.value)
+
+
+def test_frames_report_all_faults_at_once():
+    good = np.ones((2, 16, 20))
+    with pytest.raises(xmist.InputError) as caught:
+        Frames(good, good[:1], dark=good[0, 1:], flat=good > 0, weights=-good)
+    assert len(caught.value.faults) == 4
+    assert "sample (1, 16, 20)" in str(caught.value)
+    assert "dark has (15, 20) pixels" in str(caught.value)
+    with pytest.raises(dataclasses.FrozenInstanceError):
+        Frames(good, good).reference = good
+    assert (
+        np.shares_memory(Frames(good.astype(np.float32), good).reference, Frames(good, good).sample) is False
+    )
+
+
+def test_frames_share_memory_with_what_they_were_given():
+    given = np.ones((2, 16, 20), np.float32)
+    frames = Frames(given, given)
+    assert np.shares_memory(frames.reference, given)
+    assert frames.weights.strides == (0, 0, 0)  # no memory for weights that are all 1
+    assert frames.stack().weights.shape == given.shape
+
+
+def test_options_by_name():
+    assert make_step_options("crop", {"rows": (np.int64(2), 9)}).rows == (2, 9)
+    with pytest.raises(xmist.InputError) as caught:
+        make_step_options("bin", {"siez": 3, "least": -1})
+    assert len(caught.value.faults) == 2
+    assert "did you mean 'size'" in str(caught.value)
+
+
+def test_dark_and_flat():
+    rng = np.random.default_rng(1)
+    frames = rng.uniform(1e3, 2e3, (2, 16, 20))
+    dark = np.stack([np.full((16, 20), value) for value in (10.0, 11.0, 5e4)])
+    assert np.allclose(subtract_dark(frames, dark), frames - 11, rtol=1e-6)  # one hit does not matter
+    assert np.allclose(subtract_dark(frames, dark[:2]), frames - 10.5, rtol=1e-6)
+    flat = rng.uniform(1, 2, (16, 20))
+    even = divide_flat(7 * flat[None], flat)
+    assert np.allclose(even, 7 * flat.mean(), rtol=1e-6)
+    flat[3, 4], flat[5, 6], flat[7, 8] = 0, np.nan, -1
+    lost = np.isnan(divide_flat(frames, flat))
+    assert np.argwhere(lost[0]).tolist() == [[3, 4], [5, 6], [7, 8]]
+    with pytest.raises(xmist.InputError, match="flat has no finite positive pixel"):
+        divide_flat(frames, -np.abs(np.nan_to_num(flat)))
+    with pytest.raises(xmist.InputError, match=r"dark has \(20, 16\) pixels"):
+        subtract_dark(frames, np.ones((20, 16)))
+
+
+def test_binning_is_the_weighted_mean_of_good_pixels():
+    rng = np.random.default_rng(2)
+    frames = rng.uniform(1, 2, (2, 30, 34)).astype(np.float32)
+    weights = rng.uniform(0.5, 1, frames.shape).astype(np.float32)
+    weights[rng.random(frames.shape) < 0.3] = 0
+    frames[weights == 0] = np.nan
+    joined, new = bin_frames(frames, weights, size=3, least=0.5)
+    assert joined.shape == (2, 10, 11)
+    for n, y, x in [(0, 0, 0), (1, 4, 7), (0, 9, 10)]:
+        part = np.s_[n, 3 * y : 3 * y + 3, 3 * x : 3 * x + 3]
+        good = weights[part] > 0
+        mean = np.average(frames[part][good], weights=weights[part][good])
+        assert np.isclose(joined[n, y, x], mean, rtol=1e-6)
+        expected = weights[part].mean() if good.sum() >= 4.5 else 0
+        assert np.isclose(new[n, y, x], expected, rtol=1e-6)
+    assert np.isfinite(joined).all()
+    plain, ones = bin_frames(np.nan_to_num(frames), size=1)
+    assert np.array_equal(plain, np.nan_to_num(frames))
+    assert (ones == 1).all()
+
+
+def test_crop_copies():
+    frames = np.arange(2 * 20 * 30.0).reshape(2, 20, 30)
+    part = crop(frames, rows=(3, 13), columns=(5, 25))
+    assert np.array_equal(part, frames[:, 3:13, 5:25])
+    assert part.flags.c_contiguous
