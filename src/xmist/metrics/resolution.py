@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from typing import Final
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from xmist.errors import InputError, raise_faults
 from xmist.metrics.checks import Real, check_image, check_mask
+
+_FEWEST: Final = 10.0  # independent coefficients of a ring that says something
 
 
 @dataclass(frozen=True, eq=False)
@@ -25,8 +28,9 @@ class FRC:
     threshold : (ring,) array
         Half-bit threshold.
     resolution : float
-        1/frequency in metres where the correlation first falls below the threshold; NaN if it does so on no
-        ring, for then the pixel and not the image limits the resolution.
+        1/frequency in metres where the correlation first falls below the threshold and stays there on the
+        next ring; NaN if it does so nowhere, for then the pixel and not the image limits the resolution.
+        Rings of fewer than ten independent coefficients say nothing.
     """
 
     frequencies: Real
@@ -106,7 +110,8 @@ def fourier_ring_correlation(
     root = np.sqrt(number[inside] * _independent(window))
     threshold = (0.2071 + 1.9102 / root) / (1.2071 + 0.9102 / root)
     frequencies = edges[inside] / size
-    return FRC(frequencies, values, threshold, _crossing(frequencies, values - threshold))
+    excess = np.where(root**2 >= _FEWEST, values - threshold, np.inf)
+    return FRC(frequencies, values, threshold, _crossing(frequencies, excess))
 
 
 def _without_mean(image: Real, window: Real) -> Real:
@@ -135,12 +140,13 @@ def _rings(shape: tuple[int, ...]) -> tuple[NDArray[np.int64], Real, Real]:
 
 
 def _crossing(frequencies: Real, excess: Real) -> float:
-    below = np.flatnonzero(excess < 0)
+    low = excess < 0
+    below = np.flatnonzero(low & np.append(low[1:], True))
     if below.size == 0:
         return math.nan
     first = int(below[0])
-    if first == 0:
-        return float(1.0 / frequencies[0])
+    if first == 0 or not math.isfinite(excess[first - 1]):
+        return float(1.0 / frequencies[first])
     before, after = excess[first - 1], excess[first]
     share = before / (before - after)
     return float(1.0 / (frequencies[first - 1] + share * (frequencies[first] - frequencies[first - 1])))
