@@ -97,8 +97,8 @@ def acquire(
     Raises
     ------
     InputError
-        Lists all that is wrong: an object outside the field, a sampling that aliases, a distance out of range,
-        an energy that a material is not known at.
+        Lists all that is wrong: an object outside the field, a sampling that aliases, a distance out of
+        range, an energy that a material is not known at.
 
     Warns
     -----
@@ -129,7 +129,7 @@ def acquire(
     ...     seed=1,
     ... )
     >>> stack.sample.shape, round(float(truth.phase.min()), 1)
-    ((2, 32, 32), -6.8)
+    ((2, 32, 32), -6.9)
     """
     setup = prepare(
         experiment,

@@ -1,4 +1,4 @@
-"""The steps of an exposure: the wave that reaches the sample, what the sample does, what the detector counts."""
+"""The steps of an exposure: the wave that arrives, what the sample does, what the detector counts."""
 
 from __future__ import annotations
 
@@ -33,8 +33,8 @@ Wave = NDArray[np.complex64]
 
 PHYSICS: Final = ("wave", "model")
 
-# The speckles of a weak screen in the near field are its curvature, whose autocorrelation is 1/1.84 as wide as
-# the phase's if that is Gaussian.
+# The speckles of a weak screen in the near field are its curvature, whose autocorrelation is 1/1.84 as wide
+# as the phase's if that is Gaussian.
 _SPECKLE: Final = 1.0 / 1.84
 _STEEP: Final = 0.75 * math.pi  # a wave that is sampled well hardly ever turns by as much between samples
 
@@ -156,8 +156,8 @@ def prepare(
         faults.append("source_sigma is given and the beam is parallel; expected a source_to_sample")
     if not math.isclose(detector.pixel_size, experiment.pixel_size, rel_tol=1e-9):
         faults.append(
-            f"the detector's pixel is {detector.pixel_size:g} m and the experiment's {experiment.pixel_size:g} m; "
-            "expected the same"
+            f"the detector's pixel is {detector.pixel_size:g} m and the experiment's "
+            f"{experiment.pixel_size:g} m; expected the same"
         )
     if physics not in PHYSICS:
         faults.append(f"physics is {physics!r}; expected 'wave' or 'model'")
@@ -324,7 +324,7 @@ def _truth(plane: Plane, phase: Real, absorbance: Real, tensor: Real, drawn: Rea
         dark_field=0.5 * (mean_tensor[0] + mean_tensor[2]),
         dark_field_tensor=mean_tensor if oriented else None,
         phase_total=mean_phase + plane.mean(drawn),
-        refraction_angle=scale * np.stack([slope_x, slope_y]),
+        refraction_angle=np.asarray(scale * np.stack([slope_x, slope_y]), np.float32),
     )
 
 
@@ -419,9 +419,9 @@ def _membrane_faults(setup: Setup, transmission: Wave) -> list[str]:
     if share <= 0.01:
         return []
     return [
-        f"the membrane's phase turns by more than {_STEEP:.3g} rad between {100 * share:.0f} % of the neighbouring "
-        f"samples of {setup.plane.samples.pixel:.3g} m; expected 1 % at most: use more oversampling, a weaker membrane "
-        "or coarser grains"
+        f"the membrane's phase turns by more than {_STEEP:.3g} rad between {100 * share:.0f} % of the "
+        f"neighbouring samples of {setup.plane.samples.pixel:.3g} m; expected 1 % at most: use more "
+        "oversampling, a weaker membrane or coarser grains"
     ]
 
 

@@ -24,10 +24,9 @@ class Grid:
 
     Examples
     --------
-    >>> grid = Grid(shape=(4, 6), pixel=2e-6)
-    >>> x = grid.x(slice(None))
-    >>> float(x[0]), float(x[-1])
-    (-5e-06, 5e-06)
+    >>> grid = Grid(shape=(4, 6), pixel=0.5)
+    >>> grid.x(slice(None)).tolist()
+    [-1.25, -0.75, -0.25, 0.25, 0.75, 1.25]
     """
 
     shape: tuple[int, int]

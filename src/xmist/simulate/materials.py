@@ -7,12 +7,12 @@ anomalous scattering factors), an optional dependency: `pip install "xmist[simul
 from __future__ import annotations
 
 import math
-import numbers
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import Final
+from typing import Any, Final
 
 from xmist.errors import InputError, raise_faults
+from xmist.simulate.checks import check_number
 
 # Solids and liquids: below, g/cm³ was meant (osmium, the densest, has 22.6).
 _DENSITIES: Final = (30.0, 25_000.0)
@@ -55,64 +55,32 @@ class Material:
     energy_kev: float | None = None
 
     def __post_init__(self) -> None:
-        numbers_given = {
-            name: getattr(self, name)
-            for name in ("density", "delta", "beta", "energy_kev")
-            if getattr(self, name) is not None
-        }
-        faults = [
-            f"{name} is {value!r}; expected a finite number"
-            for name, value in numbers_given.items()
-            if isinstance(value, bool) or not isinstance(value, numbers.Real) or not math.isfinite(value)
-        ]
+        faults: list[str] = []
         by_formula = self.formula is not None or self.density is not None
-        by_index = any(name in numbers_given for name in ("delta", "beta", "energy_kev"))
+        by_index = not (self.delta is None and self.beta is None and self.energy_kev is None)
         if by_formula == by_index:
+            found = "both a formula and δ, β" if by_formula else "neither formula nor δ, β"
             faults.append(
-                f"the material has {'both a formula and δ, β' if by_formula else 'neither formula nor δ, β'}; "
-                "expected formula and density, or delta, beta and energy_kev"
+                f"the material has {found}; expected formula and density, or delta, beta and energy_kev"
             )
         elif by_formula:
-            faults += self._formula_faults()
-        else:
-            faults += [
-                f"{name} is missing; expected delta, beta and energy_kev together"
-                for name in ("delta", "beta", "energy_kev")
-                if name not in numbers_given
-            ]
-        raise_faults(faults)
-        if not by_formula:
-            raise_faults(self._index_faults())
-
-    def _formula_faults(self) -> list[str]:
-        faults = []
-        if not isinstance(self.formula, str):
-            faults.append(f"formula is {self.formula!r}; expected a chemical formula such as 'H2O'")
-        else:
-            faults += _parse_faults(self.formula)
-        low, high = _DENSITIES
-        if self.density is None:
-            faults.append("density is missing; expected it in kg/m³ (water is 1000)")
-        elif isinstance(self.density, numbers.Real) and not low <= self.density <= high:
-            faults.append(
-                f"density is {self.density:g}; expected {low:g} to {high:g} kg/m³ (water is 1000, not 1; for a "
-                "gas give delta, beta and energy_kev)"
+            faults += _formula_faults(self.formula)
+            low, high = _DENSITIES
+            check_number(
+                "density",
+                self.density,
+                faults,
+                unit="kg/m³",
+                low=low,
+                high=high,
+                advice="water is 1000, not 1; for a gas give delta, beta and energy_kev",
             )
-        return faults
-
-    def _index_faults(self) -> list[str]:
-        assert self.delta is not None
-        assert self.beta is not None
-        assert self.energy_kev is not None
-        faults = []
-        if not abs(self.delta) < 0.1:
-            faults.append(f"delta is {self.delta:g}; expected a refractive index decrement, below 0.1")
-        if not 0.0 <= self.beta < 0.1:
-            faults.append(f"beta is {self.beta:g}; expected an absorption index, 0 to 0.1")
-        low, high = _ENERGIES_KEV
-        if not low <= self.energy_kev <= high:
-            faults.append(f"energy_kev is {self.energy_kev:g} keV; expected {low:g} to {high:g} keV")
-        return faults
+        else:
+            check_number("delta", self.delta, faults, low=-0.1, high=0.1)
+            check_number("beta", self.beta, faults, low=0.0, high=0.1)
+            low, high = _ENERGIES_KEV
+            check_number("energy_kev", self.energy_kev, faults, unit="keV", low=low, high=high)
+        raise_faults(faults)
 
     def index(self, energy_kev: float) -> tuple[float, float]:
         """Give δ and β at an energy.
@@ -149,21 +117,22 @@ class Material:
         return _table_index(self.formula, float(self.density), float(energy_kev))
 
 
-def _xraydb():  # type: ignore[no-untyped-def]
+def _xraydb() -> Any:
     try:
         import xraydb
     except ImportError:
         raise InputError(
-            'materials by formula need the tables of xraydb; install them with: pip install "xmist[simulate]", '
-            "or give delta, beta and energy_kev"
+            "materials by formula need the tables of xraydb; install them with: pip install "
+            '"xmist[simulate]", or give delta, beta and energy_kev'
         ) from None
     return xraydb
 
 
-def _parse_faults(formula: str) -> list[str]:
-    database = _xraydb()
+def _formula_faults(formula: Any) -> list[str]:
+    if not isinstance(formula, str):
+        return [f"formula is {formula!r}; expected a chemical formula such as 'H2O'"]
     try:
-        elements = database.chemparse(formula)
+        elements = _xraydb().chemparse(formula)
     except ValueError as error:
         reason = " ".join(str(error).split())
         return [f"formula {formula!r} cannot be read ({reason}); expected one such as 'H2O' or 'C8H8'"]

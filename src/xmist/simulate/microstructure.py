@@ -1,9 +1,9 @@
 """Structure below the pixel: random phase screens of a given rms refraction angle, and the D that they make.
 
 A screen χ with the correlation C(s) = C(0) exp(−(s_∥²/ℓ_∥² + s_⊥²/ℓ_⊥²)/2) refracts by ∇χ/k, of variance
-⟨θ_⊥²⟩ = C(0)/(k ℓ_⊥)² across its fibres and ⟨θ_∥²⟩ = C(0)/(k ℓ_∥)² along them. Averaged over screens, a wave
-that passed it makes speckles of frequency κ (rad/m) weaker by exp(−S(∆κ/k)/2), S(s) = 2 [C(0) − C(s)], which for
-∆κ/k ≪ ℓ is the Gaussian exp(−∆² Σ κ_i κ_j ⟨θ_iθ_j⟩/2). Model (M) blurs with the variance 2∆D_ij, hence
+⟨θ_⊥²⟩ = C(0)/(k ℓ_⊥)² across its fibres and ⟨θ_∥²⟩ = C(0)/(k ℓ_∥)² along them. In the mean over screens,
+speckles of frequency κ (rad/m) are weaker by exp(−S(∆κ/k)/2), S(s) = 2 [C(0) − C(s)], which for ∆κ/k ≪ ℓ is
+the Gaussian exp(−∆² Σ κ_i κ_j ⟨θ_iθ_j⟩/2). Model (M) blurs with the variance 2∆D_ij, hence
 
     D_ij = ∆ ⟨θ_iθ_j⟩/2
 
@@ -41,8 +41,8 @@ class Screen:
     Parameters
     ----------
     angle : float or (y, x) array_like
-        Rms refraction angle in rad, ≥ 0: per axis if the structure is isotropic, else across its fibres. A map
-        covers the field and is interpolated linearly.
+        Rms refraction angle in rad, ≥ 0: per axis if the structure is isotropic, else across its fibres. A
+        map covers the field and is interpolated linearly.
     correlation_length : float
         Correlation length ℓ in metres (σ of the Gaussian correlation of its phase), across the fibres.
     direction : float, optional
@@ -184,7 +184,7 @@ class Screen:
 
 
 def _support(strength: Real, margin: int) -> tuple[slice, slice] | None:
-    """The rows and columns where there is any structure, and some more."""
+    """Give the rows and columns where there is any structure, and some more."""
     slices = []
     for axis, size in enumerate(strength.shape):
         present = np.flatnonzero((strength > 0.0).any(axis=1 - axis))
@@ -340,17 +340,17 @@ def check_screen(
     angle = float(np.max(np.asarray(screen.angle)))
     if length < _FINEST * sample:
         faults.append(
-            f"the microstructure's correlation length is {length:.3g} m and the wave's samples lie {sample:.3g} m "
-            f"apart; expected at least {_FINEST} samples: use an oversampling of {math.ceil(_FINEST * pixel / length)} or a "
-            "greater correlation length"
+            f"the microstructure's correlation length is {length:.3g} m and the wave's samples lie "
+            f"{sample:.3g} m apart; expected at least {_FINEST} samples: use an oversampling of "
+            f"{math.ceil(_FINEST * pixel / length)} or a greater correlation length"
         )
     # Light steeper than π a sample comes back on the other side: already 1 % of it makes D some percent too
     # large where D is strong, and far more where it is weak.
     step = _STEEPEST * math.hypot(wavenumber * angle * sample, turn)
     if step > math.pi:
         faults.append(
-            f"the microstructure ({angle:.3g} rad) and the wave before it turn by up to {step:.3g} rad between "
-            "samples; expected π at most: use an oversampling of "
+            f"the microstructure ({angle:.3g} rad) and the wave before it turn by up to {step:.3g} rad "
+            "between samples; expected π at most: use an oversampling of "
             f"{math.ceil(pixel / sample * step / math.pi)}, a weaker membrane or weaker structure"
         )
     coarse = pixel if grain is None else max(grain, pixel)
@@ -360,15 +360,16 @@ def check_screen(
     if resolved > 0.1:
         findings.append(
             f"the microstructure's correlation length of {length:.3g} m is not small against the "
-            f"{'pixel' if grain is None else 'speckles'} of {coarse:.3g} m: about {100 * resolved:.0f} % of its D is "
-            "structure that shifts whole speckles, and shows as phase (see phase_total)"
+            f"{'pixel' if grain is None else 'speckles'} of {coarse:.3g} m: about {100 * resolved:.0f} % of "
+            "its D is structure that shifts whole speckles, and shows as phase (see phase_total)"
         )
     # 1 − S(s)/(s²⟨…⟩) ≈ s²/(4ℓ²) at the frequency of the finest speckles, s = ∆κ/k.
     lag = distance * math.pi / (wavenumber * coarse) / length
     if 0.25 * lag**2 > 0.05:
+        weaker = 1.0 - math.exp(-0.25 * lag**2)
         findings.append(
-            f"the microstructure of correlation length {length:.3g} m is so fine that its scatter saturates at this "
-            f"distance: the blur at the speckles' size is about {100 * (1 - math.exp(-0.25 * lag**2)):.0f} % weaker "
-            "than D says"
+            f"the microstructure of correlation length {length:.3g} m is so fine that its scatter saturates "
+            f"at this distance: the blur at the speckles' size is about {100 * weaker:.0f} % weaker than D "
+            "says"
         )
     return faults, findings

@@ -2,8 +2,8 @@
 
     I_S = T I_R − (∆/k) ∇·(T I_R ∇φ) + ∆ Σ_ij ∂_i∂_j (D_ij T I_R)                                      (M)
 
-the evolving Fokker–Planck equation of Pavlov et al. 2020, J. Opt. 22 125604, doi:10.1088/2040-8986/abc313, for
-a sample that attenuates; for T = 1 and D_ij = D δ_ij it is its eq. (1).
+the evolving Fokker–Planck equation of Pavlov et al. 2020, J. Opt. 22 125604, doi:10.1088/2040-8986/abc313,
+for a sample that attenuates; for T = 1 and D_ij = D δ_ij it is its eq. (1).
 """
 
 from __future__ import annotations
@@ -69,7 +69,8 @@ def transported(
 
     >>> x = np.arange(32.0)
     >>> frame = np.tile(1 + 0.01 * x, (16, 1))
-    >>> sample = transported(frame, wavenumber=1e11, distance=1.0, pixel=1e-6, phase=np.tile(0.01 * x, (16, 1)))
+    >>> phase = np.tile(0.01 * x, (16, 1))
+    >>> sample = transported(frame, wavenumber=1e11, distance=1.0, pixel=1e-6, phase=phase)
     >>> float(((sample - frame) / -0.01)[8, 16].round(6))
     0.1
     """

@@ -20,6 +20,7 @@ from xmist.errors import InputError, raise_faults, suggest
 from xmist.experiment import Experiment
 from xmist.simulate.acquisition import Progress, acquire
 from xmist.simulate.checks import check_count, check_number
+from xmist.simulate.composites import random_orientation
 from xmist.simulate.detector import Detector
 from xmist.simulate.grid import Grid
 from xmist.simulate.materials import Material
@@ -263,7 +264,7 @@ def grains(case: Case, shape: tuple[int, int], *, seed: int) -> list[Part]:
                 semi_axes=(float(axes[0]), float(axes[1]), float(axes[2])),
                 x=x,
                 y=y,
-                orientation=_orientation(rng),
+                orientation=random_orientation(rng),
             ).thickness(grid)
         maps.append(_smooth(total, 0.015 * min(shape)))
     # kδt = φ: the steepest slope shifts by `shift` pixels.
@@ -282,12 +283,6 @@ def grains(case: Case, shape: tuple[int, int], *, seed: int) -> list[Part]:
         Part(body=ThicknessMap(values=values, pixel=p), material=material, scatter=layer)
         for values, material, layer in zip(maps, materials, (None, scatter, None), strict=True)
     ]
-
-
-def _orientation(rng: np.random.Generator) -> tuple[tuple[float, float, float], ...]:
-    q, r = np.linalg.qr(rng.normal(size=(3, 3)))
-    q = q * np.sign(np.diag(r))
-    return tuple((float(row[0]), float(row[1]), float(row[2])) for row in q)
 
 
 def _smooth(image: Real, sigma: float) -> Real:

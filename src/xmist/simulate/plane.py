@@ -105,8 +105,8 @@ def make_plane(
 ) -> Plane:
     """Choose the grid.
 
-    The margin is as wide as the steepest wave that the grid can hold, of the angle λ/(2 sample), travels aside
-    from the membrane to the detector: nothing that comes in over the border reaches the detector.
+    The margin is as wide as the steepest wave that the grid can hold, of the angle λ/(2 sample), travels
+    aside from the membrane to the detector: nothing that comes in over the border reaches the detector.
 
     Parameters
     ----------

@@ -1,4 +1,4 @@
-"""A sample: bodies of materials, with or without structure below the pixel, and its projection along the beam."""
+"""A sample: bodies of materials, with or without structure below the pixel, and its projection."""
 
 from __future__ import annotations
 
@@ -27,8 +27,8 @@ class Scatter:
     Parameters
     ----------
     power : float
-        Mean square of the refraction angle per metre of path, in rad²/m: per axis if isotropic, else across the
-        fibres. A body of thickness t then makes D = ∆ power t/2.
+        Mean square of the refraction angle per metre of path, in rad²/m: per axis if isotropic, else across
+        the fibres. A body of thickness t then makes D = ∆ power t/2.
     correlation_length : float
         Correlation length of the structure's phase across the fibres in metres.
     direction : float, optional
