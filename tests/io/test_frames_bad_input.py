@@ -7,6 +7,7 @@ import re
 import subprocess
 import sys
 import tracemalloc
+from importlib.util import find_spec
 from pathlib import Path
 
 import h5py
@@ -176,9 +177,9 @@ CAUSES = [
         "stack.tif",
         in_turn(
             lambda p: tiff(p, FRAMES[:1], imagej=True, metadata={}),
-            lambda p: replace(p, b"images=1", b"images=9"),
+            lambda p: replace(p, b"images=1", b"images=9999999999"),
         ),
-        r"truncated: ImageJ's note claims 9 frames",
+        r"truncated: ImageJ's note claims 9999999999 frames",
     ),
     ("rgb.tif", lambda p: picture(p, "RGB"), r"rgb\.tif holds colour \(RGB\); expected grey values"),
     ("palette.tif", lambda p: picture(p, "P"), r"holds colour \(a colour palette\)"),
@@ -337,6 +338,15 @@ def test_thumbnails_are_no_frames(tmp_path):
         file.write(FRAMES[0], photometric="minisblack")
         file.write(FRAMES[0, ::2, ::2], photometric="minisblack", subfiletype=1)
     assert len(opened("a.tif", tmp_path)) == 1
+
+
+@pytest.mark.skipif(find_spec("imagecodecs") is not None, reason="imagecodecs is there and reads it")
+def test_a_compression_that_needs_another_package(tmp_path):
+    picture(tmp_path / "a.tif", compression="tiff_lzw")
+    with pytest.raises(
+        InputError, match=r"a\.tif is compressed with LZW, which needs .* imagecodecs; save it"
+    ):
+        opened("a.tif", tmp_path)
 
 
 @pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="this system has no named pipes")

@@ -91,7 +91,7 @@ def open_tiff(path: Path) -> TiffSource:
             raise InputError(f"{path} holds no image; expected at least one page")
         _check_alike(path, pages)
         first = pages[0]
-        faults = _page_faults(first)
+        faults = list(dict.fromkeys(fault for page in pages for fault in _page_faults(page)))
         size = file.filehandle.size
         if not faults:
             faults = [
@@ -105,10 +105,10 @@ def open_tiff(path: Path) -> TiffSource:
         count = len(pages)
         if count == 1 and data and (stack := _imagej_frames(file)) > 1:
             # ImageJ writes one directory for a stack; the other frames follow the first.
+            if data[0] + first.nbytes * stack > size:
+                raise InputError(f"{path} is truncated: ImageJ's note claims {stack} frames; copy it again")
             count = stack
             data = tuple(data[0] + first.nbytes * number for number in range(count))
-            if data[-1] + first.nbytes > size:
-                raise InputError(f"{path} is truncated: ImageJ's note claims {count} frames; copy it again")
         return TiffSource(
             label=str(path),
             path=path,
