@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Final
 
 import numpy as np
 from numpy.typing import NDArray
@@ -14,7 +14,8 @@ from xmist.numerics.parallel import for_blocks
 
 Real = NDArray[Any]
 
-_ENOUGH = 1.5  # sum of the Gaussian weights of informed neighbours; below, look farther
+_RADII: Final = (2, 3, 4, 6, REACH)  # pixels, twice the Gaussian's σ
+_ENOUGH: Final = 1.0  # sum of the Gaussian weights of informed neighbours; below, look farther
 
 
 @jit
@@ -86,8 +87,9 @@ def borrow(
     ys, xs = np.nonzero(wanted)
     found = np.full((len(rhs), len(ys)), np.nan, rhs.dtype)
     left = np.arange(len(ys))
-    radius = 2
-    while radius <= REACH and left.size:
+    for radius in _RADII:
+        if left.size == 0:
+            break
         solved, status, total = _solve_around(
             matrix, rhs, informed, ys[left], xs[left], radius, floors, ridge, threads
         )
@@ -96,7 +98,6 @@ def borrow(
             enough &= (status & ILL) == 0
         found[:, left[enough]] = solved[:, enough]
         left = left[~enough]
-        radius *= 2
     return found
 
 
