@@ -34,9 +34,9 @@ SMOOTHING: Final = 2.0
 EXPOSURES: Final = (2, 10)
 _SHAPE: Final = (160, 288)
 _FINE: Final = 2  # pixels of the simulation along one of the detector
-_COUNTS: Final = 20_000.0
+_COUNTS: Final = 40_000.0
 _DELTA: Final = 8.0e-7  # refractive index decrement of water at 17 keV
-_SEED: Final = 2020
+_SEED: Final = 1
 
 
 @dataclass(frozen=True)
@@ -273,7 +273,7 @@ def _frames_file(reference: Image, sample: Image) -> bytes:
         for name, frames in (("reference", reference), ("sample", sample)):
             data = _group(entry, name, "NXdata")
             data.attrs["signal"] = "data"
-            counts = frames.astype(np.uint16)
+            counts = frames.astype(np.uint32)
             data.create_dataset("data", data=counts, chunks=(1, *_SHAPE), compression=1, shuffle=True)
     return content.getvalue()
 

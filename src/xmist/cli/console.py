@@ -70,6 +70,8 @@ def run(command: click.Command, arguments: Sequence[str] | None) -> int:
                 obj=settings,
             )
             return code if isinstance(code, int) else DONE
+    except SystemExit as error:  # click's way when nobody reads its output any more
+        return error.code if isinstance(error.code, int) else FAILED
     except (Exception, KeyboardInterrupt, Terminated) as error:
         if settings.debug:
             traceback.print_exc()
