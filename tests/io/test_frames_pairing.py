@@ -173,3 +173,23 @@ def test_one_pair_is_held_together_by_its_size(tmp_path):
                 pair_frames(*series)
     order = [opened(tmp_path, name, position_key=[]) for name in ("reference", "sample")]
     assert pair_frames(*order).positions is None
+
+
+def test_headers_that_name_other_coordinates_and_exposures_that_do_not_fit(tmp_path):
+    write(tmp_path, "reference", [0, 1, 2], mask_y="3")
+    write(tmp_path, "sample", [0, 1, 2])
+    with pytest.raises(InputError, match="name the ones to pair by with position_key"):
+        pair_frames(opened(tmp_path, "reference"), opened(tmp_path, "sample"))
+    series = [opened(tmp_path, name, position_key=[]) for name in ("reference", "sample")]
+    with pytest.raises(InputError) as caught:
+        pair_frames(*series, exposures=2)
+    assert [fault.split(":")[0] for fault in caught.value.faults] == ["input.reference", "input.sample"]
+
+
+def test_a_motor_that_did_not_move_leaves_the_count(tmp_path):
+    write(tmp_path, "reference", [4] * 4)
+    write(tmp_path, "sample", [4] * 3)
+    with pytest.raises(
+        InputError, match=r"input\.reference has 4 frames and input\.sample 3; expected as many"
+    ):
+        pair_frames(opened(tmp_path, "reference"), opened(tmp_path, "sample"))
