@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 
 import xmist
+from tests.manufactured import EXPERIMENT, phase_object
 from tests.preprocess.speckles import log_normal
 from xmist.preprocess import (
     STEPS,
@@ -60,6 +61,28 @@ def test_all_steps_in_order():
     xmist.retrieve(
         done.stack(), xmist.Experiment(energy_kev=17, pixel_size=1e-6, sample_to_detector=1), method="mist"
     )
+
+
+@pytest.mark.parametrize("positions", [2, 5])
+def test_random_dead_pixels_of_any_value_are_found_and_change_nothing(positions):
+    case = phase_object(positions, (128, 150))
+    rng = np.random.default_rng(9)
+    dead = rng.random(case.reference.shape) < 0.01
+    broken = []
+    for frames in (case.reference, case.sample):
+        frames = 1e4 * frames
+        frames[dead] = rng.choice([0.0, -8.0, np.nan, np.inf, 1e9], dead.sum())
+        broken.append(frames)
+    found = apply_steps(Frames(*broken), [("bad-pixels", {})])
+    assert not found.weights[dead].any()
+    assert (found.weights[~dead] == 0).mean() < 1e-3
+    clean, result = (
+        xmist.retrieve(stack, EXPERIMENT, method="mist")
+        for stack in (xmist.SpeckleStack(case.reference, case.sample), found.stack())
+    )
+    good = result.flags == 0
+    assert (result.phase - clean.phase)[good].std() < 0.03 * clean.phase.std()
+    assert np.isfinite(result.phase).all()
 
 
 @pytest.mark.parametrize("name", STEPS)
