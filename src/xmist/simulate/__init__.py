@@ -10,7 +10,15 @@ from typing import Any
 
 _HOME = {
     "acquire": "acquisition",
+    "currant": "presets",
+    "fibres": "presets",
+    "low_dose": "presets",
+    "spheres": "presets",
+    "tubes": "presets",
     "phantom": "phantoms",
+    "berry": "composites",
+    "tube_stack": "composites",
+    "Tube": "objects",
     "Simulation": "truth",
     "Truth": "truth",
     "Part": "sample",

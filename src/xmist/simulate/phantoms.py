@@ -26,6 +26,7 @@ from xmist.simulate.grid import Grid
 from xmist.simulate.materials import Material
 from xmist.simulate.membranes import RandomScreen, independent_positions
 from xmist.simulate.objects import Ellipsoid, ThicknessMap
+from xmist.simulate.plane import seen_from_sample
 from xmist.simulate.sample import Part, Scatter
 from xmist.simulate.truth import Simulation
 
@@ -193,7 +194,7 @@ def phantom(
 def speckle_membrane(
     experiment: Experiment, membrane_to_sample: float, *, speckle: float, visibility: float, seed: int
 ) -> RandomScreen:
-    """Give the random screen whose speckles have a size and a visibility at the detector of a parallel beam.
+    """Give the random screen whose speckles have a size and a visibility at the detector.
 
     In the near field the intensity is 1 − (z/k) ∇²φ. For a screen of Gaussian correlation of length ℓ its
     autocorrelation is that of ∇²φ, ∝ (u² − 8u + 8) e^{−u/2} with u = r²/ℓ², of full width 1.277 ℓ, and its
@@ -206,7 +207,7 @@ def speckle_membrane(
     membrane_to_sample : float
         Distance in metres.
     speckle : float
-        Full width at half maximum of the speckles' autocorrelation in metres.
+        Full width at half maximum of the speckles' autocorrelation in the sample's plane in metres.
     visibility : float
         Standard deviation over mean, in the limit of weak visibility.
     seed : int
@@ -225,10 +226,11 @@ def speckle_membrane(
     2.0
     """
     length = speckle / 1.277
-    distance = membrane_to_sample + experiment.sample_to_detector
+    upstream, scale = seen_from_sample(experiment, membrane_to_sample)
+    distance = upstream + experiment.effective_distance
     return RandomScreen(
         wavelength=experiment.wavelength,
-        grain_size=2.0 * math.sqrt(2.0 * math.log(2.0)) * length,
+        grain_size=2.0 * math.sqrt(2.0 * math.log(2.0)) * length * scale,
         rms_phase=visibility * experiment.wavenumber * length**2 / (math.sqrt(8.0) * distance),
         seed=seed,
     )

@@ -94,6 +94,37 @@ class Plane:
         return np.pad(image, self.margin, mode="symmetric")
 
 
+def seen_from_sample(experiment: Experiment, membrane_to_sample: float) -> tuple[float, float]:
+    """Give how a membrane appears in the sample's plane.
+
+    Parameters
+    ----------
+    experiment : Experiment
+        Geometry.
+    membrane_to_sample : float
+        Distance in metres.
+
+    Returns
+    -------
+    tuple of float
+        The distance of a parallel beam that equals it, in metres, and a length on the membrane over the same
+        in the sample's plane.
+
+    Examples
+    --------
+    >>> cone = xmist.Experiment(
+    ...     energy_kev=8.04, pixel_size=15e-6, sample_to_detector=0.8, source_to_sample=0.5
+    ... )
+    >>> [round(value, 6) for value in seen_from_sample(cone, 0.1)]
+    [0.125, 0.8]
+    """
+    source = experiment.source_to_sample
+    if source is None:
+        return membrane_to_sample, 1.0
+    start = source - membrane_to_sample
+    return scaled_distance(start=start, stop=source, plane=source), start / source
+
+
 def make_plane(
     experiment: Experiment,
     shape: tuple[int, int],
@@ -142,13 +173,7 @@ def make_plane(
     >>> plane.margin, plane.samples.shape
     (8, (320, 320))
     """
-    source = experiment.source_to_sample
-    if source is None:
-        upstream, scale = membrane_to_sample, 1.0
-    else:
-        start = source - membrane_to_sample
-        upstream = scaled_distance(start=start, stop=source, plane=source)
-        scale = start / source
+    upstream, scale = seen_from_sample(experiment, membrane_to_sample)
     pixel = experiment.effective_pixel
     reach = (upstream + experiment.effective_distance) * max(wavelengths) * oversampling / (2.0 * pixel)
     least = math.ceil((reach + 6.0 * blur) / pixel) + 1
