@@ -7,6 +7,7 @@ reference is moved by it with a windowed sinc. A reference that has not moved is
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from typing import Final
 
 import numpy as np
@@ -16,6 +17,7 @@ from xmist.data import Image
 from xmist.errors import InputError, raise_faults
 from xmist.numerics.derivatives import DX, DY, derivative
 from xmist.numerics.fill import fill
+from xmist.numerics.parallel import for_blocks
 from xmist.preprocess.frames import Span, box_slices, check_frames, check_pair
 
 Mask = NDArray[np.bool_]
@@ -67,6 +69,7 @@ def measure_drift(
     rows: Span | None = None,
     columns: Span | None = None,
     max_shift: float = 10.0,
+    threads: int | None = None,
 ) -> NDArray[np.float64]:
     """Measure how far the speckles of each pair have moved as a whole.
 
@@ -82,6 +85,8 @@ def measure_drift(
         less than half of the frame does not disturb.
     max_shift : float
         Largest shift in pixels that is looked for.
+    threads : int, optional
+        Threads, at most one a pair; the result does not depend on it.
 
     Returns
     -------
@@ -106,8 +111,9 @@ def measure_drift(
     ys, xs = box_slices(rows, columns, (first.shape[1], first.shape[2]))
     whole = rows is None and columns is None
     shifts = np.zeros((len(first), 2))
-    faults = []
-    for n in range(len(first)):
+    faults = [""] * len(first)
+
+    def measure(n: int) -> None:
         used = np.isfinite(first[n]) & (first[n] > 0) & np.isfinite(second[n])
         if given is not None:
             used &= given[n] > 0
@@ -120,15 +126,21 @@ def measure_drift(
             max_shift=max_shift,
         )
         if isinstance(found, str):
-            faults.append(f"reference and sample {n} cannot be registered: {found}")
+            faults[n] = f"reference and sample {n} cannot be registered: {found}"
         else:
             shifts[n] = found
-    raise_faults(faults)
+
+    _for_each(measure, len(first), threads)
+    raise_faults([fault for fault in faults if fault])
     return shifts
 
 
 def correct_drift(
-    reference: ArrayLike, shift: ArrayLike, weights: ArrayLike | None = None
+    reference: ArrayLike,
+    shift: ArrayLike,
+    weights: ArrayLike | None = None,
+    *,
+    threads: int | None = None,
 ) -> tuple[Image, Image]:
     """Move the speckles of the reference frames to where those of the sample frames are.
 
@@ -140,6 +152,8 @@ def correct_drift(
         Shift along x and y in pixels, as `measure_drift` gives it.
     weights : (position, y, x) array_like, optional
         Weights of the pairs.
+    threads : int, optional
+        Threads, at most one a frame; the result does not depend on it.
 
     Returns
     -------
@@ -174,9 +188,11 @@ def correct_drift(
         )
     out = series.copy()
     new = np.ones(series.shape, np.float32) if given is None else given.copy()
-    for n, frame in enumerate(series):
+
+    def correct(n: int) -> None:
+        frame = series[n]
         if not shifts[n].any():
-            continue
+            return
         usable = np.isfinite(frame) & (frame > 0)
         if given is not None:
             usable &= given[n] > 0
@@ -185,14 +201,24 @@ def correct_drift(
         moved, touched = _move(_filled(frame, usable), usable, shifts[n])
         out[n] = moved
         new[n][touched] = 0.0
+
+    _for_each(correct, len(series), threads)
     return out, new
+
+
+def _for_each(task: Callable[[int], None], number: int, threads: int | None) -> None:
+    def tasks(start: int, stop: int) -> None:
+        for n in range(start, stop):
+            task(n)
+
+    for_blocks(tasks, number, threads=threads, block=1)
 
 
 def _filled(frame: Image, usable: Mask) -> Image:
     if usable.all():
         return frame
     mean = np.float32(frame[usable].mean(dtype=np.float64))
-    repaired = fill(frame, usable, smooth=True)
+    repaired = fill(frame, usable, smooth=True, threads=1)
     filled: Image = np.where(np.isfinite(repaired), repaired, mean)
     return filled
 
@@ -278,7 +304,7 @@ def _whole_shift(reference: Image, sample: Image, used: Mask, max_shift: float) 
 
 def _fit(moved: Image, sample: Image, good: Mask, *, whole: bool) -> NDArray[np.float64] | None:
     """One step of least squares for (x, y), gain and offset: S = a R − a (u·∇)R + b."""
-    dx, dy = derivative(moved, DX), derivative(moved, DY)
+    dx, dy = (derivative(moved, kind, threads=1) for kind in (DX, DY))
     block = _BLOCK if whole and min(moved.shape) >= 2 * _BLOCK else max(moved.shape)
     steps = []
     for y in range(0, moved.shape[0], block):

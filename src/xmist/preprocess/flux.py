@@ -141,9 +141,15 @@ def _sums(
     if block == 0:
         first, second, third = (np.array([part.sum(dtype=np.float64)]) for part in parts)
         return first, second, third
-    edges = [np.arange(0, max(1, size - block // 2), block) for size in reference.shape]
+    side = min(block, *reference.shape)
+    height, width = (size // side for size in reference.shape)
     summed = [
-        np.add.reduceat(np.add.reduceat(part, edges[0], axis=0, dtype=np.float64), edges[1], axis=1).ravel()
+        part[: height * side, : width * side]
+        .reshape(height, side, width * side)
+        .sum(axis=1, dtype=np.float64)
+        .reshape(height, width, side)
+        .sum(axis=2)
+        .ravel()
         for part in parts
     ]
     return summed[0], summed[1], summed[2]

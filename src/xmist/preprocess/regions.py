@@ -92,15 +92,18 @@ def bin_frames(
         )
     out = np.empty((len(series), height, width), np.float32)
     new = np.empty_like(out)
-    blocks = (height, size, width, size)
     for n, frame in enumerate(series):
-        part = frame[: height * size, : width * size].reshape(blocks)
-        weight = np.isfinite(part).astype(np.float64)
-        if given is not None:
-            weight *= given[n, : height * size, : width * size].reshape(blocks)
-        total = weight.sum(axis=(1, 3))
-        value = np.where(weight > 0, part, np.float32(0.0))
-        out[n] = (weight * value).sum(axis=(1, 3)) / np.where(total > 0, total, 1.0)
-        good = np.count_nonzero(weight, axis=(1, 3)) >= max(1.0, least * size * size)
-        new[n] = np.where(good, total / size**2, 0.0)
+        total, value, good = np.zeros((height, width)), np.zeros((height, width)), np.zeros((height, width))
+        for y in range(size):
+            for x in range(size):
+                part = np.s_[y : height * size : size, x : width * size : size]
+                values = frame[part]
+                weight = np.isfinite(values).astype(np.float32)
+                if given is not None:
+                    weight *= given[n][part]
+                total += weight
+                good += weight > 0
+                value += np.where(weight > 0, values, np.float32(0.0)) * weight.astype(np.float64)
+        out[n] = value / np.where(total > 0, total, 1.0)
+        new[n] = np.where(good >= max(1.0, least * size * size), total / size**2, 0.0)
     return out, new
