@@ -138,8 +138,8 @@ def main() -> None:
         seconds, warm, peak = measure(size, n, given.workers)
         more = peak - warm
         print(
-            f"  acquire, N = {n}: {seconds:.1f} s; {more / 2**20:.0f} MiB above the bare {warm / 2**20:.0f} MiB "
-            f"= {more / side**2:.0f} bytes a sample; in all {peak / 1e9:.2f} GB"
+            f"  acquire, N = {n}: {seconds:.1f} s; {more / 2**20:.0f} MiB above the bare "
+            f"{warm / 2**20:.0f} MiB = {more / side**2:.0f} bytes a sample; in all {peak / 1e9:.2f} GB"
         )
 
 
