@@ -21,7 +21,7 @@ from xmist.simulate.microstructure import Screen
 from xmist.simulate.sample import Part
 from xmist.simulate.truth import Simulation
 
-Progress = Callable[[int, int], Any]
+Progress = Callable[[str, int, int], Any]
 
 
 def acquire(
@@ -87,7 +87,7 @@ def acquire(
     workers : int, optional
         Threads; the result does not depend on it, bit for bit.
     progress : callable, optional
-        Called as progress(done, total) after each pair of frames.
+        Called as progress("simulating", done, total) after each pair of frames.
 
     Returns
     -------
@@ -157,7 +157,7 @@ def acquire(
         reference.append(expose(setup, wave, None, number=2 * number))
         frames.append(expose(setup, wave, seen, number=2 * number + 1))
         if progress is not None:
-            progress(number + 1, len(setup.steps))
+            progress("simulating", number + 1, len(setup.steps))
     for finding in seen.findings:
         warnings.warn(finding, UserWarning, stacklevel=2)
     return Simulation(

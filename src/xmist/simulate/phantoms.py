@@ -117,7 +117,7 @@ def phantom(
     workers : int, optional
         Threads; the result does not depend on it.
     progress : callable, optional
-        Called as progress(done, total).
+        Called as progress("simulating", done, total).
 
     Returns
     -------

@@ -16,13 +16,14 @@ from xmist.errors import InputError, raise_faults
 from xmist.experiment import Experiment
 from xmist.simulate.acquisition import Progress, acquire
 from xmist.simulate.checks import check_count
-from xmist.simulate.composites import berry
+from xmist.simulate.composites import berry, random_orientation
 from xmist.simulate.detector import Detector
 from xmist.simulate.materials import Material
 from xmist.simulate.membranes import raster_positions
-from xmist.simulate.objects import Cylinder, Slab, Tube, sphere
+from xmist.simulate.objects import Cylinder, Ellipsoid, Slab, Tube, sphere
 from xmist.simulate.phantoms import speckle_membrane
 from xmist.simulate.sample import Part, Scatter
+from xmist.simulate.tomography import Tomography, acquire_series
 from xmist.simulate.truth import Simulation
 
 # The experiment of Pavlov et al. 2020, J. Opt. 22 125604, section 4: 17 keV, 5.8 µm, 1 m.
@@ -62,7 +63,7 @@ def currant(
     workers : int, optional
         Threads; the result does not depend on it.
     progress : callable, optional
-        Called as progress(done, total).
+        Called as progress("simulating", done, total).
 
     Returns
     -------
@@ -133,7 +134,7 @@ def low_dose(
     workers : int, optional
         Threads; the result does not depend on it.
     progress : callable, optional
-        Called as progress(done, total).
+        Called as progress("simulating", done, total).
 
     Returns
     -------
@@ -182,7 +183,7 @@ def fibres(
     workers : int, optional
         Threads; the result does not depend on it.
     progress : callable, optional
-        Called as progress(done, total).
+        Called as progress("simulating", done, total).
 
     Returns
     -------
@@ -258,7 +259,7 @@ def spheres(
     workers : int, optional
         Threads; the result does not depend on it.
     progress : callable, optional
-        Called as progress(done, total).
+        Called as progress("simulating", done, total).
 
     Returns
     -------
@@ -319,7 +320,7 @@ def tubes(
     """Simulate tubes of glass fibres at a laboratory source: 8.04 keV, cone beam of 0.55 m + 0.8 m, T ≈ 0.7.
 
     The fibres run along their tube and scatter across it. The pixel is 15 µm (6.1 µm in the sample's plane):
-    for scatter to be seen with one of 75 µm it must be so strong that a wave would need fifty samples a pixel.
+    scatter that shows with one of 75 µm is so strong that a wave would need fifty samples a pixel.
 
     Parameters
     ----------
@@ -334,7 +335,7 @@ def tubes(
     workers : int, optional
         Threads; the result does not depend on it.
     progress : callable, optional
-        Called as progress(done, total).
+        Called as progress("simulating", done, total).
 
     Returns
     -------
@@ -397,6 +398,92 @@ def tubes(
         physics=physics,
         source_sigma=2e-6,
         illumination=1.0 - 0.15 * y[:, None] ** 2 - 0.2 * x[None, :] ** 2,
+        workers=workers,
+        progress=progress,
+    )
+
+
+def ct(
+    *,
+    shape: tuple[int, int] = (96, 96),
+    positions: int = 4,
+    seed: int = 0,
+    angles: int = 60,
+    workers: int | None = None,
+    progress: Progress | None = None,
+) -> Tomography:
+    """Simulate the projections over 180 degrees of a ball of wax with grains in it, some of which scatter.
+
+    Parameters
+    ----------
+    shape : tuple of int
+        Pixels (y, x).
+    positions : int
+        Number N of positions of the membrane, on a raster.
+    seed : int
+        Seed of grains, membrane, structure and noise.
+    angles : int
+        Number of projections.
+    workers : int, optional
+        Threads; the result does not depend on it.
+    progress : callable, optional
+        Called as progress("simulating", done, total).
+
+    Returns
+    -------
+    Tomography
+        Frames, and the truth of every projection and of the volume.
+
+    Examples
+    --------
+    >>> series = ct(shape=(32, 32), positions=2, angles=2)
+    >>> series.volume.delta.shape
+    (32, 32, 32)
+    """
+    _check(shape, positions, seed)
+    faults: list[str] = []
+    check_count("angles", angles, faults)
+    raise_faults(faults)
+    pixel = _SYNCHROTRON.pixel_size
+    radius = 0.42 * min(shape) * pixel
+    wax = Material(formula="C25H52", density=900.0)
+    polystyrene = Material(formula="C8H8", density=1050.0)
+    acrylic = Material(formula="C5H8O2", density=1180.0)
+    rng = np.random.default_rng([seed, 4])
+    scatter = _scatter(_SYNCHROTRON, blur=0.4, thickness=0.5 * radius, length=0.5 * pixel)
+    sample = [Part(body=sphere(radius=radius), material=wax)]
+    # Five places that are apart, so that grains do not overlap.
+    for number in range(5):
+        turn = 0.4 * math.pi * number + 0.3
+        place = 0.5 * radius * np.array([math.cos(turn), (0.8 - 0.4 * number), math.sin(turn)])
+        axes = radius * rng.uniform(0.12, 0.26, 3)
+        body = Ellipsoid(
+            semi_axes=(float(axes[0]), float(axes[1]), float(axes[2])),
+            x=float(place[0]),
+            y=float(place[1]),
+            z=float(place[2]),
+            orientation=random_orientation(rng),
+        )
+        filled = number % 2 == 0
+        sample.append(
+            Part(
+                body=body,
+                material=polystyrene if filled else acrylic,
+                within=wax,
+                scatter=scatter if filled else None,
+            )
+        )
+    return acquire_series(
+        _SYNCHROTRON,
+        shape=shape,
+        sample=sample,
+        angles=[180.0 * number / angles for number in range(angles)],
+        membrane=speckle_membrane(_SYNCHROTRON, _MEMBRANE, speckle=5.0 * pixel, visibility=0.35, seed=seed),
+        membrane_to_sample=_MEMBRANE,
+        positions=raster_positions(positions, step=40.0 * pixel),
+        detector=synchrotron_detector(_BRIGHT),
+        seed=seed,
+        edge_sigma=_edge(_SYNCHROTRON, radius, wax),
         workers=workers,
         progress=progress,
     )

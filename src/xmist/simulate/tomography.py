@@ -1,0 +1,279 @@
+"""A series of projections of a sample that turns, with its truth in three dimensions."""
+
+from __future__ import annotations
+
+import math
+import warnings
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from xmist.data import Image, SpeckleStack
+from xmist.errors import InputError, raise_faults
+from xmist.experiment import Experiment
+from xmist.simulate.acquisition import Progress
+from xmist.simulate.detector import Detector
+from xmist.simulate.exposure import expose, look_through, prepare, rms_turn, upstream_waves
+from xmist.simulate.grid import Grid
+from xmist.simulate.membranes import Membrane
+from xmist.simulate.objects import Ellipsoid
+from xmist.simulate.sample import Part
+from xmist.simulate.truth import Simulation, Truth
+
+Real = NDArray[Any]
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Volume:
+    """What a sample is in three dimensions, on cubes of the effective pixel; shape (z, y, x).
+
+    The axis of rotation is y, through x = z = 0, the middle of the volume; the beam runs along +z at angle 0.
+
+    Parameters
+    ----------
+    delta, beta : (z, y, x) float32 array
+        Refractive index decrement and absorption index.
+    scatter : (z, y, x) float32 array
+        Mean square of the refraction angle per metre of path in rad²/m, so that D = ∆/2 ∫ scatter dz.
+    pixel : float
+        Side of a cube in metres.
+    """
+
+    delta: Image
+    beta: Image
+    scatter: Image
+    pixel: float
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Tomography:
+    """Projections of a turning sample; `projection(i)` is a `Simulation`.
+
+    Parameters
+    ----------
+    angles : tuple of float
+        Angles of the sample in degrees, from +x towards +z.
+    reference : (position, y, x) float32 array
+        Reference frames, common to all projections.
+    samples : (angle, position, y, x) float32 array
+        Sample frames.
+    experiment : Experiment
+        Geometry.
+    truths : tuple of Truth
+        One an angle.
+    volume : Volume
+        Truth in three dimensions.
+    detector : Detector
+        The detector.
+
+    Examples
+    --------
+    >>> series = xmist.simulate.ct(shape=(32, 32), positions=2, angles=3)
+    >>> stack, experiment, truth = series.projection(1)
+    >>> series.samples.shape, len(series)
+    ((3, 2, 32, 32), 3)
+    """
+
+    angles: tuple[float, ...]
+    reference: Image
+    samples: Image
+    experiment: Experiment
+    truths: tuple[Truth, ...]
+    volume: Volume
+    detector: Detector
+
+    def __len__(self) -> int:
+        """Give the number of projections."""
+        return len(self.angles)
+
+    def __iter__(self) -> Iterator[Simulation]:
+        """Give the projections in turn."""
+        return (self.projection(number) for number in range(len(self)))
+
+    def projection(self, number: int) -> Simulation:
+        """Give one projection.
+
+        Parameters
+        ----------
+        number : int
+            Its number from 0.
+
+        Returns
+        -------
+        Simulation
+            Frames, geometry and truth.
+        """
+        return Simulation(
+            stack=SpeckleStack(self.reference, self.samples[number]),
+            experiment=self.experiment,
+            truth=self.truths[number],
+            detector=self.detector,
+            settings={"angle": self.angles[number]},
+        )
+
+
+def acquire_series(
+    experiment: Experiment,
+    *,
+    shape: tuple[int, int],
+    sample: Sequence[Part],
+    angles: Sequence[float],
+    membrane: Membrane,
+    membrane_to_sample: float,
+    positions: ArrayLike,
+    detector: Detector,
+    seed: int,
+    edge_sigma: float = 0.0,
+    noise: bool = True,
+    workers: int | None = None,
+    progress: Progress | None = None,
+) -> Tomography:
+    """Simulate the projections of a sample of ellipsoids that turns about the y axis.
+
+    Parameters
+    ----------
+    experiment : Experiment
+        Geometry.
+    shape : tuple of int
+        Detector's pixels (y, x).
+    sample : sequence of Part
+        Ellipsoids and spheres; their structure must be isotropic.
+    angles : sequence of float
+        Angles in degrees, from +x towards +z.
+    membrane : Membrane
+        Membrane.
+    membrane_to_sample : float
+        Distance in metres.
+    positions : (position, 2) array_like
+        Displacements (y, x) of the membrane in metres; the same for every projection.
+    detector : Detector
+        Detector.
+    seed : int
+        Seed of structure, which is another one at each angle, and noise.
+    edge_sigma : float
+        σ in metres that projections are smoothed with.
+    noise : bool
+        Whether counts are drawn.
+    workers : int, optional
+        Threads; the result does not depend on it.
+    progress : callable, optional
+        Called as progress("simulating", done, total) after each projection.
+
+    Returns
+    -------
+    Tomography
+        Frames, and the truth of each projection and of the volume.
+
+    Raises
+    ------
+    InputError
+        As `acquire`, or if a part is no ellipsoid or its structure is oriented.
+
+    Examples
+    --------
+    `xmist.simulate.ct` calls it.
+    """
+    bodies: list[tuple[Part, Ellipsoid]] = []
+    faults = []
+    for number, part in enumerate(sample):
+        if not isinstance(part.body, Ellipsoid):
+            faults.append(
+                f"part {number} of the sample is a {type(part.body).__name__}; expected ellipsoids and spheres, "
+                "which can be turned"
+            )
+        else:
+            bodies.append((part, part.body))
+        if part.scatter is not None and part.scatter.direction is not None:
+            faults.append(f"part {number} of the sample has oriented structure; expected isotropic structure")
+    if not len(angles):
+        faults.append("there are no angles; expected one at least, in degrees")
+    raise_faults(faults)
+    setup = prepare(
+        experiment,
+        shape=shape,
+        membrane=membrane,
+        membrane_to_sample=membrane_to_sample,
+        positions=positions,
+        detector=detector,
+        seed=seed,
+        physics="wave",
+        spectrum=None,
+        source_sigma=0.0,
+        drift=(0.0, 0.0),
+        illumination=None,
+        noise=noise,
+        workers=workers,
+    )
+    waves = list(upstream_waves(setup))
+    exposures = len(waves)
+    reference = np.stack([expose(setup, wave, None, number=n) for n, wave in enumerate(waves)])
+    samples, truths = [], []
+    findings: tuple[str, ...] = ()
+    for number, angle in enumerate(angles):
+        turned = [replace(part, body=body.turned(angle)) for part, body in bodies]
+        try:
+            seen = look_through(
+                setup, turned, edge_sigma=edge_sigma, seed=seed + number, turn=rms_turn(waves[0][0])
+            )
+        except InputError as error:
+            raise InputError([f"at {angle:g} degrees: {fault}" for fault in error.faults]) from None
+        first = (number + 1) * exposures
+        samples.append([expose(setup, wave, seen, number=first + n) for n, wave in enumerate(waves)])
+        truths.append(seen.truth)
+        findings = seen.findings
+        if progress is not None:
+            progress("simulating", number + 1, len(angles))
+    for finding in findings:
+        warnings.warn(finding, UserWarning, stacklevel=2)
+    return Tomography(
+        angles=tuple(float(angle) for angle in angles),
+        reference=reference,
+        samples=np.array(samples, np.float32),
+        experiment=experiment,
+        truths=tuple(truths),
+        volume=make_volume(bodies, experiment, shape),
+        detector=detector,
+    )
+
+
+def make_volume(
+    bodies: Sequence[tuple[Part, Ellipsoid]], experiment: Experiment, shape: tuple[int, int]
+) -> Volume:
+    """Fill a volume, each cube by 2 × 2 × 2 points.
+
+    Parameters
+    ----------
+    bodies : sequence of (Part, Ellipsoid)
+        Parts with their bodies.
+    experiment : Experiment
+        Geometry.
+    shape : tuple of int
+        Detector's pixels (y, x); the volume is as deep as it is wide.
+
+    Returns
+    -------
+    Volume
+        Truth in three dimensions.
+    """
+    fine = Grid(shape=(2 * shape[0], 2 * shape[1]), pixel=0.5 * experiment.effective_pixel)
+    everywhere = slice(None)
+    y, x = fine.y(everywhere)[:, None], fine.x(everywhere)[None, :]
+    z = fine.x(everywhere)
+    volumes = np.zeros((3, shape[1], *shape), np.float32)
+    for part, body in bodies:
+        delta, beta = part.index(experiment.energy_kev)
+        power = 0.0 if part.scatter is None else part.scatter.power
+        inside_rows, inside_columns = fine.window(body.box, 2)
+        rows = slice(inside_rows.start // 2 * 2, math.ceil(inside_rows.stop / 2) * 2)
+        columns = slice(inside_columns.start // 2 * 2, math.ceil(inside_columns.stop / 2) * 2)
+        window = (slice(rows.start // 2, rows.stop // 2), slice(columns.start // 2, columns.stop // 2))
+        for layer in range(shape[1]):
+            depth = z[2 * layer : 2 * layer + 2][:, None, None]
+            inside = body.contains(depth, y[None, rows], x[None, :, columns])
+            share = inside.reshape(2, inside.shape[1] // 2, 2, inside.shape[2] // 2, 2).mean(axis=(0, 2, 4))
+            for volume, value in zip(volumes, (delta, beta, power), strict=True):
+                volume[layer][window] += np.float32(value) * share.astype(np.float32)
+    return Volume(delta=volumes[0], beta=volumes[1], scatter=volumes[2], pixel=experiment.effective_pixel)
