@@ -156,10 +156,13 @@ def survey(
         mean = _Moments(shape[1:])
         for n, frame in enumerate(frames):
             used = np.ones(shape[1:], bool) if weights is None else weights[n] > 0
-            bad = _single(frame, used, f"{name} {n}", saturation, tests, found)
-            mean.add(frame, used & ~bad)
+            values = frame[used & np.isfinite(frame)]
+            level = lit_level(values)
+            photons = level if _whole_numbers(values) else math.inf
+            bad = _single(frame, used, f"{name} {n}", saturation, tests | {"photons": photons}, found)
+            mean.add(frame, used & ~bad, level, photons)
             found.bad[n] |= bad
-            seams.add(frame, used & ~bad)
+            seams.add(frame, used & ~bad, _DARK * level)
         everywhere |= _lasting(mean, len(frames), name, tests, found)
     copied = seams.find()
     found.count("copied along a seam", "all frames", copied)
@@ -188,7 +191,7 @@ def _single(
         found.count("saturated", name, over)
         bad |= over
         good &= ~over
-    hot, dead = _outliers(frame, good, photons=_photons(frame, good), **tests)
+    hot, dead = _outliers(frame, good, **tests)
     found.count("hot", name, hot)
     found.count("dead", name, dead)
     return bad | hot | dead
@@ -216,10 +219,10 @@ def _tail(values: NDArray[Any], loss: float) -> float:
     return max(_SMALLEST, high + scale * math.log(0.05 / loss))
 
 
-def _photons(frame: Image, good: Mask) -> float:
-    """Give the lit level in photons where values are whole numbers, which then may be photons; else inf."""
-    values = frame[good]
-    return lit_level(values) if (values == np.floor(values)).all() else math.inf
+def _whole_numbers(values: NDArray[Any]) -> bool:
+    """Say whether values may be numbers of photons."""
+    few = values[:1000]
+    return bool((few == np.floor(few)).all() and (values == np.floor(values)).all())
 
 
 def _outliers(
@@ -282,10 +285,9 @@ class _Moments:
         self.square = np.zeros(shape)
         self.photons = 0.0
 
-    def add(self, frame: Image, good: Mask) -> None:
-        level = lit_level(frame[good])
+    def add(self, frame: Image, good: Mask, level: float, photons: float) -> None:
         if level > 0.0:
-            self.photons += _photons(frame, good)
+            self.photons += photons
             self.number += good
             relative = np.where(good, frame / np.float32(level), np.float32(0.0)).astype(np.float64)
             self.sum += relative
@@ -308,8 +310,8 @@ class _Seams:
         self.equal = [np.zeros(size - 1) for size in shape]
         self.lit = [np.zeros(size - 1) for size in shape]
 
-    def add(self, frame: Image, good: Mask) -> None:
-        lit = good & (frame > _DARK * lit_level(frame[good]))
+    def add(self, frame: Image, good: Mask, floor: float) -> None:
+        lit = good & (frame > floor)
         for axis in (0, 1):
             a, b = (slice(None, -1), slice(1, None)) if axis == 0 else (np.s_[:, :-1], np.s_[:, 1:])
             both = lit[a] & lit[b]
