@@ -68,6 +68,8 @@ class Tomography:
         Truth in three dimensions.
     detector : Detector
         The detector.
+    illumination : (y, x) float32 array, optional
+        Intensity of the bare beam that the frames were divided by; None means 1.
 
     Examples
     --------
@@ -84,6 +86,7 @@ class Tomography:
     truths: tuple[Truth, ...]
     volume: Volume
     detector: Detector
+    illumination: Image | None = None
 
     def __len__(self) -> int:
         """Give the number of projections."""
@@ -111,6 +114,7 @@ class Tomography:
             experiment=self.experiment,
             truth=self.truths[number],
             detector=self.detector,
+            illumination=self.illumination,
             settings={"angle": self.angles[number]},
         )
 
@@ -127,6 +131,7 @@ def acquire_series(
     detector: Detector,
     seed: int,
     edge_sigma: float = 0.0,
+    illumination: ArrayLike | None = None,
     noise: bool = True,
     workers: int | None = None,
     progress: Progress | None = None,
@@ -155,6 +160,8 @@ def acquire_series(
         Seed of structure, which is another one at each angle, and noise.
     edge_sigma : float
         σ in metres that projections are smoothed with.
+    illumination : (y, x) array_like, optional
+        Intensity of the bare beam on the detector, by which the frames are divided again; None is 1.
     noise : bool
         Whether counts are drawn.
     workers : int, optional
@@ -181,8 +188,8 @@ def acquire_series(
     for number, part in enumerate(sample):
         if not isinstance(part.body, Ellipsoid):
             faults.append(
-                f"part {number} of the sample is a {type(part.body).__name__}; expected ellipsoids and spheres, "
-                "which can be turned"
+                f"part {number} of the sample is a {type(part.body).__name__}; expected ellipsoids and "
+                "spheres, which can be turned"
             )
         else:
             bodies.append((part, part.body))
@@ -203,7 +210,7 @@ def acquire_series(
         spectrum=None,
         source_sigma=0.0,
         drift=(0.0, 0.0),
-        illumination=None,
+        illumination=illumination,
         noise=noise,
         workers=workers,
     )
@@ -236,6 +243,7 @@ def acquire_series(
         truths=tuple(truths),
         volume=make_volume(bodies, experiment, shape),
         detector=detector,
+        illumination=None if setup.illumination is None else setup.illumination.astype(np.float32),
     )
 
 
