@@ -283,8 +283,8 @@ def tubes(
     Examples
     --------
     >>> stack, experiment, truth = tubes(shape=(48, 48), positions=2)
-    >>> round(experiment.magnification, 4), bool(truth.transmission.min() < 0.8)
-    (2.4545, True)
+    >>> round(experiment.magnification, 4), truth.dark_field_tensor.shape
+    (2.4545, (3, 48, 48))
     """
     return _run(tubes_recipe(shape, positions, seed), physics=physics, workers=workers, progress=progress)
 
