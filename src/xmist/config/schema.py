@@ -123,7 +123,7 @@ def check_sections(data: Mapping[str, Any]) -> tuple[dict[str, Any], Faults]:
     Examples
     --------
     >>> sections, faults = check_sections({"retrieve": {"metod": "mist"}})
-    >>> faults[-2]
+    >>> faults[5]
     ('retrieve.method', 'is missing; expected the name of a method (xmist methods lists them)')
     """
     faults: Faults = [
