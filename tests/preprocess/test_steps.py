@@ -226,6 +226,11 @@ def test_binning_is_the_weighted_mean_of_good_pixels():
         assert np.isclose(joined[n, y, x], mean, rtol=1e-6)
         expected = weights[part].mean() if good.sum() >= 4.5 else 0
         assert np.isclose(new[n, y, x], expected, rtol=1e-6)
+    count = np.add.reduceat(
+        np.add.reduceat(weights[:, :, :33] > 0, range(0, 30, 3), 1, int), range(0, 33, 3), 2
+    )
+    assert np.array_equal(new > 0, count >= 5)
+    assert (count < 5).any()
     assert np.isfinite(joined).all()
     plain, ones = bin_frames(np.nan_to_num(frames), size=1)
     assert np.array_equal(plain, np.nan_to_num(frames))
