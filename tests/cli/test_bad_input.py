@@ -458,6 +458,14 @@ CASES = {
         given(*OPTIONS, "--step", "crop: rows"),
         r"--step 'crop: rows' cannot be read",
     ),
+    "unknown step on the command line": (
+        given(*OPTIONS, "--step", "crop", "--step", "badpixels"),
+        r"--step is 'badpixels'; did you mean 'bad-pixels'",
+    ),
+    "unknown option of a step on the command line": (
+        given(*OPTIONS, "--step", "bin: sise=2"),
+        r"--step bin: sise is not an option of the step 'bin'; did you mean 'size'",
+    ),
     "options without an output": (given(*OPTIONS[:-2]), r"--output is missing; expected the files to write"),
     "no arguments at all": (given("retrieve"), r"--reference is missing"),
     "info of a missing file": (given("info", "none.h5"), r"none.h5 does not exist"),

@@ -102,6 +102,8 @@ def changes(given: dict[str, Any]) -> tuple[dict[str, Any], dict[str, str]]:
     InputError
         Lists every option whose text cannot be read.
     """
+    from xmist.config.schema import step_path
+
     faults: list[str] = []
     sections: dict[str, Any] = {}
     called = {f"{section}.{key}": _flag(name) for name, (section, key) in _KEYS.items()}
@@ -124,6 +126,9 @@ def changes(given: dict[str, Any]) -> tuple[dict[str, Any], dict[str, str]]:
     raise_faults(faults)
     if steps:
         sections["preprocess"] = steps
+        for index, step in enumerate(steps):
+            called |= {f"{step_path(index)}.{key}": f"--step {step['step']}: {key}" for key in step}
+            called[f"{step_path(index)}.step"] = "--step"
     return sections, called
 
 

@@ -213,7 +213,7 @@ def _method(
         return None, None
     given = {name: plain(value) for name, value in options.items()}
     kind = import_module(entry.module).OPTIONS
-    return method, given if _check("options", f"of {method}", kind, given, faults) else None
+    return method, given if _check("options", method, kind, given, faults) else None
 
 
 def _check(path: str, owner: str, kind: Any, given: Mapping[str, Any], faults: Faults) -> bool:
@@ -221,7 +221,7 @@ def _check(path: str, owner: str, kind: Any, given: Mapping[str, Any], faults: F
     before = len(faults)
     known = [item.name for item in dataclasses.fields(kind)]
     faults += [
-        (f"{path}.{name}", f"is not an option {owner}; {suggest(name, known)}")
+        (f"{path}.{name}", f"is not an option of {owner}; {suggest(name, known)}")
         for name in given
         if name not in known
     ]
@@ -232,7 +232,7 @@ def _check(path: str, owner: str, kind: Any, given: Mapping[str, Any], faults: F
         and item.default is dataclasses.MISSING
         and item.default_factory is dataclasses.MISSING
     ]
-    faults += [(f"{path}.{name}", f"is missing; {owner} needs it".replace("of ", "", 1)) for name in missing]
+    faults += [(f"{path}.{name}", f"is missing; {owner} needs it") for name in missing]
     if missing:
         return False
     try:
@@ -261,7 +261,7 @@ def _steps(
         if name not in STEPS:
             faults.append((f"{path}.step", f"is '{name}'; {suggest(name, STEPS)}"))
             continue
-        _check(path, f"of the step '{name}'", STEPS[name].options, options, faults)
+        _check(path, f"the step '{name}'", STEPS[name].options, options, faults)
         steps.append((name, options))
     names = [name for name, _ in steps]
     if "dark" in names and "flat" in names and names.index("flat") < names.index("dark"):

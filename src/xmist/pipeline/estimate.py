@@ -19,6 +19,7 @@ _SIDES: Final = (64, 160)  # pixels; the difference of the two is free of what a
 _MOST_EXPOSURES: Final = 32
 _INTERPRETER: Final = 200e6  # bytes that Python takes with the libraries
 _READING: Final = 150e6  # bytes a second, from a disk that is no snail and no rocket
+_STEPPING: Final = 50e6  # bytes of float32 frames a second, through a step of the preprocessing
 
 
 def estimate(
@@ -60,16 +61,16 @@ def estimate(
     """
     pair = 2 * 4 * exposures * raw_pixels
     loading = pair * (1.5 if repeated else 1.0)
-    # A step holds what it takes and what it gives, with the weights.
-    preparing = pair * 2.5 if steps else pair
+    # A step holds what it takes, what it gives and what it works with, and the weights.
+    preparing = pair * 3.5 if steps else pair
     solving = 3 * 4 * exposures * pixels
     trial = _trial(method, options, experiment, threads, min(exposures, _MOST_EXPOSURES))
     seconds = None
     if trial is not None:
         scale = max(1.0, exposures / _MOST_EXPOSURES)
         solving += int(trial[0] * pixels * scale)
-        # Read once to load and once for the digest; a step passes over the frames a few times.
-        seconds = 1.0 + 2 * stored / _READING + trial[1] * pixels * scale + steps * pair / 0.4e9
+        # Read once to load and once for the digest.
+        seconds = 1.0 + 2 * stored / _READING + trial[1] * pixels * scale + steps * pair / _STEPPING
     return _INTERPRETER + max(loading, preparing, solving), seconds
 
 

@@ -28,7 +28,6 @@ ROLES: Final = ("reference", "sample", "dark", "flat")
 
 # A header and a scan file that differ by more do not mean the same set-up.
 _AGREEMENT: Final = 0.01
-_PICTURE: Final = 4 * 2**20  # bytes that a PNG may take
 
 
 @dataclass(frozen=True, kw_only=True)
