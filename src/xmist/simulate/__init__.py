@@ -24,6 +24,8 @@ _HOME = {
     "find_recipe": "presets",
     "Recipe": "recipes",
     "write_simulation": "files",
+    "plan": "planning",
+    "Plan": "planning",
     "berry": "composites",
     "tube_stack": "composites",
     "Tube": "objects",

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
 FORMATS: Final = ("tiff", "hdf5")
 
-_TRANSPARENT: Final = 0.98  # methods that do not allow attenuation warn of less
+_TRANSPARENT: Final = 0.98  # with less, a method that does not allow attenuation takes it for phase
 
 
 def write_simulation(
@@ -251,7 +251,7 @@ def _scan_text(
 ) -> str:
     """Give the scan file."""
     if method is None:
-        method, options = _choose(first, options)
+        method, options = default_method(first.truth.phase, first.truth.transmission, options)
     sample = "projection_0000/sample" if isinstance(simulation, Tomography) else "sample"
     roles = {"reference": "reference", "sample": sample, "dark": "dark", "flat": "flat"}
     lines = ["# Simulated frames; truth.h5 holds what is true. Run: xmist retrieve scan.toml", "", "[input]"]
@@ -273,15 +273,43 @@ def _scan_text(
     return "\n".join(lines)
 
 
-def _choose(simulation: Simulation, options: Mapping[str, Any] | None) -> tuple[str, Mapping[str, Any]]:
+def default_method(
+    phase: NDArray[Any], transmission: NDArray[Any], options: Mapping[str, Any] | None = None
+) -> tuple[str, Mapping[str, Any]]:
+    """Choose a method for a sample that is known.
+
+    Parameters
+    ----------
+    phase : (y, x) array
+        Its phase in rad.
+    transmission : (y, x) array
+        Its transmission.
+    options : mapping, optional
+        Options that are wished; None lets the method have some.
+
+    Returns
+    -------
+    tuple of str and mapping
+        Name and options: `full-field` where there is one; else `mist` if the sample hardly absorbs, and
+        `mist-attenuating` with the δ/β of the sample as a whole.
+
+    Examples
+    --------
+    >>> name, options = default_method(np.zeros((8, 8)), np.ones((8, 8)))
+    >>> name in xmist.METHODS
+    True
+    """
     if "full-field" in METHODS:
         return "full-field", options or {}
-    if float(simulation.truth.transmission.mean()) > _TRANSPARENT:
+    if float(transmission.min()) > _TRANSPARENT:
         return "mist", {"smoothing": 2.0} if options is None else options
-    # δ/β of the sample as a whole: φ = (γ/2) ln T.
-    log = np.log(simulation.truth.transmission.astype(np.float64))
-    gamma = 2.0 * float(simulation.truth.phase.sum(dtype=np.float64)) / float(log.sum())
-    found = {"smoothing": 2.0, "delta_over_beta": float(f"{gamma:.4g}")}
+    # φ = (γ/2) ln T, in the sense of least squares and without the means, which no method measures.
+    log = np.log(np.asarray(transmission, np.float64))
+    log -= log.mean()
+    gamma = 2.0 * float((np.asarray(phase, np.float64) * log).sum()) / float((log**2).sum())
+    found: dict[str, Any] = {"smoothing": 2.0}
+    if gamma > 0.0:
+        found["delta_over_beta"] = float(f"{gamma:.4g}")
     return "mist-attenuating", found if options is None else options
 
 
