@@ -12,6 +12,7 @@ import click
 
 from xmist.cli.console import run
 from xmist.cli.look import info, methods
+from xmist.cli.make import simulate
 from xmist.cli.start import demo, init
 from xmist.cli.work import check, retrieve
 from xmist.version import __version__
@@ -36,6 +37,7 @@ def xmist() -> None:
     \b
     New here?
       xmist demo             a simulated experiment, retrieved and drawn
+      xmist simulate PRESET  frames with a known truth, to try methods on
     With frames of your own:
       xmist init FOLDER      writes a scan file from what the folder holds
       xmist check SCAN.toml  says what would be done, and every fault
@@ -43,7 +45,7 @@ def xmist() -> None:
     """
 
 
-for command in (demo, init, check, retrieve, info, methods):
+for command in (demo, simulate, init, check, retrieve, info, methods):
     xmist.add_command(command)
 
 

@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from xmist.data import Image
-from xmist.errors import InputError, raise_faults
+from xmist.errors import InputError, raise_faults, suggest
 from xmist.io.atomic import Job, target_faults, write_files
 from xmist.methods import METHODS
 from xmist.simulate.checks import check_count
@@ -85,6 +85,8 @@ def write_simulation(
     faults: list[str] = []
     if form not in FORMATS:
         faults.append(f"form is {form!r}; expected 'tiff' or 'hdf5'")
+    if method is not None and method not in METHODS:
+        faults.append(f"unknown method '{method}'; {suggest(str(method), METHODS)}")
     check_count("dark_frames", dark_frames, faults, low=0)
     check_count("flat_frames", flat_frames, faults, low=0)
     raise_faults(faults)

@@ -1,0 +1,171 @@
+"""The command `xmist simulate`: a ready-made experiment in files, or a plan of it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from xmist.cli.console import DONE, Settings, echo_json, progress_bars, say
+from xmist.cli.options import common
+from xmist.errors import InputError, raise_faults, suggest
+
+if TYPE_CHECKING:
+    from xmist.simulate.planning import Plan
+
+_FACTORS = (0.25, 0.5, 1.0, 2.0)  # of the preset's distance
+_SPECKLES = (3.0, 6.0)  # pixels in the sample's plane
+_EXPOSURES = (2, 10)
+_LIGHT = (0.01, 1.0)  # of the preset's photons
+_VISIBILITY = 0.3
+_DRAWS = 4
+_PLANNED = (128, 128)
+
+
+@click.command(short_help="Simulate an experiment with a known truth, or plan one.")
+@click.argument("preset")
+@click.option("-o", "--output", "folder", metavar="FOLDER", help="Where to write; xmist-PRESET if left out.")
+@click.option(
+    "--shape",
+    type=int,
+    nargs=2,
+    metavar="Y X",
+    help="Pixels; 256 256 if left out, 96 96 for ct, 128 128 with --plan.",
+)
+@click.option("--positions", type=int, help="Positions of the membrane; 10 if left out (ct 4).")
+@click.option("--angles", type=int, help="Projections of the preset ct; 60 if left out.")
+@click.option("--seed", type=int, default=0, show_default=True, help="Another seed is another experiment.")
+@click.option(
+    "--form", type=click.Choice(["tiff", "hdf5"]), default="tiff", show_default=True, help="Of the frames."
+)
+@click.option("--plan", "planned", is_flag=True, help="Tell the errors to expect; write no frames.")
+@click.option(
+    "--distance", type=float, multiple=True, metavar="M", help="With --plan: metres; may be repeated."
+)
+@click.option(
+    "--speckle", type=float, multiple=True, metavar="M", help="With --plan: size in metres; repeatable."
+)
+@click.option("--exposures", type=int, multiple=True, metavar="N", help="With --plan; repeatable.")
+@click.option(
+    "--photons", type=float, multiple=True, metavar="P", help="With --plan: photons a pixel; repeatable."
+)
+@click.option("--method", help="Method of the scan file or the plan; chosen by the sample if left out.")
+@click.option("--json", "as_json", is_flag=True, help="With --plan: print JSON, for scripts.")
+@click.option("--overwrite", is_flag=True, help="Replace files that exist.")
+@common
+@click.pass_obj
+def simulate(settings: Settings, /, preset: str, folder: str | None, planned: bool, **given: Any) -> int:
+    """Simulate the frames of PRESET by wave optics and write them as a beamline would.
+
+    PRESET is currant, low-dose, fibres, spheres, tubes or ct. Writes reference, sample, dark and flat frames,
+    truth.h5 with what is true, and scan.toml, which xmist retrieve takes as it is. With --plan: a table of
+    the errors to expect over distance, speckle size, exposures and dose, and a picture of it in FOLDER.
+
+    \b
+    Examples:
+      xmist simulate currant -o currant
+      xmist retrieve currant/scan.toml
+      xmist simulate fibres --plan --distance 0.5 --distance 1 --exposures 5
+    """
+    from xmist.simulate.presets import RECIPES
+
+    name = preset.replace("_", "-")
+    if name not in RECIPES:
+        raise InputError(f"there is no preset '{preset}'; {suggest(preset, RECIPES)}")
+    _check_given(name, planned, given)
+    if planned:
+        return _plan(settings, name, folder, given)
+    return _simulate(settings, name, Path(folder or f"xmist-{name}"), given)
+
+
+def _check_given(name: str, planned: bool, given: dict[str, Any]) -> None:
+    wrong = [
+        f"--{key} goes with --plan; leave it out, or add --plan"
+        for key in ("distance", "speckle", "exposures", "photons")
+        if given[key] and not planned
+    ]
+    if given["as_json"] and not planned:
+        wrong.append("--json goes with --plan; leave it out, or add --plan")
+    if given["angles"] is not None and (planned or name != "ct"):
+        wrong.append("--angles goes with the preset ct alone; leave it out")
+    raise_faults(wrong)
+
+
+def _simulate(settings: Settings, name: str, folder: Path, given: dict[str, Any]) -> int:
+    from xmist.io.atomic import target_faults
+    from xmist.methods import find_method
+    from xmist.simulate import files, presets
+
+    # Before the work, not after it.
+    if given["method"] is not None:
+        find_method(given["method"])
+    scan = folder / "scan.toml"
+    if scan.exists():
+        raise_faults(target_faults(scan, overwrite=given["overwrite"]))
+    wanted = {key: given[key] for key in ("shape", "positions", "angles") if given[key] is not None}
+    make = getattr(presets, name.replace("-", "_"))
+    with progress_bars(settings) as progress:
+        made = make(seed=given["seed"], progress=progress, **wanted)
+    written = files.write_simulation(
+        made, folder, form=given["form"], method=given["method"], overwrite=given["overwrite"]
+    )
+    for finding in getattr(made, "findings", ()):
+        say(settings, f"Note: {finding}")
+    click.echo(f"Wrote {len(written)} files to {folder}")
+    say(settings, f"Next: xmist retrieve {scan}")
+    return DONE
+
+
+def _plan(settings: Settings, name: str, folder: str | None, given: dict[str, Any]) -> int:
+    from xmist.io.atomic import target_faults
+    from xmist.simulate.planning import plan
+    from xmist.simulate.presets import find_recipe
+
+    shape = given["shape"] or _PLANNED
+    recipe = find_recipe(name)(shape, 2, given["seed"])
+    experiment = recipe.experiment
+    picture = None
+    if folder is not None:
+        picture = Path(folder) / "plan.png"
+        picture.parent.mkdir(parents=True, exist_ok=True)
+        raise_faults(target_faults(picture, overwrite=given["overwrite"]))
+    with progress_bars(settings) as progress:
+        table = plan(
+            recipe.sample,
+            experiment,
+            shape=shape,
+            detector=recipe.detector,
+            distances=given["distance"] or [f * experiment.sample_to_detector for f in _FACTORS],
+            speckles=given["speckle"] or [s * experiment.effective_pixel for s in _SPECKLES],
+            visibility=_VISIBILITY,
+            exposures=given["exposures"] or _EXPOSURES,
+            photons=given["photons"] or [part * recipe.detector.photons for part in _LIGHT],
+            draws=_DRAWS,
+            seed=given["seed"],
+            method=given["method"],
+            edge_sigma=recipe.edge_sigma,
+            progress=progress,
+        )
+    _show(settings, table, as_json=given["as_json"])
+    if picture is not None:
+        from xmist.plotting import save_figure
+        from xmist.plotting.expectations import plan_figure
+
+        save_figure(
+            plan_figure(table), picture, overwrite=given["overwrite"], about=f"xmist simulate {name} --plan"
+        )
+        say(settings, f"Picture: {picture}")
+    return DONE
+
+
+def _show(settings: Settings, table: Plan, *, as_json: bool) -> None:
+    if as_json:
+        echo_json({"method": table.method, "draws": table.draws, "rows": table.to_rows()})
+        return
+    click.echo(str(table))
+    say(
+        settings,
+        f"By {table.method}, {table.draws} simulated experiments a row, visibility {_VISIBILITY:g}. NRMSE is "
+        "the error over the standard deviation of the truth.",
+    )
