@@ -41,7 +41,7 @@ _PLANNED = (128, 128)
 )
 @click.option("--plan", "planned", is_flag=True, help="Tell the errors to expect; write no frames.")
 @click.option(
-    "--distance", type=float, multiple=True, metavar="M", help="With --plan: metres; may be repeated."
+    "--distance", type=float, multiple=True, metavar="M", help="With --plan: in metres; repeatable."
 )
 @click.option(
     "--speckle", type=float, multiple=True, metavar="M", help="With --plan: size in metres; repeatable."

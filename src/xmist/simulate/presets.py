@@ -105,7 +105,7 @@ def currant(
     Raises
     ------
     InputError
-        If xraydb is not installed, or an argument is out of range.
+        If an argument is out of range.
 
     Examples
     --------
