@@ -120,6 +120,9 @@ def test_a_map_on_the_same_pixels_is_itself():
     wide = body.thickness(Grid(shape=(40, 50), pixel=2 * UM))
     assert np.allclose(wide[10:30, 10:40], values, atol=1e-18)
     assert wide[:9].max() == wide[:, 41:].max() == 0.0
+    larger = simulate.ThicknessMap(values=values, pixel=2 * UM, continued=True)
+    wide = larger.thickness(Grid(shape=(40, 50), pixel=2 * UM))
+    assert np.allclose(wide, np.pad(values, 10, mode="edge"), atol=1e-18)
     values[:] = 0.0  # the body keeps its own
     assert body.thickness(Grid(shape=(20, 30), pixel=2 * UM)).max() > 0
 

@@ -12,7 +12,7 @@ from xmist.cli.options import common
 from xmist.errors import InputError, raise_faults, suggest
 
 if TYPE_CHECKING:
-    from xmist.simulate.planning import Plan
+    from xmist.simulate.table import Plan
 
 _FACTORS = (0.25, 0.5, 1.0, 2.0)  # of the preset's distance
 _SPECKLES = (3.0, 6.0)  # pixels in the sample's plane

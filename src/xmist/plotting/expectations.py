@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, Final
 
 from xmist.errors import InputError
-from xmist.simulate.planning import Expected, Plan
+from xmist.simulate.table import Expected, Plan
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -48,7 +48,7 @@ def plan_figure(table: Plan) -> Figure:
 
     Examples
     --------
-    >>> from xmist.simulate.planning import Expected, Plan
+    >>> from xmist.simulate.table import Expected, Plan
     >>> values = {"speckle": 2e-5, "exposures": 2, "photons": 1e4, "dose": 4e4, "phase_nrmse": None}
     >>> values |= {"dark_field_error": None, "dark_field_nrmse": None, "phase_error": 1.0}
     >>> values |= {"refraction_angle_error": 1e-8, "refraction_angle_nrmse": 0.2}

@@ -25,7 +25,7 @@ _HOME = {
     "Recipe": "recipes",
     "write_simulation": "files",
     "plan": "planning",
-    "Plan": "planning",
+    "Plan": "table",
     "berry": "composites",
     "tube_stack": "composites",
     "Tube": "objects",

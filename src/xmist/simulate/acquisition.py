@@ -15,10 +15,12 @@ from xmist.data import SpeckleStack
 from xmist.experiment import Experiment
 from xmist.simulate.beam import Spectrum
 from xmist.simulate.detector import Detector
-from xmist.simulate.exposure import expose, look_through, prepare, rms_turn, upstream_waves
+from xmist.simulate.exposure import expose, rms_turn, upstream_waves
 from xmist.simulate.membranes import Membrane
 from xmist.simulate.microstructure import Screen
 from xmist.simulate.sample import Part
+from xmist.simulate.scene import look_through
+from xmist.simulate.setup import prepare
 from xmist.simulate.truth import Simulation
 
 Progress = Callable[[str, int, int], Any]

@@ -255,10 +255,12 @@ def grains(case: Case, shape: tuple[int, int], *, seed: int) -> list[Part]:
     """
     rng = np.random.default_rng([seed, 3])
     p, k, distance = _EXPERIMENT.pixel_size, _EXPERIMENT.wavenumber, _EXPERIMENT.effective_distance
-    grid = Grid(shape=shape, pixel=p)
+    # The maps reach beyond the field, as far as grains do that leave it.
+    beyond = math.ceil(0.2 * min(shape))
+    grid = Grid(shape=(shape[0] + 2 * beyond, shape[1] + 2 * beyond), pixel=p)
     maps = []
     for number in (6, 5, 4):
-        total = np.zeros(shape)
+        total = np.zeros(grid.shape)
         for _ in range(number):
             axes = rng.uniform(0.06, 0.2, 3) * min(shape) * p
             y, x = (rng.uniform(-0.36, 0.36) * size * p for size in shape)
@@ -271,13 +273,14 @@ def grains(case: Case, shape: tuple[int, int], *, seed: int) -> list[Part]:
         maps.append(_smooth(total, 0.015 * min(shape)))
     # kδt = φ: the steepest slope shifts by `shift` pixels.
     total = maps[0] + maps[1] + maps[2]
-    slope = np.hypot(*np.gradient(total, p))
+    field = (slice(beyond, -beyond),) * 2
+    slope = np.hypot(*np.gradient(total, p))[field]
     delta = case.shift * p / (distance * float(np.quantile(slope, 0.999)))
-    beta = -math.log(case.transmission) / (2.0 * k * float(maps[2].max()))
+    beta = -math.log(case.transmission) / (2.0 * k * float(maps[2][field].max()))
     clear = Material(delta=delta, beta=0.0, energy_kev=_EXPERIMENT.energy_kev)
     scatter = None
     if case.blur > 0.0:
-        power = (case.blur * p / distance) ** 2 / float(maps[1].max())
+        power = (case.blur * p / distance) ** 2 / float(maps[1][field].max())
         scatter = Scatter(power=power, correlation_length=_CORRELATION * p)
     dense = replace(clear, beta=beta)
     materials = (clear, clear, dense)

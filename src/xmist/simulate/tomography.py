@@ -16,11 +16,13 @@ from xmist.errors import InputError, raise_faults
 from xmist.experiment import Experiment
 from xmist.simulate.acquisition import Progress
 from xmist.simulate.detector import Detector
-from xmist.simulate.exposure import expose, look_through, prepare, rms_turn, upstream_waves
+from xmist.simulate.exposure import expose, rms_turn, upstream_waves
 from xmist.simulate.grid import Grid
 from xmist.simulate.membranes import Membrane
 from xmist.simulate.objects import Ellipsoid
 from xmist.simulate.sample import Part
+from xmist.simulate.scene import look_through
+from xmist.simulate.setup import prepare
 from xmist.simulate.truth import Simulation, Truth
 
 Real = NDArray[Any]

@@ -130,7 +130,7 @@ class Wedge(Body):
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class ThicknessMap(Body):
-    """A thickness map of the user's, between whose pixels is interpolated linearly; 0 outside.
+    """A thickness map of the user's, between whose pixels is interpolated linearly.
 
     Parameters
     ----------
@@ -140,6 +140,9 @@ class ThicknessMap(Body):
         Its pixel in the sample's plane in metres; a map finer than the simulation should be averaged before.
     x, y : float
         Where its middle lies in metres.
+    continued : bool
+        Whether the values at its border go on outside, as those of a sample do that is larger than the field;
+        else there is nothing.
 
     Examples
     --------
@@ -152,6 +155,7 @@ class ThicknessMap(Body):
     pixel: float = given(POSITIVE)
     x: float = given(default=0.0)
     y: float = given(default=0.0)
+    continued: bool = False
 
     def _faults(self) -> list[str]:
         values = np.array(self.values, dtype=np.float64)
@@ -169,6 +173,8 @@ class ThicknessMap(Body):
     @property
     def box(self) -> Box:
         """Least and greatest y, least and greatest x in metres."""
+        if self.continued:
+            return -math.inf, math.inf, -math.inf, math.inf
         shape = np.shape(self.values)
         y, x = (0.5 * (size + 1) * self.pixel for size in shape)
         return self.y - y, self.y + y, self.x - x, self.x + x
@@ -179,7 +185,11 @@ class ThicknessMap(Body):
         rows = (y - self.y) / self.pixel + 0.5 * (values.shape[0] - 1)
         columns = (x - self.x) / self.pixel + 0.5 * (values.shape[1] - 1)
         at = np.stack([np.ravel(part) for part in np.broadcast_arrays(rows, columns)])
-        chord: Real = ndi.map_coordinates(values, at, order=1, mode="constant", cval=0.0)
+        chord: Real
+        if self.continued:
+            chord = ndi.map_coordinates(values, at, order=1, mode="nearest")
+        else:
+            chord = ndi.map_coordinates(values, at, order=1, mode="constant", cval=0.0)
         return chord.reshape(np.broadcast_shapes(rows.shape, columns.shape))
 
     def _average(self, grid: Grid, y: Real, x: Real) -> Real:

@@ -1,0 +1,198 @@
+"""Everything of a simulated experiment but the sample, checked."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, replace
+from typing import Any, Final
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from xmist.data import SMALLEST_FRAME
+from xmist.errors import raise_faults
+from xmist.experiment import Experiment
+from xmist.simulate.beam import Spectrum
+from xmist.simulate.beam import source_blur as blur_by_source
+from xmist.simulate.checks import check_count, check_number
+from xmist.simulate.detector import Detector
+from xmist.simulate.membranes import Membrane
+from xmist.simulate.plane import Plane, make_plane
+from xmist.simulate.sampling import check_sampling
+
+Real = NDArray[Any]
+
+PHYSICS: Final = ("wave", "model")
+
+# The speckles of a weak screen in the near field are its curvature, whose autocorrelation is 1/1.84 as wide
+# as the phase's if that is Gaussian.
+_SPECKLE: Final = 1.0 / 1.84
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Setup:
+    """Everything but the sample.
+
+    Parameters
+    ----------
+    plane : Plane
+        Grid and distances.
+    beams : tuple of (Experiment, float)
+        Energies with their weights, of sum 1.
+    membrane : Membrane
+        Membrane.
+    steps : (position, 2) float64 array
+        Its displacements (y, x) in metres.
+    detector : Detector
+        Detector.
+    blur : float
+        σ of point spread and source in metres, in the detector's plane.
+    drift : tuple of float
+        Displacement (y, x) of the sample frames in the sample's plane in metres.
+    illumination : (y, x) float64 array or None
+        Intensity of the bare beam.
+    physics : str
+        "wave" or "model".
+    noise_seed : int or None
+        Seed of the noise; None gives expected values.
+    workers : int or None
+        Threads.
+    """
+
+    plane: Plane
+    beams: tuple[tuple[Experiment, float], ...]
+    membrane: Membrane
+    steps: NDArray[np.float64]
+    detector: Detector
+    blur: float
+    drift: tuple[float, float]
+    illumination: Real | None
+    physics: str
+    noise_seed: int | None
+    workers: int | None
+
+    @property
+    def grain(self) -> float | None:
+        """Size of the speckles in the sample's plane in metres, as far as the membrane tells."""
+        width = getattr(self.membrane, "correlation_width", None)
+        if width is None:
+            period = getattr(self.membrane, "period", None)
+            return None if period is None else 0.5 * float(period) / self.plane.membrane_scale
+        return float(width) * _SPECKLE / self.plane.membrane_scale
+
+
+def prepare(
+    experiment: Experiment,
+    *,
+    shape: tuple[int, int],
+    membrane: Membrane,
+    membrane_to_sample: float,
+    positions: ArrayLike,
+    detector: Detector,
+    seed: int,
+    physics: str,
+    spectrum: Spectrum | None,
+    source_sigma: float,
+    drift: tuple[float, float],
+    illumination: ArrayLike | None,
+    noise: bool,
+    workers: int | None,
+) -> Setup:
+    """Check all that does not concern the sample, and choose the grid.
+
+    Parameters
+    ----------
+    experiment, shape, membrane, membrane_to_sample, positions, detector, seed, physics, spectrum
+        As for `acquire`.
+    source_sigma, drift, illumination, noise, workers
+        As for `acquire`.
+
+    Returns
+    -------
+    Setup
+        Everything but the sample.
+
+    Raises
+    ------
+    InputError
+        Lists all that is wrong.
+    """
+    faults: list[str] = []
+    sizes = [
+        check_count(f"shape along {a}", n, faults, low=SMALLEST_FRAME)
+        for a, n in zip("yx", shape, strict=True)
+    ]
+    check_count("seed", seed, faults, low=0)
+    source = experiment.source_to_sample
+    check_number(
+        "membrane_to_sample",
+        membrane_to_sample,
+        faults,
+        unit="m",
+        low=0.0,
+        high=math.inf if source is None else 0.999 * source,
+        strict=True,
+        advice="the membrane stands upstream of the sample"
+        + ("" if source is None else ", after the source"),
+    )
+    check_number("source_sigma", source_sigma, faults, unit="m", low=0.0)
+    for axis, move in zip("yx", drift, strict=True):
+        check_number(f"drift along {axis}", move, faults, unit="m")
+    if source_sigma > 0.0 and source is None:
+        faults.append("source_sigma is given and the beam is parallel; expected a source_to_sample")
+    if not math.isclose(detector.pixel_size, experiment.pixel_size, rel_tol=1e-9):
+        faults.append(
+            f"the detector's pixel is {detector.pixel_size:g} m and the experiment's "
+            f"{experiment.pixel_size:g} m; expected the same"
+        )
+    if physics not in PHYSICS:
+        faults.append(f"physics is {physics!r}; expected 'wave' or 'model'")
+    light = None if illumination is None else np.asarray(illumination, np.float64)
+    if light is not None and (light.shape != tuple(shape) or not (np.isfinite(light) & (light > 0)).all()):
+        faults.append(
+            f"illumination has shape {light.shape}; expected {tuple(shape)} finite positive numbers (y, x)"
+        )
+    raise_faults(faults)
+    blur = detector.psf_sigma
+    if source_sigma > 0.0 and source is not None:
+        by_source = blur_by_source(
+            source_sigma=source_sigma,
+            source_to_plane=source - membrane_to_sample,
+            plane_to_detector=membrane_to_sample + experiment.sample_to_detector,
+        )
+        blur = math.hypot(blur, by_source)
+    beams = (
+        ((experiment, 1.0),)
+        if spectrum is None
+        else tuple((replace(experiment, energy_kev=energy), weight) for energy, weight in spectrum)
+    )
+    plane = make_plane(
+        experiment,
+        (sizes[0], sizes[1]),
+        oversampling=detector.oversampling,
+        membrane_to_sample=membrane_to_sample,
+        blur=blur / experiment.magnification,
+        wavelengths=[beam.wavelength for beam, _ in beams],
+    )
+    for beam, _ in beams:
+        for distance in (plane.upstream, experiment.effective_distance):
+            faults += check_sampling(
+                wavelength=beam.wavelength,
+                pixel_size=plane.samples.pixel,
+                shape=plane.samples.shape,
+                distance=distance,
+            )
+    raise_faults(faults)
+    return Setup(
+        plane=plane,
+        beams=beams,
+        membrane=membrane,
+        steps=np.array(positions, np.float64),
+        detector=detector,
+        blur=blur,
+        drift=(drift[0] / experiment.magnification, drift[1] / experiment.magnification),
+        illumination=light,
+        physics=physics,
+        noise_seed=seed if noise else None,
+        workers=workers,
+    )
