@@ -243,7 +243,7 @@ def tubes_recipe(shape: tuple[int, int], positions: int, seed: int) -> Recipe:
         )
         scatter = _scatter(
             experiment,
-            blur=0.5,
+            blur=0.35,
             thickness=2.0 * body.wall,
             length=0.5 * pixel,
             direction=angle % 180.0,
