@@ -20,7 +20,6 @@ from numpy.typing import NDArray
 
 from xmist.numerics.derivatives import DX, DY, LAPLACIAN, RADIUS, jit, row_derivative
 from xmist.numerics.parallel import ROWS, for_blocks
-from xmist.numerics.poisson import dct2
 from xmist.numerics.transport import D_XX, D_XY, D_YY, LOG_T, PSI, D
 
 Real = NDArray[Any]
@@ -168,6 +167,50 @@ def expected_block(
     return out
 
 
+@dataclass(frozen=True, kw_only=True)
+class Prior:
+    """A quadratic prior on an unknown, diagonal in the cosine basis.
+
+    Parameters
+    ----------
+    strength : float
+        α in α s^order, with s the symbol of the 5-point Laplacian (κ² for small κ).
+    order : float
+        1 is H1, α‖∇u‖²; 3/2 suits images with edges, whose power falls like κ⁻³; 2 is H2, α‖∇²u‖².
+    floor : float
+        ρ of a pull to 0, ρ‖u‖².
+
+    Examples
+    --------
+    >>> float(Prior(strength=2.0, floor=0.5).precision((4, 4))[0, 0])
+    0.5
+    """
+
+    strength: float = 0.0
+    order: float = 1.0
+    floor: float = 0.0
+
+    def precision(self, shape: tuple[int, int], rows: slice = slice(None)) -> Real:
+        """Give α s^order + ρ at the frequencies of an image.
+
+        Parameters
+        ----------
+        shape : (int, int)
+            Size (y, x) in pixels.
+        rows : slice
+            Frequencies along y; all if left out.
+
+        Returns
+        -------
+        (y, x) float64 array
+            Precision in units of that of a datum.
+        """
+        k_y, k_x = (np.pi * np.arange(size) / size for size in shape)
+        s = 4 * np.sin(k_y[rows, None] / 2) ** 2 + 4 * np.sin(k_x[None] / 2) ** 2
+        precision: Real = self.strength * s**self.order + self.floor
+        return precision
+
+
 @jit
 def _apply_rows(inverse, coefficients, start, stop):  # type: ignore[no-untyped-def]
     unknowns, _, width = coefficients.shape
@@ -199,25 +242,23 @@ class BlockPreconditioner:
     inverse: Real
     threads: int | None = None
 
-    def __call__(self, residual: Real) -> Real:
+    def __call__(self, coefficients: Real) -> Real:
         """Give an approximation of the normal operator's inverse applied to a residual.
 
         Parameters
         ----------
-        residual : (unknown, y, x) float array
-            Not modified.
+        coefficients : (unknown, y, x) float array
+            Cosine coefficients of the residual. Not modified.
 
         Returns
         -------
         (unknown, y, x) array
-            Same dtype.
+            Cosine coefficients, same dtype.
         """
-        out = np.stack([dct2(image.copy(), threads=self.threads) for image in residual])
+        out = coefficients.copy()
         for_blocks(
             lambda a, b: _apply_rows(self.inverse, out, a, b), out.shape[1], threads=self.threads, block=ROWS
         )
-        for image in out:
-            dct2(image, inverse=True, threads=self.threads)
         return out
 
 
@@ -226,8 +267,7 @@ def block_preconditioner(
     moment: Moments,
     shape: tuple[int, int],
     *,
-    smoothness: tuple[float, ...],
-    ridge: tuple[float, ...],
+    priors: tuple[Prior, ...],
     threads: int | None = None,
 ) -> BlockPreconditioner:
     """Invert the expected blocks plus the priors.
@@ -240,10 +280,8 @@ def block_preconditioner(
         Of the model images.
     shape : (int, int)
         Size (y, x) in pixels.
-    smoothness : tuple of float
-        Strength of each unknown's H1 prior, α‖∇u‖², in pixel units.
-    ridge : tuple of float
-        Strength of each unknown's pull to 0, ρ‖u‖².
+    priors : tuple of Prior
+        One an unknown.
     threads : int, optional
         Threads; the result does not depend on it.
 
@@ -255,7 +293,7 @@ def block_preconditioner(
     Examples
     --------
     >>> apply = block_preconditioner(
-    ...     (PSI,), Moments(1.0, 0.1, 0.0), (8, 8), smoothness=(0.0,), ridge=(0.0,)
+    ...     (PSI,), Moments(1.0, 0.1, 0.0), (8, 8), priors=(Prior(),)
     ... )
     >>> bool(abs(apply(np.ones((1, 8, 8)))).max() < 1e-12)
     True
@@ -265,10 +303,8 @@ def block_preconditioner(
 
     def task(start: int, stop: int) -> None:
         block = expected_block(kinds, moment, shape, slice(start, stop))
-        k_y, k_x = (np.pi * np.arange(size) / size for size in shape)
-        s = 4 * np.sin(k_y[start:stop, None] / 2) ** 2 + 4 * np.sin(k_x[None] / 2) ** 2
         for i in range(unknowns):
-            block[..., i, i] += smoothness[i] * s + ridge[i]
+            block[..., i, i] += priors[i].precision(shape, slice(start, stop))
         free = start == 0 and PSI in kinds
         if free:
             i = kinds.index(PSI)
