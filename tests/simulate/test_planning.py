@@ -78,6 +78,19 @@ def test_a_method_without_phase():
     assert "–" in str(simulate.Plan(rows=(row,), method="mist-attenuating", draws=1))
 
 
+def test_the_mean_of_the_phase_counts_for_nothing():
+    """A method that knows δ/β gives φ with its mean, the truth has none; frames of (M) give it back."""
+    recipe = simulate.find_recipe("currant")((48, 48), 1, 0)
+    options = {"smoothing": 1.0, "delta_over_beta": 1150.0}
+    (row,) = simulate.plan(
+        recipe.sample,
+        recipe.experiment,
+        **(GIVEN | {"method": "mist-attenuating", "options": options, "draws": 1, "photons": [1e5]}),
+        edge_sigma=recipe.edge_sigma,
+    )
+    assert row.phase_nrmse <= 0.3
+
+
 def test_method_is_chosen():
     assert plan(method=None, options=None, draws=1).method in xmist.METHODS
 

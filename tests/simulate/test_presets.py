@@ -138,7 +138,10 @@ def test_projections_are_those_of_the_volume(series):
         phase = -k * seen * volume.pixel
         truth = series.truths[number].phase
         assert np.linalg.norm(phase - truth) <= 0.06 * np.linalg.norm(truth)
-    assert not np.array_equal(series.truths[0].dark_field, series.truths[2].dark_field)
+    # Grains alone tell in which sense it turns; smoothed, they keep most of their shape.
+    for number, seen in ((0, volume.scatter.sum(0)), (2, volume.scatter.sum(2).T[:, ::-1])):
+        expected, truth = 0.5 * seen * volume.pixel, series.truths[number].dark_field
+        assert np.corrcoef(expected.ravel(), truth.ravel())[0, 1] >= 0.9
     power = [truth.dark_field.sum(dtype=np.float64) for truth in series.truths]
     assert np.ptp(power) <= 0.01 * np.mean(power)  # what scatters does not change in turning
     total = 0.5 * volume.scatter.sum(dtype=np.float64) * volume.pixel
