@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import numbers
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -39,7 +39,13 @@ class Range:
     optional: bool = False
 
 
-def check_options(options: Any, ranges: Iterable[Range], switches: Iterable[str] = ()) -> None:
+def check_options(
+    options: Any,
+    ranges: Iterable[Range],
+    switches: Iterable[str] = (),
+    choices: Mapping[str, Sequence[str]] | None = None,
+    exclusions: Iterable[tuple[bool, str]] = (),
+) -> None:
     """Check the values of a frozen options object and make its numbers floats.
 
     Parameters
@@ -50,11 +56,15 @@ def check_options(options: Any, ranges: Iterable[Range], switches: Iterable[str]
         What its numbers may be.
     switches : iterable of str
         Names of its booleans.
+    choices : mapping of str to sequence of str, optional
+        Names of its words, each with those that it may be.
+    exclusions : iterable of (bool, str)
+        Whether options contradict each other, and the sentence that says so.
 
     Raises
     ------
     InputError
-        Lists every value that is out of range or of the wrong kind.
+        Lists every value that is out of range or of the wrong kind, and every contradiction.
     """
     faults = []
     for item in ranges:
@@ -79,4 +89,9 @@ def check_options(options: Any, ranges: Iterable[Range], switches: Iterable[str]
         value = getattr(options, name)
         if not isinstance(value, bool):
             faults.append(f"option {name} is {value!r}; expected true or false")
+    for name, words in (choices or {}).items():
+        value = getattr(options, name)
+        if value not in words:
+            faults.append(f"option {name} is {value!r}; expected {' or '.join(map(repr, words))}")
+    faults += [sentence for contradict, sentence in exclusions if contradict]
     raise_faults(faults)

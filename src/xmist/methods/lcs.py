@@ -1,0 +1,193 @@
+"""`lcs`: low-coherence system; transmission, refraction and dark-field, one pixel at a time.
+
+Quénot et al. 2021, "Implicit tracking approach for X-ray phase-contrast imaging with a random mask and a
+conventional system", Optica 8 1412, doi:10.1364/OPTICA.434954; with dark-field Magnin et al. 2023, Opt. Lett.
+48 5839. In pixel units, with the shift u = ∇ψ, ψ = ∆φ/(k p²), and d = ∆D/p²,
+
+    I_R = I_S/T + u·∇I_R [− d ∇²I_R, or − (d_xx ∂_xx + d_yy ∂_yy + 2 d_xy ∂_xy) I_R]
+
+at every pixel for every exposure. It is solved for 1/T − 1, so that no object gives exactly 0 and the ridge
+pulls towards no object. ∇φ = k u/∆ is integrated by least squares.
+
+What multiplies the whole frame is found as one: the T of this method is T (1 − ∇·u + ∆∇²D), attenuation and
+lensing together.
+"""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass
+from typing import Final, Literal
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from xmist import flags as flag
+from xmist.data import Image, Retrieval
+from xmist.experiment import Experiment
+from xmist.methods.findings import compare_frames, describe_flags
+from xmist.methods.options import Range, check_options
+from xmist.methods.phase import centre
+from xmist.methods.pixelwise import PixelwiseSystem, prepare_pixelwise, prepare_reference
+from xmist.numerics.blend import potential
+from xmist.numerics.derivatives import DX, DXX, DXY, DY, DYY, LAPLACIAN, SAMPLE
+from xmist.numerics.tensors import eigenvalues, nearest_positive
+from xmist.version import __version__
+
+# Columns for the unknowns 1/T − 1, u_x, u_y and −d or −d_xx, −2 d_xy, −d_yy.
+COLUMNS: Final = {
+    "none": (SAMPLE, DX, DY),
+    "scalar": (SAMPLE, DX, DY, LAPLACIAN),
+    "tensor": (SAMPLE, DX, DY, DXX, DXY, DYY),
+}
+_FACTORS: Final = {"none": (), "scalar": (-1.0,), "tensor": (-1.0, -0.5, -1.0)}
+
+
+@dataclass(frozen=True, kw_only=True)
+class LcsOptions:
+    """Options of `lcs`.
+
+    Parameters
+    ----------
+    dark_field : {"none", "scalar", "tensor"}
+        Whether and how the model blurs: not at all (N ≥ 3), as in the paper of 2021; with a scalar D (N ≥ 4);
+        with a tensor (N ≥ 6).
+    smoothing : float
+        Gaussian σ in pixels that the normal equations are smoothed with; 0 solves every pixel alone.
+    ridge : float
+        Tikhonov term on (1/T − 1, u, d), relative to the mean diagonal of the normal matrix in pixel units.
+    positive : bool
+        Set a negative dark-field to 0 (and flag it), or replace a tensor with a negative eigenvalue by the
+        nearest positive semi-definite one.
+
+    Raises
+    ------
+    InputError
+        Lists every value that is out of range.
+
+    Examples
+    --------
+    >>> LcsOptions(dark_field="tensor").dark_field
+    'tensor'
+    """
+
+    dark_field: Literal["none", "scalar", "tensor"] = "scalar"
+    smoothing: float = 0.0
+    ridge: float = 0.0
+    positive: bool = False
+
+    def __post_init__(self) -> None:
+        check_options(
+            self,
+            [Range("smoothing", "pixels", high=1000.0), Range("ridge")],
+            ["positive"],
+            {"dark_field": tuple(COLUMNS)},
+        )
+
+
+OPTIONS: Final = LcsOptions
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class LcsPlan:
+    """`lcs` prepared for a reference; call it with the sample frames of a projection.
+
+    Parameters
+    ----------
+    experiment : Experiment
+        Geometry.
+    options : LcsOptions
+        Options.
+    equations : PixelwiseSystem
+        Least squares for the reference.
+    """
+
+    experiment: Experiment
+    options: LcsOptions
+    equations: PixelwiseSystem
+
+    def __call__(self, sample: ArrayLike, *, weights: ArrayLike | None = None) -> Retrieval:
+        """Retrieve one projection.
+
+        Parameters
+        ----------
+        sample : (position, y, x) array_like
+            Frames with the sample.
+        weights : (position, y, x) array_like, optional
+            Weights that multiply those of the reference; 0 means that a pixel is ignored.
+
+        Returns
+        -------
+        Retrieval
+            Transmission (with lensing in it), shift in pixels, refraction angle in rad as the shift gives it,
+            phase in rad with mean 0; dark-field in m and its tensor as asked for.
+
+        Raises
+        ------
+        InputError
+            If the frames do not fit the reference, or if no pixel is determined.
+        """
+        options, experiment, threads = self.options, self.experiment, self.equations.threads
+        frames, unknowns, flags = self.equations.solve(sample, weights)
+        findings = compare_frames(
+            self.equations.reference.frames, frames, self.equations.reference.weights, may_attenuate=True
+        )
+        lost = (flags & flag.UNDETERMINED) > 0
+        inverse, shift, blur = unknowns[0], unknowns[1:3], unknowns[3:]
+        inverse += np.float32(1.0)
+        positive = inverse > 0.0
+        flags[~positive & ~lost] |= flag.NOT_POSITIVE
+        inverse[~positive] = np.nan
+        transmission = np.reciprocal(inverse)
+        k, p, distance = experiment.wavenumber, experiment.effective_pixel, experiment.effective_distance
+        phase = potential(np.where(lost, np.float32(0.0), shift), threads=threads)
+        phase *= np.float32(k * p**2 / distance)
+        centre(phase, lost)
+        for component, factor in zip(blur, _FACTORS[options.dark_field], strict=True):
+            component *= np.float32(factor * p**2 / distance)
+        dark_field, tensor = self._scatter(blur, flags)
+        return Retrieval(
+            method="lcs",
+            experiment=experiment,
+            options=asdict(options),
+            flags=flags,
+            findings=tuple(findings + describe_flags(flags)),
+            provenance={"xmist_version": __version__, "exposures": len(frames)},
+            phase=phase,
+            transmission=transmission,
+            dark_field=dark_field,
+            dark_field_tensor=tensor,
+            refraction_angle=shift * np.float32(p / distance),
+            shift=shift,
+        )
+
+    def _scatter(self, blur: Image, flags: NDArray[np.uint16]) -> tuple[Image | None, Image | None]:
+        """Give dark-field and tensor, clipped if that was asked for."""
+        if self.options.dark_field == "none":
+            return None, None
+        tensor = blur if self.options.dark_field == "tensor" else None
+        if self.options.positive:
+            negative = (blur[0] if tensor is None else eigenvalues(blur)[1]) < 0.0
+            flags[negative] |= flag.CLIPPED
+            if tensor is not None:
+                tensor = nearest_positive(tensor)
+            else:
+                blur[0][negative] = 0.0
+        return (blur[0] if tensor is None else (tensor[0] + tensor[2]) / 2), tensor
+
+
+def prepare(
+    reference: ArrayLike,
+    experiment: Experiment,
+    options: LcsOptions,
+    *,
+    weights: ArrayLike | None = None,
+    threads: int | None = None,
+) -> LcsPlan:
+    """Do once what depends on the reference alone; see `xmist.prepare`."""
+    columns = COLUMNS[options.dark_field]
+    name = "lcs" if options.dark_field == "none" else f"lcs with dark_field='{options.dark_field}'"
+    prepared = prepare_reference(reference, weights, method=name, minimum=len(columns), threads=threads)
+    equations = prepare_pixelwise(
+        prepared, columns, smoothing=options.smoothing, ridge=options.ridge, threads=threads
+    )
+    return LcsPlan(experiment=experiment, options=options, equations=equations)

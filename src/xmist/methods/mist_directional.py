@@ -1,0 +1,222 @@
+"""`mist-directional`: phase and directional dark-field, one pixel at a time.
+
+Pavlov et al. 2020, "X-ray Multi-modal Intrinsic Speckle-Tracking", J. Opt. 22 125604,
+doi:10.1088/2040-8986/abc313, eqs. (9) and (10), carried out in Pavlov et al. 2021, "Directional dark-field
+implicit x-ray speckle tracking using an anisotropic-diffusion Fokker–Planck equation", Phys. Rev. A 104
+053505, doi:10.1103/PhysRevA.104.053505. In pixel units, with ψ = ∆φ/(k p²) and d_ij = ∆D_ij/p²,
+
+    I_R − I_S = I_R ∇²ψ − (d_xx ∂_xx + d_yy ∂_yy + 2 d_xy ∂_xy) I_R                                       (10)
+
+at every pixel for every exposure. The paper writes its mixed term once: its D^(xy) is our 2 D_xy.
+
+Derived here from the evolving Fokker–Planck equation, for a single material with φ = (γ/2) ln T, γ = δ/β:
+
+    I_S = G I_R + T (d_xx ∂_xx + d_yy ∂_yy + 2 d_xy ∂_xy) I_R
+    (1 − (γ∆/2k) ∇²) T = G [− Σ_ij ∂_i∂_j (T d_ij)]
+
+These are the columns of eq. (10) with 1 − G in place of ∇²ψ and T d_ij in place of d_ij.
+"""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass
+from typing import Final
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from xmist import flags as flag
+from xmist.data import Image, Retrieval
+from xmist.experiment import Experiment
+from xmist.methods.findings import compare_frames, describe_flags
+from xmist.methods.options import Range, check_options
+from xmist.methods.phase import phase_of_curvature, refraction_of, single_material
+from xmist.methods.pixelwise import PixelwiseSystem, prepare_pixelwise, prepare_reference
+from xmist.numerics.derivatives import DXX, DXY, DYY, VALUE, derivative
+from xmist.numerics.tensors import eigenvalues, nearest_positive
+from xmist.version import __version__
+
+# Columns for the unknowns ∇²ψ (or 1 − G), −d_xx, −2 d_xy, −d_yy.
+COLUMNS: Final = (VALUE, DXX, DXY, DYY)
+_FACTORS: Final = (-1.0, -0.5, -1.0)  # from the unknowns to d_xx, d_xy, d_yy
+
+
+@dataclass(frozen=True, kw_only=True)
+class MistDirectionalOptions:
+    """Options of `mist-directional`.
+
+    Parameters
+    ----------
+    delta_over_beta : float, optional
+        γ = δ/β of the sample's single material, which may then attenuate. None: a phase object.
+    curvature : bool
+        Keep the term Σ ∂_i∂_j (T d_ij) in the equation for T; with noise and many exposures it hurts. Needs
+        `delta_over_beta`.
+    smoothing : float
+        Gaussian σ in pixels that the normal equations are smoothed with; 0 solves every pixel alone.
+    ridge : float
+        Tikhonov term on (∇²ψ, d_xx, 2 d_xy, d_yy), relative to the mean diagonal of the normal matrix in
+        pixel units.
+    cutoff_length : float, optional
+        Length L in metres in the sample's plane: structures of the phase that are longer are damped, by
+        −κ²/(κ⁴ + (2π/L)⁴) for the inverse Laplacian, spectral symbol. None inverts the five-point Laplacian
+        exactly. Not with `delta_over_beta`, which ties the phase to T.
+    positive : bool
+        Replace a tensor with a negative eigenvalue by the nearest positive semi-definite one (and flag it).
+        Noise is two-sided, so that this biases averages.
+
+    Raises
+    ------
+    InputError
+        Lists every value that is out of range, and options that exclude each other.
+
+    Examples
+    --------
+    >>> MistDirectionalOptions(smoothing=2).smoothing
+    2.0
+    """
+
+    delta_over_beta: float | None = None
+    curvature: bool = False
+    smoothing: float = 0.0
+    ridge: float = 0.0
+    cutoff_length: float | None = None
+    positive: bool = False
+
+    def __post_init__(self) -> None:
+        check_options(
+            self,
+            [
+                Range("delta_over_beta", strict=True, optional=True),
+                Range("smoothing", "pixels", high=1000.0),
+                Range("ridge"),
+                Range("cutoff_length", "m", strict=True, optional=True),
+            ],
+            ["curvature", "positive"],
+            exclusions=[
+                (
+                    self.delta_over_beta is not None and self.cutoff_length is not None,
+                    "options cutoff_length and delta_over_beta are both given; expected one of them at most, "
+                    "for with delta_over_beta the phase is (γ/2) ln T and no Laplacian is inverted",
+                ),
+                (
+                    self.delta_over_beta is None and self.curvature is True,
+                    "option curvature is True without delta_over_beta; expected delta_over_beta too, for "
+                    "the term is one of the equation for T",
+                ),
+            ],
+        )
+
+
+OPTIONS: Final = MistDirectionalOptions
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class MistDirectionalPlan:
+    """`mist-directional` prepared for a reference; call it with the sample frames of a projection.
+
+    Parameters
+    ----------
+    experiment : Experiment
+        Geometry.
+    options : MistDirectionalOptions
+        Options.
+    equations : PixelwiseSystem
+        Least squares for the reference.
+    """
+
+    experiment: Experiment
+    options: MistDirectionalOptions
+    equations: PixelwiseSystem
+
+    def __call__(self, sample: ArrayLike, *, weights: ArrayLike | None = None) -> Retrieval:
+        """Retrieve one projection.
+
+        Parameters
+        ----------
+        sample : (position, y, x) array_like
+            Frames with the sample.
+        weights : (position, y, x) array_like, optional
+            Weights that multiply those of the reference; 0 means that a pixel is ignored.
+
+        Returns
+        -------
+        Retrieval
+            Phase in rad, dark-field tensor in m, its trace/2 as dark-field, refraction angle in rad; with
+            `delta_over_beta` also transmission. Without it the phase has mean 0, with it it is (γ/2) ln T.
+
+        Raises
+        ------
+        InputError
+            If the frames do not fit the reference, or if no pixel is determined.
+        """
+        options, experiment, threads = self.options, self.experiment, self.equations.threads
+        frames, unknowns, flags = self.equations.solve(sample, weights)
+        gamma = options.delta_over_beta
+        findings = compare_frames(
+            self.equations.reference.frames,
+            frames,
+            self.equations.reference.weights,
+            may_attenuate=gamma is not None,
+        )
+        lost = (flags & flag.UNDETERMINED) > 0
+        first, tensor = unknowns[0], unknowns[1:]
+        for component, factor in zip(tensor, _FACTORS, strict=True):
+            component *= np.float32(factor)
+        transmission = None
+        if gamma is None:
+            phase = phase_of_curvature(
+                first, experiment, lost=lost, cutoff_length=options.cutoff_length, threads=threads
+            )
+        else:
+            transmission = self._transmission(first, tensor, lost, gamma)
+            positive = transmission > 0.0
+            flags[~positive & ~lost] |= flag.NOT_POSITIVE
+            usable = np.where(positive, transmission, np.float32(np.nan))
+            tensor /= usable
+            phase = np.log(usable)
+            phase *= np.float32(0.5 * gamma)
+        tensor *= np.float32(experiment.effective_pixel**2 / experiment.effective_distance)
+        if options.positive:
+            negative = eigenvalues(tensor)[1] < 0.0
+            tensor = nearest_positive(tensor)
+            flags[negative] |= flag.CLIPPED
+        return Retrieval(
+            method="mist-directional",
+            experiment=experiment,
+            options=asdict(options),
+            flags=flags,
+            findings=tuple(findings + describe_flags(flags)),
+            provenance={"xmist_version": __version__, "exposures": len(frames)},
+            phase=phase,
+            transmission=transmission,
+            dark_field=(tensor[0] + tensor[2]) / 2,
+            dark_field_tensor=tensor,
+            refraction_angle=refraction_of(phase, experiment, threads=threads),
+        )
+
+    def _transmission(self, deficit: Image, blur: Image, lost: NDArray[np.bool_], gamma: float) -> Image:
+        """Give T from 1 − G and, with the curvature, from T d_ij."""
+        threads = self.equations.threads
+        source: Image = np.subtract(1.0, deficit, out=deficit)
+        if self.options.curvature:
+            known = np.where(lost, np.float32(0.0), blur)
+            for image, kind, times in zip(known, (DXX, DXY, DYY), (1, 2, 1), strict=True):
+                source -= np.float32(times) * derivative(image, kind, threads=threads)
+        return single_material(source, self.experiment, delta_over_beta=gamma, lost=lost, threads=threads)
+
+
+def prepare(
+    reference: ArrayLike,
+    experiment: Experiment,
+    options: MistDirectionalOptions,
+    *,
+    weights: ArrayLike | None = None,
+    threads: int | None = None,
+) -> MistDirectionalPlan:
+    """Do once what depends on the reference alone; see `xmist.prepare`."""
+    prepared = prepare_reference(reference, weights, method="mist-directional", minimum=4, threads=threads)
+    equations = prepare_pixelwise(
+        prepared, COLUMNS, smoothing=options.smoothing, ridge=options.ridge, threads=threads
+    )
+    return MistDirectionalPlan(experiment=experiment, options=options, equations=equations)

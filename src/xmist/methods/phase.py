@@ -1,0 +1,146 @@
+"""What the methods that end in a phase share: from curvature or transmission to φ and its gradient."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+from numpy.typing import NDArray
+
+from xmist.data import Image
+from xmist.experiment import Experiment
+from xmist.numerics.poisson import inverse_laplacian, screened
+from xmist.numerics.stencils import gradient
+
+
+def phase_of_curvature(
+    curvature: Image,
+    experiment: Experiment,
+    *,
+    lost: NDArray[np.bool_],
+    cutoff_length: float | None,
+    threads: int | None,
+) -> Image:
+    """Give the φ of mean 0 whose ψ = ∆φ/(k p²) has the Laplacian ∇²ψ.
+
+    Parameters
+    ----------
+    curvature : (y, x) float32 array
+        ∇²ψ in pixel units; overwritten.
+    experiment : Experiment
+        Geometry.
+    lost : (y, x) bool array
+        Pixels that nothing determined: they count as bare beam, and become NaN.
+    cutoff_length : float or None
+        Length L in metres: −κ²/(κ⁴ + (2π/L)⁴) serves as the inverse Laplacian, spectral symbol; None inverts
+        the five-point Laplacian exactly.
+    threads : int or None
+        Threads.
+
+    Returns
+    -------
+    (y, x) float32 array
+        Phase in rad.
+    """
+    k, p = experiment.wavenumber, experiment.effective_pixel
+    any_lost = bool(lost.any())
+    if any_lost:
+        curvature[lost] = 0.0
+    phase: Image = inverse_laplacian(
+        curvature,
+        symbol="stencil" if cutoff_length is None else "spectral",
+        epsilon=0.0 if cutoff_length is None else 2.0 * math.pi * p / cutoff_length,
+        overwrite=True,
+        threads=threads,
+    )
+    phase *= np.float32(k * p**2 / experiment.effective_distance)
+    centre(phase, lost)
+    return phase
+
+
+def centre(phase: Image, lost: NDArray[np.bool_]) -> None:
+    """Shift a phase to mean 0 over the pixels that are not lost, in place; the lost become NaN.
+
+    Parameters
+    ----------
+    phase : (y, x) float32 array
+        Phase.
+    lost : (y, x) bool array
+        Pixels that nothing determined.
+    """
+    any_lost = bool(lost.any())
+    mean = phase.mean(dtype=np.float64, where=~lost if any_lost else np.True_)
+    phase -= np.float32(mean)
+    if any_lost:
+        phase[lost] = np.nan
+
+
+def refraction_of(phase: Image, experiment: Experiment, *, threads: int | None) -> Image:
+    """Give the refraction angle ∇φ/k.
+
+    Parameters
+    ----------
+    phase : (y, x) float32 array
+        Phase in rad; NaN spreads to the four neighbours.
+    experiment : Experiment
+        Geometry.
+    threads : int or None
+        Threads.
+
+    Returns
+    -------
+    (2, y, x) float32 array
+        Angle along x and y in rad.
+    """
+    scale = 1.0 / (experiment.wavenumber * experiment.effective_pixel)
+    angle: Image = gradient(phase, scale=scale, threads=threads)
+    return angle
+
+
+def screening_length2(experiment: Experiment, delta_over_beta: float) -> float:
+    """Give γ∆/(2k) in pixels², the ℓ² of (1 − ℓ²∇²) T for a single material.
+
+    Parameters
+    ----------
+    experiment : Experiment
+        Geometry.
+    delta_over_beta : float
+        γ = δ/β.
+    """
+    k, p = experiment.wavenumber, experiment.effective_pixel
+    return delta_over_beta * experiment.effective_distance / (2.0 * k * p**2)
+
+
+def single_material(
+    source: Image,
+    experiment: Experiment,
+    *,
+    delta_over_beta: float,
+    lost: NDArray[np.bool_],
+    threads: int | None,
+) -> Image:
+    """Solve (1 − (γ∆/2k)∇²) T = source; lost pixels count as bare beam, and become NaN.
+
+    Parameters
+    ----------
+    source : (y, x) float32 array
+        Right side. Modified where pixels are lost.
+    experiment : Experiment
+        Geometry.
+    delta_over_beta : float
+        γ = δ/β.
+    lost : (y, x) bool array
+        Pixels that nothing determined.
+    threads : int or None
+        Threads.
+
+    Returns
+    -------
+    (y, x) float32 array
+        Transmission.
+    """
+    source[lost] = 1.0
+    length2 = screening_length2(experiment, delta_over_beta)
+    transmission: Image = screened(source, length2, threads=threads)
+    transmission[lost] = np.nan
+    return transmission

@@ -1,0 +1,140 @@
+"""What every implicit method has to hold to, whatever it solves for."""
+
+import numpy as np
+import pytest
+
+import xmist
+from tests.implicit import K, P, cosine_gradient, dx, dxx, dxy, dy, dyy, psi, scatter, scatter_tensor
+from tests.manufactured import EXPERIMENT, laplacian2, speckle
+from xmist import flags as flag
+
+CASES = {
+    "mist-directional": ("mist-directional", {}, 4),
+    "mist-directional of a single material": ("mist-directional", {"delta_over_beta": 400.0}, 4),
+    "mist-rapid": ("mist-rapid", {}, 4),
+    "mist-rapid in Fourier space": ("mist-rapid", {"combine": "fourier"}, 4),
+    "mist-rapid of a single material": ("mist-rapid", {"delta_over_beta": 400.0}, 4),
+    "lcs without dark-field": ("lcs", {"dark_field": "none"}, 3),
+    "lcs": ("lcs", {}, 4),
+    "lcs with a tensor": ("lcs", {"dark_field": "tensor"}, 6),
+}
+every = pytest.mark.parametrize(("method", "options", "least"), CASES.values(), ids=CASES.keys())
+SHAPE = (150, 80)  # more rows than a block of threads has
+
+
+def _frames(positions, shape=SHAPE):
+    """Frames that a phase object of directional scatter gives, by eq. (M) without ∇I_R·∇ψ."""
+    d, curvature = scatter_tensor(shape), laplacian2(psi(shape))
+    slope = cosine_gradient(scatter(shape))
+    reference = speckle(np.random.default_rng(positions), positions, shape)
+    sample = [
+        r - r * curvature + d[0] * dxx(r) + 2 * d[1] * dxy(r) + d[2] * dyy(r)
+        + 2 * slope[0] * dx(r) + 2 * slope[1] * dy(r)
+        for r in reference
+    ]  # fmt: skip
+    return reference, np.stack(sample)
+
+
+def _retrieve(method, options, reference, sample, weights=None, threads=None):
+    stack = xmist.SpeckleStack(reference, sample, weights)
+    return xmist.retrieve(stack, EXPERIMENT, method=method, threads=threads, **options)
+
+
+@every
+def test_identical_frames_give_exactly_nothing(method, options, least):
+    frames = speckle(np.random.default_rng(1), least, (20, 26))
+    result = _retrieve(method, options, frames, frames)
+    # Transforms of T = 1 and back round it; γ/2 times that is φ, whose difference of two pixels is k p α.
+    off = 1e-6 if "delta_over_beta" in options else 0.0
+    rounding = {"transmission": off, "phase": 200 * off, "refraction_angle": 200 * off / (K * P)}
+    for name, array in result.channels():
+        assert np.abs(array - (name == "transmission")).max() <= rounding.get(name, 0), name
+    assert any("identical" in finding for finding in result.findings)
+
+
+@every
+def test_channels_are_those_of_the_table(method, options, least):
+    result = _retrieve(method, options, *_frames(least, (24, 30)))
+    assert {name for name, _ in result.channels()} <= set(xmist.METHODS[method].gives)
+    tensor = result.dark_field_tensor
+    if tensor is not None:
+        assert np.array_equal(result.dark_field, (tensor[0] + tensor[2]) / 2)
+
+
+@every
+@pytest.mark.parametrize("smoothing", [0.0, 1.5])
+def test_bits_do_not_depend_on_threads(method, options, least, smoothing):
+    reference, sample = _frames(least)
+    results = [
+        _retrieve(method, options | {"smoothing": smoothing}, reference, sample, threads=threads)
+        for threads in (1, 2, 5)
+    ]
+    for other in results[1:]:
+        for name, array in results[0].channels():
+            assert np.array_equal(array, getattr(other, name), equal_nan=True), name
+
+
+@every
+def test_dead_pixels_do_not_spread(method, options, least):
+    rng = np.random.default_rng(7)
+    reference, sample = _frames(least + 4)
+    clean = _retrieve(method, options, reference, sample)
+    dead = rng.random(reference.shape) < 0.003
+    weights = (~dead).astype(np.float32)
+    broken = np.where(dead, rng.choice([0.0, np.nan, np.inf, 1e9], dead.shape), reference)
+    result = _retrieve(method, options, broken, np.where(dead, np.nan, sample), weights)
+    assert np.array_equal((result.flags & flag.MASKED) > 0, dead.any(axis=0))
+    good = result.flags == 0
+    for name, array in result.channels():
+        assert np.isfinite(array).all(), name
+        change = (array - getattr(clean, name))[..., good]
+        assert change.std() <= 0.3 * getattr(clean, name)[..., good].std(), name
+
+
+@every
+@pytest.mark.parametrize("smoothing", [0.0, 1.0])
+def test_a_region_without_information_is_nan_and_nothing_else(method, options, least, smoothing):
+    reference, sample = _frames(least + 1, (60, 70))
+    reference[:, :30, :20] = np.nan
+    result = _retrieve(method, options | {"smoothing": smoothing}, reference, sample)
+    lost = (result.flags & flag.UNDETERMINED) > 0
+    assert lost[:15, :8].all()
+    assert not lost[32:].any()
+    wrong = (result.flags & flag.NOT_POSITIVE) > 0
+    for name, array in result.channels():
+        missing = np.isnan(array)
+        assert missing[..., lost].all(), name
+        if name == "refraction_angle":
+            # A derivative has none next to them either.
+            near = lost.copy()
+            near[1:] |= lost[:-1]
+            near[:, 1:] |= lost[:, :-1]
+            missing = missing & ~near
+            assert not missing[..., ~wrong & ~lost].any(), name
+        elif name != "transmission":
+            assert np.array_equal(missing, np.broadcast_to(lost | wrong, array.shape)), name
+
+
+@every
+def test_bad_input(method, options, least):
+    reference, sample = _frames(least, (24, 30))
+    with pytest.raises(xmist.InputError, match=f"{least - 1} exposures; {method}.*needs at least {least}"):
+        _retrieve(method, options, reference[1:], sample[1:])
+    with pytest.raises(xmist.InputError, match="proportional to each other"):
+        _retrieve(method, options, reference[[0] * least], sample[[0] * least])
+    plan = xmist.prepare(reference, EXPERIMENT, method=method, **options)
+    with pytest.raises(xmist.InputError, match="sample has shape"):
+        plan(sample[:, :, :-1])
+    with pytest.raises(xmist.InputError, match="weights has shape"):
+        plan(sample, weights=np.ones((24, 30)))
+    with pytest.raises(xmist.InputError, match=r"'smothing' is not an option.*did you mean 'smoothing'"):
+        xmist.prepare(reference, EXPERIMENT, method=method, smothing=1)
+
+
+@every
+def test_frames_stay_unmodified(method, options, least):
+    frames = [array.astype(np.float32) for array in _frames(least, (24, 30))]
+    before = [array.copy() for array in frames]
+    _retrieve(method, options, *frames)
+    for array, same in zip(frames, before, strict=True):
+        assert np.array_equal(array, same)

@@ -1,0 +1,194 @@
+import numpy as np
+import pytest
+
+import xmist
+from tests.implicit import (
+    DISTANCE,
+    PHASE,
+    SCATTER,
+    SHAPE,
+    K,
+    P,
+    cosine_gradient,
+    dx,
+    dxx,
+    dxy,
+    dy,
+    dyy,
+    psi,
+    references,
+    relative,
+    scatter,
+    scatter_tensor,
+    transmission,
+)
+from tests.manufactured import EXPERIMENT, speckle
+from xmist import flags as flag
+from xmist.methods import make_options
+from xmist.numerics.tensors import eigenvalues
+
+LEAST = {"none": 3, "scalar": 4, "tensor": 6}
+
+
+def _retrieve(reference, sample, **options):
+    return xmist.retrieve(xmist.SpeckleStack(reference, sample), EXPERIMENT, method="lcs", **options)
+
+
+def _blur(kind):
+    mean, tensor = scatter(), scatter_tensor()
+    return {"none": 0 * tensor, "scalar": np.stack([mean, 0 * mean, mean]), "tensor": tensor}[kind]
+
+
+def _frames(kind, positions=12, mistake=None):
+    """Frames of I_R = I_S/T + u·∇I_R − Σ d_ij ∂_i∂_j I_R, or of a wrong reading of it."""
+    u, d, t = cosine_gradient(psi()), _blur(kind), transmission()
+    if mistake == "u and v swapped":
+        u = u[::-1]
+    elif mistake == "sign of the shift":
+        u = (-u[0], -u[1])
+    elif mistake == "sign of D":
+        d = -d
+    elif mistake == "mixed term once":
+        d = d * np.array([1, 0.5, 1])[:, None, None]
+    elif mistake == "T and 1/T":
+        t = 1 / t
+    reference = references(positions)
+    sample = [
+        t * (r - u[0] * dx(r) - u[1] * dy(r) + d[0] * dxx(r) + 2 * d[1] * dxy(r) + d[2] * dyy(r))
+        for r in reference
+    ]
+    return reference, np.stack(sample)
+
+
+def _errors(result, kind):
+    u, d = np.stack(cosine_gradient(psi())), SCATTER * _blur(kind)
+    errors = {
+        "phase": relative(result.phase, PHASE * psi()),
+        "shift": relative(result.shift, u),
+        "refraction angle": relative(result.refraction_angle, u * P / DISTANCE),
+        "transmission": relative(result.transmission, transmission()),
+    }
+    if kind != "none":
+        errors["dark-field"] = relative(result.dark_field, (d[0] + d[2]) / 2)
+    if kind == "tensor":
+        errors["tensor"] = relative(result.dark_field_tensor, d)
+    return errors
+
+
+@pytest.mark.parametrize("kind", LEAST)
+def test_manufactured_frames_come_back(kind):
+    # Frames are rounded to 6e-8; six unknowns take more of them to stay at 1e-5 of shifts of some 0.05 pixel.
+    result = _retrieve(*_frames(kind, 24 if kind == "tensor" else 12), dark_field=kind)
+    errors = _errors(result, kind)
+    assert max(errors.values()) <= 1e-5, errors
+    assert not result.flags.any()
+    assert result.findings == ()
+    assert (result.dark_field is None) == (kind == "none")
+    assert (result.dark_field_tensor is None) == (kind != "tensor")
+
+
+@pytest.mark.parametrize(
+    "mistake", ["u and v swapped", "sign of the shift", "sign of D", "mixed term once", "T and 1/T"]
+)
+def test_a_wrong_reading_is_noticed(mistake):
+    assert (
+        max(_errors(_retrieve(*_frames("tensor", 12, mistake), dark_field="tensor"), "tensor").values()) > 0.1
+    )
+
+
+def test_phase_and_refraction_angle_are_one():
+    result = _retrieve(*_frames("none"), dark_field="none")
+    angle = np.stack(cosine_gradient(result.phase.astype(float))) / (K * P)
+    assert relative(result.refraction_angle, angle) <= 1e-5
+
+
+@pytest.mark.parametrize(("along_x", "along_y"), [(0.2, 0.0), (0.0, -0.15), (0.1, 0.2)])
+def test_rigid_shift_and_transmission(along_x, along_y):
+    # Frames of a smooth function; I_S(r) = T I_R(r − u) to second order in u: |u|²/2 · ⟨|∂∂I|⟩/⟨|∂I|⟩ < 0.05.
+    rng = np.random.default_rng(2)
+    y, x = np.mgrid[:40, :56].astype(float)
+    waves = rng.normal(scale=0.6, size=(8, 12, 2)), rng.uniform(0, 2 * np.pi, (8, 12))
+
+    def frames(x, y):
+        return np.stack(
+            [
+                1.5 + sum(np.cos(a * x + b * y + c) for (a, b), c in zip(*w, strict=True)) / 20
+                for w in zip(*waves, strict=True)
+            ]
+        )
+
+    result = _retrieve(frames(x, y), 0.7 * frames(x - along_x, y - along_y), dark_field="tensor")
+    inner = np.s_[..., 5:-5, 5:-5]  # the mirror is no part of these frames
+    shift = np.median(result.shift[inner], axis=(1, 2))
+    assert np.abs(shift - (along_x, along_y)).max() <= 0.02
+    assert abs(np.median(result.transmission[inner]) / 0.7 - 1) <= 1e-3
+
+
+@pytest.mark.parametrize("kind", LEAST)
+def test_identical_frames_give_exactly_nothing(kind):
+    frames = speckle(np.random.default_rng(1), LEAST[kind], (20, 26))
+    result = _retrieve(frames, frames, dark_field=kind)
+    for name, array in result.channels():
+        assert (array == (1 if name == "transmission" else 0)).all(), name
+
+
+def test_error_falls_faster_than_the_object():
+    # On frames of eq. (M) the error is of second order in the object: it puts I_S/T for I_R and drops
+    # derivatives of d times those of I_R. So the relative error falls as the object does.
+    reference = speckle(np.random.default_rng(0), 12, SHAPE, grain=3.0)  # products of it are resolved too
+    errors = []
+    for part in (2.0, 1.0, 0.5):
+        ux, uy = (part * component for component in cosine_gradient(psi()))
+        sample = np.stack([r - dx(ux * r) - dy(uy * r) for r in reference])
+        result = _retrieve(reference, sample, dark_field="none")
+        errors.append(relative(result.shift, np.stack([ux, uy])))
+        # Its T is that of attenuation and lensing together.
+        assert relative(result.transmission - 1, -(dx(ux) + dy(uy))) <= 0.1 * part
+    assert errors[0] < 0.2
+    assert np.allclose(np.divide(errors[:2], errors[1:]), 2, rtol=0.1)
+
+
+def test_ridge_pulls_towards_no_object():
+    result = _retrieve(*_frames("scalar"), ridge=1e4)
+    assert np.abs(result.transmission - 1).max() < 1e-3
+    assert np.abs(result.shift).max() < 1e-3
+
+
+@pytest.mark.parametrize("kind", ["scalar", "tensor"])
+def test_positive_clips_and_flags(kind):
+    reference, sample = _frames(kind, 8)
+    noisy = sample + 2e-3 * np.random.default_rng(1).normal(size=sample.shape)
+    signed = _retrieve(reference, noisy, dark_field=kind)
+    clipped = _retrieve(reference, noisy, dark_field=kind, positive=True)
+    least = signed.dark_field if kind == "scalar" else eigenvalues(signed.dark_field_tensor)[1]
+    assert (least < 0).any()
+    assert np.array_equal((clipped.flags & flag.CLIPPED) > 0, least < 0)
+    assert clipped.dark_field.min() >= 0
+    good = least >= 0
+    assert np.array_equal(clipped.dark_field[good], signed.dark_field[good])
+
+
+def test_transmission_at_or_below_zero_is_flagged():
+    reference = references(5)
+    sample = reference.copy()
+    sample[:, 20:30, 20:30] *= -1
+    result = _retrieve(reference, sample)
+    low = (result.flags & flag.NOT_POSITIVE) > 0
+    assert low[20:30, 20:30].all()
+    assert np.array_equal(np.isnan(result.transmission), low)
+
+
+@pytest.mark.parametrize("kind", LEAST)
+def test_too_few_exposures(kind):
+    reference, sample = _frames(kind, LEAST[kind] - 1)
+    with pytest.raises(xmist.InputError, match=f"needs at least {LEAST[kind]} positions"):
+        _retrieve(reference, sample, dark_field=kind)
+    reference, sample = _frames(kind, LEAST[kind])
+    assert np.isfinite(_retrieve(reference, sample, dark_field=kind).phase).all()
+
+
+def test_wrong_options():
+    with pytest.raises(xmist.InputError) as caught:
+        make_options("lcs", {"dark_field": "vector", "smoothing": -1})
+    assert "option dark_field is 'vector'; expected 'none' or 'scalar' or 'tensor'" in str(caught.value)
+    assert "smoothing is -1" in str(caught.value)
