@@ -1,0 +1,95 @@
+"""What the methods that transform whole images share: weights of one exposure, and what dead pixels hold."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from xmist.data import Image
+from xmist.methods.pixelwise import PixelwiseSystem, prepare_pixelwise, prepare_reference
+from xmist.numerics.derivatives import VALUE
+from xmist.numerics.fill import fill
+
+Real = NDArray[Any]
+
+
+def prepare_ratio(
+    reference: ArrayLike, weights: ArrayLike | None, *, method: str, threads: int | None
+) -> PixelwiseSystem:
+    """Prepare the least-squares ratio of the frames, I_R − I_S = I_R (1 − Q): Q = Σ w I_R I_S/Σ w I_R².
+
+    Parameters
+    ----------
+    reference : (position, y, x) array_like
+        Frames without the sample.
+    weights : (position, y, x) array_like or None
+        Weight of each pixel; 0 means that it is ignored.
+    method : str
+        Name of the method, for messages.
+    threads : int or None
+        Threads.
+
+    Returns
+    -------
+    PixelwiseSystem
+        Its one unknown is 1 − Q. A pixel that no exposure sees takes its neighbours' and is flagged `FILLED`.
+
+    Raises
+    ------
+    InputError
+        Lists all faults of the reference and its weights.
+    """
+    prepared = prepare_reference(reference, weights, method=method, minimum=1, threads=threads)
+    return prepare_pixelwise(prepared, (VALUE,), smoothing=0.0, ridge=0.0, threads=threads)
+
+
+def exposure_weights(sample: Image, *weights: ArrayLike | None) -> Image | None:
+    """Combine the weights of one exposure.
+
+    Parameters
+    ----------
+    sample : (y, x) float32 array
+        Frame with the sample; what is not finite has weight 0.
+    *weights : (y, x) array_like or None
+        Weights that are multiplied.
+
+    Returns
+    -------
+    (y, x) float32 array or None
+        None if all are 1.
+    """
+    product: Image | None = None
+    for factor in weights:
+        if factor is not None:
+            array = np.asarray(factor, np.float32)
+            product = array if product is None else product * array
+    finite = np.isfinite(sample)
+    if finite.all():
+        return product
+    return np.where(finite, np.float32(1.0) if product is None else product, np.float32(0.0))
+
+
+def fill_source(image: Image, weights: Image | None, *, threads: int | None) -> Image:
+    """Give the pixels of weight 0 a number, so that the image can be transformed.
+
+    Parameters
+    ----------
+    image : (y, x) float32 array
+        What is transformed; anything where the weight is 0.
+    weights : (y, x) float32 array or None
+        Weights of the exposure.
+    threads : int or None
+        Threads.
+
+    Returns
+    -------
+    (y, x) float32 array
+        Interpolated from the neighbours; 0, which stands for bare beam, where they are beyond reach.
+    """
+    if weights is None or weights.all():
+        return image
+    filled: Image = fill(image, weights > 0, smooth=True, threads=threads)
+    filled[np.isnan(filled)] = 0.0
+    return filled

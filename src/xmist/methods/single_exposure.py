@@ -1,0 +1,279 @@
+"""`single-exposure`: transmission, phase and a qualitative dark-field of one material, from one exposure.
+
+Beltran et al. 2023, "Fast implicit diffusive dark-field retrieval for single-exposure, single-mask x-ray
+imaging", Optica 10 422, doi:10.1364/OPTICA.480489 (devolving), and Alloo et al. 2025, "Separating edges from
+microstructure in X-ray dark-field imaging", Opt. Express 33 3577, arXiv:2410.18317 (both perspectives);
+derived here from the Fokker–Planck equation of an attenuating sample. T and φ are those of `single-material`
+in its approximate form,
+
+    (1 − (γ∆/2k) ∇²) T = I_S/I_R,   φ = (γ/2) ln T                                                      (1)
+
+What they do not explain of the sample frame is taken for scatter. From the reference (evolving),
+
+    ∆ ∇²(D T I_R) = I_S − T I_R + (∆/k) ∇·(T I_R ∇φ)                                                    (2)
+
+or back from the sample frame (devolving, the default),
+
+    ∆ ∇²(D I_S) = I_S − T I_R + (∆/k) ∇·(I_S ∇φ)                                                        (3)
+
+by an inverse Laplacian and a division by I = T I_R or I_S. Several exposures are averaged with weights I².
+How the papers regularise the inverse Laplacian and join exposures could not be checked.
+
+Notes
+-----
+D is **qualitative**. One exposure cannot tell attenuation from scatter: (1) has spent the whole frame on T
+already, and (2) and (3) see what its approximation left. Against the truth the slope of D is anything from 2
+to 30, with false D where the attenuation varies. Both signs mean something, unresolved structure and edges,
+so that none is clipped. The inverse Laplacian leaves a constant open: D I has mean 0.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import asdict, dataclass
+from typing import Final
+
+import numpy as np
+from numpy.typing import ArrayLike
+
+from xmist import flags as flag
+from xmist.data import Image, Retrieval
+from xmist.experiment import Experiment
+from xmist.methods.direct import exposure_weights, fill_source, prepare_ratio
+from xmist.methods.findings import compare_frames, describe_flags
+from xmist.methods.options import Range, check_options
+from xmist.methods.phase import refraction_of, screening_length2, single_material
+from xmist.methods.pixelwise import PixelwiseSystem, PreparedReference
+from xmist.methods.single_material import missing_material
+from xmist.numerics.fill import fill
+from xmist.numerics.poisson import inverse_laplacian
+from xmist.numerics.transport import PSI, Transport
+from xmist.version import __version__
+
+_PERSPECTIVES: Final = ("devolving", "evolving")
+
+
+@dataclass(frozen=True, kw_only=True)
+class SingleExposureOptions:
+    """Options of `single-exposure`.
+
+    Parameters
+    ----------
+    delta_over_beta : float
+        γ = δ/β of the sample's material; it has no default.
+    perspective : {"devolving", "evolving"}
+        Equation (3) or (2).
+    cutoff_length : float, optional
+        Length L in metres in the sample's plane: structures of D I that are longer are damped, by
+        −κ²/(κ⁴ + (2π/L)⁴) for the inverse Laplacian, with the symbol of its own stencil for κ². None damps
+        nothing; the noise of D then grows with the size of the image.
+
+    Raises
+    ------
+    InputError
+        If `delta_over_beta` is missing; lists every value that is out of range.
+
+    Examples
+    --------
+    >>> SingleExposureOptions(delta_over_beta=1000).perspective
+    'devolving'
+    """
+
+    delta_over_beta: float | None = None
+    perspective: str = "devolving"
+    cutoff_length: float | None = None
+
+    def __post_init__(self) -> None:
+        missing = self.delta_over_beta is None
+        check_options(
+            self,
+            [
+                Range("delta_over_beta", strict=True, optional=missing),
+                Range("cutoff_length", "m", strict=True, optional=True),
+            ],
+            choices={"perspective": _PERSPECTIVES},
+            exclusions=[(missing, missing_material("single-exposure"))],
+        )
+
+
+OPTIONS: Final = SingleExposureOptions
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class SingleExposurePlan:
+    """`single-exposure` prepared for a reference; call it with the sample frames of a projection.
+
+    Parameters
+    ----------
+    experiment : Experiment
+        Geometry.
+    options : SingleExposureOptions
+        Options.
+    equations : PixelwiseSystem
+        Least-squares ratio of the frames.
+    """
+
+    experiment: Experiment
+    options: SingleExposureOptions
+    equations: PixelwiseSystem
+
+    def __call__(self, sample: ArrayLike, *, weights: ArrayLike | None = None) -> Retrieval:
+        """Retrieve one projection.
+
+        Parameters
+        ----------
+        sample : (position, y, x) array_like
+            Frames with the sample.
+        weights : (position, y, x) array_like, optional
+            Weights that multiply those of the reference; 0 means that a pixel is ignored.
+
+        Returns
+        -------
+        Retrieval
+            Transmission; phase in rad, (γ/2) ln T; refraction angle in rad; dark-field in m, qualitative and
+            of either sign.
+
+        Raises
+        ------
+        InputError
+            If the frames do not fit the reference, or if no pixel is determined.
+        """
+        reference, threads = self.equations.reference, self.equations.threads
+        gamma = self.options.delta_over_beta
+        assert gamma is not None  # the options require it
+        frames, unknowns, flags = self.equations.solve(sample, weights)
+        findings = compare_frames(reference.frames, frames, reference.weights, may_attenuate=True)
+        lost = (flags & flag.UNDETERMINED) > 0
+        ratio = unknowns[0]
+        np.subtract(1.0, ratio, out=ratio)  # 1 − (1 − Q)
+        transmission = single_material(
+            ratio, self.experiment, delta_over_beta=gamma, lost=lost, threads=threads
+        )
+        positive = transmission > 0.0
+        if not positive.all():
+            flags[~positive & ~lost] |= flag.NOT_POSITIVE
+        usable = np.where(positive, transmission, np.float32(np.nan))
+        p, length = self.experiment.effective_pixel, self.options.cutoff_length
+        dark_field = diffusion(
+            reference,
+            frames,
+            None if weights is None else np.asarray(weights, np.float32),
+            usable,
+            length2=screening_length2(self.experiment, gamma),
+            perspective=self.options.perspective,
+            epsilon=0.0 if length is None else 2.0 * math.pi * p / length,
+            threads=threads,
+        )
+        dark_field *= np.float32(p**2 / self.experiment.effective_distance)
+        phase = np.log(usable)
+        phase *= np.float32(0.5 * gamma)
+        return Retrieval(
+            method="single-exposure",
+            experiment=self.experiment,
+            options=asdict(self.options),
+            flags=flags,
+            findings=tuple(findings + describe_flags(flags)),
+            provenance={"xmist_version": __version__, "exposures": len(frames)},
+            phase=phase,
+            transmission=transmission,
+            dark_field=dark_field,
+            refraction_angle=refraction_of(phase, self.experiment, threads=threads),
+        )
+
+
+def diffusion(
+    reference: PreparedReference,
+    sample: Image,
+    given: Image | None,
+    transmission: Image,
+    *,
+    length2: float,
+    perspective: str,
+    epsilon: float = 0.0,
+    threads: int | None = None,
+) -> Image:
+    """Solve (2) or (3) for d = ∆D/p², for a transmission that is known.
+
+    With ℓ² = γ∆/(2k p²) and ψ = ℓ² ln T they read, in pixel units, ∇²(d T I_R) = I_S − T I_R + ℓ² ∇·(I_R ∇T)
+    and ∇²(d I_S) = I_S − T I_R + ∇·(I_S ∇ψ).
+
+    Parameters
+    ----------
+    reference : PreparedReference
+        References with their weights.
+    sample : (position, y, x) float32 array
+        Frames with the sample; may hold anything where the weight is 0.
+    given : (position, y, x) float32 array or None
+        Weights that multiply those of the reference.
+    transmission : (y, x) float32 array
+        T, above 0; NaN where it is not known, and d is then NaN too.
+    length2 : float
+        ℓ² in pixels².
+    perspective : {"devolving", "evolving"}
+        Equation (3) or (2). Devolving, a pixel of the sample at or below 0 says nothing.
+    epsilon : float
+        ε of the inverse Laplacian −κ²/(κ⁴ + ε⁴), in rad per pixel.
+    threads : int, optional
+        Threads; the result does not depend on it.
+
+    Returns
+    -------
+    (y, x) float32 array
+        d in pixels².
+    """
+    known = np.isfinite(transmission)
+    if not known.all():
+        transmission = fill(transmission, known, threads=threads)
+        transmission[np.isnan(transmission)] = 1.0
+    devolving = perspective == "devolving"
+    field = np.log(transmission) if devolving else transmission - np.float32(1.0)
+    field = (np.float32(length2) * field)[None]
+    total = np.zeros_like(transmission)
+    norm = np.zeros_like(transmission)
+    for n, (bare, frame) in enumerate(zip(reference.frames, sample, strict=True)):
+        weights = exposure_weights(
+            frame,
+            None if reference.weights is None else reference.weights[n],
+            None if given is None else given[n],
+            None if known.all() else known,
+            None if not devolving or (frame > 0.0).all() else frame > 0.0,
+        )
+        dimmed = transmission * bare
+        blurred = _filled_sample(frame, dimmed, weights, threads=threads) if devolving else dimmed
+        carrier = blurred if devolving else bare
+        transport = Transport(frames=carrier[None], kinds=(PSI,), threads=threads)
+        with np.errstate(invalid="ignore", over="ignore"):  # pixels of weight 0
+            source = (frame - dimmed) - transport.forward(field)[0]
+        product = inverse_laplacian(
+            fill_source(source, weights, threads=threads), epsilon=epsilon, overwrite=True, threads=threads
+        )
+        weighted = blurred if weights is None else weights * blurred
+        total += weighted * product
+        norm += weighted * blurred
+    good = norm > 0.0
+    d: Image = np.divide(total, norm, out=total, where=good)
+    if not good.all():
+        d = fill(d, good, threads=threads)
+    d[~known] = np.nan
+    return d
+
+
+def _filled_sample(frame: Image, dimmed: Image, weights: Image | None, *, threads: int | None) -> Image:
+    """Give a sample frame that can be differentiated: T I_R stands where its neighbours are beyond reach."""
+    if weights is None or weights.all():
+        return frame
+    filled: Image = fill(frame, weights > 0, smooth=True, threads=threads)
+    return np.where(np.isfinite(filled) & (filled > 0.0), filled, dimmed)
+
+
+def prepare(
+    reference: ArrayLike,
+    experiment: Experiment,
+    options: SingleExposureOptions,
+    *,
+    weights: ArrayLike | None = None,
+    threads: int | None = None,
+) -> SingleExposurePlan:
+    """Do once what depends on the reference alone; see `xmist.prepare`."""
+    equations = prepare_ratio(reference, weights, method="single-exposure", threads=threads)
+    return SingleExposurePlan(experiment=experiment, options=options, equations=equations)
