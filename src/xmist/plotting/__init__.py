@@ -12,6 +12,7 @@ from numpy.typing import ArrayLike
 from xmist.data import CHANNELS, Retrieval
 from xmist.errors import InputError, raise_faults, suggest
 from xmist.io.atomic import target_faults, write_file
+from xmist.plotting.directions import TITLE, Directions, direction_colours, wheel_colours
 from xmist.plotting.page import NORMAL, Page, colour_bar, draw, text_width, wrap
 from xmist.plotting.panels import Image, common_scales, panels, si
 from xmist.version import __version__
@@ -19,16 +20,26 @@ from xmist.version import __version__
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-__all__ = ["comparison", "figure", "panels", "save_figure", "save_picture"]
+__all__ = [
+    "comparison",
+    "direction_colours",
+    "figure",
+    "panels",
+    "save_figure",
+    "save_picture",
+    "wheel_colours",
+]
 
 # Drawn only when asked for, or when there is nothing else.
 _SECONDARY: Final = ("refraction_angle", "shift", "phase_std", "transmission_std", "dark_field_std")
 _DPI: Final = 150
 _SHORTEST_BAR: Final = 0.75  # inches
+_WHEEL: Final = 0.75
+_LEGEND: Final = 1.5  # the wheel with its words
 
 
 def figure(result: Retrieval, *, channels: Sequence[str] | None = None, title: str | None = None) -> Figure:
-    """Draw a result, one panel a channel.
+    """Draw a result, one panel a channel; a dark-field tensor also as a picture of its directions.
 
     Parameters
     ----------
@@ -61,22 +72,26 @@ def figure(result: Retrieval, *, channels: Sequence[str] | None = None, title: s
     >>> figure(result).axes[0].get_title(loc="left")
     'phase'
     """
-    shown = panels(_choose(result, channels))
+    chosen = _choose(result, channels)
+    shown = panels(chosen)
     images = [Image.of(panel.pick(result), result.flags) for panel in shown]
     scales = common_scales(shown, [[image] for image in images])
-    columns = _columns(len(shown), result.shape)
+    directions = Directions(result) if "dark_field_tensor" in chosen else None
+    titles = [panel.title for panel in shown] + ([TITLE] if directions is not None else [])
+    columns = _columns(len(titles), result.shape)
+    lowest = _SHORTEST_BAR if directions is None else _LEGEND
     page = Page(
         result.shape,
-        -(-len(shown) // columns),
+        -(-len(titles) // columns),
         columns,
         side=3.6,
-        titles=[panel.title for panel in shown],
+        titles=titles,
         header=(title or _headline(result), _conditions(result)),
         notes=[*_block_notes(images), *(f"Finding: {finding}" for finding in result.findings)],
         no_value=_no_value(images),
         right=0.95,
         below=0.34,
-        lowest=_SHORTEST_BAR,
+        lowest=lowest,
     )
     for number, (panel, image) in enumerate(zip(shown, images, strict=True)):
         place = divmod(number, columns)
@@ -86,6 +101,15 @@ def figure(result: Retrieval, *, channels: Sequence[str] | None = None, title: s
         page.scale_bar(*place, result.experiment.effective_pixel)
         bar = page.axes(*place, page.width + 0.08, 0.0, 0.12, max(page.height, _SHORTEST_BAR))
         colour_bar(bar, panel, scales[panel.scale])
+    if directions is not None:
+        place = divmod(len(shown), columns)
+        axes = page.axes(*place)
+        directions.draw(axes)
+        axes.set_title(page.wrap(TITLE), fontsize=NORMAL, loc="left", pad=4)
+        page.scale_bar(*place, result.experiment.effective_pixel)
+        top = max(page.height, lowest) - 0.2
+        wheel = page.axes(*place, page.width + 0.1, top - _WHEEL, _WHEEL, _WHEEL)
+        directions.draw_wheel(wheel)
     return page.figure
 
 

@@ -27,7 +27,7 @@ _NARROWEST: Final = 4.8
 # Beyond this ratio of its sides an image is stretched, to be seen at all.
 _LONGEST: Final = 40.0
 
-_NO_VALUE: Final = "#5fa08f"  # apart from every grey, and from every colour of the maps
+NO_VALUE: Final = "#5fa08f"  # apart from every grey, and from every colour of the maps
 
 
 class Page:
@@ -112,7 +112,7 @@ class Page:
             y -= 0.22 if big else _LINE
         y = _EDGE + _LINE * (len(foot) + bool(no_value) - 1)
         if no_value:
-            self._fill(_EDGE, y, 0.12, 0.1, facecolor=_NO_VALUE, edgecolor="black", linewidth=0.5)
+            self._fill(_EDGE, y, 0.12, 0.1, facecolor=NO_VALUE, edgecolor="black", linewidth=0.5)
             self._write(_EDGE + 0.2, y, no_value)
             y -= _LINE
         for line in foot:
@@ -193,7 +193,7 @@ def draw(axes: Axes, image: Image, panel: Panel, scale: Scale) -> None:
     rows, columns = (size * image.factor for size in image.blocks.shape)
     axes.imshow(
         np.ma.masked_invalid(image.blocks * scale.factor),
-        cmap=mpl.colormaps[panel.colours].with_extremes(bad=_NO_VALUE),
+        cmap=mpl.colormaps[panel.colours].with_extremes(bad=NO_VALUE),
         vmin=scale.low,
         vmax=scale.high,
         extent=(-0.5, columns - 0.5, rows - 0.5, -0.5),
