@@ -36,6 +36,7 @@ ILL_DETERMINED: Final = 16
 UNDETERMINED: Final = 32
 CLIPPED: Final = 64
 NOT_POSITIVE: Final = 128
+SEARCH_EDGE: Final = 256
 
 FLAGS: Final[tuple[Flag, ...]] = (
     Flag(BAD_REFERENCE, "bad_reference", "a reference frame is NaN, infinite or not positive here"),
@@ -45,7 +46,7 @@ FLAGS: Final[tuple[Flag, ...]] = (
     Flag(
         ILL_DETERMINED,
         "ill_determined",
-        "the references are nearly proportional here; the value comes from neighbouring pixels",
+        "the references are nearly proportional or flat here; the value may come from neighbouring pixels",
     ),
     Flag(UNDETERMINED, "undetermined", "nothing determines this pixel; its channels are NaN"),
     Flag(CLIPPED, "clipped", "a negative dark-field was set to 0 as positive=True asks"),
@@ -54,6 +55,7 @@ FLAGS: Final[tuple[Flag, ...]] = (
         "not_positive",
         "the transmission came out at or below 0; phase and dark-field are NaN here",
     ),
+    Flag(SEARCH_EDGE, "search_edge", "the best shift lies on the edge of the search range"),
 )
 
 

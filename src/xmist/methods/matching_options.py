@@ -1,0 +1,232 @@
+"""Options that `umpa` and `xsvt` share, and what their start values and backgrounds may be."""
+
+from __future__ import annotations
+
+import numbers
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, Final
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from xmist.data import Retrieval
+from xmist.errors import InputError, raise_faults, suggest
+from xmist.experiment import Experiment
+from xmist.numerics.integrate import INTEGRATORS
+from xmist.numerics.stencils import gradient
+
+Real = NDArray[Any]
+
+WEIGHTINGS: Final = ("hamming", "flat")
+DARK_FIELDS: Final = ("scalar", "none")
+_RANGE: Final = 4  # pixels, when nothing is known
+_NEAR: Final = 1  # pixels, about start values
+
+
+@dataclass(frozen=True, kw_only=True)
+class MatchingOptions:
+    """Options of the methods that match windows.
+
+    Parameters
+    ----------
+    window : int
+        Pixels a side of the window, odd.
+    max_shift : int, optional
+        Shifts up to so many pixels along either axis are searched, about 0 or the start values. None: 4, or 1
+        about start values.
+    dark_field : str
+        "scalar", or "none": no visibility is fitted.
+    weighting : str
+        "hamming" or "flat": weights in the window. Flat is faster and averages more.
+    initial : str, Retrieval or (2, y, x) array, optional
+        Start values of the search: a method that is run first with its own default options, its result, or
+        shifts along x and y in pixels.
+    integrator : str
+        "dct" (Frankot–Chellappa with the even mirror) or "southwell", for the phase.
+    background : (y, x) bool array or two pairs of int, optional
+        Bare beam, where the shift and φ are set to 0, T and V to 1 in the mean: a mask, or a box of rows and
+        columns [[from, to], [from, to]], the ends excluded.
+
+    Raises
+    ------
+    InputError
+        Lists every value that is out of range.
+    """
+
+    window: int = 5
+    max_shift: int | None = None
+    dark_field: str = "scalar"
+    weighting: str = "hamming"
+    initial: Any = None
+    integrator: str = "dct"
+    background: Any = None
+
+    def __post_init__(self) -> None:
+        faults = self._faults()
+        raise_faults(faults)
+        for name in ("window", "max_shift"):
+            value = getattr(self, name)
+            if value is not None:
+                object.__setattr__(self, name, int(value))
+
+    def _faults(self) -> list[str]:
+        faults = []
+        least = self.smallest_window()
+        if not _whole(self.window) or self.window < least or self.window % 2 == 0:
+            faults.append(
+                f"option window is {self.window!r}; expected an odd number of pixels, at least {least}"
+            )
+        if self.max_shift is not None and not (_whole(self.max_shift) and self.max_shift >= 0):
+            faults.append(
+                f"option max_shift is {self.max_shift!r}; expected a whole number of pixels, at least 0, "
+                "or None"
+            )
+        for name, known in (
+            ("dark_field", DARK_FIELDS),
+            ("weighting", WEIGHTINGS),
+            ("integrator", INTEGRATORS),
+        ):
+            value = getattr(self, name)
+            if not isinstance(value, str) or value not in known:
+                faults.append(f"option {name} is {value!r}; expected {' or '.join(map(repr, known))}")
+        if isinstance(self.initial, str):
+            from xmist.methods import METHODS
+
+            if self.initial not in METHODS:
+                faults.append(
+                    f"option initial names no method '{self.initial}'; {suggest(self.initial, METHODS)}"
+                )
+        return faults
+
+    @staticmethod
+    def smallest_window() -> int:
+        """Least pixels a side of a window."""
+        return 1
+
+    @property
+    def reach(self) -> int:
+        """Pixels that are searched."""
+        if self.max_shift is not None:
+            return self.max_shift
+        return _RANGE if self.initial is None else _NEAR
+
+    def plain(self) -> dict[str, Any]:
+        """Give all options as plain data, for the result."""
+        given = {name: value for name, value in vars(self).items() if name not in ("initial", "background")}
+        initial, background = self.initial, self.background
+        if isinstance(initial, Retrieval):
+            initial = f"a result of {initial.method}"
+        elif initial is not None and not isinstance(initial, str):
+            initial = "given shifts"
+        if background is not None:
+            array = np.asarray(background)
+            background = array.tolist() if array.shape == (2, 2) else f"a mask of {int(array.sum())} pixels"
+        return given | {"initial": initial, "background": background}
+
+
+def _whole(value: Any) -> bool:
+    return isinstance(value, numbers.Integral) and not isinstance(value, bool)
+
+
+def shift_of(initial: Any, experiment: Experiment, shape: tuple[int, ...]) -> Real:
+    """Give the shifts in pixels that a result or an array holds.
+
+    Parameters
+    ----------
+    initial : Retrieval or (2, y, x) array_like
+        A result with a shift, a refraction angle or a phase; or shifts along x and y in pixels.
+    experiment : Experiment
+        Geometry.
+    shape : tuple of int
+        Size (y, x) of the frames.
+
+    Returns
+    -------
+    (2, y, x) array
+        Shifts along x and y in pixels.
+
+    Raises
+    ------
+    InputError
+        If the shape does not fit or there is nothing to start from.
+
+    Examples
+    --------
+    >>> experiment = Experiment(energy_kev=17.0, pixel_size=5e-6, sample_to_detector=1.0)
+    >>> shift_of(np.zeros((2, 8, 9)), experiment, (8, 9)).shape
+    (2, 8, 9)
+    """
+    values: Real
+    if isinstance(initial, Retrieval):
+        p, distance = experiment.effective_pixel, experiment.effective_distance
+        if initial.shift is not None:
+            values = initial.shift
+        elif initial.refraction_angle is not None:
+            values = initial.refraction_angle * (distance / p)
+        elif initial.phase is not None:
+            values = gradient(initial.phase, scale=distance / (experiment.wavenumber * p**2))
+        else:
+            raise InputError(
+                f"initial is a result of {initial.method} without shift, refraction angle and phase; "
+                "expected one of them"
+            )
+    else:
+        try:
+            values = np.asarray(initial, np.float64)
+        except (TypeError, ValueError):
+            raise InputError(
+                "initial is no array; expected the name of a method, its result, or shifts (2, y, x) in "
+                "pixels"
+            ) from None
+    if values.shape != (2, *shape):
+        raise InputError(
+            f"initial has shape {values.shape}; expected {(2, *shape)}: shifts x and y in pixels"
+        )
+    return values
+
+
+def background_mask(
+    background: ArrayLike | Sequence[Sequence[int]] | None, shape: tuple[int, ...]
+) -> NDArray[np.bool_] | None:
+    """Give the mask of the bare beam.
+
+    Parameters
+    ----------
+    background : (y, x) bool array_like, two pairs of int or None
+        A mask, or rows and columns [[from, to], [from, to]].
+    shape : tuple of int
+        Size (y, x) of the frames.
+
+    Returns
+    -------
+    (y, x) bool array or None
+        None where none was given.
+
+    Raises
+    ------
+    InputError
+        If it is neither, or empty.
+
+    Examples
+    --------
+    >>> int(background_mask([[0, 4], [0, 9]], (8, 9)).sum())
+    36
+    """
+    if background is None:
+        return None
+    array = np.asarray(background)
+    expected = f"expected a bool mask {shape}, or [[row from, row to], [column from, column to]] inside it"
+    if array.dtype == bool and array.shape == shape:
+        mask: NDArray[np.bool_] = array
+    elif array.dtype.kind in "iu" and array.shape == (2, 2):
+        (top, bottom), (left, right) = array.tolist()
+        if not (0 <= top < bottom <= shape[0] and 0 <= left < right <= shape[1]):
+            raise InputError(f"option background is {array.tolist()}; {expected}")
+        mask = np.zeros(shape, bool)
+        mask[top:bottom, left:right] = True
+    else:
+        raise InputError(f"option background is {array.dtype} of shape {array.shape}; {expected}")
+    if not mask.any():
+        raise InputError(f"option background holds no pixel; {expected}")
+    return mask

@@ -1,0 +1,223 @@
+"""Match windows of frames: shift, scale and visibility that best turn references into samples.
+
+At every pixel, with a window w and S, R_n the frames, minimise over the shift u
+
+    Σ_n Σ_r w(r) ω_S,n(r) ω_R,n(r−u) [ S_n(r) − p P_n(r−u) − q Q_n(r−u) ]²
+
+It is linear in p and q, so that every integer u costs a few windowed sums. P and Q by model:
+
+======== ============== ============== ===================================================
+model    P              Q              p, q
+======== ============== ============== ===================================================
+MEANS    R̄              R − R̄          T, TV; R̄ the windowed mean of the reference, a map
+SCALE    R              –              T
+OFFSET   1              R − level      a + …, TV ≥ 0: the zero-normalised correlation
+======== ============== ============== ===================================================
+
+Below a pixel the sums, not the cost, are interpolated between shifts: Σ w S P and Σ w S Q are linear in the
+reference, so that this is the cost for a reference interpolated by Lagrange polynomials of degree 6, and
+Newton's method finds its minimum. A parabola through costs would leave a tenth of a pixel.
+
+A pair of pixels of which one is outside the image, or not usable, counts for nothing; the cost is then
+divided by the weight that is left, and a shift that leaves less than half of it is not considered.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cache
+from itertools import pairwise
+from typing import Any, Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from xmist.numerics.matching_kernels import (
+    FLAT,
+    MEANS,
+    NODES,
+    NOTHING,
+    OFFSET,
+    ON_EDGE,
+    ROUGH,
+    SCALE,
+    SIDE,
+)
+from xmist.numerics.matching_tile import match_tile
+from xmist.numerics.parallel import for_blocks
+
+__all__ = ["FLAT", "MEANS", "NOTHING", "OFFSET", "ON_EDGE", "ROUGH", "SCALE", "Match", "Window", "match"]
+
+Real = NDArray[Any]
+
+_ROWS: Final = 32
+_COLUMNS: Final = 64
+
+
+@dataclass(frozen=True)
+class Window:
+    """A square window of odd size, the product of two equal profiles.
+
+    Parameters
+    ----------
+    size : int
+        Pixels a side, odd.
+    weighting : str
+        "flat", or "hamming" for 0.54 + 0.46 cos(2πj/(size − 1)).
+
+    Examples
+    --------
+    >>> Window(5, "hamming").profile.round(2).tolist()
+    [0.08, 0.54, 1.0, 0.54, 0.08]
+    """
+
+    size: int
+    weighting: str = "flat"
+
+    @property
+    def profile(self) -> Real:
+        """Profile along one axis."""
+        if self.weighting == "flat" or self.size == 1:
+            return np.ones(self.size, np.float32)
+        return np.hamming(self.size).astype(np.float32)
+
+    @property
+    def flat(self) -> bool:
+        """Whether all weights are 1."""
+        return self.weighting == "flat" or self.size == 1
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Match:
+    """What matching found at every pixel.
+
+    Parameters
+    ----------
+    shift : (2, y, x) float32 array
+        u along x and y in pixels: S(r) ≈ R(r − u).
+    scale : (y, x) float32 array
+        T; for OFFSET the ratio of the windowed means.
+    visibility : (y, x) float32 array
+        V; 0 for SCALE.
+    status : (y, x) uint8 array
+        `NOTHING`, `ON_EDGE`, `FLAT`, `ROUGH`, or 0. With NOTHING all else is NaN.
+    """
+
+    shift: Real
+    scale: Real
+    visibility: Real
+    status: NDArray[np.uint8]
+
+
+@cache
+def lagrange() -> Real:
+    """Coefficients, lowest power first, of the Lagrange polynomials of the nodes −3 … 3."""
+    nodes = np.arange(-SIDE, SIDE + 1)
+    rows = []
+    for node in nodes:
+        others = nodes[nodes != node]
+        rows.append(np.poly(others)[::-1] / np.prod(node - others))
+    return np.array(rows, np.float32).reshape(NODES, NODES)
+
+
+@cache
+def _nearest_first(reach: int) -> NDArray[np.int64]:
+    steps = range(-reach, reach + 1)
+    return np.array(sorted(((y, x) for y in steps for x in steps), key=lambda s: (s[0] ** 2 + s[1] ** 2, s)))
+
+
+def _cuts(size: int, border: int, step: int) -> list[int]:
+    """Cut an axis into tiles; narrow ones where windows leave the image, for those cost more."""
+    if size <= 2 * border + step:
+        return [*range(0, size, step), size]
+    return [0, *range(border, size - border, step), size - border, size]
+
+
+def match(
+    reference: Real,
+    sample: Real,
+    window: Window,
+    *,
+    reach: int,
+    model: int = MEANS,
+    good: NDArray[np.uint8] | None = None,
+    weights: Real | None = None,
+    start: NDArray[np.int64] | None = None,
+    noise: float = 0.0,
+    level: float = 0.0,
+    threads: int | None = None,
+) -> Match:
+    """Match sample to reference frames.
+
+    Parameters
+    ----------
+    reference : (number, y, x) float32 array
+        Frames R, finite everywhere.
+    sample : (number, y, x) float32 array
+        Frames S; what is not finite does not count.
+    window : Window
+        The window; not larger than the image.
+    reach : int
+        Shifts up to so many pixels along either axis are searched.
+    model : int
+        `MEANS`, `SCALE` or `OFFSET`.
+    good : (number, y, x) uint8 array, optional
+        Where a reference frame counts.
+    weights : (number, y, x) float32 array, optional
+        Weights of the sample's pixels.
+    start : (2, y, x) int array, optional
+        Shifts x and y that the search is centred on; 0 if left out.
+    noise : float
+        Variance of the noise of R over its mean; what it adds to Σ w Q² is taken away before V is given.
+    level : float
+        Mean of the reference, for `OFFSET`: it keeps float32 from losing digits.
+    threads : int, optional
+        Threads; the result does not depend on it, bit for bit.
+
+    Returns
+    -------
+    Match
+        Shift, scale and visibility, with a status.
+
+    Examples
+    --------
+    >>> reference = np.random.default_rng(1).uniform(1, 2, (3, 24, 24)).astype(np.float32)
+    >>> found = match(reference, 0.5 * np.roll(reference, 2, axis=2), Window(5), reach=3)
+    >>> found.shift[:, 12, 12].round(3).tolist(), round(float(found.scale[12, 12]), 3)
+    ([2.0, 0.0], 0.5)
+    """
+    height, width = shape = sample.shape[1:]
+    none, empty = np.empty((0, 0, 0), np.uint8), np.empty((0, 0, 0), np.float32)
+    begin = np.empty((2, 0, 0), np.int64) if start is None else start
+    shift, scale = np.empty((2, *shape), np.float32), np.empty(shape, np.float32)
+    visibility, status = np.empty(shape, np.float32), np.empty(shape, np.uint8)
+    border = window.size // 2 + reach + SIDE
+    ys, xs = _cuts(height, border, _ROWS), _cuts(width, border, _COLUMNS)
+    tiles = [(*a, *b) for a in pairwise(ys) for b in pairwise(xs)]
+    bounds = np.array([tile for tile in tiles if tile[0] < tile[1] and tile[2] < tile[3]], np.int64)
+    profile = window.profile
+
+    def task(first: int, last: int) -> None:
+        for tile in bounds[first:last]:
+            match_tile(
+                reference, sample, none if good is None else good, empty if weights is None else weights,
+                begin, reach, _nearest_first(reach), model, np.float32(level), profile, window.flat,
+                _noise_factors(window, model) * noise, lagrange(), tile, shift, scale, visibility, status,
+            )  # fmt: skip
+
+    for_blocks(task, len(bounds), threads=threads, block=1)
+    if model == SCALE:
+        visibility[:] = 0.0
+    return Match(shift=shift, scale=scale, visibility=visibility, status=status)
+
+
+def _noise_factors(window: Window, model: int) -> Real:
+    """Give what white noise of variance 1 in R adds to Σ w P², Σ w P Q and Σ w Q², over Σ w."""
+    if model == OFFSET:
+        return np.array([0.0, 0.0, 1.0])
+    if model == SCALE:
+        return np.array([1.0, 0.0, 0.0])
+    profile = window.profile.astype(np.float64)
+    total = profile.sum() ** 2
+    centre, squares = profile[window.size // 2] ** 2 / total, (profile**2).sum() ** 2 / total**2
+    return np.array([squares, centre - squares, 1.0 - 2.0 * centre + squares])
