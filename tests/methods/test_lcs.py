@@ -175,7 +175,10 @@ def test_transmission_at_or_below_zero_is_flagged():
     result = _retrieve(reference, sample)
     low = (result.flags & flag.NOT_POSITIVE) > 0
     assert low[20:30, 20:30].all()
-    assert np.array_equal(np.isnan(result.transmission), low)
+    assert np.array_equal(result.transmission <= 0, low)
+    for name in ("phase", "dark_field", "shift", "refraction_angle"):
+        channel = getattr(result, name)
+        assert np.array_equal(np.isnan(channel), np.broadcast_to(low, channel.shape)), name
 
 
 @pytest.mark.parametrize("kind", LEAST)

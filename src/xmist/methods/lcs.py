@@ -134,14 +134,14 @@ class LcsPlan:
         lost = (flags & flag.UNDETERMINED) > 0
         inverse, shift, blur = unknowns[0], unknowns[1:3], unknowns[3:]
         inverse += np.float32(1.0)
-        positive = inverse > 0.0
-        flags[~positive & ~lost] |= flag.NOT_POSITIVE
-        inverse[~positive] = np.nan
-        transmission = np.reciprocal(inverse)
+        transmission = np.divide(1.0, inverse, out=np.full_like(inverse, np.nan), where=inverse != 0.0)
+        wrong = ~(inverse > 0.0)  # what was fitted with it means nothing either
+        flags[wrong & ~lost] |= flag.NOT_POSITIVE
         k, p, distance = experiment.wavenumber, experiment.effective_pixel, experiment.effective_distance
-        phase = potential(np.where(lost, np.float32(0.0), shift), threads=threads)
+        phase = potential(np.where(wrong, np.float32(0.0), shift), threads=threads)
         phase *= np.float32(k * p**2 / distance)
-        centre(phase, lost)
+        centre(phase, wrong)
+        unknowns[1:, wrong] = np.nan
         for component, factor in zip(blur, _FACTORS[options.dark_field], strict=True):
             component *= np.float32(factor * p**2 / distance)
         dark_field, tensor = self._scatter(blur, flags)

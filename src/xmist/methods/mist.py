@@ -11,7 +11,6 @@ are solved by least squares.
 
 from __future__ import annotations
 
-import math
 from dataclasses import asdict, dataclass
 from typing import Final
 
@@ -23,10 +22,9 @@ from xmist.data import Retrieval
 from xmist.experiment import Experiment
 from xmist.methods.findings import compare_frames, describe_flags
 from xmist.methods.options import Range, check_options
+from xmist.methods.phase import phase_of_curvature, refraction_of
 from xmist.methods.pixelwise import PixelwiseSystem, prepare_pixelwise, prepare_reference
 from xmist.numerics.derivatives import LAPLACIAN, VALUE
-from xmist.numerics.poisson import inverse_laplacian
-from xmist.numerics.stencils import gradient
 from xmist.version import __version__
 
 # Columns of eq. (4) for the unknowns ∇²ψ and −d; `mist-attenuating` shares them.
@@ -129,28 +127,16 @@ class MistPlan:
             self.equations.reference.weights,
             may_attenuate=False,
         )
-        k, p = self.experiment.wavenumber, self.experiment.effective_pixel
-        distance = self.experiment.effective_distance
         lost = (flags & flag.UNDETERMINED) > 0
-        any_lost = bool(lost.any())
-        source, dark_field = unknowns
-        if any_lost:
-            source[lost] = 0.0
-        length = self.options.cutoff_length
-        phase = inverse_laplacian(
-            source,
-            symbol="stencil" if length is None else "spectral",
-            epsilon=0.0 if length is None else 2.0 * math.pi * p / length,
-            overwrite=True,
+        curvature, dark_field = unknowns
+        phase = phase_of_curvature(
+            curvature,
+            self.experiment,
+            lost=lost,
+            cutoff_length=self.options.cutoff_length,
             threads=threads,
         )
-        phase *= np.float32(k * p**2 / distance)
-        phase -= np.float32(phase.mean(dtype=np.float64, where=~lost) if any_lost else 0.0)
-        angle = gradient(phase, scale=1.0 / (k * p), threads=threads)
-        dark_field *= np.float32(-(p**2) / distance)
-        if any_lost:
-            phase[lost] = np.nan
-            angle[:, lost] = np.nan
+        dark_field *= np.float32(-(self.experiment.effective_pixel**2) / self.experiment.effective_distance)
         if self.options.positive:
             negative = dark_field < 0.0
             dark_field[negative] = 0.0
@@ -164,7 +150,7 @@ class MistPlan:
             provenance={"xmist_version": __version__, "exposures": len(frames)},
             phase=phase,
             dark_field=dark_field,
-            refraction_angle=angle,
+            refraction_angle=refraction_of(phase, self.experiment, threads=threads),
         )
 
 

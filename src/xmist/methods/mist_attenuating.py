@@ -26,9 +26,9 @@ from xmist.experiment import Experiment
 from xmist.methods.findings import compare_frames, describe_flags
 from xmist.methods.mist import COLUMNS
 from xmist.methods.options import Range, check_options
+from xmist.methods.phase import refraction_of, single_material
 from xmist.methods.pixelwise import PixelwiseSystem, prepare_pixelwise, prepare_reference
-from xmist.numerics.poisson import screened
-from xmist.numerics.stencils import gradient, laplacian
+from xmist.numerics.stencils import laplacian
 from xmist.version import __version__
 
 
@@ -147,8 +147,7 @@ class MistAttenuatingPlan:
         if gamma is not None:
             phase = np.log(usable)
             phase *= np.float32(0.5 * gamma)
-            scale = 1.0 / (self.experiment.wavenumber * p)
-            angle = gradient(phase, scale=scale, threads=self.equations.threads)
+            angle = refraction_of(phase, self.experiment, threads=self.equations.threads)
         return Retrieval(
             method="mist-attenuating",
             experiment=self.experiment,
@@ -165,14 +164,10 @@ class MistAttenuatingPlan:
     def _single_material(self, g: Image, blur: Image, lost: NDArray[np.bool_], gamma: float) -> Image:
         """Solve (1 − (γ∆/2k)∇²) T = G [− ∆∇²(TD)], in pixel units; lost pixels count as bare beam."""
         threads = self.equations.threads
-        source = np.where(lost, np.float32(1.0), g)
+        source = g.copy()
         if self.options.curvature:
             source -= laplacian(np.where(lost, np.float32(0.0), blur), threads=threads)
-        k, p = self.experiment.wavenumber, self.experiment.effective_pixel
-        length2 = gamma * self.experiment.effective_distance / (2.0 * k * p**2)
-        transmission = screened(source, length2, threads=threads)
-        transmission[lost] = np.nan
-        return transmission
+        return single_material(source, self.experiment, delta_over_beta=gamma, lost=lost, threads=threads)
 
 
 def prepare(

@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 
 from xmist.data import Image
 from xmist.experiment import Experiment
+from xmist.numerics.fill import fill
 from xmist.numerics.poisson import inverse_laplacian, screened
 from xmist.numerics.stencils import gradient
 
@@ -81,7 +82,7 @@ def refraction_of(phase: Image, experiment: Experiment, *, threads: int | None) 
     Parameters
     ----------
     phase : (y, x) float32 array
-        Phase in rad; NaN spreads to the four neighbours.
+        Phase in rad; NaN where it has no value, and there alone the angle has none either.
     experiment : Experiment
         Geometry.
     threads : int or None
@@ -93,7 +94,13 @@ def refraction_of(phase: Image, experiment: Experiment, *, threads: int | None) 
         Angle along x and y in rad.
     """
     scale = 1.0 / (experiment.wavenumber * experiment.effective_pixel)
-    angle: Image = gradient(phase, scale=scale, threads=threads)
+    known = np.isfinite(phase)
+    if known.all():
+        angle: Image = gradient(phase, scale=scale, threads=threads)
+        return angle
+    # The neighbours of a pixel without a value have one: they are given a number to differentiate with.
+    angle = gradient(fill(phase, known, smooth=True, threads=threads), scale=scale, threads=threads)
+    angle[:, ~known] = np.nan
     return angle
 
 
