@@ -10,6 +10,7 @@ from xmist import flags as flag
 from xmist.numerics import stencils
 from xmist.numerics.borrow import borrow
 from xmist.numerics.derivatives import DX, DXX, DXY, DY, DYY, LAPLACIAN, SAMPLE, VALUE, derivative
+from xmist.numerics.faces import add_flow, face_divergence
 from xmist.numerics.fill import fill
 from xmist.numerics.least_squares import REFERENCE_FRAME, System, solve
 from xmist.numerics.neighbours import HIGH, LOW, neighbour_outliers, neighbour_ranks
@@ -46,6 +47,16 @@ def test_derivatives_of_a_polynomial(kind):
     }[kind]
     inside = (slice(3, -3), slice(3, -3))  # sixth order is exact on cubics, the mirror is not
     assert np.allclose(derivative(u, kind)[inside], exact[inside], rtol=1e-11)
+
+
+def test_faces():
+    u = np.random.default_rng(7).normal(size=SHAPE)
+    for frame, weights in ((np.ones(SHAPE), None), (np.full(SHAPE, 2.0), np.full(SHAPE, 0.25))):
+        flow, total = np.zeros((2, *SHAPE)), np.zeros((2, *SHAPE))
+        add_flow(u, frame, flow, total, weights=weights)
+        scale = 1.0 if weights is None else 0.5
+        assert np.allclose(face_divergence(flow), scale * stencils.laplacian(u), atol=1e-12)
+        assert set(np.unique(total.round(12))) == {0.0, 1.0}
 
 
 def test_poisson():

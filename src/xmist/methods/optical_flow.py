@@ -195,7 +195,8 @@ class OpticalFlowPlan:
             np.divide(component[faces], norm[faces], out=component[faces], where=good)
             if not good.all():
                 filled = fill(np.ascontiguousarray(component[faces]), good, threads=threads)
-                component[faces] = np.where(np.isnan(filled), np.float32(0.0), filled)
+                filled[~good & np.isnan(filled)] = 0.0  # beyond reach: bare beam
+                component[faces] = filled
         return flow
 
 

@@ -16,7 +16,8 @@ or back from the sample frame (devolving, the default),
 
     ∆ ∇²(D I_S) = I_S − T I_R + (∆/k) ∇·(I_S ∇φ)                                                        (3)
 
-by an inverse Laplacian and a division by I = T I_R or I_S. Several exposures are averaged with weights I².
+by an inverse Laplacian (spectral, for D I holds the speckles) and a division by I = T I_R or I_S. Several
+exposures are averaged with weights I².
 How the papers regularise the inverse Laplacian and join exposures could not be checked.
 
 Notes
@@ -39,10 +40,10 @@ from numpy.typing import ArrayLike
 from xmist import flags as flag
 from xmist.data import Image, Retrieval
 from xmist.experiment import Experiment
-from xmist.methods.direct import exposure_weights, fill_source, prepare_ratio
+from xmist.methods.direct import exposure_weights, fill_source, prepare_ratio, single_material
 from xmist.methods.findings import compare_frames, describe_flags
 from xmist.methods.options import Range, check_options
-from xmist.methods.phase import refraction_of, screening_length2, single_material
+from xmist.methods.phase import refraction_of, screening_length2
 from xmist.methods.pixelwise import PixelwiseSystem, PreparedReference
 from xmist.methods.single_material import missing_material
 from xmist.numerics.fill import fill
@@ -65,8 +66,8 @@ class SingleExposureOptions:
         Equation (3) or (2).
     cutoff_length : float, optional
         Length L in metres in the sample's plane: structures of D I that are longer are damped, by
-        −κ²/(κ⁴ + (2π/L)⁴) for the inverse Laplacian, with the symbol of its own stencil for κ². None damps
-        nothing; the noise of D then grows with the size of the image.
+        −κ²/(κ⁴ + (2π/L)⁴) for the inverse Laplacian. None damps nothing; the noise of D then grows with the
+        size of the image.
 
     Raises
     ------
@@ -144,11 +145,8 @@ class SingleExposurePlan:
         frames, unknowns, flags = self.equations.solve(sample, weights)
         findings = compare_frames(reference.frames, frames, reference.weights, may_attenuate=True)
         lost = (flags & flag.UNDETERMINED) > 0
-        ratio = unknowns[0]
-        np.subtract(1.0, ratio, out=ratio)  # 1 − (1 − Q)
-        transmission = single_material(
-            ratio, self.experiment, delta_over_beta=gamma, lost=lost, threads=threads
-        )
+        length2 = screening_length2(self.experiment, gamma)
+        transmission = single_material(unknowns[0], lost, length2=length2, threads=threads)
         positive = transmission > 0.0
         if not positive.all():
             flags[~positive & ~lost] |= flag.NOT_POSITIVE
@@ -159,7 +157,7 @@ class SingleExposurePlan:
             frames,
             None if weights is None else np.asarray(weights, np.float32),
             usable,
-            length2=screening_length2(self.experiment, gamma),
+            length2=length2,
             perspective=self.options.perspective,
             epsilon=0.0 if length is None else 2.0 * math.pi * p / length,
             threads=threads,
@@ -245,7 +243,11 @@ def diffusion(
         with np.errstate(invalid="ignore", over="ignore"):  # pixels of weight 0
             source = (frame - dimmed) - transport.forward(field)[0]
         product = inverse_laplacian(
-            fill_source(source, weights, threads=threads), epsilon=epsilon, overwrite=True, threads=threads
+            fill_source(source, weights, threads=threads),
+            symbol="spectral",
+            epsilon=epsilon,
+            overwrite=True,
+            threads=threads,
         )
         weighted = blurred if weights is None else weights * blurred
         total += weighted * product

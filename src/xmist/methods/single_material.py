@@ -27,10 +27,10 @@ from numpy.typing import ArrayLike
 from xmist import flags as flag
 from xmist.data import Image, Retrieval
 from xmist.experiment import Experiment
-from xmist.methods.direct import prepare_ratio
+from xmist.methods.direct import prepare_ratio, single_material
 from xmist.methods.findings import compare_frames, describe_flags
 from xmist.methods.options import Range, check_options
-from xmist.methods.phase import refraction_of, screening_length2, single_material
+from xmist.methods.phase import refraction_of, screening_length2
 from xmist.methods.pixelwise import PixelwiseSystem
 from xmist.methods.whole_material import inverse_symbol, refine
 from xmist.version import __version__
@@ -135,11 +135,8 @@ class SingleMaterialPlan:
         frames, unknowns, flags = self.equations.solve(sample, weights)
         findings = compare_frames(reference.frames, frames, reference.weights, may_attenuate=True)
         lost = (flags & flag.UNDETERMINED) > 0
-        ratio = unknowns[0]
-        np.subtract(1.0, ratio, out=ratio)  # 1 − (1 − Q)
-        transmission = single_material(
-            ratio, self.experiment, delta_over_beta=gamma, lost=lost, threads=threads
-        )
+        length2 = screening_length2(self.experiment, gamma)
+        transmission = single_material(unknowns[0], lost, length2=length2, threads=threads)
         provenance: dict[str, object] = {"xmist_version": __version__, "exposures": len(frames)}
         if self.preconditioner is not None:
             transmission[lost] = 1.0
@@ -148,7 +145,7 @@ class SingleMaterialPlan:
                 reference,
                 frames,
                 None if weights is None else np.asarray(weights, np.float32),
-                length2=screening_length2(self.experiment, gamma),
+                length2=length2,
                 inverse=self.preconditioner,
                 threads=threads,
             )
