@@ -19,7 +19,8 @@ from tests.manufactured import EXPERIMENT, blob, laplacian2, laplacian6
 from xmist import flags as flag
 from xmist.methods import make_options
 from xmist.methods.phase import screening_length2
-from xmist.numerics.blend import blend, potential, spectral_gradient
+from xmist.numerics.blend import blend
+from xmist.numerics.integrate import integrate
 
 GAMMA = 400.0
 LENGTH2 = screening_length2(EXPERIMENT, GAMMA)
@@ -153,15 +154,17 @@ def test_ways_to_combine_differ_by_their_weights():
     for by, weight in (("gaussian", np.exp(-2 / kappa2 * kappa2)), ("screened", 1 / 3)):
         assert np.allclose(blend(wave, nothing, 2 / kappa2, by=by), weight * wave)
         assert np.allclose(blend(value, gradient, 0.0, by=by), value)
-        assert np.allclose(blend(value, gradient, 1e9, by=by) - value.mean(), potential(gradient), atol=1e-6)
+        assert np.allclose(blend(value, gradient, 1e9, by=by) - value.mean(), integrate(gradient), atol=1e-6)
 
 
-def test_divergence_is_the_adjoint_of_the_gradient():
-    # The potential is the least squares solution: its residual is orthogonal to every gradient.
+def test_screened_blend_is_least_squares():
+    # |u − v|² + ℓ²|∇u − g|² is stationary at it: no direction changes it to first order.
     rng = np.random.default_rng(3)
-    gradient, other = rng.normal(size=(2, 9, 14)), rng.normal(size=(9, 14))
-    residual = spectral_gradient(potential(gradient)) - gradient
-    assert abs((residual * spectral_gradient(other)).sum()) <= 1e-10
+    value, gradient, other = rng.normal(size=(9, 14)), rng.normal(size=(2, 9, 14)), rng.normal(size=(9, 14))
+    found = blend(value, gradient, 3.0)
+    residual = np.stack(cosine_gradient(found)) - gradient
+    slope = ((found - value) * other).sum() + 3.0 * (residual * np.stack(cosine_gradient(other))).sum()
+    assert abs(slope) <= 1e-10
 
 
 def test_blending_lowers_the_noise_of_the_dark_field():

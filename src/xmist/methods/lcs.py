@@ -28,8 +28,9 @@ from xmist.methods.findings import compare_frames, describe_flags
 from xmist.methods.options import Range, check_options
 from xmist.methods.phase import centre
 from xmist.methods.pixelwise import PixelwiseSystem, prepare_pixelwise, prepare_reference
-from xmist.numerics.blend import potential
 from xmist.numerics.derivatives import DX, DXX, DXY, DY, DYY, LAPLACIAN, SAMPLE
+from xmist.numerics.fill import fill
+from xmist.numerics.integrate import INTEGRATORS, Integrator, integrate
 from xmist.numerics.tensors import eigenvalues, nearest_positive
 from xmist.version import __version__
 
@@ -51,6 +52,9 @@ class LcsOptions:
     dark_field : {"none", "scalar", "tensor"}
         Whether and how the model blurs: not at all (N ≥ 3), as in the paper of 2021; with a scalar D (N ≥ 4);
         with a tensor (N ≥ 6).
+    integrator : {"dct", "southwell"}
+        How the shift is integrated to the phase: with the gradient of a sum of cosines (Frankot–Chellappa
+        with the even mirror), or with differences of neighbours.
     smoothing : float
         Gaussian σ in pixels that the normal equations are smoothed with; 0 solves every pixel alone.
     ridge : float
@@ -71,6 +75,7 @@ class LcsOptions:
     """
 
     dark_field: Literal["none", "scalar", "tensor"] = "scalar"
+    integrator: Integrator = "dct"
     smoothing: float = 0.0
     ridge: float = 0.0
     positive: bool = False
@@ -80,7 +85,7 @@ class LcsOptions:
             self,
             [Range("smoothing", "pixels", high=1000.0), Range("ridge")],
             ["positive"],
-            {"dark_field": tuple(COLUMNS)},
+            {"dark_field": tuple(COLUMNS), "integrator": INTEGRATORS},
         )
 
 
@@ -138,7 +143,7 @@ class LcsPlan:
         wrong = ~(inverse > 0.0)  # what was fitted with it means nothing either
         flags[wrong & ~lost] |= flag.NOT_POSITIVE
         k, p, distance = experiment.wavenumber, experiment.effective_pixel, experiment.effective_distance
-        phase = potential(np.where(wrong, np.float32(0.0), shift), threads=threads)
+        phase = integrate(self._everywhere(shift, wrong), kind=options.integrator, threads=threads)
         phase *= np.float32(k * p**2 / distance)
         centre(phase, wrong)
         unknowns[1:, wrong] = np.nan
@@ -159,6 +164,15 @@ class LcsPlan:
             refraction_angle=shift * np.float32(p / distance),
             shift=shift,
         )
+
+    def _everywhere(self, shift: Image, wrong: NDArray[np.bool_]) -> Image:
+        """Give a shift to integrate where there is none: that of neighbours, or 0 out of their reach."""
+        if not wrong.any():
+            return shift
+        filled = [fill(component, ~wrong, smooth=True, threads=self.equations.threads) for component in shift]
+        stacked: Image = np.stack(filled)
+        stacked[np.isnan(stacked)] = 0.0
+        return stacked
 
     def _scatter(self, blur: Image, flags: NDArray[np.uint16]) -> tuple[Image | None, Image | None]:
         """Give dark-field and tensor, clipped if that was asked for."""

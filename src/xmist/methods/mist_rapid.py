@@ -32,8 +32,9 @@ from xmist.methods.options import Range, check_options
 from xmist.methods.phase import phase_of_curvature, refraction_of, single_material
 from xmist.methods.pixelwise import PixelwiseSystem, prepare_pixelwise, prepare_reference
 from xmist.numerics import least_squares
-from xmist.numerics.blend import Blend, blend, spectral_gradient
+from xmist.numerics.blend import Blend, blend
 from xmist.numerics.derivatives import DX, DY, LAPLACIAN, VALUE
+from xmist.numerics.integrate import spectral_gradient
 from xmist.numerics.stencils import laplacian
 from xmist.version import __version__
 

@@ -7,8 +7,8 @@ Of the sum of squares
     |u − v|² + ℓ² |∇u − g|²
 
 the minimum is (1 − ℓ²∇²) u = v − ℓ² ∇·g, which blends v with the potential ∇⁻²∇·g of g by the weight
-1/(1 + ℓ²κ²) at frequency κ. Derivatives are those of the sums of cosines; the divergence is the exact adjoint
-of their gradient.
+1/(1 + ℓ²κ²) at frequency κ. Derivatives are those of the sums of cosines, `spectral_gradient` of
+`xmist.numerics.integrate`, and the divergence is its exact adjoint.
 """
 
 from __future__ import annotations
@@ -17,9 +17,9 @@ from typing import Any, Literal
 
 import numba
 import numpy as np
-import scipy.fft
 from numpy.typing import NDArray
 
+from xmist.numerics.integrate import spectral_adjoint
 from xmist.numerics.parallel import for_blocks
 from xmist.numerics.poisson import dct2
 
@@ -37,72 +37,7 @@ def _blend(values, slope, kappa_y, kappa_x, length2, gaussian, start, stop):  # 
             if s == 0.0:
                 continue  # no gradient tells a mean
             weight = np.exp(-length2 * s) if gaussian else 1.0 / (1.0 + length2 * s)
-            values[y, x] = weight * values[y, x] - (1.0 - weight) * slope[y, x] / s
-
-
-def _sines(image: Real, axis: int, *, inverse: bool, threads: int | None) -> Real:
-    """Transform with sines along an axis and cosines along the other; for components of a gradient."""
-    sine, cosine = (scipy.fft.idst, scipy.fft.idct) if inverse else (scipy.fft.dst, scipy.fft.dct)
-    along_x, along_y = (sine, cosine) if axis == 1 else (cosine, sine)
-
-    def rows(start: int, stop: int) -> None:
-        image[start:stop] = along_x(image[start:stop], axis=1, norm="ortho", overwrite_x=True)
-
-    def columns(start: int, stop: int) -> None:
-        image[:, start:stop] = along_y(image[:, start:stop], axis=0, norm="ortho")
-
-    for_blocks(rows, image.shape[0], threads=threads)
-    for_blocks(columns, image.shape[1], threads=threads)
-    return image
-
-
-def _kappa(size: int, dtype: Any) -> Real:
-    return (np.pi * np.arange(size) / size).astype(dtype)
-
-
-def spectral_gradient(image: Real, *, threads: int | None = None) -> Real:
-    """Gradient of the sum of cosines that an image is.
-
-    Parameters
-    ----------
-    image : (y, x) float array
-        Image. Not modified.
-    threads : int, optional
-        Threads; the result does not depend on it.
-
-    Returns
-    -------
-    (2, y, x) array
-        Derivatives along x and y per pixel.
-
-    Examples
-    --------
-    >>> x = np.cos(np.pi * 2 * (np.arange(16) + 0.5) / 16)
-    >>> exact = -np.pi / 8 * np.sin(np.pi * 2 * (np.arange(16) + 0.5) / 16)
-    >>> bool(np.allclose(spectral_gradient(np.tile(x, (8, 1)))[0], exact))
-    True
-    """
-    coefficients = dct2(image.copy(), threads=threads)
-    out = np.zeros((2, *image.shape), image.dtype)
-    # cos κ becomes −κ sin κ; sine number j of the transform is cosine number j + 1.
-    kappa_y, kappa_x = (_kappa(size, image.dtype) for size in image.shape)
-    out[0, :, :-1] = -kappa_x[1:] * coefficients[:, 1:]
-    out[1, :-1] = -kappa_y[1:, None] * coefficients[1:]
-    for axis, component in ((1, out[0]), (0, out[1])):
-        _sines(component, axis, inverse=True, threads=threads)
-    return out
-
-
-def _divergence_coefficients(gradient: Real, threads: int | None) -> Real:
-    """Cosine coefficients of the divergence, the negative adjoint of `spectral_gradient`."""
-    height, width = gradient.shape[1:]
-    kappa_y, kappa_x = _kappa(height, gradient.dtype), _kappa(width, gradient.dtype)
-    out = np.zeros((height, width), gradient.dtype)
-    along_x = _sines(gradient[0].copy(), 1, inverse=False, threads=threads)
-    out[:, 1:] = kappa_x[1:] * along_x[:, :-1]
-    along_y = _sines(gradient[1].copy(), 0, inverse=False, threads=threads)
-    out[1:] += kappa_y[1:, None] * along_y[:-1]
-    return out
+            values[y, x] = weight * values[y, x] + (1.0 - weight) * slope[y, x] / s
 
 
 def blend(
@@ -130,50 +65,17 @@ def blend(
 
     Examples
     --------
+    >>> from xmist.numerics.integrate import spectral_gradient
     >>> image = np.random.default_rng(1).normal(size=(12, 16))
     >>> bool(np.allclose(blend(image, spectral_gradient(image), 3.0), image))
     True
     """
     coefficients = dct2(values.copy(), threads=threads)
-    slope = _divergence_coefficients(gradient, threads)
+    slope = spectral_adjoint(gradient, threads=threads)
     kappa_y, kappa_x = (np.pi * np.arange(size) / size for size in values.shape)
     for_blocks(
         lambda a, b: _blend(coefficients, slope, kappa_y, kappa_x, length2, by == "gaussian", a, b),
         values.shape[0],
-        threads=threads,
-    )
-    return dct2(coefficients, inverse=True, threads=threads)
-
-
-def potential(gradient: Real, *, threads: int | None = None) -> Real:
-    """Give the image of mean 0 whose gradient is nearest to a vector image.
-
-    Parameters
-    ----------
-    gradient : (2, y, x) float array
-        Components along x and y per pixel. Not modified.
-    threads : int, optional
-        Threads; the result does not depend on it.
-
-    Returns
-    -------
-    (y, x) array
-        Image, of the dtype of `gradient`.
-
-    Examples
-    --------
-    >>> image = np.random.default_rng(1).normal(size=(12, 16))
-    >>> image -= image.mean()
-    >>> bool(np.allclose(potential(spectral_gradient(image)), image))
-    True
-    """
-    slope = _divergence_coefficients(gradient, threads)
-    coefficients = np.zeros_like(slope)
-    kappa_y, kappa_x = (np.pi * np.arange(size) / size for size in coefficients.shape)
-    # With ℓ² beyond all bounds the values do not count.
-    for_blocks(
-        lambda a, b: _blend(coefficients, slope, kappa_y, kappa_x, np.inf, False, a, b),
-        coefficients.shape[0],
         threads=threads,
     )
     return dct2(coefficients, inverse=True, threads=threads)

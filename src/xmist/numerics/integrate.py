@@ -94,8 +94,29 @@ def spectral_gradient(image: Real, *, threads: int | None = None) -> Real:
     return out
 
 
-def _spectral_adjoint(gradient: Real, threads: int | None) -> Real:
-    """Cosine coefficients of the adjoint of `spectral_gradient`."""
+def spectral_adjoint(gradient: Real, *, threads: int | None = None) -> Real:
+    """Cosine coefficients of the adjoint of `spectral_gradient`, the negative divergence.
+
+    Parameters
+    ----------
+    gradient : (2, y, x) float array
+        Components along x and y per pixel.
+    threads : int, optional
+        Threads; the result does not depend on it, bit for bit.
+
+    Returns
+    -------
+    (y, x) array
+        Coefficients of the orthonormal DCT-II.
+
+    Examples
+    --------
+    >>> from xmist.numerics.poisson import dct2
+    >>> u, *g = np.random.default_rng(1).normal(size=(3, 8, 9))
+    >>> left = (spectral_gradient(u) * g).sum()
+    >>> bool(np.isclose(left, (dct2(u) * spectral_adjoint(np.stack(g))).sum()))
+    True
+    """
     out: Real = np.zeros_like(gradient[0])
     for component, axis in ((0, 1), (1, 0)):
         slopes = np.moveaxis(_transform(gradient[component], axis, inverse=False, threads=threads), axis, 1)
@@ -177,7 +198,7 @@ def integrate(
         if kind == "southwell":
             image = inverse_laplacian(-_differences_adjoint(slopes), threads=threads)
         else:
-            image = _divide(_spectral_adjoint(slopes, threads), threads)
+            image = _divide(spectral_adjoint(slopes, threads=threads), threads)
         return np.asarray(image - image.mean(), dtype)
     image = _weighted(slopes, known, kind, threads)
     counted = known > 0.0
@@ -195,7 +216,7 @@ def _weighted(slopes: Real, known: Real, kind: Integrator, threads: int | None) 
     def adjoint(vector: Real) -> Real:
         if kind == "southwell":
             return _differences_adjoint(vector)
-        coefficients = _spectral_adjoint(vector, threads)
+        coefficients = spectral_adjoint(vector, threads=threads)
         return _transform(coefficients, None, inverse=True, threads=threads)
 
     def normal(x: Real) -> Real:
