@@ -189,8 +189,9 @@ def integrate(
     """
     dtype = gradient.dtype
     known = None if weights is None else np.asarray(weights, np.float64)
-    slopes = gradient.astype(np.float64)
+    slopes = gradient  # one division loses nothing in single precision; many iterations would
     if known is not None:
+        slopes = gradient.astype(np.float64)
         slopes[:, known == 0.0] = 0.0
     if kind == "southwell":
         slopes = _between(slopes)
@@ -199,7 +200,7 @@ def integrate(
             image = inverse_laplacian(-_differences_adjoint(slopes), threads=threads)
         else:
             image = _divide(spectral_adjoint(slopes, threads=threads), threads)
-        return np.asarray(image - image.mean(), dtype)
+        return np.asarray(image - image.mean(dtype=np.float64), dtype)
     image = _weighted(slopes, known, kind, threads)
     counted = known > 0.0
     mean = image.mean(where=counted) if counted.any() else 0.0
