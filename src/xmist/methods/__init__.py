@@ -58,6 +58,18 @@ class Method:
 
 _TABLE = (
     Method(
+        name="full-field",
+        module="xmist.methods.full_field",
+        summary="phase, dark-field (scalar or directional) and transmission from the whole equation over the whole image",
+        minimum_exposures=1,
+        gives=("phase", "dark_field", "dark_field_tensor", "transmission", "refraction_angle"),
+        attenuation=True,
+        directional=True,
+        needs_delta_over_beta=False,
+        citation="xmist; the equation of Pavlov et al. 2020, J. Opt. 22 125604",
+        doi="10.1088/2040-8986/abc313",
+    ),
+    Method(
         name="mist",
         module="xmist.methods.mist",
         summary="phase and dark-field of a sample that does not attenuate, one pixel at a time",

@@ -65,8 +65,8 @@ def wiener(image: Real, variance: float, *, threads: int | None = None) -> Real:
     -------
     (y, x) float64 array
         The image with every cosine coefficient multiplied by P/(P + variance); the power P of the image is
-        the mean over a ring of frequencies less the variance, and 0 from the first ring on that does not
-        stand out of the noise by three standard deviations.
+        the mean over a ring of frequencies less the variance, and 0 beyond the last ring that stands
+        out of the noise by three standard deviations.
 
     Examples
     --------
@@ -104,7 +104,6 @@ def _rings(coefficients: Real, k_y: Real, k_x: Real, variance: float) -> tuple[R
     used = counts > 0
     counts, powers, centres = counts[used], powers[used] / counts[used], sums[used] / counts[used]
     signal = powers - variance
-    lost = signal <= 3.0 * variance * np.sqrt(2.0 / counts)
-    first = int(np.argmax(lost)) if lost.any() else len(signal)
-    signal[first:] = 0.0
-    return centres, signal
+    standing = np.flatnonzero(signal > 3.0 * variance * np.sqrt(2.0 / counts))
+    signal[standing[-1] + 1 if len(standing) else 0 :] = 0.0
+    return centres, np.maximum(signal, 0.0)

@@ -1,8 +1,8 @@
 """Finite transport of an image: a warp that conserves its sum, and a blur by diffusion.
 
-A displacement u (x and y, in pixels) carries what stands at r to r + u(r): the image becomes I(r')/det(1 + ∂u),
-r' = r − v the point that comes to r. Both fields of unknowns of model (M) thus act at full strength, where
-`xmist.numerics.transport` has their first order.
+A displacement u (x and y, in pixels) carries what stands at r to r + u(r): the image becomes
+I(r')/det(1 + ∂u), r' = r − v the point that comes to r. Both fields of unknowns of model (M) thus act at full
+strength, where `xmist.numerics.transport` has their first order.
 """
 
 from __future__ import annotations
@@ -23,14 +23,18 @@ Real = NDArray[Any]
 
 _DEGREE: Final = 5
 _INVERSIONS: Final = 6
-# Largest symbol of the sixth-order Laplacian: 2 · 272/45.
-_STEEPEST: Final = 12.1
-_DERIVATIVES: Final = {D: (LAPLACIAN, 1.0), D_XX: (DXX, 1.0), D_XY: (DXY, 2.0), D_YY: (DYY, 1.0)}
+# Derivative that acts on d M, how often it counts, and the largest symbol of the two together.
+_DERIVATIVES: Final = {
+    D: (LAPLACIAN, 1.0, 12.1),
+    D_XX: (DXX, 1.0, 6.05),
+    D_XY: (DXY, 2.0, 5.04),
+    D_YY: (DYY, 1.0, 6.05),
+}
 
 
 @jit
 def _quintic(t, weights):  # type: ignore[no-untyped-def]
-    """Values at distance t in [0, 1) of the six quintic B-splines that reach a point (de Boor's recursion)."""
+    """Values of the six quintic B-splines that reach a point, t in [0, 1) from a knot (de Boor)."""
     weights[0] = 1.0
     for degree in range(1, 6):
         saved = 0.0
@@ -138,8 +142,8 @@ class Warp:
         >>> bool(np.allclose(warp(image), image, atol=1e-12))
         True
         """
-        u = np.ascontiguousarray(displacement, np.float64)
-        back = np.empty_like(u)
+        u: Real = np.ascontiguousarray(displacement, np.float64)
+        back: Real = np.empty_like(u)
         for_blocks(lambda a, b: _invert_rows(u, _INVERSIONS, back, a, b), u.shape[1], threads=threads)
         xx, xy = (derivative(back[0], kind, threads=threads) for kind in (DX, DY))
         yx, yy = (derivative(back[1], kind, threads=threads) for kind in (DX, DY))
@@ -147,17 +151,10 @@ class Warp:
 
     def __call__(self, image: Real) -> Real:
         """Give the warped image in float64; quintic splines, even mirror. The image is not modified."""
-        return self._sample(image, self.jacobian)
-
-    def pull(self, image: Real) -> Real:
-        """Give image(r − v), the values alone."""
-        return self._sample(image, np.ones_like(self.jacobian))
-
-    def _sample(self, image: Real, jacobian: Real) -> Real:
         coefficients = scipy.ndimage.spline_filter(image, _DEGREE, output=np.float64, mode="reflect")
-        out = np.empty(image.shape)
+        out: Real = np.empty_like(self.jacobian)
         for_blocks(
-            lambda a, b: _sample_rows(coefficients, self.back, jacobian, out, a, b),
+            lambda a, b: _sample_rows(coefficients, self.back, self.jacobian, out, a, b),
             out.shape[0],
             threads=self.threads,
         )
@@ -179,7 +176,7 @@ def diffuse(image: Real, fields: dict[int, Real], *, threads: int | None = None)
     Returns
     -------
     (y, x) float64 array
-        The blurred image; explicit steps, as many as stability and 1 % of the second order ask for.
+        The blurred image; explicit steps, as many as stability asks for.
 
     Examples
     --------
@@ -188,15 +185,13 @@ def diffuse(image: Real, fields: dict[int, Real], *, threads: int | None = None)
     >>> bool(np.isclose(blurred.sum(), image.sum())), bool(blurred.std() < image.std())
     (True, True)
     """
-    largest = sum(float(np.abs(field).max()) for field in fields.values())
-    steps = max(1, math.ceil(largest * _STEEPEST))
+    largest = sum(_DERIVATIVES[kind][2] * float(np.abs(field).max()) for kind, field in fields.items())
+    steps = max(1, math.ceil(largest))
     out = np.array(image, np.float64)
     for _ in range(steps if largest > 0.0 else 0):
         change = np.zeros_like(out)
         for kind, field in fields.items():
-            which, factor = _DERIVATIVES[kind]
+            which, factor, _ = _DERIVATIVES[kind]
             change += factor * derivative(field * out, which, threads=threads)
         out += change / steps
     return out
-
-

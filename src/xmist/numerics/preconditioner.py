@@ -295,8 +295,8 @@ def block_preconditioner(
     >>> apply = block_preconditioner(
     ...     (PSI,), Moments(1.0, 0.1, 0.0), (8, 8), priors=(Prior(),)
     ... )
-    >>> bool(abs(apply(np.ones((1, 8, 8)))).max() < 1e-12)
-    True
+    >>> float(apply(np.ones((1, 8, 8)))[0, 0, 0])
+    0.0
     """
     unknowns = len(kinds)
     inverse = np.empty((unknowns * (unknowns + 1) // 2, *shape), np.float32)

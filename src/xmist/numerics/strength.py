@@ -1,0 +1,141 @@
+"""How strong a prior should be, read from the spectrum of an estimate.
+
+An estimate made with a weak prior is the truth, damped, plus noise. Per frequency, with H the normal
+operator's block, P the priors' precisions and G = (H + P)⁻¹, its expected power is
+
+    |(G H)_ff|² S(κ) + σ² (G H G)_ff,    S(κ) = σ²/α s^−order
+
+The two terms differ in shape: what stands out at low frequencies is signal, what levels at high ones is noise
+of whatever origin (photons, the sample's own speckle). Whittle's likelihood (1953, Ark. Mat. 2 423) over
+rings of frequencies is maximised over α, σ² in closed form. Its α makes the prior that of the truth itself,
+so that the fit is the best linear estimate.
+"""
+
+from __future__ import annotations
+
+from typing import Any, Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from xmist.numerics.preconditioner import Moments, Prior, expected_block
+
+Real = NDArray[Any]
+
+_GRID: Final = (192, 192)  # frequencies at which the expected blocks are averaged over rings
+_RINGS: Final = 24
+_LOWEST: Final = 3.0  # half waves over the shorter side; below, the mean and the frame's borders rule
+_HIGHEST: Final = 2.0  # rad per pixel; beyond, stencils rule
+
+
+def _symbol(shape: tuple[int, int]) -> Real:
+    s_y, s_x = (4 * np.sin(np.pi * np.arange(size) / size / 2) ** 2 for size in shape)
+    symbol: Real = s_y[:, None] + s_x[None]
+    return symbol
+
+
+def _response(
+    kinds: tuple[int, ...], moment: Moments, priors: tuple[Prior, ...], field: int
+) -> tuple[Real, Real]:
+    """Give |(G H)_ff|² and (G H G)_ff on the grid of frequencies."""
+    block = expected_block(kinds, moment, _GRID)
+    total = block.copy()
+    for i, prior in enumerate(priors):
+        total[..., i, i] += prior.precision(_GRID)
+    total[0, 0] = np.eye(len(kinds))
+    diagonal = np.arange(len(kinds))
+    total[..., diagonal, diagonal] *= 1.0 + 1e-6
+    inverse = np.linalg.inv(total)
+    damping = np.einsum("yxj,yxj->yx", inverse[..., field, :], block[..., :, field])
+    noise = np.einsum("yxj,yxjk,yxk->yx", inverse[..., field, :], block, inverse[..., field, :])
+    return damping**2, noise
+
+
+def estimate_strength(
+    coefficients: Real,
+    kinds: tuple[int, ...],
+    moment: Moments,
+    priors: tuple[Prior, ...],
+    field: int,
+    *,
+    noise: Real,
+) -> float:
+    """Give the strength α of a field's prior that its estimate asks for.
+
+    Parameters
+    ----------
+    coefficients : (y, x) float array
+        Cosine coefficients of the field, as estimated with `priors`.
+    kinds : tuple of int
+        Unknowns, see `xmist.numerics.transport`.
+    moment : Moments
+        Of the model images.
+    priors : tuple of Prior
+        Priors of the estimate, weak on the field.
+    field : int
+        Which of the unknowns.
+    noise : (y, x) float array
+        Cosine coefficients of the field as estimated from noise of variance 1 alone, which knows how unevenly
+        few exposures determine the pixels, as the expected blocks do not.
+
+    Returns
+    -------
+    float
+        α for the prior's order; infinity if nothing stands out of the noise.
+
+    Examples
+    --------
+    >>> from xmist.numerics.transport import LOG_T
+    >>> one, other = np.random.default_rng(1).normal(size=(2, 128, 128))
+    >>> weak = (Prior(strength=1e-6),)
+    >>> estimate_strength(one, (LOG_T,), Moments(1.0, 0.0, 0.0), weak, 0, noise=other) > 10
+    True
+    """
+    shape = (int(coefficients.shape[0]), int(coefficients.shape[1]))
+    edges = np.geomspace(_LOWEST * np.pi / min(shape), _HIGHEST, _RINGS + 1)
+    symbol = np.sqrt(_symbol(shape))
+    ring = np.digitize(symbol, edges).ravel()
+    counts = np.bincount(ring, minlength=_RINGS + 2)[1:-1]
+    used = counts > 0
+    counts = counts[used]
+
+    def over_rings(values: Real) -> Real:
+        sums: Real = np.bincount(ring, values.ravel(), _RINGS + 2)[1:-1][used]
+        return sums / counts
+
+    power = over_rings(coefficients.astype(np.float64) ** 2)
+    if not power.any():
+        return float("inf")
+    centres = over_rings(symbol)
+    radius = np.sqrt(_symbol(_GRID))
+    damping, expected = (
+        _along(radius, values, centres) for values in _response(kinds, moment, priors, field)
+    )
+    drawn = expected * _smoothed(over_rings(noise.astype(np.float64) ** 2) / expected)
+    signal = damping * centres ** (-2.0 * priors[field].order)
+    ratios = np.geomspace(1e-6, 1e9, 601) * float(np.median(signal / drawn))
+    shapes = signal / ratios[:, None] + drawn
+    level = (counts * power / shapes).sum(axis=1) / counts.sum()
+    likelihood = (counts * (np.log(level)[:, None] + np.log(shapes))).sum(axis=1)
+    best = int(np.argmin(likelihood))
+    return float("inf") if best == len(ratios) - 1 else float(ratios[best])
+
+
+def _smoothed(values: Real) -> Real:
+    """Geometric mean over five rings: few modes make a ring of low frequency."""
+    kernel = np.ones(5)
+    sums: Real = np.convolve(np.log(values), kernel, "same") / np.convolve(
+        np.ones_like(values), kernel, "same"
+    )
+    return np.exp(sums)
+
+
+def _along(radius: Real, values: Real, centres: Real) -> Real:
+    """Mean over directions at given frequencies."""
+    edges = np.linspace(0.0, radius.max() * (1 + 1e-9), 97)
+    ring = np.digitize(radius.ravel(), edges) - 1
+    counts = np.bincount(ring, minlength=96)
+    used = counts > 0
+    middle = np.bincount(ring, radius.ravel(), 96)[used] / counts[used]
+    mean = np.bincount(ring, values.ravel(), 96)[used] / counts[used]
+    return np.interp(centres, middle[1:], mean[1:])

@@ -1,0 +1,183 @@
+import numpy as np
+import pytest
+import scipy.ndimage as ndi
+
+import xmist
+from tests.manufactured import EXPERIMENT, blob, speckle
+from xmist import flags as flag
+from xmist.methods.gauss_newton import Frames, linearise
+from xmist.numerics.transport import D_XX, D_XY, D_YY, LOG_T, PSI, D
+
+K, P, Z = EXPERIMENT.wavenumber, EXPERIMENT.effective_pixel, EXPERIMENT.effective_distance
+SHAPE = (96, 112)
+
+
+def _made(positions, fields, seed=0, noise=0.0):
+    """Frames of the finite model itself, from unknowns in pixel units."""
+    rng = np.random.default_rng(seed)
+    reference = speckle(rng, positions, SHAPE)
+    reference /= reference.mean()
+    zero = np.zeros_like(reference, np.float32)
+    frames = Frames(reference=reference.astype(np.float32), sample=zero, weights=zero, threads=2)
+    kinds = tuple(fields)
+    _, residual = linearise(frames, kinds, np.stack([fields[kind] for kind in kinds]).astype(np.float32))
+    return reference, -residual + noise * rng.normal(size=reference.shape)
+
+
+def _retrieve(reference, sample, weights=None, **options):
+    return xmist.retrieve(
+        xmist.SpeckleStack(reference, sample, weights), EXPERIMENT, method="full-field", **options
+    )
+
+
+def _relative(found, exact):
+    return np.sqrt(np.mean((found - exact) ** 2) / np.mean(exact**2))
+
+
+PSI_TRUE = -14 * blob(SHAPE, 0.45, 0.4, 0.2) - 6 * blob(SHAPE, 0.6, 0.65, 0.14)
+PSI_TRUE -= PSI_TRUE.mean()
+D_TRUE = 0.2 * blob(SHAPE, 0.5, 0.55, 0.2)
+LOG_T_TRUE = -0.5 * blob(SHAPE, 0.45, 0.5, 0.3)
+
+
+def test_frames_of_the_model_come_back():
+    reference, sample = _made(3, {PSI: PSI_TRUE, D: D_TRUE, LOG_T: LOG_T_TRUE})
+    result = _retrieve(reference, sample)
+    # Without noise the strengths stay at the weakest priors: ln T's costs φ a per cent.
+    assert _relative(result.phase, PSI_TRUE * K * P**2 / Z) <= 2e-2
+    assert _relative(result.dark_field, D_TRUE * P**2 / Z) <= 0.1
+    assert np.abs(result.transmission - np.exp(LOG_T_TRUE)).max() <= 0.01
+    assert result.provenance["convergence"]["converged"]
+    assert not result.flags.any()
+
+
+def test_with_a_faint_prior_the_answer_is_the_models_own():
+    reference, sample = _made(3, {PSI: PSI_TRUE, D: D_TRUE})
+    result = _retrieve(reference, sample, unknowns=("phase", "dark_field"), regularisation=0.01, gain=0.0)
+    # The prior damps D by α κ³ over the curvature ⟨(∇²I_R)²⟩ of some 0.1 a pixel⁴, at κ of some 0.1.
+    assert _relative(result.phase, PSI_TRUE * K * P**2 / Z) <= 1e-4
+    assert _relative(result.dark_field, D_TRUE * P**2 / Z) <= 2e-3
+    assert result.transmission is None
+
+
+def test_tensor():
+    fields = {PSI: PSI_TRUE, D_XX: D_TRUE, D_XY: 0.4 * D_TRUE, D_YY: 0.3 * D_TRUE}
+    reference, sample = _made(6, fields)
+    result = _retrieve(reference, sample, unknowns=("phase", "dark_field_tensor"), regularisation=0.1)
+    for found, kind in zip(result.dark_field_tensor, (D_XX, D_XY, D_YY), strict=True):
+        assert np.abs(found * Z / P**2 - fields[kind]).max() <= 0.1 * D_TRUE.max()
+    trace = result.dark_field_tensor[0] + result.dark_field_tensor[2]
+    assert np.allclose(result.dark_field, trace / 2, rtol=1e-6, atol=0)
+
+
+def test_one_exposure_gives_the_phase_alone():
+    reference, sample = _made(1, {PSI: PSI_TRUE})
+    result = _retrieve(reference, sample)
+    assert _relative(result.phase, PSI_TRUE * K * P**2 / Z) <= 5e-3
+    assert result.dark_field is None
+    assert result.transmission is None
+
+
+def test_identical_frames_give_nothing():
+    frames = speckle(np.random.default_rng(3), 2, SHAPE).astype(np.float32)
+    result = _retrieve(frames, frames, gain=0.0)
+    # A flat objective of rounding: what is found is below what a millionth of the flux would make.
+    assert np.abs(result.phase).max() <= 1e-4 * np.abs(PSI_TRUE).max() * K * P**2 / Z
+    assert np.abs(result.transmission - 1).max() <= 1e-4
+    assert any("identical" in finding for finding in result.findings)
+
+
+NOISY = _made(4, {PSI: PSI_TRUE, D: D_TRUE}, noise=0.004)
+
+
+def test_threads_and_the_two_ways_to_call_do_not_change_a_bit():
+    one = _retrieve(*NOISY, threads=1)
+    plan = xmist.prepare(NOISY[0], EXPERIMENT, method="full-field", threads=8)
+    for other in (plan(NOISY[1]), plan(NOISY[1])):
+        for (name, image), (_, again) in zip(one.channels(), other.channels(), strict=True):
+            assert np.array_equal(image, again), name
+
+
+def test_noisy_reference_does_not_bias_the_dark_field():
+    """Columns with noise would make it positive everywhere, by about a tenth of a pixel² here."""
+    rng = np.random.default_rng(5)
+    clean = speckle(rng, 4, (160, 160), grain=2.0)
+    clean /= clean.mean()
+    photons = 1500
+    frames = [rng.poisson(clean * photons) / photons for _ in range(2)]
+    result = _retrieve(*frames, unknowns=("phase", "dark_field"), regularisation=10.0)
+    assert abs(np.mean(result.dark_field) * Z / P**2) <= 0.004
+
+
+def test_dead_pixels_are_left_out():
+    rng = np.random.default_rng(6)
+    plain = _retrieve(*NOISY)
+    weights = (rng.random(NOISY[0].shape) > 0.01).astype(np.float32)
+    reference, sample = NOISY[0].copy(), NOISY[1].copy()
+    dead = weights == 0
+    reference[dead] = rng.choice([0.0, -8.0, np.nan, np.inf, 1e9], size=dead.sum())
+    sample[dead] = rng.choice([0.0, -8.0, np.nan, np.inf, 1e9], size=dead.sum())
+    result = _retrieve(reference, sample, weights)
+    assert np.isfinite(result.phase).all()
+    assert _relative(result.phase, plain.phase) <= 0.03
+    # One per cent of the data less moves D by about a tenth of its noise.
+    error = _relative(plain.dark_field, D_TRUE * P**2 / Z)
+    assert _relative(result.dark_field, plain.dark_field) <= error
+
+
+def test_hot_pixel_that_no_mask_caught():
+    plain = _retrieve(*NOISY)
+    sample = NOISY[1].copy()
+    sample[2, 50, 60] = 1e6
+    result = _retrieve(NOISY[0], sample)
+    far = np.hypot(*np.ogrid[-50 : SHAPE[0] - 50, -60 : SHAPE[1] - 60]) > 5
+    for name in ("phase", "dark_field"):
+        a, b = getattr(result, name)[far], getattr(plain, name)[far]
+        assert np.sqrt(np.mean((a - b) ** 2)) <= 0.02 * np.sqrt(np.mean(b**2)), name
+    assert result.flags[50, 60] & flag.BAD_SAMPLE
+    assert any("contradict" in finding for finding in result.findings)
+
+
+def test_uncertainty_is_the_scatter_of_noise():
+    """With unknowns well inside the prior, truth minus result over the deviation is about one."""
+    result = _retrieve(*NOISY, unknowns=("phase", "dark_field"), uncertainty=True, draws=6)
+    error = ndi.gaussian_filter(result.dark_field, 0) * Z / P**2 - D_TRUE
+    z = error / (result.dark_field_std * Z / P**2)
+    # Six draws know a deviation to 30 %, D has some tens of independent patches.
+    assert 0.5 < np.sqrt(np.mean(z**2)) < 2.0
+    again = _retrieve(*NOISY, unknowns=("phase", "dark_field"), uncertainty=True, draws=6)
+    assert np.array_equal(result.phase_std, again.phase_std)
+    assert result.transmission_std is None
+
+
+def test_frames_that_do_not_belong_together_are_not_said_to_converge():
+    rng = np.random.default_rng(8)
+    one, other = speckle(rng, 2, (64, 64)), speckle(rng, 2, (64, 64))
+    result = _retrieve(one, other)
+    record = result.provenance["convergence"]
+    left = record["misfit"][-1]
+    assert not record["converged"] or left > 0.05 * np.var(one)
+
+
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        ({"regularisation": "strong"}, "expected 'auto' or a number"),
+        ({"regularisation": -1.0}, "at least 0"),
+        ({"prior": "h3"}, "Known: h1, h2, h3/2"),
+        ({"unknowns": ("phase", "darkfield")}, "did you mean 'dark_field'"),
+        ({"unknowns": "phase"}, "expected a list of names"),
+        ({"unknowns": ("dark_field",)}, "lacks 'phase'"),
+        ({"unknowns": ("phase", "dark_field", "dark_field_tensor")}, "twice"),
+        ({"draws": 1}, "whole number of at least 2"),
+        ({"gain": "high"}, "expected a number"),
+    ],
+)
+def test_wrong_options(options, words):
+    with pytest.raises(xmist.InputError, match=words):
+        xmist.prepare(NOISY[0], EXPERIMENT, method="full-field", **options)
+
+
+def test_too_few_exposures_for_a_dark_field():
+    with pytest.raises(xmist.InputError, match="needs at least 2"):
+        xmist.prepare(NOISY[0][:1], EXPERIMENT, method="full-field", unknowns=("phase", "dark_field"))

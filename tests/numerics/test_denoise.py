@@ -1,0 +1,46 @@
+import numpy as np
+import pytest
+
+from tests.manufactured import speckle
+from xmist.numerics.denoise import noise_variance, wiener
+
+SHAPE = (160, 200)
+
+
+def test_noise_variance_of_noise_and_of_noisy_speckle():
+    rng = np.random.default_rng(1)
+    noise = 0.03 * rng.normal(size=SHAPE)
+    # 32 × 40 coefficients in the corner: the median of their squares has a standard error of 5 %.
+    assert noise_variance(noise) == pytest.approx(0.03**2, rel=0.2)
+    smooth = speckle(rng, 1, SHAPE, grain=2.0)[0]
+    assert noise_variance(smooth + noise) == pytest.approx(0.03**2, rel=0.2)
+    assert noise_variance(smooth) < 1e-3 * 0.03**2
+
+
+def test_filter_is_the_wiener_filter_of_white_noise_on_white_noise():
+    # Signal and noise white and equal in power: everything is halved.
+    rng = np.random.default_rng(2)
+    image = rng.normal(size=(2, *SHAPE)).sum(axis=0)
+    out = wiener(image, 1.0)
+    factor = ((out - out.mean()) * (image - image.mean())).sum() / ((image - image.mean()) ** 2).sum()
+    assert factor == pytest.approx(0.5, abs=0.03)
+
+
+def test_error_is_uncorrelated_with_the_estimate():
+    """What errors in variables need: the filtered image is the mean of what the true one can be."""
+    rng = np.random.default_rng(3)
+    truth = np.log(speckle(rng, 1, SHAPE, grain=2.0)[0])
+    out = wiener(truth + 0.1 * rng.normal(size=SHAPE), 0.01)
+    error = truth - out
+    raw = np.mean((error + out - truth) ** 2)
+    assert raw <= 1e-20  # the identity that the correlation is measured on
+    centred = out - out.mean()
+    # Spread of the correlation over about 160 · 200/40 independent speckles, three of them.
+    assert abs(np.mean(error * centred) / np.sqrt(np.mean(error**2) * np.mean(centred**2))) < 3 / np.sqrt(800)
+    assert np.std(error) < 0.5 * 0.1
+
+
+def test_without_noise_nothing_changes():
+    image = speckle(np.random.default_rng(4), 1, (20, 31))[0]
+    assert np.array_equal(wiener(image, 0.0), image - image.mean() + image.mean())
+    assert np.array_equal(wiener(image, 1e-3, threads=1), wiener(image, 1e-3, threads=8))
