@@ -1,4 +1,4 @@
-"""How good a picture is: contrast, error, resolution, sensitivity; and how good the speckle.
+"""How good a picture is: contrast, error, resolution, sensitivity; how good the speckle; where it scatters.
 
 A pixel that is NaN in an image, or outside a mask, does not count; infinities in a picture are errors.
 """
@@ -8,12 +8,15 @@ from __future__ import annotations
 from xmist.metrics.pictures import angular_sensitivity, cnr, correlation, nrmse
 from xmist.metrics.resolution import FRC, fourier_ring_correlation
 from xmist.metrics.speckles import speckle_size, visibility
+from xmist.numerics.tensors import anisotropy, direction
 
 __all__ = [
     "FRC",
     "angular_sensitivity",
+    "anisotropy",
     "cnr",
     "correlation",
+    "direction",
     "fourier_ring_correlation",
     "nrmse",
     "speckle_size",
