@@ -107,6 +107,19 @@ def test_a_region_without_information_is_nan_and_nothing_else(method, options, l
 
 
 @every
+def test_a_region_without_information_counts_as_bare_beam(method, options, least):
+    frames = speckle(np.random.default_rng(2), least, (40, 50))
+    broken = frames.copy()
+    broken[:, :26, :20] = np.nan
+    result = _retrieve(method, options, broken, frames)
+    # Nothing but the rounding of T = 1 by transforms.
+    rounding = 2e-6 if "delta_over_beta" in options else 0.0
+    if result.transmission is not None:
+        assert np.nanmax(np.abs(result.transmission - 1)) <= rounding
+    assert np.nanmax(np.abs(result.phase)) <= 200 * rounding
+
+
+@every
 def test_bad_input(method, options, least):
     reference, sample = _frames(least, (24, 30))
     with pytest.raises(xmist.InputError, match=f"{least - 1} exposures; {method}.*needs at least {least}"):

@@ -1,5 +1,6 @@
 import numpy as np
 import pytest
+import scipy.ndimage as ndi
 
 import xmist
 from tests.implicit import (
@@ -165,6 +166,39 @@ def test_screened_blend_is_least_squares():
     residual = np.stack(cosine_gradient(found)) - gradient
     slope = ((found - value) * other).sum() + 3.0 * (residual * np.stack(cosine_gradient(other))).sum()
     assert abs(slope) <= 1e-10
+
+
+@pytest.mark.parametrize("smoothing", [0.0, 1.0])
+def test_phase_is_least_squares_with_the_blended_dark_field(smoothing):
+    # ∇²ψ = ⟨I_R (I_R − I_S + d∇²I_R + 2∇d·∇I_R)⟩/⟨I_R²⟩ + ∇²d, averaged over the exposures.
+    reference, sample = _phase_object()
+    noisy = sample + 2e-3 * np.random.default_rng(4).normal(size=sample.shape)
+    result = _retrieve(reference, noisy, crossover=3, smoothing=smoothing)
+    d = result.dark_field.astype(float) / SCATTER
+    ux, uy = cosine_gradient(d)
+
+    def averaged(image):
+        return ndi.gaussian_filter(image, smoothing, mode="reflect") if smoothing else image
+
+    right = sum(
+        averaged(r * (r - s))
+        + d * averaged(r * laplacian6(r))
+        + 2 * (ux * averaged(r * dx(r)) + uy * averaged(r * dy(r)))
+        for r, s in zip(reference, noisy, strict=True)
+    )
+    left = sum(averaged(r**2) for r in reference)
+    expected = right / left + laplacian2(d)
+    found = laplacian2(result.phase.astype(float) / PHASE)
+    assert relative(found, expected - expected.mean()) <= 1e-3
+
+
+def test_crossover_is_the_ratio_of_the_noise():
+    reference, sample = _phase_object()
+    slope2 = sum((dx(r) ** 2 + dy(r) ** 2).mean() for r in reference)
+    curvature2 = sum((laplacian6(r) ** 2).mean() for r in reference)
+    result = _retrieve(reference, sample)
+    # Noise of d and of ∂d along an axis: 1/Σ(∇²I_R)² and 1/Σ(2∂I_R)², of which the mean of both axes counts.
+    assert abs(result.provenance["crossover"] / np.sqrt(2 * slope2 / curvature2) - 1) <= 1e-4
 
 
 def test_blending_lowers_the_noise_of_the_dark_field():
