@@ -44,22 +44,26 @@ def _add_rows(potential, frame, weights, flow, total, start, stop):  # type: ign
             value = _between(
                 padded[x + 3], padded[x + 4], padded[x + 2], padded[x + 5], padded[x + 1], padded[x + 6]
             )
-            weighted = value
+            change = potential[y, x + 1] - potential[y, x]
             if weights is not None:
-                weighted *= min(weights[y, x], weights[y, x + 1])
-            flow[0, y, x] += weighted * (potential[y, x + 1] - potential[y, x])
-            total[0, y, x] += weighted * value
+                weight = min(weights[y, x], weights[y, x + 1])
+                change *= weight
+                value *= weight
+            flow[0, y, x] += change
+            total[0, y, x] += value
         if y == height - 1:
             continue
         u2, u3 = frame[mirror(y - 1, height)], frame[mirror(y - 2, height)]
         d2, d3 = frame[mirror(y + 2, height)], frame[mirror(y + 3, height)]
         for x in range(width):
             value = _between(frame[y, x], frame[y + 1, x], u2[x], d2[x], u3[x], d3[x])
-            weighted = value
+            change = potential[y + 1, x] - potential[y, x]
             if weights is not None:
-                weighted *= min(weights[y, x], weights[y + 1, x])
-            flow[1, y, x] += weighted * (potential[y + 1, x] - potential[y, x])
-            total[1, y, x] += weighted * value
+                weight = min(weights[y, x], weights[y + 1, x])
+                change *= weight
+                value *= weight
+            flow[1, y, x] += change
+            total[1, y, x] += value
 
 
 @jit
@@ -81,7 +85,7 @@ def add_flow(
     weights: Real | None = None,
     threads: int | None = None,
 ) -> None:
-    """Add I ∇Λ and I² on the faces to running sums, whose ratio is the least-squares g of I g = ∇Λ.
+    """Add ∇Λ and I on the faces to running sums, whose ratio is g in Σ I g = Σ ∇Λ.
 
     Parameters
     ----------
@@ -90,7 +94,7 @@ def add_flow(
     frame : (y, x) float array
         I > 0, interpolated to the faces to sixth order.
     flow, total : (2, y, x) float array
-        Sums of w I ∇Λ and of w I², per pixel; changed in place.
+        Sums of w ∇Λ per pixel and of w I; changed in place.
     weights : (y, x) float array, optional
         Weights of the pixels, of the frame's dtype; a face has the smaller of its two.
     threads : int, optional
