@@ -15,7 +15,7 @@ The flow is taken to have a potential, I_R ∇ψ = ∇Λ, which is exact in one 
 Several exposures are averaged in (3) with weights I_R, ∇ψ = Σ ∇Λ/Σ I_R. Each drops a curl of its own, and
 the sum of the references is more even than one, so that the error falls with N. The weights I_R² of least
 squares would do that less: the curl is correlated with I_R, and for a contrast c of the speckles φ came out
-about c²/2 too small however many there were (2.2 % for c = 0.25; 0.2 % with weights I_R). For one exposure it
+about c²/2 too small however many there were (2.2 % for c = 0.25; 0.3 % with weights I_R). For one exposure it
 is about as much too large. Gradient and divergence live on the faces between pixels, so that (2) and (4)
 invert one and the same five-point Laplacian.
 
