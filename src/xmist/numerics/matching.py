@@ -14,9 +14,9 @@ SCALE    R              –              T
 OFFSET   1              R − level      a + …, TV ≥ 0: the zero-normalised correlation
 ======== ============== ============== ===================================================
 
-Below a pixel the sums, not the cost, are interpolated between shifts: Σ w S P and Σ w S Q are linear in the
-reference, so that this is the cost for a reference interpolated by Lagrange polynomials of degree 6, and
-Newton's method finds its minimum. A parabola through costs would leave a tenth of a pixel.
+Below a pixel the reference is interpolated to half pixels by a long filter, and the sums, not the cost,
+between those by polynomials of degree 4: they are smooth, linear and quadratic in the reference. Newton's
+method finds the minimum of the cost that they make. A parabola through costs would leave a tenth of a pixel.
 
 A pair of pixels of which one is outside the image, or not usable, counts for nothing; the cost is then
 divided by the weight that is left, and a shift that leaves less than half of it is not considered.
@@ -34,6 +34,7 @@ from numpy.typing import NDArray
 
 from xmist.numerics.matching_kernels import (
     FLAT,
+    MARGIN,
     MEANS,
     NODES,
     NOTHING,
@@ -41,7 +42,7 @@ from xmist.numerics.matching_kernels import (
     ON_EDGE,
     ROUGH,
     SCALE,
-    SIDE,
+    TAPS,
 )
 from xmist.numerics.matching_tile import match_tile
 from xmist.numerics.parallel import for_blocks
@@ -99,6 +100,8 @@ class Match:
         T; for OFFSET the ratio of the windowed means.
     visibility : (y, x) float32 array
         V; 0 for SCALE.
+    cost : (y, x) float32 array
+        Least mean square of the residual, Σ w r² over Σ w, among whole shifts.
     status : (y, x) uint8 array
         `NOTHING`, `ON_EDGE`, `FLAT`, `ROUGH`, or 0. With NOTHING all else is NaN.
     """
@@ -106,18 +109,33 @@ class Match:
     shift: Real
     scale: Real
     visibility: Real
+    cost: Real
     status: NDArray[np.uint8]
 
 
 @cache
 def lagrange() -> Real:
-    """Coefficients, lowest power first, of the Lagrange polynomials of the nodes −3 … 3."""
-    nodes = np.arange(-SIDE, SIDE + 1)
+    """Give the coefficients, lowest power first, of the Lagrange polynomials of the nodes −2 … 2."""
+    nodes = np.arange(NODES) - NODES // 2
     rows = []
     for node in nodes:
         others = nodes[nodes != node]
         rows.append(np.poly(others)[::-1] / np.prod(node - others))
     return np.array(rows, np.float32).reshape(NODES, NODES)
+
+
+@cache
+def half_sample_taps() -> Real:
+    """Give the symmetric filter that interpolates half-way between samples, one side of it.
+
+    Least squares of its response against 1 up to 0.65 of the highest frequency, exact for a constant.
+    """
+    kappa = np.linspace(0.0, 0.65 * np.pi, 400)
+    response = 2.0 * np.cos(np.outer(kappa, np.arange(TAPS) + 0.5))
+    weight = np.where(kappa == 0.0, 1e4, 1.0)
+    taps = np.linalg.lstsq(weight[:, None] * response, weight, rcond=None)[0]
+    scaled: Real = (taps / (2.0 * taps.sum())).astype(np.float32)
+    return scaled
 
 
 @cache
@@ -190,25 +208,29 @@ def match(
     none, empty = np.empty((0, 0, 0), np.uint8), np.empty((0, 0, 0), np.float32)
     begin = np.empty((2, 0, 0), np.int64) if start is None else start
     shift, scale = np.empty((2, *shape), np.float32), np.empty(shape, np.float32)
-    visibility, status = np.empty(shape, np.float32), np.empty(shape, np.uint8)
-    border = window.size // 2 + reach + SIDE
+    visibility, cost = np.empty(shape, np.float32), np.empty(shape, np.float32)
+    status = np.empty(shape, np.uint8)
+    border = window.size // 2 + reach + MARGIN
     ys, xs = _cuts(height, border, _ROWS), _cuts(width, border, _COLUMNS)
     tiles = [(*a, *b) for a in pairwise(ys) for b in pairwise(xs)]
     bounds = np.array([tile for tile in tiles if tile[0] < tile[1] and tile[2] < tile[3]], np.int64)
     profile = window.profile
+    averaged = 1.0 - 2.0 * float((half_sample_taps() ** 2).sum())
+    factors = np.append(_noise_factors(window, model) * noise, averaged)
 
     def task(first: int, last: int) -> None:
         for tile in bounds[first:last]:
             match_tile(
                 reference, sample, none if good is None else good, empty if weights is None else weights,
                 begin, reach, _nearest_first(reach), model, np.float32(level), profile, window.flat,
-                _noise_factors(window, model) * noise, lagrange(), tile, shift, scale, visibility, status,
+                factors, lagrange(), half_sample_taps(), tile, shift, scale, visibility, cost,
+                status,
             )  # fmt: skip
 
     for_blocks(task, len(bounds), threads=threads, block=1)
     if model == SCALE:
         visibility[:] = 0.0
-    return Match(shift=shift, scale=scale, visibility=visibility, status=status)
+    return Match(shift=shift, scale=scale, visibility=visibility, cost=cost, status=status)
 
 
 def _noise_factors(window: Window, model: int) -> Real:

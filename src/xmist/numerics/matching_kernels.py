@@ -13,10 +13,12 @@ import numpy as np
 
 from xmist.numerics.derivatives import jit, mirror
 
-# The cost is interpolated between integer shifts by a polynomial through 7 × 7 of them. Its error is that of
-# Lagrange interpolation of the reference: at a quarter of the sampling frequency 5 %, at an eighth 0.05 %.
-NODES: Final = 7
-SIDE: Final = 3
+# Sums are interpolated between 5 × 5 shifts half a pixel apart by a polynomial through all of them: good to
+# 0.01 % at an eighth of the sampling frequency and 0.4 % at a quarter, where speckles have next to nothing.
+NODES: Final = 5
+SIDE: Final = 1  # pixels that these nodes reach
+TAPS: Final = 6  # pixels on either side that half a pixel is interpolated from
+MARGIN: Final = SIDE + TAPS
 
 MEANS: Final = 0  # I_S = T (R̄ + V (R − R̄)), R̄ the windowed mean as a map
 SCALE: Final = 1  # I_S = T R
@@ -28,8 +30,8 @@ FLAT: Final = 4  # the reference has no contrast in the window
 ROUGH: Final = 8  # no minimum near the best integer shift
 
 _ITERATIONS = 8
-_STEP = 0.5  # pixels: longest step of Newton's method
-_SMALL = 1e-3  # pixels: the next step would be of the order of its square
+_STEP = 1.0  # half pixels: longest step of Newton's method
+_SMALL = 2e-3  # half pixels: the next step would be of the order of its square
 _RANK = 1e-9  # relative determinant below which the second column says nothing
 _LEAST = 0.5  # of the weight of a window: a shift that leaves less is not considered
 
@@ -172,19 +174,59 @@ def _add_weighted(weight, left, right, total):  # type: ignore[no-untyped-def]
 
 
 @jit
+def half_pixel(image, taps, along_x, out):  # type: ignore[no-untyped-def]
+    """Fill image(x − ½), or image(y − ½), away from the border of the tile."""
+    rows, columns = image.shape
+    size = len(taps)
+    if along_x:
+        for y in range(rows):
+            line = out[y][size : columns - size]
+            line[:] = 0.0
+            for j in range(size):
+                factor = taps[j]
+                left, right = image[y][size - 1 - j : columns - 1 - j], image[y][size + j : columns]
+                for x in range(columns - 2 * size):
+                    line[x] += factor * (left[x] + right[x])
+    else:
+        for y in range(size, rows - size):
+            line = out[y]
+            line[:] = 0.0
+            for j in range(size):
+                factor = taps[j]
+                above, below = image[y - 1 - j], image[y + j]
+                for x in range(columns):
+                    line[x] += factor * (above[x] + below[x])
+
+
+@jit
+def load_halves(mean, detail, taps, model):  # type: ignore[no-untyped-def]
+    """Fill P and Q half a pixel to the right, below, and both, from phase 0."""
+    for n in range(mean.shape[1]):
+        for phase in range(1, 4):
+            source, along_x = (0, True) if phase == 1 else ((0, False) if phase == 2 else (2, True))
+            if model == OFFSET:
+                mean[phase, n] = 1.0
+            else:
+                half_pixel(mean[source, n], taps, along_x, mean[phase, n])
+            if model == SCALE:
+                detail[phase, n] = 0.0
+            else:
+                half_pixel(detail[source, n], taps, along_x, detail[phase, n])
+
+
+@jit
 def reference_sums(mean, detail, window, flat, sums):  # type: ignore[no-untyped-def]
-    """Fill Σ w P², Σ w P Q and Σ w Q² where every pixel counts."""
+    """Fill Σ w P², Σ w P Q and Σ w Q² of one phase where every pixel counts."""
     number, rows, columns = mean.shape
-    products = np.zeros((3, rows, columns), np.float32)
-    for y in range(rows):
-        for n in range(number):
-            _add_products(mean[n, y], mean[n, y], products[0, y])
-            _add_products(mean[n, y], detail[n, y], products[1, y])
-            _add_products(detail[n, y], detail[n, y], products[2, y])
-    spare = np.empty((rows, columns), np.float32)
     size = len(window) - 1
+    products, spare = np.empty((rows, columns), np.float32), np.empty((rows, columns), np.float32)
     for i in range(3):
-        window_sums(products[i], rows - size, columns - size, window, flat, spare, sums[i])
+        left, right = (mean, mean) if i == 0 else ((mean, detail) if i == 1 else (detail, detail))
+        products[:] = 0.0
+        for y in range(rows):
+            for n in range(number):
+                _add_products(left[n, y], right[n, y], products[y])
+        window_sums(products, rows - size, columns - size, window, flat, spare, sums[i])
 
 
 @jit
