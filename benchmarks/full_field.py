@@ -1,7 +1,7 @@
 """Accuracy, speed and memory of `full-field`; run with `python benchmarks/full_field.py [accuracy] [speed]`.
 
 Accuracy: the five wave-optics phantoms of `xmist.simulate.phantom`, on seeds that nothing was tuned on (only
-seed 3 was looked at before), against `mist-attenuating` and `lcs` at equal N, each at its best smoothing for D.
+seed 3 was looked at before), against `mist-attenuating` and `lcs` at equal N, each at its best smoothing.
 The bound is that of Cramér and Rao for photon noise alone, without a prior.
 """
 
@@ -83,10 +83,11 @@ def accuracy() -> None:
                 limits = bound(part.reference.astype(float), photons, psi, d)
                 others = [rival("mist-attenuating", part, experiment, truth.dark_field)]
                 others.append(rival("lcs", part, experiment, truth.dark_field) if n >= 4 else "-")
+                error = np.sqrt(np.mean((smooth[0] - smooth[1]) ** 2))
                 print(
                     f"| {kind} | {seed} | {n} | {phase[0]:.4f} / {phase[1]:.3f} / {phase[2]:.3f} "
                     f"| {dark[0]:.3f} / {dark[1]:.2f} / {dark[2]:.2f} "
-                    f"| {np.sqrt(np.mean((smooth[0] - smooth[1]) ** 2)):.4f} | {limits[0]:.4f}, {limits[1]:.3f} "
+                    f"| {error:.4f} | {limits[0]:.4f}, {limits[1]:.3f} "
                     f"| {others[0]} | {others[1]} |",
                     flush=True,
                 )

@@ -60,7 +60,7 @@ _TABLE = (
     Method(
         name="full-field",
         module="xmist.methods.full_field",
-        summary="phase, dark-field (scalar or directional) and transmission from the whole equation over the whole image",
+        summary="phase, dark-field (also directional) and transmission: the whole equation, the whole image",
         minimum_exposures=1,
         gives=("phase", "dark_field", "dark_field_tensor", "transmission", "refraction_angle"),
         attenuation=True,
@@ -132,7 +132,7 @@ _TABLE = (
     Method(
         name="mist-rapid",
         module="xmist.methods.mist_rapid",
-        summary="phase and rapidly varying dark-field of a sample that does not attenuate, or whose δ/β is known",
+        summary="phase and rapidly varying dark-field; with δ/β also of a sample that attenuates",
         minimum_exposures=4,
         gives=("phase", "dark_field", "refraction_angle", "transmission"),
         attenuation=True,
