@@ -19,7 +19,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO, Final
 
-from xmist.errors import OutputError, raise_faults
+from xmist.errors import InputError, OutputError, raise_faults
 
 _TEMPORARY: Final = re.compile(r"\..+\.[0-9a-f]{16}\.partial", re.DOTALL)
 # File systems limit a name to 255 bytes; 60 characters of up to four bytes leave room for the rest.
@@ -44,6 +44,32 @@ class Job:
     path: Path
     write: Callable[[BinaryIO], object]
     verify: Callable[[Path], object] | None = None
+
+
+def make_folder(folder: str | Path) -> None:
+    """Make a folder, and those above it, where it does not exist.
+
+    Parameters
+    ----------
+    folder : str or Path
+        The folder.
+
+    Raises
+    ------
+    InputError
+        If it cannot be made.
+
+    Examples
+    --------
+    >>> make_folder(".")
+    """
+    try:
+        Path(folder).mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise InputError(
+            f"the folder {folder} cannot be made ({error.strerror or error}); expected a name that is free, "
+            "where you may write"
+        ) from error
 
 
 def target_faults(path: str | Path, *, overwrite: bool = False) -> list[str]:

@@ -13,8 +13,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from xmist.data import Image
-from xmist.errors import InputError, raise_faults, suggest
-from xmist.io.atomic import Job, target_faults, write_files
+from xmist.errors import raise_faults, suggest
+from xmist.io.atomic import Job, make_folder, target_faults, write_files
 from xmist.methods import METHODS
 from xmist.simulate.checks import check_count
 from xmist.simulate.detector import detect
@@ -105,14 +105,8 @@ def write_simulation(
             for role, frames in given.items()
             for number, frame in enumerate(frames)
         ]
-    try:
-        for parent in {job.path.parent for job in jobs}:
-            parent.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise InputError(
-            f"the folder {folder} cannot be made ({error.strerror or error}); expected a name that is free, "
-            "where you may write"
-        ) from error
+    for parent in {job.path.parent for job in jobs}:
+        make_folder(parent)
     truth = folder / "truth.h5"
     raise_faults(
         [
