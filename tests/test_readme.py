@@ -30,7 +30,7 @@ def test_the_lines_of_python_run(tmp_path, monkeypatch):
     (code,) = blocks("python")
     exec(code, names)
     assert np.array_equal(names["again"].phase, names["result"].phase)
-    again = xmist.retrieve(names["stack"], names["experiment"], method="mist")
+    again = xmist.retrieve(names["stack"], names["experiment"], method="full-field")
     assert np.array_equal(names["plan"](case.sample).phase, again.phase)
 
 

@@ -22,31 +22,28 @@ _MOST_FOLDERS: Final = 1000
 def demo(settings: Settings, folder: str | None, overwrite: bool) -> int:
     """Simulate a small speckle experiment, retrieve it, and compare the results with the truth.
 
-    Retrieves with 2 and with 10 exposures, and writes the results, one figure, the frames and a scan file
-    to a folder. A second demo takes a new folder, xmist-demo-2, unless --overwrite is given.
+    Retrieves with 2 and with 10 exposures by two methods, and writes the results, one figure, the frames,
+    the truth and a scan file to a folder. A second demo takes a new folder, xmist-demo-2, unless --overwrite
+    is given.
 
     \b
     Examples:
       xmist demo
       xmist demo -o /tmp/berries
     """
-    from xmist.demo import names, run_demo
+    from xmist.demo import METHOD, names, run_demo, table
 
     target = Path(folder) if folder else _free_folder(overwrite)
     with progress_bars(settings) as progress:
         scores = run_demo(target, overwrite=overwrite, progress=progress)
-    click.echo("How close to the truth (correlation 1 and NRMSE 0 are perfect):")
-    click.echo(f"  {'exposures':>9}  {'picture':10}  {'correlation':>11}  {'NRMSE':>6}")
-    for score in scores:
-        channel = score.channel.replace("_", "-")
-        click.echo(f"  {score.exposures:>9}  {channel:10}  {score.correlation:>11.3f}  {score.nrmse:>6.2f}")
+    click.echo(table(scores))
     files = names(target)
     if not folder and target.name != _FOLDER:
         say(settings, f"{_FOLDER} exists already, so this demo went to {target} (--overwrite replaces one).")
     click.echo(f"Figure: {files['figure']}")
     say(
         settings,
-        f"Next: xmist info {files['N = 10']}, or change {files['scan']} and run: "
+        f"Next: xmist info {files[f'{METHOD}, N = 10']}, or change {files['scan']} and run: "
         f"xmist retrieve {files['scan']}",
     )
     return DONE
