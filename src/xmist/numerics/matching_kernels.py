@@ -11,7 +11,7 @@ from typing import Final
 
 import numpy as np
 
-from xmist.numerics.derivatives import jit, mirror
+from xmist.numerics.derivatives import jit
 
 # Sums are interpolated between 5 × 5 shifts half a pixel apart by a polynomial through all of them: good to
 # 0.01 % at an eighth of the sampling frequency and 0.4 % at a quarter, where speckles have next to nothing.
@@ -103,11 +103,24 @@ def load_sample(sample, weights, y0, x0, frames, weight):  # type: ignore[no-unt
 
 
 @jit
+def _beyond(frame, y, x):  # type: ignore[no-untyped-def]
+    """Continue a frame beyond its border by the odd mirror about its last pixel, which keeps the slope."""
+    height, width = frame.shape
+    v, u = min(max(y, 0), height - 1), min(max(x, 0), width - 1)
+    far_v, far_u = min(max(2 * v - y, 0), height - 1), min(max(2 * u - x, 0), width - 1)
+    if v == y:
+        return np.float32(2.0) * frame[y, u] - frame[y, far_u]
+    if u == x:
+        return np.float32(2.0) * frame[v, x] - frame[far_v, x]
+    near = np.float32(2.0) * frame[v, u] - frame[v, far_u]
+    return np.float32(2.0) * near - (np.float32(2.0) * frame[far_v, u] - frame[far_v, far_u])
+
+
+@jit
 def load_reference(reference, good, y0, x0, model, level, window, flat, mean, detail, usable):  # type: ignore[no-untyped-def]
     """Fill P and Q of the model I_S = p P + q Q, and which pixels count; say whether all do.
 
-    Beyond the border frames go on as their mirror image, which no sum counts; the sub-pixel polynomial alone
-    sees it.
+    Beyond the border frames go on as `_beyond` tells, which no sum counts; half pixels alone see it.
     """
     number, rows, columns = detail.shape
     height, width = reference.shape[1], reference.shape[2]
@@ -119,16 +132,17 @@ def load_reference(reference, good, y0, x0, model, level, window, flat, mean, de
     sums = np.empty((2, rows, columns), np.float32)
     spare = np.empty((rows + 2 * reach, columns), np.float32)
     for n in range(number):
+        frame = reference[n]
         for i in range(rows + 2 * reach):
             y = y0 + i - reach
-            v = min(max(mirror(y, height), 0), height - 1)
             for j in range(columns + 2 * reach):
                 x = x0 + j - reach
-                u = min(max(mirror(x, width), 0), width - 1)
-                inside = 0 <= y < height and 0 <= x < width
-                counts = inside and not (masked and good[n, v, u] == 0)
-                outer[1, i, j] = 1.0 if counts else 0.0
-                outer[0, i, j] = reference[n, v, u]
+                if 0 <= y < height and 0 <= x < width:
+                    outer[0, i, j] = frame[y, x]
+                    outer[1, i, j] = 0.0 if masked and good[n, y, x] == 0 else 1.0
+                else:
+                    outer[0, i, j] = _beyond(frame, y, x)
+                    outer[1, i, j] = 0.0
         for i in range(rows):
             for j in range(columns):
                 usable[n, i, j] = outer[1, i + reach, j + reach]

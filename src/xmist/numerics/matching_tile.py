@@ -409,8 +409,8 @@ def match_tile(  # type: ignore[no-untyped-def]
                 p, q, part = mean[phase], detail[phase], tables[k]
                 if plain:
                     cross_sums(
-                        frames, p, q, box[0], box[2], below, right, n_rows, n_columns, window, running, products,
-                        spare, part,
+                        frames, p, q, box[0], box[2], below, right, n_rows, n_columns, window, running,
+                        products, spare, part,
                     )  # fmt: skip
                     for y in range(n_rows):
                         for m in range(3):

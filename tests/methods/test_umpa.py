@@ -1,0 +1,185 @@
+"""`umpa` on frames whose phase, transmission and blur are known, and on bad input."""
+
+import numpy as np
+import pytest
+import scipy.ndimage as ndi
+
+import xmist
+from tests.manufactured import EXPERIMENT, blob, speckle
+from xmist import flags as flag
+from xmist.methods import make_options
+
+SHAPE = (72, 84)
+K, P, DISTANCE = EXPERIMENT.wavenumber, EXPERIMENT.effective_pixel, EXPERIMENT.effective_distance
+INSIDE = (slice(12, -12),) * 2
+
+
+def moved(frames, x, y):
+    """Frames whose speckles move by u: S(r) = R(r − u)."""
+    rows, columns = np.mgrid[: frames.shape[1], : frames.shape[2]]
+    return np.stack(
+        [ndi.map_coordinates(f, [rows - y, columns - x], order=5, mode="nearest") for f in frames]
+    )
+
+
+def scene(number=5, seed=0):
+    """Frames moved by u = (∆/k)∇φ of a smooth φ, dimmed by T."""
+    reference = speckle(np.random.default_rng(seed), number, SHAPE, 1.7)
+    psi = -16.0 * blob(SHAPE, 0.5, 0.45, 0.2)
+    shift = np.gradient(psi)[::-1]
+    transmission = 1 - 0.3 * blob(SHAPE, 0.5, 0.5, 0.2)
+    return reference, transmission * moved(reference, *shift), psi, np.array(shift), transmission
+
+
+def retrieve(reference, sample, method="umpa", weights=None, threads=None, **options):
+    stack = xmist.SpeckleStack(reference, sample, weights)
+    return xmist.retrieve(stack, EXPERIMENT, method=method, threads=threads, **options)
+
+
+@pytest.mark.parametrize("integrator", ["dct", "southwell"])
+@pytest.mark.parametrize("dark_field", ["scalar", "none"])
+def test_shift_phase_and_transmission(integrator, dark_field):
+    reference, sample, psi, shift, transmission = scene()
+    result = retrieve(reference, sample, integrator=integrator, dark_field=dark_field)
+    # u changes by 0.05 within a window: its mean over the window is what matching can know.
+    assert np.sqrt(np.mean((result.shift - shift)[:, *INSIDE] ** 2)) <= 0.04
+    assert np.sqrt(np.mean((result.transmission / transmission - 1)[INSIDE] ** 2)) <= 0.02
+    exact = psi * K * P**2 / DISTANCE
+    exact -= exact.mean()
+    assert np.std(result.phase - exact) <= 0.05 * exact.std()
+    assert np.allclose(result.refraction_angle, result.shift * P / DISTANCE, rtol=1e-5, atol=1e-12)
+    assert abs(result.phase.mean()) <= 1e-3 * exact.std()
+    if dark_field == "none":
+        assert result.dark_field is None
+        assert result.visibility is None
+
+
+def test_dark_field_in_metres():
+    """A Gaussian blur of variance 2d; D = d p²/∆ from windows of many speckles."""
+    reference = speckle(np.random.default_rng(1), 8, SHAPE, 2.0)
+    d = 0.15
+    sample = np.stack([ndi.gaussian_filter(f, np.sqrt(2 * d)) for f in reference])
+    result = retrieve(reference, sample, window=15, weighting="flat", max_shift=1)
+    found = np.median(result.dark_field[INSIDE]) * DISTANCE / P**2
+    assert abs(found / d - 1) <= 0.1
+    assert result.visibility[INSIDE].max() < 1
+
+
+def test_background_is_the_zero():
+    reference, sample, *_ = scene()
+    drifted = 0.9 * moved(sample, 0.4, -0.2)
+    result = retrieve(reference, drifted, background=[[0, 72], [2, 12]])
+    bare = (slice(0, 72), slice(2, 12))
+    for image, value in ((result.shift[0], 0), (result.shift[1], 0), (result.transmission, 1)):
+        assert abs(image[bare].mean() - value) <= 1e-5
+    assert abs(result.phase[bare].mean()) <= 1e-4 * result.phase.std()
+    mask = np.zeros(SHAPE, bool)
+    mask[bare] = True
+    assert np.array_equal(retrieve(reference, drifted, background=mask).phase, result.phase)
+
+
+def test_start_values():
+    """Shifts out of reach of the search are found about a start, and flagged without."""
+    reference = speckle(np.random.default_rng(2), 4, SHAPE, 1.7)
+    sample = moved(reference, 6.3, -5.2)
+    assert (retrieve(reference, sample).flags[INSIDE] & flag.SEARCH_EDGE).mean() > 0.3
+    assert any("max_shift" in finding for finding in retrieve(reference, sample).findings)
+    start = np.broadcast_to(np.array([6.0, -5.0])[:, None, None], (2, *SHAPE))
+    result = retrieve(reference, sample, initial=start)
+    assert np.abs(result.shift - np.array([6.3, -5.2])[:, None, None])[:, *INSIDE].max() <= 0.05
+    assert result.options["initial"] == "given shifts"
+    again = retrieve(reference, sample, initial=result)
+    assert np.allclose(again.shift, result.shift, atol=1e-3)
+    assert again.options["initial"] == "a result of umpa"
+
+
+def test_start_by_the_name_of_a_method():
+    reference, sample, _, shift, _ = scene()
+    result = retrieve(reference, sample, initial="xsvt")
+    assert np.sqrt(np.mean((result.shift - shift)[:, *INSIDE] ** 2)) <= 0.04
+
+
+def test_one_nan_does_not_spread():
+    reference, sample, *_ = scene()
+    clean = retrieve(reference, sample)
+    spoiled, holed = sample.copy(), reference.copy()
+    spoiled[0, 40, 40], holed[1, 30, 50], holed[2, 50, 30] = np.nan, 0.0, np.inf
+    result = retrieve(holed, spoiled)
+    for name, _ in result.channels():
+        assert np.isfinite(getattr(result, name)).all(), name
+    changed = (np.abs(result.shift - clean.shift) > 1e-3).any(axis=0)
+    ys, xs = np.nonzero(changed)
+    near = [np.maximum(np.abs(ys - y), np.abs(xs - x)) for y, x in ((40, 40), (30, 50), (50, 30))]
+    assert np.min(near, axis=0).max(initial=0) <= 12  # window, R̄, and half pixels
+    assert result.flags[40, 40] & flag.BAD_SAMPLE
+    assert result.flags[30, 50] & flag.BAD_REFERENCE
+
+
+def test_a_dead_region_is_flagged():
+    reference, sample, *_ = scene()
+    weights = np.ones(reference.shape)
+    weights[:, 20:60, 20:60] = 0
+    weights[:, 5:12, 70:77] = 0
+    result = retrieve(reference, sample, weights=weights)
+    lost = (result.flags & flag.UNDETERMINED) > 0
+    assert lost[40, 40]
+    assert not lost[8, 73]
+    assert result.flags[8, 73] & flag.FILLED
+    for name, image in result.channels():
+        assert np.array_equal(np.isnan(image).any(axis=0) if image.ndim == 3 else np.isnan(image), lost), name
+    plan = xmist.prepare(reference, EXPERIMENT, method="umpa")
+    with pytest.raises(xmist.InputError, match="no window"):
+        plan(np.full_like(sample, np.nan))
+
+
+def test_identical_frames():
+    reference = speckle(np.random.default_rng(3), 3, SHAPE)
+    result = retrieve(reference, reference)
+    assert np.sqrt(np.mean(result.shift[:, *INSIDE] ** 2)) <= 5e-3  # half pixels are good to 3e-4 of a frame
+    assert np.abs(result.shift).max() <= 0.2  # windows at the border hold half the pixels, or a quarter
+    assert np.abs(result.transmission - 1).max() <= 1e-4
+    assert result.findings == ("sample and reference of exposures 0, 1 and 2 are identical",)
+
+
+def test_threads_do_not_change_a_bit():
+    reference, sample, *_ = scene()
+    one, two = (retrieve(reference, sample, threads=t) for t in (1, 2))
+    for (name, a), (_, b) in zip(one.channels(), two.channels(), strict=True):
+        assert a.tobytes() == b.tobytes(), name
+
+
+def test_wrong_options():
+    with pytest.raises(xmist.InputError) as caught:
+        make_options(
+            "umpa",
+            {"window": 4, "max_shift": -1, "dark_field": "tensor", "weighting": "x", "initial": "full-feild"},
+        )
+    text = str(caught.value)
+    for part in ("window is 4; expected an odd", "max_shift is -1", "'tensor'", "weighting", "full-feild"):
+        assert part in text
+    with pytest.raises(xmist.InputError, match="at least 3"):
+        make_options("umpa", {"window": 1})
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"window": 73}, "window is 73 pixels; expected at most the frames' 72"),
+        ({"max_shift": 70}, "max_shift is 70 pixels; expected at most 67"),
+        ({"background": [[0, 99], [0, 5]]}, "background"),
+        ({"background": np.zeros(SHAPE, bool)}, "holds no pixel"),
+        ({"initial": np.zeros((2, 3, 3))}, "initial has shape"),
+        ({"initial": "umpa"}, "itself"),
+    ],
+)
+def test_what_does_not_fit_the_frames(options, message):
+    reference = speckle(np.random.default_rng(4), 2, SHAPE)
+    with pytest.raises(xmist.InputError, match=message):
+        retrieve(reference, reference, **options)
+
+
+def test_sample_that_does_not_fit():
+    reference = speckle(np.random.default_rng(4), 2, SHAPE)
+    plan = xmist.prepare(reference, EXPERIMENT, method="umpa")
+    with pytest.raises(xmist.InputError, match="sample has shape"):
+        plan(reference[:1])

@@ -1,0 +1,45 @@
+"""`xsvt`: what differs from `umpa`."""
+
+import numpy as np
+import pytest
+import scipy.ndimage as ndi
+
+import xmist
+from tests.manufactured import EXPERIMENT, speckle
+from tests.methods.test_umpa import DISTANCE, INSIDE, SHAPE, P, moved, retrieve, scene
+
+
+@pytest.mark.parametrize(("number", "window"), [(12, 1), (5, 5), (1, 9)])
+def test_shift_and_transmission(number, window):
+    """Vectors alone, vectors of windows, and one exposure (XST)."""
+    reference, sample, _, shift, transmission = scene(number)
+    result = retrieve(reference, sample, "xsvt", window=window, weighting="flat")
+    tolerance = 0.15 if window == 9 else 0.06  # u changes within a window
+    assert np.sqrt(np.mean((result.shift - shift)[:, *INSIDE] ** 2)) <= tolerance
+    assert np.sqrt(np.mean((result.transmission / transmission - 1)[INSIDE] ** 2)) <= 0.05
+
+
+def test_dark_field_in_metres():
+    """A Gaussian blur of variance 2d on vectors long enough for their mean to be that of the speckle."""
+    reference = speckle(np.random.default_rng(1), 8, SHAPE, 2.0)
+    d = 0.15
+    sample = np.stack([ndi.gaussian_filter(f, np.sqrt(2 * d)) for f in reference])
+    result = retrieve(reference, sample, "xsvt", window=15, weighting="flat", max_shift=1)
+    found = np.median(result.dark_field[INSIDE]) * DISTANCE / P**2
+    assert abs(found / d - 1) <= 0.1
+
+
+def test_grey_values_alone_need_three_exposures():
+    reference = speckle(np.random.default_rng(1), 2, SHAPE)
+    with pytest.raises(xmist.InputError, match="needs at least 3"):
+        retrieve(reference, reference, "xsvt", window=1)
+
+
+def test_contrast_reversed_is_no_match():
+    """The most negative correlation would be the least cost: it must not win."""
+    reference = speckle(np.random.default_rng(2), 6, SHAPE)
+    result = retrieve(reference, 2.0 - moved(reference, 2.0, 0.0), "xsvt", window=5)
+    found = result.shift[0][INSIDE]
+    assert np.mean(np.abs(found - 2.0) < 0.2) <= 0.1
+    assert xmist.METHODS["xsvt"].gives[-1] == "visibility"
+    assert EXPERIMENT.effective_pixel == P
