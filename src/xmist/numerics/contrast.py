@@ -111,17 +111,19 @@ def contrast_decay(
         return out
 
     shape = frames.shape[1:]
-    pp, pq, qq, pl, ql, level_sum = (np.zeros(shape, np.float64) for _ in range(6))
+    pp, pq, qq, pl, ql, level_sum = (np.zeros(shape, np.float32) for _ in range(6))
     for n, frame in enumerate(frames):
-        counted = np.ones(shape) if good is None else (good[n] > 0).astype(np.float64)
-        values = frame.astype(np.float64)
+        counted = np.ones(shape, np.float32) if good is None else (good[n] > 0).astype(np.float32)
+        values = frame.astype(np.float32)
         curvature = derivative(values, LAPLACIAN, threads=threads)
         if model == MEANS:
             weight = sums(counted)
-            mean = np.where(weight > 0, sums(counted * values) / np.where(weight > 0, weight, 1.0), values)
+            mean = np.where(
+                weight > 0, sums(counted * values) / np.maximum(weight, np.float32(1e-30)), values
+            )
             detail = values - mean
         else:
-            mean, detail = np.ones(shape), values - level
+            mean, detail = np.ones(shape, np.float32), values - level
         level_sum += sums(counted * values)
         for total, product in (
             (pp, mean * mean),
@@ -133,11 +135,11 @@ def contrast_decay(
             total += sums(counted * product)
     if noise > 0.0:
         for total, factor in zip((pp, pq, qq, pl, ql), _noise_of_sums(window, model), strict=True):
-            total -= factor * noise * level_sum
+            total -= np.float32(factor * noise) * level_sum
     seen = pp > 0.0
-    ratio = np.divide(pq, pp, out=np.zeros(shape), where=seen)
+    ratio = np.divide(pq, pp, out=np.zeros(shape, np.float32), where=seen)
     variance = qq - ratio * pq
-    decay = np.full(shape, np.nan)
+    decay = np.full(shape, np.nan, np.float32)
     np.divide(ratio * pl - ql, variance, out=decay, where=seen & (variance > 0.0))
     with np.errstate(invalid="ignore"):
         positive = decay > 0.0
