@@ -15,18 +15,16 @@ from __future__ import annotations
 
 from typing import Any, Literal
 
-import numba
 import numpy as np
 from numpy.typing import NDArray
 
+from xmist.numerics.compiled import jit as _jit
 from xmist.numerics.integrate import spectral_adjoint
 from xmist.numerics.parallel import for_blocks
 from xmist.numerics.poisson import dct2
 
 Real = NDArray[Any]
 Blend = Literal["gaussian", "screened"]
-
-_jit = numba.njit(nogil=True, cache=True, error_model="numpy")
 
 
 @_jit

@@ -9,10 +9,10 @@ from __future__ import annotations
 
 from typing import Any, Final
 
-import numba
 import numpy as np
 from numpy.typing import NDArray
 
+from xmist.numerics import compiled
 from xmist.numerics.parallel import for_blocks
 
 Real = NDArray[Any]
@@ -30,7 +30,7 @@ SAMPLE: Final = 7  # the value of the sample frame; only for `xmist.numerics.lea
 _FIRST = (3.0 / 4.0, -3.0 / 20.0, 1.0 / 60.0)
 _SECOND = (3.0 / 2.0, -3.0 / 20.0, 1.0 / 90.0)
 
-jit = numba.njit(nogil=True, cache=True, error_model="numpy")
+jit = compiled.jit
 
 
 @jit

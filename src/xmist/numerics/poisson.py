@@ -9,17 +9,15 @@ from __future__ import annotations
 
 from typing import Any, Literal
 
-import numba
 import numpy as np
 import scipy.fft
 from numpy.typing import NDArray
 
+from xmist.numerics.compiled import jit as _jit
 from xmist.numerics.parallel import for_blocks
 
 Real = NDArray[Any]
 Symbol = Literal["stencil", "spectral"]
-
-_jit = numba.njit(nogil=True, cache=True, error_model="numpy")
 
 
 def dct2(image: Real, *, inverse: bool = False, threads: int | None = None) -> Real:

@@ -17,15 +17,13 @@ from __future__ import annotations
 
 from typing import Any
 
-import numba
 import numpy as np
 from numpy.typing import NDArray
 
+from xmist.numerics.compiled import jit as _jit
 from xmist.numerics.parallel import for_blocks
 
 Real = NDArray[Any]
-
-_jit = numba.njit(nogil=True, cache=True, error_model="numpy")
 
 
 @_jit

@@ -10,15 +10,14 @@ from __future__ import annotations
 import math
 from typing import Any, Final
 
-import numba
 import numpy as np
 from numpy.typing import NDArray
 
+from xmist.numerics.compiled import jit as _jit
 from xmist.numerics.parallel import for_blocks
 
 Real = NDArray[Any]
 
-_jit = numba.njit(nogil=True, cache=True, error_model="numpy")
 
 # Lattice nodes a tile has along a side.
 _TILE: Final = 64

@@ -1,0 +1,42 @@
+"""How kernels are compiled: free of the interpreter's lock, and kept on disk where a place can be found."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from contextlib import suppress
+from typing import Any
+
+import numba
+
+__all__ = ["jit"]
+
+
+def jit(function: Callable[..., Any]) -> Any:
+    """Compile a kernel at its first call; keep the machine code for the next process if that is possible.
+
+    Machine code is kept beside the module, else in the user's cache. In a container or on a node where
+    neither can be written, the kernel is compiled anew in each process: slower to begin, the same result.
+    (`NUMBA_CACHE_DIR` names a place to keep it.)
+
+    Parameters
+    ----------
+    function : callable
+        The kernel, in the part of Python that numba compiles.
+
+    Returns
+    -------
+    callable
+        The compiled kernel.
+
+    Examples
+    --------
+    >>> @jit
+    ... def double(number):
+    ...     return 2 * number
+    >>> double(3)
+    6
+    """
+    kernel = numba.njit(nogil=True, error_model="numpy")(function)
+    with suppress(RuntimeError):  # numba's word for no place to write; `cache=True` would fail at import
+        kernel.enable_caching()
+    return kernel
