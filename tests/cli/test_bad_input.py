@@ -430,7 +430,10 @@ CASES = {
         r"x.h5 cannot be written \(File name too long\)",
     ),
     # The command line.
-    "unknown command": (given("retreive", "scan.toml"), r"No such command 'retreive'.* See: xmist --help"),
+    "unknown command": (
+        given("retreive", "scan.toml"),
+        r"'retreive'\.( Did you mean 'retrieve'\?)? See: xmist",
+    ),
     "unknown argument": (given("retrieve", "--smoothing", "2"), r"No such option.* '?--smoothing"),
     "argument without its value": (given("retrieve", "--method"), r"'--method' requires an argument"),
     "pattern without quotes": (
@@ -469,6 +472,7 @@ CASES = {
     "options without an output": (given(*OPTIONS[:-2]), r"--output is missing; expected the files to write"),
     "no arguments at all": (given("retrieve"), r"--reference is missing"),
     "info of a missing file": (given("info", "none.h5"), r"none.h5 does not exist"),
+    "info of a folder": (given("info", "."), r"is a folder; give the files in it"),
     "info of a text": (with_file("n.txt", b"hello"), None),
     "unknown method to explain": (given("methods", "umpaa"), r"unknown method 'umpaa'; .*Known: "),
     "init of a missing folder": (

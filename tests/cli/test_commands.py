@@ -1,5 +1,6 @@
 """What the commands do when all is well, and what they say."""
 
+import errno
 import importlib.metadata
 import io
 import json
@@ -274,6 +275,37 @@ def test_info(folder, capsys):
     assert json.loads(call(capsys, "info", "--json", "result.h5").out)["method"] == "mist"
     done = call(capsys, "info", "ref_1.tif")
     assert re.search(r"shape +20 × 24", done.out)
+
+
+def test_info_joins_by_a_cross_what_is_a_shape_and_nothing_else(capsys, monkeypatch):
+    found = {"shape": (20, 24), "iterations": [300, 12], "geometry": [{"name": "a", "note": ""}]}
+    monkeypatch.setattr("xmist.io.describe", lambda _: found)
+    done = call(capsys, "info", "result.h5")
+    assert done.out.split() == [
+        "shape",
+        "20",
+        "×",
+        "24",
+        "iterations",
+        "300,",
+        "12",
+        "geometry",
+        "-",
+        "name",
+        "a",
+    ]
+
+
+@pytest.mark.skipif(os.name == "nt", reason="Windows has no such mode")
+def test_info_of_a_file_that_may_not_be_read(folder, capsys, monkeypatch):
+    def closed(path, *arguments, **options):
+        raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), str(path))
+
+    monkeypatch.setattr("pathlib.Path.open", closed)
+    monkeypatch.setattr("h5py.is_hdf5", closed)  # which fails likewise, in words of its own
+    done = call(capsys, "info", "ref_1.tif")
+    assert done.code == 2
+    assert "ref_1.tif cannot be read (Permission denied)" in done.err
 
 
 def test_methods(capsys):

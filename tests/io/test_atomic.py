@@ -239,7 +239,7 @@ def test_a_file_that_appears_meanwhile_is_not_overwritten(tmp_path, monkeypatch,
     path = tmp_path / "result.h5"
     if not links:
         monkeypatch.setattr(os, "link", _failing(errno.EPERM))
-    with pytest.raises(OutputError, match="appeared while") as caught:
+    with pytest.raises(OutputError, match=r"left as it is\. Nothing was overwritten") as caught:
         write_file(path, _bytes(b"ours"), lambda _: path.write_bytes(b"theirs"))
     assert path.read_bytes() == b"theirs"
     (kept,) = leftovers(tmp_path)

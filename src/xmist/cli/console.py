@@ -183,7 +183,8 @@ def _usage(error: click.ClickException) -> str:
         return error.format_message()
     context = getattr(error, "ctx", None)
     path = context.command_path if context is not None else "xmist"
-    return f"Error: {error.format_message().rstrip('.')}. See: {path} --help"
+    text = error.format_message().rstrip(".")
+    return f"Error: {text}{'' if text.endswith('?') else '.'} See: {path} --help"
 
 
 def _tolerate(stream: IO[str]) -> None:

@@ -146,21 +146,21 @@ def _lines(key: str, value: Any, indent: str) -> Iterator[str]:
         yield f"{indent}{key}"
         for item in value:
             if isinstance(item, Mapping):
-                text = ", ".join(f"{name} {_short(part)}" for name, part in item.items())
+                text = ", ".join(f"{name} {_short(part, name)}" for name, part in item.items() if part != "")
             else:
                 text = str(item)
             yield from textwrap.wrap(
                 text, 110, initial_indent=f"{indent}  - ", subsequent_indent=f"{indent}    "
             )
     else:
-        yield f"{indent}{key:20} {_short(value)}"
+        yield f"{indent}{key:20} {_short(value, key)}"
 
 
-def _short(value: Any) -> str:
+def _short(value: Any, key: str = "") -> str:
     if isinstance(value, float):
         return f"{value:.6g}"
     if isinstance(value, (list, tuple)):
-        return " × ".join(_short(item) for item in value) or "none"
+        return (" × " if key == "shape" else ", ").join(_short(item) for item in value) or "none"
     if isinstance(value, Mapping) and not value:
         return "none"
     return "none" if value is None else str(value)

@@ -16,6 +16,7 @@ from xmist.data import CHANNELS, Retrieval
 from xmist.errors import InputError, raise_faults
 from xmist.experiment import Experiment
 from xmist.io.plain import from_text
+from xmist.io.sources import check_file
 
 if TYPE_CHECKING:
     import h5py
@@ -91,7 +92,8 @@ def read_version(path: str | Path) -> tuple[str, int] | None:
     import h5py
 
     path = Path(path)
-    if path.is_file() and not h5py.is_hdf5(path):
+    check_file(path)
+    if not h5py.is_hdf5(path):
         return None
     with _opened(path) as file:
         if _entry_or_none(file) is None:
