@@ -44,6 +44,13 @@ def mirror(index, size):  # type: ignore[no-untyped-def]
 
 
 @jit
+def copy_row(source, target):  # type: ignore[no-untyped-def]
+    """Copy a row into one at least as long; a slice would cost seconds of compiling its error messages."""
+    for i in range(len(source)):
+        target[i] = source[i]
+
+
+@jit
 def _pad_row(frame, y, x0, width, padded):  # type: ignore[no-untyped-def]
     size = frame.shape[1]
     for i in range(RADIUS):

@@ -14,7 +14,7 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
-from xmist.numerics.derivatives import RADIUS, SAMPLE, jit, row_derivative
+from xmist.numerics.derivatives import RADIUS, SAMPLE, copy_row, jit, row_derivative
 from xmist.numerics.parallel import for_blocks
 
 Real = NDArray[Any]
@@ -105,7 +105,7 @@ def _accumulate(  # type: ignore[no-untyped-def]
         r, s = reference[n, y][x0:x1], sample[n, y][x0:x1]
         weighted = _count_lost(s) > 0
         if weights is not None:
-            weight[:width] = weights[n, y][x0:x1]
+            copy_row(weights[n, y][x0:x1], weight)
             weighted = True
         elif weighted:
             weight[:width] = 1.0
@@ -117,10 +117,10 @@ def _accumulate(  # type: ignore[no-untyped-def]
             for i in range(width):
                 right[i] = r[i] - s[i]
         else:
-            right[:width] = r
+            copy_row(r, right)
         for j in range(unknowns):
             if kinds[j] == SAMPLE:
-                columns[j, :width] = s
+                copy_row(s, columns[j])
             else:
                 row_derivative(kinds[j], reference[n], y, x0, width, columns[j], padded)
         if weighted:
@@ -251,9 +251,9 @@ def _solve_sums(all_matrix, all_rhs, floors, ridge, status, start, stop):  # typ
         for x0 in range(0, size, _TILE):
             width = min(_TILE, size - x0)
             for k in range(len(all_matrix)):
-                matrix[k, :width] = all_matrix[k, y, x0 : x0 + width]
+                copy_row(all_matrix[k, y, x0 : x0 + width], matrix[k])
             for j in range(unknowns):
-                rhs[j, :width] = all_rhs[j, y, x0 : x0 + width]
+                copy_row(all_rhs[j, y, x0 : x0 + width], rhs[j])
             _factor_and_solve(matrix, rhs, floors, ridge, width, ill)
             for j in range(unknowns):
                 all_rhs[j, y, x0 : x0 + width] = rhs[j, :width]

@@ -13,7 +13,7 @@ of it. For ψ and d these are ⟨M²⟩κ⁴ + ½⟨|∇M|²⟩κ², ⟨M²⟩κ
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Final
 
 import numpy as np
 from numpy.typing import NDArray
@@ -44,15 +44,19 @@ class Moments:
     curvature: float
 
 
+# In an array, so that the compiler takes it for any kind, and compiles the derivative once.
+_KINDS: Final = np.array([DX, DY, LAPLACIAN])
+
+
 @jit
 def _moment_rows(frame, weights, sums, start, stop):  # type: ignore[no-untyped-def]
     width = frame.shape[1]
     padded = np.empty(width + 2 * RADIUS, frame.dtype)
-    dx, dy, lap = np.empty(width, frame.dtype), np.empty(width, frame.dtype), np.empty(width, frame.dtype)
+    lines = np.empty((3, width), frame.dtype)
+    dx, dy, lap = lines[0], lines[1], lines[2]
     for y in range(start, stop):
-        row_derivative(DX, frame, y, 0, width, dx, padded)
-        row_derivative(DY, frame, y, 0, width, dy, padded)
-        row_derivative(LAPLACIAN, frame, y, 0, width, lap, padded)
+        for j in range(3):
+            row_derivative(_KINDS[j], frame, y, 0, width, lines[j], padded)
         value = slope = curvature = 0.0
         for x in range(width):
             w = 1.0 if weights is None else np.float64(weights[y, x])

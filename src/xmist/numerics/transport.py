@@ -28,6 +28,7 @@ from xmist.numerics.derivatives import (
     LAPLACIAN,
     RADIUS,
     VALUE,
+    copy_row,
     jit,
     row_derivative,
 )
@@ -45,6 +46,8 @@ LOG_T: Final = 5
 # A field's stencil needs these derivatives of M, in this order: value, ∂x, ∂y, then the term without a
 # derivative of the unknown (∇²M, ∂xx M, ∂xy M or ∂yy M).
 _ZEROTH: Final = (VALUE, LAPLACIAN, DXX, DXY, DYY, VALUE)
+# In an array, so that the compiler takes it for any kind, and compiles the derivative once.
+_SHARED: Final = np.array([VALUE, DX, DY])
 _ROWS: Final = 32
 
 
@@ -169,15 +172,14 @@ def _adjoint_row(kind, a, m, mx, my, m0, above, centre, below):  # type: ignore[
 def _coefficients(kinds, frame, y, padded, lines):  # type: ignore[no-untyped-def]
     """Fill value, ∂x, ∂y and each field's zeroth-order term of a frame along a row."""
     width = frame.shape[1]
-    row_derivative(VALUE, frame, y, 0, width, lines[0], padded)
-    row_derivative(DX, frame, y, 0, width, lines[1], padded)
-    row_derivative(DY, frame, y, 0, width, lines[2], padded)
+    for j in range(3):
+        row_derivative(_SHARED[j], frame, y, 0, width, lines[j], padded)
     for f in range(len(kinds)):
         zeroth = _ZEROTH[kinds[f]]
         if zeroth != VALUE:
             row_derivative(zeroth, frame, y, 0, width, lines[3 + f], padded)
         else:
-            lines[3 + f, :width] = lines[0, :width]
+            copy_row(lines[0], lines[3 + f])
 
 
 @jit
@@ -227,7 +229,7 @@ def _transpose_rows(kinds, frames, weights, fields, residuals, normal, out, star
                         lines[0], lines[1], lines[2], lines[3 + f], a,
                     )  # fmt: skip
             else:
-                a[:] = residuals[n, y]
+                copy_row(residuals[n, y], a)
             if weights is not None:
                 w = weights[n, y]
                 for i in range(width):
