@@ -304,8 +304,8 @@ def _preprocess_lines(specs: Mapping[str, object]) -> list[str]:
     lines = ["# Steps in order, each with its options; there are:"]
     for name, step in STEPS.items():
         lines += _comment(f"{name}: {step.summary}", "#   ")
-    for name in ("dark", "flat", "bad-pixels"):
-        if name == "bad-pixels" or name in specs:
+    for name in ("dark", "flat", "bad-pixels", "unlit"):
+        if name in specs or name not in ("dark", "flat"):
             lines += ["[[preprocess]]", f"step = {toml_text(name)}", ""]
     return lines[:-1]
 
