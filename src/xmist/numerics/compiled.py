@@ -37,6 +37,8 @@ def jit(function: Callable[..., Any]) -> Any:
     6
     """
     kernel = numba.njit(nogil=True, error_model="numpy")(function)
+    if kernel is function:  # NUMBA_DISABLE_JIT
+        return kernel
     with suppress(RuntimeError):  # numba's word for no place to write; `cache=True` would fail at import
         kernel.enable_caching()
     return kernel
