@@ -266,6 +266,8 @@ class Retrieval:
         Visibility of the sample frames over that of the reference frames.
     phase_std, transmission_std, dark_field_std : (y, x) float32 array, optional
         Standard deviations in the unit of their channel, when uncertainty was asked for.
+    diagnostics : mapping of str to (y, x) float32 array
+        Maps that show how far to trust the channels, by name; which there are is up to the method.
 
     Notes
     -----
@@ -298,6 +300,7 @@ class Retrieval:
     phase_std: Image | None = None
     transmission_std: Image | None = None
     dark_field_std: Image | None = None
+    diagnostics: Mapping[str, Image] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         flags = np.asarray(self.flags)
@@ -313,7 +316,14 @@ class Retrieval:
             if array.shape != shape:
                 faults.append(f"{name} has shape {array.shape}; expected {shape}")
             object.__setattr__(self, name, _frozen(array))
+        maps = {name: _frozen(np.asarray(image, np.float32)) for name, image in self.diagnostics.items()}
+        for name, image in maps.items():
+            if not name.isidentifier():
+                faults.append(f"diagnostics hold '{name}'; expected names of letters, digits and _")
+            if image.shape != flags.shape:
+                faults.append(f"diagnostics['{name}'] has shape {image.shape}; expected {flags.shape}")
         raise_faults(faults)
+        object.__setattr__(self, "diagnostics", MappingProxyType(maps))
         object.__setattr__(self, "flags", _frozen(flags))
         object.__setattr__(self, "options", MappingProxyType(dict(self.options)))
         object.__setattr__(self, "provenance", MappingProxyType(dict(self.provenance)))
@@ -322,7 +332,7 @@ class Retrieval:
     def __getstate__(self) -> dict[str, Any]:
         # A mapping proxy does not travel between processes; a dict does.
         state = {item.name: getattr(self, item.name) for item in fields(self)}
-        return state | {"options": dict(self.options), "provenance": dict(self.provenance)}
+        return state | {name: dict(state[name]) for name in ("options", "provenance", "diagnostics")}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         for name, value in state.items():

@@ -64,6 +64,34 @@ def test_every_result_comes_back_bit_for_bit(tmp_path_factory, shape, names, see
     assert differences(result, back) == []
 
 
+def test_diagnostics_come_back_and_are_seen_where_they_are(tmp_path):
+    maps = {"residual": np.full((12, 17), 1.5), "phase_information": np.arange(204.0).reshape(12, 17)}
+    maps["residual"][0, 0] = np.nan
+    result = make_result(diagnostics=maps)
+    path = result.save(tmp_path / "result.h5")
+    back = open_result(path)
+    assert differences(result, back) == []
+    assert list(back.diagnostics) == list(maps)
+    assert back.diagnostics["residual"].dtype == np.float32
+    assert not back.diagnostics["residual"].flags.writeable
+    assert differences(result, make_result(diagnostics={"residual": maps["residual"]})) == ["diagnostics"]
+    assert xmist.io.describe(path)["diagnostics"]["phase_information"]["maximum"] == 203.0
+    with h5py.File(path) as file:
+        group = file["entry/diagnostics/residual"]
+        assert (group.attrs["NX_class"], group.attrs["signal"]) == ("NXdata", "data")
+        assert group["y"] == file["entry/phase/y"]
+    with h5py.File(path, "r+") as file:
+        file["entry/diagnostics"].attrs["maps"] = "residual missing"
+    with pytest.raises(InputError, match="dataset diagnostics/missing/data is missing"):
+        open_result(path)
+
+
+def test_diagnostics_of_another_shape_are_refused():
+    with pytest.raises(InputError, match="diagnostics\\['residual'\\] has shape") as caught:
+        make_result(diagnostics={"residual": np.ones((3, 4)), "a map": np.ones((12, 17))})
+    assert len(caught.value.faults) == 2
+
+
 plain = st.recursive(
     st.none()
     | st.booleans()

@@ -105,10 +105,11 @@ def describe(path: str | Path) -> dict[str, Any]:
     -------
     dict
         Plain data. For a result: `kind` "result", `path`, `bytes`, `method`, `shape` (y, x), `channels` (for
-        each the unit, the least, greatest and median value that is finite, and the number of NaN), `flags`
-        (number of pixels for each flag that occurs), `flagged` (number of pixels with any flag),
-        `experiment` (four parameters and what follows from them), `options`, `findings`, `provenance`,
-        `written_by` and `schema`. For anything else what `xmist.io.frames.describe_frames` says.
+        each the unit, the least, greatest and median value that is finite, and the number of NaN),
+        `diagnostics` (the same of each map, without unit), `flags` (number of pixels for each flag that
+        occurs), `flagged` (number of pixels with any flag), `experiment` (four parameters and what follows
+        from them), `options`, `findings`, `provenance`, `written_by` and `schema`. For anything else what
+        `xmist.io.frames.describe_frames` says.
 
     Raises
     ------

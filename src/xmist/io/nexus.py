@@ -1,8 +1,8 @@
 """Results as NeXus HDF5: everything that a `Retrieval` holds, and back bit for bit.
 
-The layout is an entry with one NXdata a channel (and one for the flags), the collection `experiment`, and
-the process `process` whose options, findings and provenance are JSON text. The same result gives the
-same bytes: no time of writing is stored.
+The layout is an entry with one NXdata a channel (and one for the flags), the collections `experiment` and
+`diagnostics` (one NXdata a map), and the process `process` whose options, findings and provenance are JSON
+text. The same result gives the same bytes: no time of writing is stored.
 """
 
 from __future__ import annotations
@@ -108,6 +108,11 @@ def differences(one: Retrieval, other: Retrieval) -> list[str]:
             a is not None and not np.array_equal(a, b, equal_nan=name != "flags")
         ):
             different.append(name)
+    if list(one.diagnostics) != list(other.diagnostics) or not all(
+        np.array_equal(image, other.diagnostics[name], equal_nan=True)
+        for name, image in one.diagnostics.items()
+    ):
+        different.append("diagnostics")
     return different
 
 
@@ -154,30 +159,11 @@ def _group(parent: h5py.Group, name: str, kind: str, **attributes: str) -> h5py.
 
 
 def _write_images(entry: h5py.Group, result: Retrieval) -> None:
-    """Write a NXdata a channel, and the flags; all share the axes of the first by hard links."""
+    """Write a NXdata a channel, the flags, and a NXdata a diagnostic map; all share the axes of the first."""
     pixel = result.experiment.effective_pixel
     axes: dict[str, h5py.Dataset] = {}
-    for name, array in [*result.channels(), ("flags", result.flags)]:
-        channel = CHANNELS.get(name)
-        group = _group(entry, name, "NXdata", signal="data")
-        leading = []
-        if channel is None:
-            # A result of 2048 × 2048 pixels shrinks by a sixth with gzip 1 and shuffle, which takes ten
-            # times as long as writing it; flags shrink forty times at no cost.
-            data = group.create_dataset("data", data=array, chunks=True, compression=1, shuffle=True)
-            data.attrs["long_name"] = group.attrs["title"] = "quality flags"
-            data.attrs["flag_masks"] = np.array([flag.bit for flag in FLAGS], np.uint16)
-            data.attrs["flag_meanings"] = " ".join(flag.name for flag in FLAGS)
-            data.attrs["flag_descriptions"] = [flag.meaning for flag in FLAGS]
-        else:
-            data = group.create_dataset("data", data=array)
-            unit = "" if channel.unit == "1" else f" ({channel.unit})"
-            data.attrs.update(units=channel.unit, long_name=f"{channel.title} {channel.symbol}{unit}")
-            group.attrs["title"] = channel.title
-            if channel.components:
-                leading = ["tensor" if name == "dark_field_tensor" else "direction"]
-                group[leading[0]] = list(channel.components)
-                group[leading[0]].make_scale(leading[0])
+
+    def finish(group: h5py.Group, data: h5py.Dataset, *leading: str) -> None:
         data.attrs["interpretation"] = "image"
         for axis, size in zip("yx", result.shape, strict=True):
             if axis not in axes:
@@ -192,6 +178,36 @@ def _write_images(entry: h5py.Group, result: Retrieval) -> None:
             group.attrs[f"{axis}_indices"] = index
             data.dims[index].label = axis
             data.dims[index].attach_scale(group[axis])
+
+    for name, array in result.channels():
+        channel = CHANNELS[name]
+        group = _group(entry, name, "NXdata", signal="data", title=channel.title)
+        data = group.create_dataset("data", data=array)
+        unit = "" if channel.unit == "1" else f" ({channel.unit})"
+        data.attrs.update(units=channel.unit, long_name=f"{channel.title} {channel.symbol}{unit}")
+        leading = []
+        if channel.components:
+            leading = ["tensor" if name == "dark_field_tensor" else "direction"]
+            group[leading[0]] = list(channel.components)
+            group[leading[0]].make_scale(leading[0])
+        finish(group, data, *leading)
+    group = _group(entry, "flags", "NXdata", signal="data", title="quality flags")
+    # A result of 2048 × 2048 pixels shrinks by a sixth with gzip 1 and shuffle, which takes ten times as long
+    # as writing it; flags shrink forty times at no cost.
+    data = group.create_dataset("data", data=result.flags, chunks=True, compression=1, shuffle=True)
+    data.attrs["long_name"] = "quality flags"
+    data.attrs["flag_masks"] = np.array([flag.bit for flag in FLAGS], np.uint16)
+    data.attrs["flag_meanings"] = " ".join(flag.name for flag in FLAGS)
+    data.attrs["flag_descriptions"] = [flag.meaning for flag in FLAGS]
+    finish(group, data)
+    if result.diagnostics:
+        maps = _group(entry, "diagnostics", "NXcollection", maps=" ".join(result.diagnostics))
+        for name, array in result.diagnostics.items():
+            title = name.replace("_", " ")
+            group = _group(maps, name, "NXdata", signal="data", title=title)
+            data = group.create_dataset("data", data=array)
+            data.attrs.update(units="1", long_name=title)
+            finish(group, data)
 
 
 def _write_experiment(group: h5py.Group, experiment: Experiment) -> None:

@@ -186,6 +186,11 @@ def _read_entry(entry: h5py.Group) -> Retrieval:
             components = CHANNELS[name].components
             full = (len(components), *shape) if components else shape
             parts[name] = _read_array(entry, name, np.dtype(np.float32), full, faults)
+    maps = _member(entry, "diagnostics")
+    parts["diagnostics"] = {
+        name: _read_array(entry, f"diagnostics/{name}", np.dtype(np.float32), shape, faults)
+        for name in (str(maps.attrs.get("maps", "")).split() if maps is not None else ())
+    }
     parts["method"] = _read_text(entry, "process/method", faults)
     for name in TEXTS:
         parts[name] = _read_plain(entry, name, faults)

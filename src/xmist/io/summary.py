@@ -44,6 +44,7 @@ def describe_result(path: str | Path) -> dict[str, Any]:
         "channels": {
             name: {"unit": CHANNELS[name].unit, **_statistics(array)} for name, array in result.channels()
         },
+        "diagnostics": {name: _statistics(array) for name, array in result.diagnostics.items()},
         "flags": count_flags(result.flags),
         "flagged": int(np.count_nonzero(result.flags)),
         "experiment": _geometry(result.experiment),

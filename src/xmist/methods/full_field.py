@@ -264,7 +264,7 @@ class FullFieldPlan:
         frames = Frames(reference=self.clean, sample=scaled, weights=out, threads=self.threads)
         return frames, flags, given
 
-    def _channels(self, found: Fit, kinds: tuple[int, ...], lost: NDArray[np.bool_]) -> dict[str, Image]:
+    def _channels(self, found: Fit, kinds: tuple[int, ...], lost: NDArray[np.bool_]) -> dict[str, Any]:
         k, p = self.experiment.wavenumber, self.experiment.effective_pixel
         per_psi = k * p**2 / self.experiment.effective_distance
         per_d = p**2 / self.experiment.effective_distance
