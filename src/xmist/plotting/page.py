@@ -273,9 +273,10 @@ def wrap(
     letters = min(len(text), int(1.25 * len(text) * width / whole)) if whole > width else len(text)
     while letters > 4:
         lines = textwrap.wrap(text, letters, max_lines=most, placeholder=" …", break_on_hyphens=False)
-        if all(text_width(line, size=size, bold=bold) <= width for line in lines):
+        widest = max((text_width(line, size=size, bold=bold) for line in lines), default=0.0)
+        if widest <= width:
             return lines
-        letters -= 1
+        letters = min(letters - 1, int(letters * width / widest) + 1)
     return [text] if text else []
 
 
