@@ -2,19 +2,23 @@
 
 Numba's own parallel layer aborts the process when two threads enter it, and xmist is called from threads and
 from Dask. Kernels are therefore serial and release the GIL, and blocks have a fixed size, so that the number
-of threads never changes a bit of a result.
+of threads never changes a bit of a result. The threads are kept from one call to the next: to start them
+takes longer than many a kernel.
 """
 
 from __future__ import annotations
 
 import os
+from collections import deque
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor, wait
+from functools import cache
 from typing import Any, Final
 
 from xmist.errors import InputError
 
 ROWS: Final = 64
+_MOST_HELPERS: Final = 256  # threads beside the callers'; made one by one, when there is work for them
 
 
 def count_threads(threads: int | None = None) -> int:
@@ -62,13 +66,33 @@ def for_blocks(
     >>> done
     [(0, 64), (64, 100)]
     """
-    starts = range(0, size, block)
-    workers = min(count_threads(threads), len(starts))
-    if workers <= 1:
-        for start in starts:
-            task(start, min(start + block, size))
-        return
-    with ThreadPoolExecutor(workers) as pool:
-        futures = [pool.submit(task, start, min(start + block, size)) for start in starts]
-        for future in futures:
-            future.result()
+    left = deque(range(0, size, block))
+
+    def work() -> None:
+        while True:
+            try:
+                start = left.popleft()
+            except IndexError:
+                return
+            try:
+                task(start, min(start + block, size))
+            except BaseException:
+                left.clear()
+                raise
+
+    helpers = [_helpers().submit(work) for _ in range(min(count_threads(threads), len(left)) - 1)]
+    try:
+        work()
+    finally:
+        # The caller has a hand in it, so that work within work gets done though all helpers are busy.
+        begun = [helper for helper in helpers if not helper.cancel()]
+        wait(begun)
+    for helper in begun:
+        helper.result()
+
+
+@cache
+def _helpers() -> ThreadPoolExecutor:
+    if hasattr(os, "register_at_fork"):
+        os.register_at_fork(after_in_child=_helpers.cache_clear)  # a forked process has none of the threads
+    return ThreadPoolExecutor(_MOST_HELPERS, thread_name_prefix="xmist")
