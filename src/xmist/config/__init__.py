@@ -161,6 +161,7 @@ def make_draft(
         threads=sections["retrieve"].threads,
         files=files,
         overwrite=output.overwrite,
+        scan=sections["scan"],
     )
 
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from xmist.config.schema import InputSection
+from xmist.config.schema import InputSection, ScanSection
 from xmist.errors import raise_faults
 from xmist.experiment import Experiment
 
@@ -44,6 +44,8 @@ class Draft:
         What to write, without names that have a fault.
     overwrite : bool
         Whether files that stand there may be replaced.
+    scan : ScanSection or None
+        How many projections lie in the frames; None for a single one.
     """
 
     source: str
@@ -58,6 +60,7 @@ class Draft:
     threads: int | None
     files: tuple[Path, ...]
     overwrite: bool
+    scan: ScanSection | None = None
 
     @property
     def faults(self) -> tuple[str, ...]:

@@ -6,8 +6,9 @@ and that description.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
-from typing import Annotated, Any, Final
+from typing import Annotated, Any, Final, Literal
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
 
@@ -92,13 +93,85 @@ class OutputSection(Section):
     overwrite: bool = Field(default=False, description="true or false")
 
 
+def _as_angles(value: Any) -> str | tuple[float, ...] | dict[str, float]:
+    if isinstance(value, str) and value.strip():
+        return value
+    if isinstance(value, (list, tuple)) and value and all(map(_is_number, value)):
+        return tuple(map(float, value))
+    if isinstance(value, Mapping) and set(value) == {"start", "step"} and all(map(_is_number, value.values())):
+        return {key: float(number) for key, number in value.items()}
+    raise ValueError
+
+
+def _as_numbers(value: Any) -> tuple[float, ...]:
+    if not isinstance(value, (list, tuple)) or not value or not all(map(_is_number, value)):
+        raise ValueError
+    if any(later <= earlier for earlier, later in zip(value, value[1:], strict=False)):
+        raise ValueError
+    return tuple(map(float, value))
+
+
+def _as_range(value: Any) -> tuple[int, int]:
+    if not isinstance(value, (list, tuple)) or len(value) != 2:
+        raise ValueError
+    if any(isinstance(item, bool) or not isinstance(item, int) for item in value):
+        raise ValueError
+    start, stop = value
+    if not 0 <= start < stop:
+        raise ValueError
+    return start, stop
+
+
+def _is_number(value: Any) -> bool:
+    return isinstance(value, (int, float)) and not isinstance(value, bool) and math.isfinite(value)
+
+
+class ScanSection(Section):
+    """How many projections lie in the frames; see `xmist.scan`."""
+
+    order: Literal["position", "projection"] | None = Field(
+        default=None,
+        description='"position" if all projections of a position of the mask follow each other (a stack a '
+        'position), "projection" if all positions of a projection do (interleaved)',
+    )
+    angles: Annotated[Any, BeforeValidator(_as_angles)] = Field(
+        default=None,
+        description="angles in degrees: a list of numbers, {start = 0.0, step = 0.5}, a dataset such as "
+        "'scan.h5::/entry/sample/rotation_angle', or the key of the headers",
+    )
+    reference_at: Annotated[tuple[float, ...], BeforeValidator(_as_numbers)] | None = Field(
+        default=None,
+        description="a list of rising numbers, one for each set of references: how many projections came "
+        "before it ([0, 500] for sets before and after 500 projections)",
+    )
+    between: Literal["linear", "nearest"] = Field(
+        default="linear",
+        description='"linear" (references interpolated in time) or "nearest" (the set nearest in time)',
+    )
+    reference_exposures: int | None = Field(
+        default=None,
+        ge=1,
+        description="the number of exposures of each position in a set of references, a whole number from 1",
+    )
+    projections: Annotated[tuple[int, int], BeforeValidator(_as_range)] | None = Field(
+        default=None,
+        description="[start, stop], the projections to retrieve, counted from 0, stop excluded",
+    )
+    channels: Names | None = Field(
+        default=None, description="a list of the channels to keep, such as ['phase', 'dark_field']"
+    )
+    block: int | None = Field(
+        default=None, ge=1, description="the number of projections in a file, a whole number from 1"
+    )
+
+
 _SECTIONS: Final[Mapping[str, tuple[type[BaseModel], str]]] = {
     "input": (InputSection, "a table with reference and sample"),
     "experiment": (ExperimentSection, "a table with energy_kev, pixel_size and sample_to_detector"),
     "retrieve": (RetrieveSection, "a table with method"),
     "output": (OutputSection, "a table with files"),
 }
-_KNOWN: Final = (*_SECTIONS, "options", "preprocess")
+_KNOWN: Final = (*_SECTIONS, "options", "preprocess", "scan")
 
 # Path of a key, and what is wrong with it.
 Faults = list[tuple[str, str]]
@@ -136,6 +209,10 @@ def check_sections(data: Mapping[str, Any]) -> tuple[dict[str, Any], Faults]:
         name: _checked(name, kind, expected, data.get(name, {}), faults)
         for name, (kind, expected) in _SECTIONS.items()
     }
+    sections["scan"] = None
+    if "scan" in data:
+        expected = "a table with order and angles"
+        sections["scan"] = _checked("scan", ScanSection, expected, data["scan"], faults)
     options = data.get("options", {})
     if not isinstance(options, Mapping):
         faults.append(("options", f"is {shown(options)}; expected a table of the method's options"))
