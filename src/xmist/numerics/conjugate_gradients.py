@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from xmist.numerics.parallel import for_blocks
 from xmist.numerics.reduce import dot
 
 Real = NDArray[Any]
@@ -54,11 +55,12 @@ def conjugate_gradients(
     Parameters
     ----------
     normal : callable
-        Gives H x; symmetric and positive semi-definite.
+        Gives H x; symmetric and positive semi-definite. Its result is read before either callable is called
+        again, and may lie in memory that is used anew then.
     right : (unknown, y, x) float array
-        b.
+        b. Not modified.
     precondition : callable
-        Gives an approximation of H⁻¹ r; symmetric and positive semi-definite.
+        Gives an approximation of H⁻¹ r; symmetric and positive semi-definite. Its result as that of `normal`.
     constant : float
         c, so that the objective is the residual's sum of squares.
     negligible : callable
@@ -100,7 +102,7 @@ def conjugate_gradients(
         residual = right - image
     history = [objective]
     gains: list[float] = []
-    direction = precondition(residual)
+    direction = precondition(residual).copy()
     slope = dot(residual, direction, threads=threads)
     converged = slope <= 0.0
     while not converged and len(gains) < limit:
@@ -110,8 +112,8 @@ def conjugate_gradients(
             converged = True
             break
         step = slope / energy
-        _add(x, step, direction)
-        _add(residual, -step, image)
+        _add(x, step, direction, threads)
+        _add(residual, -step, image, threads)
         gains.append(step * slope)
         history.append(history[-1] - gains[-1])
         if len(gains) >= _WINDOW:
@@ -122,11 +124,27 @@ def conjugate_gradients(
         if new <= 0.0:
             converged = True
             break
-        direction *= direction.dtype.type(new / slope)
-        direction += preconditioned
+        _scale_and_add(direction, new / slope, preconditioned, threads)
         slope = new
     return x, Convergence(iterations=len(gains), converged=converged, objective=tuple(history))
 
 
-def _add(x: Real, factor: float, y: Real) -> None:
-    x += x.dtype.type(factor) * y
+def _add(x: Real, factor: float, y: Real, threads: int | None) -> None:
+    """Add factor · y to x."""
+    (rows, others), number = (image.reshape(-1, x.shape[-1]) for image in (x, y)), x.dtype.type(factor)
+
+    def task(start: int, stop: int) -> None:
+        rows[start:stop] += number * others[start:stop]
+
+    for_blocks(task, len(rows), threads=threads)
+
+
+def _scale_and_add(x: Real, factor: float, y: Real, threads: int | None) -> None:
+    """Make factor · x + y of x."""
+    (rows, others), number = (image.reshape(-1, x.shape[-1]) for image in (x, y)), x.dtype.type(factor)
+
+    def task(start: int, stop: int) -> None:
+        rows[start:stop] *= number
+        rows[start:stop] += others[start:stop]
+
+    for_blocks(task, len(rows), threads=threads)

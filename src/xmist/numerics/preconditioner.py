@@ -19,10 +19,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from xmist.numerics.derivatives import DX, DY, LAPLACIAN, RADIUS, jit, row_derivative
-from xmist.numerics.parallel import ROWS, for_blocks
+from xmist.numerics.parallel import for_blocks
 from xmist.numerics.transport import D_XX, D_XY, D_YY, LOG_T, PSI, D
 
 Real = NDArray[Any]
+
+_ROWS: Final = 16  # a block's temporaries stay in the cache
 
 
 @dataclass(frozen=True)
@@ -97,16 +99,16 @@ def moments(frames: Real, weights: Real | None = None, *, threads: int | None = 
 
 
 def _symbols(kind: int, s_y: Real, s_x: Real, g_y: Real, g_x: Real) -> tuple[Real, Real, Real]:
-    """Give e, p and q of an unknown; s are second and g first differences along y and x."""
-    zero = 0.0 * (s_y + s_x)
+    """Give e, p and q of an unknown, broadcastable; s are second and g first differences along y and x."""
+    none = np.zeros((1, 1))
     return {
-        PSI: (s_y + s_x, zero - g_x, zero - g_y),
-        D: (-(s_y + s_x), zero + 2 * g_x, zero + 2 * g_y),
-        D_XX: (zero - s_x, zero + 2 * g_x, zero),
-        D_YY: (zero - s_y, zero, zero + 2 * g_y),
+        PSI: (s_y + s_x, -g_x, -g_y),
+        D: (-(s_y + s_x), 2 * g_x, 2 * g_y),
+        D_XX: (-s_x, 2 * g_x, none),
+        D_YY: (-s_y, none, 2 * g_y),
         # Odd in both axes where the others are even: uncorrelated with them, only its own square counts.
-        D_XY: (2 * g_x * g_y, zero + 2 * g_y, zero + 2 * g_x),
-        LOG_T: (zero + 1.0, zero, zero),
+        D_XY: (2 * g_x * g_y, 2 * g_y, 2 * g_x),
+        LOG_T: (none + 1.0, none, none),
     }[kind]
 
 
@@ -121,6 +123,32 @@ _SECOND = {
     (D, D_XX): 1 / 2,
     (D, D_YY): 1 / 2,
 }
+
+
+def _triangle(
+    kinds: tuple[int, ...], moment: Moments, shape: tuple[int, int], rows: slice
+) -> dict[tuple[int, int], Real]:
+    """Give the elements (i, j ≤ i) of the expected blocks, images of frequencies along y and x."""
+    k_y, k_x = (np.pi * np.arange(size) / size for size in shape)
+    s_y, s_x = (4 * np.sin(k / 2) ** 2 for k in (k_y[rows, None], k_x[None]))
+    g_y, g_x = np.sin(k_y[rows, None]), np.sin(k_x[None])
+    symbols = {kind: _symbols(kind, s_y, s_x, g_y, g_x) for kind in kinds}
+    size = np.broadcast_shapes(s_y.shape, s_x.shape)
+    out = {}
+    for i, f in enumerate(kinds):
+        for j, g in enumerate(kinds[: i + 1]):
+            element = out[i, j] = np.zeros(size)
+            if (f == D_XY) != (g == D_XY):
+                continue
+            e_f, p_f, q_f = symbols[f]
+            e_g, p_g, q_g = symbols[g]
+            pair = _SECOND.get((f, g), _SECOND.get((g, f), 0.0))
+            element += moment.value * (e_f * e_g)
+            element += 0.5 * moment.slope * (p_f * p_g)
+            element += 0.5 * moment.slope * (q_f * q_g)
+            element += moment.slope * (_FIRST[f] * e_g + _FIRST[g] * e_f)
+            element += moment.curvature * pair
+    return out
 
 
 def expected_block(
@@ -150,24 +178,10 @@ def expected_block(
     >>> round(float(block[3, 0, 0, 0]), 3)
     11.657
     """
-    k_y, k_x = (np.pi * np.arange(size) / size for size in shape)
-    s_y, s_x = (4 * np.sin(k / 2) ** 2 for k in (k_y[rows, None], k_x[None]))
-    g_y, g_x = np.sin(k_y[rows, None]), np.sin(k_x[None])
-    symbols = {kind: _symbols(kind, s_y, s_x, g_y, g_x) for kind in kinds}
-    out = np.zeros((*np.broadcast_shapes(s_y.shape, s_x.shape), len(kinds), len(kinds)))
-    for i, f in enumerate(kinds):
-        for j, g in enumerate(kinds[: i + 1]):
-            if (f == D_XY) != (g == D_XY):
-                continue
-            e_f, p_f, q_f = symbols[f]
-            e_g, p_g, q_g = symbols[g]
-            pair = _SECOND.get((f, g), _SECOND.get((g, f), 0.0))
-            out[..., i, j] = out[..., j, i] = (
-                moment.value * e_f * e_g
-                + 0.5 * moment.slope * (p_f * p_g + q_f * q_g)
-                + moment.slope * (_FIRST[f] * e_g + _FIRST[g] * e_f)
-                + moment.curvature * pair
-            )
+    triangle = _triangle(kinds, moment, shape, rows)
+    out = np.empty((*triangle[0, 0].shape, len(kinds), len(kinds)))
+    for (i, j), element in triangle.items():
+        out[..., i, j] = out[..., j, i] = element
     return out
 
 
@@ -211,24 +225,30 @@ class Prior:
         """
         k_y, k_x = (np.pi * np.arange(size) / size for size in shape)
         s = 4 * np.sin(k_y[rows, None] / 2) ** 2 + 4 * np.sin(k_x[None] / 2) ** 2
-        precision: Real = self.strength * s**self.order + self.floor
+        # A power is slow; numpy knows those of 1 and 2.
+        precision: Real = s * np.sqrt(s) if self.order == 1.5 else s**self.order
+        precision *= self.strength
+        precision += self.floor
         return precision
 
 
-@jit
-def _apply_rows(inverse, coefficients, start, stop):  # type: ignore[no-untyped-def]
-    unknowns, _, width = coefficients.shape
-    old = np.empty(unknowns)
-    for y in range(start, stop):
-        for x in range(width):
-            for i in range(unknowns):
-                old[i] = coefficients[i, y, x]
-            for i in range(unknowns):
-                total = 0.0
-                for j in range(unknowns):
-                    low, high = min(i, j), max(i, j)
-                    total += inverse[high * (high + 1) // 2 + low, y, x] * old[j]
-                coefficients[i, y, x] = total
+def _invert(triangle: dict[tuple[int, int], Real], unknowns: int) -> None:
+    """Replace the lower triangles of positive blocks by those of their inverses (sweeps of Beaton 1964)."""
+    for k in range(unknowns):
+        pivot = triangle[k, k]
+        np.reciprocal(pivot, out=pivot)
+        others = [i for i in range(unknowns) if i != k]
+        column = {i: triangle[max(i, k), min(i, k)] for i in others}
+        for i in others:
+            scaled = column[i] * pivot
+            for j in others:
+                if j <= i:
+                    triangle[i, j] -= scaled * column[j]
+        for i in others:
+            column[i] *= pivot
+        np.negative(pivot, out=pivot)
+    for element in triangle.values():
+        np.negative(element, out=element)
 
 
 @dataclass(frozen=True, eq=False)
@@ -259,10 +279,23 @@ class BlockPreconditioner:
         (unknown, y, x) array
             Cosine coefficients, same dtype.
         """
-        out = coefficients.copy()
-        for_blocks(
-            lambda a, b: _apply_rows(self.inverse, out, a, b), out.shape[1], threads=self.threads, block=ROWS
-        )
+        return self.apply(coefficients, np.empty_like(coefficients))
+
+    def apply(self, coefficients: Real, out: Real) -> Real:
+        """Do so into memory that is there."""
+
+        def task(start: int, stop: int) -> None:
+            for i, image in enumerate(out):
+                block = image[start:stop]
+                for j, other in enumerate(coefficients):
+                    low, high = min(i, j), max(i, j)
+                    part = self.inverse[high * (high + 1) // 2 + low, start:stop]
+                    if j == 0:
+                        np.multiply(part, other[start:stop], out=block)
+                    else:
+                        block += part * other[start:stop]
+
+        for_blocks(task, out.shape[1], threads=self.threads, block=_ROWS)
         return out
 
 
@@ -306,25 +339,22 @@ def block_preconditioner(
     inverse = np.empty((unknowns * (unknowns + 1) // 2, *shape), np.float32)
 
     def task(start: int, stop: int) -> None:
-        block = expected_block(kinds, moment, shape, slice(start, stop))
-        for i in range(unknowns):
-            block[..., i, i] += priors[i].precision(shape, slice(start, stop))
-        free = start == 0 and PSI in kinds
-        if free:
-            i = kinds.index(PSI)
-            block[0, 0, i, :] = block[0, 0, :, i] = 0.0
-            block[0, 0, i, i] = 1.0
-        # The blocks are sums of squares: a little of their own diagonal keeps them invertible.
-        diagonal = np.arange(unknowns)
-        block[..., diagonal, diagonal] *= 1.0 + 1e-6
-        found = np.linalg.inv(block)
-        if free:
-            found[0, 0, i, i] = 0.0
-        k = 0
-        for row in range(unknowns):
-            for column in range(row + 1):
-                inverse[k, start:stop] = found[..., row, column]
-                k += 1
+        rows = slice(start, stop)
+        triangle = _triangle(kinds, moment, shape, rows)
+        for i, prior in enumerate(priors):
+            triangle[i, i] += prior.precision(shape, rows)
+            # The blocks are sums of squares: a little of their own diagonal keeps them invertible.
+            triangle[i, i] *= 1.0 + 1e-6
+        free = kinds.index(PSI) if start == 0 and PSI in kinds else None
+        if free is not None:
+            for (i, j), element in triangle.items():
+                if free in (i, j):
+                    element[0, 0] = float(i == j)
+        _invert(triangle, unknowns)
+        if free is not None:
+            triangle[free, free][0, 0] = 0.0
+        for image, element in zip(inverse, triangle.values(), strict=True):
+            image[rows] = element
 
-    for_blocks(task, shape[0], threads=threads, block=ROWS)
+    for_blocks(task, shape[0], threads=threads, block=_ROWS)
     return BlockPreconditioner(inverse, threads)

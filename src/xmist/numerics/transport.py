@@ -315,24 +315,27 @@ class Transport:
         """
         return self._transpose(images[:0, 0], images, normal=False)
 
-    def normal(self, fields: Real) -> Real:
+    def normal(self, fields: Real, *, out: Real | None = None) -> Real:
         """Give Aᵀ W A u, reading every frame once.
 
         Parameters
         ----------
         fields : (unknown, y, x) array
             The unknowns in pixel units, of the frames' dtype.
+        out : (unknown, y, x) array, optional
+            Memory for the result, other than that of the fields.
 
         Returns
         -------
         (unknown, y, x) array
             The normal operator's image.
         """
-        return self._transpose(fields, self.frames, normal=True)
+        return self._transpose(fields, self.frames, normal=True, out=out)
 
-    def _transpose(self, fields: Real, residuals: Real, *, normal: bool) -> Real:
+    def _transpose(self, fields: Real, residuals: Real, *, normal: bool, out: Real | None = None) -> Real:
         shape = (len(self.kinds), *self.frames.shape[1:])
-        out = np.empty(shape, self.frames.dtype)
+        if out is None:
+            out = np.empty(shape, self.frames.dtype)
         if not normal:
             fields = np.empty((len(self.kinds), 0, 0), self.frames.dtype)
         kinds = np.array(self.kinds, np.int64)

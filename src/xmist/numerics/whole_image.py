@@ -9,9 +9,11 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
+import numpy as np
 from numpy.typing import NDArray
 
 from xmist.numerics.conjugate_gradients import Convergence, conjugate_gradients
+from xmist.numerics.parallel import for_blocks
 from xmist.numerics.poisson import dct2
 from xmist.numerics.preconditioner import Prior, block_preconditioner, moments
 from xmist.numerics.reduce import dot
@@ -41,6 +43,103 @@ def to_cosines(fields: Real, *, inverse: bool = False, threads: int | None = Non
     for field in fields:
         field[...] = dct2(field, inverse=inverse, threads=threads)
     return fields
+
+
+class Solver:
+    """The least-squares problem of an operator and priors, prepared for any number of images.
+
+    Parameters
+    ----------
+    transport : Transport
+        A with its weights W.
+    priors : tuple of Prior
+        One an unknown.
+
+    Examples
+    --------
+    >>> from xmist.numerics.transport import PSI
+    >>> frames = np.random.default_rng(1).uniform(1, 2, (3, 16, 18))
+    >>> solver = Solver(Transport(frames=frames, kinds=(PSI,)), (Prior(),))
+    >>> found, how = solver(0.01 * frames, negligible=lambda objective: 0.0)
+    >>> found.shape, how.converged
+    ((1, 16, 18), True)
+    """
+
+    def __init__(self, transport: Transport, priors: tuple[Prior, ...]) -> None:
+        self._transport, self._threads = transport, transport.threads
+        frames = transport.frames
+        shape = (int(frames.shape[1]), int(frames.shape[2]))
+        self._precisions = [
+            None
+            if prior == Prior(order=prior.order)
+            else _precision(prior, shape, frames.dtype, self._threads)
+            for prior in priors
+        ]
+        self._preconditioner = block_preconditioner(
+            transport.kinds,
+            moments(frames, transport.weights, threads=self._threads),
+            shape,
+            priors=priors,
+            threads=self._threads,
+        )
+        # Used anew at every step: to ask the system for memory costs as much as to fill it.
+        self._fields, self._image = (np.empty((len(priors), *shape), frames.dtype) for _ in range(2))
+
+    def __call__(
+        self,
+        images: Real,
+        *,
+        negligible: Callable[[float], float],
+        start: Real | None = None,
+        pull: Real | None = None,
+        limit: int = 300,
+        relative: float = 1e-12,
+    ) -> tuple[Real, Convergence]:
+        """Fit the unknowns to images; see `solve`."""
+        threads = self._threads
+        right = to_cosines(self._transport.adjoint(images), threads=threads)
+        if pull is not None:
+            right += pull
+        weights = self._transport.weights
+        found, convergence = conjugate_gradients(
+            self._normal,
+            right,
+            precondition=lambda residual: self._preconditioner.apply(residual, self._fields),
+            constant=dot(images, images if weights is None else images * weights, threads=threads),
+            negligible=negligible,
+            start=None if start is None else to_cosines(start.copy(), threads=threads),
+            limit=limit,
+            relative=relative,
+            threads=threads,
+        )
+        return to_cosines(found, inverse=True, threads=threads), convergence
+
+    def _normal(self, coefficients: Real) -> Real:
+        """Apply AᵀWA + P in the cosine basis."""
+        np.copyto(self._fields, coefficients)
+        to_cosines(self._fields, inverse=True, threads=self._threads)
+        out = to_cosines(self._transport.normal(self._fields, out=self._image), threads=self._threads)
+        for image, precision, field in zip(out, self._precisions, coefficients, strict=True):
+            if precision is not None:
+                _add_product(image, precision, field, self._threads)
+        return out
+
+
+def _precision(prior: Prior, shape: tuple[int, int], dtype: np.dtype[Any], threads: int | None) -> Real:
+    out = np.empty(shape, dtype)
+
+    def task(start: int, stop: int) -> None:
+        out[start:stop] = prior.precision(shape, slice(start, stop))
+
+    for_blocks(task, shape[0], threads=threads)
+    return out
+
+
+def _add_product(image: Real, one: Real, other: Real, threads: int | None) -> None:
+    def task(start: int, stop: int) -> None:
+        image[start:stop] += one[start:stop] * other[start:stop]
+
+    for_blocks(task, len(image), threads=threads)
 
 
 def solve(
@@ -93,43 +192,6 @@ def solve(
     >>> bool(np.allclose(found, psi, atol=1e-4))
     True
     """
-    threads = transport.threads
-    shape = (int(images.shape[1]), int(images.shape[2]))
-    dtype = images.dtype
-    weights = transport.weights
-    precisions = [
-        None if prior == Prior(order=prior.order) else prior.precision(shape).astype(dtype)
-        for prior in priors
-    ]
-
-    def normal(coefficients: Real) -> Real:
-        fields = to_cosines(coefficients.copy(), inverse=True, threads=threads)
-        out = to_cosines(transport.normal(fields), threads=threads)
-        for image, precision, field in zip(out, precisions, coefficients, strict=True):
-            if precision is not None:
-                image += precision * field
-        return out
-
-    right = to_cosines(transport.adjoint(images), threads=threads)
-    if pull is not None:
-        right += pull
-    constant = dot(images, images if weights is None else images * weights, threads=threads)
-    precondition = block_preconditioner(
-        transport.kinds,
-        moments(transport.frames, weights, threads=threads),
-        shape,
-        priors=priors,
-        threads=threads,
+    return Solver(transport, priors)(
+        images, negligible=negligible, start=start, pull=pull, limit=limit, relative=relative
     )
-    found, convergence = conjugate_gradients(
-        normal,
-        right,
-        precondition=precondition,
-        constant=constant,
-        negligible=negligible,
-        start=None if start is None else to_cosines(start.copy(), threads=threads),
-        limit=limit,
-        relative=relative,
-        threads=threads,
-    )
-    return to_cosines(found, inverse=True, threads=threads), convergence
