@@ -120,12 +120,12 @@ def test_whole_chain():
 
 
 @pytest.mark.parametrize("perspective", PERSPECTIVES)
-def test_exposures_are_averaged_with_their_squares(perspective):
+def test_exposures_are_averaged_with_their_frames_as_weights(perspective):
     reference, sample, t, _ = _frames(3, perspective)
     weights = np.random.default_rng(2).uniform(0.5, 2.0, reference.shape)
     found = _diffusion(reference, sample, t, perspective, weights)
     singles = [_diffusion(reference[n : n + 1], sample[n : n + 1], t, perspective) for n in range(3)]
-    carrier = weights * (sample if perspective == "devolving" else t * reference) ** 2
+    carrier = weights * (sample if perspective == "devolving" else t * reference)
     assert relative(found, (carrier * singles).sum(axis=0) / carrier.sum(axis=0)) <= 1e-5
 
 

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, Final
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -11,9 +13,12 @@ from xmist.data import Image
 from xmist.methods.pixelwise import PixelwiseSystem, prepare_pixelwise, prepare_reference
 from xmist.numerics.derivatives import VALUE
 from xmist.numerics.fill import fill
+from xmist.numerics.parallel import for_blocks
 from xmist.numerics.poisson import screened
 
 Real = NDArray[Any]
+
+_ROWS: Final = 16  # of three sums and two frames, which the cache holds
 
 
 def prepare_ratio(
@@ -98,6 +103,72 @@ def exposure_weights(sample: Image, *weights: ArrayLike | None) -> Image | None:
     if finite.all():
         return product
     return np.where(finite, np.float32(1.0) if product is None else product, np.float32(0.0))
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Exposures:
+    """Sums over exposures that have the same weights.
+
+    Equations that are linear in the frames hold for sums of exposures too, so that a transform serves all of
+    them. Bad pixels of a detector are the same in every exposure; one that has some of its own stands alone.
+
+    Parameters
+    ----------
+    reference, sample : (y, x) float32 array
+        Σ I_R and Σ I_S; anything where the weight is 0.
+    difference : (y, x) float32 array
+        Σ (I_R − I_S), exactly 0 for equal frames.
+    weights : (y, x) float32 array or None
+        Weights that they share; None if all are 1.
+    """
+
+    reference: Image
+    sample: Image
+    difference: Image
+    weights: Image | None
+
+
+def add_exposures(
+    reference: Image, sample: Image, weights: Sequence[Image | None], *, threads: int | None
+) -> list[Exposures]:
+    """Add up the exposures that have the same weights.
+
+    Parameters
+    ----------
+    reference, sample : (position, y, x) float32 array
+        Frames.
+    weights : sequence of (y, x) float32 array or None
+        Of `exposure_weights`, one an exposure.
+    threads : int or None
+        Threads; the result does not depend on it.
+    """
+    groups: list[tuple[Image | None, list[int]]] = []
+    for n, own in enumerate(weights):
+        for shared, members in groups:
+            if own is shared or (own is not None and shared is not None and np.array_equal(own, shared)):
+                members.append(n)
+                break
+        else:
+            groups.append((own, [n]))
+    return [
+        Exposures(**_sums(reference, sample, members, threads), weights=shared) for shared, members in groups
+    ]
+
+
+def _sums(reference: Image, sample: Image, members: list[int], threads: int | None) -> dict[str, Image]:
+    shape = reference.shape[1:]
+    bare, seen, difference = (np.zeros(shape, np.float32) for _ in range(3))
+
+    def task(start: int, stop: int) -> None:
+        with np.errstate(invalid="ignore", over="ignore"):  # pixels of weight 0
+            for n in members:
+                rows = reference[n, start:stop], sample[n, start:stop]
+                bare[start:stop] += rows[0]
+                seen[start:stop] += rows[1]
+                difference[start:stop] += rows[0] - rows[1]
+
+    for_blocks(task, shape[0], threads=threads, block=_ROWS)
+    return {"reference": bare, "sample": seen, "difference": difference}
 
 
 def fill_source(image: Image, weights: Image | None, *, threads: int | None) -> Image:

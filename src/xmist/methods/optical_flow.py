@@ -17,7 +17,8 @@ the sum of the references is more even than one, so that the error falls with N.
 squares would do that less: the curl is correlated with I_R, and for a contrast c of the speckles φ came out
 about c²/2 too small however many there were (2.2 % for c = 0.25; 0.3 % with weights I_R). For one exposure it
 is about as much too large. Gradient and divergence live on the faces between pixels, so that (2) and (4)
-invert one and the same five-point Laplacian.
+invert one and the same five-point Laplacian. (2) is linear, so that exposures with the same weights share one
+transform.
 
 Averaging over exposures, the division by a smoothed transmission and the form of the high-pass are xmist's
 own: whether the paper's filter has the same form could not be checked.
@@ -35,7 +36,7 @@ from numpy.typing import ArrayLike, NDArray
 from xmist import flags as flag
 from xmist.data import Image, Retrieval
 from xmist.experiment import Experiment
-from xmist.methods.direct import exposure_weights, fill_source, prepare_ratio
+from xmist.methods.direct import add_exposures, exposure_weights, fill_source, prepare_ratio
 from xmist.methods.findings import compare_frames, describe_flags
 from xmist.methods.options import Range, check_options
 from xmist.methods.phase import centre, refraction_of
@@ -179,19 +180,24 @@ class OpticalFlowPlan:
         flow = np.zeros((2, *sample.shape[1:]), np.float32)
         total = np.zeros_like(flow)
         dead = ~lost if lost.any() else None
-        for n, (bare, frame) in enumerate(zip(reference.frames, sample, strict=True)):
-            weights = exposure_weights(
+        weights = [
+            exposure_weights(
                 frame,
                 None if reference.weights is None else reference.weights[n],
                 None if given is None else given[n],
                 dead,
             )
-            with np.errstate(invalid="ignore", over="ignore", divide="ignore"):  # pixels of weight 0
-                source = bare - (frame if transmission is None else frame / transmission)
+            for n, frame in enumerate(sample)
+        ]
+        for group in add_exposures(reference.frames, sample, weights, threads=threads):
+            source = group.difference
+            if transmission is not None:
+                with np.errstate(invalid="ignore", over="ignore", divide="ignore"):  # pixels of weight 0
+                    source = group.reference - group.sample / transmission
             potential = inverse_laplacian(
-                fill_source(source, weights, threads=threads), overwrite=True, threads=threads
+                fill_source(source, group.weights, threads=threads), overwrite=True, threads=threads
             )
-            add_flow(potential, bare, flow, total, weights=weights, threads=threads)
+            add_flow(potential, group.reference, flow, total, weights=group.weights, threads=threads)
         inner = ((slice(None), slice(None, -1)), (slice(None, -1), slice(None)))
         for component, norm, faces in zip(flow, total, inner, strict=True):
             good = norm[faces] > 0.0

@@ -17,7 +17,8 @@ or back from the sample frame (devolving, the default),
     ∆ ∇²(D I_S) = I_S − T I_R + (∆/k) ∇·(I_S ∇φ)                                                        (3)
 
 by an inverse Laplacian (spectral, for D I holds the speckles) and a division by I = T I_R or I_S. Several
-exposures are averaged with weights I².
+exposures are averaged with weights I: both equations are linear in the frames, so that this is their solution
+for the sum of the exposures, by one transform.
 How the papers regularise the inverse Laplacian and join exposures could not be checked.
 
 Notes
@@ -42,7 +43,13 @@ from numpy.typing import ArrayLike
 from xmist import flags as flag
 from xmist.data import Image, Retrieval
 from xmist.experiment import Experiment
-from xmist.methods.direct import exposure_weights, fill_source, prepare_ratio, single_material
+from xmist.methods.direct import (
+    add_exposures,
+    exposure_weights,
+    fill_source,
+    prepare_ratio,
+    single_material,
+)
 from xmist.methods.findings import compare_frames, describe_flags
 from xmist.methods.options import Range, check_options
 from xmist.methods.phase import refraction_of, screening_length2
@@ -234,30 +241,34 @@ def diffusion(
     field = (np.float32(length2) * field)[None]
     total = np.zeros_like(transmission)
     norm = np.zeros_like(transmission)
-    for n, (bare, frame) in enumerate(zip(reference.frames, sample, strict=True)):
-        weights = exposure_weights(
+    weights = [
+        exposure_weights(
             frame,
             None if reference.weights is None else reference.weights[n],
             None if given is None else given[n],
             None if known.all() else known,
             None if not devolving or (frame > 0.0).all() else frame > 0.0,
         )
-        dimmed = transmission * bare
-        blurred = _filled_sample(frame, dimmed, weights, threads=threads) if devolving else dimmed
-        carrier = blurred if devolving else bare
+        for n, frame in enumerate(sample)
+    ]
+    for group in add_exposures(reference.frames, sample, weights, threads=threads):
+        dimmed = transmission * group.reference
+        blurred = (
+            _filled_sample(group.sample, dimmed, group.weights, threads=threads) if devolving else dimmed
+        )
+        carrier = blurred if devolving else group.reference
         transport = Transport(frames=carrier[None], kinds=(PSI,), threads=threads)
         with np.errstate(invalid="ignore", over="ignore"):  # pixels of weight 0
-            source = (frame - dimmed) - transport.forward(field)[0]
+            source = (group.sample - dimmed) - transport.forward(field)[0]
         product = inverse_laplacian(
-            fill_source(source, weights, threads=threads),
+            fill_source(source, group.weights, threads=threads),
             symbol="spectral",
             epsilon=epsilon,
             overwrite=True,
             threads=threads,
         )
-        weighted = blurred if weights is None else weights * blurred
-        total += weighted * product
-        norm += weighted * blurred
+        total += product if group.weights is None else group.weights * product
+        norm += blurred if group.weights is None else group.weights * blurred
     good = norm > 0.0
     d: Image = np.divide(total, norm, out=total, where=good)
     if not good.all():

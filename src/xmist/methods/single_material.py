@@ -25,14 +25,14 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from xmist import flags as flag
-from xmist.data import Image, Retrieval
+from xmist.data import Retrieval
 from xmist.experiment import Experiment
 from xmist.methods.direct import prepare_ratio, single_material
 from xmist.methods.findings import compare_frames, describe_flags
 from xmist.methods.options import Range, check_options
 from xmist.methods.phase import refraction_of, screening_length2
 from xmist.methods.pixelwise import PixelwiseSystem
-from xmist.methods.whole_material import inverse_symbol, refine
+from xmist.methods.whole_material import WholeMaterial, prepare_whole, refine
 from xmist.version import __version__
 
 
@@ -100,14 +100,14 @@ class SingleMaterialPlan:
         Options.
     equations : PixelwiseSystem
         Least-squares ratio of the frames.
-    preconditioner : (y, x) float32 array, optional
-        For `exact`, see `xmist.methods.whole_material.inverse_symbol`.
+    whole : WholeMaterial, optional
+        For `exact`.
     """
 
     experiment: Experiment
     options: SingleMaterialOptions
     equations: PixelwiseSystem
-    preconditioner: Image | None = None
+    whole: WholeMaterial | None = None
 
     def __call__(self, sample: ArrayLike, *, weights: ArrayLike | None = None) -> Retrieval:
         """Retrieve one projection.
@@ -138,15 +138,14 @@ class SingleMaterialPlan:
         length2 = screening_length2(self.experiment, gamma)
         transmission = single_material(unknowns[0], lost, length2=length2, threads=threads)
         provenance: dict[str, object] = {"xmist_version": __version__, "exposures": len(frames)}
-        if self.preconditioner is not None:
+        if self.whole is not None:
             transmission[lost] = 1.0
             transmission, how = refine(
                 transmission,
+                self.whole,
                 reference,
                 frames,
                 None if weights is None else np.asarray(weights, np.float32),
-                length2=length2,
-                inverse=self.preconditioner,
                 threads=threads,
             )
             transmission[lost] = np.nan
@@ -183,14 +182,12 @@ def prepare(
 ) -> SingleMaterialPlan:
     """Do once what depends on the reference alone; see `xmist.prepare`."""
     equations = prepare_ratio(reference, weights, method="single-material", threads=threads)
-    preconditioner = None
+    whole = None
     if options.exact:
         assert options.delta_over_beta is not None  # the options require it
-        preconditioner = inverse_symbol(
+        whole = prepare_whole(
             equations.reference,
             length2=screening_length2(experiment, options.delta_over_beta),
             threads=equations.threads,
         )
-    return SingleMaterialPlan(
-        experiment=experiment, options=options, equations=equations, preconditioner=preconditioner
-    )
+    return SingleMaterialPlan(experiment=experiment, options=options, equations=equations, whole=whole)
