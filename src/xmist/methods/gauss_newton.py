@@ -21,14 +21,14 @@ import scipy.ndimage
 from numpy.typing import NDArray
 
 from xmist.data import Image
+from xmist.numerics import finite_model
 from xmist.numerics.conjugate_gradients import Convergence
-from xmist.numerics.derivatives import DX, DY, LAPLACIAN, derivative
-from xmist.numerics.finite_transport import Warp, diffuse
 from xmist.numerics.preconditioner import Prior, moments
 from xmist.numerics.reduce import dot
+from xmist.numerics.smooth import local_mean
 from xmist.numerics.strength import estimate_strength
-from xmist.numerics.transport import LOG_T, PSI, Transport
-from xmist.numerics.whole_image import solve, to_cosines
+from xmist.numerics.transport import PSI, Transport
+from xmist.numerics.whole_image import prior_energy, solve, to_cosines
 
 Real = NDArray[Any]
 
@@ -125,32 +125,9 @@ def linearise(frames: Frames, kinds: tuple[int, ...], fields: Image) -> tuple[Im
     models, residual : (position, y, x) float32 arrays
         M_n and S_n − model.
     """
-    threads = frames.threads
-    if not fields.any():
-        return frames.reference.copy(), frames.sample - frames.reference
-    named = {kind: field.astype(np.float64) for kind, field in zip(kinds, fields, strict=True)}
-    psi = named.pop(PSI, np.zeros(fields.shape[1:]))
-    smooth = scipy.ndimage.gaussian_filter(psi, SMOOTH, mode="reflect")
-    rough = psi - smooth
-    warp = Warp.of(
-        np.stack([derivative(smooth, kind, threads=threads) for kind in (DX, DY)]), threads=threads
+    return finite_model.linearise(
+        frames.reference, frames.sample, kinds, fields, smoothing=SMOOTH, threads=frames.threads
     )
-    curvature, *slope = (derivative(rough, kind, threads=threads) for kind in (LAPLACIAN, DX, DY))
-    log_t = named.pop(LOG_T, None)
-    if log_t is not None:
-        smooth = scipy.ndimage.gaussian_filter(log_t, SMOOTH, mode="reflect")
-        curvature -= log_t - smooth
-        transmission = np.exp(smooth)
-    models, residual = np.empty_like(frames.reference), np.empty_like(frames.sample)
-    for n, reference in enumerate(frames.reference):
-        source = reference if log_t is None else reference * transmission
-        model = diffuse(warp(source), named, threads=threads)
-        along = sum(
-            derivative(model, kind, threads=threads) * s for kind, s in zip((DX, DY), slope, strict=True)
-        )
-        models[n] = model
-        residual[n] = frames.sample[n] - (model - model * curvature - along)
-    return models, residual
 
 
 def fit(
@@ -301,7 +278,7 @@ def read_strengths(
     out = list(priors)
     for i in readable:
         cosines = to_cosines(fields[i : i + 1].copy(), threads=threads)[0]
-        found = estimate_strength(cosines, kinds, moment, priors, i, noise=noise[i])
+        found = estimate_strength(cosines, kinds, moment, priors, i, noise=noise[i], threads=threads)
         least = weakest[i].strength
         out[i] = replace(priors[i], strength=min(max(found, least), 1e6 * least))
     return tuple(out)
@@ -312,22 +289,16 @@ def _misfit(frames: Frames, residual: Image) -> float:
 
 
 def _objective(frames: Frames, residual: Image, fields: Image, priors: tuple[Prior, ...]) -> float:
-    total = _misfit(frames, residual)
-    shape = (int(fields.shape[1]), int(fields.shape[2]))
-    for field, prior in zip(fields, priors, strict=True):
-        if prior.strength or prior.floor:
-            cosines = to_cosines(field[None].copy(), threads=frames.threads)[0]
-            total += float((prior.precision(shape) * cosines.astype(np.float64) ** 2).sum())
-    return total
+    return _misfit(frames, residual) + prior_energy(fields, priors, threads=frames.threads)
 
 
 def _reject(frames: Frames, residual: Image, outliers: NDArray[np.bool_]) -> None:
     """Take the weight from single pixels whose residual is far beyond that of their surroundings."""
     for n, image in enumerate(residual):
         used = frames.weights[n] > 0
-        square = np.where(used, image.astype(np.float64), 0.0) ** 2
-        level = scipy.ndimage.gaussian_filter(square, _LOCAL, mode="reflect")
-        share = scipy.ndimage.gaussian_filter(used.astype(np.float64), _LOCAL, mode="reflect")
-        wrong = used & (square * share > _OUTLIER**2 * level)
+        square = np.square(image)
+        level = local_mean(square, used, _LOCAL, threads=frames.threads)
+        level *= np.float32(_OUTLIER**2)
+        wrong = used & (square > level)
         outliers[n] |= wrong
         frames.weights[n][wrong] = 0.0

@@ -168,7 +168,7 @@ def _derivative_rows(kind, frame, out, start, stop):  # type: ignore[no-untyped-
         row_derivative(kind, frame, y, 0, width, out[y], padded)
 
 
-def derivative(frame: Real, kind: int, *, threads: int | None = None) -> Real:
+def derivative(frame: Real, kind: int, *, out: Real | None = None, threads: int | None = None) -> Real:
     """Sixth-order derivative of a frame, per pixel or per pixel².
 
     Parameters
@@ -177,6 +177,8 @@ def derivative(frame: Real, kind: int, *, threads: int | None = None) -> Real:
         Frame of at least 7 × 7 pixels, even mirror at the border.
     kind : int
         `LAPLACIAN`, `DX`, `DY`, `DXX`, `DYY`, `DXY` or `VALUE` of this module.
+    out : (y, x) array, optional
+        Memory for the result, of the frame's dtype.
     threads : int, optional
         Threads; the result does not depend on it.
 
@@ -191,6 +193,6 @@ def derivative(frame: Real, kind: int, *, threads: int | None = None) -> Real:
     >>> round(float(derivative(x**4, DXX)[4, 4]), 9)
     192.0
     """
-    out = np.empty_like(frame)
-    for_blocks(lambda a, b: _derivative_rows(kind, frame, out, a, b), frame.shape[0], threads=threads)
-    return out
+    result = np.empty_like(frame) if out is None else out
+    for_blocks(lambda a, b: _derivative_rows(kind, frame, result, a, b), frame.shape[0], threads=threads)
+    return result

@@ -9,20 +9,21 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, Final
 
 import numpy as np
-import scipy.ndimage
 from numpy.typing import NDArray
 
 from xmist.numerics.derivatives import DX, DXX, DXY, DY, DYY, LAPLACIAN, derivative, jit
 from xmist.numerics.parallel import for_blocks
+from xmist.numerics.poisson import filtered, frequencies
 from xmist.numerics.transport import D_XX, D_XY, D_YY, D
 
 Real = NDArray[Any]
 
-_DEGREE: Final = 5
-_INVERSIONS: Final = 6
+_INVERSIONS: Final = 8
+_INVERTED: Final = 1e-7  # pixels
 # Derivative that acts on d M, how often it counts, and the largest symbol of the two together.
 _DERIVATIVES: Final = {
     D: (LAPLACIAN, 1.0, 12.1),
@@ -33,20 +34,6 @@ _DERIVATIVES: Final = {
 
 
 @jit
-def _quintic(t, weights):  # type: ignore[no-untyped-def]
-    """Values of the six quintic B-splines that reach a point, t in [0, 1) from a knot (de Boor)."""
-    weights[0] = 1.0
-    for degree in range(1, 6):
-        saved = 0.0
-        for i in range(degree):
-            left, right = i + 1 - t, t + degree - 1 - i
-            share = weights[i] / degree
-            weights[i] = saved + left * share
-            saved = right * share
-        weights[degree] = saved
-
-
-@jit
 def _fold_index(index, size):  # type: ignore[no-untyped-def]
     period = 2 * size
     index = index % period
@@ -54,56 +41,123 @@ def _fold_index(index, size):  # type: ignore[no-untyped-def]
 
 
 @jit
-def _sample_rows(coefficients, v, jacobian, out, start, stop):  # type: ignore[no-untyped-def]
-    height, width = out.shape
-    w_y, w_x = np.empty(6), np.empty(6)
-    for y in range(start, stop):
-        for x in range(width):
-            place_y, place_x = y - np.float64(v[1, y, x]), x - np.float64(v[0, y, x])
-            y0, x0 = math.floor(place_y), math.floor(place_x)
-            _quintic(place_y - y0, w_y)
-            _quintic(place_x - x0, w_x)
-            total = 0.0
-            if y0 >= 2 and x0 >= 2 and y0 < height - 3 and x0 < width - 3:
-                for i in range(6):
-                    row = coefficients[y0 - 2 + i]
-                    part = 0.0
-                    for j in range(6):
-                        part += w_x[j] * row[x0 - 2 + j]
-                    total += w_y[i] * part
-            else:
-                for i in range(6):
-                    row = coefficients[_fold_index(y0 - 2 + i, height)]
-                    part = 0.0
-                    for j in range(6):
-                        part += w_x[j] * row[_fold_index(x0 - 2 + j, width)]
-                    total += w_y[i] * part
-            out[y, x] = total * jacobian[y, x]
-
-
-@jit
-def _bilinear(image, place_y, place_x):  # type: ignore[no-untyped-def]
-    height, width = image.shape
-    y0, x0 = math.floor(place_y), math.floor(place_x)
-    t, s = place_y - y0, place_x - x0
-    a, b = _fold_index(y0, height), _fold_index(y0 + 1, height)
-    c, d = _fold_index(x0, width), _fold_index(x0 + 1, width)
-    return (1.0 - t) * ((1.0 - s) * image[a, c] + s * image[a, d]) + t * (
-        (1.0 - s) * image[b, c] + s * image[b, d]
+def _splines(t, number):  # type: ignore[no-untyped-def]
+    """120 times the quintic B-splines of the six knots around a point, t in [0, 1) behind the third."""
+    one, two, five = number(1.0), number(2.0), number(5.0)
+    s = one - t
+    t2, s2 = t * t, s * s
+    return (
+        s2 * s2 * s,
+        one + five * s * (one + s * (two + s * (two + s * (one - s)))),
+        number(66.0) - (number(60.0) - (number(30.0) - five * two * t) * t2) * t2,
+        number(66.0) - (number(60.0) - (number(30.0) - five * two * s) * s2) * s2,
+        one + five * t * (one + t * (two + t * (two + t * (one - t)))),
+        t2 * t2 * t,
     )
 
 
 @jit
-def _invert_rows(u, repeats, v, start, stop):  # type: ignore[no-untyped-def]
-    width = u.shape[2]
+def _add_along(row, part, share, line):  # type: ignore[no-untyped-def]
+    """Add the share of a row of coefficients to points that lie one pixel apart, but for a part of one."""
+    for k in range(len(line)):
+        a, b, c, d, e, f = _splines(part[k], line.dtype.type)
+        line[k] += share[k] * (
+            (a * row[k] + f * row[k + 5])
+            + (b * row[k + 1] + e * row[k + 4])
+            + (c * row[k + 2] + d * row[k + 3])
+        )
+
+
+@jit
+def _sample_rows(coefficients, v, factor, out, start, stop):  # type: ignore[no-untyped-def]
+    """Values of a quintic spline at r − v, times a factor.
+
+    Where the whole part of the displacement is the same for many pixels of a row, as it is where v is smooth,
+    the six coefficients of each of six rows stand one after the other: no gathering.
+    """
+    height, width = out.shape
+    number = out.dtype.type
+    part, folded = np.empty(width, out.dtype), np.empty(width + 5, out.dtype)
+    first_y, first_x = np.empty(width, np.int64), np.empty(width, np.int64)
+    share = np.empty((6, width), out.dtype)
+    scale = number(1.0 / 14400.0)
+    for y in range(start, stop):
+        line = out[y]
+        for x in range(width):
+            place_y, place_x = y - np.float64(v[1, y, x]), x - np.float64(v[0, y, x])
+            y0, x0 = math.floor(place_y), math.floor(place_x)
+            part[x] = place_x - x0
+            first_y[x], first_x[x] = y0 - 2, x0 - 2 - x
+            a, b, c, d, e, f = _splines(number(place_y - y0), number)
+            share[0, x], share[1, x], share[2, x], share[3, x], share[4, x], share[5, x] = a, b, c, d, e, f
+            line[x] = number(0.0)
+        begin = 0
+        while begin < width:
+            end = begin + 1
+            while end < width and first_y[end] == first_y[begin] and first_x[end] == first_x[begin]:
+                end += 1
+            left, right = begin + first_x[begin], end + first_x[begin] + 5
+            for i in range(6):
+                row = coefficients[_fold_index(first_y[begin] + i, height)]
+                if left < 0 or right > width:
+                    for k in range(right - left):
+                        folded[k] = row[_fold_index(left + k, width)]
+                    _add_along(folded, part[begin:end], share[i, begin:end], line[begin:end])
+                else:
+                    _add_along(row[left:right], part[begin:end], share[i, begin:end], line[begin:end])
+            begin = end
+        for x in range(width):
+            line[x] *= scale * factor[y, x]
+
+
+@jit
+def _invert_rows(u, v, start, stop):  # type: ignore[no-untyped-def]
+    """Solve v(r) = u(r − v), u linear between pixels, by repetition; its error falls by |∇u| each time."""
+    _, height, width = u.shape
     for y in range(start, stop):
         for x in range(width):
             v_x, v_y = np.float64(u[0, y, x]), np.float64(u[1, y, x])
-            for _ in range(repeats):
-                new_x = _bilinear(u[0], y - v_y, x - v_x)
-                v_y = _bilinear(u[1], y - v_y, x - v_x)
-                v_x = new_x
+            for _ in range(_INVERSIONS):
+                place_y, place_x = y - v_y, x - v_x
+                y0, x0 = math.floor(place_y), math.floor(place_x)
+                t, s = place_y - y0, place_x - x0
+                y1, x1 = y0 + 1, x0 + 1
+                if y0 < 0 or x0 < 0 or y1 >= height or x1 >= width:
+                    y0, y1 = _fold_index(y0, height), _fold_index(y1, height)
+                    x0, x1 = _fold_index(x0, width), _fold_index(x1, width)
+                a, b = (1.0 - t) * (1.0 - s), (1.0 - t) * s
+                c, d = t * (1.0 - s), t * s
+                new_x = a * u[0, y0, x0] + b * u[0, y0, x1] + c * u[0, y1, x0] + d * u[0, y1, x1]
+                new_y = a * u[1, y0, x0] + b * u[1, y0, x1] + c * u[1, y1, x0] + d * u[1, y1, x1]
+                change = abs(new_x - v_x) + abs(new_y - v_y)
+                v_x, v_y = new_x, new_y
+                if change < _INVERTED:
+                    break
             v[0, y, x], v[1, y, x] = v_x, v_y
+
+
+def spline_coefficients(image: Real, *, threads: int | None = None) -> Real:
+    """Give the coefficients of the quintic spline through an image, with the even mirror.
+
+    Parameters
+    ----------
+    image : (y, x) float array
+        Not modified.
+    threads : int, optional
+        Threads; the result does not depend on it.
+
+    Returns
+    -------
+    (y, x) array
+        Coefficients, of the image's dtype.
+
+    Examples
+    --------
+    >>> bool(np.allclose(spline_coefficients(np.full((8, 9), 3.0)), 3.0))
+    True
+    """
+    gains = [60.0 / (33.0 + 26.0 * np.cos(k) + np.cos(2 * k)) for k in frequencies(image.shape)]
+    return filtered(image, *gains, threads=threads)
 
 
 @dataclass(frozen=True, eq=False)
@@ -112,9 +166,9 @@ class Warp:
 
     Parameters
     ----------
-    back : (2, y, x) float64 array
+    back : (2, y, x) float array
         v along x and y in pixels: what comes to r stood at r − v.
-    jacobian : (y, x) float64 array
+    jacobian : (y, x) float array
         det ∂(r − v)/∂r.
     threads : int, optional
         Threads; no result depends on it.
@@ -142,19 +196,38 @@ class Warp:
         >>> bool(np.allclose(warp(image), image, atol=1e-12))
         True
         """
-        u: Real = np.ascontiguousarray(displacement, np.float64)
+        u: Real = np.ascontiguousarray(displacement)
         back: Real = np.empty_like(u)
-        for_blocks(lambda a, b: _invert_rows(u, _INVERSIONS, back, a, b), u.shape[1], threads=threads)
+        for_blocks(lambda a, b: _invert_rows(u, back, a, b), u.shape[1], threads=threads)
         xx, xy = (derivative(back[0], kind, threads=threads) for kind in (DX, DY))
         yx, yy = (derivative(back[1], kind, threads=threads) for kind in (DX, DY))
-        return cls(back, (1.0 - xx) * (1.0 - yy) - xy * yx, threads)
 
-    def __call__(self, image: Real) -> Real:
-        """Give the warped image in float64; quintic splines, even mirror. The image is not modified."""
-        coefficients = scipy.ndimage.spline_filter(image, _DEGREE, output=np.float64, mode="reflect")
+        def determinant(a: int, b: int) -> None:
+            xx[a:b] = (1.0 - xx[a:b]) * (1.0 - yy[a:b]) - xy[a:b] * yx[a:b]
+
+        for_blocks(determinant, len(xx), threads=threads)
+        return cls(back, xx, threads)
+
+    def __call__(self, image: Real, *, factor: Real | None = None) -> Real:
+        """Give the warped image.
+
+        Parameters
+        ----------
+        image : (y, x) float array
+            Of the displacement's dtype; even mirror. Not modified.
+        factor : (y, x) array, optional
+            What the image is multiplied by where it arrives, in the place of `jacobian`.
+
+        Returns
+        -------
+        (y, x) array
+            By quintic splines, same dtype.
+        """
+        coefficients = spline_coefficients(image, threads=self.threads)
         out: Real = np.empty_like(self.jacobian)
+        scale = self.jacobian if factor is None else factor
         for_blocks(
-            lambda a, b: _sample_rows(coefficients, self.back, self.jacobian, out, a, b),
+            lambda a, b: _sample_rows(coefficients, self.back, scale, out, a, b),
             out.shape[0],
             threads=self.threads,
         )
@@ -166,7 +239,7 @@ def diffuse(image: Real, fields: dict[int, Real], *, threads: int | None = None)
 
     Parameters
     ----------
-    image : (y, x) float64 array
+    image : (y, x) float array
         Not modified.
     fields : dict of int to (y, x) array
         d by `D`, or its elements by `D_XX`, `D_XY` and `D_YY` of `xmist.numerics.transport`, in pixels².
@@ -175,8 +248,8 @@ def diffuse(image: Real, fields: dict[int, Real], *, threads: int | None = None)
 
     Returns
     -------
-    (y, x) float64 array
-        The blurred image; explicit steps, as many as stability asks for.
+    (y, x) array
+        The blurred image, same dtype; explicit steps, as many as stability asks for.
 
     Examples
     --------
@@ -187,11 +260,20 @@ def diffuse(image: Real, fields: dict[int, Real], *, threads: int | None = None)
     """
     largest = sum(_DERIVATIVES[kind][2] * float(np.abs(field).max()) for kind, field in fields.items())
     steps = max(1, math.ceil(largest))
-    out = np.array(image, np.float64)
+    out, product = image.copy(), np.empty_like(image)
+    changes = {kind: np.empty_like(image) for kind in fields}
+    number = image.dtype.type
+
+    def multiply(field: Real, start: int, stop: int) -> None:
+        np.multiply(field[start:stop], out[start:stop], out=product[start:stop])
+
+    def add(start: int, stop: int) -> None:
+        for kind, change in changes.items():
+            out[start:stop] += number(_DERIVATIVES[kind][1] / steps) * change[start:stop]
+
     for _ in range(steps if largest > 0.0 else 0):
-        change = np.zeros_like(out)
         for kind, field in fields.items():
-            which, factor, _ = _DERIVATIVES[kind]
-            change += factor * derivative(field * out, which, threads=threads)
-        out += change / steps
+            for_blocks(partial(multiply, field), len(out), threads=threads)
+            derivative(product, _DERIVATIVES[kind][0], out=changes[kind], threads=threads)
+        for_blocks(add, len(out), threads=threads)
     return out

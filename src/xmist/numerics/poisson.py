@@ -56,9 +56,54 @@ def dct2(image: Real, *, inverse: bool = False, threads: int | None = None) -> R
     return image
 
 
+def frequencies(shape: tuple[int, ...]) -> list[Real]:
+    """Give the frequencies of the DCT along each axis, in rad per pixel.
+
+    Examples
+    --------
+    >>> [float(k[1] / np.pi) for k in frequencies((4, 8))]
+    [0.25, 0.125]
+    """
+    return [np.pi * np.arange(size) / size for size in shape]
+
+
+def filtered(image: Real, gain_y: Real, gain_x: Real, *, threads: int | None = None) -> Real:
+    """Multiply an image's cosine coefficients by gains along y and along x.
+
+    Parameters
+    ----------
+    image : (y, x) float array
+        Image with the even mirror. Not modified.
+    gain_y, gain_x : (y,) and (x,) arrays
+        Gains at `frequencies`.
+    threads : int, optional
+        Threads; the result does not depend on it.
+
+    Returns
+    -------
+    (y, x) array
+        Image, same dtype.
+
+    Examples
+    --------
+    >>> image = np.random.default_rng(1).normal(size=(6, 8))
+    >>> mean = filtered(image, np.arange(6) == 0, np.arange(8) == 0)
+    >>> bool(np.allclose(mean, image.mean()))
+    True
+    """
+    coefficients = dct2(image.copy(), threads=threads)
+    along_y, along_x = (np.asarray(gain, image.dtype) for gain in (gain_y, gain_x))
+
+    def multiply(start: int, stop: int) -> None:
+        coefficients[start:stop] *= along_y[start:stop, None] * along_x
+
+    for_blocks(multiply, len(coefficients), threads=threads)
+    return dct2(coefficients, inverse=True, threads=threads)
+
+
 def _symbol(shape: tuple[int, ...], symbol: Symbol) -> list[Real]:
     """Give −∇² along y and along x, in the DCT basis; the symbol is their sum."""
-    kappa = [np.pi * np.arange(size) / size for size in shape]
+    kappa = frequencies(shape)
     if symbol == "spectral":
         return [k**2 for k in kappa]
     return [4.0 * np.sin(k / 2.0) ** 2 for k in kappa]

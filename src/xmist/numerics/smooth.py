@@ -1,9 +1,10 @@
-"""Gaussian smoothing with the even mirror."""
+"""Gaussian smoothing with the even mirror, and means over a Gaussian neighbourhood."""
 
 from __future__ import annotations
 
 from typing import Any
 
+import numpy as np
 import scipy.ndimage
 from numpy.typing import NDArray
 
@@ -26,7 +27,6 @@ def gaussian(images: Real, sigma: float, *, threads: int | None = None) -> None:
 
     Examples
     --------
-    >>> import numpy as np
     >>> images = np.ones((1, 8, 8))
     >>> gaussian(images, 2.0)
     >>> round(float(images[0, 0, 0]), 12)
@@ -39,3 +39,48 @@ def gaussian(images: Real, sigma: float, *, threads: int | None = None) -> None:
                 scipy.ndimage.gaussian_filter(image, sigma, mode="reflect", output=image)
 
         for_blocks(task, len(images), threads=threads, block=1)
+
+
+def local_mean(image: Real, used: NDArray[np.bool_], sigma: float, *, threads: int | None = None) -> Real:
+    """Give the mean of the used pixels around each pixel, weighted by a Gaussian, on bins of about σ/2.
+
+    Parameters
+    ----------
+    image : (y, x) float array
+        Image; whatever it is where it is not used does not count. Not modified.
+    used : (y, x) bool array
+        Pixels that count.
+    sigma : float
+        Standard deviation in pixels, at least 2.
+    threads : int, optional
+        Threads; the result does not depend on it.
+
+    Returns
+    -------
+    (y, x) float32 array
+        The mean, the same within a bin; infinite where nothing is used.
+
+    Examples
+    --------
+    >>> image = np.ones((20, 30))
+    >>> float(local_mean(image, image > 0, 4.0)[3, 5])
+    1.0
+    """
+    size = int(sigma / 2)
+    height, width = image.shape
+    bins = np.empty((2, -(-height // size), -(-width // size)))
+    columns = np.arange(0, width, size)
+
+    def add(start: int, stop: int) -> None:
+        rows = slice(start * size, min(stop * size, height))
+        for out, values in zip(bins, (np.where(used[rows], image[rows], 0.0), used[rows]), strict=True):
+            lines = np.add.reduceat(values, np.arange(0, len(values), size), axis=0, dtype=np.float64)
+            out[start:stop] = np.add.reduceat(lines, columns, axis=1)
+
+    for_blocks(add, bins.shape[1], threads=threads, block=16)
+    for sums in bins:
+        scipy.ndimage.gaussian_filter(sums, sigma / size, mode="reflect", output=sums)
+    with np.errstate(divide="ignore", invalid="ignore"):
+        mean = (bins[0] / bins[1]).astype(np.float32)
+    mean[bins[1] <= 0.0] = np.inf
+    return np.repeat(np.repeat(mean, size, axis=0)[:height], size, axis=1)[:, :width]

@@ -18,6 +18,8 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
+from xmist.numerics.parallel import for_blocks
+from xmist.numerics.poisson import frequencies
 from xmist.numerics.preconditioner import Moments, Prior, expected_block
 
 Real = NDArray[Any]
@@ -25,6 +27,7 @@ Real = NDArray[Any]
 _GRID: Final = (192, 192)  # frequencies at which the expected blocks are averaged over rings
 _RINGS: Final = 24
 _LOWEST: Final = 3.0  # half waves over the shorter side; below, the mean and the frame's borders rule
+_ROWS: Final = 64
 _HIGHEST: Final = 2.0  # rad per pixel; beyond, stencils rule
 
 
@@ -59,6 +62,7 @@ def estimate_strength(
     field: int,
     *,
     noise: Real,
+    threads: int | None = None,
 ) -> float:
     """Give the strength α of a field's prior that its estimate asks for.
 
@@ -77,6 +81,8 @@ def estimate_strength(
     noise : (y, x) float array
         Cosine coefficients of the field as estimated from noise of variance 1 alone, which knows how unevenly
         few exposures determine the pixels, as the expected blocks do not.
+    threads : int, optional
+        Threads; the result does not depend on it.
 
     Returns
     -------
@@ -93,25 +99,17 @@ def estimate_strength(
     """
     shape = (int(coefficients.shape[0]), int(coefficients.shape[1]))
     edges = np.geomspace(_LOWEST * np.pi / min(shape), _HIGHEST, _RINGS + 1)
-    symbol = np.sqrt(_symbol(shape))
-    ring = np.digitize(symbol, edges).ravel()
-    counts = np.bincount(ring, minlength=_RINGS + 2)[1:-1]
+    counts, *sums = _over_rings(coefficients, noise, edges, threads)
     used = counts > 0
     counts = counts[used]
-
-    def over_rings(values: Real) -> Real:
-        sums: Real = np.bincount(ring, values.ravel(), _RINGS + 2)[1:-1][used]
-        return sums / counts
-
-    power = over_rings(coefficients.astype(np.float64) ** 2)
+    centres, power, noise_power = (values[used] / counts for values in sums)
     if not power.any():
         return float("inf")
-    centres = over_rings(symbol)
     radius = np.sqrt(_symbol(_GRID))
     damping, expected = (
         _along(radius, values, centres) for values in _response(kinds, moment, priors, field)
     )
-    drawn = expected * _smoothed(over_rings(noise.astype(np.float64) ** 2) / expected)
+    drawn = expected * _smoothed(noise_power / expected)
     signal = damping * centres ** (-2.0 * priors[field].order)
     ratios = np.geomspace(1e-6, 1e9, 601) * float(np.median(signal / drawn))
     shapes = signal / ratios[:, None] + drawn
@@ -119,6 +117,24 @@ def estimate_strength(
     likelihood = (counts * (np.log(level)[:, None] + np.log(shapes))).sum(axis=1)
     best = int(np.argmin(likelihood))
     return float("inf") if best == len(ratios) - 1 else float(ratios[best])
+
+
+def _over_rings(coefficients: Real, noise: Real, edges: Real, threads: int | None) -> Real:
+    """Sum 1, the frequency, and the power of two images over rings of frequencies: (4, ring)."""
+    s_y, s_x = (4 * np.sin(k / 2) ** 2 for k in frequencies(coefficients.shape))
+    blocks = -(-len(s_y) // _ROWS)
+    sums = np.empty((blocks, 4, len(edges) + 1))
+
+    def task(start: int, stop: int) -> None:
+        symbol = np.sqrt(s_y[start:stop, None] + s_x).ravel()
+        ring = np.digitize(symbol, edges)
+        powers = (image[start:stop].astype(np.float64).ravel() ** 2 for image in (coefficients, noise))
+        for out, values in zip(sums[start // _ROWS], (None, symbol, *powers), strict=True):
+            out[:] = np.bincount(ring, values, len(edges) + 1)
+
+    for_blocks(task, len(s_y), threads=threads, block=_ROWS)
+    total: Real = sums.sum(axis=0)[:, 1:-1]
+    return total
 
 
 def _smoothed(values: Real) -> Real:

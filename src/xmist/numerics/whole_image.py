@@ -45,6 +45,34 @@ def to_cosines(fields: Real, *, inverse: bool = False, threads: int | None = Non
     return fields
 
 
+def prior_energy(fields: Real, priors: tuple[Prior, ...], *, threads: int | None = None) -> float:
+    """Give what the priors add to the objective.
+
+    Parameters
+    ----------
+    fields : (unknown, y, x) float array
+        The unknowns in pixel units. Not modified.
+    priors : tuple of Prior
+        One an unknown.
+    threads : int, optional
+        Threads; the result does not depend on it.
+
+    Examples
+    --------
+    >>> prior_energy(np.full((1, 4, 4), 3.0), (Prior(floor=0.5),))
+    72.0
+    """
+    shape = (int(fields.shape[1]), int(fields.shape[2]))
+    total = 0.0
+    for field, prior in zip(fields, priors, strict=True):
+        if prior.strength or prior.floor:
+            cosines = to_cosines(field[None].copy(), threads=threads)[0]
+            weighed = _precision(prior, shape, cosines.dtype, threads)
+            weighed *= cosines
+            total += dot(cosines, weighed, threads=threads)
+    return total
+
+
 class Solver:
     """The least-squares problem of an operator and priors, prepared for any number of images.
 
