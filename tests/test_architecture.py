@@ -21,7 +21,7 @@ FLOORS = [
     ["__main__"],
     ["cli", "demo"],
     ["report"],
-    ["compare"],
+    ["comparison"],
     ["scan"],
     ["pipeline"],
     ["plotting"],

@@ -12,6 +12,7 @@ from xmist.version import __version__
 
 if TYPE_CHECKING:
     from xmist import metrics, preprocess, simulate
+    from xmist.comparison import Comparison, compare
     from xmist.data import CHANNELS, Retrieval, SpeckleStack
     from xmist.errors import InputError, OutputError, XmistError
     from xmist.experiment import Experiment
@@ -21,6 +22,8 @@ if TYPE_CHECKING:
 
 _HOME = {
     "CHANNELS": "xmist.data",
+    "Comparison": "xmist.comparison",
+    "compare": "xmist.comparison",
     "Retrieval": "xmist.data",
     "SpeckleStack": "xmist.data",
     "InputError": "xmist.errors",
@@ -39,6 +42,7 @@ __all__ = [
     "CHANNELS",
     "FLAGS",
     "METHODS",
+    "Comparison",
     "Experiment",
     "InputError",
     "OutputError",
@@ -46,6 +50,7 @@ __all__ = [
     "SpeckleStack",
     "XmistError",
     "__version__",
+    "compare",
     "metrics",
     "open_result",
     "prepare",

@@ -11,7 +11,7 @@ from numpy.typing import ArrayLike
 
 from xmist.data import CHANNELS, Retrieval
 from xmist.errors import InputError, raise_faults, suggest
-from xmist.io.atomic import target_faults, write_file
+from xmist.io.atomic import Job, target_faults, write_file
 from xmist.plotting.directions import TITLE, Directions, direction_colours, wheel_colours
 from xmist.plotting.page import NORMAL, Page, colour_bar, draw, text_width, wrap
 from xmist.plotting.panels import Image, common_scales, panels, si
@@ -239,6 +239,37 @@ def save_figure(page: Figure, path: str | Path, *, overwrite: bool = False, abou
     >>> save_figure(figure(result), "result.png")  # doctest: +SKIP
     PosixPath('result.png')
     """
+    job = figure_job(page, path, about=about)
+    return write_file(path, job.write, job.verify, overwrite=overwrite)
+
+
+def figure_job(page: Figure, path: str | Path, *, about: str = "") -> Job:
+    """Give the writing of a figure as PNG, for `xmist.io.atomic.write_files`.
+
+    Parameters
+    ----------
+    page : matplotlib.figure.Figure
+        What to write.
+    path : str or Path
+        The file (`.png`).
+    about : str
+        Description that the file carries.
+
+    Returns
+    -------
+    Job
+        What writes the file and reads it back.
+
+    Raises
+    ------
+    InputError
+        For another ending.
+
+    Examples
+    --------
+    >>> figure_job(figure(result), "result.png").path.name  # doctest: +SKIP
+    'result.png'
+    """
     from matplotlib.image import imread
 
     if Path(path).suffix.lower() != ".png":
@@ -254,7 +285,7 @@ def save_figure(page: Figure, path: str | Path, *, overwrite: bool = False, abou
         except SyntaxError as error:  # Pillow's word for a broken PNG
             raise ValueError(str(error)) from error
 
-    return write_file(path, write, verify, overwrite=overwrite)
+    return Job(Path(path), write, verify)
 
 
 def save_picture(result: Retrieval, path: str | Path, *, overwrite: bool = False) -> Path:

@@ -142,13 +142,13 @@ class Page:
         """Write at a place relative to the lower left corner of an image."""
         self._write(*self._place(row, column, x, y), text, **style)
 
-    def scale_bar(self, row: int, column: int, pixel: float) -> None:
-        """Draw a scale bar below an image; `pixel` is the size of a pixel in metres."""
+    def scale_bar(self, row: int, column: int, pixel: float, *, y: float = -0.15) -> None:
+        """Draw a scale bar below an image, `y` above its lower edge; `pixel` is a pixel's size in metres."""
         metre = self.width / (self._shape[1] * pixel)
         third = self._shape[1] * pixel / 3
         power = 10.0 ** np.floor(np.log10(third))
         length = float(power * max(step for step in (1, 2, 5) if step * power <= third * (1 + 1e-9)))
-        x, y = self._place(row, column, 0.0, -0.15)
+        x, y = self._place(row, column, 0.0, y)
         self._fill(x, y, length * metre, 0.035, facecolor="black")
         self._write(x + length * metre + 0.07, y + 0.02, si(length, "m"), va="center")
 

@@ -228,12 +228,45 @@ def common_scales(shown: Sequence[Panel], images: Sequence[Sequence[Image]]) -> 
     return scales
 
 
+def typical_scale(panel: Panel, images: Sequence[Image]) -> Scale:
+    """Give the colour scale of a typical one of many images, which a few noisy ones do not stretch.
+
+    Parameters
+    ----------
+    panel : Panel
+        Which channel they show.
+    images : sequence of Image
+        The images.
+
+    Returns
+    -------
+    Scale
+        Each limit is the median of the images' limits.
+
+    Examples
+    --------
+    >>> images = [Image.of(np.array([[0.0, top]]), None) for top in (1.0, 1.0, 1000.0)]
+    >>> typical_scale(Panel("transmission"), images).high < 1.0
+    True
+    """
+    limits = [_limits(image.values) for image in images if image.values.size]
+    low, high = (float(limit) for limit in np.median(limits, axis=0)) if limits else (0.0, 0.0)
+    return _as_scale(low, high, panel)
+
+
 def _scale(values: Values, panel: Panel) -> Scale:
-    low, high = 0.0, 0.0
-    if values.size:
-        low, high = (float(limit) for limit in np.percentile(values, (0.5, 99.5)))
-        if low == high:
-            low, high = float(values.min()), float(values.max())
+    return _as_scale(*_limits(values), panel)
+
+
+def _limits(values: Values) -> tuple[float, float]:
+    """Give the limits that hold the middle 99 % of the values."""
+    if not values.size:
+        return 0.0, 0.0
+    low, high = (float(limit) for limit in np.percentile(values, (0.5, 99.5)))
+    return (float(values.min()), float(values.max())) if low == high else (low, high)
+
+
+def _as_scale(low: float, high: float, panel: Panel) -> Scale:
     if panel.signed:
         high = max(abs(low), abs(high))
         low = -high
