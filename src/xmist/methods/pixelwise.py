@@ -22,7 +22,7 @@ from xmist.numerics.smooth import gaussian
 
 Real = NDArray[Any]
 
-_BAND = 256  # rows
+_TILE = 128  # pixels a side
 _FAINT = 0.2  # of the usual normal matrix: below, smoothing has left a pixel next to nothing
 
 
@@ -268,26 +268,45 @@ class PixelwiseSystem:
     def _borrow(
         self, unknowns: Image, sample: Image, weights: Real | None, wanted: NDArray[np.bool_]
     ) -> None:
-        """Solve with the equations of the neighbours; band by band, for the sake of memory."""
-        height, halo = len(wanted), REACH + RADIUS
-        for start in range(0, height, _BAND):
-            rows = slice(start, min(start + _BAND, height))
-            if not wanted[rows].any():
-                continue
-            outer = slice(max(0, start - halo), min(height, rows.stop + halo))
-            matrix, rhs, status = least_squares.normal_equations(
-                np.ascontiguousarray(self.reference.frames[:, outer]),
-                np.ascontiguousarray(sample[:, outer]),
-                self.system,
-                weights=None if weights is None else np.ascontiguousarray(weights[:, outer]),
-                threads=self.threads,
-            )
-            here = np.zeros(status.shape, bool)
-            here[start - outer.start : rows.stop - outer.start] = wanted[rows]
-            informed = (status & TOO_FEW) == 0
-            unknowns[:, rows][:, wanted[rows]] = borrow(
-                matrix, rhs, informed, here, floors=self.floors, ridge=self.ridge, threads=self.threads
-            )
+        """Solve with the equations of the neighbours; tile by tile, for the sake of memory."""
+        height, width = wanted.shape
+        for top in range(0, height, _TILE):
+            for left in range(0, width, _TILE):
+                inner = np.s_[top : top + _TILE, left : left + _TILE]
+                if wanted[inner].any():
+                    self._borrow_tile(unknowns, sample, weights, wanted, top, left)
+
+    def _borrow_tile(
+        self,
+        unknowns: Image,
+        sample: Image,
+        weights: Real | None,
+        wanted: NDArray[np.bool_],
+        top: int,
+        left: int,
+    ) -> None:
+        halo = REACH + RADIUS
+        outer = np.s_[max(0, top - halo) : top + _TILE + halo, max(0, left - halo) : left + _TILE + halo]
+        matrix, rhs, status = least_squares.normal_equations(
+            np.ascontiguousarray(self.reference.frames[:, *outer]),
+            np.ascontiguousarray(sample[:, *outer]),
+            self.system,
+            weights=None if weights is None else np.ascontiguousarray(weights[:, *outer]),
+            threads=self.threads,
+        )
+        here = wanted[outer].copy()
+        y, x = min(top, halo), min(left, halo)
+        here[:y] = here[y + _TILE :] = here[:, :x] = here[:, x + _TILE :] = False
+        found = borrow(
+            matrix,
+            rhs,
+            (status & TOO_FEW) == 0,
+            here,
+            floors=self.floors,
+            ridge=self.ridge,
+            threads=self.threads,
+        )
+        unknowns[:, *outer][:, here] = found
 
     def _fill(
         self,

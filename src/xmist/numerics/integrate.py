@@ -84,13 +84,21 @@ def spectral_gradient(image: Real, *, threads: int | None = None) -> Real:
     True
     """
     coefficients = _transform(image, None, inverse=False, threads=threads)
-    out = np.empty((2, *image.shape), image.dtype)
-    for component, axis in ((0, 1), (1, 0)):
-        slopes = np.moveaxis(np.zeros_like(coefficients), axis, 1)
-        wave = np.moveaxis(coefficients, axis, 1)
+    height, width = image.shape
+    out = np.empty((2, height, width), image.dtype)
+    along_y, along_x = (-_frequencies(size)[1:].astype(image.dtype) for size in image.shape)
+
+    def differentiate(start: int, stop: int) -> None:
         # cos κx becomes −κ sin κx; the sine series starts at the first frequency.
-        slopes[:, :-1] = -wave[:, 1:] * _frequencies(image.shape[axis])[1:].astype(image.dtype)
-        out[component] = _transform(np.moveaxis(slopes, 1, axis), axis, inverse=True, threads=threads)
+        np.multiply(coefficients[start:stop, 1:], along_x, out=out[0, start:stop, :-1])
+        out[0, start:stop, -1] = 0.0
+        inner = min(stop, height - 1)
+        np.multiply(coefficients[start + 1 : inner + 1], along_y[start:inner, None], out=out[1, start:inner])
+
+    out[1, -1] = 0.0
+    for_blocks(differentiate, height, threads=threads)
+    for component, axis in ((0, 1), (1, 0)):
+        out[component] = _transform(out[component], axis, inverse=True, threads=threads)
     return out
 
 
@@ -117,11 +125,19 @@ def spectral_adjoint(gradient: Real, *, threads: int | None = None) -> Real:
     >>> bool(np.isclose(left, (dct2(u) * spectral_adjoint(np.stack(g))).sum()))
     True
     """
-    out: Real = np.zeros_like(gradient[0])
-    for component, axis in ((0, 1), (1, 0)):
-        slopes = np.moveaxis(_transform(gradient[component], axis, inverse=False, threads=threads), axis, 1)
-        wave = np.moveaxis(out, axis, 1)
-        wave[:, 1:] -= slopes[:, :-1] * _frequencies(out.shape[axis])[1:].astype(out.dtype)
+    height, width = gradient.shape[1:]
+    out: Real = np.empty((height, width), gradient.dtype)
+    along_y, along_x = (-_frequencies(size)[1:].astype(out.dtype) for size in out.shape)
+    x = _transform(gradient[0], 1, inverse=False, threads=threads)
+    y = _transform(gradient[1], 0, inverse=False, threads=threads)
+
+    def combine(start: int, stop: int) -> None:
+        out[start:stop, 0] = 0.0
+        np.multiply(x[start:stop, :-1], along_x, out=out[start:stop, 1:])
+        first = max(start, 1)
+        out[first:stop] += y[first - 1 : stop - 1] * along_y[first - 1 : stop - 1, None]
+
+    for_blocks(combine, height, threads=threads)
     return out
 
 
