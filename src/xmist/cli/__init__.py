@@ -10,9 +10,11 @@ from collections.abc import Sequence
 
 import click
 
+from xmist.cli.comparing import compare
 from xmist.cli.console import run
 from xmist.cli.look import info, methods
 from xmist.cli.make import simulate
+from xmist.cli.show import report
 from xmist.cli.start import demo, init
 from xmist.cli.work import check, retrieve
 from xmist.version import __version__
@@ -42,10 +44,12 @@ def xmist() -> None:
       xmist init FOLDER      writes a scan file from what the folder holds
       xmist check SCAN.toml  says what would be done, and every fault
       xmist retrieve SCAN.toml
+      xmist compare SCAN.toml -o FOLDER     several methods on the same frames
+      xmist report RESULT.h5 -o PAGE.html   a page for the browser, to look into a result
     """
 
 
-for command in (demo, simulate, init, check, retrieve, info, methods):
+for command in (demo, simulate, init, check, retrieve, compare, report, info, methods):
     xmist.add_command(command)
 
 

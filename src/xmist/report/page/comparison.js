@@ -1,0 +1,37 @@
+// Two results: which ones, and how they are laid over each other.
+
+const BLINK = 800; // milliseconds for each result: slow enough for everybody
+
+/** The part of the toolbar that chooses results; nothing where there is only one. */
+function comparisonTools(app) {
+  if (app.results.length < 2) return null;
+  const entries = app.results.map((result, number) => [String(number), result.name]);
+  const index = (result) => String(app.results.indexOf(result));
+  const modes = choices("Way to compare", [["split", "Slider"], ["blink", "Blink"]], app.way, (way) => {
+    app.way = way;
+    restart(app);
+  });
+  const compared = selection("compare with", [["", "nothing"], ...entries], app.second ? index(app.second) : "", (value) => {
+    app.show(app.first, value === "" ? null : app.results[Number(value)]);
+    modes.hidden = !app.second;
+    restart(app);
+  });
+  const shown = selection("Show", entries, index(app.first), (value) => {
+    app.show(app.results[Number(value)], app.second);
+    restart(app);
+  });
+  modes.hidden = !app.second;
+  restart(app);
+  return element("div", { class: "group" }, shown, compared, modes);
+}
+
+/** Start or stop blinking. Who has asked for less motion switches with the key B instead. */
+function restart(app) {
+  clearInterval(app.blinking);
+  app.blinking = null;
+  app.flip = false;
+  if (app.comparing === "blink" && !matchMedia("(prefers-reduced-motion: reduce)").matches) {
+    app.blinking = setInterval(() => app.turn(), BLINK);
+  }
+  app.refresh();
+}

@@ -1,0 +1,275 @@
+// The page as a whole: its state, and what draws it anew when that changes.
+
+// From harmless to grave; each also differs from its neighbours in lightness.
+const FLAG_COLOURS = ["#9fb8c8", "#5b8fb0", "#7a7f83", "#d9b44a", "#b3762a", "#8c1f4b", "#68a06b", "#d0582f", "#6d5aa8"];
+const MOST_PANELS = 6;
+
+class App {
+  constructor(data) {
+    this.results = data.results.map((spec) => new Result(spec));
+    for (const result of this.results) {
+      result.flags.rows.forEach((row, n) => (row.colour = FLAG_COLOURS[n % FLAG_COLOURS.length]));
+    }
+    [this.first, this.second = null] = this.results;
+    this.maps = data.maps;
+    this.map = "grey";
+    this.colours = mapColours(this.maps.grey);
+    this.noValue = hexColour(data.no_value);
+    this.pixel = this.first.pixel;
+    this.view = new View(this.first.size);
+    this.way = "split";
+    this.split = 0.5;
+    this.flip = false;
+    this.tool = "move";
+    this.overlay = false;
+    this.shownFlags = 65535;
+    this.cursor = null;
+    this.line = null;
+    this.lining = false;
+    this.limits = new Map();
+    this.changed = new Set();
+    this.panels = [];
+    this.entries = this.union();
+    this.entries.forEach((entry) => this.limits.set(entry.key, this.firstLimits(entry.key)));
+  }
+
+  /** Everything that any result can show, in the order of the first that has it. */
+  union() {
+    const found = new Map();
+    for (const result of this.results) {
+      for (const entry of result.entries()) if (!found.has(entry.key)) found.set(entry.key, entry);
+    }
+    return [...found.values()];
+  }
+
+  firstLimits(key) {
+    const result = this.results.find((one) => one.has(key));
+    if (key === "flags") return [0, 1];
+    if (key === "direction") return [0, result.direction.brightest || 1];
+    return result.images.get(key).limits;
+  }
+
+  /** How two results are shown: "split", "blink", or null for one alone. */
+  get comparing() {
+    return this.second ? this.way : null;
+  }
+
+  get seen() {
+    return this.comparing === "blink" && this.flip ? this.second : this.first;
+  }
+
+  show(first, second) {
+    this.first = first;
+    this.second = second === first ? null : second;
+    this.panels.forEach((panel) => panel.choose(panel.key));
+    this.describe();
+  }
+
+  turn() {
+    this.flip = !this.flip;
+    this.refresh();
+  }
+
+  setLimits(key, limits) {
+    this.limits.set(key, limits ?? this.firstLimits(key));
+    if (limits) this.changed.add(key);
+    else this.changed.delete(key);
+    this.refresh();
+  }
+
+  setSplit(split) {
+    this.split = Math.min(1, Math.max(0, split));
+    this.refresh();
+  }
+
+  setCursor(cursor) {
+    this.cursor = cursor;
+    this.refresh();
+  }
+
+  setLine(line) {
+    this.line = line;
+    if (!line) this.lining = false;
+    this.refresh();
+  }
+
+  clamp(x, y) {
+    const within = (value, size) => Math.min(size - 1, Math.max(0, value));
+    return [within(x, this.view.width), within(y, this.view.height)];
+  }
+
+  speak(text) {
+    document.getElementById("spoken").textContent = text;
+  }
+
+  addPanel(key) {
+    if (this.panels.length >= MOST_PANELS) return;
+    const panel = new Panel(this, key);
+    this.panels.push(panel);
+    document.getElementById("panels").append(panel.element);
+    this.layOut();
+  }
+
+  removePanel(panel) {
+    this.panels = this.panels.filter((other) => other !== panel);
+    panel.element.remove();
+    this.layOut();
+    this.panels[0]?.picture.canvas.focus();
+  }
+
+  /** Give the pictures as much room as they can use: all of the width, but no more than the window's height. */
+  layOut() {
+    const holder = document.getElementById("panels");
+    if (!holder.clientWidth) return; // not on the screen yet
+    const number = Math.max(1, this.panels.length);
+    const type = typeSize();
+    const gap = 1.6 * type;
+    const fitting = innerWidth <= 700 ? 1 : Math.max(1, Math.floor((holder.clientWidth + gap) / (19 * type + gap)));
+    const columns = number <= fitting ? number : Math.ceil(number / Math.ceil(number / fitting));
+    holder.style.setProperty("--columns", columns);
+    const width = (holder.clientWidth - (columns - 1) * gap) / columns;
+    const [rows, across] = this.first.size;
+    const height = Math.min((width * rows) / across, Math.max(0.7 * innerHeight, 16 * type));
+    this.view.resize(width, Math.max(8 * type, Math.round(height)));
+    this.panels.forEach((panel) => (panel.closer.hidden = this.panels.length < 2));
+    if (this.adder) this.adder.disabled = this.panels.length >= MOST_PANELS;
+    this.refresh();
+  }
+
+  /** Draw everything anew at the next frame. */
+  refresh() {
+    if (this.waiting) return;
+    this.waiting = true;
+    requestAnimationFrame(() => {
+      this.waiting = false;
+      if (!this.view.pageWidth) return;
+      this.panels.forEach((panel) => panel.draw());
+      this.drawStatus();
+      const images = this.panels.flatMap((panel) => this.seen.parts(panel.key));
+      document.body.dataset.ready = String(images.every((image) => image.levels));
+    });
+  }
+
+  drawStatus() {
+    const status = document.getElementById("status");
+    const { cursor, first } = this;
+    document.getElementById("profile-tools").hidden = !this.line;
+    if (this.line) {
+      for (const [name, input] of Object.entries(this.ends)) {
+        if (document.activeElement !== input) input.value = this.line[name];
+      }
+    }
+    if (!cursor) {
+      status.textContent = "Drag to move, wheel to zoom, Shift and drag for a profile.";
+      return;
+    }
+    const names = first.flagNames(cursor.x, cursor.y);
+    const place = `x ${cursor.x}, y ${cursor.y} px`;
+    const lengths = [cursor.x, cursor.y].map((value) => si(value * this.pixel, "m", 4)).join(", ");
+    status.textContent = [place, lengths, names.length ? `flags: ${names.join(", ")}` : ""].filter(Boolean).join("  ·  ");
+  }
+
+  get dark() {
+    const chosen = document.documentElement.dataset.theme;
+    return chosen ? chosen === "dark" : matchMedia("(prefers-color-scheme: dark)").matches;
+  }
+
+  /** Title and conditions of what is shown. */
+  describe() {
+    const { first } = this;
+    const exposures = first.exposures ? `${first.exposures} exposure${first.exposures === 1 ? "" : "s"}` : "";
+    document.getElementById("name").textContent = first.name;
+    document.getElementById("conditions").textContent =
+      [first.method, exposures, ...first.conditions, `${first.size[1]} × ${first.size[0]} pixels`].filter(Boolean).join("  ·  ");
+  }
+}
+
+function toolbar(app) {
+  const tools = choices("What dragging does", [["move", "Move"], ["profile", "Profile"]], app.tool, (tool) => {
+    app.tool = tool;
+    app.refresh();
+  });
+  const fit = element("button", { type: "button", onclick: () => { app.view.fit(); app.refresh(); } }, "Whole image");
+  const maps = Object.keys(app.maps).map((name) => [name, name]);
+  const colours = selection("Colours", maps, app.map, (name) => {
+    app.map = name;
+    app.colours = mapColours(app.maps[name]);
+    app.refresh();
+  });
+  const overlay = tick("Mark flagged pixels", app.overlay, (on) => {
+    app.overlay = on;
+    Promise.all([app.first, app.second].filter(Boolean).map((result) => result.flagImage.load())).then(() => app.refresh());
+    app.refresh();
+  });
+  app.adder = element("button", { type: "button", onclick: () => app.addPanel(nextKey(app)) }, "Add a picture");
+  return [comparisonTools(app), element("div", { class: "group" }, tools, fit), colours, overlay, app.adder];
+}
+
+/** Fill the tools of the profile: its ends as numbers, for the keyboard and for exact places. */
+function profileTools(app, holder) {
+  app.ends = {};
+  const change = () => {
+    const [x0, y0] = app.clamp(...["x0", "y0"].map((name) => Math.round(app.ends[name].valueAsNumber || 0)));
+    const [x1, y1] = app.clamp(...["x1", "y1"].map((name) => Math.round(app.ends[name].valueAsNumber || 0)));
+    app.setLine({ x0, y0, x1, y1 });
+  };
+  const labels = { x0: "x of the start", y0: "y of the start", x1: "x of the end", y1: "y of the end" };
+  for (const [name, label] of Object.entries(labels)) {
+    app.ends[name] = element("input", { type: "number", min: 0, step: 1, "aria-label": `Profile: ${label} in pixels`, onchange: change });
+  }
+  const { x0, y0, x1, y1 } = app.ends;
+  const keys = () => app.panels.map((panel) => panel.key);
+  holder.append(
+    element("span", { class: "quiet small" }, "Profile from"), x0, y0, element("span", { class: "quiet small" }, "to"), x1, y1,
+    element("button", { type: "button", onclick: () => saveText("profile.csv", profileTable(app, keys())) }, "Save values"),
+    element("button", { type: "button", onclick: () => app.setLine(null) }, "Remove"),
+  );
+}
+
+/** What is not shown yet. */
+function nextKey(app) {
+  const shown = new Set(app.panels.map((panel) => panel.key));
+  const wanted = ["direction", "diagnostics residual", "flags", ...app.entries.map((entry) => entry.key)];
+  return wanted.find((key) => !shown.has(key) && app.entries.some((entry) => entry.key === key)) ?? "flags";
+}
+
+/** The pictures to begin with. */
+function firstKeys(app) {
+  const usual = ["transmission", "phase", "dark_field", "direction"].filter((key) => app.first.has(key));
+  if (usual.length >= 2) return usual;
+  const others = app.first.entries().map((entry) => entry.key).filter((key) => key !== "flags" && !usual.includes(key));
+  return [...usual, ...others].slice(0, 3);
+}
+
+function themeChoice(app) {
+  return choices("Light or dark", [["", "Auto"], ["light", "Light"], ["dark", "Dark"]], "", (theme) => {
+    if (theme) document.documentElement.dataset.theme = theme;
+    else delete document.documentElement.dataset.theme;
+    app.refresh();
+  });
+}
+
+function start() {
+  const data = JSON.parse(document.getElementById("data").textContent);
+  const app = new App(data);
+  document.getElementById("toolbar").append(...toolbar(app).filter(Boolean));
+  profileTools(app, document.getElementById("profile-tools"));
+  document.getElementById("theme").replaceWith(themeChoice(app));
+  document.getElementById("words").append(...words(app));
+  document.getElementById("foot").textContent = `Written by xmist ${data.version}.`;
+  app.describe();
+  firstKeys(app).forEach((key) => app.addPanel(key));
+  app.results.forEach((result) => result.flagImage.load().then(() => app.refresh()));
+  new ResizeObserver(() => app.layOut()).observe(document.getElementById("panels"));
+  addEventListener("resize", () => app.layOut());
+  matchMedia("(prefers-color-scheme: dark)").addEventListener("change", () => app.refresh());
+  addEventListener("keydown", (event) => {
+    const typing = event.target.matches?.("input, select, textarea");
+    if (event.key.toLowerCase() !== "b" || typing || event.ctrlKey || event.metaKey || event.altKey || !app.second) return;
+    if (app.way !== "blink") return;
+    clearInterval(app.blinking); // who turns by hand wants to look
+    app.turn();
+  });
+}
+
+start();
