@@ -7,6 +7,7 @@ import xmist
 from tests.implicit import K, P, cosine_gradient, dx, dxx, dxy, dy, dyy, psi, scatter, scatter_tensor
 from tests.manufactured import EXPERIMENT, laplacian2, speckle
 from xmist import flags as flag
+from xmist.methods.findings import compare_frames
 
 CASES = {
     "mist-directional": ("mist-directional", {}, 4),
@@ -142,3 +143,30 @@ def test_frames_stay_unmodified(method, options, least):
     _retrieve(method, options, *frames)
     for array, same in zip(frames, before, strict=True):
         assert np.array_equal(array, same)
+
+
+SCALED = CASES | {
+    "mist": ("mist", {"smoothing": 1.0}, 2),
+    "mist-attenuating": ("mist-attenuating", {}, 2),
+    "optical-flow": ("optical-flow", {}, 1),
+    "single-material": ("single-material", {"delta_over_beta": 400.0, "exact": True}, 1),
+    "single-exposure": ("single-exposure", {"delta_over_beta": 400.0}, 1),
+}
+
+
+@pytest.mark.parametrize(("method", "options", "least"), SCALED.values(), ids=SCALED.keys())
+def test_the_unit_of_the_frames_does_not_matter(method, options, least):
+    reference, sample = _frames(least, (24, 30))
+    usual = _retrieve(method, options, reference, sample)
+    # Powers of two, about 1e±30: rounding is the same, so that not a bit changes.
+    for factor in (2.0**100, 2.0**-100):
+        result = _retrieve(method, options, factor * reference, factor * sample)
+        assert np.array_equal(result.flags, usual.flags)
+        for name, array in usual.channels():
+            assert np.array_equal(getattr(result, name), array, equal_nan=True), name
+
+
+def test_a_constant_or_dark_reference_has_no_contrast_to_compare():
+    flat, sample = np.ones((3, 24, 30), np.float32), np.full((3, 24, 30), 0.9, np.float32)
+    assert compare_frames(flat, sample, None, may_attenuate=True) == []
+    assert compare_frames(0 * flat, sample, None, may_attenuate=True) == []

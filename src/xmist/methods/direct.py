@@ -10,7 +10,8 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from xmist.data import Image
-from xmist.methods.pixelwise import PixelwiseSystem, prepare_pixelwise, prepare_reference
+from xmist.methods.pixelwise import PixelwiseSystem, prepare_pixelwise
+from xmist.methods.reference import prepare_reference
 from xmist.numerics.derivatives import VALUE
 from xmist.numerics.fill import fill
 from xmist.numerics.parallel import for_blocks
@@ -47,7 +48,7 @@ def prepare_ratio(
     InputError
         Lists all faults of the reference and its weights.
     """
-    prepared = prepare_reference(reference, weights, method=method, minimum=1, threads=threads)
+    prepared = prepare_reference(reference, weights, method=method, minimum=1, threads=threads, scaled=True)
     return prepare_pixelwise(prepared, (VALUE,), smoothing=0.0, ridge=0.0, threads=threads)
 
 

@@ -26,7 +26,7 @@ def _moments(frames: Image, weights: Real | None) -> tuple[NDArray[np.float64], 
         values = rows[good].astype(np.float64)
         mean = values.mean() if values.size else np.nan
         means.append(mean)
-        contrasts.append(values.std() / mean if values.size else np.nan)
+        contrasts.append(values.std() / mean if values.size and mean else np.nan)
     return np.array(means), np.array(contrasts)
 
 
@@ -63,8 +63,8 @@ def compare_frames(
     flux_sample, contrast_sample = _moments(sample, weights)
     found += _odd_ones("reference", flux_reference)
     found += _odd_ones("sample", flux_sample)
-    ratio = float(np.nanmedian(flux_sample / flux_reference))
-    contrast = float(np.nanmedian(contrast_sample / contrast_reference))
+    ratio = _typical_ratio(flux_sample, flux_reference)
+    contrast = _typical_ratio(contrast_sample, contrast_reference)
     if ratio > 1.05:
         found.append(
             f"the sample frames are {ratio:.3g} times as bright as the references: are they swapped, or was "
@@ -84,12 +84,20 @@ def compare_frames(
     return found
 
 
+def _typical_ratio(sample: NDArray[np.float64], reference: NDArray[np.float64]) -> float:
+    """Give the median ratio; NaN, of which no comparison is true, if no reference can be divided by."""
+    known = (reference > 0.0) & np.isfinite(sample)
+    return float(np.median(sample[known] / reference[known])) if known.any() else float("nan")
+
+
 def _identical(reference: Image, sample: Image) -> bool:
     middle = len(reference) // 2
     return np.array_equal(reference[middle], sample[middle]) and np.array_equal(reference, sample)
 
 
 def _odd_ones(name: str, flux: NDArray[np.float64]) -> list[str]:
+    if not np.nanmin(flux, initial=np.inf) > 0.0:
+        return []
     if len(flux) < 3:
         others = flux[::-1] if len(flux) == 2 else flux
         odd = [n for n in range(len(flux)) if flux[n] < 0.7 * others[n]]

@@ -27,7 +27,8 @@ from xmist.experiment import Experiment
 from xmist.methods.findings import compare_frames, describe_flags
 from xmist.methods.options import Range, check_options
 from xmist.methods.phase import centre
-from xmist.methods.pixelwise import PixelwiseSystem, prepare_pixelwise, prepare_reference
+from xmist.methods.pixelwise import PixelwiseSystem, prepare_pixelwise
+from xmist.methods.reference import prepare_reference
 from xmist.numerics.derivatives import DX, DXX, DXY, DY, DYY, LAPLACIAN, SAMPLE
 from xmist.numerics.fill import fill
 from xmist.numerics.integrate import INTEGRATORS, Integrator, integrate
@@ -200,7 +201,9 @@ def prepare(
     """Do once what depends on the reference alone; see `xmist.prepare`."""
     columns = COLUMNS[options.dark_field]
     name = "lcs" if options.dark_field == "none" else f"lcs with dark_field='{options.dark_field}'"
-    prepared = prepare_reference(reference, weights, method=name, minimum=len(columns), threads=threads)
+    prepared = prepare_reference(
+        reference, weights, method=name, minimum=len(columns), threads=threads, scaled=True
+    )
     equations = prepare_pixelwise(
         prepared, columns, smoothing=options.smoothing, ridge=options.ridge, threads=threads
     )

@@ -23,7 +23,8 @@ from xmist.experiment import Experiment
 from xmist.methods.findings import compare_frames, describe_flags
 from xmist.methods.options import Range, check_options
 from xmist.methods.phase import phase_of_curvature, refraction_of
-from xmist.methods.pixelwise import PixelwiseSystem, prepare_pixelwise, prepare_reference
+from xmist.methods.pixelwise import PixelwiseSystem, prepare_pixelwise
+from xmist.methods.reference import prepare_reference
 from xmist.numerics.derivatives import LAPLACIAN, VALUE
 from xmist.version import __version__
 
@@ -163,7 +164,7 @@ def prepare(
     threads: int | None = None,
 ) -> MistPlan:
     """Do once what depends on the reference alone; see `xmist.prepare`."""
-    prepared = prepare_reference(reference, weights, method="mist", minimum=2, threads=threads)
+    prepared = prepare_reference(reference, weights, method="mist", minimum=2, threads=threads, scaled=True)
     equations = prepare_pixelwise(
         prepared, COLUMNS, smoothing=options.smoothing, ridge=options.ridge, threads=threads
     )

@@ -27,7 +27,8 @@ from xmist.methods.findings import compare_frames, describe_flags
 from xmist.methods.mist import COLUMNS
 from xmist.methods.options import Range, check_options
 from xmist.methods.phase import refraction_of, single_material
-from xmist.methods.pixelwise import PixelwiseSystem, prepare_pixelwise, prepare_reference
+from xmist.methods.pixelwise import PixelwiseSystem, prepare_pixelwise
+from xmist.methods.reference import prepare_reference
 from xmist.numerics.stencils import laplacian
 from xmist.version import __version__
 
@@ -179,7 +180,9 @@ def prepare(
     threads: int | None = None,
 ) -> MistAttenuatingPlan:
     """Do once what depends on the reference alone; see `xmist.prepare`."""
-    prepared = prepare_reference(reference, weights, method="mist-attenuating", minimum=2, threads=threads)
+    prepared = prepare_reference(
+        reference, weights, method="mist-attenuating", minimum=2, threads=threads, scaled=True
+    )
     equations = prepare_pixelwise(
         prepared, COLUMNS, smoothing=options.smoothing, ridge=options.ridge, threads=threads
     )

@@ -31,7 +31,8 @@ from xmist.experiment import Experiment
 from xmist.methods.findings import compare_frames, describe_flags
 from xmist.methods.options import Range, check_options
 from xmist.methods.phase import phase_of_curvature, refraction_of, single_material
-from xmist.methods.pixelwise import PixelwiseSystem, prepare_pixelwise, prepare_reference
+from xmist.methods.pixelwise import PixelwiseSystem, prepare_pixelwise
+from xmist.methods.reference import prepare_reference
 from xmist.numerics.derivatives import DXX, DXY, DYY, VALUE, derivative
 from xmist.numerics.tensors import eigenvalues, nearest_positive
 from xmist.version import __version__
@@ -215,7 +216,9 @@ def prepare(
     threads: int | None = None,
 ) -> MistDirectionalPlan:
     """Do once what depends on the reference alone; see `xmist.prepare`."""
-    prepared = prepare_reference(reference, weights, method="mist-directional", minimum=4, threads=threads)
+    prepared = prepare_reference(
+        reference, weights, method="mist-directional", minimum=4, threads=threads, scaled=True
+    )
     equations = prepare_pixelwise(
         prepared, COLUMNS, smoothing=options.smoothing, ridge=options.ridge, threads=threads
     )

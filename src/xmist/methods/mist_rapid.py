@@ -30,7 +30,8 @@ from xmist.experiment import Experiment
 from xmist.methods.findings import compare_frames, describe_flags
 from xmist.methods.options import Range, check_options
 from xmist.methods.phase import phase_of_curvature, refraction_of, single_material
-from xmist.methods.pixelwise import PixelwiseSystem, prepare_pixelwise, prepare_reference
+from xmist.methods.pixelwise import PixelwiseSystem, prepare_pixelwise
+from xmist.methods.reference import prepare_reference
 from xmist.numerics import least_squares
 from xmist.numerics.blend import Blend, blend
 from xmist.numerics.derivatives import DX, DY, LAPLACIAN, VALUE
@@ -253,7 +254,9 @@ def prepare(
     threads: int | None = None,
 ) -> MistRapidPlan:
     """Do once what depends on the reference alone; see `xmist.prepare`."""
-    prepared = prepare_reference(reference, weights, method="mist-rapid", minimum=4, threads=threads)
+    prepared = prepare_reference(
+        reference, weights, method="mist-rapid", minimum=4, threads=threads, scaled=True
+    )
     equations = prepare_pixelwise(
         prepared, COLUMNS, smoothing=options.smoothing, ridge=options.ridge, threads=threads
     )

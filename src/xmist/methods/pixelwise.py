@@ -1,4 +1,4 @@
-"""What the methods that solve one pixel at a time share: reference, weights, flags, filling."""
+"""What the methods that solve one pixel at a time share: least squares, weights, flags, filling."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ from numpy.typing import ArrayLike, NDArray
 from xmist import flags as flag
 from xmist.data import Image, as_frames, as_weights
 from xmist.errors import InputError, raise_faults
+from xmist.methods.reference import PreparedReference, prepare_reference
 from xmist.numerics import least_squares
 from xmist.numerics.borrow import borrow
 from xmist.numerics.derivatives import RADIUS
@@ -20,124 +21,12 @@ from xmist.numerics.least_squares import ILL, ILL_LIMIT, LOST_SAMPLE, TOO_FEW, S
 from xmist.numerics.parallel import count_threads
 from xmist.numerics.smooth import gaussian
 
+__all__ = ["PixelwiseSystem", "PreparedReference", "prepare_pixelwise", "prepare_reference"]
+
 Real = NDArray[Any]
 
 _TILE = 128  # pixels a side
 _FAINT = 0.2  # of the usual normal matrix: below, smoothing has left a pixel next to nothing
-
-
-@dataclass(frozen=True, kw_only=True, eq=False)
-class PreparedReference:
-    """Reference frames that can be differentiated, with the weights of their equations.
-
-    Parameters
-    ----------
-    frames : (position, y, x) float32 array
-        Finite and positive; unusable pixels are filled from their neighbours.
-    weights : (position, y, x) array or None
-        Weight of each equation; None if all are 1.
-    flags : (y, x) uint16 array
-        `BAD_REFERENCE` and `MASKED`.
-    """
-
-    frames: Image
-    weights: Real | None
-    flags: NDArray[np.uint16]
-
-
-def prepare_reference(
-    reference: ArrayLike,
-    weights: ArrayLike | None,
-    *,
-    method: str,
-    minimum: int,
-    threads: int | None,
-) -> PreparedReference:
-    """Check the reference frames, fill their unusable pixels and take weight from the equations these touch.
-
-    Parameters
-    ----------
-    reference : (position, y, x) array_like
-        Frames without the sample.
-    weights : (position, y, x) array_like or None
-        Weight of each pixel; 0 means that it is ignored.
-    method : str
-        Name of the method, for messages.
-    minimum : int
-        Least number of exposures.
-    threads : int or None
-        Threads.
-
-    Raises
-    ------
-    InputError
-        Lists all faults: shape, dtype, weights, too few exposures, no usable pixel.
-    """
-    faults: list[str] = []
-    frames = as_frames("reference", reference, faults)
-    given = None
-    if frames is not None and weights is not None:
-        given = as_weights("weights", weights, frames.shape, faults)
-    if frames is not None and len(frames) < minimum:
-        faults.append(
-            f"{len(frames)} exposure{'s' if len(frames) > 1 else ''}; {method} needs at least {minimum} "
-            "positions of the membrane"
-        )
-    raise_faults(faults)
-    assert frames is not None  # as_frames gave a fault otherwise
-    flags = np.zeros(frames.shape[1:], np.uint16)
-    filled: Image | None = None
-    out: Real | None = None if given is None else given.copy()
-    for n, frame in enumerate(frames):
-        usable = np.isfinite(frame) & (frame > 0)
-        flags[~usable] |= flag.BAD_REFERENCE
-        if given is not None:
-            masked = given[n] == 0
-            flags[masked] |= flag.MASKED
-            usable &= ~masked
-        if usable.all():
-            continue
-        if not usable.any():
-            raise InputError(f"reference frame {n} has no usable pixel; leave this exposure out")
-        if filled is None:
-            filled = frames.copy()
-        repaired = fill(frame, usable, smooth=True, threads=threads)
-        # A filled value at or below 0 or out of reach: the mean serves, for its equations count for nothing.
-        fallback = np.float32(frame[usable].mean(dtype=np.float64))
-        filled[n] = np.where(np.isfinite(repaired) & (repaired > 0), repaired, fallback)
-        if out is None:
-            out = np.ones(frames.shape, np.uint8)
-        out[n][~_inner(usable)] = 0
-    return PreparedReference(frames=frames if filled is None else filled, weights=out, flags=flags)
-
-
-def _inner(usable: NDArray[np.bool_]) -> NDArray[np.bool_]:
-    """Take away the equations that the filled value of an unusable pixel would spoil.
-
-    Those are its four nearest neighbours; and the four next to them along the axes where it lies in a
-    cluster, a line or a border, whose filled values are no sixth-order interpolation.
-    """
-    inner = usable.copy()
-    _reach(inner, usable, 1)
-    if not inner.all():
-        guessed = ~usable & ~_between(usable) & ~_between(usable.T).T
-        _reach(inner, ~guessed, 2)
-    return inner
-
-
-def _reach(inner: NDArray[np.bool_], usable: NDArray[np.bool_], distance: int) -> None:
-    inner[distance:] &= usable[:-distance]
-    inner[:-distance] &= usable[distance:]
-    inner[:, distance:] &= usable[:, :-distance]
-    inner[:, :-distance] &= usable[:, distance:]
-
-
-def _between(usable: NDArray[np.bool_]) -> NDArray[np.bool_]:
-    """Find pixels with three usable ones on either side along x."""
-    run = usable[:, :-2] & usable[:, 1:-1] & usable[:, 2:]
-    between = np.zeros_like(usable)
-    between[:, 3:-3] = run[:, :-4] & run[:, 4:]
-    return between
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -203,6 +92,9 @@ class PixelwiseSystem:
         given = None if weights is None else as_weights("weights", weights, shape, faults)
         raise_faults(faults)
         assert frames is not None  # as_frames gave a fault otherwise
+        if self.reference.scale != 1.0:
+            with np.errstate(over="ignore"):  # beyond single precision becomes inf, which is a bad pixel
+                frames = frames * np.float32(self.reference.scale)
         flags = self.reference.flags.copy()
         combined = self.reference.weights
         if given is not None:

@@ -53,7 +53,8 @@ from xmist.methods.direct import (
 from xmist.methods.findings import compare_frames, describe_flags
 from xmist.methods.options import Range, check_options
 from xmist.methods.phase import refraction_of, screening_length2
-from xmist.methods.pixelwise import PixelwiseSystem, PreparedReference
+from xmist.methods.pixelwise import PixelwiseSystem
+from xmist.methods.reference import PreparedReference
 from xmist.methods.single_material import missing_material
 from xmist.numerics.fill import fill
 from xmist.numerics.poisson import inverse_laplacian

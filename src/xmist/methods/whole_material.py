@@ -24,7 +24,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from xmist.data import Image
-from xmist.methods.pixelwise import PreparedReference
+from xmist.methods.reference import PreparedReference
 from xmist.numerics import least_squares
 from xmist.numerics.conjugate_gradients import Convergence, conjugate_gradients
 from xmist.numerics.derivatives import DX, DY, VALUE, jit
