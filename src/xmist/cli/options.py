@@ -116,7 +116,7 @@ def changes(given: dict[str, Any]) -> tuple[dict[str, Any], dict[str, str]]:
         elif key in ("exposures", "threads"):
             value = _number(value, int)
         sections.setdefault(section, {})[key] = list(value) if isinstance(value, tuple) else value
-    options = _options(given["option"], faults)
+    options = read_options(given["option"], faults)
     if options:
         sections["options"] = options
         called |= {f"options.{name}": f"--option {name}" for name in options}
@@ -168,7 +168,16 @@ def _number(text: str, kind: type[int] | type[float]) -> Any:
         return text
 
 
-def _options(texts: Sequence[str], faults: list[str]) -> dict[str, Any]:
+def read_options(texts: Sequence[str], faults: list[str]) -> dict[str, Any]:
+    """Read options as "name=value"; a value is TOML, or text without quotes.
+
+    Parameters
+    ----------
+    texts : sequence of str
+        The options.
+    faults : list of str
+        Receives a sentence for each that cannot be read.
+    """
     found: dict[str, Any] = {}
     for text in texts:
         name, mark, value = (part.strip() for part in text.partition("="))

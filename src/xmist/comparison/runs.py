@@ -121,9 +121,9 @@ def unable(method: str, exposures: int, options: Mapping[str, Any], positions: i
     ('needs at least 2 exposures', '')
     """
     entry = METHODS[method]
-    reasons = []
     if exposures > positions:
-        reasons.append(f"the frames have {positions} exposure{'s' * (positions > 1)}")
+        return f"the frames have {positions} exposure{'s' * (positions > 1)}"
+    reasons = []
     if exposures < entry.minimum_exposures:
         reasons.append(f"needs at least {entry.minimum_exposures} exposures")
     if entry.needs_delta_over_beta and options.get("delta_over_beta") is None:

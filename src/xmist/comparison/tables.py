@@ -154,9 +154,9 @@ def text(found: Comparison) -> str:
             ]
             blocks.append("\n".join([grid.title, *lines]))
     blocks.append("\n".join(_region_lines(found)))
-    impossible = [f"  {run.label}: {run.reason}" for run in found.runs if run.reason]
+    impossible = _impossible(found)
     if impossible:
-        blocks.append("\n".join(["Not possible:", *impossible]))
+        blocks.append("\n".join(["Not possible:", *(f"  {line}" for line in impossible)]))
     return "\n\n".join(blocks)
 
 
@@ -188,9 +188,9 @@ def markdown(found: Comparison, figures: Sequence[str]) -> str:
     options = {run.method: to_text("options", _plain_options(run))[0] for run in found.runs if run.options}
     lines += ["", "## Options", ""]
     lines += [f"- {name}: {value}" for name, value in options.items()] or ["All as they are by default."]
-    impossible = [f"- {run.label}: {run.reason}" for run in found.runs if run.reason]
+    impossible = _impossible(found)
     if impossible:
-        lines += ["", "## Not possible", "", *impossible]
+        lines += ["", "## Not possible", "", *(f"- {line}" for line in impossible)]
     remarks: dict[str, list[str]] = {}
     for run in found.done:
         for remark in (*run.result.findings, *run.remarks) if run.result else ():
@@ -315,11 +315,30 @@ def _digits(number: float) -> str:
 
 
 def _table(found: Comparison, grid: _Grid) -> list[list[str]]:
-    head = ["method", *(f"N = {n}" for n in found.exposures)]
+    """Give a table as text, without methods and numbers at which nothing was possible."""
+    names = tuple(dict.fromkeys(run.method for run in found.done))
+    columns = [n for n in found.exposures if any(run.exposures == n for run in found.done)]
     return [
-        head,
-        *([name, *(grid.cell(found.run(name, n)) for n in found.exposures)] for name in found.methods),
+        ["method", *(f"N = {n}" for n in columns)],
+        *([name, *(grid.cell(found.run(name, n)) for n in columns)] for name in names),
     ]
+
+
+def _impossible(found: Comparison) -> list[str]:
+    """Give what was not possible and why, each reason once."""
+    by_reason: dict[str, dict[int, list[str]]] = {}
+    for run in found.runs:
+        if run.reason:
+            by_reason.setdefault(run.reason, {}).setdefault(run.exposures, []).append(run.method)
+    lines = []
+    for reason, by_number in by_reason.items():
+        together: dict[tuple[str, ...], list[int]] = {}
+        for n, names in by_number.items():
+            together.setdefault(tuple(names), []).append(n)
+        for names, numbers in together.items():
+            who = "every method" if names == found.methods else ", ".join(names)
+            lines.append(f"{who}, N = {', '.join(map(str, numbers))}: {reason}")
+    return lines
 
 
 def _markdown_table(table: Sequence[Sequence[str]]) -> list[str]:

@@ -13,7 +13,15 @@ from typing import Any, Final
 
 from xmist.config.draft import Draft, ScanFile
 from xmist.config.proposal import propose_scan, toml_text
-from xmist.config.schema import Faults, InputSection, OutputSection, StepSection, check_sections, step_path
+from xmist.config.schema import (
+    CompareSection,
+    Faults,
+    InputSection,
+    OutputSection,
+    StepSection,
+    check_sections,
+    step_path,
+)
 from xmist.errors import InputError, suggest
 from xmist.experiment import Experiment
 from xmist.io import RESULT_ENDINGS, ending_fault
@@ -147,6 +155,7 @@ def make_draft(
     steps = _steps(sections["preprocess"], frames, faults)
     method, options = _method(sections["retrieve"].method, sections["options"], faults)
     files = _files(output, Path(folder), confined, faults)
+    compare = _compared(sections["compare"], faults)
     wrong = {path.partition(".")[0] for path, _ in faults}
     return Draft(
         source=source,
@@ -162,6 +171,8 @@ def make_draft(
         files=files,
         overwrite=output.overwrite,
         scan=sections["scan"],
+        compare=compare,
+        regions=sections["regions"],
     )
 
 
@@ -215,6 +226,25 @@ def _method(
     given = {name: plain(value) for name, value in options.items()}
     kind = import_module(entry.module).OPTIONS
     return method, given if _check("options", method, kind, given, faults) else None
+
+
+def _compared(section: CompareSection | None, faults: Faults) -> CompareSection | None:
+    """Check the methods of a comparison and their options; a missing δ/β is a reason there, no fault."""
+    if section is None:
+        return None
+    for name in section.methods or ():
+        if name not in METHODS:
+            faults.append(("compare.methods", f"names '{name}'; {suggest(name, METHODS)}"))
+    for name, values in section.options.items():
+        path = f"compare.options.{name}"
+        if name not in METHODS:
+            faults.append((path, f"is not a method; {suggest(name, METHODS)}"))
+            continue
+        given = {key: plain(value) for key, value in values.items()}
+        if METHODS[name].needs_delta_over_beta:
+            given.setdefault("delta_over_beta", 1.0)
+        _check(path, name, import_module(METHODS[name].module).OPTIONS, given, faults)
+    return section
 
 
 def _check(path: str, owner: str, kind: Any, given: Mapping[str, Any], faults: Faults) -> bool:

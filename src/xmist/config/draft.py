@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from xmist.config.schema import InputSection, ScanSection
+from xmist.config.schema import CompareSection, InputSection, RegionsSection, ScanSection
 from xmist.errors import raise_faults
 from xmist.experiment import Experiment
 
@@ -46,6 +46,10 @@ class Draft:
         Whether files that stand there may be replaced.
     scan : ScanSection or None
         How many projections lie in the frames; None for a single one.
+    compare : CompareSection or None
+        Which methods are to be compared; None where the file does not say.
+    regions : RegionsSection or None
+        Boxes of bare beam and sample; None where the file gives none.
     """
 
     source: str
@@ -61,6 +65,8 @@ class Draft:
     files: tuple[Path, ...]
     overwrite: bool
     scan: ScanSection | None = None
+    compare: CompareSection | None = None
+    regions: RegionsSection | None = None
 
     @property
     def faults(self) -> tuple[str, ...]:

@@ -98,7 +98,11 @@ def _as_angles(value: Any) -> str | tuple[float, ...] | dict[str, float]:
         return value
     if isinstance(value, (list, tuple)) and value and all(map(_is_number, value)):
         return tuple(map(float, value))
-    if isinstance(value, Mapping) and set(value) == {"start", "step"} and all(map(_is_number, value.values())):
+    if (
+        isinstance(value, Mapping)
+        and set(value) == {"start", "step"}
+        and all(map(_is_number, value.values()))
+    ):
         return {key: float(number) for key, number in value.items()}
     raise ValueError
 
@@ -165,13 +169,80 @@ class ScanSection(Section):
     )
 
 
+def _as_counts(value: Any) -> tuple[int, ...]:
+    if not isinstance(value, (list, tuple)) or not value or len(set(map(repr, value))) < len(value):
+        raise ValueError
+    if any(isinstance(item, bool) or not isinstance(item, int) or item < 1 for item in value):
+        raise ValueError
+    return tuple(value)
+
+
+def _as_boxes(value: Any) -> tuple[tuple[int, ...], ...]:
+    boxes = [value] if isinstance(value, list) and value and not isinstance(value[0], list) else value
+    if not isinstance(boxes, list) or not boxes:
+        raise ValueError
+    for box in boxes:
+        if not isinstance(box, list) or len(box) != 4:
+            raise ValueError
+        if any(isinstance(item, bool) or not isinstance(item, int) for item in box):
+            raise ValueError
+        if not (0 <= box[0] < box[1] and 0 <= box[2] < box[3]):
+            raise ValueError
+    return tuple(tuple(box) for box in boxes)
+
+
+def _as_tables(value: Any) -> Mapping[str, Mapping[str, Any]]:
+    if not isinstance(value, Mapping) or not all(isinstance(item, Mapping) for item in value.values()):
+        raise ValueError
+    return value
+
+
+class CompareSection(Section):
+    """Which methods are compared on how many exposures; see `xmist.compare`."""
+
+    methods: Names | None = Field(
+        default=None, description="a list of methods, such as ['mist', 'umpa'] (xmist methods lists them)"
+    )
+    exposures: Annotated[tuple[int, ...], BeforeValidator(_as_counts)] | None = Field(
+        default=None, description="a list of different numbers of exposures from 1, such as [2, 4, 10]"
+    )
+    options: Annotated[Any, BeforeValidator(_as_tables)] = Field(
+        default={}, description="a table for each method, such as [compare.options.umpa] with window = 5"
+    )
+    truth: str | None = Field(
+        default=None, description="the file of a result that is right, such as 'truth.h5'"
+    )
+    resolution: bool = Field(default=True, description="true or false")
+
+
+class RegionsSection(Section):
+    """Where bare beam is, and where the sample is, in pixels of the prepared frames."""
+
+    outside: Annotated[Any, BeforeValidator(_as_boxes)] = Field(
+        default=None,
+        description="bare beam: a box [y0, y1, x0, x1] in pixels of the prepared frames, ends excluded, or a "
+        "list of such boxes",
+    )
+    inside: Annotated[Any, BeforeValidator(_as_boxes)] = Field(
+        default=None,
+        description="the sample away from its rim: a box [y0, y1, x0, x1] in pixels of the prepared frames, "
+        "ends excluded, or a list of such boxes",
+    )
+
+
 _SECTIONS: Final[Mapping[str, tuple[type[BaseModel], str]]] = {
     "input": (InputSection, "a table with reference and sample"),
     "experiment": (ExperimentSection, "a table with energy_kev, pixel_size and sample_to_detector"),
     "retrieve": (RetrieveSection, "a table with method"),
     "output": (OutputSection, "a table with files"),
 }
-_KNOWN: Final = (*_SECTIONS, "options", "preprocess", "scan")
+# Sections that may be left out as a whole.
+_OPTIONAL: Final[Mapping[str, tuple[type[BaseModel], str]]] = {
+    "scan": (ScanSection, "a table with order and angles"),
+    "compare": (CompareSection, "a table with methods and exposures"),
+    "regions": (RegionsSection, "a table with outside and inside"),
+}
+_KNOWN: Final = (*_SECTIONS, *_OPTIONAL, "options", "preprocess")
 
 # Path of a key, and what is wrong with it.
 Faults = list[tuple[str, str]]
@@ -209,10 +280,10 @@ def check_sections(data: Mapping[str, Any]) -> tuple[dict[str, Any], Faults]:
         name: _checked(name, kind, expected, data.get(name, {}), faults)
         for name, (kind, expected) in _SECTIONS.items()
     }
-    sections["scan"] = None
-    if "scan" in data:
-        expected = "a table with order and angles"
-        sections["scan"] = _checked("scan", ScanSection, expected, data["scan"], faults)
+    sections |= {
+        name: _checked(name, kind, expected, data[name], faults) if name in data else None
+        for name, (kind, expected) in _OPTIONAL.items()
+    }
     options = data.get("options", {})
     if not isinstance(options, Mapping):
         faults.append(("options", f"is {shown(options)}; expected a table of the method's options"))

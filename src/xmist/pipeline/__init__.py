@@ -181,27 +181,17 @@ def run(scan: Draft, *, progress: Progress | None = None) -> Retrieval:
     for folder in dict.fromkeys(path.parent for path in found.outputs):
         _probe(folder)
     try:
-        frames, noise = _prepare(final, found, tell)
+        stack, notes, noise = load_stack(final, found, tell)
         tell(f"retrieving by {final.method}", 0, 1)
-        # Weights that are all 1 say nothing and would cost memory.
-        weights = None if bool((frames.weights == 1).all()) else frames.weights
         result = retrieve(
-            SpeckleStack(frames.reference, frames.sample, weights),
-            found.experiment,
-            method=final.method,
-            threads=final.threads,
-            **final.options,
+            stack, found.experiment, method=final.method, threads=final.threads, **final.options
         )
     except InputError as error:
-        read = "; ".join(f"{series.name}: {listed(series.files, 2)}" for series in found.series.values())
-        raise InputError(scan.named(f"{fault} (read from {read})" for fault in error.faults)) from error
-    files = {
-        role: digest(series.files, _part(tell, f"digest of {role}")) for role, series in found.series.items()
-    }
+        raise InputError(scan.named(read_from(found, error))) from error
     provenance = {
         **result.provenance,
-        "input": files,
-        "preprocessing": list(frames.notes),
+        "input": digests(found, tell),
+        "preprocessing": list(notes),
         "binning": found.binning,
         "noise": noise,
         "scan": _scan_text(final),
@@ -209,6 +199,69 @@ def run(scan: Draft, *, progress: Progress | None = None) -> Retrieval:
     result = dataclasses.replace(result, provenance=provenance)
     _save(result, final, tell)
     return result
+
+
+def load_stack(
+    scan: Draft, found: Survey, tell: Progress
+) -> tuple[SpeckleStack, tuple[str, ...], dict[str, float]]:
+    """Load and prepare the frames of one projection.
+
+    Parameters
+    ----------
+    scan : Draft
+        What to do; its steps have no fault.
+    found : Survey
+        What is known of its frames.
+    tell : callable
+        Called with what is done, and how much of how much of it.
+
+    Returns
+    -------
+    stack : SpeckleStack
+        The prepared frames.
+    notes : tuple of str
+        What each step did.
+    noise : dict
+        Relative noise by role, where repeated exposures tell it.
+
+    Raises
+    ------
+    InputError
+        If frames cannot be read or a step cannot be done.
+    """
+    frames, noise = _prepare(scan, found, tell)
+    # Weights that are all 1 say nothing and would cost memory.
+    weights = None if bool((frames.weights == 1).all()) else frames.weights
+    return SpeckleStack(frames.reference, frames.sample, weights), tuple(frames.notes), noise
+
+
+def digests(found: Survey, tell: Progress) -> dict[str, Any]:
+    """Give names, sizes and SHA-256 of the files of each role.
+
+    Parameters
+    ----------
+    found : Survey
+        The frames.
+    tell : callable
+        Called with what is done, and how much of how much of it.
+    """
+    return {
+        role: digest(series.files, _part(tell, f"digest of {role}")) for role, series in found.series.items()
+    }
+
+
+def read_from(found: Survey, error: InputError) -> list[str]:
+    """Give the faults of an error with the files that the frames were read from.
+
+    Parameters
+    ----------
+    found : Survey
+        The frames.
+    error : InputError
+        What is wrong with them.
+    """
+    read = "; ".join(f"{series.name}: {listed(series.files, 2)}" for series in found.series.values())
+    return [f"{fault} (read from {read})" for fault in error.faults]
 
 
 def count_valueless(result: Retrieval) -> int:
@@ -240,7 +293,7 @@ def _part(tell: Progress, what: str) -> Callable[[int, int], object]:
     return lambda done, total: tell(what, done, total)
 
 
-def _prepare(scan: ScanFile, found: Survey, tell: Progress) -> tuple[Frames, dict[str, float]]:
+def _prepare(scan: Draft, found: Survey, tell: Progress) -> tuple[Frames, dict[str, float]]:
     """Load and prepare the frames; what was loaded is given up as soon as it is not needed."""
     noise: dict[str, float] = {}
 
@@ -261,7 +314,8 @@ def _prepare(scan: ScanFile, found: Survey, tell: Progress) -> tuple[Frames, dic
         return loaded
 
     frames = {role: loaded.frames for role in ROLES if (loaded := load(role)) is not None}
-    if scan.preprocess:
+    steps = scan.preprocess or ()
+    if steps:
         tell("preprocessing", 0, 1)
     made = [
         Frames(
@@ -271,7 +325,7 @@ def _prepare(scan: ScanFile, found: Survey, tell: Progress) -> tuple[Frames, dic
             flat=frames.pop("flat", None),
         )
     ]
-    return apply_steps(made.pop(), scan.preprocess), noise
+    return apply_steps(made.pop(), steps), noise
 
 
 def _relative_noise(loaded: LoadedFrames) -> float:

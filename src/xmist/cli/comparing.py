@@ -1,0 +1,126 @@
+"""The command `xmist compare`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import click
+
+from xmist.cli.console import DONE, Settings, progress_bars, say
+from xmist.cli.options import common, read_options, single_scan
+from xmist.errors import raise_faults
+
+
+@click.command(short_help="Compare methods on the same frames: tables and figures.")
+@click.argument("scan", nargs=-1, metavar="SCAN.toml")
+@click.option("-o", "--output", "folder", metavar="FOLDER", help="Where to write; made if it does not exist.")
+@click.option("--methods", metavar="NAMES", help="With commas; mist,full-field,umpa,xsvt if left out.")
+@click.option("--exposures", metavar="NUMBERS", help="Numbers of exposures, with commas; 2,4,10 if left out.")
+@click.option(
+    "--option",
+    multiple=True,
+    metavar="METHOD.NAME=VALUE",
+    help="An option of a method, such as umpa.window=7; may be repeated.",
+)
+@click.option(
+    "--outside", multiple=True, metavar="Y0,Y1,X0,X1", help="A box of bare beam in pixels; may be repeated."
+)
+@click.option(
+    "--inside",
+    multiple=True,
+    metavar="Y0,Y1,X0,X1",
+    help="A box in the sample, off its rim; repeatable.",
+)
+@click.option("--truth", metavar="FILE", help="A result that is right; truth.h5 beside SCAN.toml if there.")
+@click.option("--no-resolution", is_flag=True, help="Leave out the resolution, which doubles the work.")
+@click.option("--results", is_flag=True, help="Also write every result, as METHOD-N.h5.")
+@click.option("--threads", type=click.IntRange(min=1), help="Threads; every core without it.")
+@click.option("--overwrite", is_flag=True, help="Replace files that exist.")
+@common
+@click.pass_obj
+def compare(settings: Settings, /, scan: tuple[str, ...], folder: str | None, **given: Any) -> int:
+    """Run several methods on the first N exposures of the frames that SCAN.toml names.
+
+    Writes pictures of dark-field, phase and transmission (a row a method, a column a number of exposures),
+    and tables of contrast-to-noise ratio, angular sensitivity, resolution, agreement, time and memory; also
+    errors, where the truth is known. A method that cannot work on so few exposures is listed with the
+    reason. Sections [compare] and [regions] of the scan file may say the same as the options.
+
+    \b
+    Examples:
+      xmist compare scan.toml -o comparison
+      xmist compare scan.toml -o c --methods mist,umpa --exposures 2,4 --option mist.smoothing=2
+      xmist compare scan.toml -o c --outside 0,40,0,200 --inside 100,140,80,120
+    """
+    from xmist.comparison.scan import compare_scan
+    from xmist.config import draft_scan
+
+    path = single_scan(scan)
+    faults: list[str] = []
+    if path is None:
+        faults.append("no scan file is given; expected: xmist compare SCAN.toml -o FOLDER")
+    if folder is None:
+        faults.append("-o is missing; expected the folder to write to")
+    methods = _names(given["methods"])
+    exposures = None if given["exposures"] is None else _numbers("--exposures", given["exposures"], faults)
+    options = _by_method(given["option"], faults)
+    regions = {
+        name: [_numbers(f"--{name}", text, faults, count=4) for text in given[name]]
+        for name in ("outside", "inside")
+        if given[name]
+    }
+    raise_faults(faults)
+    assert path is not None  # there were no faults
+    assert folder is not None
+    truth = None if given["truth"] is None else Path.cwd() / given["truth"]
+    with progress_bars(settings) as progress:
+        found = compare_scan(
+            draft_scan(path),
+            folder,
+            methods=methods,
+            exposures=exposures,
+            options=options,
+            regions=regions,
+            truth=truth,
+            resolution=False if given["no_resolution"] else None,
+            threads=given["threads"],
+            results=given["results"],
+            overwrite=given["overwrite"],
+            progress=progress,
+        )
+    click.echo(str(found))
+    for note in found.notes:
+        say(settings, f"Step {note}" if not note.startswith("truth") else f"Note: {note}")
+    click.echo(f"Wrote {Path(folder) / 'comparison.md'} and the figures beside it")
+    return DONE
+
+
+def _names(text: str | None) -> list[str] | None:
+    return None if text is None else [name.strip() for name in text.split(",") if name.strip()]
+
+
+def _numbers(name: str, text: str, faults: list[str], count: int | None = None) -> list[int]:
+    try:
+        numbers = [int(part) for part in text.split(",")]
+    except ValueError:
+        numbers = []
+    if not numbers or (count is not None and len(numbers) != count):
+        expected = "whole numbers with commas, such as 2,4,10" if count is None else "Y0,Y1,X0,X1 in pixels"
+        faults.append(f"{name} is '{text}'; expected {expected}")
+    return numbers
+
+
+def _by_method(texts: tuple[str, ...], faults: list[str]) -> dict[str, dict[str, Any]]:
+    from xmist.config import plain
+
+    found: dict[str, dict[str, Any]] = {}
+    for name, value in read_options(texts, faults).items():
+        method, dot, option = name.partition(".")
+        if not dot or not option:
+            faults.append(
+                f"--option {name} names no method; expected METHOD.NAME=VALUE, such as umpa.window=7"
+            )
+        else:
+            found.setdefault(method, {})[option] = plain(value)
+    return found
