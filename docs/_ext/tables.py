@@ -1,0 +1,178 @@
+"""Tables and reference sections that are made from the code, so that they never lag behind it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from importlib import import_module
+
+from docutils import nodes
+from sphinx.application import Sphinx
+from sphinx.util.docutils import SphinxDirective
+
+
+def _table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
+    """Give a list table in reStructuredText."""
+    lines = [".. list-table::", "   :header-rows: 1", "   :width: 100%", ""]
+    for row in (head, *rows):
+        lines += [f"   {'*' if not number else ' '} - {cell}" for number, cell in enumerate(row)]
+    return "\n".join(lines) + "\n"
+
+
+class _Made(SphinxDirective):
+    """A directive whose content is reStructuredText made from the code."""
+
+    def text(self) -> str:
+        raise NotImplementedError
+
+    def run(self) -> list[nodes.Node]:
+        return self.parse_text_to_nodes(self.text(), allow_section_headings=True)
+
+
+class Methods(_Made):
+    """What each method needs and gives."""
+
+    def text(self) -> str:
+        from xmist import METHODS
+
+        return _table(
+            ["method", "for", "N ≥", "δ/β", "gives", "paper"],
+            (
+                [
+                    f":doc:`{method.name} </reference/generated/method-{method.name}>`",
+                    method.summary,
+                    str(method.minimum_exposures),
+                    "needed" if method.needs_delta_over_beta else "",
+                    ", ".join(name.replace("_", " ") for name in method.gives),
+                    f"`{method.citation} <https://doi.org/{method.doi}>`__",
+                ]
+                for method in METHODS.values()
+            ),
+        )
+
+
+class Channels(_Made):
+    """The channels of a result."""
+
+    def text(self) -> str:
+        from xmist import CHANNELS
+
+        return _table(
+            ["name", "symbol", "unit", "what it is", "components"],
+            (
+                [f"``{name}``", channel.symbol, channel.unit, channel.title, ", ".join(channel.components)]
+                for name, channel in CHANNELS.items()
+            ),
+        )
+
+
+class Flags(_Made):
+    """The bits of the flags."""
+
+    def text(self) -> str:
+        from xmist import FLAGS
+
+        return _table(
+            ["bit", "name", "meaning"], ([str(flag.bit), f"``{flag.name}``", flag.meaning] for flag in FLAGS)
+        )
+
+
+class Presets(_Made):
+    """The ready-made simulated experiments."""
+
+    def text(self) -> str:
+        from xmist import simulate
+
+        return _table(
+            ["preset", "what it is"],
+            (
+                [f"``{name}``", _first_line(getattr(simulate, name.replace("-", "_")))]
+                for name in simulate.RECIPES
+            ),
+        )
+
+
+class Steps(_Made):
+    """The options of every step of the preprocessing."""
+
+    def text(self) -> str:
+        from xmist.preprocess import STEPS
+
+        return "\n".join(
+            f"``{name}``\n\n.. autoclass:: {step.options.__module__}.{step.options.__qualname__}\n   :noindex:\n"
+            for name, step in STEPS.items()
+        )
+
+
+class ScanFile(_Made):
+    """The keys of every section of a scan file."""
+
+    def text(self) -> str:
+        from xmist.config import schema
+
+        parts = []
+        for kind in vars(schema).values():
+            if not (isinstance(kind, type) and issubclass(kind, schema.Section) and kind is not schema.Section):
+                continue
+            name = kind.__name__.removesuffix("Section").lower()
+            rows = (
+                [f"``{key}``", "required" if field.is_required() else "", str(field.description)]
+                for key, field in kind.model_fields.items()
+            )
+            parts.append(f"``[{name}]``\n\n{_table(['key', '', 'what it is'], rows)}")
+        return "\n".join(parts)
+
+
+def _first_line(thing: object) -> str:
+    return (thing.__doc__ or "").strip().splitlines()[0]
+
+
+def write_pages(app: Sphinx) -> None:
+    """Write a page of reference for each method; only where its text changed, so that nothing is built twice."""
+    from pathlib import Path
+
+    from xmist import METHODS
+
+    folder = Path(app.srcdir) / "reference" / "generated"
+    folder.mkdir(parents=True, exist_ok=True)
+    for method in METHODS.values():
+        module = import_module(method.module)
+        options = module.OPTIONS
+        needs = [f"at least {method.minimum_exposures} exposure{'s' * (method.minimum_exposures > 1)}"]
+        if method.needs_delta_over_beta:
+            needs.append("δ/β")
+        text = f"""{method.name}
+{"=" * len(method.name)}
+
+{method.summary[0].upper()}{method.summary[1:]}.
+
+| Needs {" and ".join(needs)}; gives {", ".join(f"``{name}``" for name in method.gives)}.
+| `{method.citation} <https://doi.org/{method.doi}>`__
+
+.. automodule:: {method.module}
+
+Options
+-------
+.. autoclass:: {options.__module__}.{options.__qualname__}
+
+Preparing
+---------
+.. autofunction:: {method.module}.prepare
+"""
+        page = folder / f"method-{method.name}.rst"
+        if not page.exists() or page.read_text(encoding="utf-8") != text:
+            page.write_text(text, encoding="utf-8")
+
+
+def setup(app: Sphinx) -> dict[str, bool]:
+    """Register with Sphinx."""
+    for name, directive in (
+        ("xmist-methods", Methods),
+        ("xmist-channels", Channels),
+        ("xmist-flags", Flags),
+        ("xmist-presets", Presets),
+        ("xmist-steps", Steps),
+        ("xmist-scan-file", ScanFile),
+    ):
+        app.add_directive(name, directive)
+    app.connect("builder-inited", write_pages)
+    return {"parallel_read_safe": False, "parallel_write_safe": True}

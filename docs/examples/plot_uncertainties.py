@@ -1,0 +1,56 @@
+"""
+Read the uncertainties
+======================
+
+With ``uncertainty=True``, ``full-field`` gives a standard deviation for every pixel of every channel. It solves again for perturbed
+data and takes the spread of the answers. This page checks what the numbers are worth.
+"""
+
+# %%
+
+import matplotlib.pyplot as plt
+import numpy as np
+
+import xmist
+from xmist import simulate
+
+stack, experiment, truth = simulate.phantom("fine", shape=(96, 96), positions=4, seed=4, photons=1e4)
+result = xmist.retrieve(stack, experiment, method="full-field", uncertainty=True, draws=16, seed=1)
+
+# %%
+# The standard deviation is a channel like any other, in the unit of its picture.
+
+unit = 1e12
+figure, axes = plt.subplots(1, 3, figsize=(11, 3.4), layout="constrained")
+limit = float(np.percentile(truth.dark_field, 99.5)) * unit
+for axis, picture, title in zip(
+    axes,
+    (result.dark_field, result.dark_field_std, np.abs(result.dark_field - truth.dark_field)),
+    ("D", "its standard deviation", "its true error"),
+    strict=True,
+):
+    shown = axis.imshow(picture * unit, cmap="magma", vmin=0, vmax=limit if axis is axes[0] else limit / 2)
+    axis.set(title=title, xticks=[], yticks=[])
+    figure.colorbar(shown, ax=axis, label="pm")
+plt.show()
+
+# %%
+# Errors over their standard deviations. If these told all, the rms would be 1:
+
+for name in ("phase", "dark_field", "transmission"):
+    difference = getattr(result, name) - getattr(truth, name)
+    if name == "phase":
+        difference = difference - difference.mean()
+    ratio = difference / getattr(result, f"{name}_std")
+    print(f"{name:13} rms of error/std {np.sqrt(np.mean(ratio**2)):5.2f}, within 2 std: {np.mean(np.abs(ratio) < 2):.0%}")
+
+# %%
+# What they hold, and what they do not
+# ------------------------------------
+# - They hold the noise of the frames (judged by the residual, not by a model of the detector) and what the prior leaves open.
+# - They do **not** hold errors that the model makes everywhere, nor the granular contrast of the sample's own structure, which is the
+#   same in every exposure. Where the printed rms is above 1, that is why: take the standard deviations as a lower bound.
+# - With few draws the variances are smoothed. ``seed`` makes them repeatable.
+#
+# The mean over a box has a smaller error than its pixels, but not by the root of their number, for neighbours share their errors. To know
+# it, retrieve from two halves of the exposures and compare the means.

@@ -1,0 +1,89 @@
+"""
+What limits the accuracy
+========================
+
+Five things stand between a frame and the truth. Two of them are in your hands while you measure.
+
+1. *Photons.* The errors of φ and D fall with the root of the dose, as long as nothing else limits.
+2. *Speckles*: their size and their visibility. Fine speckles tell more about D, because D acts on their Laplacian.
+3. *The sample's own speckle.* Unresolved structure also makes a granular contrast of a few per cent, the same in every exposure. More
+   exposures do not average it.
+4. *The model.* Shifts that differ within one speckle are not in (M); diffraction is not, either.
+5. *The prior.* Where data say little, ``full-field`` smooths D; fine structure of D is then damped. :doc:`/full-field` says how
+   strongly, and why.
+
+Below are the first two and the third, measured.
+"""
+
+# %%
+# Photons and exposures
+# ---------------------
+# Monte-Carlo runs on frames of the model, so that nothing but noise and speckles limits (a lower bound for a real experiment):
+
+import matplotlib.pyplot as plt
+import numpy as np
+
+import xmist
+from xmist import simulate
+
+experiment = xmist.Experiment(energy_kev=17.0, pixel_size=5.8e-6, sample_to_detector=1.0)
+ball = simulate.Part(
+    body=simulate.sphere(radius=130e-6),
+    material=simulate.Material(delta=5e-8, beta=2e-12, energy_kev=17.0),
+    scatter=simulate.Scatter(power=3e-8, correlation_length=3e-6),
+)
+detector = simulate.Detector(
+    pixel_size=5.8e-6, oversampling=4, psf_sigma=4e-6, photons=4e4, gain=1.0, read_noise=0.0, offset=0.0
+)
+speckles = [3.0, 8.0]  # pixels
+figure, axis = plt.subplots(figsize=(6.5, 4), layout="constrained")
+for method, options, marker in (("mist-attenuating", {"smoothing": 2.0}, "s--"), ("full-field", {}, "o-")):
+    table = simulate.plan(
+        [ball],
+        experiment,
+        shape=(64, 64),
+        detector=detector,
+        distances=[1.0],
+        speckles=[speckle * experiment.effective_pixel for speckle in speckles],
+        visibility=0.3,
+        exposures=[4],
+        photons=[1e3, 8e3, 6e4],
+        draws=2,
+        seed=1,
+        method=method,
+        options=options,
+        edge_sigma=12e-6,
+    )
+    for number, speckle in enumerate(speckles):
+        rows = [row for row in table if np.isclose(row.speckle, speckle * experiment.effective_pixel)]
+        errors = [row.dark_field_nrmse for row in rows]
+        axis.loglog([row.photons for row in rows], errors, f"C{number}{marker}", label=f"{method}, {speckle:g} pixels")
+axis.set(xlabel="photons a pixel and exposure", ylabel="error of D / its contrast", title="N = 4")
+axis.legend(title="method, size of the speckles", fontsize=8)
+plt.show()
+
+# %%
+# Fine speckles win, and by far where photons are few. With many photons the curves level off: what remains is what the method drops, or
+# what its prior smooths.
+#
+# The sample's own speckle
+# ------------------------
+# A phantom by wave optics. From 2 to 10 exposures, photon noise would let the error fall by √5 = 2.2; the granular contrast of the
+# sample, and the prior that has to stand against it, do not let it.
+
+stack, experiment, truth = simulate.phantom("fine", shape=(128, 128), positions=10, seed=5)
+for number in (2, 10):
+    part = xmist.SpeckleStack(stack.reference[:number], stack.sample[:number])
+    result = xmist.retrieve(part, experiment, method="full-field")
+    difference = result.dark_field - truth.dark_field
+    print(f"N = {number:2}: error of D {difference.std() / truth.dark_field.std():.2f} of its contrast")
+
+# %%
+# What follows for an experiment
+# ------------------------------
+# - Speckles of 3 to 5 pixels, as visible as can be.
+# - Rather a longer exposure than many positions, once there are two; more positions help against bad pixels and drift.
+# - A distance at which speckles move by at most about half their size.
+# - Ask for ``uncertainty=True`` and look at it: :doc:`plot_uncertainties`.
+#
+# ``xmist simulate PRESET --plan`` draws such tables for a sample like yours: :doc:`plot_plan_an_experiment`.
