@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from xmist.flags import FLAGS
     from xmist.io import open_result
     from xmist.methods import METHODS, prepare, retrieve
+    from xmist.scanning import scan
 
 _HOME = {
     "CHANNELS": "xmist.data",
@@ -35,6 +36,7 @@ _HOME = {
     "METHODS": "xmist.methods",
     "prepare": "xmist.methods",
     "retrieve": "xmist.methods",
+    "scan": "xmist.scanning",
 }
 _MODULES = ("metrics", "preprocess", "simulate")
 
@@ -56,6 +58,7 @@ __all__ = [
     "prepare",
     "preprocess",
     "retrieve",
+    "scan",
     "simulate",
 ]
 

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, overload
 
 from xmist.errors import InputError
 
 if TYPE_CHECKING:
+    import xarray
+
     from xmist.data import Retrieval
 
 __all__ = ["RESULT_ENDINGS", "describe", "open_result", "save_result"]
@@ -64,33 +66,72 @@ def save_result(result: Retrieval, path: str | Path, *, overwrite: bool = False)
     raise InputError(ending_fault(path))
 
 
-def open_result(path: str | Path) -> Retrieval:
-    """Open a result that was saved as NeXus HDF5.
+@overload
+def open_result(path: str | Path, *, projection: int | None = None) -> Retrieval: ...
+
+
+@overload
+def open_result(path: str | Path, *, chunks: Any) -> xarray.Dataset: ...
+
+
+def open_result(
+    path: str | Path, *, projection: int | None = None, chunks: Any = None
+) -> Retrieval | xarray.Dataset:
+    """Open a result that was saved as NeXus HDF5, or the stack of a scan.
 
     Parameters
     ----------
     path : str or Path
         The file.
+    projection : int, optional
+        Of a stack: the number of the projection to read.
+    chunks : int, str, tuple or dict, optional
+        Give an xarray dataset of Dask arrays with these chunks, such as {"projection": 16}, which reads when
+        it is computed; {} takes a projection a chunk (needs `xmist[xarray,dask]`).
 
     Returns
     -------
-    Retrieval
-        Equal to what was saved, bit for bit.
+    Retrieval or xarray.Dataset
+        Equal to what was saved, bit for bit; a dataset of shape (projection, y, x) where chunks are given.
 
     Raises
     ------
     InputError
         If the file is missing, holds no result of xmist, comes from a newer schema, or is damaged; names
-        the file and what is wrong.
+        the file and what is wrong. Or if it is a stack, and neither projection nor chunks are given.
 
     Examples
     --------
     >>> open_result("result.h5").phase.shape  # doctest: +SKIP
     (2048, 2048)
+    >>> open_result("scan.h5", chunks={"projection": 16})["phase"].mean("projection")  # doctest: +SKIP
     """
-    from xmist.io.nexus_reader import read_nexus
+    from xmist.io.stacks import is_stack
 
-    return read_nexus(path)
+    if not is_stack(path):
+        if projection is not None:
+            raise InputError(f"{path} is no stack of a scan; leave out projection")
+        from xmist.io.nexus_reader import read_nexus
+
+        result = read_nexus(path)
+        return result if chunks is None else _in_chunks(result, chunks)
+    from xmist.io.stacks import lazy_dataset, read_projection
+
+    if chunks is not None:
+        return lazy_dataset(path, chunks)
+    if projection is None:
+        raise InputError(
+            f"{path} holds the projections of a scan; give projection=0 for one of them, or chunks={{}} for "
+            "all as a dataset that reads when it is computed"
+        )
+    return read_projection(path, projection)
+
+
+def _in_chunks(result: Retrieval, chunks: Any) -> xarray.Dataset:
+    try:
+        return result.to_xarray().chunk(chunks)
+    except ImportError:
+        raise InputError("chunks needs Dask; install it with: pip install xmist[xarray,dask]") from None
 
 
 def describe(path: str | Path) -> dict[str, Any]:

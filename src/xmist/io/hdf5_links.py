@@ -238,19 +238,41 @@ class Hdf5:
         for piece in place.node.virtual_sources():
             if "%" in piece.file_name or "%" in piece.dset_name:
                 return ["is a virtual dataset with numbered sources; name the sources themselves"]
-            home = place.home
-            if piece.file_name != ".":
-                home = self._neighbour(piece.file_name, place.home, place.path)
-            source = self.find(piece.dset_name.lstrip("/"), Place(self._open(home)["/"], "/", home))
+            source = self.source_of(piece.file_name, piece.dset_name, place)
             if source is None or not isinstance(source.node, h5py.Dataset):
-                return [f"takes frames from {home}::{piece.dset_name}, which does not exist"]
+                return [f"takes frames from {piece.file_name}::{piece.dset_name}, which does not exist"]
             faults = self.dataset_faults(source, depth + 1)
             if faults:
-                return [f"takes frames from {home}::{piece.dset_name}, which {faults[0]}"]
+                return [f"takes frames from {source.home}::{piece.dset_name}, which {faults[0]}"]
             mapped += piece.vspace.get_select_npoints()
         if mapped < place.node.size:
             return [f"is incomplete: {mapped} of its {place.node.size} pixels have a source"]
         return []
+
+    def source_of(self, name: str, dataset: str, place: Place) -> Place | None:
+        """Follow a virtual dataset to one of its sources.
+
+        Parameters
+        ----------
+        name : str
+            The source's file as the virtual dataset names it; "." for its own.
+        dataset : str
+            Path in that file.
+        place : Place
+            The virtual dataset.
+
+        Returns
+        -------
+        Place or None
+            None if the file has no such dataset.
+
+        Raises
+        ------
+        InputError
+            For a file that is missing or that lies outside the folder.
+        """
+        home = place.home if name == "." else self._neighbour(name, place.home, place.path)
+        return self.find(dataset.lstrip("/"), Place(self._open(home)["/"], "/", home))
 
     def _neighbour(self, name: str, home: Path, shown: str) -> Path:
         """Give the file that a link names, if it stands in the folder or below."""

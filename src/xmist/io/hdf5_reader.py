@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from xmist.errors import InputError, raise_faults
+from xmist.io.hdf5_holes import Piece, find_holes
 from xmist.io.hdf5_links import Hdf5, Place, is_plausible
 from xmist.io.sources import Source, frame_faults, listed, native, reading
 
@@ -38,11 +39,17 @@ class Hdf5Source(Source):
         How many frames a chunk spans.
     texts : mapping
         What the file states near the dataset, by path; a tuple where it differs by frame.
+    holes : mapping of int to str
+        Frames that cannot be read, and why; empty unless holes were allowed.
+    pieces : tuple of Piece
+        The files of a virtual dataset, where holes were allowed.
     """
 
     dataset: str
     depth: int
     texts: dict[str, str | tuple[str, ...]] = field(repr=False)
+    holes: Mapping[int, str] = field(default_factory=dict, repr=False)
+    pieces: tuple[Piece, ...] = field(default=(), repr=False)
 
     def read(self, index: int) -> NDArray[Any]:
         """Read one frame; see `Source.read`."""
@@ -61,11 +68,20 @@ class Hdf5Source(Source):
             start, slab = 0, np.empty((0, *self.shape))
             for index in indices:
                 with reading(self.label):
+                    self._check_hole(index)
                     if not start <= index < start + len(slab):
                         start = index - index % most
                         slab = data[()][None] if data.ndim == 2 else data[start : start + most]
                     frame = native(slab[index - start])
                 yield frame
+
+    def _check_hole(self, index: int) -> None:
+        """Refuse a frame that HDF5 would read as zeros."""
+        if index in self.holes:
+            raise InputError(f"{self.label} frame {index + 1}: {self.holes[index]}")
+        for piece in self.pieces:
+            if piece.start <= index < piece.stop and not piece.path.is_file():
+                raise InputError(f"{self.label} frame {index + 1} comes from {piece.path}, which is missing")
 
     def header(self, index: int) -> Mapping[str, str]:
         """Give what the file states near the dataset, by path; see `Source.header`."""
@@ -74,7 +90,7 @@ class Hdf5Source(Source):
         )
 
 
-def open_hdf5(path: Path, dataset: str | None = None) -> Hdf5Source:
+def open_hdf5(path: Path, dataset: str | None = None, *, holes: bool = False) -> Hdf5Source:
     """Find the frames in an HDF5 file and make sure that they are complete.
 
     Parameters
@@ -83,6 +99,8 @@ def open_hdf5(path: Path, dataset: str | None = None) -> Hdf5Source:
         The file.
     dataset : str, optional
         Path of the dataset, or of a group that holds just one that can be meant; None for the whole file.
+    holes : bool
+        Note frames that are missing, and refuse them when they are read, instead of refusing the dataset.
 
     Returns
     -------
@@ -111,7 +129,12 @@ def open_hdf5(path: Path, dataset: str | None = None) -> Hdf5Source:
         text = h5py.check_string_dtype(data.dtype) is not None
         kind = np.dtype(str) if text else data.dtype
         raise_faults([f"{label} {fault}" for fault in frame_faults(data.shape, kind)])
-        raise_faults([f"{label} {fault}" for fault in file.dataset_faults(place)])
+        missing: dict[int, str] = {}
+        pieces: tuple[Piece, ...] = ()
+        if holes and data.ndim == 3:
+            missing, pieces = find_holes(file, place)
+        if not missing:
+            raise_faults([f"{label} {fault}" for fault in file.dataset_faults(place)])
         count = data.shape[0] if data.ndim == 3 else 1
         return Hdf5Source(
             label=label,
@@ -123,6 +146,8 @@ def open_hdf5(path: Path, dataset: str | None = None) -> Hdf5Source:
             dataset=place.path,
             depth=data.chunks[0] if data.ndim == 3 and data.chunks else 1,
             texts=_texts(file, place, count),
+            holes=missing,
+            pieces=pieces,
         )
 
 
@@ -167,7 +192,7 @@ def _chosen(file: Hdf5, dataset: str | None) -> Place:
         start = found
     places = [start, *file.walk(start)]
     candidates = {place.identity: place for place in places if is_plausible(place)}
-    if "xmist_schema" in {name for place in places for name in place.node.attrs}:
+    if {"xmist_schema", "xmist_stack"} & {name for place in places for name in place.node.attrs}:
         raise InputError(f"{file.path} holds a result of xmist, not frames; xmist.open_result reads it")
     if len(candidates) == 1:
         return next(iter(candidates.values()))

@@ -129,15 +129,15 @@ def _file_image(result: Retrieval) -> bytes:
     with h5py.File(secrets.token_hex(8), "w", driver="core", backing_store=False) as file:
         names = [name for name, _ in result.channels()]
         file.attrs.update(NX_class="NXroot", default="entry", creator="xmist", creator_version=__version__)
-        entry = _group(file, "entry", "NXentry", default=names[0] if names else "flags")
+        entry = add_group(file, "entry", "NXentry", default=names[0] if names else "flags")
         entry.attrs["xmist_schema"] = SCHEMA
         entry.attrs["channels"] = " ".join(names)
         entry["title"] = f"{', '.join(CHANNELS[name].title for name in names)} by {result.method}"
         entry["program_name"] = "xmist"
         entry["program_name"].attrs["version"] = __version__
         _write_images(entry, result)
-        _write_experiment(_group(entry, "experiment", "NXcollection"), result.experiment)
-        process = _group(entry, "process", "NXprocess")
+        write_experiment(add_group(entry, "experiment", "NXcollection"), result.experiment)
+        process = add_group(entry, "process", "NXprocess")
         process["program"] = "xmist"
         process["version"] = __version__
         process["method"] = result.method
@@ -152,7 +152,20 @@ def _file_image(result: Retrieval) -> bytes:
     return image
 
 
-def _group(parent: h5py.Group, name: str, kind: str, **attributes: str) -> h5py.Group:
+def add_group(parent: h5py.Group, name: str, kind: str, **attributes: str) -> h5py.Group:
+    """Add a NeXus group.
+
+    Parameters
+    ----------
+    parent : h5py.Group
+        Where.
+    name : str
+        Its name.
+    kind : str
+        Its NX_class.
+    **attributes
+        Further attributes.
+    """
     group = parent.create_group(name, track_order=True)
     group.attrs.update(NX_class=kind, **attributes)
     return group
@@ -181,7 +194,7 @@ def _write_images(entry: h5py.Group, result: Retrieval) -> None:
 
     for name, array in result.channels():
         channel = CHANNELS[name]
-        group = _group(entry, name, "NXdata", signal="data", title=channel.title)
+        group = add_group(entry, name, "NXdata", signal="data", title=channel.title)
         data = group.create_dataset("data", data=array)
         unit = "" if channel.unit == "1" else f" ({channel.unit})"
         data.attrs.update(units=channel.unit, long_name=f"{channel.title} {channel.symbol}{unit}")
@@ -191,7 +204,7 @@ def _write_images(entry: h5py.Group, result: Retrieval) -> None:
             group[leading[0]] = list(channel.components)
             group[leading[0]].make_scale(leading[0])
         finish(group, data, *leading)
-    group = _group(entry, "flags", "NXdata", signal="data", title="quality flags")
+    group = add_group(entry, "flags", "NXdata", signal="data", title="quality flags")
     # A result of 2048 × 2048 pixels shrinks by a sixth with gzip 1 and shuffle, which takes ten times as long
     # as writing it; flags shrink forty times at no cost.
     data = group.create_dataset("data", data=result.flags, chunks=True, compression=1, shuffle=True)
@@ -201,16 +214,25 @@ def _write_images(entry: h5py.Group, result: Retrieval) -> None:
     data.attrs["flag_descriptions"] = [flag.meaning for flag in FLAGS]
     finish(group, data)
     if result.diagnostics:
-        maps = _group(entry, "diagnostics", "NXcollection", maps=" ".join(result.diagnostics))
+        maps = add_group(entry, "diagnostics", "NXcollection", maps=" ".join(result.diagnostics))
         for name, array in result.diagnostics.items():
             title = name.replace("_", " ")
-            group = _group(maps, name, "NXdata", signal="data", title=title)
+            group = add_group(maps, name, "NXdata", signal="data", title=title)
             data = group.create_dataset("data", data=array)
             data.attrs.update(units="1", long_name=title)
             finish(group, data)
 
 
-def _write_experiment(group: h5py.Group, experiment: Experiment) -> None:
+def write_experiment(group: h5py.Group, experiment: Experiment) -> None:
+    """Write the experiment, and what follows from it, with units.
+
+    Parameters
+    ----------
+    group : h5py.Group
+        Where.
+    experiment : Experiment
+        Energy and geometry.
+    """
     for name, (unit, title) in {**GIVEN, **_DERIVED}.items():
         value = getattr(experiment, name)
         if value is not None:

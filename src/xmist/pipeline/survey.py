@@ -90,9 +90,14 @@ def survey(draft: Draft) -> Survey:
     series = _open(draft, faults)
     pairing = _pair(draft, series, faults)
     offers = offer_geometry(series["reference"]) if "reference" in series else ()
-    shape, binning = _prepared_shape(draft, series, faults)
+    first = series.get("reference") or series.get("sample")
+    shape, binning = prepared_shape(draft, None if first is None else first.shape, faults)
     outputs = _outputs(draft)
     faults += _output_faults(draft, series, outputs, shape)
+    if draft.scan is not None:
+        faults.append(
+            "scan: the file states many projections, and this is about a single one; run xmist scan"
+        )
     return Survey(
         draft=draft,
         series=series,
@@ -157,14 +162,30 @@ def _pair(draft: Draft, series: Mapping[str, FrameSeries], faults: list[str]) ->
     return pairing
 
 
-def _prepared_shape(
-    draft: Draft, series: Mapping[str, FrameSeries], faults: list[str]
+def prepared_shape(
+    draft: Draft, shape: tuple[int, int] | None, faults: list[str]
 ) -> tuple[tuple[int, int] | None, int]:
-    """Follow the size of a frame through the steps that change it."""
-    first = series.get("reference") or series.get("sample")
-    if first is None or draft.preprocess is None:
+    """Follow the size of a frame through the steps that change it.
+
+    Parameters
+    ----------
+    draft : Draft
+        What the scan file states.
+    shape : (y, x) or None
+        Size of a frame as it is read.
+    faults : list of str
+        Receives a sentence for each fault.
+
+    Returns
+    -------
+    (y, x) or None
+        Size of a prepared frame; None if there is a fault.
+    int
+        Pixels of the detector along one of the prepared frame.
+    """
+    if shape is None or draft.preprocess is None:
         return None, 1
-    shape, binning = first.shape, 1
+    binning = 1
     for number, (name, given) in enumerate(draft.preprocess, 1):
         options = make_step_options(name, given)
         spans = [getattr(options, part, None) for part in ("rows", "columns")]

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import numbers
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from typing import Any, Final
 
 import numpy as np
@@ -35,6 +36,8 @@ class Frames:
         takes them away.
     notes : tuple of str
         What each step did, in words.
+    measured : mapping of str to array
+        What steps measured, by the step's name.
 
     Raises
     ------
@@ -54,6 +57,7 @@ class Frames:
     dark: Image | None = None
     flat: Image | None = None
     notes: tuple[str, ...] = ()
+    measured: Mapping[str, NDArray[Any]] = field(default_factory=dict)
 
     def __init__(
         self,
@@ -63,6 +67,7 @@ class Frames:
         dark: ArrayLike | None = None,
         flat: ArrayLike | None = None,
         notes: tuple[str, ...] = (),
+        measured: Mapping[str, NDArray[Any]] | None = None,
     ) -> None:
         faults: list[str] = []
         given = {
@@ -92,6 +97,7 @@ class Frames:
         for name, array in given.items():
             object.__setattr__(self, name, array)
         object.__setattr__(self, "notes", tuple(notes))
+        object.__setattr__(self, "measured", dict(measured or {}))
 
     @property
     def positions(self) -> int:
@@ -115,9 +121,9 @@ class Frames:
         note : str
             What was done, in words.
         **changes
-            Arrays by name.
+            Arrays by name; `measured` as a whole.
         """
-        names = ("reference", "sample", "weights", "dark", "flat")
+        names = ("reference", "sample", "weights", "dark", "flat", "measured")
         arrays = {name: changes.get(name, getattr(self, name)) for name in names}
         return Frames(**arrays, notes=(*self.notes, note))
 

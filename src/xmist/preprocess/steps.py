@@ -127,6 +127,7 @@ def _drift(frames: Frames, options: DriftOptions) -> Frames:
         "that bad pixels or the border touch",
         reference=reference,
         weights=weights,
+        measured={**frames.measured, "drift": shift},
     )
 
 

@@ -1,0 +1,246 @@
+"""Who does the blocks: this process, several, or a Dask cluster; the work is the same, and never knows.
+
+A worker that dies takes no block with it: its blocks are done again, with notes by which a projection that
+kills its process is found and left out.
+"""
+
+from __future__ import annotations
+
+import os
+import threading
+from collections import deque
+from collections.abc import Generator, Iterator, Sequence
+from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
+from concurrent.futures.process import BrokenProcessPool
+from contextlib import suppress
+from typing import Any, Final, Protocol
+
+from xmist.errors import InputError
+from xmist.scanning.blocks import Block
+from xmist.scanning.work import Job, Report, do_block
+
+_PATIENCE: Final = 60.0  # seconds that a cluster has to show its first worker
+_TRIES: Final = 12  # of a block whose workers die
+
+
+class Executor(Protocol):
+    """Does blocks in any order."""
+
+    workers: int
+
+    def run(self, job: Job, blocks: Sequence[Block]) -> Iterator[Report]:
+        """Give a report for every block as it is done."""
+        ...
+
+
+class Inline:
+    """Does one block after the other in this process."""
+
+    workers: int = 1
+
+    def run(self, job: Job, blocks: Sequence[Block]) -> Iterator[Report]:
+        """Give a report for every block; see `Executor.run`."""
+        return (do_block(job, block) for block in blocks)
+
+
+class Processes:
+    """Processes of this machine.
+
+    Parameters
+    ----------
+    workers : int
+        How many.
+    """
+
+    def __init__(self, workers: int) -> None:
+        self.workers = workers
+
+    def run(self, job: Job, blocks: Sequence[Block]) -> Iterator[Report]:
+        """Give a report for every block; see `Executor.run`."""
+        waiting = deque(blocks)
+        while waiting:
+            suspects = yield from self._round(job, waiting, self.workers, cautious=False)
+            # One of the blocks that were being done may have killed its process. Alone, it shows.
+            for block in suspects:
+                for _ in range(_TRIES):
+                    if not (yield from self._round(job, deque([block]), 1, cautious=True)):
+                        break
+                else:
+                    yield Report(block=block, rows=(), problem=f"{_TRIES} processes died at {block.name}")
+
+    def _round(
+        self, job: Job, waiting: deque[Block], workers: int, *, cautious: bool
+    ) -> Generator[Report, None, list[Block]]:
+        """Do blocks until all are done or a process dies; return what was being done then."""
+        import multiprocessing
+
+        context = multiprocessing.get_context("spawn")
+        stop = context.Event()
+        pool = ProcessPoolExecutor(
+            min(workers, len(waiting)), mp_context=context, initializer=_begin, initargs=(job, stop)
+        )
+        running: dict[Future[Report], Block] = {}
+        try:
+            while waiting or running:
+                # One more than there are workers, so that none waits for the parent.
+                while waiting and len(running) <= workers:
+                    future = pool.submit(_do, waiting[0], cautious)
+                    running[future] = waiting.popleft()
+                done, _ = wait(running, return_when=FIRST_COMPLETED)
+                for future in done:
+                    report = future.result()
+                    del running[future]
+                    yield report
+        except BrokenProcessPool:
+            # A future that was done before the pool broke still has its result.
+            suspects = []
+            for future, block in running.items():
+                if future.done() and future.exception() is None:
+                    yield future.result()
+                else:
+                    suspects.append(block)
+            return suspects
+        except BaseException:
+            stop.set()
+            raise
+        finally:
+            pool.shutdown(wait=True, cancel_futures=True)
+        return []
+
+
+_job: Job | None = None
+
+
+def _begin(job: Job, stop: Any) -> None:
+    """Receive what the blocks share, once in every process."""
+    global _job
+    _job = job
+    # Ctrl-C reaches every process of a terminal; the parent decides.
+    import signal
+
+    with suppress(ValueError):
+        signal.signal(signal.SIGINT, signal.SIG_IGN)
+    threading.Thread(target=_watch, args=(stop,), daemon=True).start()
+
+
+def _watch(stop: Any) -> None:
+    """End this process when its parent has ended, however that came, or asks for it."""
+    from multiprocessing import connection, parent_process
+
+    parent = parent_process()
+    while not stop.is_set():
+        if parent is not None and connection.wait([parent.sentinel], timeout=0.2):
+            break
+    os._exit(1)
+
+
+def _do(block: Block, cautious: bool) -> Report:
+    assert _job is not None
+    return do_block(_job, block, cautious)
+
+
+class Cluster:
+    """A Dask cluster, whose workers read and write on a shared file system.
+
+    Parameters
+    ----------
+    client : distributed.Client
+        Connected to the cluster.
+    most : int, optional
+        Blocks that may be done at a time; None keeps every thread of the cluster busy.
+    """
+
+    def __init__(self, client: Any, most: int | None = None) -> None:
+        self._client = client
+        try:
+            client.wait_for_workers(1, timeout=_PATIENCE)
+        except Exception as error:
+            raise InputError(
+                f"the Dask cluster {client.scheduler.address if client.scheduler else ''} has no worker "
+                f"after {_PATIENCE:.0f} s ({error}); start workers first"
+            ) from error
+        threads = sum(client.nthreads().values())
+        self.workers = max(1, threads if most is None else min(most, threads))
+
+    def run(self, job: Job, blocks: Sequence[Block]) -> Iterator[Report]:
+        """Give a report for every block; see `Executor.run`."""
+        from distributed import as_completed
+
+        client = self._client
+        waiting = deque((block, 0) for block in blocks)
+        running: dict[str, tuple[Block, int]] = {}
+        shared = client.scatter(job, broadcast=True, hash=False)
+        finished: Any = as_completed(with_results=False, raise_errors=False)  # type: ignore[no-untyped-call]
+
+        def submit() -> None:
+            # More than are at work, so that none waits for this process.
+            while waiting and len(running) < 2 * self.workers:
+                block, tries = waiting.popleft()
+                key = f"xmist-{block.name}-{tries}-{id(finished)}"
+                future = client.submit(do_block, shared, block, tries > 0, key=key, pure=False)
+                running[key] = block, tries
+                finished.add(future)
+
+        submit()
+        while running:
+            future = next(finished)
+            block, tries = running.pop(future.key)
+            if future.status == "finished":
+                yield future.result()
+            elif future.status == "error" and not _died(future.exception()):
+                raise future.exception()
+            elif tries + 1 < _TRIES:
+                # The worker died, and what it held with it.
+                shared = client.scatter(job, broadcast=True, hash=False)
+                waiting.append((block, tries + 1))
+            else:
+                yield Report(block=block, rows=(), problem=f"{_TRIES} workers died at {block.name}")
+            future.release()
+            submit()
+
+
+def _died(error: BaseException) -> bool:
+    """Say whether an error of a task tells of its worker, not of itself."""
+    import asyncio
+
+    from distributed import KilledWorker
+
+    names = {kind.__name__ for kind in type(error).__mro__}
+    return isinstance(error, (KilledWorker, asyncio.CancelledError, OSError)) or bool(
+        names & {"FutureCancelledError", "CancelledError", "CommClosedError"}
+    )
+
+
+def connect(address: str) -> Any:
+    """Connect to a Dask cluster.
+
+    Parameters
+    ----------
+    address : str
+        Of its scheduler, "tcp://node:8786", or the name of a scheduler file.
+
+    Returns
+    -------
+    distributed.Client
+        The client.
+
+    Raises
+    ------
+    InputError
+        If Dask is not installed, or the scheduler does not answer.
+    """
+    try:
+        from distributed import Client
+    except ImportError:
+        raise InputError(
+            "a Dask cluster needs dask[distributed]; install it with: pip install xmist[dask]"
+        ) from None
+    connected: Any = Client
+    place = {"scheduler_file": address} if address.endswith(".json") else {"address": address}
+    try:
+        return connected(**place, timeout=_PATIENCE, set_as_default=False)
+    except (OSError, ValueError, TypeError, RuntimeError) as error:
+        raise InputError(
+            f"the Dask cluster {address} does not answer ({error or type(error).__name__}); expected the "
+            'address of its scheduler, such as "tcp://node:8786"'
+        ) from error

@@ -1,0 +1,473 @@
+"""A scan from its file to its master: what is done already, what is left, and who does it."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any, Final
+
+import numpy as np
+
+from xmist.config import Draft
+from xmist.errors import InputError, OutputError, raise_faults
+from xmist.io import NEXUS_ENDINGS
+from xmist.io.atomic import make_folder, target_faults
+from xmist.io.sources import listed
+from xmist.io.stacks import is_stack, open_stack
+from xmist.numerics.parallel import count_threads
+from xmist.pipeline.estimate import about
+from xmist.scanning import guard
+from xmist.scanning.blocks import Block, Form, clear, find_done, split
+from xmist.scanning.executors import Cluster, Executor, Inline, Processes, connect
+from xmist.scanning.journal import Journal, differences, locked, read_journal
+from xmist.scanning.master import Facts, write_master
+from xmist.scanning.memory import fit_workers, parse_memory, process_memory
+from xmist.scanning.table import GOOD, MISSING, STATUS, Row, plot_table, to_columns
+from xmist.scanning.trial import Beginning, Trial, begin, block_size
+from xmist.scanning.work import Job, Report
+from xmist.scanning.workshop import Workshop
+from xmist.version import __version__
+
+# Called with what is done, and how much of how much of it.
+Progress = Callable[[str, int, int], object]
+
+# So many blocks in a row may fail to be written before the scan stops.
+_MOST_UNWRITTEN: Final = 3
+
+
+@dataclass(frozen=True, kw_only=True)
+class Outcome:
+    """What a run did.
+
+    Parameters
+    ----------
+    path : Path
+        The master.
+    rows : tuple of Row
+        One for each projection.
+    done_before : int
+        Projections that an earlier run had done.
+    plots : tuple of Path
+        Pictures that were written.
+    problems : tuple of str
+        Why blocks were not written.
+    stopped : str
+        With strict, at what the scan stopped; else empty.
+    """
+
+    path: Path
+    rows: tuple[Row, ...]
+    done_before: int
+    plots: tuple[Path, ...]
+    problems: tuple[str, ...]
+    stopped: str = ""
+
+    @property
+    def flagged(self) -> tuple[Row, ...]:
+        """Projections to look at: those that are not good."""
+        return tuple(row for row in self.rows if row.status != GOOD)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Choices:
+    """How a scan is run; nothing of it changes a result.
+
+    Parameters
+    ----------
+    workers : int or None
+        Processes; None does the work in this one.
+    client : object
+        A Dask client, the address of a scheduler, or None.
+    memory : str, float or None
+        What all processes of this machine may hold.
+    strict : bool
+        Stop at the first projection that is not good.
+    overwrite : bool
+        Begin anew where another scan stands under the name.
+    full_hash : bool
+        Hash the whole input.
+    """
+
+    workers: int | None = None
+    client: Any = None
+    memory: str | float | None = None
+    strict: bool = False
+    overwrite: bool = False
+    full_hash: bool = False
+
+
+def run_scan(draft: Draft, choices: Choices, *, progress: Progress | None = None) -> Outcome:
+    """Retrieve all projections of a scan, or those that are left.
+
+    Parameters
+    ----------
+    draft : Draft
+        What the scan file states.
+    choices : Choices
+        How to run it.
+    progress : callable, optional
+        Called with what is done, and how much of how much of it.
+
+    Returns
+    -------
+    Outcome
+        What was done.
+
+    Raises
+    ------
+    InputError
+        Lists everything that is wrong; nothing was written then.
+    OutputError
+        When blocks cannot be written; those that were stand, and the scan goes on when it is run again.
+    """
+    tell = progress or (lambda *_: None)
+    choices = replace(choices, overwrite=choices.overwrite or draft.overwrite)
+    limit = _check(draft, choices)
+    master, plots = outputs(draft)
+    folder = blocks_folder(master)
+    tell("opening the frames", 0, 1)
+    journal = read_journal(folder) if not choices.overwrite else _read_or_none(folder)
+    child = True if limit is not None else None  # its memory tells what a worker will hold
+    begun = begin(draft, full=choices.full_hash, trial=int(journal is None or limit is not None), child=child)
+    if journal is not None and (different := differences(journal.identity, begun.identity)):
+        if not choices.overwrite:
+            raise InputError(draft.named([_refusal(folder, different)]))
+        journal = None
+        begun = begin(draft, full=choices.full_hash, trial=1, child=child)
+    if journal is None:
+        raise_faults(draft.named(_standing(master, choices)))
+        assert begun.trial is not None
+        form = begun.trial.form(begun.inputs, begun.identity.hash)
+        section = draft.finish().scan
+        assert section is not None
+        fresh = Journal(
+            identity=begun.identity,
+            block=block_size(form, section.block, begun.inputs.layout.count),
+            count=begun.inputs.layout.count,
+            channels=form.channels,
+            key=form.identity,
+        )
+    else:
+        fresh = replace(journal, identity=begun.identity)
+        form = Form(identity=journal.key, channels=journal.channels, shape=begun.inputs.shape)
+    executor = _executor(choices, limit, begun.trial, form, fresh.block)
+    make_folder(folder)
+    with locked(folder):
+        clear(folder, everything=journal is None)
+        fresh.save(folder)
+        return _Run(draft, choices, begun, form, fresh, executor, master, plots, tell).finish()
+
+
+def outputs(draft: Draft) -> tuple[Path, tuple[Path, ...]]:
+    """Give the master and the pictures that a scan file asks for.
+
+    Parameters
+    ----------
+    draft : Draft
+        What it states.
+
+    Raises
+    ------
+    InputError
+        If it does not ask for one NeXus file, or for something that a scan does not give.
+    """
+    masters = [path for path in draft.files if path.suffix.lower() in NEXUS_ENDINGS]
+    plots = tuple(path for path in draft.files if path.suffix.lower() == ".png")
+    faults = []
+    if len(masters) != 1:
+        faults.append(
+            f"output.files names {len(masters)} files of {', '.join(NEXUS_ENDINGS)}; a scan needs one, which "
+            "shows all projections"
+        )
+    others = [str(path) for path in draft.files if path not in masters and path not in plots]
+    if others:
+        faults.append(
+            f"output.files names {listed(others)}; a scan writes one NeXus file, and .png of its quality "
+            "numbers"
+        )
+    raise_faults(draft.named(faults))
+    return masters[0], plots
+
+
+def blocks_folder(master: Path) -> Path:
+    """Give the folder of the blocks, beside the master.
+
+    Parameters
+    ----------
+    master : Path
+        The master.
+
+    Examples
+    --------
+    >>> blocks_folder(Path("out/scan.h5")).as_posix()
+    'out/scan_blocks'
+    """
+    return master.with_name(f"{master.stem}_blocks")
+
+
+def _check(draft: Draft, choices: Choices) -> float | None:
+    """Check how the scan shall be run; give the bytes that it may hold."""
+    from xmist.scanning.inputs import section_faults
+
+    faults = list(draft.named(section_faults(draft)))
+    limit = None
+    workers = choices.workers
+    if workers is not None and (isinstance(workers, bool) or not isinstance(workers, int) or workers < 1):
+        faults.append(f"workers is {workers!r}; expected a whole number from 1, or None")
+    if workers is not None and choices.client is not None:
+        faults.append("workers and a Dask cluster are both given; expected one of them")
+    try:
+        limit = None if choices.memory is None else parse_memory(choices.memory)
+    except InputError as error:
+        faults += error.faults
+    raise_faults(faults)
+    if draft.files:
+        master, _ = outputs(draft)
+        told = target_faults(master, overwrite=True)
+        raise_faults(draft.named(told))
+    return limit
+
+
+def _read_or_none(folder: Path) -> Journal | None:
+    try:
+        return read_journal(folder)
+    except InputError:
+        return None
+
+
+def _refusal(folder: Path, different: Sequence[str]) -> str:
+    return (
+        f"the scan in {folder} was begun with something else, and its projections would not fit together: "
+        f"{'; '.join(different)}. Put back what it was to go on, write to another name (output.files), or "
+        "begin anew with --overwrite"
+    )
+
+
+def _standing(master: Path, choices: Choices) -> list[str]:
+    """Say so if something stands under the name of the master that no journal knows."""
+    if choices.overwrite or not master.exists():
+        return []
+    what = "a scan whose blocks have gone" if is_stack(master) else "another file"
+    return [f"{master} exists already and is {what}; allow overwriting (--overwrite) or give another name"]
+
+
+def _executor(choices: Choices, limit: float | None, trial: Trial | None, form: Form, block: int) -> Executor:
+    """Choose who does the blocks."""
+    if choices.client is not None:
+        client = connect(choices.client) if isinstance(choices.client, str) else choices.client
+        return Cluster(client)
+    workers = choices.workers or 1
+    if limit is not None and trial is not None and trial.memory is not None:
+        each = process_memory(trial.memory, form, block)
+        parent = (guard.peak_memory() or 0) if choices.workers else 0
+        workers = fit_workers(limit, workers, each, parent)
+    return Processes(workers) if choices.workers else Inline()
+
+
+class _Run:
+    """The blocks of a scan, from those that are there to all."""
+
+    def __init__(
+        self,
+        draft: Draft,
+        choices: Choices,
+        begun: Beginning,
+        form: Form,
+        journal: Journal,
+        executor: Executor,
+        master: Path,
+        plots: tuple[Path, ...],
+        tell: Progress,
+    ) -> None:
+        scan = draft.finish()
+        self.master, self.plots, self.tell, self.strict = master, plots, tell, choices.strict
+        self.folder = blocks_folder(master)
+        self.form, self.executor = form, executor
+        self.blocks = split(journal.count, journal.block)
+        inputs = begun.inputs
+        from xmist.methods import make_options
+
+        options = vars(make_options(scan.method, scan.options))
+        self.facts = Facts(
+            method=scan.method,
+            options=dict(options),
+            experiment=inputs.experiment,
+            scan=begun.identity.scan,
+            projections=np.arange(inputs.first, inputs.first + inputs.layout.count),
+            angles=inputs.angles,
+        )
+        self.job = Job(
+            workshop=Workshop(
+                inputs=inputs,
+                method=scan.method,
+                options=scan.options,
+                threads=_threads(scan.threads, executor),
+                channels=form.channels,
+            ),
+            form=form,
+            folder=self.folder.absolute(),
+            strict=choices.strict,
+        )
+        self.log = _Log(master.with_suffix(".log"))
+        self.begin = time.perf_counter()
+
+    def finish(self) -> Outcome:
+        """Do what is left, and write the master."""
+        done = find_done(self.folder, self.blocks, self.form)
+        before = sum(map(len, done))
+        left = [block for block in self.blocks if block not in done]
+        if left or not _is_complete(self.master):
+            write_master(self.master, self.folder, self.blocks, self.form, self.facts)
+        total = self.blocks[-1].stop
+        self.log.write(
+            f"xmist {__version__}: {total} projections in {len(self.blocks)} blocks, {before} done before, "
+            f"{self.executor.workers} at a time"
+        )
+        reports: list[Report] = []
+        stopped, problems = "", []
+        in_a_row = 0
+        for report in self._done(left):
+            if self.strict and report.rows and not report.written:
+                row = report.rows[-1]
+                stopped = f"projection {row.projection}: {STATUS[row.status]}{row.note and f' ({row.note})'}"
+                self.log.write(f"stopped at {stopped}")
+                break
+            if report.problem:
+                problems.append(report.problem)
+                in_a_row += 1
+                self.log.write(f"{report.block.name} was not written: {report.problem}")
+                if in_a_row >= min(_MOST_UNWRITTEN, len(left)):
+                    raise OutputError(
+                        f"{report.problem}. {sum(map(len, done))} of {total} projections are done and stand "
+                        f"in {self.folder}; mend the cause and run the same command to go on"
+                    )
+                continue
+            in_a_row = 0
+            reports.append(report)
+            done[report.block] = list(report.rows)
+            self._progress(report, sum(map(len, done)), before, total)
+        rows = [row for block in self.blocks for row in done.get(block) or self._absent(block)]
+        plots: tuple[Path, ...] = ()
+        if (left and not stopped) or not _is_complete(self.master):
+            run = self._run_facts(reports, before)
+            write_master(self.master, self.folder, self.blocks, self.form, self.facts, rows=rows, run=run)
+            for path in self.plots:
+                plot_table(to_columns(rows), path, title=self.master.name, overwrite=True)
+            plots = self.plots
+        self.log.write(f"ended; {sum(row.status != GOOD for row in rows)} projections to look at")
+        return Outcome(
+            path=self.master,
+            rows=tuple(rows),
+            done_before=before,
+            plots=plots,
+            problems=tuple(problems),
+            stopped=stopped,
+        )
+
+    @contextmanager
+    def _closing(self, reports: Iterator[Report]) -> Iterator[Iterator[Report]]:
+        try:
+            yield reports
+        finally:
+            close = getattr(reports, "close", None)
+            if close is not None:
+                close()
+
+    def _done(self, left: Sequence[Block]) -> Iterator[Report]:
+        with self._closing(self.executor.run(self.job, left)) as reports:
+            yield from reports
+
+    def _absent(self, block: Block) -> list[Row]:
+        first = int(self.facts.projections[0])
+        angles = self.facts.angles
+        return [
+            Row(
+                projection=first + index,
+                status=MISSING,
+                angle=float("nan") if angles is None else float(angles[index]),
+                note="its block was not written",
+            )
+            for index in range(block.start, block.stop)
+        ]
+
+    def _progress(self, report: Report, done: int, before: int, total: int) -> None:
+        self.tell("projections", done, total)
+        spent = time.perf_counter() - self.begin
+        rate = (done - before) / max(spent, 1e-9)
+        bad = [row for row in report.rows if row.status != GOOD]
+        told = "".join(f"; projection {row.projection}: {STATUS[row.status]} ({row.note})" for row in bad)
+        self.log.write(
+            f"{report.block.name}: {len(report.rows)} projections, {report.solving:.2f} s to retrieve and "
+            f"{report.writing:.2f} s to write; {done} of {total}, {rate:.3g} a second, "
+            f"{about((total - done) / rate) if done < total else 'nothing'} left{told}"
+        )
+
+    def _run_facts(self, reports: Sequence[Report], before: int) -> dict[str, Any]:
+        spent = time.perf_counter() - self.begin
+        number = sum(len(report.rows) for report in reports)
+        return {
+            "end_time": datetime.now(UTC).isoformat(timespec="seconds"),
+            "seconds": spent,
+            "projections": number,
+            "projections_before": before,
+            "rate": number / max(spent, 1e-9),
+            "seconds_retrieving": sum(report.solving for report in reports),
+            "seconds_writing": sum(report.writing for report in reports),
+            "workers": self.executor.workers,
+            "log": self.log.path.name,
+            "blocks": self.folder.name,
+            "identity": self.form.identity,
+        }
+
+
+class _Log:
+    """A text file of what happened when; a disk that does not take it does not end the scan."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+
+    def write(self, text: str) -> None:
+        stamp = datetime.now().astimezone().isoformat(timespec="seconds")
+        with suppress(OSError), self.path.open("a", encoding="utf-8") as file:
+            file.write(f"{stamp} {text}\n")
+
+
+def _threads(threads: int | None, executor: Executor) -> int | None:
+    """Give the threads of a worker, so that all together use the cores once."""
+    if threads is not None or isinstance(executor, Inline):
+        return threads
+    if isinstance(executor, Cluster):
+        return 1
+    return max(1, count_threads() // executor.workers)
+
+
+def _is_complete(master: Path) -> bool:
+    """Say whether a master holds the table of a scan that has ended."""
+    if not is_stack(master):
+        return False
+    try:
+        stack = open_stack(master)
+    except InputError:
+        return False
+    return bool(stack.notes) and bool((stack.table["status"] != MISSING).all())
+
+
+def facts_of(rows: Sequence[Row]) -> Mapping[str, int]:
+    """Count projections by what became of them.
+
+    Parameters
+    ----------
+    rows : sequence of Row
+        The table.
+
+    Examples
+    --------
+    >>> dict(facts_of([Row(projection=0, status=GOOD), Row(projection=1, status=MISSING)]))
+    {'not retrieved yet': 1, 'good': 1}
+    """
+    counts = {text: sum(row.status == status for row in rows) for status, text in STATUS.items()}
+    return {text: number for text, number in counts.items() if number}
