@@ -214,6 +214,11 @@ class SpeckleStack:
         """Size (y, x) of a frame in pixels."""
         return (int(self.reference.shape[1]), int(self.reference.shape[2]))
 
+    def _repr_html_(self) -> str:
+        from xmist.report.notebook import stack_html
+
+        return stack_html(self)
+
 
 def _nothing_usable(reference: Image, sample: Image, weights: Image | None) -> list[str]:
     """Say so if not a single pixel of any pair can be used; stops at the first that can."""
@@ -342,6 +347,11 @@ class Retrieval:
     def __repr__(self) -> str:
         names = ", ".join(name for name, _ in self.channels()) or "no channel"
         return f"<Retrieval by {self.method}: {names}; {self.shape[0]} × {self.shape[1]} pixels (y × x)>"
+
+    def _repr_html_(self) -> str:
+        from xmist.report.notebook import result_html
+
+        return result_html(self)
 
     @property
     def shape(self) -> tuple[int, int]:

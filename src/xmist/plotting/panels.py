@@ -134,7 +134,13 @@ class Image:
     holes: int = 0
 
     @staticmethod
-    def of(array: NDArray[Any] | None, flags: NDArray[Any] | None, *, centred: bool = False) -> Image:
+    def of(
+        array: NDArray[Any] | None,
+        flags: NDArray[Any] | None,
+        *,
+        centred: bool = False,
+        most: int = _SHOWN_PIXELS,
+    ) -> Image:
         """Give an image as it is drawn.
 
         Parameters
@@ -145,10 +151,12 @@ class Image:
             Quality flags; only pixels without any decide the limits of the colours.
         centred : bool
             Subtract the mean.
+        most : int
+            Pixels along a side that are enough.
         """
         if array is None:
             return Image()
-        factor = -(-max(array.shape) // _SHOWN_PIXELS)
+        factor = -(-max(array.shape) // most)
         finite = np.isfinite(array)
         if centred and finite.any():
             array = array - np.mean(array[finite], dtype=np.float64)

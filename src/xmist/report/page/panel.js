@@ -203,6 +203,7 @@ class Panel {
       if (!parts.length || parts.some((part) => !part.levels)) return "";
       const found = principal(...parts.map((part) => part.at(x, y)));
       if (!found) return "no value";
+      if (!found.strength) return "no scatter";
       const degrees = fixed((found.angle * 180) / Math.PI, 0);
       return `${degrees}°, anisotropy ${fixed(found.anisotropy, 2)}, D ${si(found.strength, "m", 3)}`;
     }

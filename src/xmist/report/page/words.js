@@ -49,8 +49,9 @@ function flagTableOf(result) {
 }
 
 function table(head, rows, numbers = []) {
+  const kind = (content, n) => (numbers.includes(n) ? "number" : content.length > 40 ? "long" : null);
   const cell = (name) => (content, n) =>
-    element(name, { class: numbers.includes(n) ? "number" : null, scope: name === "th" && content ? "col" : null }, content);
+    element(name, { class: kind(content, n), scope: name === "th" && content ? "col" : null }, content);
   // A column without a name is no heading.
   const heads = head.map((text, n) => cell(text ? "th" : "td")(text, n));
   return element(
@@ -129,13 +130,21 @@ function tree(data) {
   const list = element("dl", {});
   for (const [name, value] of Object.entries(data)) {
     const inner = isTree(value) && !isFlat(value);
-    list.append(
-      element("dt", {}, Array.isArray(data) ? String(Number(name) + 1) : name),
-      inner ? element("dd", { class: "nest" }, tree(value)) : element("dd", {}, flatText(value)),
-    );
-    if (inner) list.insertBefore(element("dd", {}), list.lastChild);
+    list.append(element("dt", {}, Array.isArray(data) ? String(Number(name) + 1) : name));
+    if (inner) list.append(element("dd", {}), element("dd", { class: "nest" }, records(value) ?? tree(value)));
+    else list.append(element("dd", {}, flatText(value)));
   }
   return list;
+}
+
+/** A list of things of one kind, such as the files of the input, as a table; null for anything else. */
+function records(value) {
+  if (!Array.isArray(value) || value.length < 2) return null;
+  const names = isTree(value[0]) ? Object.keys(value[0]) : [];
+  const alike = (item) => isTree(item) && Object.keys(item).join("\n") === names.join("\n") && !Object.values(item).some(isTree);
+  return names.length > 1 && value.every(alike)
+    ? table(names, value.map((item) => Object.values(item).map(flatText)))
+    : null;
 }
 
 function isFlat(value) {
@@ -147,7 +156,10 @@ function flatText(value) {
   if (value === null) return "not given";
   if (typeof value === "number") return short(value, 7);
   if (typeof value === "boolean") return value ? "yes" : "no";
-  if (Array.isArray(value)) return value.length ? value.map(flatText).join(", ") : "none";
+  if (Array.isArray(value)) {
+    const sentences = value.some((item) => typeof item === "string" && /[,;]/.test(item));
+    return value.length ? value.map(flatText).join(sentences ? "; " : ", ") : "none";
+  }
   return typeof value === "object" ? "none" : String(value);
 }
 
