@@ -132,7 +132,7 @@ def progress_bars(settings: Settings) -> Iterator[Progress | None]:
         if bar is None or bar.desc != f"{what}: ":
             if bar is not None:
                 bar.close()
-            form = "{desc}{percentage:3.0f}% |{bar}| {n_fmt}/{total_fmt} [{elapsed}<{remaining}]"
+            form = "{desc}{percentage:3.0f}% |{bar}| {n_fmt}/{total_fmt} [{elapsed}<{remaining}, {rate_fmt}]"
             bar = tqdm(
                 desc=what,
                 total=total,

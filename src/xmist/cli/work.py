@@ -3,24 +3,29 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
 from xmist.cli.console import BAD_INPUT, DONE, FLAGGED, Settings, echo_json, progress_bars, say
 from xmist.cli.options import changes, common, scan_options, single_scan
+from xmist.cli.scans import forecast_lines
+from xmist.cli.show import page_option, raise_page_faults, write_page
 
 if TYPE_CHECKING:
     from xmist.config import Draft
     from xmist.data import Retrieval
     from xmist.pipeline import Check
+    from xmist.scanning.forecast import Forecast
 
 
 @click.command(short_help="From frames to pictures, as a scan file or options say.")
 @scan_options
+@page_option
 @common
 @click.pass_obj
-def retrieve(settings: Settings, /, scan: tuple[str, ...], **given: Any) -> int:
+def retrieve(settings: Settings, /, scan: tuple[str, ...], page: str | None, **given: Any) -> int:
     """Retrieve one projection and write its results.
 
     Everything is stated by a scan file (xmist init writes one), by options, or by both: options take
@@ -32,6 +37,7 @@ def retrieve(settings: Settings, /, scan: tuple[str, ...], **given: Any) -> int:
     Examples:
       xmist retrieve scan.toml
       xmist retrieve scan.toml --option smoothing=3 -o smoother.h5
+      xmist retrieve scan.toml --report result.html
       xmist retrieve --reference 'ref_*.tif' --sample 'sample_*.tif' \\
           --energy-kev 17 --pixel-size 5.8e-6 --sample-to-detector 1.0 \\
           --step bad-pixels --method mist --option smoothing=2 -o result.h5 -o result.png
@@ -39,10 +45,13 @@ def retrieve(settings: Settings, /, scan: tuple[str, ...], **given: Any) -> int:
     from xmist.pipeline import count_valueless, run
 
     draft = _draft(scan, given)
+    raise_page_faults(page, overwrite=draft.overwrite)
     with progress_bars(settings) as progress:
         result = run(draft, progress=progress)
     for path in draft.files:
         click.echo(f"Wrote {path}")
+    if page is not None:
+        write_page(page, [(draft.files[0].name, result)], overwrite=draft.overwrite)
     for line in _remarks(result):
         say(settings, line)
     lost = count_valueless(result)
@@ -57,14 +66,25 @@ def retrieve(settings: Settings, /, scan: tuple[str, ...], **given: Any) -> int:
 
 @click.command(short_help="Say what retrieve would do, what it needs, and every fault.")
 @scan_options
+@click.option("--workers", type=click.IntRange(1), metavar="NUMBER", help="As for xmist scan.")
+@click.option("--memory", metavar="AMOUNT", help="As for xmist scan.")
 @click.option("--json", "as_json", is_flag=True, help="Print JSON, for scripts.")
 @common
 @click.pass_obj
-def check(settings: Settings, /, scan: tuple[str, ...], as_json: bool, **given: Any) -> int:
+def check(
+    settings: Settings,
+    /,
+    scan: tuple[str, ...],
+    workers: int | None,
+    memory: str | None,
+    as_json: bool,
+    **given: Any,
+) -> int:
     """Say what xmist retrieve would do with the same arguments. Reads headers only, and writes nothing.
 
     Tells every fault at once, the geometry and where the headers contradict it, the memory that will be
-    needed and a rough time. Exit code 2 if there is a fault.
+    needed and a rough time. Exit code 2 if there is a fault. Of a scan file with a table [scan] it says what
+    xmist scan would do; for that it retrieves one projection.
 
     \b
     Examples:
@@ -74,11 +94,19 @@ def check(settings: Settings, /, scan: tuple[str, ...], as_json: bool, **given: 
     from xmist.pipeline import check as look
 
     draft = _draft(scan, given)
-    found = look(draft)
+    found: Check | Forecast
+    if draft.scan is None:
+        found = look(draft)
+        lines = _check_lines(found)
+    else:
+        from xmist.scanning.forecast import forecast
+
+        found = forecast(draft, workers=workers, memory=memory)
+        lines = forecast_lines(found)
     if as_json:
         echo_json(found.to_dict())
     else:
-        for line in _check_lines(found):
+        for line in lines:
             click.echo(line)
         for remark in found.remarks:
             say(settings, f"Note: {remark}")
@@ -92,8 +120,6 @@ def check(settings: Settings, /, scan: tuple[str, ...], as_json: bool, **given: 
 
 def _draft(scan: tuple[str, ...], given: dict[str, Any]) -> Draft:
     """Bring scan file and options together."""
-    from pathlib import Path
-
     from xmist.config import draft_scan, make_draft
 
     path = single_scan(scan)

@@ -98,20 +98,24 @@ def begin(draft: Draft, *, full: bool, trial: int, child: bool | None = None) ->
     InputError
         Lists everything that is wrong.
     """
-    if child is None:
-        frames = draft.input
-        names = [
-            *(frames.reference or ()),
-            *(frames.sample or ()),
-            *(frames.dark or ()),
-            *(frames.flat or ()),
-        ]
-        angles = None if draft.scan is None else draft.scan.angles
-        child = is_hdf5([*names, angles if isinstance(angles, str) and "::" in angles else ""])
-    if child:
+    if reads_hdf5(draft) if child is None else child:
         begun: Beginning = guard.call(_begin, draft, full, trial, what="opening the frames")
         return begun
     return _begin(draft, full, trial)
+
+
+def reads_hdf5(draft: Draft) -> bool:
+    """Say whether a scan may read HDF5, whose library a damaged file can crash.
+
+    Parameters
+    ----------
+    draft : Draft
+        What the scan file states.
+    """
+    frames = draft.input
+    names = [*(frames.reference or ()), *(frames.sample or ()), *(frames.dark or ()), *(frames.flat or ())]
+    angles = None if draft.scan is None else draft.scan.angles
+    return is_hdf5([*names, angles if isinstance(angles, str) and "::" in angles else ""])
 
 
 def _begin(draft: Draft, full: bool, trial: int) -> Beginning:
