@@ -9,11 +9,56 @@ from typing import TYPE_CHECKING
 import click
 
 from xmist.cli.console import DONE, Settings, say
-from xmist.cli.options import common
+from xmist.cli.options import Command, common
 from xmist.errors import InputError, raise_faults
 
 if TYPE_CHECKING:
     from xmist.data import Retrieval
+
+
+def page_option(command: Command) -> Command:
+    """Add --report, for commands that give a result."""
+    text = "Also write a web page of the result, to look into it (.html)."
+    return click.option("--report", "page", metavar="PAGE.html", help=text)(command)
+
+
+def raise_page_faults(page: str | None, *, overwrite: bool) -> None:
+    """Say before the work begins if the page of --report cannot be written.
+
+    Parameters
+    ----------
+    page : str or None
+        Name of the page; None if there is none to write.
+    overwrite : bool
+        Whether a page that exists may be replaced.
+
+    Raises
+    ------
+    InputError
+        Says what is wrong with the name.
+    """
+    if page is not None:
+        from xmist.report import page_faults
+
+        raise_faults([f"--report: {fault}" for fault in page_faults(page, overwrite=overwrite)])
+
+
+def write_page(page: str, results: Sequence[tuple[str, Retrieval]], *, overwrite: bool) -> None:
+    """Write the page of --report, and say so.
+
+    Parameters
+    ----------
+    page : str
+        Name of the page.
+    results : sequence of (str, Retrieval)
+        Results with their names.
+    overwrite : bool
+        Whether a page that exists may be replaced.
+    """
+    from xmist.report import write_report
+
+    write_report(page, results, overwrite=overwrite)
+    click.echo(f"Wrote {page}")
 
 
 @click.command(short_help="One web page of a result, to look into; no server, no network.")
@@ -40,7 +85,7 @@ def report(settings: Settings, result: str, others: tuple[str, ...], page: str, 
       xmist report result.h5 -o result.html
       xmist report full-field.h5 --compare umpa.h5 -o both.html
     """
-    from xmist.report import page_faults, write_report
+    from xmist.report import page_faults
 
     paths = [result, *others]
     faults = page_faults(page, overwrite=overwrite)
@@ -51,8 +96,7 @@ def report(settings: Settings, result: str, others: tuple[str, ...], page: str, 
         except InputError as error:
             faults += error.faults
     raise_faults(faults)
-    write_report(page, list(zip(_names(paths), results, strict=True)), overwrite=overwrite)
-    click.echo(f"Wrote {page}")
+    write_page(page, list(zip(_names(paths), results, strict=True)), overwrite=overwrite)
     say(settings, "It opens in any browser, and needs nothing but itself.")
     return DONE
 

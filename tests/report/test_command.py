@@ -1,0 +1,58 @@
+"""`xmist report`, and --report of the commands that give a result."""
+
+import pytest
+
+from tests.cli.scenes import call, snapshot, write_frames, write_scan
+from tests.report.pages import Page, make_result
+
+
+@pytest.fixture
+def folder(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+def test_a_page_of_one_result_and_of_several(folder, capsys):
+    make_result(("phase",)).save("one.h5")
+    make_result(("phase",), seed=4).save("two.h5")
+    done = call(capsys, "report", "one.h5", "-o", "page.html")
+    assert (done.code, done.out) == (0, "Wrote page.html\n")
+    assert [one["name"] for one in Page(folder / "page.html").data["results"]] == ["one.h5"]
+    done = call(capsys, "report", "one.h5", "--compare", "two.h5", "-o", "page.html", "--overwrite")
+    assert done.code == 0
+    assert [one["name"] for one in Page(folder / "page.html").data["results"]] == ["one.h5", "two.h5"]
+
+
+def test_results_of_one_name_are_told_apart_by_their_folders(folder, capsys):
+    for name in ("a", "b"):
+        (folder / name).mkdir()
+        make_result(("phase",)).save(f"{name}/result.h5")
+    assert call(capsys, "report", "a/result.h5", "--compare", "b/result.h5", "-o", "page.html").code == 0
+    assert [one["name"] for one in Page(folder / "page.html").data["results"]] == [
+        "a/result.h5",
+        "b/result.h5",
+    ]
+
+
+def test_all_faults_at_once_and_nothing_written(folder, capsys):
+    (folder / "text.h5").write_text("no result")
+    before = snapshot(folder)
+    done = call(capsys, "report", "missing.h5", "--compare", "text.h5", "-o", "page.png")
+    assert done.code == 2
+    for words in ("3 faults", "missing.h5 does not exist", "text.h5", "page.png: a report is a web page"):
+        assert words in done.err
+    assert snapshot(folder) == before
+
+
+def test_retrieve_writes_a_page_too(folder, capsys):
+    write_frames(folder)
+    write_scan(folder)
+    done = call(capsys, "retrieve", "scan.toml", "--report", "page.html")
+    assert (done.code, done.out) == (0, "Wrote result.h5\nWrote page.html\n")
+    [result] = Page(folder / "page.html").data["results"]
+    assert (result["name"], result["method"]) == ("result.h5", "mist")
+    before = snapshot(folder)
+    done = call(capsys, "retrieve", "scan.toml", "-o", "other.h5", "--report", "page.html")
+    assert done.code == 2
+    assert "--report: page.html exists already" in done.err
+    assert snapshot(folder) == before
