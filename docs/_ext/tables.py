@@ -111,7 +111,9 @@ class ScanFile(_Made):
 
         parts = []
         for kind in vars(schema).values():
-            if not (isinstance(kind, type) and issubclass(kind, schema.Section) and kind is not schema.Section):
+            if not (
+                isinstance(kind, type) and issubclass(kind, schema.Section) and kind is not schema.Section
+            ):
                 continue
             name = kind.__name__.removesuffix("Section").lower()
             rows = (

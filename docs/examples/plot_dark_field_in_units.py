@@ -40,11 +40,19 @@ def measure(distance):
                 scatter=simulate.Scatter(power=POWER, correlation_length=3.0e-6),
             )
         ],
-        membrane=simulate.RandomScreen(wavelength=experiment.wavelength, grain_size=40e-6, rms_phase=3.0, seed=1),
+        membrane=simulate.RandomScreen(
+            wavelength=experiment.wavelength, grain_size=40e-6, rms_phase=3.0, seed=1
+        ),
         membrane_to_sample=0.5,
         positions=simulate.raster_positions(8, step=2e-4),
         detector=simulate.Detector(
-            pixel_size=5.8e-6, oversampling=4, psf_sigma=4e-6, photons=1e5, gain=1.0, read_noise=0.0, offset=0.0
+            pixel_size=5.8e-6,
+            oversampling=4,
+            psf_sigma=4e-6,
+            photons=1e5,
+            gain=1.0,
+            read_noise=0.0,
+            offset=0.0,
         ),
         edge_sigma=8e-6,
         seed=2,
@@ -81,7 +89,9 @@ axes[2].legend()
 plt.show()
 
 for distance, d, theta in zip(distances, found, angle, strict=True):
-    print(f"∆ = {distance:4.2f} m: D = {d * 1e12:5.3f} pm, θ = {theta * 1e6:.3f} µrad (made of {expected * 1e6:.3f})")
+    print(
+        f"∆ = {distance:4.2f} m: D = {d * 1e12:5.3f} pm, θ = {theta * 1e6:.3f} µrad (made of {expected * 1e6:.3f})"
+    )
 
 # %%
 # D follows the distance, and the angle stays, 5 to 15 % below what the ball is made of; more at the shortest distance, where the blur

@@ -33,7 +33,9 @@ for axis, (name, item) in zip(axes, {"truth": truth, "full-field, N = 10": resul
     axis.imshow(direction_colours(item.dark_field_tensor, brightest=float(truth.dark_field.max())))
     axis.set(title=name, xticks=[], yticks=[])
 
-angle = xmist.metrics.direction(result.dark_field_tensor)  # degrees from +x towards +y, the axis of the strongest scatter
+angle = xmist.metrics.direction(
+    result.dark_field_tensor
+)  # degrees from +x towards +y, the axis of the strongest scatter
 strong = truth.dark_field > 0.5 * truth.dark_field.max()
 right = xmist.metrics.direction(truth.dark_field_tensor)
 difference = (angle - right + 90) % 180 - 90

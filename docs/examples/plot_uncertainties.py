@@ -42,7 +42,9 @@ for name in ("phase", "dark_field", "transmission"):
     if name == "phase":
         difference = difference - difference.mean()
     ratio = difference / getattr(result, f"{name}_std")
-    print(f"{name:13} rms of error/std {np.sqrt(np.mean(ratio**2)):5.2f}, within 2 std: {np.mean(np.abs(ratio) < 2):.0%}")
+    print(
+        f"{name:13} rms of error/std {np.sqrt(np.mean(ratio**2)):5.2f}, within 2 std: {np.mean(np.abs(ratio) < 2):.0%}"
+    )
 
 # %%
 # What they hold, and what they do not

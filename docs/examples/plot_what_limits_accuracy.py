@@ -57,7 +57,9 @@ for method, options, marker in (("mist-attenuating", {"smoothing": 2.0}, "s--"),
     for number, speckle in enumerate(speckles):
         rows = [row for row in table if np.isclose(row.speckle, speckle * experiment.effective_pixel)]
         errors = [row.dark_field_nrmse for row in rows]
-        axis.loglog([row.photons for row in rows], errors, f"C{number}{marker}", label=f"{method}, {speckle:g} pixels")
+        axis.loglog(
+            [row.photons for row in rows], errors, f"C{number}{marker}", label=f"{method}, {speckle:g} pixels"
+        )
 axis.set(xlabel="photons a pixel and exposure", ylabel="error of D / its contrast", title="N = 4")
 axis.legend(title="method, size of the speckles", fontsize=8)
 plt.show()
