@@ -54,7 +54,7 @@ def test_napari_s_own_engine_reads_a_result(saved):
     """In a process of its own, for importing npe2 warns."""
     code = (
         "import sys, npe2\n"
-        "engine = npe2.PluginManager()\n"
+        "engine = npe2.PluginManager.instance()\n"
         "manifest = npe2.PluginManifest.from_file(sys.argv[1])\n"
         "manifest.validate_imports()\n"
         "engine.register(manifest)\n"
