@@ -43,207 +43,235 @@ D_XY: Final = 3
 D_YY: Final = 4
 LOG_T: Final = 5
 
-# A field's stencil needs these derivatives of M, in this order: value, ∂x, ∂y, then the term without a
-# derivative of the unknown (∇²M, ∂xx M, ∂xy M or ∂yy M).
-_ZEROTH: Final = (VALUE, LAPLACIAN, DXX, DXY, DYY, VALUE)
-# In an array, so that the compiler takes it for any kind, and compiles the derivative once.
-_SHARED: Final = np.array([VALUE, DX, DY])
+# A row of A u is E M + X ∂x M + Y ∂y M + Σ Z_k M_k, with M_k = ∇²M, ∂xx M, ∂xy M or ∂yy M. E, X, Y and Z are
+# the same for every exposure, and so are the stencils of Aᵀ: they act on sums over exposures of a M, a ∂x M, …
+_E: Final = 0
+_X: Final = 1
+_Y: Final = 2
+_FIRST_Z: Final = 3
+_ZEROTH: Final = {D: LAPLACIAN, D_XX: DXX, D_XY: DXY, D_YY: DYY}
 _ROWS: Final = 32
+_COLUMNS: Final = 1024  # lines of this length stay in the cache
+
+
+def _terms(kinds: tuple[int, ...]) -> tuple[Real, Real, Real]:
+    """Give the fields, which Z each has (0 for none), and the derivatives of M that E, X, Y, Z multiply."""
+    second = [kind for kind in kinds if kind in _ZEROTH]
+    places = [_FIRST_Z + second.index(kind) if kind in second else 0 for kind in kinds]
+    derivatives = [VALUE, DX, DY, *(_ZEROTH[kind] for kind in second)]
+    return np.array(kinds, np.int64), np.array(places, np.int64), np.array(derivatives, np.int64)
 
 
 @jit
-def _load(field, y, line):  # type: ignore[no-untyped-def]
-    """Copy a row (mirrored if it lies outside) with one mirrored pixel on either side."""
-    height, width = field.shape
-    row = field[min(max(y, 0), height - 1)]
-    line[0] = row[0]
-    line[width + 1] = row[width - 1]
-    inner = line[1:]
+def _load(field, y, x0, width, line):  # type: ignore[no-untyped-def]
+    """Copy a part of a row (mirrored if it lies outside) with one more pixel on either side."""
+    row = field[min(max(y, 0), field.shape[0] - 1)]
+    line[0] = row[max(x0 - 1, 0)]
+    line[width + 1] = row[min(x0 + width, len(row) - 1)]
+    inner, part = line[1:], row[x0 : x0 + width]
     for i in range(width):
-        inner[i] = row[i]
+        inner[i] = part[i]
 
 
 @jit
-def _fold(line, row):  # type: ignore[no-untyped-def]
-    """Add a padded row to a row, the transpose of `_load`."""
-    width = len(row)
-    inner = line[1:]
+def _fold(line, x0, width, row):  # type: ignore[no-untyped-def]
+    """Add a padded line to a part of a row, the transpose of `_load`."""
+    inner, part = line[1:], row[x0 : x0 + width]
     for i in range(width):
-        row[i] += inner[i]
-    row[0] += line[0]
-    row[width - 1] += line[width + 1]
+        part[i] += inner[i]
+    row[max(x0 - 1, 0)] += line[0]
+    row[min(x0 + width, len(row) - 1)] += line[width + 1]
 
 
 @jit
-def _forward_row(kind, above, centre, below, m, mx, my, m0, out):  # type: ignore[no-untyped-def]
-    """Add A u along a row; the three rows of u carry one more pixel on either side."""
-    width = len(out)
-    half = out.dtype.type(0.5)
-    quarter = out.dtype.type(0.25)
+def _add_terms(kind, above, centre, below, e, x, y, z):  # type: ignore[no-untyped-def]
+    """Add to E, X and Y, and set Z, of a line of a field; its three lines carry one more pixel on a side."""
+    width = len(e)
+    half = e.dtype.type(0.5)
     if kind == LOG_T:
         for i in range(width):
-            out[i] += m[i] * centre[i + 1]
+            e[i] += centre[i + 1]
     elif kind == PSI:
         for i in range(width):
             c = centre[i + 1]
-            curvature = ((centre[i] - c) + (centre[i + 2] - c)) + ((above[i + 1] - c) + (below[i + 1] - c))
-            slope = mx[i] * (centre[i + 2] - centre[i]) + my[i] * (below[i + 1] - above[i + 1])
-            out[i] -= m[i] * curvature + half * slope
-    elif kind == D:
+            e[i] -= ((centre[i] - c) + (centre[i + 2] - c)) + ((above[i + 1] - c) + (below[i + 1] - c))
         for i in range(width):
-            c = centre[i + 1]
-            curvature = ((centre[i] - c) + (centre[i + 2] - c)) + ((above[i + 1] - c) + (below[i + 1] - c))
-            slope = mx[i] * (centre[i + 2] - centre[i]) + my[i] * (below[i + 1] - above[i + 1])
-            out[i] += m[i] * curvature + slope + m0[i] * c
-    elif kind == D_XX:
+            x[i] -= half * (centre[i + 2] - centre[i])
         for i in range(width):
-            c = centre[i + 1]
-            curvature = (centre[i] - c) + (centre[i + 2] - c)
-            out[i] += m[i] * curvature + mx[i] * (centre[i + 2] - centre[i]) + m0[i] * c
-    elif kind == D_YY:
+            y[i] -= half * (below[i + 1] - above[i + 1])
+    elif kind == D_XY:  # with D_YX
         for i in range(width):
-            c = centre[i + 1]
-            curvature = (above[i + 1] - c) + (below[i + 1] - c)
-            out[i] += m[i] * curvature + my[i] * (below[i + 1] - above[i + 1]) + m0[i] * c
+            e[i] += half * ((below[i + 2] - below[i]) - (above[i + 2] - above[i]))
+        for i in range(width):
+            x[i] += below[i + 1] - above[i + 1]
+        for i in range(width):
+            y[i] += centre[i + 2] - centre[i]
+        for i in range(width):
+            z[i] = centre[i + 1] + centre[i + 1]
     else:
         for i in range(width):
-            twist = (below[i + 2] - below[i]) - (above[i + 2] - above[i])
-            slope = mx[i] * (below[i + 1] - above[i + 1]) + my[i] * (centre[i + 2] - centre[i])
-            mixed = quarter * m[i] * twist + half * slope + m0[i] * centre[i + 1]
-            out[i] += mixed + mixed  # D_xy and D_yx
+            z[i] = centre[i + 1]
+        if kind != D_YY:
+            for i in range(width):
+                e[i] += (centre[i] - centre[i + 1]) + (centre[i + 2] - centre[i + 1])
+            for i in range(width):
+                x[i] += centre[i + 2] - centre[i]
+        if kind != D_XX:
+            for i in range(width):
+                e[i] += (above[i + 1] - centre[i + 1]) + (below[i + 1] - centre[i + 1])
+            for i in range(width):
+                y[i] += below[i + 1] - above[i + 1]
 
 
 @jit
-def _adjoint_row(kind, a, m, mx, my, m0, above, centre, below):  # type: ignore[no-untyped-def]
-    """Add Aᵀ a of one row to three padded rows; line by line the transpose of `_forward_row`."""
-    width = len(a)
-    half = a.dtype.type(0.5)
-    two = a.dtype.type(2.0)
+def _spread_terms(kind, e, x, y, z, above, centre, below):  # type: ignore[no-untyped-def]
+    """Add sums over exposures to three padded lines; line by line the transpose of `_add_terms`."""
+    width = len(e)
+    half = e.dtype.type(0.5)
+    two = e.dtype.type(2.0)
     if kind == LOG_T:
         for i in range(width):
-            centre[i + 1] += m[i] * a[i]
-        return
-    if kind == PSI:
+            centre[i + 1] += e[i]
+    elif kind == PSI:
         for i in range(width):
-            centre[i] -= (m[i] - half * mx[i]) * a[i]
+            centre[i] -= e[i] - half * x[i]
         for i in range(width):
-            centre[i + 2] -= (m[i] + half * mx[i]) * a[i]
+            centre[i + 2] -= e[i] + half * x[i]
         for i in range(width):
-            above[i + 1] -= (m[i] - half * my[i]) * a[i]
+            above[i + 1] -= e[i] - half * y[i]
         for i in range(width):
-            below[i + 1] -= (m[i] + half * my[i]) * a[i]
+            below[i + 1] -= e[i] + half * y[i]
         for i in range(width):
-            centre[i + 1] += two * two * m[i] * a[i]
-        return
-    if kind in (D, D_XX):
+            centre[i + 1] += two * two * e[i]
+    elif kind == D_XY:
         for i in range(width):
-            centre[i] += (m[i] - mx[i]) * a[i]
+            below[i + 2] += half * e[i]
+            below[i] -= half * e[i]
         for i in range(width):
-            centre[i + 2] += (m[i] + mx[i]) * a[i]
-    if kind in (D, D_YY):
+            above[i] += half * e[i]
+            above[i + 2] -= half * e[i]
         for i in range(width):
-            above[i + 1] += (m[i] - my[i]) * a[i]
+            below[i + 1] += x[i]
+            above[i + 1] -= x[i]
         for i in range(width):
-            below[i + 1] += (m[i] + my[i]) * a[i]
-    if kind == D_XY:
+            centre[i + 2] += y[i]
+            centre[i] -= y[i]
         for i in range(width):
-            corner = half * m[i] * a[i]
-            below[i + 2] += corner
-            below[i] -= corner
+            centre[i + 1] += two * z[i]
+    else:
         for i in range(width):
-            corner = half * m[i] * a[i]
-            above[i] += corner
-            above[i + 2] -= corner
-        for i in range(width):
-            below[i + 1] += mx[i] * a[i]
-            above[i + 1] -= mx[i] * a[i]
-        for i in range(width):
-            centre[i + 2] += my[i] * a[i]
-            centre[i] -= my[i] * a[i]
-        for i in range(width):
-            centre[i + 1] += two * m0[i] * a[i]
-        return
-    neighbours = two * two if kind == D else two
-    for i in range(width):
-        centre[i + 1] += (m0[i] - neighbours * m[i]) * a[i]
+            centre[i + 1] += z[i]
+        if kind != D_YY:
+            for i in range(width):
+                centre[i] += e[i] - x[i]
+            for i in range(width):
+                centre[i + 2] += e[i] + x[i]
+            for i in range(width):
+                centre[i + 1] -= two * e[i]
+        if kind != D_XX:
+            for i in range(width):
+                above[i + 1] += e[i] - y[i]
+            for i in range(width):
+                below[i + 1] += e[i] + y[i]
+            for i in range(width):
+                centre[i + 1] -= two * e[i]
 
 
 @jit
-def _coefficients(kinds, frame, y, padded, lines):  # type: ignore[no-untyped-def]
-    """Fill value, ∂x, ∂y and each field's zeroth-order term of a frame along a row."""
-    width = frame.shape[1]
-    for j in range(3):
-        row_derivative(_SHARED[j], frame, y, 0, width, lines[j], padded)
+def _field_terms(kinds, places, fields, y, x0, width, rows, terms):  # type: ignore[no-untyped-def]
+    """Fill E, X, Y and Z of a line."""
+    for j in range(len(terms)):
+        line = terms[j]
+        for i in range(width):
+            line[i] = 0
     for f in range(len(kinds)):
-        zeroth = _ZEROTH[kinds[f]]
-        if zeroth != VALUE:
-            row_derivative(zeroth, frame, y, 0, width, lines[3 + f], padded)
-        else:
-            copy_row(lines[0], lines[3 + f])
+        for j in range(3):
+            _load(fields[f], y - 1 + j, x0, width, rows[j])
+        _add_terms(
+            kinds[f], rows[0], rows[1], rows[2],
+            terms[_E, :width], terms[_X, :width], terms[_Y, :width], terms[places[f], :width],
+        )  # fmt: skip
 
 
 @jit
-def _forward_rows(kinds, frame, fields, out, start, stop):  # type: ignore[no-untyped-def]
-    width, dtype = frame.shape[1], frame.dtype
-    lines = np.empty((3 + len(kinds), width), dtype)
-    padded = np.empty(width + 2 * RADIUS, dtype)
-    rows = np.empty((3, width + 2), dtype)
-    for y in range(start, stop):
-        _coefficients(kinds, frame, y, padded, lines)
-        line = out[y]
-        line[:] = 0.0
-        for f in range(len(kinds)):
-            for j in range(3):
-                _load(fields[f], y - 1 + j, rows[j])
-            _forward_row(
-                kinds[f], rows[0], rows[1], rows[2], lines[0], lines[1], lines[2], lines[3 + f], line
-            )
+def _forward_line(terms, lines, width, a):  # type: ignore[no-untyped-def]
+    """Give A u along a line from E, X, Y, Z and the derivatives of M that they multiply."""
+    e, x, y = terms[_E], terms[_X], terms[_Y]
+    m, mx, my = lines[_E], lines[_X], lines[_Y]
+    for i in range(width):
+        a[i] = m[i] * e[i] + mx[i] * x[i] + my[i] * y[i]
+    for j in range(_FIRST_Z, len(terms)):
+        z, mz = terms[j], lines[j]
+        for i in range(width):
+            a[i] += mz[i] * z[i]
 
 
 @jit
-def _transpose_rows(kinds, frames, weights, fields, residuals, normal, out, start, stop):  # type: ignore[no-untyped-def]
-    """Add Aᵀ W (A u) of these rows if `normal`, else Aᵀ W r; a row of halo is computed on either side."""
-    exposures, height, width = frames.shape
+def _forward_rows(kinds, places, derivatives, frames, fields, out, start, stop):  # type: ignore[no-untyped-def]
+    exposures, _, columns = frames.shape
     dtype = frames.dtype
-    unknowns = len(kinds)
-    lines = np.empty((3 + unknowns, width), dtype)
-    padded = np.empty(width + 2 * RADIUS, dtype)
-    a = np.empty(width, dtype)
-    rows = np.empty((unknowns, 3, width + 2), dtype)
-    sums = np.empty((unknowns, 3, width + 2), dtype)
-    for f in range(unknowns):
-        out[f, start:stop] = 0.0
-    for y in range(max(start - 1, 0), min(stop + 1, height)):
-        sums[:] = 0.0
-        if normal:
-            for f in range(unknowns):
-                for j in range(3):
-                    _load(fields[f], y - 1 + j, rows[f, j])
-        for n in range(exposures):
-            _coefficients(kinds, frames[n], y, padded, lines)
+    terms, lines = (
+        np.empty((len(derivatives), _COLUMNS), dtype),
+        np.empty((len(derivatives), _COLUMNS), dtype),
+    )
+    padded, rows = np.empty(_COLUMNS + 2 * RADIUS, dtype), np.empty((3, _COLUMNS + 2), dtype)
+    for x0 in range(0, columns, _COLUMNS):
+        width = min(_COLUMNS, columns - x0)
+        for y in range(start, stop):
+            _field_terms(kinds, places, fields, y, x0, width, rows, terms)
+            for n in range(exposures):
+                for j in range(len(derivatives)):
+                    row_derivative(derivatives[j], frames[n], y, x0, width, lines[j], padded)
+                _forward_line(terms, lines, width, out[n, y, x0 : x0 + width])
+
+
+@jit
+def _transpose_rows(kinds, places, derivatives, frames, weights, fields, residuals, normal, out, start, stop):  # type: ignore[no-untyped-def]
+    """Set these rows to Aᵀ W (A u) if `normal`, else Aᵀ W r; a row of halo is computed on either side."""
+    exposures, height, columns = frames.shape
+    dtype = frames.dtype
+    terms, lines = (
+        np.empty((len(derivatives), _COLUMNS), dtype),
+        np.empty((len(derivatives), _COLUMNS), dtype),
+    )
+    padded, rows = np.empty(_COLUMNS + 2 * RADIUS, dtype), np.empty((3, _COLUMNS + 2), dtype)
+    a, sums = np.empty(_COLUMNS, dtype), np.empty_like(terms)
+    for f in range(len(kinds)):
+        for y in range(start, stop):
+            line = out[f, y]
+            for x in range(columns):
+                line[x] = 0
+    for x0 in range(0, columns, _COLUMNS):
+        width = min(_COLUMNS, columns - x0)
+        for y in range(max(start - 1, 0), min(stop + 1, height)):
+            sums[:] = 0.0
             if normal:
-                a[:] = 0.0
-                for f in range(unknowns):
-                    _forward_row(
-                        kinds[f], rows[f, 0], rows[f, 1], rows[f, 2],
-                        lines[0], lines[1], lines[2], lines[3 + f], a,
-                    )  # fmt: skip
-            else:
-                copy_row(residuals[n, y], a)
-            if weights is not None:
-                w = weights[n, y]
-                for i in range(width):
-                    a[i] *= w[i]
-            for f in range(unknowns):
-                _adjoint_row(
-                    kinds[f], a, lines[0], lines[1], lines[2], lines[3 + f],
-                    sums[f, 0], sums[f, 1], sums[f, 2],
+                _field_terms(kinds, places, fields, y, x0, width, rows, terms)
+            for n in range(exposures):
+                for j in range(len(derivatives)):
+                    row_derivative(derivatives[j], frames[n], y, x0, width, lines[j], padded)
+                if normal:
+                    _forward_line(terms, lines, width, a)
+                else:
+                    copy_row(residuals[n, y, x0 : x0 + width], a)
+                if weights is not None:
+                    w = weights[n, y, x0 : x0 + width]
+                    for i in range(width):
+                        a[i] *= w[i]
+                for j in range(len(derivatives)):
+                    line, total = lines[j], sums[j]
+                    for i in range(width):
+                        total[i] += a[i] * line[i]
+            for f in range(len(kinds)):
+                rows[:] = 0.0
+                _spread_terms(
+                    kinds[f], sums[_E, :width], sums[_X, :width], sums[_Y, :width], sums[places[f], :width],
+                    rows[0], rows[1], rows[2],
                 )  # fmt: skip
-        for f in range(unknowns):
-            for j in range(3):
-                target = min(max(y - 1 + j, 0), height - 1)
-                if start <= target < stop:
-                    _fold(sums[f, j], out[f, target])
+                for j in range(3):
+                    target = min(max(y - 1 + j, 0), height - 1)
+                    if start <= target < stop:
+                        _fold(rows[j], x0, width, out[f, target])
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -291,13 +319,13 @@ class Transport:
             Change of the exposures.
         """
         out = np.empty_like(self.frames)
-        kinds = np.array(self.kinds, np.int64)
-
-        def task(start: int, stop: int) -> None:
-            for frame, image in zip(self.frames, out, strict=True):
-                _forward_rows(kinds, frame, fields, image, start, stop)
-
-        for_blocks(task, out.shape[1], threads=self.threads, block=_ROWS)
+        terms = _terms(self.kinds)
+        for_blocks(
+            lambda a, b: _forward_rows(*terms, self.frames, fields, out, a, b),
+            out.shape[1],
+            threads=self.threads,
+            block=_ROWS,
+        )
         return out
 
     def adjoint(self, images: Real) -> Real:
@@ -338,10 +366,10 @@ class Transport:
             out = np.empty(shape, self.frames.dtype)
         if not normal:
             fields = np.empty((len(self.kinds), 0, 0), self.frames.dtype)
-        kinds = np.array(self.kinds, np.int64)
+        terms = _terms(self.kinds)
         for_blocks(
             lambda a, b: _transpose_rows(
-                kinds, self.frames, self.weights, fields, residuals, normal, out, a, b
+                *terms, self.frames, self.weights, fields, residuals, normal, out, a, b
             ),
             shape[1],
             threads=self.threads,
