@@ -2,7 +2,8 @@ import numpy as np
 import pytest
 
 from tests.manufactured import speckle
-from xmist.numerics.denoise import noise_variance, wiener
+from xmist.numerics.denoise import noise_variance, spectrum_of, wiener
+from xmist.numerics.poisson import dct2
 
 SHAPE = (160, 200)
 
@@ -38,6 +39,22 @@ def test_error_is_uncorrelated_with_the_estimate():
     # Spread of the correlation over about 160 · 200/40 independent speckles, three of them.
     assert abs(np.mean(error * centred) / np.sqrt(np.mean(error**2) * np.mean(centred**2))) < 3 / np.sqrt(800)
     assert np.std(error) < 0.5 * 0.1
+
+
+def test_drawn_errors_are_like_those_that_are_made():
+    """Of the same power in a band that the noise rules, where signal and noise are alike, and in between."""
+    rng = np.random.default_rng(5)
+    truth = np.log(speckle(rng, 1, SHAPE, grain=2.0)[0])
+    noisy = truth + 0.1 * rng.normal(size=SHAPE)
+    made = dct2(wiener(noisy, 0.01) - truth)
+    drawn = dct2(spectrum_of(noisy, 0.01).draw_error(SHAPE, rng))
+    k_y, k_x = (np.pi * np.arange(size) / size for size in SHAPE)
+    k = np.hypot(k_y[:, None], k_x)
+    for low, high in ((0.1, 0.5), (0.5, 0.9), (0.9, 1.3)):
+        band = (k > low) & (k < high)
+        # Two means of at least 700 squares each, and rings that know the power to 5 %: three of them.
+        assert np.mean(made[band] ** 2) / np.mean(drawn[band] ** 2) == pytest.approx(1.0, abs=0.25)
+    assert not spectrum_of(truth, 0.0).draw_error(SHAPE, rng).any()
 
 
 def test_without_noise_nothing_changes():

@@ -7,6 +7,8 @@ variables); columns from a Wiener filter, the mean of what the true image can be
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from dataclasses import dataclass
 from typing import Any, Final
 
 import numpy as np
@@ -49,6 +51,78 @@ def noise_variance(image: Real, *, threads: int | None = None) -> float:
     return float(np.median(coefficients[y:, x:] ** 2) / _MEDIAN_OF_SQUARE)
 
 
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Spectrum:
+    """Powers of an image and of the white noise in it.
+
+    Parameters
+    ----------
+    frequencies : (ring,) float64 array
+        Frequencies in rad per pixel.
+    power : (ring,) float64 array
+        Power of the image without noise there: the mean of its squared cosine coefficients.
+    noise : float
+        Variance of the noise of a pixel.
+    """
+
+    frequencies: Real
+    power: Real
+    noise: float
+
+    def at(self, frequencies: Real) -> Real:
+        """Give the power of the image without noise at frequencies in rad per pixel."""
+        return np.interp(frequencies, self.frequencies, self.power)
+
+    def draw_error(
+        self, shape: tuple[int, int], random: np.random.Generator, threads: int | None = None
+    ) -> Real:
+        """Draw what an image of this spectrum may differ by from its `wiener` estimate.
+
+        Parameters
+        ----------
+        shape : (y, x) tuple of int
+            Shape of the image.
+        random : Generator
+            Source of the draw.
+        threads : int, optional
+            Threads; the result does not depend on it.
+
+        Returns
+        -------
+        (y, x) float64 array
+            Gaussian, of mean 0 and the power p n/(p + n): what noise n leaves unknown of power p. It is
+            independent of the estimate, as the error of a best linear estimate is.
+        """
+        coefficients = random.standard_normal(shape)
+        for row, k, k_x in _rows(coefficients):
+            signal = self.at(np.hypot(k, k_x))
+            row *= np.sqrt(signal * self.noise / (signal + self.noise)) if self.noise else 0.0
+        coefficients[0, 0] = 0.0
+        drawn: Real = dct2(coefficients, inverse=True, threads=threads)
+        return drawn
+
+
+def spectrum_of(image: Real, variance: float, *, threads: int | None = None) -> Spectrum:
+    """Give the spectrum of an image with white noise.
+
+    Parameters
+    ----------
+    image : (y, x) float array
+        A finite image of isotropic statistics. Not modified.
+    variance : float
+        Variance of the noise of a pixel.
+    threads : int, optional
+        Threads; the result does not depend on it.
+
+    Returns
+    -------
+    Spectrum
+        Its power is the mean over a ring of frequencies less the variance, and 0 beyond the last ring that
+        stands out of the noise by three standard deviations.
+    """
+    return _spectrum(dct2(image - image.mean(dtype=np.float64), threads=threads), variance)
+
+
 def wiener(image: Real, variance: float, *, threads: int | None = None) -> Real:
     """Give the best linear estimate of an image without its white noise.
 
@@ -64,9 +138,7 @@ def wiener(image: Real, variance: float, *, threads: int | None = None) -> Real:
     Returns
     -------
     (y, x) float64 array
-        The image with every cosine coefficient multiplied by P/(P + variance); the power P of the image is
-        the mean over a ring of frequencies less the variance, and 0 beyond the last ring that stands
-        out of the noise by three standard deviations.
+        The image with every cosine coefficient multiplied by P/(P + variance), P as `spectrum_of` gives it.
 
     Examples
     --------
@@ -81,21 +153,27 @@ def wiener(image: Real, variance: float, *, threads: int | None = None) -> Real:
     out -= mean
     if variance > 0.0:
         coefficients = dct2(out, threads=threads)
-        k_y, k_x = (np.pi * np.arange(size) / size for size in image.shape)
-        centres, power = _rings(coefficients, k_y, k_x, variance)
-        for row, k in zip(coefficients, k_y, strict=True):
-            signal = np.interp(np.hypot(k, k_x), centres, power)
+        spectrum = _spectrum(coefficients, variance)
+        for row, k, k_x in _rows(coefficients):
+            signal = spectrum.at(np.hypot(k, k_x))
             row *= signal / (signal + variance)
         out = dct2(coefficients, inverse=True, threads=threads)
     out += mean
     return out
 
 
-def _rings(coefficients: Real, k_y: Real, k_x: Real, variance: float) -> tuple[Real, Real]:
+def _rows(coefficients: Real) -> Iterator[tuple[Real, float, Real]]:
+    """Give each row of cosine coefficients with its frequencies along y and x in rad per pixel."""
+    k_y, k_x = (np.pi * np.arange(size) / size for size in coefficients.shape)
+    for row, k in zip(coefficients, k_y, strict=True):
+        yield row, float(k), k_x
+
+
+def _spectrum(coefficients: Real, variance: float) -> Spectrum:
     """Power of the signal over rings of frequencies, by their mean frequency."""
     edges = np.linspace(0.0, np.hypot(np.pi, np.pi), _BINS + 1)
     counts, powers, sums = np.zeros(_BINS), np.zeros(_BINS), np.zeros(_BINS)
-    for row, k in zip(coefficients, k_y, strict=True):
+    for row, k, k_x in _rows(coefficients):
         radius = np.hypot(k, k_x)
         ring = np.minimum(np.searchsorted(edges, radius, side="right") - 1, _BINS - 1)
         counts += np.bincount(ring, minlength=_BINS)
@@ -106,4 +184,4 @@ def _rings(coefficients: Real, k_y: Real, k_x: Real, variance: float) -> tuple[R
     signal = powers - variance
     standing = np.flatnonzero(signal > 3.0 * variance * np.sqrt(2.0 / counts))
     signal[standing[-1] + 1 if len(standing) else 0 :] = 0.0
-    return centres, np.maximum(signal, 0.0)
+    return Spectrum(frequencies=centres, power=np.maximum(signal, 0.0), noise=variance)
