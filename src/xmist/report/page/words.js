@@ -113,7 +113,7 @@ function valuesTable(result) {
 function configuration(result) {
   const parts = Object.entries(result.configuration).map(([name, value]) =>
     isTree(value)
-      ? element("details", { open: name === "options" || name === "experiment" },
+      ? element("details", { open: name !== "provenance" },
         element("summary", {}, capital(name)), tree(value))
       : tree({ [name]: value }),
   );

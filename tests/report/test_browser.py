@@ -1,0 +1,404 @@
+"""The page in a real browser, without a window and without a network.
+
+Needs Playwright (`pip install ".[browser]"`) and a Chromium: Debian's, a Chrome, or the one that
+`playwright install chromium` fetches.
+"""
+
+import csv
+import io
+import re
+import shutil
+
+import numpy as np
+import pytest
+
+from tests.report.pages import make_result
+from tests.report.test_page import EVIL, evil_result
+from xmist.report import write_report
+
+playwright = pytest.importorskip("playwright.sync_api", reason="needs Playwright: pip install '.[browser]'")
+
+NAMES = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable", "chrome")
+READY = "body[data-ready=true]"
+# The result of the drawing, as the canvas holds it.
+PIXELS = "canvas => canvas.toDataURL()"
+COLOURS = """canvas => new Set(new Uint32Array(
+    canvas.getContext("2d").getImageData(0, 0, canvas.width, canvas.height).data.buffer)).size"""
+
+
+@pytest.fixture(scope="module")
+def browser():
+    with playwright.sync_playwright() as running:
+        path = next(filter(None, map(shutil.which, NAMES)), None)
+        try:
+            started = running.chromium.launch(executable_path=path, args=["--no-sandbox"])
+        except playwright.Error as error:
+            pytest.skip(f"no Chromium could be started: {str(error).splitlines()[0]}")
+        yield started
+        started.close()
+
+
+@pytest.fixture(scope="module")
+def results():
+    return {"first": make_result(), "second": make_result(seed=8)}
+
+
+@pytest.fixture(scope="module")
+def files(tmp_path_factory, results):
+    folder = tmp_path_factory.mktemp("pages")
+    both = list(results.items())
+    return {
+        "one": write_report(folder / "one.html", both[:1]),
+        "two": write_report(folder / "two.html", both),
+        "evil": write_report(folder / "evil.html", [(EVIL, evil_result()), (f"2{EVIL}", evil_result())]),
+    }
+
+
+@pytest.fixture(scope="module")
+def tab(browser):
+    return browser.new_page(viewport={"width": 1280, "height": 900})
+
+
+@pytest.fixture
+def show(tab, files):
+    """Open a page and wait for its pictures; whatever it complains about fails the test."""
+    complaints = []
+    listeners = {
+        "console": lambda message: complaints.append(message.text),
+        "pageerror": lambda error: complaints.append(str(error)),
+        "request": lambda request: request.url.startswith("file:") or complaints.append(request.url),
+    }
+
+    def open_page(name, **media):
+        tab.emulate_media(**({"color_scheme": "light", "reduced_motion": "no-preference"} | media))
+        tab.mouse.move(0, 0)
+        tab.goto(files[name].as_uri())
+        tab.wait_for_selector(READY)
+        settle(tab)
+        return tab
+
+    for event, listener in listeners.items():
+        tab.on(event, listener)
+    yield open_page
+    for event, listener in listeners.items():
+        tab.remove_listener(event, listener)
+    assert complaints == []
+
+
+def settle(page):
+    """Wait until what was changed has been drawn: the frame after the next has it."""
+    page.evaluate(
+        "() => new Promise(done => requestAnimationFrame(() => requestAnimationFrame(() => done())))"
+    )
+
+
+def panel(page, number):
+    return page.locator(".panel").nth(number)
+
+
+def canvas(page, number):
+    return panel(page, number).locator(".picture canvas")
+
+
+def pixels(page, number):
+    settle(page)
+    return canvas(page, number).evaluate(PIXELS)
+
+
+def hover(page, number, x, y):
+    """Move the mouse to a part of a picture; give what the page then says of the place."""
+    box = canvas(page, number).bounding_box()
+    page.mouse.move(box["x"] + x * box["width"], box["y"] + y * box["height"])
+    settle(page)
+    found = re.match(r"x (\d+), y (\d+) px", page.locator("#status").inner_text())
+    return int(found[1]), int(found[2])
+
+
+def readout(page, number, result=0):
+    return panel(page, number).locator("output").nth(result).inner_text()
+
+
+def number_in(text):
+    return float(re.match(r"[−\d.]+", text)[0].replace("−", "-"))
+
+
+def saved_profile(page):
+    with page.expect_download() as download:
+        page.get_by_role("button", name="Save values").click()
+    rows = list(csv.DictReader(io.StringIO(download.value.path().read_text(encoding="utf-8"))))
+    return {name: np.array([float(row[name]) for row in rows]) for name in rows[0]}
+
+
+def set_line(page, **ends):
+    for name, value in ends.items():
+        label = f"Profile: {name[0]} of the {'start' if name[1] == '0' else 'end'} in pixels"
+        page.get_by_label(label).fill(str(value))
+        page.keyboard.press("Enter")
+    settle(page)
+
+
+def test_it_opens_with_its_pictures_and_words(show):
+    page = show("one")
+    titles = [panel(page, number).get_attribute("aria-label") for number in range(4)]
+    assert titles == ["Transmission", "Phase", "Dark-field", "Direction of scatter"]
+    assert all(canvas(page, number).evaluate(COLOURS) > 50 for number in range(4))
+    text = page.locator("body").inner_text()
+    for words in (
+        "full-field",
+        "4 exposures",
+        "17 keV",
+        "Sample and reference are alike",
+        "Settled after 2 outer steps",
+        "nothing determines this pixel",
+        "smoothing",
+        "0.0.7",
+        "doi.org/10.1088/2040-8986/abc313",
+    ):
+        assert words in text
+    assert page.locator("[aria-label^='Misfit over the outer steps'] circle").count() == 3
+    assert page.locator("[aria-label='Wheel of directions']").is_visible()
+
+
+def test_pan_and_zoom_are_shared_by_all_pictures(show):
+    page = show("one")
+    places = [(0.3, 0.4), (0.8, 0.7)]
+    before = [hover(page, 0, *place) for place in places]
+    hover(page, 1, 0.25, 0.25)
+    page.mouse.wheel(0, -450)
+    box = canvas(page, 2).bounding_box()
+    page.mouse.move(box["x"] + 100, box["y"] + 100)
+    page.mouse.down()
+    page.mouse.move(box["x"] + 130, box["y"] + 80)
+    page.mouse.up()
+    after = [hover(page, 0, *place) for place in places]
+    assert after != before
+    # Zoomed in: the same way on the page is a shorter one in the image, by 2^1.5 as the wheel was turned.
+    ratio = (before[1][0] - before[0][0]) / (after[1][0] - after[0][0])
+    assert ratio == pytest.approx(2**1.5, rel=0.2)  # a pixel in eleven at either end
+    for number in (1, 2, 3):
+        assert [hover(page, number, *place) for place in places] == after
+    canvas(page, 3).dblclick()
+    assert [hover(page, 0, *place) for place in places] == before
+
+
+def test_values_under_the_cursor_are_those_of_the_result(show, results):
+    page = show("one")
+    result = results["first"]
+    x, y = hover(page, 1, 0.52, 0.47)
+    value, spread = (number_in(part) for part in readout(page, 1).split(" ± "))
+    std = float(result.phase_std[y, x])
+    # Rounded to two digits of the standard deviation: half a unit of the second digit.
+    digit = 10.0 ** (np.floor(np.log10(std)) - 1)
+    assert value == pytest.approx(float(result.phase[y, x]), abs=0.51 * digit + 1e-3)
+    assert spread == pytest.approx(std, abs=0.51 * digit + 1e-3)
+    assert readout(page, 1).endswith(" rad")
+    assert readout(page, 2).endswith(" pm")
+    assert number_in(readout(page, 2)) == pytest.approx(1e12 * float(result.dark_field[y, x]), rel=0.2)
+    assert "anisotropy" in readout(page, 3)
+    page.mouse.move(0, 0)
+    settle(page)
+    assert "px" not in page.locator("#status").inner_text()
+
+
+def test_a_profile_is_what_the_result_holds(show, results):
+    page = show("one")
+    result = results["first"]
+    box = canvas(page, 0).bounding_box()
+    page.keyboard.down("Shift")
+    page.mouse.move(box["x"] + 30, box["y"] + 40)
+    page.mouse.down()
+    page.mouse.move(box["x"] + 200, box["y"] + 150)
+    page.mouse.up()
+    page.keyboard.up("Shift")
+    settle(page)
+    scale = 64 / box["width"]
+    ends = [int(page.locator("#profile-tools input").nth(n).input_value()) for n in range(4)]
+    assert ends == [int(scale * length) for length in (30, 40, 200, 150)]
+    assert page.locator(".profile svg").count() == 3
+    set_line(page, x0=1, y0=3, x1=62, y1=6)  # through the hole, which has no value
+    found = saved_profile(page)
+    x, y = found["x (pixel)"].astype(int), found["y (pixel)"].astype(int)
+    assert (x[0], y[0], x[-1], y[-1], len(x)) == (1, 3, 62, 6, 62)
+    length = result.experiment.effective_pixel * np.hypot(61, 3)
+    # 15 digits travel as text.
+    assert found["distance (m)"] == pytest.approx(np.linspace(0, length, 62), rel=1e-12, abs=1e-18)
+    for title, array in (
+        ("phase (rad)", result.phase),
+        ("transmission", result.transmission),
+        ("dark-field (m)", result.dark_field),
+        ("standard deviation of phase (rad)", result.phase_std),
+    ):
+        expected = array[y, x]
+        assert np.array_equal(np.isnan(found[title]), np.isnan(expected))
+        assert np.isnan(expected).sum() == 6
+        # Half a step, of which 65532 or more make the range, or 32 the noise (0.05 of the disc's height).
+        spread = np.nanmax(array) - np.nanmin(array)
+        assert np.nanmax(np.abs(found[title] - expected)) <= spread / 32 * 0.06
+
+
+def test_the_contrast_follows_its_handles(show):
+    page = show("one")
+    before = [pixels(page, number) for number in (0, 1)]
+    handle = panel(page, 1).get_by_role("slider", name="Upper limit")
+    box = handle.bounding_box()
+    page.mouse.move(box["x"] + box["width"] / 2, box["y"] + 20)
+    page.mouse.down()
+    page.mouse.move(box["x"] - 60, box["y"] + 20, steps=3)
+    page.mouse.up()
+    page.mouse.move(5, 5)
+    assert pixels(page, 1) != before[1]
+    assert pixels(page, 0) == before[0]
+    panel(page, 1).get_by_role("button", name="Auto").click()
+    page.mouse.move(5, 5)
+    assert pixels(page, 1) == before[1]
+    value = float(handle.get_attribute("aria-valuenow"))
+    handle.focus()
+    page.keyboard.press("ArrowLeft")
+    settle(page)
+    assert float(handle.get_attribute("aria-valuenow")) < value
+    assert pixels(page, 1) != before[1]
+    page.get_by_label("Colours").select_option("viridis")
+    assert pixels(page, 0) != before[0]
+
+
+def test_everything_can_be_done_by_keyboard(show, results):
+    page = show("one")
+    for _ in range(60):  # the second picture comes in less
+        page.keyboard.press("Tab")
+        if page.evaluate("() => document.activeElement.ariaLabel || ''").startswith("Phase."):
+            break
+    assert page.evaluate("() => document.activeElement.tagName") == "CANVAS"
+    page.keyboard.press("ArrowRight")
+    page.keyboard.press("Shift+ArrowDown")
+    settle(page)
+    x, y = 33, 34
+    assert page.locator("#status").inner_text().startswith(f"x {x}, y {y} px")
+    assert page.locator("#spoken").inner_text().startswith(f"{x}, {y}: {readout(page, 1)}")
+    before = pixels(page, 0)
+    page.keyboard.press("+")
+    assert pixels(page, 0) != before
+    page.keyboard.press("0")
+    page.keyboard.press("p")
+    for _ in range(4):
+        page.keyboard.press("ArrowLeft")
+    page.keyboard.press("p")
+    found = saved_profile(page)
+    assert found["x (pixel)"].tolist() == [33, 32, 31, 30, 29]
+    assert found["phase (rad)"] == pytest.approx(results["first"].phase[y, 29:34][::-1], abs=0.1)
+    canvas(page, 1).focus()
+    page.keyboard.press("Escape")
+    settle(page)
+    assert page.locator(".profile svg").count() == 0
+
+
+def test_channels_can_be_switched_added_and_removed(show):
+    page = show("one")
+    before = pixels(page, 0)
+    panel(page, 0).locator("select").select_option("phase_std")
+    page.wait_for_selector(READY)
+    assert pixels(page, 0) != before
+    assert panel(page, 0).get_attribute("aria-label") == "Standard deviation of the phase"
+    for number, title in ((4, "Residual"), (5, "Flags")):
+        page.get_by_role("button", name="Add a picture").click()
+        settle(page)
+        assert panel(page, number).get_attribute("aria-label") == title
+    assert page.get_by_role("button", name="Add a picture").is_disabled()
+    page.wait_for_selector(READY)
+    flagged = pixels(page, 5)
+    panel(page, 5).get_by_label("filled").uncheck()
+    assert pixels(page, 5) != flagged
+    hover(page, 5, 5.5 / 64, 3.5 / 48)
+    assert readout(page, 5) == "bad sample, undetermined"
+    unmarked = pixels(page, 1)
+    page.get_by_label("Mark flagged pixels").check()
+    assert pixels(page, 1) != unmarked
+    panel(page, 4).get_by_role("button", name="Remove").click()
+    assert page.locator(".panel").count() == 5
+
+
+def test_two_results_are_laid_over_each_other(show, results):
+    page = show("two", reduced_motion="reduce")
+    split = panel(page, 1).get_by_role("slider", name="Border between")
+    halves = pixels(page, 1)
+    split.focus()
+    page.keyboard.press("End")
+    first = pixels(page, 1)
+    page.keyboard.press("Home")
+    second = pixels(page, 1)
+    assert len({halves, first, second}) == 3
+    x, y = hover(page, 0, 0.5, 0.5)
+    for number, name in enumerate(results):
+        # The step of transmission is below 0.05/32 · 1.2, and three decimals are shown at least.
+        assert number_in(readout(page, 0, number)) == pytest.approx(
+            float(results[name].transmission[y, x]), abs=2e-3
+        )
+    assert "only differences of phase" in panel(page, 1).inner_text().lower()
+    page.mouse.move(5, 5)
+    page.get_by_role("button", name="Blink").click()
+    tag = panel(page, 1).locator(".tag.first")
+    seen = [(tag.inner_text(), pixels(page, 1))]
+    page.keyboard.press("b")
+    seen.append((pixels(page, 1), tag.inner_text())[::-1])
+    assert [name for name, _ in seen] == ["first", "second"]
+    assert [image for _, image in seen] == [first, second]
+    page.get_by_label("compare with").select_option("")
+    settle(page)
+    assert tag.is_hidden()
+    assert pixels(page, 1) == first
+
+
+def test_blinking_goes_by_itself(show):
+    page = show("two")
+    page.get_by_role("button", name="Blink").click()
+    page.wait_for_selector(".tag.first:text-is('second')")
+    page.wait_for_selector(".tag.first:text-is('first')")
+
+
+def test_it_can_be_light_and_dark(show):
+    page = show("one", color_scheme="dark")
+    ground = "() => getComputedStyle(document.body).backgroundColor"
+    dark = page.evaluate(ground)
+    page.get_by_role("button", name="Light", exact=True).click()
+    light = page.evaluate(ground)
+    page.get_by_role("button", name="Dark", exact=True).click()
+    assert page.evaluate(ground) == dark != light
+
+
+def test_it_is_accessible(show):
+    axe = pytest.importorskip("axe_playwright_python.sync_playwright", reason="needs axe-playwright-python")
+    page = show("two")
+    page.get_by_role("button", name="Add a picture").click()
+    page.locator("details").evaluate_all("all => all.forEach(one => (one.open = true))")
+    canvas(page, 0).focus()
+    page.keyboard.press("p")
+    page.keyboard.press("Shift+ArrowRight")
+    for scheme in ("light", "dark"):
+        page.emulate_media(color_scheme=scheme)
+        settle(page)
+        found = axe.Axe().run(page).response["violations"]
+        assert [(one["id"], [node["html"][:120] for node in one["nodes"]]) for one in found] == []
+
+
+def test_malicious_text_does_nothing(show):
+    page = show("evil")
+    for _ in range(2):
+        page.get_by_role("button", name="Add a picture").click()
+    page.get_by_role("button", name="Blink").click()
+    page.locator("details").evaluate_all("all => all.forEach(one => (one.open = true))")
+    page.wait_for_selector(READY)
+    assert page.evaluate("() => window.pwned") is None
+    assert page.locator("img").count() == 0
+    assert page.locator("script").count() == 2  # the data and the page's own; unpacked images are gone
+    text = page.locator("body").inner_text()
+    assert text.count("<img src=x onerror=window.pwned=1>") > 5
+    assert page.locator("h1").inner_text().startswith("</script><script>window.pwned=1</script>")
+
+
+def test_a_script_that_got_in_would_not_run(tab, files, tmp_path):
+    """The policy is the second wall: it holds when the first is broken."""
+    broken = tmp_path / "broken.html"
+    text = files["one"].read_text(encoding="utf-8")
+    broken.write_text(text.replace("<main>", "<main><script>window.pwned=1</script>"), encoding="utf-8")
+    tab.goto(broken.as_uri())
+    tab.wait_for_selector(READY)
+    assert tab.evaluate("() => window.pwned") is None
