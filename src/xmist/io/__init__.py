@@ -163,8 +163,11 @@ def describe(path: str | Path) -> dict[str, Any]:
     'mist'
     """
     from xmist.io.nexus_reader import read_version
+    from xmist.io.stacks import describe_stack, is_stack
     from xmist.io.summary import describe_result
 
+    if is_stack(path):
+        return describe_stack(path)
     if "::" not in str(path) and read_version(path) is not None:
         return describe_result(path)
     from xmist.io.frames import describe_frames

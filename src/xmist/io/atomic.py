@@ -109,7 +109,7 @@ def target_faults(path: str | Path, *, overwrite: bool = False) -> list[str]:
             if not stat.S_ISREG(mode):
                 return [f"{path} is not a regular file; expected a name that is free"]
             if not overwrite:
-                return [f"{path} exists already; allow overwriting or give another name"]
+                return [f"{path} exists already; allow overwriting (--overwrite) or give another name"]
             if not mode & (stat.S_IWUSR | stat.S_IWGRP | stat.S_IWOTH):
                 return [f"{path} is write-protected; remove the protection or give another name"]
     except (OSError, ValueError, RuntimeError) as error:  # a name too long, a NUL in it, a loop of links

@@ -188,6 +188,48 @@ def open_stack(path: str | Path) -> Stack:
         )
 
 
+def describe_stack(path: str | Path) -> dict[str, Any]:
+    """Say what the master of a scan holds; `xmist.io.describe` lists the keys.
+
+    Parameters
+    ----------
+    path : str or Path
+        The master.
+
+    Examples
+    --------
+    >>> describe_stack("scan.h5")["projections"]  # doctest: +SKIP
+    500
+    """
+    import h5py
+
+    stack = open_stack(path)
+    with reading(str(path)), h5py.File(path, "r", locking="best-effort") as file:
+        status = file["entry/table/status"].attrs
+        names = dict(zip(status["status_values"].tolist(), map(str, status["status_meanings"]), strict=True))
+    counts = {names.get(code, str(code)): 0 for code in names}
+    for code in stack.table["status"].tolist():
+        counts[names.get(code, str(code))] = counts.get(names.get(code, str(code)), 0) + 1
+    images = {name: array for name, array in stack.arrays.items() if name != "flags"}
+    angles = stack.angles
+    return {
+        "kind": "stack",
+        "path": str(path),
+        "bytes": stack.path.stat().st_size,
+        "method": stack.method,
+        "projections": len(stack),
+        "shape": list(stack.arrays["flags"].shape[1:]),
+        "stacks": {
+            name: f"{' × '.join(map(str, array.shape))} ({CHANNELS[name].unit})"
+            for name, array in images.items()
+        },
+        "angles": None if angles is None else [float(angles[0]), float(angles[-1])],
+        "status": {name: number for name, number in counts.items() if number},
+        "experiment": stack.experiment.to_dict(),
+        "options": dict(stack.options),
+    }
+
+
 def _plain(group: h5py.Group, name: str) -> Any:
     places = json.loads(group[f"{name}_tuples"].asstr()[()]) if f"{name}_tuples" in group else []
     return from_text(group[name].asstr()[()], places)

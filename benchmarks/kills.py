@@ -1,0 +1,179 @@
+"""Kill a scan a hundred times, fill its disk, take its rights away; in the end nothing must be missing.
+
+Run: python benchmarks/kills.py [kills]
+"""
+
+from __future__ import annotations
+
+import os
+import random
+import shutil
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).parents[1]))
+
+from tests.scanning.scenes import (
+    assert_intermediate,
+    assert_same,
+    assert_same_content,
+    count_calls,
+    in_child,
+    killed_scan,
+    volumes,
+    write_scan,
+)
+
+import xmist
+from xmist.errors import OutputError
+from xmist.io.atomic import leftovers
+
+PROJECTIONS = 120
+SEED = 8
+
+
+def kills(folder: Path, number: int) -> None:
+    """Kill a scan in this process's children at random calls, half of them inside the writing."""
+    clean, victim = folder / "clean", folder / "victim"
+    for place in (clean, victim):
+        write_scan(place, PROJECTIONS, scan={"block": 1})
+    whole = volumes(xmist.scan(clean / "scan.toml"))
+    few = folder / "few"
+    write_scan(few, 3, scan={"block": 1})
+    count, writing = count_calls(few / "scan.toml")
+    rng = random.Random(SEED)
+    inside, done, lost, died, finished = 0, 0, 0, 0, 0
+    for turn in range(number):
+        write = turn % 2 == 1
+        # Up to three blocks of work, and what comes before: about one block is done between two kills.
+        moment = rng.randrange(1, writing if write else count)
+        code = killed_scan(victim / "scan.toml", moment, inside=write)
+        died += code == -signal.SIGKILL
+        inside += write and code == -signal.SIGKILL
+        finished += code == 0
+        now = assert_intermediate(victim / "scan.h5", whole)
+        lost += now < done
+        done = now
+    print(f"kills: {died} ({inside} inside the writing), {finished} runs that ended before their moment")
+    print(f"projections done after the last kill: {done}; times that one was lost again: {lost}")
+    xmist.scan(victim / "scan.toml")
+    assert_same(whole, volumes(victim / "scan.h5"))
+    assert_same_content(clean / "scan.h5", victim / "scan.h5")
+    assert not leftovers(victim / "scan_blocks")
+    print("the end is the same as that of an undisturbed scan, bit for bit")
+
+
+def kills_of_commands(folder: Path, number: int) -> None:
+    """Kill `xmist scan --workers 2` by the clock: its parent, or one of its workers."""
+    import psutil
+
+    victim = folder / "commands"
+    write_scan(victim, 1500, scan={"block": 2})
+    command = [sys.executable, "-m", "xmist", "scan", "scan.toml", "--workers", "2", "--quiet"]
+    rng = random.Random(SEED)
+    codes = []
+    for turn in range(number):
+        before = len(list(victim.glob("scan_blocks/block_*")))
+        process = subprocess.Popen(command, cwd=victim)
+        end = time.monotonic() + 120
+        while len(list(victim.glob("scan_blocks/block_*"))) <= before and time.monotonic() < end:
+            time.sleep(0.02)
+        time.sleep(rng.uniform(0.0, 0.3))
+        family = [psutil.Process(process.pid), *psutil.Process(process.pid).children(recursive=True)]
+        workers = [one for one in family[1:] if "spawn_main" in " ".join(one.cmdline())]
+        victims = workers[:1] if turn % 2 and workers else family[:1]
+        for one in victims:
+            one.kill()
+        codes.append(process.wait())
+        orphans = [one for one in psutil.wait_procs(family, timeout=5)[1] if one.is_running()]
+        assert not orphans, orphans
+    done = subprocess.run(command, cwd=victim, check=False).returncode
+    print(f"commands: {number} kills of the parent or of a worker, exit codes {codes}, then {done}")
+    same = folder / "same"
+    write_scan(same, 1500, scan={"block": 16})
+    assert_same(volumes(xmist.scan(same / "scan.toml")), volumes(victim / "scan.h5"))
+    print("the end is the same; no worker outlived its parent")
+
+
+def full_disk(folder: Path) -> None:
+    """Write to a file system of 400 kB, make room, go on."""
+    disk = folder / "disk"
+    disk.mkdir()
+    done = subprocess.run(["mount", "-t", "tmpfs", "-o", "size=400k", "tmpfs", str(disk)], check=False)
+    if done.returncode:
+        print("full disk: not shown here, for mounting a small file system needs rights")
+        return
+    try:
+        # The output must stay in the folder of the scan file: the disk is mounted inside it.
+        scan = write_scan(folder / "filled", 60, scan={"block": 2}, output={"files": ["out/scan.h5"]})
+        (scan.parent / "out").mkdir()
+        subprocess.run(["mount", "--bind", str(disk), str(scan.parent / "out")], check=True)
+        try:
+            try:
+                xmist.scan(scan)
+                print("full disk: no error, which is wrong")
+            except OutputError as error:
+                print(f"full disk: {error}")
+            subprocess.run(["mount", "-o", "remount,size=20m", str(disk)], check=True)
+            whole = write_scan(folder / "whole", 60, scan={"block": 2})
+            assert_same(volumes(xmist.scan(scan)), volumes(xmist.scan(whole)))
+            print("full disk: with more room the same command ends as an undisturbed one")
+        finally:
+            subprocess.run(["umount", str(scan.parent / "out")], check=False)
+    finally:
+        subprocess.run(["umount", str(disk)], check=False)
+
+
+def no_rights(folder: Path) -> None:
+    """Take the right to write away from a user who has no others, give it back, go on."""
+    scan = write_scan(folder / "rights", 12, scan={"block": 2})
+    blocks = scan.parent / "scan_blocks"
+    for path in (folder, scan.parent):
+        path.chmod(0o777)
+
+    def task() -> int:
+        if os.geteuid() == 0:
+            os.setuid(65534)
+        calls = 0
+
+        def progress(what: str, done: int, total: int) -> None:
+            nonlocal calls
+            calls += what == "projections"
+            if calls == 2:
+                blocks.chmod(0o555)
+
+        try:
+            xmist.scan(scan, progress=progress)
+        except OutputError as error:
+            print(f"no rights: {error}", flush=True)
+            blocks.chmod(0o755)
+            xmist.scan(scan)
+            return 3
+        return 0
+
+    assert in_child(task) == 3
+    whole = write_scan(folder / "rights_whole", 12, scan={"block": 2})
+    assert_same(volumes(scan.parent / "scan.h5"), volumes(xmist.scan(whole)))
+    print("no rights: with them the same command ends as an undisturbed one")
+
+
+def main() -> None:
+    number = int(sys.argv[1]) if len(sys.argv) > 1 else 100
+    folder = Path(tempfile.mkdtemp(prefix="xmist-kills-"))
+    try:
+        begin = time.perf_counter()
+        kills(folder, number)
+        kills_of_commands(folder, max(2, number // 10))
+        full_disk(folder)
+        no_rights(folder)
+        print(f"{time.perf_counter() - begin:.0f} s")
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+if __name__ == "__main__":
+    main()
