@@ -44,7 +44,7 @@ D_YY: Final = 4
 LOG_T: Final = 5
 
 # A row of A u is E M + X ∂x M + Y ∂y M + Σ Z_k M_k, with M_k = ∇²M, ∂xx M, ∂xy M or ∂yy M. E, X, Y and Z are
-# the same for every exposure, and so are the stencils of Aᵀ: they act on sums over exposures of a M, a ∂x M, …
+# the same for every exposure, and so are the stencils of Aᵀ, which act on sums over exposures of a M, a ∂x M …
 _E: Final = 0
 _X: Final = 1
 _Y: Final = 2
