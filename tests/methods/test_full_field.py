@@ -5,7 +5,8 @@ import scipy.ndimage as ndi
 import xmist
 from tests.manufactured import EXPERIMENT, blob, speckle
 from xmist import flags as flag
-from xmist.methods.gauss_newton import Frames, linearise
+from xmist.methods.gauss_newton import linearise
+from xmist.methods.whole_image_problem import Frames
 from xmist.numerics.transport import D_XX, D_XY, D_YY, LOG_T, PSI, D
 
 K, P, Z = EXPERIMENT.wavenumber, EXPERIMENT.effective_pixel, EXPERIMENT.effective_distance

@@ -12,7 +12,7 @@ order of (module `xmist.methods.gauss_newton`). Two exposures are enough for φ,
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from typing import Any, Final
 
 import numpy as np
@@ -20,14 +20,18 @@ from numpy.typing import ArrayLike, NDArray
 
 from xmist import flags as flag
 from xmist.data import Image, Retrieval, as_frames, as_weights
-from xmist.errors import InputError, raise_faults, suggest
+from xmist.errors import InputError, raise_faults
 from xmist.experiment import Experiment
+from xmist.methods.diagnostics import Speckles, describe, maps, reduced_chi_squared
 from xmist.methods.findings import compare_frames, describe_flags
-from xmist.methods.gauss_newton import Fit, Frames, fit
-from xmist.methods.options import Range, check_options
-from xmist.methods.pixelwise import PreparedReference, prepare_reference
+from xmist.methods.full_field_options import PRIORS, FullFieldOptions, background_mask
+from xmist.methods.gauss_newton import fit, fit_without_priors
 from xmist.methods.posterior import standard_deviations
-from xmist.numerics.denoise import noise_variance, wiener
+from xmist.methods.priors import constrain
+from xmist.methods.reference import PreparedReference, prepare_reference
+from xmist.methods.start import start_of
+from xmist.methods.whole_image_problem import Fit, Frames, Problem, Start
+from xmist.numerics.denoise import Spectrum, noise_variance, spectrum_of, wiener
 from xmist.numerics.fill import fill
 from xmist.numerics.parallel import count_threads
 from xmist.numerics.preconditioner import Prior, moments
@@ -35,110 +39,8 @@ from xmist.numerics.stencils import gradient
 from xmist.numerics.transport import D_XX, D_XY, D_YY, LOG_T, PSI, D, Transport
 from xmist.version import __version__
 
-_KINDS: Final = {
-    "phase": (PSI,),
-    "dark_field": (D,),
-    "dark_field_tensor": (D_XX, D_XY, D_YY),
-    "transmission": (LOG_T,),
-}
-PRIORS: Final = {"h1": 1.0, "h3/2": 1.5, "h2": 2.0}
 _CROSSING: Final = 0.35  # rad per pixel: frequency at which the first, weak prior outweighs the data
-
-
-@dataclass(frozen=True, kw_only=True)
-class FullFieldOptions:
-    """Options of `full-field`.
-
-    Parameters
-    ----------
-    unknowns : tuple of str, optional
-        What is solved for: "phase", and any of "dark_field" or "dark_field_tensor", and "transmission". None
-        takes ("phase",) for one exposure and ("phase", "dark_field", "transmission") for more.
-    regularisation : "auto" or float
-        Strength α of the prior on the dark-field, in pixel units, next to the data term summed over the
-        exposures with weights of mean 1 and references of mean 1. "auto" reads it from the spectrum of a
-        weakly regularised estimate (module `xmist.numerics.strength`). The strength of the prior on ln T is
-        always read from the data.
-    prior : {"h1", "h3/2", "h2"}
-        α‖∇d‖², α‖∇²d‖², or between: "h3/2" weighs a frequency by κ³, as the power of images with edges falls.
-    uncertainty : bool
-        Give standard deviations too, from solves of perturbed data.
-    draws : int
-        Number of perturbed solves; with few, the variances are smoothed.
-    seed : int
-        Seed of the perturbations.
-    gain : float, optional
-        Variance of a pixel over its value, in the frames' unit; None estimates it from the references.
-    read_noise : float, optional
-        Standard deviation of a dark pixel, in the frames' unit; None takes it as 0.
-
-    Raises
-    ------
-    InputError
-        Lists every value that is out of range.
-
-    Examples
-    --------
-    >>> FullFieldOptions(regularisation=3).regularisation
-    3.0
-    """
-
-    unknowns: tuple[str, ...] | None = None
-    regularisation: float | str = "auto"
-    prior: str = "h3/2"
-    uncertainty: bool = False
-    draws: int = 8
-    seed: int = 0
-    gain: float | None = None
-    read_noise: float | None = None
-
-    def __post_init__(self) -> None:
-        ranges = [Range("gain", optional=True), Range("read_noise", optional=True)]
-        if not isinstance(self.regularisation, str):
-            ranges.append(Range("regularisation"))
-        faults: list[str] = []
-        try:
-            check_options(self, ranges, ["uncertainty"])
-        except InputError as error:
-            faults += error.faults
-        if isinstance(self.regularisation, str) and self.regularisation != "auto":
-            faults.append(
-                f"option regularisation is {self.regularisation!r}; expected 'auto' or a number of at least 0"
-            )
-        if self.prior not in PRIORS:
-            faults.append(f"option prior is {self.prior!r}; {suggest(str(self.prior), PRIORS)}")
-        for name, least in (("draws", 2), ("seed", 0)):
-            value = getattr(self, name)
-            if isinstance(value, bool) or not isinstance(value, int) or value < least:
-                faults.append(f"option {name} is {value!r}; expected a whole number of at least {least}")
-        faults += self._check_unknowns()
-        raise_faults(faults)
-
-    def _check_unknowns(self) -> list[str]:
-        if self.unknowns is None:
-            return []
-        given: Any = self.unknowns
-        if isinstance(given, str) or not all(isinstance(name, str) for name in given):
-            return [f"option unknowns is {self.unknowns!r}; expected a list of names such as ['phase']"]
-        names = tuple(self.unknowns)
-        object.__setattr__(self, "unknowns", names)
-        faults = [
-            f"unknown '{name}' in option unknowns; {suggest(name, _KINDS)}"
-            for name in names
-            if name not in _KINDS
-        ]
-        if "phase" not in names:
-            faults.append("option unknowns lacks 'phase', which every sample changes")
-        if len(set(names)) < len(names) or {"dark_field", "dark_field_tensor"} <= set(names):
-            faults.append("option unknowns names the dark-field or another unknown twice")
-        return faults
-
-    def kinds(self, exposures: int) -> tuple[int, ...]:
-        """Give the fields to solve for, see `xmist.numerics.transport`."""
-        default = ("phase",) if exposures == 1 else ("phase", "dark_field", "transmission")
-        names = self.unknowns or default
-        return tuple(kind for name in _KINDS if name in names for kind in _KINDS[name])
-
+_DARK: Final = (D, D_XX, D_XY, D_YY)
 
 OPTIONS: Final = FullFieldOptions
 
@@ -158,9 +60,15 @@ class FullFieldPlan:
     clean : (position, y, x) float32 array
         References without noise, in units of `flux`.
     flux : float
-        Mean of the references.
+        Mean of the references, in the frames' unit.
     gain : float
         Variance of a pixel over its value, in units of `flux`.
+    spectra : tuple of Spectrum
+        Spectrum of the square root of each reference, with its noise; empty without noise.
+    speckles : Speckles
+        What the references' speckles are like.
+    background : (y, x) bool array or None
+        Where there is known to be nothing.
     threads : int
         Threads; no result depends on it.
     """
@@ -171,9 +79,14 @@ class FullFieldPlan:
     clean: Image
     flux: float
     gain: float
+    spectra: tuple[Spectrum, ...]
+    speckles: Speckles
+    background: NDArray[np.bool_] | None
     threads: int
 
-    def __call__(self, sample: ArrayLike, *, weights: ArrayLike | None = None) -> Retrieval:
+    def __call__(
+        self, sample: ArrayLike, *, weights: ArrayLike | None = None, initial: Retrieval | None = None
+    ) -> Retrieval:
         """Retrieve one projection.
 
         Parameters
@@ -182,25 +95,30 @@ class FullFieldPlan:
             Frames with the sample.
         weights : (position, y, x) array_like, optional
             Weights that multiply those of the reference; 0 means that a pixel is ignored.
+        initial : Retrieval, optional
+            Result to begin with, such as that of the projection before; the option's if left out.
 
         Returns
         -------
         Retrieval
-            Phase in rad with mean 0 and refraction angle in rad; dark-field (tensor) in m and transmission
-            where they were solved for; with `uncertainty` their standard deviations.
-            `provenance["convergence"]` holds iterations, misfit and the priors' strengths.
+            Phase in rad with mean 0 (0 on the background where one is known, (γ/2) ln T with δ/β) and
+            refraction angle in rad; dark-field (tensor) in m and transmission where they were solved for;
+            with `uncertainty` their standard deviations. `diagnostics` holds the maps of
+            `xmist.methods.diagnostics.maps`, `provenance["convergence"]` iterations, misfit and the priors'
+            strengths, `provenance["reference"]` size and visibility of the speckles.
 
         Raises
         ------
         InputError
-            If the frames do not fit the reference, or if no pixel is usable.
+            If the frames or the start do not fit the reference, or if no pixel is usable.
         """
+        initial = self.options.initial if initial is None else initial
         frames, flags, given = self._frames(sample, weights)
         kinds = self.options.kinds(len(self.clean))
-        order = PRIORS[self.options.prior]
-        alpha = None if isinstance(self.options.regularisation, str) else self.options.regularisation
-        fixed = {} if alpha is None else dict.fromkeys((D, D_XX, D_XY, D_YY), alpha)
-        found = fit(frames, kinds, lambda transport: _weak_priors(transport, order), fixed=fixed)
+        start = None
+        if initial is not None:
+            start = start_of(initial, self.experiment, self.options, kinds, self.clean.shape[1:])
+        found, problem = self._fit(frames, kinds, start)
         flags[found.outliers.any(axis=0)] |= flag.BAD_SAMPLE
         informed: NDArray[np.bool_] = np.any(found.weights > 0, axis=0)
         flags[~informed] |= flag.FILLED
@@ -209,20 +127,45 @@ class FullFieldPlan:
         findings = compare_frames(
             self.reference.frames, given, self.reference.weights, may_attenuate=LOG_T in kinds
         )
-        findings += _describe_fit(found) + describe_flags(flags)
+        findings += describe(found, self.speckles) + describe_flags(flags)
+        if start is not None and not found.warm:
+            findings.append(
+                "the result given to begin with explains the frames no better than no sample, or not well "
+                "enough; it was not used"
+            )
         return Retrieval(
             method="full-field",
             experiment=self.experiment,
-            options=asdict(self.options),
+            options=self.options.plain(initial),
             flags=flags,
             findings=tuple(findings),
+            diagnostics=maps(frames, problem, found),
             provenance={
                 "xmist_version": __version__,
                 "exposures": len(self.clean),
-                "convergence": _record(found),
+                "reference": self.speckles.to_dict(),
+                "convergence": _record(found, frames.noise),
             },
-            **self._channels(found, kinds, lost),
+            **self._channels(found, problem, frames, lost),
         )
+
+    def _fit(self, frames: Frames, kinds: tuple[int, ...], start: Start | None) -> tuple[Fit, Problem]:
+        order, constraint = PRIORS[self.options.prior]
+        alpha = self.options.regularisation
+        k, p = self.experiment.wavenumber, self.experiment.effective_pixel
+        gamma = self.options.delta_over_beta
+        tied = gamma is not None
+        problem = Problem(
+            kinds=kinds,
+            weak=lambda transport: _weak_priors(transport, order, tied=tied),
+            fixed={} if isinstance(alpha, str) else dict.fromkeys(_DARK, alpha),
+            length2=None if gamma is None else gamma * self.experiment.effective_distance / (2.0 * k * p**2),
+            free=None if self.background is None else ~self.background,
+        )
+        found = (fit_without_priors if alpha == 0.0 else fit)(frames, problem, start)
+        if constraint and set(_DARK) & set(kinds):
+            found = constrain(frames, problem, found, constraint)
+        return found, problem
 
     def _frames(
         self, sample: ArrayLike, weights: ArrayLike | None
@@ -261,16 +204,24 @@ class FullFieldPlan:
                 "no pixel is usable in both frames of any pair; expected some with weight above 0"
             )
         out /= np.float32(total)
-        frames = Frames(reference=self.clean, sample=scaled, weights=out, threads=self.threads)
+        frames = Frames(
+            reference=self.clean,
+            sample=scaled,
+            weights=out,
+            threads=self.threads,
+            spectra=self.spectra,
+            noise=floor / float(total) if self.gain > 0.0 or read > 0.0 else 0.0,
+        )
         return frames, flags, given
 
-    def _channels(self, found: Fit, kinds: tuple[int, ...], lost: NDArray[np.bool_]) -> dict[str, Any]:
+    def _channels(self, found: Fit, problem: Problem, frames: Frames, lost: NDArray[np.bool_]) -> dict[str, Any]:
         k, p = self.experiment.wavenumber, self.experiment.effective_pixel
         per_psi = k * p**2 / self.experiment.effective_distance
         per_d = p**2 / self.experiment.effective_distance
-        fields = dict(zip(kinds, found.fields, strict=True))
+        fields = dict(zip(problem.kinds, found.fields, strict=True))
         phase = fields[PSI] * np.float32(per_psi)
-        phase -= np.float32(phase.mean(dtype=np.float64, where=~lost))
+        if problem.length2 is None and problem.free is None:
+            phase -= np.float32(phase.mean(dtype=np.float64, where=~lost))
         channels = {
             "phase": phase,
             "refraction_angle": gradient(phase, scale=1.0 / (k * p), threads=self.threads),
@@ -285,7 +236,7 @@ class FullFieldPlan:
             channels["transmission"] = np.exp(fields[LOG_T])
         if self.options.uncertainty:
             deviations = standard_deviations(
-                found, draws=self.options.draws, seed=self.options.seed, lost=lost
+                found, problem, frames, draws=self.options.draws, seed=self.options.seed, lost=lost
             )
             channels["phase_std"] = deviations["phase"] * np.float32(per_psi)
             if "dark_field" in channels:
@@ -306,9 +257,10 @@ def prepare(
     threads: int | None = None,
 ) -> FullFieldPlan:
     """Do once what depends on the reference alone; see `xmist.prepare`."""
-    names = options.unknowns or ()
-    least = 2 if {"dark_field", "dark_field_tensor"} & set(names) else 1
-    prepared = prepare_reference(reference, weights, method="full-field", minimum=least, threads=threads)
+    prepared = prepare_reference(
+        reference, weights, method="full-field", minimum=options.least_exposures, threads=threads
+    )
+    background = background_mask(options.background, prepared.frames.shape[1:])
     number = count_threads(threads)
     used = None if prepared.weights is None else prepared.weights > 0
     flux = float(
@@ -333,11 +285,18 @@ def prepare(
         clean=clean,
         flux=flux,
         gain=4.0 * float(np.mean(noise)),
+        spectra=tuple(
+            spectrum_of(root, variance, threads=number) for root, variance in zip(roots, noise, strict=True)
+        )
+        if all(noise)
+        else (),
+        speckles=Speckles.of(prepared.frames, clean, prepared.weights),
+        background=background,
         threads=number,
     )
 
 
-def _weak_priors(transport: Transport, order: float) -> tuple[Prior, ...]:
+def _weak_priors(transport: Transport, order: float, *, tied: bool) -> tuple[Prior, ...]:
     """Give priors that let through all that the data can say, and more noise than is good."""
     moment = moments(transport.frames, transport.weights, threads=transport.threads)
     scale = _CROSSING ** (-2.0 * order)
@@ -345,7 +304,9 @@ def _weak_priors(transport: Transport, order: float) -> tuple[Prior, ...]:
     information = {D: moment.curvature, D_XX: 0.375 * moment.curvature, D_YY: 0.375 * moment.curvature,
                    D_XY: 0.5 * moment.curvature, LOG_T: 0.1 * moment.value}  # fmt: skip
     return tuple(
-        Prior() if kind == PSI else Prior(strength=information[kind] * scale, order=order, floor=floor)
+        Prior()
+        if kind == PSI or (tied and kind == LOG_T)
+        else Prior(strength=information[kind] * scale, order=order, floor=floor)
         for kind in transport.kinds
     )
 
@@ -356,31 +317,16 @@ def _lost(informed: NDArray[np.bool_]) -> NDArray[np.bool_]:
     return ~np.isfinite(np.where(informed, np.float32(0.0), reached))
 
 
-def _record(found: Fit) -> dict[str, Any]:
+def _record(found: Fit, noise: float) -> dict[str, Any]:
     number = int(np.count_nonzero(found.weights))
     return {
         "converged": found.converged,
         "iterations": [how.iterations for how in found.solves],
         "misfit": [value / number for value in found.misfit],
+        "reduced_chi_squared": reduced_chi_squared(found, noise),
+        "binning": found.binning,
         "prior_strengths": [prior.strength for prior in found.priors],
         "residual_by_frame": [
             float(np.sqrt(np.mean(image**2, dtype=np.float64))) for image in found.residual
         ],
     }
-
-
-def _describe_fit(found: Fit) -> list[str]:
-    found_words = []
-    if not found.converged:
-        found_words.append(
-            f"the solution had not settled after {len(found.misfit) - 1} outer steps: do not trust it "
-            "before the cause is found (shifts of more than a speckle, an attenuating sample without "
-            "transmission among the unknowns, frames that do not belong together)"
-        )
-    rejected = int(np.count_nonzero(found.outliers))
-    if rejected:
-        found_words.append(
-            f"{rejected} pixels of sample frames contradict their surroundings by more than 8 standard "
-            "deviations and were ignored"
-        )
-    return found_words

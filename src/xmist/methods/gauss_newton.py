@@ -12,8 +12,7 @@ no displacement, and a warp by it would blur the model. Its first order is (M) o
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Any, Final
 
 import numpy as np
@@ -21,14 +20,17 @@ import scipy.ndimage
 from numpy.typing import NDArray
 
 from xmist.data import Image
+from xmist.methods.coarse_to_fine import LEAST, LOST, double, halve, lost_share
+from xmist.methods.noise import draw_noise
+from xmist.methods.whole_image_problem import Fit, Frames, Problem, Start
 from xmist.numerics import finite_model
 from xmist.numerics.conjugate_gradients import Convergence
 from xmist.numerics.preconditioner import Prior, moments
 from xmist.numerics.reduce import dot
 from xmist.numerics.smooth import local_mean
 from xmist.numerics.strength import estimate_strength
-from xmist.numerics.transport import PSI, Transport
-from xmist.numerics.whole_image import prior_energy, solve, to_cosines
+from xmist.numerics.transport import LOG_T, PSI, Transport
+from xmist.numerics.whole_image import prior_energy, to_cosines
 
 Real = NDArray[Any]
 
@@ -36,76 +38,18 @@ SMOOTH: Final = 2.0  # σ in pixels of the smooth parts
 _OUTLIER: Final = 8.0  # residual over its local rms; Gaussian noise never gets there
 _LOCAL: Final = 8.0  # σ in pixels of "local"
 _STEPS: Final = 8
+_LARGE: Final = 24  # outer steps for large shifts: about the shifted speckles a step belongs elsewhere
+_LOOK: Final = 1  # outer step after which it is asked whether the speckles were found
+# Least strength that may be read for ln T, relative to the first: where ψ can make up for ln T, even a prior
+# that is weak next to the data decides between the two.
+_WEAKER: Final = 0.01
 _READ: Final = (1, 2)  # outer steps after whose solve the priors' strengths are read
+_READ_AGAIN: Final = (0,)  # the same, where they are known from a fit like this
 _HALVINGS: Final = 5
 _RISE: Final = 1e-3  # of the objective that rounding may make
 _SEED: Final = 0
 _SETTLED: Final = 0.01  # relative change of the objective between outer steps that counts as none
-# Part of the noise's contribution to the objective, a pixel, that a solve may leave.
-_NEGLIGIBLE: Final = 1e-4
-
-
-@dataclass(frozen=True, kw_only=True, eq=False)
-class Frames:
-    """What a fit is made to, in units of the mean reference.
-
-    Parameters
-    ----------
-    reference : (position, y, x) float32 array
-        References without noise, finite and positive.
-    sample : (position, y, x) float32 array
-        Sample frames, finite.
-    weights : (position, y, x) float32 array
-        Weights of mean 1.
-    threads : int
-        Threads; no result depends on it.
-    """
-
-    reference: Image
-    sample: Image
-    weights: Image
-    threads: int
-
-
-@dataclass(frozen=True, kw_only=True, eq=False)
-class Fit:
-    """Unknowns that were fitted, and how it went.
-
-    Parameters
-    ----------
-    fields : (unknown, y, x) float32 array
-        The unknowns in pixel units.
-    priors : tuple of Prior
-        Priors that were used in the end.
-    transport : Transport
-        Linearised operator at the end.
-    residual : (position, y, x) float32 array
-        S − model.
-    solves : tuple of Convergence
-        One an inner solve.
-    misfit : tuple of float
-        Weighted sum of squared residuals before each outer step.
-    converged : bool
-        Whether the outer steps settled and every inner solve met its rule.
-    outliers : (position, y, x) bool array
-        Pixels that were found to contradict the model, and got weight 0.
-    """
-
-    fields: Image
-    priors: tuple[Prior, ...]
-    transport: Transport
-    residual: Image
-    solves: tuple[Convergence, ...]
-    misfit: tuple[float, ...]
-    converged: bool
-    outliers: NDArray[np.bool_]
-
-    @property
-    def weights(self) -> Image:
-        """Weights at the end, (position, y, x)."""
-        weights = self.transport.weights
-        assert weights is not None
-        return weights
+_BELOW: Final = 0.25  # part of the noise's variance that a misfit of no consequence may have
 
 
 def linearise(frames: Frames, kinds: tuple[int, ...], fields: Image) -> tuple[Image, Image]:
@@ -130,66 +74,125 @@ def linearise(frames: Frames, kinds: tuple[int, ...], fields: Image) -> tuple[Im
     )
 
 
-def fit(
-    frames: Frames,
-    kinds: tuple[int, ...],
-    weak: Callable[[Transport], tuple[Prior, ...]],
-    *,
-    fixed: Mapping[int, float],
-) -> Fit:
+def fit(frames: Frames, problem: Problem, start: Start | None = None) -> Fit:
     """Fit the unknowns to the frames.
 
     Parameters
     ----------
     frames : Frames
         Data.
-    kinds : tuple of int
-        Unknowns, see `xmist.numerics.transport`.
-    weak : callable
-        Gives the priors to begin with, weaker than what the data will ask for.
-    fixed : mapping of int to float
-        Strengths of the priors that are not to be read from the data, by kind.
+    problem : Problem
+        Unknowns, priors and constraints.
+    start : Start, optional
+        What to begin with, where it explains the frames better than no sample.
 
     Returns
     -------
     Fit
         The unknowns, the operator at the end and the record of convergence.
+
+    Notes
+    -----
+    Where the first outer steps do not find the speckles, for shifts are too large, frames binned by two are
+    fitted first (which may bin again), and their unknowns are what the fit begins with.
     """
+    shape = frames.sample.shape[1:]
+    nothing = Start(fields=np.zeros((len(problem.kinds), *shape), np.float32))
+    if start is not None and _begins_better(frames, problem, start, nothing):
+        found, lost = _descend(frames, problem, start, steps=_STEPS, watch=True)
+        if not lost:
+            return replace(found, warm=True)
+    found, lost = _descend(frames, problem, nothing, steps=_STEPS, watch=min(shape) >= 2 * LEAST)
+    if not lost:
+        return found
+    coarse = Frames(
+        reference=halve(frames.reference),
+        sample=halve(frames.sample),
+        weights=halve(frames.weights),
+        noise=0.25 * frames.noise,
+        threads=frames.threads,
+    )
+    below = fit(coarse, problem.halved())
+    start = Start(fields=double(below.fields, problem.kinds, shape))
+    if problem.free is not None:
+        start.fields[:, ~problem.free] = 0.0
+    if not _begins_better(frames, problem, start, Start(fields=found.fields)):
+        return _descend(frames, problem, Start(fields=found.fields), steps=_STEPS, watch=False)[0]
+    found, _ = _descend(frames, problem, start, steps=_LARGE, watch=False)
+    return replace(found, binning=2 * below.binning)
+
+
+def fit_without_priors(frames: Frames, problem: Problem, start: Start | None = None) -> Fit:
+    """Fit the unknowns with no prior at all, from a fit with the weakest ones.
+
+    Parameters
+    ----------
+    frames, problem, start
+        See `fit`; the problem's priors serve the first fit alone.
+
+    Returns
+    -------
+    Fit
+        The unknowns that the data alone determine.
+    """
+    kinds = problem.kinds
+    first = fit(frames, replace(problem, fixed=dict.fromkeys(kinds, None)), start)
+    bare = replace(
+        problem, weak=lambda _: (Prior(),) * len(kinds), fixed=dict.fromkeys(kinds, 0.0), relative=1e-14
+    )
+    found, _ = _descend(frames, bare, Start(fields=first.fields), steps=_LARGE, watch=False)
+    return replace(found, binning=first.binning, warm=first.warm)
+
+
+def _begins_better(frames: Frames, problem: Problem, one: Start, other: Start) -> bool:
+    misfits = [_misfit(frames, linearise(frames, problem.kinds, start.fields)[1]) for start in (one, other)]
+    return misfits[0] < misfits[1]
+
+
+def _descend(frames: Frames, problem: Problem, start: Start, *, steps: int, watch: bool) -> tuple[Fit, bool]:
+    """Take outer steps; with `watch` stop, and say so, where the first do not find the speckles."""
+    kinds, fields = problem.kinds, start.fields
     frames = replace(frames, weights=frames.weights.copy())
-    fields = np.zeros((len(kinds), *frames.sample.shape[1:]), np.float32)
     outliers = np.zeros(frames.sample.shape, np.bool_)
     models, residual = linearise(frames, kinds, fields)
     _reject(frames, residual, outliers)
-    transport = _transport(frames, kinds, models)
-    weakest = priors = tuple(
-        replace(prior, strength=fixed.get(kind, prior.strength))
-        for kind, prior in zip(kinds, weak(transport), strict=True)
-    )
+    transport = frames.operator(kinds, models)
+    weakest = priors = problem.priors(transport)
+    known = start.strengths
+    if known is not None:
+        priors = tuple(replace(prior, strength=a) for prior, a in zip(priors, known, strict=True))
+    read_at = _READ if known is None else _READ_AGAIN
     solves: list[Convergence] = []
     misfits = [_misfit(frames, residual)]
-    settled = False
-    for step in range(_STEPS):
+    # What is left below the noise decides nothing.
+    least = _BELOW * frames.noise * float(np.count_nonzero(frames.weights))
+    settled = lost = False
+    for step in range(steps):
         images = residual + transport.forward(fields)
-        new, how = _solve(transport, images, priors, fields)
+        new, how = problem.solve(transport, images, priors, fields)
         solves.append(how)
-        if step in _READ:
-            read = read_strengths(new, residual, transport, priors, weakest, fixed)
+        if step in read_at:
+            read = read_strengths(frames, problem, new, residual, transport, priors, weakest)
             if read != priors:
                 priors = read
-                new, how = _solve(transport, images, priors, new)
+                new, how = problem.solve(transport, images, priors, new)
                 solves.append(how)
         before = _objective(frames, residual, fields, priors)
         after, new, trial = _search(frames, kinds, fields, new, priors, before)
-        if trial is None:
+        if trial is not None:
+            fields, (models, residual) = new, trial
+        if watch and (step == _LOOK or trial is None):
+            lost = lost_share(models, residual, frames.weights, frames.noise) > LOST
+        if lost or trial is None:
             break
-        fields, (models, residual) = new, trial
         _reject(frames, residual, outliers)
-        transport = _transport(frames, kinds, models)
+        transport = frames.operator(kinds, models)
         misfits.append(_misfit(frames, residual))
-        if step > max(_READ) and abs(before - after) <= _SETTLED * before:
+        still = abs(before - after) <= _SETTLED * before or misfits[-1] < least
+        if step > max(read_at) and still:
             settled = True
             break
-    return Fit(
+    found = Fit(
         fields=fields,
         priors=priors,
         transport=transport,
@@ -199,10 +202,7 @@ def fit(
         converged=settled and all(how.converged for how in solves),
         outliers=outliers,
     )
-
-
-def _transport(frames: Frames, kinds: tuple[int, ...], models: Image) -> Transport:
-    return Transport(frames=models, kinds=kinds, weights=frames.weights, threads=frames.threads)
+    return found, lost
 
 
 def _search(
@@ -225,32 +225,23 @@ def _search(
     return before, fields, None
 
 
-def _solve(
-    transport: Transport, images: Image, priors: tuple[Prior, ...], start: Image
-) -> tuple[Image, Convergence]:
-    exposures = len(images)
-    return solve(
-        transport,
-        images,
-        priors,
-        start=start if start.any() else None,
-        negligible=lambda objective: _NEGLIGIBLE * objective / exposures,
-        relative=1e-9,
-    )
-
-
 def read_strengths(
+    frames: Frames,
+    problem: Problem,
     fields: Image,
     residual: Image,
     transport: Transport,
     priors: tuple[Prior, ...],
     weakest: tuple[Prior, ...],
-    fixed: Mapping[int, float],
 ) -> tuple[Prior, ...]:
     """Give priors whose strengths are read from an estimate and from noise alone, see `estimate_strength`.
 
     Parameters
     ----------
+    frames : Frames
+        Data.
+    problem : Problem
+        What is fitted.
     fields : (unknown, y, x) float32 array
         The estimate.
     residual : (position, y, x) float32 array
@@ -260,27 +251,37 @@ def read_strengths(
     priors : tuple of Prior
         Priors that it was made with.
     weakest : tuple of Prior
-        Priors that none shall be weaker than, nor a million times as strong.
-    fixed : mapping of int to float
-        Kinds whose priors stay as they are.
+        Priors that none shall be weaker than (that of ln T may be, a hundred times), nor a million times as
+        strong.
     """
     kinds, threads = transport.kinds, transport.threads
-    readable = [i for i, kind in enumerate(kinds) if kind != PSI and kind not in fixed]
+    tied = () if problem.length2 is None else (LOG_T,)
+    readable = [i for i, kind in enumerate(kinds) if kind not in (PSI, *tied, *problem.fixed)]
     if not readable:
         return priors
     moment = moments(transport.frames, transport.weights, threads=threads)
     square = (residual.astype(np.float64) ** 2).mean(axis=0)
-    level = np.sqrt(scipy.ndimage.gaussian_filter(square / square.mean(), _LOCAL / 2, mode="reflect"))
-    random = np.random.default_rng(_SEED)
-    data = level.astype(np.float32) * random.standard_normal(residual.shape, np.float32)
-    noise, _ = _solve(transport, data, priors, np.zeros_like(fields))
+    level = np.sqrt(scipy.ndimage.gaussian_filter(square, _LOCAL / 2, mode="reflect"))
+    data = draw_noise(
+        np.random.default_rng(_SEED),
+        frames.reference,
+        level,
+        frames.spectra,
+        transmission=np.exp(fields[kinds.index(LOG_T)]) if LOG_T in kinds else None,
+        threads=threads,
+    )
+    data /= np.float32(np.sqrt(square.mean()) or 1.0)
+    noise, _ = problem.solve(transport, data, priors, np.zeros_like(fields))
     to_cosines(noise, threads=threads)
     out = list(priors)
     for i in readable:
         cosines = to_cosines(fields[i : i + 1].copy(), threads=threads)[0]
-        found = estimate_strength(cosines, kinds, moment, priors, i, noise=noise[i], threads=threads)
-        least = weakest[i].strength
-        out[i] = replace(priors[i], strength=min(max(found, least), 1e6 * least))
+        found = estimate_strength(
+            cosines, kinds, moment, priors, i, noise=noise[i], mix=problem.mix, threads=threads
+        )
+        weak = weakest[i].strength
+        least = weak * (_WEAKER if kinds[i] == LOG_T else 1.0)
+        out[i] = replace(priors[i], strength=min(max(found, least), 1e6 * weak))
     return tuple(out)
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from typing import Any
 
 import numpy as np
@@ -10,6 +9,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from xmist.errors import InputError, raise_faults
 from xmist.metrics.checks import Mask, Real, check_image
+from xmist.numerics.autocorrelation import half_width
 
 
 def _frames(frames: ArrayLike, weights: ArrayLike | None) -> tuple[Real, Mask]:
@@ -112,30 +112,12 @@ def speckle_size(
     """
     array, used = _frames(frames, weights)
     widths = [
-        [_width(frame, part, axis, min(reach, frame.shape[axis] - 1)) for axis in (1, 0)]
+        [half_width(frame, part, axis, min(reach, frame.shape[axis] - 1)) for axis in (1, 0)]
         for frame, part in zip(array, used, strict=True)
     ]
+    if any(width == 0.0 for pair in widths for width in pair):
+        raise InputError("a frame is constant; it has no speckle")
+    if np.isinf(widths).any():
+        raise InputError(f"the autocorrelation does not fall to half within {reach} pixels; raise reach")
     x, y = (float(value) for value in np.mean(widths, axis=0))
     return x, y
-
-
-def _width(frame: Real, used: Mask, axis: int, reach: int) -> float:
-    centred = np.where(used, frame - float(frame[used].mean()), 0.0)
-    size = frame.shape[axis]
-    curve = []
-    for shift in range(reach + 1):
-        a, b = (np.take(centred, np.arange(*span), axis) for span in ((0, size - shift), (shift, size)))
-        p, q = (np.take(used, np.arange(*span), axis) for span in ((0, size - shift), (shift, size)))
-        pairs = np.count_nonzero(p & q)
-        curve.append(float((a * b).sum()) / pairs if pairs else 0.0)
-    if not curve[0] > 0.0:
-        raise InputError("a frame is constant; it has no speckle")
-    if len(curve) > 2 and curve[1] > curve[2] > 0:
-        curve[0] = min(curve[0], (curve[1] ** 4 / curve[2]) ** (1.0 / 3.0))
-    half = 0.5 * curve[0]
-    for shift in range(1, len(curve)):
-        if curve[shift] < half:
-            before, after = curve[shift - 1], max(curve[shift], 1e-3 * curve[0])
-            share = math.log(before / half) / math.log(before / after)
-            return 2.0 * math.sqrt((shift - 1) ** 2 + share * (2 * shift - 1))
-    raise InputError(f"the autocorrelation does not fall to half within {reach} pixels; raise reach")

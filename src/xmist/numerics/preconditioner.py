@@ -151,8 +151,28 @@ def _triangle(
     return out
 
 
+def _mixed(triangle: dict[tuple[int, int], Real], mix: Real) -> dict[tuple[int, int], Real]:
+    """Give the triangle of Bᵀ H B, for kinds that are the linear combinations B of fewer unknowns."""
+    out = {}
+    for i, one in enumerate(mix.T.tolist()):
+        for j, other in enumerate(mix.T[: i + 1].tolist()):
+            element = out[i, j] = np.zeros_like(triangle[0, 0])
+            for (high, low), part in triangle.items():
+                factor = one[high] * other[low]
+                if high != low:
+                    factor += one[low] * other[high]
+                if factor:
+                    element += factor * part
+    return out
+
+
 def expected_block(
-    kinds: tuple[int, ...], moment: Moments, shape: tuple[int, int], rows: slice = slice(None)
+    kinds: tuple[int, ...],
+    moment: Moments,
+    shape: tuple[int, int],
+    rows: slice = slice(None),
+    *,
+    mix: Real | None = None,
 ) -> Real:
     """Give the expected symbol of the normal operator.
 
@@ -166,6 +186,8 @@ def expected_block(
         Size (y, x) in pixels.
     rows : slice
         Frequencies along y; all if left out.
+    mix : (kinds, unknowns) float array, optional
+        B of kinds that are B times fewer unknowns.
 
     Returns
     -------
@@ -179,7 +201,10 @@ def expected_block(
     11.657
     """
     triangle = _triangle(kinds, moment, shape, rows)
-    out = np.empty((*triangle[0, 0].shape, len(kinds), len(kinds)))
+    unknowns = len(kinds)
+    if mix is not None:
+        triangle, unknowns = _mixed(triangle, mix), mix.shape[1]
+    out = np.empty((*triangle[0, 0].shape, unknowns, unknowns))
     for (i, j), element in triangle.items():
         out[..., i, j] = out[..., j, i] = element
     return out
@@ -305,6 +330,7 @@ def block_preconditioner(
     shape: tuple[int, int],
     *,
     priors: tuple[Prior, ...],
+    mix: Real | None = None,
     threads: int | None = None,
 ) -> BlockPreconditioner:
     """Invert the expected blocks plus the priors.
@@ -318,7 +344,9 @@ def block_preconditioner(
     shape : (int, int)
         Size (y, x) in pixels.
     priors : tuple of Prior
-        One an unknown.
+        One a kind.
+    mix : (kinds, unknowns) float array, optional
+        B of kinds that are B times fewer unknowns, ψ among them determined by others.
     threads : int, optional
         Threads; the result does not depend on it.
 
@@ -335,7 +363,7 @@ def block_preconditioner(
     >>> float(apply(np.ones((1, 8, 8)))[0, 0, 0])
     0.0
     """
-    unknowns = len(kinds)
+    unknowns = len(kinds) if mix is None else mix.shape[1]
     inverse = np.empty((unknowns * (unknowns + 1) // 2, *shape), np.float32)
 
     def task(start: int, stop: int) -> None:
@@ -345,7 +373,9 @@ def block_preconditioner(
             triangle[i, i] += prior.precision(shape, rows)
             # The blocks are sums of squares: a little of their own diagonal keeps them invertible.
             triangle[i, i] *= 1.0 + 1e-6
-        free = kinds.index(PSI) if start == 0 and PSI in kinds else None
+        if mix is not None:
+            triangle = _mixed(triangle, mix)
+        free = kinds.index(PSI) if start == 0 and PSI in kinds and mix is None else None
         if free is not None:
             for (i, j), element in triangle.items():
                 if free in (i, j):

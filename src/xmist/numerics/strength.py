@@ -38,15 +38,18 @@ def _symbol(shape: tuple[int, int]) -> Real:
 
 
 def _response(
-    kinds: tuple[int, ...], moment: Moments, priors: tuple[Prior, ...], field: int
+    kinds: tuple[int, ...], moment: Moments, priors: tuple[Prior, ...], field: int, mix: Real | None
 ) -> tuple[Real, Real]:
     """Give |(G H)_ff|² and (G H G)_ff on the grid of frequencies."""
-    block = expected_block(kinds, moment, _GRID)
+    block = expected_block(kinds, moment, _GRID, mix=mix)
     total = block.copy()
+    weight = np.eye(len(kinds)) if mix is None else mix
+    if mix is not None:
+        field = int(np.flatnonzero(mix[field])[0])
     for i, prior in enumerate(priors):
-        total[..., i, i] += prior.precision(_GRID)
-    total[0, 0] = np.eye(len(kinds))
-    diagonal = np.arange(len(kinds))
+        total += np.outer(weight[i], weight[i]) * prior.precision(_GRID)[..., None, None]
+    diagonal = np.arange(len(weight.T))
+    total[0, 0] = np.eye(len(diagonal))
     total[..., diagonal, diagonal] *= 1.0 + 1e-6
     inverse = np.linalg.inv(total)
     damping = np.einsum("yxj,yxj->yx", inverse[..., field, :], block[..., :, field])
@@ -62,6 +65,7 @@ def estimate_strength(
     field: int,
     *,
     noise: Real,
+    mix: Real | None = None,
     threads: int | None = None,
 ) -> float:
     """Give the strength α of a field's prior that its estimate asks for.
@@ -81,6 +85,8 @@ def estimate_strength(
     noise : (y, x) float array
         Cosine coefficients of the field as estimated from noise of variance 1 alone, which knows how unevenly
         few exposures determine the pixels, as the expected blocks do not.
+    mix : (kinds, unknowns) float array, optional
+        B of kinds that are B times fewer unknowns; the field is one of them.
     threads : int, optional
         Threads; the result does not depend on it.
 
@@ -107,7 +113,7 @@ def estimate_strength(
         return float("inf")
     radius = np.sqrt(_symbol(_GRID))
     damping, expected = (
-        _along(radius, values, centres) for values in _response(kinds, moment, priors, field)
+        _along(radius, values, centres) for values in _response(kinds, moment, priors, field, mix)
     )
     drawn = expected * _smoothed(noise_power / expected)
     signal = damping * centres ** (-2.0 * priors[field].order)

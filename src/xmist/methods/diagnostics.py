@@ -1,0 +1,247 @@
+"""How far a whole-image fit can be trusted: maps, numbers and findings that a scientist can act on."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import Any, Final
+
+import numpy as np
+import scipy.ndimage
+from numpy.typing import NDArray
+
+from xmist.data import Image
+from xmist.methods.whole_image_problem import Fit, Frames, Problem
+from xmist.numerics.autocorrelation import half_width
+from xmist.numerics.derivatives import DX, DY, LAPLACIAN, derivative
+from xmist.numerics.preconditioner import Moments, expected_block
+from xmist.numerics.transport import D_XX, D_YY, PSI, D
+
+Real = NDArray[Any]
+
+_BLOCK: Final = 4  # pixels a side over which information is summed
+_GRID: Final = (4, 4)  # its second frequency has waves of eight pixels
+_NEIGHBOURS: Final = 0.01  # of the mean information about φ, which neighbours stand in for
+_LOOKED_AT: Final = 512  # pixels a side of the part of a reference that speckles are measured in
+_REACH: Final = 32
+_FINEST: Final = 2.0  # pixels
+_FAINTEST: Final = 0.03
+
+
+@dataclass(frozen=True)
+class Speckles:
+    """What the references' speckles are like.
+
+    Parameters
+    ----------
+    size : float
+        Full width at half maximum of the autocorrelation in pixels, mean of x and y; NaN for none.
+    visibility : float
+        Standard deviation over mean, without noise.
+    """
+
+    size: float
+    visibility: float
+
+    @classmethod
+    def of(cls, frames: Image, clean: Image, weights: Image | None) -> Speckles:
+        """Measure them in the middle of the first reference.
+
+        Parameters
+        ----------
+        frames, clean : (position, y, x) float32 array
+            References as they are, and without noise.
+        weights : (position, y, x) float32 array or None
+            Weights.
+
+        Examples
+        --------
+        >>> noise = np.random.default_rng(1).normal(size=(1, 128, 128))
+        >>> frames = 1 + 0.1 * scipy.ndimage.gaussian_filter(noise, (0, 2, 2)).astype(np.float32)
+        >>> bool(abs(Speckles.of(frames, frames, None).size - 6.66) < 0.6)
+        True
+        """
+        middle = tuple(
+            slice((size - part) // 2, (size - part) // 2 + part)
+            for size, part in ((size, min(size, _LOOKED_AT)) for size in frames.shape[1:])
+        )
+        frame, smooth = frames[0][middle], clean[0][middle]
+        used = np.ones(frame.shape, bool) if weights is None else weights[0][middle] > 0
+        if np.count_nonzero(used) < 2:
+            return cls(math.nan, math.nan)
+        widths = [half_width(frame, used, axis, min(_REACH, frame.shape[axis] - 1)) for axis in (0, 1)]
+        size = float(np.mean(widths))
+        values = smooth[used].astype(np.float64)
+        return cls(size if 0.0 < size < math.inf else math.nan, float(values.std() / values.mean()))
+
+    def findings(self) -> list[str]:
+        """Say what is bad about them."""
+        found = []
+        if self.size < _FINEST:
+            found.append(
+                f"speckles of {self.size:.2g} pixels: below {_FINEST:g} pixels the detector cuts off their "
+                "finest structure, and D comes out wrong; use a coarser membrane or bin less"
+            )
+        if self.visibility < _FAINTEST:
+            found.append(
+                f"speckles of visibility {self.visibility:.2g}: below {_FAINTEST:g} they say little next to "
+                "noise and to the sample's own structure"
+            )
+        return found
+
+    def to_dict(self) -> dict[str, float | None]:
+        """Give plain data."""
+        return {
+            "speckle_size": None if math.isnan(self.size) else self.size,
+            "visibility": None if math.isnan(self.visibility) else self.visibility,
+        }
+
+
+def reduced_chi_squared(found: Fit, noise: float) -> float | None:
+    """Give the residual's variance over that of the noise, for each datum that ψ leaves over.
+
+    Parameters
+    ----------
+    found : Fit
+        The fit.
+    noise : float
+        Variance of a pixel of weight 1; 0 where it is not known.
+
+    Returns
+    -------
+    float or None
+        About 1 where noise of the sample frames alone is left; None where the noise is not known or one
+        exposure leaves nothing over.
+    """
+    exposures, number = len(found.residual), np.count_nonzero(found.weights)
+    if noise == 0.0 or exposures == 1 or number == 0:
+        return None
+    return float(found.misfit[-1] / (noise * number * (1.0 - 1.0 / exposures)))
+
+
+def maps(frames: Frames, problem: Problem, found: Fit) -> dict[str, Image]:
+    """Give the diagnostic maps.
+
+    Parameters
+    ----------
+    frames : Frames
+        Data.
+    problem : Problem
+        What was fitted.
+    found : Fit
+        The fit.
+
+    Returns
+    -------
+    dict of str to (y, x) float32 array
+        "residual": rms over the exposures of the residual over the noise that is expected of it, or over the
+        rms of all where that is not known; NaN without a usable exposure. "phase_information" and, where D
+        was fitted, "dark_field_information": how much of the value comes from the data around rather than
+        from the prior (for φ: from its neighbours), 0 to 1, for structure of some eight pixels.
+    """
+    square = np.zeros(found.residual.shape[1:])
+    count = np.zeros(square.shape)
+    for rest, w in zip(found.residual, found.weights, strict=True):
+        square += rest.astype(np.float64) ** 2 * w
+        count += w > 0
+    expected = frames.noise or found.misfit[-1] / max(int(np.count_nonzero(found.weights)), 1) or 1.0
+    with np.errstate(invalid="ignore", divide="ignore"):
+        out = {"residual": np.sqrt(square / (count * expected)).astype(np.float32)}
+    return out | _information(problem, found)
+
+
+def _information(problem: Problem, found: Fit) -> dict[str, Image]:
+    transport = found.transport
+    kinds, shape = transport.kinds, found.weights.shape[1:]
+    threads = transport.threads
+    sums = np.zeros((3, *(-(-size // _BLOCK) for size in shape)))
+    for frame, w in zip(transport.frames, found.weights, strict=True):
+        dx, dy, lap = (derivative(frame, kind, threads=threads) for kind in (DX, DY, LAPLACIAN))
+        for total, image in zip(sums, (frame**2, dx**2 + dy**2, lap**2), strict=True):
+            total += _binned(w * image)
+    value, slope, curvature = (
+        scipy.ndimage.gaussian_filter(total, 1.0, mode="reflect")[..., None, None] for total in sums
+    )
+    weight = np.eye(len(kinds)) if problem.mix is None else problem.mix
+    block = np.zeros((*sums.shape[1:], weight.shape[1], weight.shape[1]))
+    for moment, image in (
+        (Moments(1.0, 0.0, 0.0), value),
+        (Moments(0.0, 1.0, 0.0), slope),
+        (Moments(0.0, 0.0, 1.0), curvature),
+    ):
+        grid = expected_block(kinds, moment, _GRID, mix=problem.mix)
+        block += image * (0.5 * (grid[0, 1] + grid[1, 0]))
+    total = block.copy()
+    for row, kind, prior in zip(weight, kinds, found.priors, strict=True):
+        precision = float(prior.precision(_GRID)[0, 1])
+        own = np.flatnonzero(row)[0]
+        if kind == PSI:
+            precision = _NEIGHBOURS * float(row[own] ** -2 * block[..., own, own].mean())
+        total += precision * np.outer(row, row)
+    diagonal = np.arange(len(total[0, 0]))
+    total[..., diagonal, diagonal] = total[..., diagonal, diagonal] * (1.0 + 1e-6) + 1e-30
+    shares = np.linalg.solve(total, block)
+    names = {"phase_information": (PSI,), "dark_field_information": (D, D_XX, D_YY)}
+    out = {}
+    for name, members in names.items():
+        found_shares = [
+            shares[..., own, own]
+            for row, kind in zip(weight, kinds, strict=True)
+            if kind in members
+            for own in np.flatnonzero(row)[:1]
+        ]
+        if found_shares:
+            share = np.clip(np.mean(found_shares, axis=0), 0.0, 1.0)
+            fine = scipy.ndimage.zoom(share, _BLOCK, order=1, mode="nearest", grid_mode=True)
+            out[name] = fine[: shape[0], : shape[1]].astype(np.float32)
+    return out
+
+
+def _binned(image: Real) -> Real:
+    """Mean over blocks of pixels; those at the border repeat its last row or column."""
+    height, width = (-(-size // _BLOCK) * _BLOCK for size in image.shape)
+    even = np.pad(image, ((0, height - image.shape[0]), (0, width - image.shape[1])), mode="edge")
+    out: Real = even.reshape(height // _BLOCK, _BLOCK, width // _BLOCK, _BLOCK).mean(
+        axis=(1, 3), dtype=np.float64
+    )
+    return out
+
+
+def describe(found: Fit, speckles: Speckles) -> list[str]:
+    """Say in words what a reader should know of a fit.
+
+    Parameters
+    ----------
+    found : Fit
+        The fit.
+    speckles : Speckles
+        Of the references.
+
+    Returns
+    -------
+    list of str
+        One sentence a finding.
+    """
+    words = speckles.findings()
+    if found.binning > 1:
+        psi = scipy.ndimage.gaussian_filter(
+            found.fields[found.transport.kinds.index(PSI)].astype(np.float64), 1.0, mode="reflect"
+        )
+        largest = float(np.quantile(np.hypot(*np.gradient(psi)), 0.999))
+        words.append(
+            f"shifts reach {largest / speckles.size:.2g} speckles ({largest:.2g} pixels); solved "
+            "coarse-to-fine"
+        )
+    if not found.converged:
+        words.append(
+            f"the solution had not settled after {len(found.misfit) - 1} outer steps: do not trust it "
+            "before the cause is found (shifts of more than a speckle, an attenuating sample without "
+            "transmission among the unknowns, frames that do not belong together)"
+        )
+    rejected = int(np.count_nonzero(found.outliers))
+    if rejected:
+        words.append(
+            f"{rejected} pixels of sample frames contradict their surroundings by more than 8 standard "
+            "deviations and were ignored"
+        )
+    return words

@@ -1,0 +1,206 @@
+"""What a whole-image fit is made to, what it solves for, and what comes out."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
+from typing import Any, Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from xmist.data import Image
+from xmist.methods.coarse_to_fine import halve
+from xmist.numerics.conjugate_gradients import Convergence
+from xmist.numerics.constrained import ConstrainedSolver
+from xmist.numerics.denoise import Spectrum
+from xmist.numerics.preconditioner import Prior
+from xmist.numerics.transport import LOG_T, PSI, Transport
+from xmist.numerics.whole_image import Solver
+
+Real = NDArray[Any]
+
+# Part of the noise's contribution to the objective, a pixel, that a solve may leave.
+_NEGLIGIBLE: Final = 1e-4
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Frames:
+    """What a fit is made to, in units of the mean reference.
+
+    Parameters
+    ----------
+    reference : (position, y, x) float32 array
+        References without noise, finite and positive.
+    sample : (position, y, x) float32 array
+        Sample frames, finite.
+    weights : (position, y, x) float32 array
+        Weights of mean 1.
+    threads : int
+        Threads; no result depends on it.
+    noise : float
+        Variance of a pixel of weight 1; 0 where it is not known.
+    spectra : tuple of Spectrum
+        Spectrum of the square root of each reference, with its noise; empty without noise.
+    """
+
+    reference: Image
+    sample: Image
+    weights: Image
+    threads: int
+    noise: float = 0.0
+    spectra: tuple[Spectrum, ...] = ()
+
+    def operator(self, kinds: tuple[int, ...], models: Image) -> Transport:
+        """Give the linear operator about model images.
+
+        Parameters
+        ----------
+        kinds : tuple of int
+            Unknowns, see `xmist.numerics.transport`.
+        models : (position, y, x) float32 array
+            Model images.
+        """
+        return Transport(frames=models, kinds=kinds, weights=self.weights, threads=self.threads)
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Problem:
+    """What is fitted.
+
+    Parameters
+    ----------
+    kinds : tuple of int
+        Unknowns, see `xmist.numerics.transport`.
+    weak : callable
+        Gives the priors to begin with, weaker than what the data will ask for.
+    fixed : mapping of int to float or None
+        Strengths of the priors that are not to be read from the data, by kind; None keeps that to begin with.
+    length2 : float, optional
+        ℓ² of a single material, for which ψ = ℓ² ln T, in pixels².
+    free : (y, x) bool array, optional
+        Pixels where there may be something; elsewhere all unknowns are 0.
+    relative : float
+        Part of what the fit explains that an inner solve may leave, where the noise lets it go so far.
+    """
+
+    kinds: tuple[int, ...]
+    weak: Callable[[Transport], tuple[Prior, ...]]
+    fixed: Mapping[int, float | None]
+    length2: float | None = None
+    free: NDArray[np.bool_] | None = None
+    relative: float = 1e-9
+
+    @property
+    def mix(self) -> Real | None:
+        """Kinds as combinations of unknowns, see `xmist.numerics.constrained`."""
+        if self.length2 is None:
+            return None
+        unknowns = [kind for kind in self.kinds if kind != PSI]
+        mix = np.array([[float(kind == unknown) for unknown in unknowns] for kind in self.kinds])
+        mix[self.kinds.index(PSI), unknowns.index(LOG_T)] = self.length2
+        return mix
+
+    def priors(self, transport: Transport) -> tuple[Prior, ...]:
+        """Give the priors to begin with."""
+        out = []
+        for kind, prior in zip(self.kinds, self.weak(transport), strict=True):
+            strength = self.fixed.get(kind)
+            out.append(prior if strength is None else replace(prior, strength=strength))
+        return tuple(out)
+
+    def halved(self) -> Problem:
+        """Give the problem for frames binned by two."""
+        return replace(
+            self,
+            length2=None if self.length2 is None else 0.25 * self.length2,
+            free=None if self.free is None else halve(self.free[None].astype(np.float32))[0] > 0,
+        )
+
+    def solver(self, transport: Transport, priors: tuple[Prior, ...]) -> Solver | ConstrainedSolver:
+        """Prepare the linear problem about the present model images."""
+        if self.length2 is not None or self.free is not None:
+            return ConstrainedSolver(transport, priors, mix=self.mix, free=self.free)
+        return Solver(transport, priors)
+
+    def run(
+        self, solver: Solver | ConstrainedSolver, images: Image, start: Image, *, pull: Real | None = None
+    ) -> tuple[Image, Convergence]:
+        """Solve it, from a start."""
+        exposures = len(images)
+        return solver(
+            images,
+            start=start if start.any() else None,
+            pull=pull,
+            negligible=lambda objective: _NEGLIGIBLE * objective / exposures,
+            relative=self.relative,
+        )
+
+    def solve(
+        self, transport: Transport, images: Image, priors: tuple[Prior, ...], start: Image
+    ) -> tuple[Image, Convergence]:
+        """Prepare and solve it."""
+        return self.run(self.solver(transport, priors), images, start)
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Start:
+    """What a fit begins with.
+
+    Parameters
+    ----------
+    fields : (unknown, y, x) float32 array
+        Unknowns in pixel units.
+    strengths : tuple of float, optional
+        Strengths of the priors, where they are known from a fit like this.
+    """
+
+    fields: Image
+    strengths: tuple[float, ...] | None = None
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Fit:
+    """Unknowns that were fitted, and how it went.
+
+    Parameters
+    ----------
+    fields : (unknown, y, x) float32 array
+        The unknowns in pixel units.
+    priors : tuple of Prior
+        Priors that were used in the end.
+    transport : Transport
+        Linearised operator at the end.
+    residual : (position, y, x) float32 array
+        S − model.
+    solves : tuple of Convergence
+        One an inner solve.
+    misfit : tuple of float
+        Weighted sum of squared residuals before each outer step.
+    converged : bool
+        Whether the outer steps settled and every inner solve met its rule.
+    outliers : (position, y, x) bool array
+        Pixels that were found to contradict the model, and got weight 0.
+    binning : int
+        Pixels that were binned along either axis where the fit began.
+    warm : bool
+        Whether the fit began with what it was given.
+    """
+
+    fields: Image
+    priors: tuple[Prior, ...]
+    transport: Transport
+    residual: Image
+    solves: tuple[Convergence, ...]
+    misfit: tuple[float, ...]
+    converged: bool
+    outliers: NDArray[np.bool_]
+    binning: int = 1
+    warm: bool = False
+
+    @property
+    def weights(self) -> Image:
+        """Weights at the end, (position, y, x)."""
+        weights = self.transport.weights
+        assert weights is not None
+        return weights
