@@ -1,10 +1,33 @@
-"""`python -m xmist` is the command `xmist`."""
+"""The command `xmist`, also as `python -m xmist`.
+
+Nothing is imported before Ctrl-C is cared for: the command line and what it needs take a while to load.
+"""
 
 from __future__ import annotations
 
 import sys
 
-from xmist.cli import main
+# Those of `xmist.cli.console`, which is not there yet.
+_INTERRUPTED = 130
+_MESSAGE = "Interrupted; no file was left half-written."
+
+
+def main() -> int:
+    """Run the command line with the arguments of the process.
+
+    Returns
+    -------
+    int
+        Exit code.
+    """
+    try:
+        from xmist.cli import main as run
+
+        return run()
+    except KeyboardInterrupt:
+        print(_MESSAGE, file=sys.stderr)  # noqa: T201
+        return _INTERRUPTED
+
 
 if __name__ == "__main__":
     sys.exit(main())

@@ -400,7 +400,14 @@ CASES = {
         r'input.flat is given, but no \[\[preprocess\]\] step uses it; add one: step = "flat"',
     ),
     # Output.
-    "output that exists": (existing("result.h5"), r"result.h5 exists already; allow overwriting or give"),
+    "output that exists": (
+        existing("result.h5"),
+        r"result.h5 exists already; allow overwriting \(--overwrite\) or give",
+    ),
+    "output that is read the next time": (
+        scan(output={"files": ["sample_result.tif"]}),
+        r"sample_result_phase.tif would be read as a frame the next time, for input.sample = 'sample_\*.tif' match",
+    ),
     "one image of the output exists": (existing("result_phase.tif"), r"result_phase.tif exists already"),
     "picture of the output exists": (existing("result.png"), r"result.png exists already"),
     "output that leaves the folder": (

@@ -94,7 +94,7 @@ def _existing(folder):
         (lambda folder: folder / "missing" / "result.h5", "does not exist; create it first"),
         (_folder_in_place, "is a folder; expected the name of a file"),
         (_file_as_folder, "is a file; expected the folder"),
-        (_existing, "exists already; allow overwriting or give another name"),
+        (_existing, r"exists already; allow overwriting \(--overwrite\) or give another name"),
         (lambda folder: folder / ("x" * 300), "cannot be written"),
         (lambda folder: folder / "a\0b", "cannot be written"),
     ],

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import inspect
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -21,6 +24,8 @@ _LIGHT = (0.01, 1.0)  # of the preset's photons
 _VISIBILITY = 0.3
 _DRAWS = 4
 _PLANNED = (128, 128)
+_WAVE_BYTES = 16 * 70.0  # a pixel: 4 × 4 samples of the wave
+_FRAME_BYTES = 6.0  # a pixel, as float32 and in counts
 
 
 @click.command(short_help="Simulate an experiment with a known truth, or plan one.")
@@ -33,8 +38,8 @@ _PLANNED = (128, 128)
     metavar="Y X",
     help="Pixels; 256 256 if left out, 96 96 for ct, 128 128 with --plan.",
 )
-@click.option("--positions", type=int, help="Positions of the membrane; 10 if left out (ct 4).")
-@click.option("--angles", type=int, help="Projections of the preset ct; 60 if left out.")
+@click.option("--positions", type=click.IntRange(1), help="Positions of the membrane; 10 if left out (ct 4).")
+@click.option("--angles", type=click.IntRange(1), help="Projections of the preset ct; 60 if left out.")
 @click.option("--seed", type=int, default=0, show_default=True, help="Another seed is another experiment.")
 @click.option(
     "--form", type=click.Choice(["tiff", "hdf5"]), default="tiff", show_default=True, help="Of the frames."
@@ -74,6 +79,7 @@ def simulate(settings: Settings, /, preset: str, folder: str | None, planned: bo
     if name not in RECIPES:
         raise InputError(f"there is no preset '{preset}'; {suggest(preset, RECIPES)}")
     _check_given(name, planned, given)
+    _check_memory(name, planned, given)
     if planned:
         return _plan(settings, name, folder, given)
     return _simulate(settings, name, Path(folder or f"xmist-{name}"), given)
@@ -90,6 +96,28 @@ def _check_given(name: str, planned: bool, given: dict[str, Any]) -> None:
     if given["angles"] is not None and (planned or name != "ct"):
         wrong.append("--angles goes with the preset ct alone; leave it out")
     raise_faults(wrong)
+
+
+def _check_memory(name: str, planned: bool, given: dict[str, Any]) -> None:
+    """Refuse what this machine cannot hold, before it is tried."""
+    from xmist.pipeline.estimate import machine_memory
+    from xmist.pipeline.survey import amount
+    from xmist.simulate import presets
+
+    defaults = inspect.signature(getattr(presets, name.replace("-", "_"))).parameters
+    wanted = {key: item.default for key, item in defaults.items() if key in ("shape", "positions", "angles")}
+    if planned:
+        wanted = {"shape": _PLANNED, "positions": max(given["exposures"] or _EXPOSURES)}
+    wanted |= {key: given[key] for key in wanted if given[key] is not None}
+    y, x = wanted["shape"]
+    frames = wanted["positions"] * (1 + wanted.get("angles", 1))
+    need = float(x) * y * (_WAVE_BYTES + _FRAME_BYTES * frames)
+    have = machine_memory()
+    if have is not None and need > have:
+        raise InputError(
+            f"{', '.join(f'{key} {value}' for key, value in wanted.items())}: about {amount(need)} of memory "
+            f"are needed, and this machine has {amount(have)}; expected smaller numbers"
+        )
 
 
 def _simulate(settings: Settings, name: str, folder: Path, given: dict[str, Any]) -> int:
@@ -118,7 +146,7 @@ def _simulate(settings: Settings, name: str, folder: Path, given: dict[str, Any]
 
 
 def _plan(settings: Settings, name: str, folder: str | None, given: dict[str, Any]) -> int:
-    from xmist.io.atomic import target_faults
+    from xmist.io.atomic import make_folder, target_faults
     from xmist.simulate.planning import plan
     from xmist.simulate.presets import find_recipe
 
@@ -128,9 +156,9 @@ def _plan(settings: Settings, name: str, folder: str | None, given: dict[str, An
     picture = None
     if folder is not None:
         picture = Path(folder) / "plan.png"
-        picture.parent.mkdir(parents=True, exist_ok=True)
-        raise_faults(target_faults(picture, overwrite=given["overwrite"]))
-    with progress_bars(settings) as progress:
+        if picture.parent.exists():  # else it is made when there is something to put into it
+            raise_faults(target_faults(picture, overwrite=given["overwrite"]))
+    with progress_bars(settings) as progress, _as_options():
         table = plan(
             recipe.sample,
             experiment,
@@ -152,11 +180,24 @@ def _plan(settings: Settings, name: str, folder: str | None, given: dict[str, An
         from xmist.plotting import save_figure
         from xmist.plotting.expectations import plan_figure
 
+        make_folder(picture.parent)
         save_figure(
             plan_figure(table), picture, overwrite=given["overwrite"], about=f"xmist simulate {name} --plan"
         )
         say(settings, f"Picture: {picture}")
     return DONE
+
+
+@contextmanager
+def _as_options() -> Iterator[None]:
+    """Call what is wrong with a plan by the option that said it."""
+    try:
+        yield
+    except InputError as error:
+        names = {"distances": "--distance", "speckles": "--speckle"}
+        names |= {name: f"--{name}" for name in ("exposures", "photons", "shape", "seed")}
+        words = [fault.split(maxsplit=1) for fault in error.faults]
+        raise InputError([f"{names.get(first, first)} {' '.join(rest)}" for first, *rest in words]) from error
 
 
 def _show(settings: Settings, table: Plan, *, as_json: bool) -> None:

@@ -8,10 +8,11 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from xmist.cli.console import BAD_INPUT, DONE, FLAGGED, Settings, echo_json, progress_bars, say
+from xmist.cli.console import DONE, FLAGGED, Settings, echo_json, progress_bars, say
 from xmist.cli.options import changes, common, scan_options, single_scan
 from xmist.cli.scans import forecast_lines
 from xmist.cli.show import page_option, raise_page_faults, write_page
+from xmist.errors import InputError
 
 if TYPE_CHECKING:
     from xmist.config import Draft
@@ -111,10 +112,7 @@ def check(
         for remark in found.remarks:
             say(settings, f"Note: {remark}")
     if found.faults:
-        number = len(found.faults)
-        text = f"Error: {found.faults[0]}" if number == 1 else f"Error: {number} faults"
-        click.echo("\n- ".join([text, *(found.faults if number > 1 else ())]), err=True)
-        return BAD_INPUT
+        raise InputError(draft.named(found.faults))
     return DONE
 
 

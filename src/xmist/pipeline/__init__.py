@@ -20,7 +20,7 @@ from xmist.errors import InputError, OutputError, raise_faults
 from xmist.io.frames import FrameSeries, LoadedFrames, digest, load_frames
 from xmist.io.sources import listed
 from xmist.methods import retrieve
-from xmist.pipeline.estimate import estimate
+from xmist.pipeline.estimate import estimate, machine_memory
 from xmist.pipeline.survey import ROLES, Survey, amount, survey
 from xmist.preprocess import STEPS, Frames, apply_steps
 
@@ -108,7 +108,7 @@ def check(draft: Draft) -> Check:
     remarks = list(found.remarks)
     if not found.faults:
         memory, seconds = _estimate(found)
-        have = _machine_memory()
+        have = machine_memory()
         if have is not None and memory > have:
             remarks.append(
                 f"this machine has {amount(have)} of memory and about {amount(memory)} are needed; crop, "
@@ -402,10 +402,3 @@ def _estimate(found: Survey) -> tuple[float, float | None]:
 
 def _stored(series: FrameSeries) -> int:
     return len(series) * math.prod(series.shape) * series.dtype.itemsize
-
-
-def _machine_memory() -> float | None:
-    try:
-        return float(os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE"))
-    except (AttributeError, ValueError, OSError):  # Windows
-        return None

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import os
 import time
 import tracemalloc
 from collections.abc import Mapping
@@ -130,3 +131,17 @@ def about(seconds: float) -> str:
     if seconds < 5400:
         return f"about {seconds / 60:.0f} min"
     return f"about {seconds / 3600:.1f} h"
+
+
+def machine_memory() -> float | None:
+    """Give the memory of this machine in bytes; None where the system does not tell it (Windows).
+
+    Examples
+    --------
+    >>> machine_memory() is None or machine_memory() > 1e6
+    True
+    """
+    try:
+        return float(os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE"))
+    except (AttributeError, ValueError, OSError):
+        return None

@@ -9,6 +9,8 @@ import shutil
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
+from fnmatch import fnmatch
+from glob import has_magic
 from pathlib import Path
 from typing import Final
 
@@ -241,10 +243,30 @@ def _output_faults(
             if os.path.realpath(path) in precious:
                 faults.append(f"{path} would replace what is read; expected another name for the result")
                 continue
+            pattern = _read_next_time(draft, path)
+            if pattern:
+                faults.append(
+                    f"{path} would be read as a frame the next time, for {pattern} matches it; expected "
+                    "another name for the result"
+                )
+                continue
         faults += target_faults(path, overwrite=draft.overwrite)
     if not faults and shape is not None and draft.method:
         faults += _space_faults(draft, outputs, shape)
     return faults
+
+
+def _read_next_time(draft: Draft, path: Path) -> str | None:
+    """Give the pattern of the input, and its key, that a file to write matches."""
+    parent, name = os.path.split(os.path.realpath(path))
+    for role in ROLES:
+        for spec in getattr(draft.input, role) or ():
+            place, _, _ = spec.partition("::")
+            folder, last = os.path.split(os.path.realpath(draft.folder / place))
+            if has_magic(place) and fnmatch(name, last) and (parent == folder or fnmatch(parent, folder)):
+                key = f"input.{role}"
+                return f"{draft.called.get(key, key)} = '{spec}'"
+    return None
 
 
 def _space_faults(draft: Draft, outputs: Sequence[Path], shape: tuple[int, int]) -> list[str]:

@@ -1,0 +1,63 @@
+"""What a command refuses before any work, and how it calls what is wrong."""
+
+import subprocess
+import sys
+
+import pytest
+
+from tests.cli.scenes import call, snapshot, write_frames, write_scan
+
+
+@pytest.fixture
+def folder(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ("currant", "--positions", "1000000000"),
+        ("currant", "--shape", "1000000", "1000000"),
+        ("ct", "--angles", "1000000000"),
+        ("fibres", "--plan", "--exposures", "1000000000"),
+    ],
+    ids=" ".join,
+)
+def test_what_no_machine_can_hold_is_refused(arguments, folder, capsys):
+    done = call(capsys, "simulate", *arguments)
+    assert done.code == 2
+    assert "of memory are needed, and this machine has" in done.err
+    assert snapshot(folder) == {}
+
+
+def test_a_plan_calls_its_faults_by_their_options_and_leaves_no_folder(folder, capsys):
+    done = call(capsys, "simulate", "fibres", "--plan", "--distance", "-1", "--photons", "0", "-o", "new")
+    assert done.code == 2
+    assert "- --distance is -1 m; expected" in done.err
+    assert "- --photons is 0 photons; expected" in done.err
+    assert snapshot(folder) == {}
+
+
+def test_check_names_the_scan_file_with_every_fault(folder, capsys):
+    write_frames(folder)
+    write_scan(folder, retrieve={"method": "mst"})
+    done = call(capsys, "check", "scan.toml")
+    assert done.code == 2
+    assert done.err.startswith("Error: scan.toml: retrieve.method is 'mst'")
+
+
+def test_ctrl_c_before_anything_is_loaded():
+    """The interrupt comes while the command line is being imported."""
+    code = (
+        "import runpy, sys\n"
+        "class Impatient:\n"
+        "    def find_spec(self, name, *_):\n"
+        "        if name == 'click':\n"
+        "            raise KeyboardInterrupt\n"
+        "sys.meta_path.insert(0, Impatient())\n"
+        "runpy.run_module('xmist', run_name='__main__')\n"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert done.returncode == 130
+    assert done.stderr == "Interrupted; no file was left half-written.\n"
