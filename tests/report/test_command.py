@@ -4,6 +4,7 @@ import pytest
 
 from tests.cli.scenes import call, snapshot, write_frames, write_scan
 from tests.report.pages import Page, make_result
+from tests.scanning.scenes import write_scan as write_projections
 
 
 @pytest.fixture
@@ -56,3 +57,30 @@ def test_retrieve_writes_a_page_too(folder, capsys):
     assert done.code == 2
     assert "--report: page.html exists already" in done.err
     assert snapshot(folder) == before
+
+
+def test_compare_writes_a_page_into_the_folder_that_it_makes(folder, capsys):
+    write_frames(folder, shape=(48, 48))
+    write_scan(folder)
+    command = ("compare", "scan.toml", "-o", "out", "--methods", "mist,optical-flow", "--exposures", "3")
+    done = call(capsys, *command, "--no-resolution", "--report", "out/page.html")
+    assert done.code == 0, done.err
+    assert done.out.endswith("Wrote out/page.html\n")
+    names = [result["name"] for result in Page(folder / "out" / "page.html").data["results"]]
+    assert names == ["mist, N = 3", "optical-flow, N = 3"]
+    done = call(capsys, *command, "--report", "out/page.html")
+    assert done.code == 2
+    assert "--report: out/page.html exists already" in done.err
+
+
+def test_scan_writes_a_page_of_some_projections(folder, capsys):
+    write_projections(folder, projections=5)
+    done = call(capsys, "scan", "scan.toml", "--report", "page.html")
+    assert done.code == 0, done.err
+    assert "Wrote page.html\n" in done.out
+    names = [result["name"] for result in Page(folder / "page.html").data["results"]]
+    assert names == ["projection 0", "projection 2", "projection 4"]
+    done = call(capsys, "report", "scan.h5", "-o", "one.html")
+    assert done.code == 2
+    assert "add --projection" in done.err
+    assert call(capsys, "report", "scan.h5", "--projection", "3", "-o", "one.html").code == 0

@@ -9,6 +9,7 @@ import click
 
 from xmist.cli.console import DONE, Settings, progress_bars, say
 from xmist.cli.options import common, read_options, single_scan
+from xmist.cli.show import option_page_faults, page_option, write_page
 from xmist.errors import raise_faults
 
 
@@ -37,9 +38,12 @@ from xmist.errors import raise_faults
 @click.option("--results", is_flag=True, help="Also write every result, as METHOD-N.h5.")
 @click.option("--threads", type=click.IntRange(min=1), help="Threads; every core without it.")
 @click.option("--overwrite", is_flag=True, help="Replace files that exist.")
+@page_option
 @common
 @click.pass_obj
-def compare(settings: Settings, /, scan: tuple[str, ...], folder: str | None, **given: Any) -> int:
+def compare(
+    settings: Settings, /, scan: tuple[str, ...], folder: str | None, page: str | None, **given: Any
+) -> int:
     """Run several methods on the first N exposures of the frames that SCAN.toml names.
 
     Writes pictures of dark-field, phase and transmission (a row a method, a column a number of exposures),
@@ -50,6 +54,7 @@ def compare(settings: Settings, /, scan: tuple[str, ...], folder: str | None, **
     \b
     Examples:
       xmist compare scan.toml -o comparison
+      xmist compare scan.toml -o comparison --report comparison/page.html
       xmist compare scan.toml -o c --methods mist,umpa --exposures 2,4 --option mist.smoothing=2
       xmist compare scan.toml -o c --outside 0,40,0,200 --inside 100,140,80,120
     """
@@ -70,6 +75,7 @@ def compare(settings: Settings, /, scan: tuple[str, ...], folder: str | None, **
         for name in ("outside", "inside")
         if given[name]
     }
+    faults += option_page_faults(page, overwrite=given["overwrite"], made=folder)
     raise_faults(faults)
     assert path is not None  # there were no faults
     assert folder is not None
@@ -93,6 +99,9 @@ def compare(settings: Settings, /, scan: tuple[str, ...], folder: str | None, **
     for note in found.notes:
         say(settings, f"Step {note}" if not note.startswith("truth") else f"Note: {note}")
     click.echo(f"Wrote {Path(folder) / 'comparison.md'} and the figures beside it")
+    if page is not None:
+        named = [(f"{method}, N = {number}", result) for (method, number), result in found.results.items()]
+        write_page(page, named, overwrite=given["overwrite"])
     return DONE
 
 

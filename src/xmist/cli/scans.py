@@ -9,8 +9,10 @@ import click
 
 from xmist.cli.console import DONE, FLAGGED, Settings, progress_bars, say
 from xmist.cli.options import common
+from xmist.cli.show import page_option, raise_page_faults, write_page
 
 if TYPE_CHECKING:
+    from xmist.data import Retrieval
     from xmist.scanning import Outcome
     from xmist.scanning.forecast import Forecast
 
@@ -25,6 +27,7 @@ _SHOWN = 10
 @click.option("--strict", is_flag=True, help="Stop at the first projection that would be flagged.")
 @click.option("--full-hash", is_flag=True, help="Hash the whole input, to tell it from another.")
 @click.option("--overwrite", is_flag=True, help="Begin anew where another scan's results stand.")
+@page_option
 @common
 @click.pass_obj
 def scan(
@@ -33,6 +36,7 @@ def scan(
     scan_file: str,
     workers: int | None,
     dask: str | None,
+    page: str | None,
     **given: Any,
 ) -> int:
     """Retrieve every projection that SCAN.toml names in its table [scan], and show them as one NeXus stack.
@@ -41,6 +45,7 @@ def scan(
     or the frames have changed. xmist check tells time, memory and disk before.
 
     Exit code 3 means that some projections are flagged: they are listed, and in the table of the results.
+    The page of --report shows the first, the middle and the last projection.
 
     \b
     Examples:
@@ -53,6 +58,8 @@ def scan(
     from xmist.scanning.trial import reads_hdf5
 
     draft = draft_scan(scan_file)
+    overwrite = given["overwrite"] or draft.overwrite
+    raise_page_faults(page, overwrite=overwrite)
     if workers is None and dask is None and reads_hdf5(draft):
         workers = 1  # a file that crashes its library must not take this process with it
     choices = Choices(workers=workers, client=dask, **given)
@@ -61,11 +68,23 @@ def scan(
     click.echo(f"Wrote {outcome.path}")
     for path in outcome.plots:
         click.echo(f"Wrote {path}")
+    if page is not None and (shown := _some_projections(outcome)):
+        write_page(page, shown, overwrite=overwrite)
     for line in _outcome_lines(outcome):
         say(settings, line)
     if outcome.stopped:
         click.echo(f"Error: --strict: stopped at {outcome.stopped}", err=True)
     return FLAGGED if outcome.flagged or outcome.stopped else DONE
+
+
+def _some_projections(outcome: Outcome) -> list[tuple[str, Retrieval]]:
+    """Give the first, the middle and the last projection that were retrieved."""
+    from xmist.io import open_result
+    from xmist.scanning.table import MISSING
+
+    numbers = [row.projection for row in outcome.rows if row.status != MISSING]
+    chosen = dict.fromkeys(numbers[place] for place in (0, len(numbers) // 2, -1)) if numbers else {}
+    return [(f"projection {number}", open_result(outcome.path, projection=number)) for number in chosen]
 
 
 def _outcome_lines(outcome: Outcome) -> Iterator[str]:

@@ -22,8 +22,31 @@ def page_option(command: Command) -> Command:
     return click.option("--report", "page", metavar="PAGE.html", help=text)(command)
 
 
+def option_page_faults(page: str | None, *, overwrite: bool, made: str | None = None) -> list[str]:
+    """Say before the work begins what keeps the page of --report from being written.
+
+    Parameters
+    ----------
+    page : str or None
+        Name of the page; None if there is none to write.
+    overwrite : bool
+        Whether a page that exists may be replaced.
+    made : str, optional
+        A folder that the command makes if it does not exist.
+    """
+    if page is None:
+        return []
+    from xmist.report import ENDINGS, page_faults
+
+    path = Path(page)
+    coming = made is not None and path.parent == Path(made) and not path.parent.exists()
+    if coming and path.suffix.lower() in ENDINGS:
+        return []  # nothing can stand in a folder that is still to be made
+    return [f"--report: {fault}" for fault in page_faults(path, overwrite=overwrite)]
+
+
 def raise_page_faults(page: str | None, *, overwrite: bool) -> None:
-    """Say before the work begins if the page of --report cannot be written.
+    """Raise what `option_page_faults` finds.
 
     Parameters
     ----------
@@ -37,10 +60,7 @@ def raise_page_faults(page: str | None, *, overwrite: bool) -> None:
     InputError
         Says what is wrong with the name.
     """
-    if page is not None:
-        from xmist.report import page_faults
-
-        raise_faults([f"--report: {fault}" for fault in page_faults(page, overwrite=overwrite)])
+    raise_faults(option_page_faults(page, overwrite=overwrite))
 
 
 def write_page(page: str, results: Sequence[tuple[str, Retrieval]], *, overwrite: bool) -> None:
@@ -70,11 +90,19 @@ def write_page(page: str, results: Sequence[tuple[str, Retrieval]], *, overwrite
     multiple=True,
     help="Another result of the same frames; may be repeated.",
 )
+@click.option("--projection", type=int, metavar="NUMBER", help="Of scans: which projection to show.")
 @click.option("-o", "--output", "page", metavar="PAGE.html", required=True, help="The page to write.")
 @click.option("--overwrite", is_flag=True, help="Replace a page that exists.")
 @common
 @click.pass_obj
-def report(settings: Settings, result: str, others: tuple[str, ...], page: str, overwrite: bool) -> int:
+def report(
+    settings: Settings,
+    result: str,
+    others: tuple[str, ...],
+    projection: int | None,
+    page: str,
+    overwrite: bool,
+) -> int:
     """Write one web page that shows RESULT.h5: pictures to zoom into, values, profiles, and what was done.
 
     The page holds everything itself and opens in any browser, from a disk or a USB stick. With --compare it
@@ -84,6 +112,7 @@ def report(settings: Settings, result: str, others: tuple[str, ...], page: str, 
     Examples:
       xmist report result.h5 -o result.html
       xmist report full-field.h5 --compare umpa.h5 -o both.html
+      xmist report scan.h5 --projection 0 -o first.html
     """
     from xmist.report import page_faults
 
@@ -92,7 +121,7 @@ def report(settings: Settings, result: str, others: tuple[str, ...], page: str, 
     results: list[Retrieval] = []
     for path in paths:
         try:
-            results.append(_open(path))
+            results.append(_open(path, projection))
         except InputError as error:
             faults += error.faults
     raise_faults(faults)
@@ -101,10 +130,13 @@ def report(settings: Settings, result: str, others: tuple[str, ...], page: str, 
     return DONE
 
 
-def _open(path: str) -> Retrieval:
+def _open(path: str, projection: int | None) -> Retrieval:
     from xmist.io import open_result
+    from xmist.io.stacks import is_stack
 
-    return open_result(path)
+    if projection is None and is_stack(path):
+        raise InputError(f"{path} holds the projections of a scan; add --projection 0, or another number")
+    return open_result(path, projection=projection)
 
 
 def _names(paths: Sequence[str]) -> list[str]:

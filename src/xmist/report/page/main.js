@@ -124,7 +124,7 @@ class App {
     const number = Math.max(1, this.panels.length);
     const type = typeSize();
     const gap = 1.6 * type;
-    const fitting = innerWidth <= 700 ? 1 : Math.max(1, Math.floor((holder.clientWidth + gap) / (19 * type + gap)));
+    const fitting = innerWidth <= 700 ? 1 : Math.max(1, Math.floor((holder.clientWidth + gap) / (17.5 * type + gap)));
     const columns = number <= fitting ? number : Math.ceil(number / Math.ceil(number / fitting));
     holder.style.setProperty("--columns", columns);
     const width = (holder.clientWidth - (columns - 1) * gap) / columns;
