@@ -72,9 +72,7 @@ class Processes:
         self, job: Job, waiting: deque[Block], workers: int, *, cautious: bool
     ) -> Generator[Report, None, list[Block]]:
         """Do blocks until all are done or a process dies; return what was being done then."""
-        import multiprocessing
-
-        context = multiprocessing.get_context("spawn")
+        context = _context()
         stop = context.Event()
         pool = ProcessPoolExecutor(
             min(workers, len(waiting)), mp_context=context, initializer=_begin, initargs=(job, stop)
@@ -106,6 +104,17 @@ class Processes:
         finally:
             pool.shutdown(wait=True, cancel_futures=True)
         return []
+
+
+def _context() -> Any:
+    """Give how processes are started: where it can be, as copies of one that has imported everything."""
+    import multiprocessing
+
+    if "forkserver" not in multiprocessing.get_all_start_methods():
+        return multiprocessing.get_context("spawn")
+    context = multiprocessing.get_context("forkserver")
+    context.set_forkserver_preload(["xmist.scanning.work"])
+    return context
 
 
 _job: Job | None = None
@@ -170,7 +179,7 @@ class Cluster:
         waiting = deque((block, 0) for block in blocks)
         running: dict[str, tuple[Block, int]] = {}
         shared = client.scatter(job, broadcast=True, hash=False)
-        finished: Any = as_completed(with_results=False, raise_errors=False)  # type: ignore[no-untyped-call]
+        finished: Any = as_completed(loop=client.loop, raise_errors=False)  # type: ignore[no-untyped-call]
 
         def submit() -> None:
             # More than are at work, so that none waits for this process.
