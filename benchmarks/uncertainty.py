@@ -1,9 +1,9 @@
-"""How often the truth lies within one standard deviation of `full-field`: `python benchmarks/uncertainty.py`.
+"""How often the truth lies within a standard deviation of `full-field`: `python benchmarks/uncertainty.py`.
 
-Frames of the fast path with photon noise in reference and sample, on a phantom whose D and ln T have the power
-that the prior takes them to have; then wave-optics phantoms, where the model itself is only an approximation. A
-Gaussian posterior that is right covers 68.3 % of the pixels; with few draws the deviation itself is uncertain,
-and Student's t gives the share.
+Frames of the fast path with photon noise in reference and sample, on a phantom whose D and ln T have the
+power that the prior takes them to have; then wave-optics phantoms, where the model itself is only an
+approximation. A Gaussian posterior that is right covers 68.3 % of the pixels; with few draws the deviation
+itself is uncertain, and Student's t gives the share.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ def rough_field(random: np.random.Generator, shape: tuple[int, int]) -> np.ndarr
     """Draw a field with the prior's power, κ⁻³, but for the lowest and the highest frequencies."""
     k_y, k_x = (np.pi * np.arange(size) / size for size in shape)
     k = np.hypot(k_y[:, None], k_x)
-    coefficients = random.standard_normal(shape) * np.maximum(k, 0.06) ** -1.5 * np.exp(-((k / 1.5) ** 2))
+    coefficients = random.standard_normal(shape) * np.maximum(k, 0.06) ** -1.5 * np.exp(-((k / 3.0) ** 2))
     coefficients[0, 0] = 0.0
     field = scipy.fft.idctn(coefficients, norm="ortho")
     return field / field.std()
