@@ -29,6 +29,7 @@ from xmist.methods.options import Range, check_options
 from xmist.methods.phase import centre
 from xmist.methods.pixelwise import PixelwiseSystem, prepare_pixelwise
 from xmist.methods.reference import prepare_reference
+from xmist.methods.regularisation import AUTOMATIC, Comparison, choose, chosen, contradictions
 from xmist.numerics.derivatives import DX, DXX, DXY, DY, DYY, LAPLACIAN, SAMPLE
 from xmist.numerics.fill import fill
 from xmist.numerics.integrate import INTEGRATORS, Integrator, integrate
@@ -60,6 +61,9 @@ class LcsOptions:
         Gaussian σ in pixels that the normal equations are smoothed with; 0 solves every pixel alone.
     ridge : float
         Tikhonov term on (1/T − 1, u, d), relative to the mean diagonal of the normal matrix in pixel units.
+    regularisation : {None, "auto"}
+        "auto" chooses `ridge` from the frames, by agreement with a stable estimate (see
+        `xmist.methods.regularisation`), and records the choice in `provenance["regularisation"]`.
     positive : bool
         Set a negative dark-field to 0 (and flag it), or replace a tensor with a negative eigenvalue by the
         nearest positive semi-definite one.
@@ -67,7 +71,7 @@ class LcsOptions:
     Raises
     ------
     InputError
-        Lists every value that is out of range.
+        Lists every value that is out of range, and options that exclude each other.
 
     Examples
     --------
@@ -79,6 +83,7 @@ class LcsOptions:
     integrator: Integrator = "dct"
     smoothing: float = 0.0
     ridge: float = 0.0
+    regularisation: str | None = None
     positive: bool = False
 
     def __post_init__(self) -> None:
@@ -86,7 +91,8 @@ class LcsOptions:
             self,
             [Range("smoothing", "pixels", high=1000.0), Range("ridge")],
             ["positive"],
-            {"dark_field": tuple(COLUMNS), "integrator": INTEGRATORS},
+            {"dark_field": tuple(COLUMNS), "integrator": INTEGRATORS, "regularisation": AUTOMATIC},
+            contradictions(self, "ridge"),
         )
 
 
@@ -133,7 +139,17 @@ class LcsPlan:
             If the frames do not fit the reference, or if no pixel is determined.
         """
         options, experiment, threads = self.options, self.experiment, self.equations.threads
-        frames, unknowns, flags = self.equations.solve(sample, weights)
+        equations = self.equations
+        provenance: dict[str, object] = {"xmist_version": __version__}
+        if options.regularisation is not None:
+            comparison = Comparison(
+                curvature=False,
+                shift=slice(1, 3),
+                groups=() if options.dark_field == "none" else (slice(3, None),),
+            )
+            equations, _ = choose(equations, sample, weights, comparison)
+            provenance["regularisation"] = {"ridge": chosen(equations, None, experiment)["ridge"]}
+        frames, unknowns, flags = equations.solve(sample, weights)
         findings = compare_frames(
             self.equations.reference.frames, frames, self.equations.reference.weights, may_attenuate=True
         )
@@ -157,7 +173,7 @@ class LcsPlan:
             options=asdict(options),
             flags=flags,
             findings=tuple(findings + describe_flags(flags)),
-            provenance={"xmist_version": __version__, "exposures": len(frames)},
+            provenance=provenance | {"exposures": len(frames)},
             phase=phase,
             transmission=transmission,
             dark_field=dark_field,

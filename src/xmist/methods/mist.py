@@ -22,9 +22,10 @@ from xmist.data import Retrieval
 from xmist.experiment import Experiment
 from xmist.methods.findings import compare_frames, describe_flags
 from xmist.methods.options import Range, check_options
-from xmist.methods.phase import phase_of_curvature, refraction_of
+from xmist.methods.phase import epsilon_of, phase_of_curvature, refraction_of
 from xmist.methods.pixelwise import PixelwiseSystem, prepare_pixelwise
 from xmist.methods.reference import prepare_reference
+from xmist.methods.regularisation import AUTOMATIC, Comparison, choose, chosen, contradictions
 from xmist.numerics.derivatives import LAPLACIAN, VALUE
 from xmist.version import __version__
 
@@ -47,6 +48,10 @@ class MistOptions:
         Length L in metres in the sample's plane: structures of the phase that are longer are damped, by
         −κ²/(κ⁴ + (2π/L)⁴) for the inverse Laplacian, spectral symbol. None inverts the five-point Laplacian
         exactly.
+    regularisation : {None, "auto"}
+        "auto" chooses `ridge` and, from twice as many exposures as unknowns on, `cutoff_length` from the
+        frames (see `xmist.methods.regularisation`), and records the choice in
+        `provenance["regularisation"]`.
     positive : bool
         Set a negative dark-field to 0 (and flag it), as Fig. 2 of the paper does. Noise is two-sided, so that
         this biases averages.
@@ -54,7 +59,7 @@ class MistOptions:
     Raises
     ------
     InputError
-        Lists every value that is out of range.
+        Lists every value that is out of range, and options that exclude each other.
 
     Examples
     --------
@@ -65,6 +70,7 @@ class MistOptions:
     smoothing: float = 0.0
     ridge: float = 0.0
     cutoff_length: float | None = None
+    regularisation: str | None = None
     positive: bool = False
 
     def __post_init__(self) -> None:
@@ -76,6 +82,8 @@ class MistOptions:
                 Range("cutoff_length", "m", strict=True, optional=True),
             ],
             ["positive"],
+            {"regularisation": AUTOMATIC},
+            contradictions(self, "ridge", "cutoff_length"),
         )
 
 
@@ -121,7 +129,12 @@ class MistPlan:
             If the frames do not fit the reference, or if no pixel is determined.
         """
         threads = self.equations.threads
-        frames, unknowns, flags = self.equations.solve(sample, weights)
+        equations, epsilon = self.equations, epsilon_of(self.options.cutoff_length, self.experiment)
+        provenance: dict[str, object] = {"xmist_version": __version__}
+        if self.options.regularisation is not None:
+            equations, epsilon = choose(equations, sample, weights, Comparison(curvature=True))
+            provenance["regularisation"] = chosen(equations, epsilon, self.experiment)
+        frames, unknowns, flags = equations.solve(sample, weights)
         findings = compare_frames(
             self.equations.reference.frames,
             frames,
@@ -134,7 +147,7 @@ class MistPlan:
             curvature,
             self.experiment,
             lost=lost,
-            cutoff_length=self.options.cutoff_length,
+            epsilon=epsilon,
             threads=threads,
         )
         dark_field *= np.float32(-(self.experiment.effective_pixel**2) / self.experiment.effective_distance)
@@ -148,7 +161,7 @@ class MistPlan:
             options=asdict(self.options),
             flags=flags,
             findings=tuple(findings + describe_flags(flags)),
-            provenance={"xmist_version": __version__, "exposures": len(frames)},
+            provenance=provenance | {"exposures": len(frames)},
             phase=phase,
             dark_field=dark_field,
             refraction_angle=refraction_of(phase, self.experiment, threads=threads),

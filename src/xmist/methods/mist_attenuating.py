@@ -26,9 +26,10 @@ from xmist.experiment import Experiment
 from xmist.methods.findings import compare_frames, describe_flags
 from xmist.methods.mist import COLUMNS
 from xmist.methods.options import Range, check_options
-from xmist.methods.phase import refraction_of, single_material
+from xmist.methods.phase import refraction_of, screening_length2, single_material
 from xmist.methods.pixelwise import PixelwiseSystem, prepare_pixelwise
 from xmist.methods.reference import prepare_reference
+from xmist.methods.regularisation import AUTOMATIC, Comparison, choose, chosen, contradictions
 from xmist.numerics.stencils import laplacian
 from xmist.version import __version__
 
@@ -48,13 +49,16 @@ class MistAttenuatingOptions:
         Gaussian σ in pixels that the normal equations are smoothed with; 0 solves every pixel alone.
     ridge : float
         Tikhonov term on (1 − G, d), relative to the mean diagonal of the normal matrix in pixel units.
+    regularisation : {None, "auto"}
+        "auto" chooses `ridge` from the frames, by agreement with a stable estimate (see
+        `xmist.methods.regularisation`), and records the choice in `provenance["regularisation"]`.
     positive : bool
         Set a negative dark-field to 0 (and flag it).
 
     Raises
     ------
     InputError
-        Lists every value that is out of range.
+        Lists every value that is out of range, and options that exclude each other.
 
     Examples
     --------
@@ -66,6 +70,7 @@ class MistAttenuatingOptions:
     curvature: bool = False
     smoothing: float = 0.0
     ridge: float = 0.0
+    regularisation: str | None = None
     positive: bool = False
 
     def __post_init__(self) -> None:
@@ -77,6 +82,8 @@ class MistAttenuatingOptions:
                 Range("ridge"),
             ],
             ["curvature", "positive"],
+            {"regularisation": AUTOMATIC},
+            contradictions(self, "ridge"),
         )
 
 
@@ -122,7 +129,14 @@ class MistAttenuatingPlan:
         InputError
             If the frames do not fit the reference, or if no pixel is determined.
         """
-        frames, unknowns, flags = self.equations.solve(sample, weights)
+        equations, gamma = self.equations, self.options.delta_over_beta
+        provenance: dict[str, object] = {"xmist_version": __version__}
+        if self.options.regularisation is not None:
+            length2 = 0.0 if gamma is None else screening_length2(self.experiment, gamma)
+            comparison = Comparison(curvature=False, length2=length2)
+            equations, _ = choose(equations, sample, weights, comparison)
+            provenance["regularisation"] = {"ridge": chosen(equations, None, self.experiment)["ridge"]}
+        frames, unknowns, flags = equations.solve(sample, weights)
         findings = compare_frames(
             self.equations.reference.frames, frames, self.equations.reference.weights, may_attenuate=True
         )
@@ -130,7 +144,6 @@ class MistAttenuatingPlan:
         transmission, dark_field = unknowns
         np.subtract(1.0, transmission, out=transmission)  # 1 − (1 − G)
         np.negative(dark_field, out=dark_field)
-        gamma = self.options.delta_over_beta
         if gamma is not None:
             transmission = self._single_material(transmission, dark_field, lost, gamma)
         positive = transmission > 0.0
@@ -155,7 +168,7 @@ class MistAttenuatingPlan:
             options=asdict(self.options),
             flags=flags,
             findings=tuple(findings + describe_flags(flags)),
-            provenance={"xmist_version": __version__, "exposures": len(frames)},
+            provenance=provenance | {"exposures": len(frames)},
             phase=phase,
             transmission=transmission,
             dark_field=dark_field,

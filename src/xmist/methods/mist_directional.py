@@ -30,9 +30,16 @@ from xmist.data import Image, Retrieval
 from xmist.experiment import Experiment
 from xmist.methods.findings import compare_frames, describe_flags
 from xmist.methods.options import Range, check_options
-from xmist.methods.phase import phase_of_curvature, refraction_of, single_material
+from xmist.methods.phase import (
+    epsilon_of,
+    phase_of_curvature,
+    refraction_of,
+    screening_length2,
+    single_material,
+)
 from xmist.methods.pixelwise import PixelwiseSystem, prepare_pixelwise
 from xmist.methods.reference import prepare_reference
+from xmist.methods.regularisation import AUTOMATIC, Comparison, choose, chosen, contradictions
 from xmist.numerics.derivatives import DXX, DXY, DYY, VALUE, derivative
 from xmist.numerics.tensors import eigenvalues, nearest_positive
 from xmist.version import __version__
@@ -62,6 +69,10 @@ class MistDirectionalOptions:
         Length L in metres in the sample's plane: structures of the phase that are longer are damped, by
         −κ²/(κ⁴ + (2π/L)⁴) for the inverse Laplacian, spectral symbol. None inverts the five-point Laplacian
         exactly. Not with `delta_over_beta`, which ties the phase to T.
+    regularisation : {None, "auto"}
+        "auto" chooses `ridge` and, from twice as many exposures as unknowns on, `cutoff_length` from the
+        frames (see `xmist.methods.regularisation`), and records the choice in
+        `provenance["regularisation"]`.
     positive : bool
         Replace a tensor with a negative eigenvalue by the nearest positive semi-definite one (and flag it).
         Noise is two-sided, so that this biases averages.
@@ -82,6 +93,7 @@ class MistDirectionalOptions:
     smoothing: float = 0.0
     ridge: float = 0.0
     cutoff_length: float | None = None
+    regularisation: str | None = None
     positive: bool = False
 
     def __post_init__(self) -> None:
@@ -94,7 +106,9 @@ class MistDirectionalOptions:
                 Range("cutoff_length", "m", strict=True, optional=True),
             ],
             ["curvature", "positive"],
-            exclusions=[
+            {"regularisation": AUTOMATIC},
+            [
+                *contradictions(self, "ridge", "cutoff_length"),
                 (
                     self.delta_over_beta is not None and self.cutoff_length is not None,
                     "options cutoff_length and delta_over_beta are both given; expected one of them at most, "
@@ -152,8 +166,15 @@ class MistDirectionalPlan:
             If the frames do not fit the reference, or if no pixel is determined.
         """
         options, experiment, threads = self.options, self.experiment, self.equations.threads
-        frames, unknowns, flags = self.equations.solve(sample, weights)
+        equations, epsilon = self.equations, epsilon_of(options.cutoff_length, experiment)
         gamma = options.delta_over_beta
+        provenance: dict[str, object] = {"xmist_version": __version__}
+        if options.regularisation is not None:
+            length2 = 0.0 if gamma is None else screening_length2(experiment, gamma)
+            comparison = Comparison(curvature=gamma is None, length2=length2)
+            equations, epsilon = choose(equations, sample, weights, comparison)
+            provenance["regularisation"] = chosen(equations, epsilon, experiment)
+        frames, unknowns, flags = equations.solve(sample, weights)
         findings = compare_frames(
             self.equations.reference.frames,
             frames,
@@ -166,9 +187,7 @@ class MistDirectionalPlan:
             component *= np.float32(factor)
         transmission = None
         if gamma is None:
-            phase = phase_of_curvature(
-                first, experiment, lost=lost, cutoff_length=options.cutoff_length, threads=threads
-            )
+            phase = phase_of_curvature(first, experiment, lost=lost, epsilon=epsilon, threads=threads)
         else:
             transmission = self._transmission(first, tensor, lost, gamma)
             positive = transmission > 0.0
@@ -188,7 +207,7 @@ class MistDirectionalPlan:
             options=asdict(options),
             flags=flags,
             findings=tuple(findings + describe_flags(flags)),
-            provenance={"xmist_version": __version__, "exposures": len(frames)},
+            provenance=provenance | {"exposures": len(frames)},
             phase=phase,
             transmission=transmission,
             dark_field=(tensor[0] + tensor[2]) / 2,

@@ -29,9 +29,16 @@ from xmist.data import Image, Retrieval
 from xmist.experiment import Experiment
 from xmist.methods.findings import compare_frames, describe_flags
 from xmist.methods.options import Range, check_options
-from xmist.methods.phase import phase_of_curvature, refraction_of, single_material
+from xmist.methods.phase import (
+    epsilon_of,
+    phase_of_curvature,
+    refraction_of,
+    screening_length2,
+    single_material,
+)
 from xmist.methods.pixelwise import PixelwiseSystem, prepare_pixelwise
 from xmist.methods.reference import prepare_reference
+from xmist.methods.regularisation import AUTOMATIC, Comparison, choose, chosen, contradictions
 from xmist.numerics import least_squares
 from xmist.numerics.blend import Blend, blend
 from xmist.numerics.derivatives import DX, DY, LAPLACIAN, VALUE
@@ -70,6 +77,10 @@ class MistRapidOptions:
         Length L in metres in the sample's plane: structures of the phase that are longer are damped, by
         −κ²/(κ⁴ + (2π/L)⁴) for the inverse Laplacian, spectral symbol. None inverts the five-point Laplacian
         exactly. Not where γ ties the phase to T.
+    regularisation : {None, "auto"}
+        "auto" chooses `ridge` and, from twice as many exposures as unknowns on, `cutoff_length` from the
+        frames (see `xmist.methods.regularisation`), and records the choice in
+        `provenance["regularisation"]`.
     positive : bool
         Set a negative dark-field to 0 (and flag it).
 
@@ -91,6 +102,7 @@ class MistRapidOptions:
     smoothing: float = 0.0
     ridge: float = 0.0
     cutoff_length: float | None = None
+    regularisation: str | None = None
     positive: bool = False
 
     def __post_init__(self) -> None:
@@ -105,8 +117,9 @@ class MistRapidOptions:
                 Range("cutoff_length", "m", strict=True, optional=True),
             ],
             ["published", "positive"],
-            {"combine": tuple(_WAYS)},
+            {"combine": tuple(_WAYS), "regularisation": AUTOMATIC},
             [
+                *contradictions(self, "ridge", "cutoff_length"),
                 (
                     self.published is True and not known,
                     "option published is True without delta_over_beta; expected delta_over_beta too, for it "
@@ -171,8 +184,19 @@ class MistRapidPlan:
             If the frames do not fit the reference, or if no pixel is determined.
         """
         options, experiment, threads = self.options, self.experiment, self.equations.threads
-        frames, unknowns, flags = self.equations.solve(sample, weights)
+        equations, epsilon = self.equations, epsilon_of(options.cutoff_length, experiment)
         gamma = options.delta_over_beta
+        provenance: dict[str, object] = {"xmist_version": __version__}
+        if options.regularisation is not None:
+            inverted = gamma is None or options.published
+            comparison = Comparison(
+                curvature=inverted,
+                length2=0.0 if gamma is None or inverted else screening_length2(experiment, gamma),
+                groups=(slice(1, 2), slice(2, 4)),
+            )
+            equations, epsilon = choose(equations, sample, weights, comparison)
+            provenance["regularisation"] = chosen(equations, epsilon, experiment)
+        frames, unknowns, flags = equations.solve(sample, weights)
         findings = compare_frames(
             self.equations.reference.frames,
             frames,
@@ -187,7 +211,7 @@ class MistRapidPlan:
                 first + laplacian(blur, threads=threads),
                 experiment,
                 lost=lost,
-                cutoff_length=options.cutoff_length,
+                epsilon=epsilon,
                 threads=threads,
             )
             if gamma is not None:
@@ -216,8 +240,8 @@ class MistRapidPlan:
             options=asdict(options),
             flags=flags,
             findings=tuple(findings + describe_flags(flags)),
-            provenance={
-                "xmist_version": __version__,
+            provenance=provenance
+            | {
                 "exposures": len(frames),
                 "crossover": self.crossover2**0.5,
             },

@@ -26,7 +26,6 @@ own: whether the paper's filter has the same form could not be checked.
 
 from __future__ import annotations
 
-import math
 from dataclasses import asdict, dataclass
 from typing import Final
 
@@ -39,13 +38,17 @@ from xmist.experiment import Experiment
 from xmist.methods.direct import add_exposures, exposure_weights, fill_source, prepare_ratio
 from xmist.methods.findings import compare_frames, describe_flags
 from xmist.methods.options import Range, check_options
-from xmist.methods.phase import centre, refraction_of
+from xmist.methods.phase import centre, epsilon_of, refraction_of
 from xmist.methods.pixelwise import PixelwiseSystem
+from xmist.methods.regularisation import AUTOMATIC, choose_cutoff, chosen, contradictions
 from xmist.numerics.faces import add_flow, face_divergence
 from xmist.numerics.fill import fill
 from xmist.numerics.poisson import inverse_laplacian
 from xmist.numerics.smooth import gaussian
 from xmist.version import __version__
+
+# Exposures that a half must have to judge noise: the curl that one exposure drops is no noise of an average.
+_JUDGES: Final = 2
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -62,11 +65,14 @@ class OpticalFlowOptions:
         Length L in metres in the sample's plane: structures of the phase that are longer are damped, by
         −κ²/(κ⁴ + (2π/L)⁴) for the inverse Laplacian of (4), with the symbol of its own stencil for κ². None
         damps nothing.
+    regularisation : {None, "auto"}
+        "auto" chooses `cutoff_length` from the difference of both halves of the exposures, from N = 4 on (see
+        `xmist.methods.regularisation`), and records the choice in `provenance["regularisation"]`.
 
     Raises
     ------
     InputError
-        Lists every value that is out of range.
+        Lists every value that is out of range, and options that exclude each other.
 
     Examples
     --------
@@ -76,6 +82,7 @@ class OpticalFlowOptions:
 
     attenuation_smoothing: float | None = None
     cutoff_length: float | None = None
+    regularisation: str | None = None
 
     def __post_init__(self) -> None:
         check_options(
@@ -84,6 +91,8 @@ class OpticalFlowOptions:
                 Range("attenuation_smoothing", "pixels", high=1000.0, strict=True, optional=True),
                 Range("cutoff_length", "m", strict=True, optional=True),
             ],
+            choices={"regularisation": AUTOMATIC},
+            exclusions=contradictions(self, "cutoff_length"),
         )
 
 
@@ -131,6 +140,7 @@ class OpticalFlowPlan:
         """
         reference, threads = self.equations.reference, self.equations.threads
         frames, unknowns, flags = self.equations.solve(sample, weights)
+        provenance: dict[str, object] = {"xmist_version": __version__, "exposures": len(frames)}
         findings = compare_frames(reference.frames, frames, reference.weights, may_attenuate=True)
         lost = (flags & flag.UNDETERMINED) > 0
         ratio = unknowns[0]
@@ -147,12 +157,19 @@ class OpticalFlowPlan:
         else:
             findings += _attenuated(float(ratio.mean(dtype=np.float64)))
         given = None if weights is None else np.asarray(weights, np.float32)
-        slope = self._slope(frames, given, transmission, lost)
-        length = self.options.cutoff_length
         k, p = self.experiment.wavenumber, self.experiment.effective_pixel
+        epsilon = epsilon_of(self.options.cutoff_length, self.experiment)
+        everything, half = slice(None), len(frames) // 2
+        curvature = self._curvature(frames, given, transmission, lost, everything)
+        if self.options.regularisation is not None:
+            if half >= _JUDGES:
+                parts = (slice(half), slice(half, 2 * half))
+                halves = [self._curvature(frames, given, transmission, lost, part) for part in parts]
+                epsilon = choose_cutoff(curvature, *halves, threads=threads)
+            provenance["regularisation"] = chosen(None, epsilon, self.experiment)
         phase: Image = inverse_laplacian(
-            face_divergence(slope, threads=threads),
-            epsilon=0.0 if length is None else 2.0 * math.pi * p / length,
+            curvature,
+            epsilon=epsilon or 0.0,
             overwrite=True,
             threads=threads,
         )
@@ -166,16 +183,21 @@ class OpticalFlowPlan:
             options=asdict(self.options),
             flags=flags,
             findings=tuple(findings + describe_flags(flags)),
-            provenance={"xmist_version": __version__, "exposures": len(frames)},
+            provenance=provenance,
             phase=phase,
             transmission=transmission,
             refraction_angle=refraction_of(phase, self.experiment, threads=threads),
         )
 
-    def _slope(
-        self, sample: Image, given: Image | None, transmission: Image | None, lost: NDArray[np.bool_]
+    def _curvature(
+        self,
+        sample: Image,
+        given: Image | None,
+        transmission: Image | None,
+        lost: NDArray[np.bool_],
+        part: slice,
     ) -> Image:
-        """Give ∇ψ on the faces by (2) and (3)."""
+        """Give ∇·∇ψ by (2) and (3) from some of the exposures."""
         reference, threads = self.equations.reference, self.equations.threads
         flow = np.zeros((2, *sample.shape[1:]), np.float32)
         total = np.zeros_like(flow)
@@ -188,8 +210,9 @@ class OpticalFlowPlan:
                 dead,
             )
             for n, frame in enumerate(sample)
+            if n in range(len(sample))[part]
         ]
-        for group in add_exposures(reference.frames, sample, weights, threads=threads):
+        for group in add_exposures(reference.frames[part], sample[part], weights, threads=threads):
             source = group.difference
             if transmission is not None:
                 with np.errstate(invalid="ignore", over="ignore", divide="ignore"):  # pixels of weight 0
@@ -206,7 +229,8 @@ class OpticalFlowPlan:
                 filled = fill(np.ascontiguousarray(component[faces]), good, threads=threads)
                 filled[~good & np.isnan(filled)] = 0.0  # beyond reach: bare beam
                 component[faces] = filled
-        return flow
+        divergence: Image = face_divergence(flow, threads=threads)
+        return divergence
 
 
 def _attenuated(ratio: float) -> list[str]:

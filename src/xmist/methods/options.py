@@ -43,7 +43,7 @@ def check_options(
     options: Any,
     ranges: Iterable[Range],
     switches: Iterable[str] = (),
-    choices: Mapping[str, Sequence[str]] | None = None,
+    choices: Mapping[str, Sequence[str | None]] | None = None,
     exclusions: Iterable[tuple[bool, str]] = (),
 ) -> None:
     """Check the values of a frozen options object and make its numbers floats.
@@ -57,7 +57,7 @@ def check_options(
     switches : iterable of str
         Names of its booleans.
     choices : mapping of str to sequence of str, optional
-        Names of its words, each with those that it may be.
+        Names of its words, each with those that it may be, None among them if it may be left out.
     exclusions : iterable of (bool, str)
         Whether options contradict each other, and the sentence that says so.
 

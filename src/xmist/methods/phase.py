@@ -19,7 +19,7 @@ def phase_of_curvature(
     experiment: Experiment,
     *,
     lost: NDArray[np.bool_],
-    cutoff_length: float | None,
+    epsilon: float | None,
     threads: int | None,
 ) -> Image:
     """Give the φ of mean 0 whose ψ = ∆φ/(k p²) has the Laplacian ∇²ψ.
@@ -32,9 +32,9 @@ def phase_of_curvature(
         Geometry.
     lost : (y, x) bool array
         Pixels that nothing determined: they count as bare beam, and become NaN.
-    cutoff_length : float or None
-        Length L in metres: −κ²/(κ⁴ + (2π/L)⁴) serves as the inverse Laplacian, spectral symbol; None inverts
-        the five-point Laplacian exactly.
+    epsilon : float or None
+        ε in rad per pixel: −κ²/(κ⁴ + ε⁴) serves as the inverse Laplacian, spectral symbol; None inverts the
+        five-point Laplacian exactly.
     threads : int or None
         Threads.
 
@@ -49,14 +49,27 @@ def phase_of_curvature(
         curvature[lost] = 0.0
     phase: Image = inverse_laplacian(
         curvature,
-        symbol="stencil" if cutoff_length is None else "spectral",
-        epsilon=0.0 if cutoff_length is None else 2.0 * math.pi * p / cutoff_length,
+        symbol="stencil" if epsilon is None else "spectral",
+        epsilon=epsilon or 0.0,
         overwrite=True,
         threads=threads,
     )
     phase *= np.float32(k * p**2 / experiment.effective_distance)
     centre(phase, lost)
     return phase
+
+
+def epsilon_of(cutoff_length: float | None, experiment: Experiment) -> float | None:
+    """Give the ε of the inverse Laplacian −κ²/(κ⁴ + ε⁴), 2π/L, in rad per pixel.
+
+    Parameters
+    ----------
+    cutoff_length : float or None
+        L in metres in the sample's plane; None for the plain inverse.
+    experiment : Experiment
+        Geometry.
+    """
+    return None if cutoff_length is None else 2.0 * math.pi * experiment.effective_pixel / cutoff_length
 
 
 def centre(phase: Image, lost: NDArray[np.bool_]) -> None:

@@ -60,6 +60,50 @@ class PixelwiseSystem:
     matrix: Real | None
     threads: int
 
+    def take(
+        self, sample: ArrayLike, weights: ArrayLike | None
+    ) -> tuple[Image, Real | None, NDArray[np.uint16]]:
+        """Check the frames of a projection and combine their weights with the reference's.
+
+        Parameters
+        ----------
+        sample : (position, y, x) array_like
+            Frames with the sample.
+        weights : (position, y, x) array_like or None
+            Weights that multiply those of the reference.
+
+        Returns
+        -------
+        sample : (position, y, x) float32 array
+            The frames as they are used.
+        weights : (position, y, x) array or None
+            Weights of the equations.
+        flags : (y, x) uint16 array
+            Flags of the reference and the weights.
+
+        Raises
+        ------
+        InputError
+            If the frames do not fit the reference.
+        """
+        faults: list[str] = []
+        shape = self.reference.frames.shape
+        frames = as_frames("sample", sample, faults)
+        if frames is not None and frames.shape != shape:
+            faults.append(f"sample has shape {frames.shape}; expected the reference's {shape}")
+        given = None if weights is None else as_weights("weights", weights, shape, faults)
+        raise_faults(faults)
+        assert frames is not None  # as_frames gave a fault otherwise
+        if self.reference.scale != 1.0:
+            with np.errstate(over="ignore"):  # beyond single precision becomes inf, which is a bad pixel
+                frames = frames * np.float32(self.reference.scale)
+        flags = self.reference.flags.copy()
+        combined = self.reference.weights
+        if given is not None:
+            flags[(given == 0).any(axis=0)] |= flag.MASKED
+            combined = given if combined is None else given * combined
+        return frames, combined, flags
+
     def solve(self, sample: ArrayLike, weights: ArrayLike | None) -> tuple[Image, Image, NDArray[np.uint16]]:
         """Solve for the unknowns of one projection.
 
@@ -84,23 +128,8 @@ class PixelwiseSystem:
         InputError
             If the frames do not fit the reference, or if no pixel is determined.
         """
-        faults: list[str] = []
-        shape = self.reference.frames.shape
-        frames = as_frames("sample", sample, faults)
-        if frames is not None and frames.shape != shape:
-            faults.append(f"sample has shape {frames.shape}; expected the reference's {shape}")
-        given = None if weights is None else as_weights("weights", weights, shape, faults)
-        raise_faults(faults)
-        assert frames is not None  # as_frames gave a fault otherwise
-        if self.reference.scale != 1.0:
-            with np.errstate(over="ignore"):  # beyond single precision becomes inf, which is a bad pixel
-                frames = frames * np.float32(self.reference.scale)
-        flags = self.reference.flags.copy()
-        combined = self.reference.weights
-        if given is not None:
-            flags[(given == 0).any(axis=0)] |= flag.MASKED
-            combined = given if combined is None else given * combined
-        unknowns, status = self._least_squares(frames, combined, own=given is None)
+        frames, combined, flags = self.take(sample, weights)
+        unknowns, status = self._least_squares(frames, combined, own=weights is None)
         flags[(status & LOST_SAMPLE) > 0] |= flag.BAD_SAMPLE
         if status.any():
             self._fill(unknowns, status, flags, frames, combined)
