@@ -20,7 +20,7 @@ FLOORS = [
     ["__init__"],
     ["__main__"],
     ["cli", "demo"],
-    ["report", "napari"],
+    ["benchmark", "report", "napari"],
     ["comparison"],
     ["scanning"],
     ["pipeline"],

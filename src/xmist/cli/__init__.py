@@ -14,6 +14,7 @@ from xmist.cli.comparing import compare
 from xmist.cli.console import run
 from xmist.cli.look import info, methods
 from xmist.cli.make import simulate
+from xmist.cli.measuring import benchmark
 from xmist.cli.scans import scan
 from xmist.cli.show import report
 from xmist.cli.start import demo, init
@@ -50,7 +51,7 @@ def xmist() -> None:
     """
 
 
-for command in (demo, simulate, init, check, retrieve, scan, compare, report, info, methods):
+for command in (demo, simulate, init, check, retrieve, scan, compare, report, info, methods, benchmark):
     xmist.add_command(command)
 
 

@@ -1,0 +1,72 @@
+"""The command `xmist benchmark`."""
+
+from __future__ import annotations
+
+import click
+
+from xmist.cli.console import DONE, Settings, echo_json, progress_bars, say
+from xmist.cli.options import common
+
+
+@click.command(short_help="Measure how good and how fast the methods are here.")
+@click.option("--method", "methods", multiple=True, metavar="NAME", help="All if left out; may be repeated.")
+@click.option("--phantom", "cases", multiple=True, metavar="NAME", help="All five if left out; repeatable.")
+@click.option("--exposures", type=int, multiple=True, metavar="N", help="2 and 10 if left out; repeatable.")
+@click.option("--size", type=int, metavar="PIXELS", help="Side of the phantoms; 256 if left out.")
+@click.option("--speed-size", type=int, multiple=True, metavar="PIXELS", help="512 and 1024 if left out.")
+@click.option("--no-accuracy", is_flag=True, help="Leave out the accuracy.")
+@click.option("--no-speed", is_flag=True, help="Leave out the speed.")
+@click.option("--threads", type=click.IntRange(min=1), help="Threads; every core without it.")
+@click.option("-o", "--output", metavar="FILE", help="Write the tables (.md) or the numbers (.json) too.")
+@click.option("--json", "as_json", is_flag=True, help="Print JSON, for scripts.")
+@click.option("--overwrite", is_flag=True, help="Replace a file that exists.")
+@common
+@click.pass_obj
+def benchmark(
+    settings: Settings,
+    /,
+    methods: tuple[str, ...],
+    cases: tuple[str, ...],
+    exposures: tuple[int, ...],
+    size: int | None,
+    speed_size: tuple[int, ...],
+    no_accuracy: bool,
+    no_speed: bool,
+    threads: int | None,
+    output: str | None,
+    as_json: bool,
+    overwrite: bool,
+) -> int:
+    """Measure accuracy on simulated phantoms with a known truth, and speed on random speckle.
+
+    All methods on all phantoms take some minutes. A method that cannot work is listed with the reason.
+    Methods that have the option are smoothed by 2 pixels.
+
+    \b
+    Examples:
+      xmist benchmark -o benchmark.md
+      xmist benchmark --method full-field --method lcs --phantom absorbing --no-speed
+    """
+    from xmist.benchmark import EXPOSURES, SIZE, SPEED_SIZES, check_target, run_benchmark, save_benchmark
+    from xmist.simulate.phantoms import CASES
+
+    if output is not None:
+        check_target(output, overwrite=overwrite)  # before the work, not after it
+    with progress_bars(settings) as progress:
+        found = run_benchmark(
+            methods=methods or None,
+            cases=() if no_accuracy else cases or tuple(CASES),
+            exposures=exposures or EXPOSURES,
+            size=SIZE if size is None else size,
+            speed_sizes=() if no_speed else speed_size or SPEED_SIZES,
+            threads=threads,
+            progress=progress,
+        )
+    if as_json:
+        echo_json(found.to_dict())
+    else:
+        click.echo(str(found))
+    if output is not None:
+        save_benchmark(found, output, overwrite=overwrite)
+        say(settings, f"Wrote {output}")
+    return DONE
