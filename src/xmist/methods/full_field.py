@@ -25,7 +25,8 @@ from xmist.experiment import Experiment
 from xmist.methods.diagnostics import Speckles, describe, maps, reduced_chi_squared
 from xmist.methods.findings import compare_frames, describe_flags
 from xmist.methods.full_field_options import PRIORS, FullFieldOptions, background_mask
-from xmist.methods.gauss_newton import fit, fit_without_priors
+from xmist.methods.gauss_newton import fit
+from xmist.methods.polish import explains_all, fit_without_priors, polish
 from xmist.methods.posterior import standard_deviations
 from xmist.methods.priors import constrain
 from xmist.methods.reference import PreparedReference, prepare_reference
@@ -125,7 +126,10 @@ class FullFieldPlan:
         lost = _lost(informed)
         flags[lost] = (flags[lost] & ~np.uint16(flag.FILLED)) | flag.UNDETERMINED
         findings = compare_frames(
-            self.reference.frames, given, self.reference.weights, may_attenuate=LOG_T in kinds
+            self.reference.frames,
+            given if self.reference.scale == 1.0 else given * np.float32(self.reference.scale),
+            self.reference.weights,
+            may_attenuate=LOG_T in kinds,
         )
         findings += describe(found, self.speckles) + describe_flags(flags)
         if start is not None and not found.warm:
@@ -163,6 +167,8 @@ class FullFieldPlan:
             free=None if self.background is None else ~self.background,
         )
         found = (fit_without_priors if alpha == 0.0 else fit)(frames, problem, start)
+        if alpha == "auto" and explains_all(frames, found):
+            found = polish(frames, problem, found)
         if constraint and set(_DARK) & set(kinds):
             found = constrain(frames, problem, found, constraint)
         return found, problem
@@ -181,14 +187,15 @@ class FullFieldPlan:
         assert given is not None  # as_frames gave a fault otherwise
         flags = self.reference.flags.copy()
         read = (self.options.read_noise or 0.0) / self.flux
-        floor = 0.05 * self.gain + read**2 or 1.0
+        gain = self.gain if self.options.gain is not None else self._sample_gain(given[len(given) // 2])
+        floor = 0.05 * gain + read**2 or 1.0
         out = np.empty(shape, np.float32)
         scaled = np.empty(shape, np.float32)
         for n, frame in enumerate(given):
             usable = np.isfinite(frame)
             flags[~usable] |= flag.BAD_SAMPLE
-            if self.gain > 0.0 or read > 0.0:
-                out[n] = floor / np.maximum(self.gain * self.clean[n] + read**2, floor)
+            if gain > 0.0 or read > 0.0:
+                out[n] = floor / np.maximum(gain * self.clean[n] + read**2, floor)
             else:
                 out[n] = 1.0
             if self.reference.weights is not None:
@@ -210,11 +217,21 @@ class FullFieldPlan:
             weights=out,
             threads=self.threads,
             spectra=self.spectra,
-            noise=floor / float(total) if self.gain > 0.0 or read > 0.0 else 0.0,
+            noise=floor / float(total) if gain > 0.0 or read > 0.0 else 0.0,
         )
         return frames, flags, given
 
-    def _channels(self, found: Fit, problem: Problem, frames: Frames, lost: NDArray[np.bool_]) -> dict[str, Any]:
+    def _sample_gain(self, frame: Image) -> float:
+        """Estimate the gain of sample frames: the references may be means of many, or have no noise."""
+        usable = np.isfinite(frame) & (frame > 0)
+        root = np.sqrt(np.where(usable, frame, 0.0) / np.float32(self.flux))
+        # A hole is a step, which has all frequencies.
+        root = np.nan_to_num(fill(root, usable, smooth=True, threads=self.threads), nan=1.0)
+        return 4.0 * _without_rounding(noise_variance(root, threads=self.threads))
+
+    def _channels(
+        self, found: Fit, problem: Problem, frames: Frames, lost: NDArray[np.bool_]
+    ) -> dict[str, Any]:
         k, p = self.experiment.wavenumber, self.experiment.effective_pixel
         per_psi = k * p**2 / self.experiment.effective_distance
         per_d = p**2 / self.experiment.effective_distance
@@ -263,18 +280,18 @@ def prepare(
     background = background_mask(options.background, prepared.frames.shape[1:])
     number = count_threads(threads)
     used = None if prepared.weights is None else prepared.weights > 0
-    flux = float(
+    mean = float(
         np.mean(prepared.frames, dtype=np.float64)
         if used is None
         else prepared.frames[used].mean(dtype=np.float64)
     )
-    roots = [np.sqrt(frame.astype(np.float64) / flux) for frame in prepared.frames]
+    flux = mean / prepared.scale
+    roots = [np.sqrt(frame.astype(np.float64) / mean) for frame in prepared.frames]
     if options.gain is None:
         noise = [noise_variance(root, threads=number) for root in roots]
     else:
         noise = [options.gain / flux / 4.0] * len(roots)
-    # Below the rounding of float32 there is no noise to speak of.
-    noise = [variance if variance > 1e-12 else 0.0 for variance in noise]
+    noise = [_without_rounding(variance) for variance in noise]
     clean = np.empty_like(prepared.frames)
     for frame, root, variance in zip(clean, roots, noise, strict=True):
         frame[...] = np.maximum(wiener(root, variance, threads=number), 0.0) ** 2 if variance else root**2
@@ -294,6 +311,11 @@ def prepare(
         background=background,
         threads=number,
     )
+
+
+def _without_rounding(variance: float) -> float:
+    """Give 0 for a variance that the rounding of float32 makes."""
+    return variance if variance > 1e-12 else 0.0
 
 
 def _weak_priors(transport: Transport, order: float, *, tied: bool) -> tuple[Prior, ...]:

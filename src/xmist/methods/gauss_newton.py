@@ -96,6 +96,8 @@ def fit(frames: Frames, problem: Problem, start: Start | None = None) -> Fit:
     Where the first outer steps do not find the speckles, for shifts are too large, frames binned by two are
     fitted first (which may bin again), and their unknowns are what the fit begins with.
     """
+    if problem.free is not None:
+        return _with_background(frames, problem, start)
     shape = frames.sample.shape[1:]
     nothing = Start(fields=np.zeros((len(problem.kinds), *shape), np.float32))
     if start is not None and _begins_better(frames, problem, start, nothing):
@@ -114,34 +116,24 @@ def fit(frames: Frames, problem: Problem, start: Start | None = None) -> Fit:
     )
     below = fit(coarse, problem.halved())
     start = Start(fields=double(below.fields, problem.kinds, shape))
-    if problem.free is not None:
-        start.fields[:, ~problem.free] = 0.0
     if not _begins_better(frames, problem, start, Start(fields=found.fields)):
         return _descend(frames, problem, Start(fields=found.fields), steps=_STEPS, watch=False)[0]
     found, _ = _descend(frames, problem, start, steps=_LARGE, watch=False)
     return replace(found, binning=2 * below.binning)
 
 
-def fit_without_priors(frames: Frames, problem: Problem, start: Start | None = None) -> Fit:
-    """Fit the unknowns with no prior at all, from a fit with the weakest ones.
-
-    Parameters
-    ----------
-    frames, problem, start
-        See `fit`; the problem's priors serve the first fit alone.
-
-    Returns
-    -------
-    Fit
-        The unknowns that the data alone determine.
-    """
-    kinds = problem.kinds
-    first = fit(frames, replace(problem, fixed=dict.fromkeys(kinds, None)), start)
-    bare = replace(
-        problem, weak=lambda _: (Prior(),) * len(kinds), fixed=dict.fromkeys(kinds, 0.0), relative=1e-14
-    )
-    found, _ = _descend(frames, bare, Start(fields=first.fields), steps=_LARGE, watch=False)
-    return replace(found, binning=first.binning, warm=first.warm)
+def _with_background(frames: Frames, problem: Problem, start: Start | None) -> Fit:
+    """Fit without the background, then with it: it couples all frequencies and needs a near start."""
+    assert problem.free is not None
+    first = fit(frames, replace(problem, free=None), start)
+    fields = first.fields.copy()
+    for field, kind in zip(fields, problem.kinds, strict=True):
+        if kind == PSI and problem.length2 is None:
+            field -= field.mean(dtype=np.float64, where=~problem.free)
+        field[~problem.free] = 0.0
+    near = Start(fields=fields, strengths=tuple(prior.strength for prior in first.priors))
+    found, _ = _descend(frames, problem, near, steps=_STEPS, watch=False)
+    return replace(found, solves=first.solves + found.solves, binning=first.binning, warm=first.warm)
 
 
 def _begins_better(frames: Frames, problem: Problem, one: Start, other: Start) -> bool:

@@ -10,7 +10,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from xmist.data import Image
-from xmist.methods.coarse_to_fine import halve
 from xmist.numerics.conjugate_gradients import Convergence
 from xmist.numerics.constrained import ConstrainedSolver
 from xmist.numerics.denoise import Spectrum
@@ -111,11 +110,7 @@ class Problem:
 
     def halved(self) -> Problem:
         """Give the problem for frames binned by two."""
-        return replace(
-            self,
-            length2=None if self.length2 is None else 0.25 * self.length2,
-            free=None if self.free is None else halve(self.free[None].astype(np.float32))[0] > 0,
-        )
+        return replace(self, length2=None if self.length2 is None else 0.25 * self.length2)
 
     def solver(self, transport: Transport, priors: tuple[Prior, ...]) -> Solver | ConstrainedSolver:
         """Prepare the linear problem about the present model images."""
