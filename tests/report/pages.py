@@ -37,13 +37,14 @@ def make_result(names=RICH, shape=(48, 64), *, seed=3, **parts):
     size = {"phase": -30.0, "dark_field": 2e-11, "dark_field_tensor": 2e-11}
     flags = np.zeros(shape, np.uint16)
     flags[2:5, 3:9] = UNDETERMINED | BAD_SAMPLE
-    flags[10, 20:30] = FILLED
+    flags[10, 20:50] = FILLED
     images = {}
     for name in names:
         components = len(CHANNELS[name].components)
         whole = size.get(name, 1.0) * (
             disc + random.normal(0, 0.05, ((components,) if components else ()) + shape)
         )
+        whole[..., flags == FILLED] *= 5  # far off, as filled values can be
         if name.endswith("_std"):
             whole = np.abs(whole) * size.get(name.removesuffix("_std"), 1.0) * -0.01
             whole = np.abs(whole) + 1e-14

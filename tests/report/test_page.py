@@ -77,7 +77,7 @@ def test_what_is_said_of_a_result(page, result):
     assert any("10.1088/2040-8986/abc313" in line for line in first["citation"])
     counts = {row["bit"]: row["number"] for row in first["flags"]["rows"]}
     assert counts == {flag.bit: int(np.count_nonzero(result.flags & flag.bit)) for flag in FLAGS}
-    assert first["flags"]["flagged"] == 28
+    assert first["flags"]["flagged"] == 48
     phase = next(channel for channel in first["channels"] if channel["key"] == "phase")
     assert phase["std"] == "phase_std"
     assert phase["mean"] == pytest.approx(float(np.nanmean(result.phase, dtype=float)), rel=1e-9)
