@@ -1,5 +1,6 @@
 """The scan file: what it states, what is wrong with it, and what is proposed for a folder."""
 
+import re
 import tomllib
 
 import fabio
@@ -329,3 +330,39 @@ def test_no_physical_value_is_made_up(tmp_path):
     assert {path for path, _ in faults} == {
         f"experiment.{name}" for name in ("energy_kev", "pixel_size", "sample_to_detector")
     }
+
+
+def test_a_material_stands_for_its_delta_over_beta():
+    energy = GEOMETRY["energy_kev"]
+    for table in ({"material": "polystyrene"}, {"material": "C8H8", "density": 1050.0}):
+        found = draft(
+            retrieve={"method": "single-material"}, options={"smoothing": None, "delta_over_beta": table}
+        )
+        assert found.options == {"delta_over_beta": xmist.Material.of("polystyrene").delta_over_beta(energy)}
+        compared = draft(compare={"options": {"single-exposure": {"delta_over_beta": table}}}).compare
+        assert compared.options["single-exposure"] == found.options
+
+
+@pytest.mark.parametrize(
+    ("table", "message"),
+    [
+        ({"material": "C8H8"}, r"options.delta_over_beta: material 'C8H8' has no density"),
+        ({"material": "C8H8", "density": 1.05}, r"options.delta_over_beta: density is 1.05 kg/m³"),
+        ({"material": "polystirene"}, r"did you mean 'polystyrene'"),
+        ({"material": "__import__('os')", "density": 1000.0}, r"formula .* cannot be read"),
+        (
+            {"density": 1000.0},
+            r"options.delta_over_beta is {'density': 1000.0}; expected a number, or a table",
+        ),
+        (
+            {"material": "water", "densty": 1.0},
+            r"delta_over_beta.densty is not a known key; did you mean 'density'",
+        ),
+    ],
+)
+def test_a_material_with_a_fault(table, message):
+    found = draft(
+        retrieve={"method": "single-material"}, options={"smoothing": None, "delta_over_beta": table}
+    )
+    assert len(found.faults) == 1
+    assert re.search(message, found.faults[0])

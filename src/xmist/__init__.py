@@ -19,7 +19,9 @@ if TYPE_CHECKING:
     from xmist.flags import FLAGS
     from xmist.io import open_result
     from xmist.methods import METHODS, prepare, retrieve
+    from xmist.progress import progress_bars
     from xmist.scanning import scan
+    from xmist.simulate.materials import Material
 
 _HOME = {
     "CHANNELS": "xmist.data",
@@ -31,10 +33,12 @@ _HOME = {
     "OutputError": "xmist.errors",
     "XmistError": "xmist.errors",
     "Experiment": "xmist.experiment",
+    "Material": "xmist.simulate.materials",
     "FLAGS": "xmist.flags",
     "open_result": "xmist.io",
     "METHODS": "xmist.methods",
     "prepare": "xmist.methods",
+    "progress_bars": "xmist.progress",
     "retrieve": "xmist.methods",
     "scan": "xmist.scanning",
 }
@@ -47,6 +51,7 @@ __all__ = [
     "Comparison",
     "Experiment",
     "InputError",
+    "Material",
     "OutputError",
     "Retrieval",
     "SpeckleStack",
@@ -57,6 +62,7 @@ __all__ = [
     "open_result",
     "prepare",
     "preprocess",
+    "progress_bars",
     "retrieve",
     "scan",
     "simulate",

@@ -115,3 +115,29 @@ def test_without_the_extra(monkeypatch):
     with pytest.raises(xmist.InputError, match=r'pip install "xmist\[simulate\]"'):
         simulate.Material(formula="H2O", density=1000.0)
     assert simulate.Material(delta=1e-6, beta=1e-9, energy_kev=17.0).index(17.0) == (1e-6, 1e-9)
+
+
+def test_a_material_by_its_name():
+    assert simulate.Material.of("Polystyrene") == simulate.Material(formula="C8H8", density=1050.0)
+    assert simulate.Material.of("water", density=917.0) == simulate.Material(
+        formula="H2O", density=917.0
+    )  # ice
+    assert simulate.Material.of("C8H8", density=1050.0) == simulate.Material.of("polystyrene")
+    delta, beta = simulate.Material.of("pmma").index(20.0)
+    assert simulate.Material.of("pmma").delta_over_beta(20.0) == delta / beta
+    # δ and β are both proportional to the density.
+    ratios = [
+        simulate.Material.of("C8H8", density=density).delta_over_beta(20.0) for density in (500.0, 1050.0)
+    ]
+    assert abs(ratios[0] / ratios[1] - 1) <= 1e-12
+
+
+def test_a_material_that_is_not_known():
+    with pytest.raises(xmist.InputError, match=r"'polystirene' has no density.*did you mean 'polystyrene'"):
+        simulate.Material.of("polystirene")
+    with pytest.raises(xmist.InputError, match=r"density is 1\.05 kg/m³"):
+        simulate.Material.of("C8H8", density=1.05)
+    with pytest.raises(xmist.InputError, match="formula is 7; expected a chemical formula"):
+        simulate.Material.of(7, density=1000.0)
+    with pytest.raises(xmist.InputError, match="β = 0; δ/β needs both above 0"):
+        simulate.Material(delta=1e-7, beta=0.0, energy_kev=17.0).delta_over_beta(17.0)

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from xmist.config.draft import Draft, ScanFile
+from xmist.config.materials import look_up_materials
 from xmist.config.proposal import propose_scan, toml_text
 from xmist.config.schema import (
     CompareSection,
@@ -153,9 +154,9 @@ def make_draft(
     frames, output = sections["input"], sections["output"]
     experiment = _experiment(data.get("experiment"), faults)
     steps = _steps(sections["preprocess"], frames, faults)
-    method, options = _method(sections["retrieve"].method, sections["options"], faults)
+    method, options = _method(sections["retrieve"].method, sections["options"], experiment, faults)
     files = _files(output, Path(folder), confined, faults)
-    compare = _compared(sections["compare"], faults)
+    compare = _compared(sections["compare"], experiment, faults)
     wrong = {path.partition(".")[0] for path, _ in faults}
     return Draft(
         source=source,
@@ -213,7 +214,7 @@ def _experiment(values: Any, faults: Faults) -> Experiment | None:
 
 
 def _method(
-    method: str | None, options: Mapping[str, Any], faults: Faults
+    method: str | None, options: Mapping[str, Any], experiment: Experiment | None, faults: Faults
 ) -> tuple[str | None, dict[str, Any] | None]:
     """Check method and options by the method's own rules."""
     if method is None:
@@ -223,19 +224,28 @@ def _method(
     except InputError:
         faults.append(("retrieve.method", f"is '{method}'; {suggest(method, METHODS)}"))
         return None, None
+    before = len(faults)
+    options = look_up_materials("options", options, experiment, faults)
     given = {name: plain(value) for name, value in options.items()}
     kind = import_module(entry.module).OPTIONS
-    return method, given if _check("options", method, kind, given, faults) else None
+    _check("options", method, kind, given, faults)
+    return method, given if len(faults) == before else None
 
 
-def _compared(section: CompareSection | None, faults: Faults) -> CompareSection | None:
+def _compared(
+    section: CompareSection | None, experiment: Experiment | None, faults: Faults
+) -> CompareSection | None:
     """Check the methods of a comparison and their options; a missing δ/β is a reason there, no fault."""
     if section is None:
         return None
     for name in section.methods or ():
         if name not in METHODS:
             faults.append(("compare.methods", f"names '{name}'; {suggest(name, METHODS)}"))
-    for name, values in section.options.items():
+    options = {
+        name: look_up_materials(f"compare.options.{name}", values, experiment, faults)
+        for name, values in section.options.items()
+    }
+    for name, values in options.items():
         path = f"compare.options.{name}"
         if name not in METHODS:
             faults.append((path, f"is not a method; {suggest(name, METHODS)}"))
@@ -244,7 +254,7 @@ def _compared(section: CompareSection | None, faults: Faults) -> CompareSection 
         if METHODS[name].needs_delta_over_beta:
             given.setdefault("delta_over_beta", 1.0)
         _check(path, name, import_module(METHODS[name].module).OPTIONS, given, faults)
-    return section
+    return section.model_copy(update={"options": options})
 
 
 def _check(path: str, owner: str, kind: Any, given: Mapping[str, Any], faults: Faults) -> bool:

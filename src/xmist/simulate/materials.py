@@ -14,9 +14,17 @@ from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any, Final
 
-from xmist.errors import InputError, raise_faults
+from xmist.errors import InputError, raise_faults, suggest
 from xmist.simulate.checks import check_number
 
+# Plastics of test objects that the tables of xraydb do not name: formula, and density in kg/m³ (usual
+# values; a sample's own may differ by some per cent, and δ and β with it, but not their ratio).
+_PLASTICS: Final = {
+    "polystyrene": ("C8H8", 1050.0),
+    "polyethylene": ("C2H4", 940.0),
+    "nylon": ("C6H11NO", 1140.0),
+    "pvc": ("C2H3Cl", 1380.0),
+}
 # Solids and liquids: below, g/cm³ was meant (osmium, the densest, has 22.6).
 _DENSITIES: Final = (30.0, 25_000.0)
 _ENERGIES_KEV: Final = (0.1, 800.0)  # of the tables
@@ -49,6 +57,8 @@ class Material:
     [7.98e-07, 6.98e-10]
     >>> Material(delta=8e-7, beta=5e-10, energy_kev=17.0).index(17.0)
     (8e-07, 5e-10)
+    >>> round(Material.of("polystyrene").delta_over_beta(17.0))
+    2255
     """
 
     formula: str | None = None
@@ -84,6 +94,70 @@ class Material:
             low, high = _ENERGIES_KEV
             check_number("energy_kev", self.energy_kev, faults, unit="keV", low=low, high=high)
         raise_faults(faults)
+
+    @classmethod
+    def of(cls, name: str, density: float | None = None) -> Material:
+        """Give a material by its name, or by its formula and density.
+
+        Parameters
+        ----------
+        name : str
+            Name, such as "polystyrene", "water", "pmma", "silicon", or chemical formula.
+        density : float, optional
+            Density in kg/m³; None takes the usual one of a named material.
+
+        Returns
+        -------
+        Material
+            With formula and density.
+
+        Raises
+        ------
+        InputError
+            If the name is not known and no density is given, or as for `Material` itself.
+
+        Examples
+        --------
+        >>> Material.of("pmma").formula, Material.of("C8H8", density=1050.0).density
+        ('C5H8O2', 1050.0)
+        """
+        formula, usual = name, None
+        if isinstance(name, str):
+            found = _PLASTICS.get(name.lower())
+            if found is None and (known := _xraydb().get_materials().get(name.lower())) is not None:
+                found = known.formula, 1000.0 * known.density
+            if found is not None:
+                formula, usual = found
+            elif density is None:
+                names = [*_PLASTICS, *_xraydb().get_materials()]
+                raise InputError(
+                    f"material {name!r} has no density; give one in kg/m³ with its formula, or the name of a "
+                    f"known material: {suggest(name, names)}"
+                )
+        return cls(formula=formula, density=usual if density is None else density)
+
+    def delta_over_beta(self, energy_kev: float) -> float:
+        """Give γ = δ/β at an energy, as the option `delta_over_beta` takes it.
+
+        Parameters
+        ----------
+        energy_kev : float
+            Photon energy in keV.
+
+        Returns
+        -------
+        float
+            δ/β.
+
+        Raises
+        ------
+        InputError
+            As for `index`, and for a material that refracts or absorbs nothing.
+        """
+        delta, beta = self.index(energy_kev)
+        if not (delta > 0.0 and beta > 0.0):
+            raise InputError(f"the material has δ = {delta:g} and β = {beta:g}; δ/β needs both above 0")
+        return delta / beta
 
     def index(self, energy_kev: float) -> tuple[float, float]:
         """Give δ and β at an energy.
