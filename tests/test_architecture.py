@@ -35,6 +35,7 @@ FLOORS = [
     ["data"],
     ["experiment"],
     ["flags"],
+    ["progress"],
     ["errors"],
     ["version"],
 ]

@@ -7,18 +7,17 @@ import signal
 import sys
 import threading
 import traceback
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from types import FrameType
-from typing import IO, TYPE_CHECKING, Any, Final
+from typing import IO, Any, Final
 
 import click
 
+from xmist import progress as bars
 from xmist.errors import InputError, OutputError
-
-if TYPE_CHECKING:
-    from tqdm import tqdm
+from xmist.progress import Progress
 
 DONE: Final = 0
 FAILED: Final = 1
@@ -26,8 +25,6 @@ BAD_INPUT: Final = 2
 FLAGGED: Final = 3
 INTERRUPTED: Final = 130
 TERMINATED: Final = 143
-
-Progress = Callable[[str, int, int], object]
 
 
 @dataclass
@@ -123,30 +120,8 @@ def progress_bars(settings: Settings) -> Iterator[Progress | None]:
     if settings.quiet or not sys.stderr.isatty():
         yield None
         return
-    from tqdm import tqdm
-
-    bar: tqdm[Any] | None = None
-
-    def show(what: str, done: int, total: int) -> None:
-        nonlocal bar
-        if bar is None or bar.desc != f"{what}: ":
-            if bar is not None:
-                bar.close()
-            form = "{desc}{percentage:3.0f}% |{bar}| {n_fmt}/{total_fmt} [{elapsed}<{remaining}, {rate_fmt}]"
-            bar = tqdm(
-                desc=what,
-                total=total,
-                leave=False,
-                dynamic_ncols=True,
-                bar_format=form if total > 1 else "{desc}{elapsed}",
-            )
-        bar.update(done - bar.n)
-
-    try:
+    with bars.progress_bars() as show:
         yield show
-    finally:
-        if bar is not None:
-            bar.close()
 
 
 def _explain(error: BaseException) -> tuple[int, str]:

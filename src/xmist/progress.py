@@ -1,0 +1,63 @@
+"""Bars for long work, in a terminal and in a notebook."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any, Final
+
+if TYPE_CHECKING:
+    from tqdm import tqdm
+
+__all__ = ["Progress", "progress_bars"]
+
+# Called with what is done, and how much of how much of it.
+Progress = Callable[[str, int, int], object]
+
+_COUNTED: Final = "{desc}: {percentage:3.0f}% |{bar}| {n_fmt}/{total_fmt} [{elapsed}<{remaining}, {rate_fmt}]"
+_WHOLE: Final = "{desc}: {elapsed}"  # nothing is known between begin and end
+
+
+@contextmanager
+def progress_bars() -> Iterator[Progress]:
+    """Show a bar for each part of long work: on stderr, or as a widget in a notebook.
+
+    Yields
+    ------
+    callable
+        What functions of xmist take as `progress`: to be called with what is done, and how much of how much
+        of it. The bar of a part goes when the next part begins.
+
+    Examples
+    --------
+    >>> stack, experiment, _ = xmist.simulate.phantom("fine", shape=(48, 48), positions=2)
+    >>> with progress_bars() as progress:
+    ...     found = xmist.compare(
+    ...         stack, experiment, methods=["mist"], exposures=[2], resolution=False, progress=progress
+    ...     )
+    """
+    from tqdm.auto import tqdm as make
+
+    bar: tqdm[Any] | None = None
+    part: tuple[str, int] | None = None
+
+    def show(what: str, done: int, total: int) -> None:
+        nonlocal bar, part
+        if bar is None or part != (what, total):
+            if bar is not None:
+                bar.close()
+            part = (what, total)
+            bar = make(
+                desc=what,
+                total=total,
+                leave=False,
+                dynamic_ncols=True,
+                bar_format=_COUNTED if total > 1 else _WHOLE,
+            )
+        bar.update(done - bar.n)
+
+    try:
+        yield show
+    finally:
+        if bar is not None:
+            bar.close()
