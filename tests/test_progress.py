@@ -1,0 +1,51 @@
+"""Bars: one a part, gone when the next begins, and told what is done."""
+
+import pytest
+import tqdm.auto
+
+from xmist import progress_bars
+
+
+@pytest.fixture
+def bars(monkeypatch):
+    made = []
+
+    class Bar:
+        def __init__(self, *, desc, total, **_):
+            self.desc, self.total, self.n, self.closed = desc, total, 0, False
+            assert all(bar.closed for bar in made)
+            made.append(self)
+
+        def update(self, number):
+            self.n += number
+
+        def close(self):
+            self.closed = True
+
+    monkeypatch.setattr(tqdm.auto, "tqdm", Bar)
+    return made
+
+
+def test_one_bar_a_part(bars):
+    with progress_bars() as progress:
+        for done in range(4):
+            progress("reading", done, 3)
+        progress("solving", 0, 1)
+        assert [(bar.desc, bar.n, bar.total, bar.closed) for bar in bars] == [
+            ("reading", 3, 3, True),
+            ("solving", 0, 1, False),
+        ]
+    assert bars[-1].closed
+
+
+def test_the_bar_goes_when_the_work_fails(bars):
+    with pytest.raises(ZeroDivisionError), progress_bars() as progress:
+        progress("reading", 1, 3)
+        raise ZeroDivisionError
+    assert bars[0].closed
+
+
+def test_no_bar_without_work(bars):
+    with progress_bars():
+        pass
+    assert not bars
