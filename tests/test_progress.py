@@ -1,5 +1,7 @@
 """Bars: one a part, gone when the next begins, and told what is done."""
 
+from contextlib import suppress
+
 import pytest
 import tqdm.auto
 
@@ -39,10 +41,10 @@ def test_one_bar_a_part(bars):
 
 
 def test_the_bar_goes_when_the_work_fails(bars):
-    with pytest.raises(ZeroDivisionError), progress_bars() as progress:
-        progress("reading", 1, 3)
-        raise ZeroDivisionError
-    assert bars[0].closed
+    with suppress(ZeroDivisionError), progress_bars() as progress:
+        progress("reading", 1, 0 // 1)
+        progress("reading", 1, 1 // 0)
+    assert [bar.closed for bar in bars] == [True]
 
 
 def test_no_bar_without_work(bars):
