@@ -42,8 +42,8 @@ def test_one_bar_a_part(bars):
 
 def test_the_bar_goes_when_the_work_fails(bars):
     with suppress(ZeroDivisionError), progress_bars() as progress:
-        progress("reading", 1, 0 // 1)
-        progress("reading", 1, 1 // 0)
+        progress("reading", 1, 3)
+        progress("reading", 1 // 0, 3)
     assert [bar.closed for bar in bars] == [True]
 
 
