@@ -54,7 +54,15 @@ def methods(name: str | None, as_json: bool) -> int:
     from xmist.methods import METHODS, find_method
 
     chosen = [find_method(name)] if name else list(METHODS.values())
-    table = [dataclasses.asdict(entry) | {"options": list(_options(entry.module))} for entry in chosen]
+    table = [
+        dataclasses.asdict(entry)
+        | {
+            "delta_over_beta": entry.delta_over_beta,
+            "attenuating": entry.attenuating,
+            "options": list(_options(entry.module)),
+        }
+        for entry in chosen
+    ]
     for row in table:
         del row["module"]
     if as_json:
@@ -95,12 +103,15 @@ def _documented(text: str) -> dict[str, str]:
 
 def _method_lines(row: Mapping[str, Any], *, detailed: bool) -> list[str]:
     needs = f"at least {row['minimum_exposures']} exposure{'s' * (row['minimum_exposures'] > 1)}"
-    if row["needs_delta_over_beta"]:
-        needs += " and δ/β"
+    if row["delta_over_beta"] != "no":
+        needs += f", δ/β {row['delta_over_beta']}"
+    allowed = {"no": "may not attenuate", "yes": "may attenuate", "with δ/β": "may attenuate with δ/β given"}
     lines = [
         row["name"],
         *_wrapped(row["summary"], "    "),
-        f"    needs {needs}; gives {', '.join(row['gives'])}",
+        f"    needs {needs}; the sample {allowed[row['attenuating']]}",
+        *_wrapped(f"gives {', '.join(row['gives'])}", "    "),
+        f"    takes about {row['cost']:g} times as long as mist",
         f"    {row['citation']}, doi:{row['doi']}",
     ]
     if not detailed:

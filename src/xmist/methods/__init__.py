@@ -38,6 +38,10 @@ class Method:
         Whether the dark-field comes as a tensor.
     needs_delta_over_beta : bool
         Whether γ = δ/β must be given.
+    attenuation_needs_delta_over_beta : bool
+        Whether the sample may attenuate only where γ is given.
+    cost : float
+        Time of a prepared plan in times that of `mist`, as measured at N = 10 (benchmarks/RESULTS.md).
     citation : str
         The paper.
     doi : str
@@ -52,8 +56,25 @@ class Method:
     attenuation: bool
     directional: bool
     needs_delta_over_beta: bool
+    attenuation_needs_delta_over_beta: bool = False
+    cost: float
     citation: str
     doi: str
+
+    @property
+    def delta_over_beta(self) -> str:
+        """Whether γ = δ/β is "required", "optional" or not an option, "no"."""
+        if self.needs_delta_over_beta:
+            return "required"
+        names = [item.name for item in dataclasses.fields(import_module(self.module).OPTIONS)]
+        return "optional" if "delta_over_beta" in names else "no"
+
+    @property
+    def attenuating(self) -> str:
+        """Whether the sample may attenuate: "yes", "with δ/β" or "no"."""
+        if not self.attenuation:
+            return "no"
+        return "with δ/β" if self.attenuation_needs_delta_over_beta else "yes"
 
 
 _TABLE = (
@@ -66,6 +87,7 @@ _TABLE = (
         attenuation=True,
         directional=True,
         needs_delta_over_beta=False,
+        cost=400,
         citation="xmist; the equation of Pavlov et al. 2020, J. Opt. 22 125604",
         doi="10.1088/2040-8986/abc313",
     ),
@@ -78,6 +100,7 @@ _TABLE = (
         attenuation=False,
         directional=False,
         needs_delta_over_beta=False,
+        cost=1,
         citation="Pavlov et al. 2020, J. Opt. 22 125604",
         doi="10.1088/2040-8986/abc313",
     ),
@@ -90,6 +113,7 @@ _TABLE = (
         attenuation=True,
         directional=False,
         needs_delta_over_beta=False,
+        cost=1,
         citation="Alloo et al. 2022, J. Med. Imaging 9 031502",
         doi="10.1117/1.JMI.9.3.031502",
     ),
@@ -102,6 +126,7 @@ _TABLE = (
         attenuation=True,
         directional=False,
         needs_delta_over_beta=False,
+        cost=60,
         citation="Zdora et al. 2017, Phys. Rev. Lett. 118 203903",
         doi="10.1103/PhysRevLett.118.203903",
     ),
@@ -114,6 +139,7 @@ _TABLE = (
         attenuation=True,
         directional=False,
         needs_delta_over_beta=False,
+        cost=60,
         citation="Berujon & Ziegler 2016, Phys. Rev. Appl. 5 044014",
         doi="10.1103/PhysRevApplied.5.044014",
     ),
@@ -126,6 +152,8 @@ _TABLE = (
         attenuation=True,
         directional=True,
         needs_delta_over_beta=False,
+        attenuation_needs_delta_over_beta=True,
+        cost=2,
         citation="Pavlov et al. 2021, Phys. Rev. A 104 053505",
         doi="10.1103/PhysRevA.104.053505",
     ),
@@ -138,6 +166,8 @@ _TABLE = (
         attenuation=True,
         directional=False,
         needs_delta_over_beta=False,
+        attenuation_needs_delta_over_beta=True,
+        cost=3,
         citation="Alloo et al. 2023, Sci. Rep. 13 5424",
         doi="10.1038/s41598-023-31574-z",
     ),
@@ -157,6 +187,7 @@ _TABLE = (
         attenuation=True,
         directional=True,
         needs_delta_over_beta=False,
+        cost=2,
         citation="Quénot et al. 2021, Optica 8 1412; Magnin et al. 2023, Opt. Lett. 48 5839",
         doi="10.1364/OPTICA.434954",
     ),
@@ -169,6 +200,7 @@ _TABLE = (
         attenuation=False,
         directional=False,
         needs_delta_over_beta=False,
+        cost=1.5,
         citation="Paganin et al. 2018, Phys. Rev. A 98 053813",
         doi="10.1103/PhysRevA.98.053813",
     ),
@@ -181,6 +213,7 @@ _TABLE = (
         attenuation=True,
         directional=False,
         needs_delta_over_beta=True,
+        cost=1,
         citation="Pavlov et al. 2020, Phys. Rev. Applied 13 054023",
         doi="10.1103/PhysRevApplied.13.054023",
     ),
@@ -193,6 +226,7 @@ _TABLE = (
         attenuation=True,
         directional=False,
         needs_delta_over_beta=True,
+        cost=1.5,
         citation="Beltran et al. 2023, Optica 10 422; Alloo et al. 2025, Opt. Express 33 3577",
         doi="10.1364/OPTICA.480489",
     ),
