@@ -25,12 +25,13 @@ from xmist.methods.noise import draw_noise
 from xmist.methods.whole_image_problem import Fit, Frames, Problem, Start
 from xmist.numerics import finite_model
 from xmist.numerics.conjugate_gradients import Convergence
+from xmist.numerics.constrained import ConstrainedSolver
 from xmist.numerics.preconditioner import Prior, moments
 from xmist.numerics.reduce import dot
 from xmist.numerics.smooth import local_mean
 from xmist.numerics.strength import estimate_strength
 from xmist.numerics.transport import LOG_T, PSI, Transport
-from xmist.numerics.whole_image import prior_energy, to_cosines
+from xmist.numerics.whole_image import Solver, prior_energy, to_cosines
 
 Real = NDArray[Any]
 
@@ -161,16 +162,18 @@ def _descend(frames: Frames, problem: Problem, start: Start, *, steps: int, watc
     settled = lost = False
     for step in range(steps):
         images = residual + transport.forward(fields)
-        new, how = problem.solve(transport, images, priors, fields)
+        last = max(read_at)
+        solver, used = problem.solver(transport, priors), priors
+        new, how = problem.run(solver, images, fields, rough=step <= last)
         solves.append(how)
         if step in read_at:
-            read = read_strengths(frames, problem, new, residual, transport, priors, weakest)
-            if read != priors:
-                priors = read
-                new, how = problem.solve(transport, images, priors, new)
+            priors = read_strengths(frames, problem, solver, new, residual, transport, priors, weakest)
+            if priors != used and step < last:  # the next step will do so after the last
+                solver, used = problem.solver(transport, priors), priors
+                new, how = problem.run(solver, images, new, rough=True)
                 solves.append(how)
-        before = _objective(frames, residual, fields, priors)
-        after, new, trial = _search(frames, kinds, fields, new, priors, before)
+        before = _objective(frames, residual, fields, used)
+        after, new, trial = _search(frames, kinds, fields, new, used, before)
         if trial is not None:
             fields, (models, residual) = new, trial
         if watch and (step == _LOOK or trial is None):
@@ -181,7 +184,7 @@ def _descend(frames: Frames, problem: Problem, start: Start, *, steps: int, watc
         transport = frames.operator(kinds, models)
         misfits.append(_misfit(frames, residual))
         still = abs(before - after) <= _SETTLED * before or misfits[-1] < least
-        if step > max(read_at) and still:
+        if step > last and still:
             settled = True
             break
     found = Fit(
@@ -220,6 +223,7 @@ def _search(
 def read_strengths(
     frames: Frames,
     problem: Problem,
+    solver: Solver | ConstrainedSolver,
     fields: Image,
     residual: Image,
     transport: Transport,
@@ -234,6 +238,8 @@ def read_strengths(
         Data.
     problem : Problem
         What is fitted.
+    solver : Solver
+        Of the linear problem that gave the estimate.
     fields : (unknown, y, x) float32 array
         The estimate.
     residual : (position, y, x) float32 array
@@ -263,7 +269,7 @@ def read_strengths(
         threads=threads,
     )
     data /= np.float32(np.sqrt(square.mean()) or 1.0)
-    noise, _ = problem.solve(transport, data, priors, np.zeros_like(fields))
+    noise, _ = problem.run(solver, data, np.zeros_like(fields), rough=True)
     to_cosines(noise, threads=threads)
     out = list(priors)
     for i in readable:

@@ -20,7 +20,8 @@ from xmist.numerics.whole_image import Solver
 Real = NDArray[Any]
 
 # Part of the noise's contribution to the objective, a pixel, that a solve may leave.
-_NEGLIGIBLE: Final = 1e-4
+_NEGLIGIBLE: Final = 3e-4
+_ROUGH: Final = 1e-2  # the same where a solve is but a step on the way
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -119,15 +120,21 @@ class Problem:
         return Solver(transport, priors)
 
     def run(
-        self, solver: Solver | ConstrainedSolver, images: Image, start: Image, *, pull: Real | None = None
+        self,
+        solver: Solver | ConstrainedSolver,
+        images: Image,
+        start: Image,
+        *,
+        pull: Real | None = None,
+        rough: bool = False,
     ) -> tuple[Image, Convergence]:
-        """Solve it, from a start."""
-        exposures = len(images)
+        """Solve it, from a start; roughly where nothing but the way to the end depends on it."""
+        part = (_ROUGH if rough else _NEGLIGIBLE) / len(images)
         return solver(
             images,
             start=start if start.any() else None,
             pull=pull,
-            negligible=lambda objective: _NEGLIGIBLE * objective / exposures,
+            negligible=lambda objective: part * objective,
             relative=self.relative,
         )
 
