@@ -1,7 +1,7 @@
 """How close `full-field` comes with a strength read from the data to the best fixed one.
 
-Run with `python benchmarks/regularisation.py`. Wave-optics phantoms on seeds that nothing was tuned on; errors
-are rms errors of D over the truth's standard deviation.
+Run with `python benchmarks/regularisation.py`. Wave-optics phantoms on a seed that nothing was tuned on;
+errors are rms errors of D over the truth's standard deviation.
 """
 
 from __future__ import annotations
@@ -46,10 +46,8 @@ def main() -> None:
             (auto, read), *sweep = (error(part, experiment, d, strength) for strength in ("auto", *STRENGTHS))
             fixed = [value for value, _ in sweep]
             cells = " | ".join(f"{value:.3f}" for value in fixed)
-            print(
-                f"| {kind} | {n} | {auto:.3f} | {read:.3g} | {cells} | {100 * (auto / min(fixed) - 1):+.1f} % |",
-                flush=True,
-            )
+            excess = 100 * (auto / min(fixed) - 1)
+            print(f"| {kind} | {n} | {auto:.3f} | {read:.3g} | {cells} | {excess:+.1f} % |", flush=True)
 
 
 if __name__ == "__main__":
