@@ -13,6 +13,7 @@ from xmist.data import SpeckleStack
 from xmist.errors import raise_faults, suggest
 
 Mask = NDArray[np.bool_]
+Real = NDArray[np.float64]
 Boxes = Sequence[int] | Sequence[Sequence[int]]
 
 NAMES: Final = ("outside", "inside")
@@ -23,6 +24,7 @@ _MARGIN: Final = 0.03  # of the shorter side, between bare beam and sample
 _RIM: Final = 0.3  # of the depth of a part of the sample: walls and rims refract most
 _THINNEST: Final = 3.0  # pixels of depth that an inside needs
 _SMALLEST: Final = 50  # pixels of a region that says something
+_KEPT: Final = 0.1  # of the pixels, those whose speckles keep their form best
 _APART: Final = 4.0  # standard deviations of the bare beam that the sample must stand out
 
 
@@ -171,7 +173,7 @@ def find_regions(stack: SpeckleStack) -> tuple[Mask | None, Mask | None, str]:
     )
 
 
-def _change(stack: SpeckleStack) -> tuple[NDArray[np.float64], Mask]:
+def _change(stack: SpeckleStack) -> tuple[Real, Mask]:
     """Logarithm of the change that the sample made, and the pixels where it is known."""
     from scipy import ndimage
 
@@ -184,8 +186,8 @@ def _change(stack: SpeckleStack) -> tuple[NDArray[np.float64], Mask]:
     if not used.any():
         return np.zeros(stack.shape), used
 
-    def smooth(image: NDArray[Any]) -> NDArray[np.float64]:
-        blurred: NDArray[np.float64] = ndimage.gaussian_filter(
+    def smooth(image: NDArray[Any]) -> Real:
+        blurred: Real = ndimage.gaussian_filter(
             np.where(used, image, 0.0).astype(np.float64), _SMOOTH, mode="nearest"
         )
         return blurred
@@ -197,7 +199,7 @@ def _change(stack: SpeckleStack) -> tuple[NDArray[np.float64], Mask]:
         products += np.stack([r * r, r * s, s * s])
     rr, rs, ss = (smooth(image) for image in products)
     log = np.zeros(stack.shape)
-    flux = 1.0
+    flux = _first_flux(rr, rs, ss, used)
     for _ in range(2):
         with np.errstate(divide="ignore", invalid="ignore"):
             log = np.log((ss - 2.0 * flux * rs + flux**2 * rr) / rr)
@@ -207,11 +209,23 @@ def _change(stack: SpeckleStack) -> tuple[NDArray[np.float64], Mask]:
         threshold = _threshold(log[used])
         bare = used if threshold is None else used & (log < threshold)
         weight = float(rr[bare].sum())
-        flux = float(rs[bare].sum()) / weight if weight > 0 else 1.0
+        flux = float(rs[bare].sum()) / weight if weight > 0 else flux
     return log, used
 
 
-def _threshold(values: NDArray[np.float64]) -> float | None:
+def _first_flux(rr: Real, rs: Real, ss: Real, used: Mask) -> float:
+    """Flux of the sample frames over that of the reference frames, where speckles keep their form best."""
+    with np.errstate(divide="ignore", invalid="ignore"):
+        changed = np.where(used, 1.0 - rs**2 / (rr * ss), np.inf)
+        ratio = rs / rr
+    finite = np.isfinite(changed) & np.isfinite(ratio)
+    if not finite.any():
+        return 1.0
+    kept = finite & (changed <= np.percentile(changed[finite], 100 * _KEPT))
+    return float(np.median(ratio[kept]))
+
+
+def _threshold(values: Real) -> float | None:
     """Otsu's threshold, if there are two kinds of pixels at all."""
     low, high = np.percentile(values, (0.1, 99.9))
     if not high > low:

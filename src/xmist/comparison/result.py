@@ -193,6 +193,9 @@ class Comparison:
             notes.append(
                 "CNR: contrast of the inside to bare beam, over the noise in bare beam (regions.png)."
             )
+        if right is not None:
+            where = " inside the sample" if self.regions.inside is not None else ""
+            notes.append(f"r: correlation with the truth{where}.")
         return picture_grid(
             channel,
             cells,
@@ -263,6 +266,8 @@ class Comparison:
 
         folder = Path(folder)
         make_folder(folder)
+        standing = [path for path in self.targets(folder, results=results) if path.exists()]
+        raise_faults([fault for path in standing for fault in target_faults(path, overwrite=overwrite)])
         figures = self.figures()
         texts = {
             "comparison.md": tables.markdown(self, [f"{stem}.png" for stem in figures]),

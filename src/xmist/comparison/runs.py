@@ -5,9 +5,10 @@ from __future__ import annotations
 import math
 import time
 import tracemalloc
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Final
+from importlib import import_module
+from typing import Any, Final, Self
 
 import numpy as np
 from numpy.typing import NDArray
@@ -201,18 +202,48 @@ def measure(
     try:
         there = tracemalloc.get_traced_memory()[0]
         tracemalloc.reset_peak()
-        start = time.perf_counter()
-        plan = prepare(
-            stack.reference, experiment, method=method, weights=stack.weights, threads=threads, **options
-        )
-        prepared = time.perf_counter()
-        result = plan(stack.sample)
-        done = time.perf_counter()
+        with _Clock() as preparing:
+            plan = prepare(
+                stack.reference, experiment, method=method, weights=stack.weights, threads=threads, **options
+            )
+        with _Clock() as retrieving:
+            result = plan(stack.sample)
         peak = tracemalloc.get_traced_memory()[1]
     finally:
         if not before:
             tracemalloc.stop()
-    return result, prepared - start, done - prepared, float(max(0, peak - there))
+    return result, preparing.seconds, retrieving.seconds, float(max(0, peak - there))
+
+
+class _Clock:
+    """Time without that of compiling, which the trial cannot always do in advance."""
+
+    seconds = 0.0
+
+    def __enter__(self) -> Self:
+        self._events: Any = import_module("numba.core.event")
+        self._compiled = self._events.RecordingListener()
+        self._events.register("numba:compile", self._compiled)
+        self._start = time.perf_counter()
+        return self
+
+    def __exit__(self, *_error: object) -> None:
+        elapsed = time.perf_counter() - self._start
+        self._events.unregister("numba:compile", self._compiled)
+        self.seconds = max(0.0, elapsed - _outermost(self._compiled.buffer))
+
+
+def _outermost(events: Sequence[tuple[float, Any]]) -> float:
+    """Give the time between the beginning and the end of work that may contain other such work."""
+    total, depth, begun = 0.0, 0, 0.0
+    for moment, what in events:
+        if what.is_start:
+            begun = moment if depth == 0 else begun
+            depth += 1
+        elif depth:
+            depth -= 1
+            total += moment - begun if depth == 0 else 0.0
+    return total
 
 
 def judge(

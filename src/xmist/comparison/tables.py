@@ -333,11 +333,11 @@ def _impossible(found: Comparison) -> list[str]:
     lines = []
     for reason, by_number in by_reason.items():
         together: dict[tuple[str, ...], list[int]] = {}
-        for n, names in by_number.items():
-            together.setdefault(tuple(names), []).append(n)
-        for names, numbers in together.items():
-            who = "every method" if names == found.methods else ", ".join(names)
-            lines.append(f"{who}, N = {', '.join(map(str, numbers))}: {reason}")
+        for n, methods in by_number.items():
+            together.setdefault(tuple(methods), []).append(n)
+        for who, numbers in together.items():
+            names = "every method" if who == found.methods else ", ".join(who)
+            lines.append(f"{names}, N = {', '.join(map(str, numbers))}: {reason}")
     return lines
 
 

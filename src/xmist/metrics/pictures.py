@@ -146,9 +146,10 @@ def correlation(image: ArrayLike, truth: ArrayLike, *, mask: ArrayLike | None = 
     1.0
     """
     a, b = _pair(image, truth, mask)
+    constant = any(float(part.min()) == float(part.max()) for part in (a, b))  # its mean may be rounded
     a, b = a - a.mean(), b - b.mean()
     size = math.sqrt(float(np.mean(a * a))) * math.sqrt(float(np.mean(b * b)))
-    if size == 0.0:
+    if constant or size == 0.0:
         raise InputError("an image is constant; the correlation is not defined")
     return min(1.0, max(-1.0, float(np.mean(a * b)) / size))
 
