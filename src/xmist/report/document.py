@@ -14,7 +14,6 @@ from typing import Any, Final
 
 import numpy as np
 
-from xmist.plotting.page import NO_VALUE
 from xmist.version import __version__
 
 # In this order: a file uses what those before it define.
@@ -63,7 +62,7 @@ def document(title: str, data: Mapping[str, Any], blocks: list[str]) -> Iterator
     (False, True)
     """
     style, script = _asset("page.css"), _script()
-    everything = {**data, "maps": _maps(), "no_value": NO_VALUE, "version": __version__}
+    everything = {**data, "maps": _maps(), "version": __version__}
     parts = {
         "policy": (
             f"default-src 'none'; script-src '{_digest(script)}'; style-src '{_digest(style)}'; "

@@ -14,7 +14,6 @@ class App {
     this.maps = data.maps;
     this.map = "grey";
     this.colours = mapColours(this.maps.grey);
-    this.noValue = hexColour(data.no_value);
     this.pixel = this.first.pixel;
     this.view = new View(this.first.size);
     this.way = "split";

@@ -1,5 +1,7 @@
 // Colours: codes to pixels, through a table of all 65536 codes that changes with the contrast.
 
+const CLEAR = 0;
+
 /** Colours of a map as little-endian RGBA numbers. */
 function mapColours(hex) {
   const colours = new Uint32Array(256);
@@ -17,8 +19,8 @@ function rgb(red, green, blue) {
   return (0xff000000 | (blue << 16) | (green << 8) | red) >>> 0;
 }
 
-/** The colour of every code of a channel. */
-function colourTable(channel, low, high, colours, noValue) {
+/** The colour of every code of a channel; nothing where there is no value, so that the hatching shows. */
+function colourTable(channel, low, high, colours) {
   const table = new Uint32Array(65536);
   const scale = 256 / (high - low);
   for (let code = 1; code < ABOVE; code++) {
@@ -27,7 +29,7 @@ function colourTable(channel, low, high, colours, noValue) {
   }
   table[BELOW] = colours[0];
   table[ABOVE] = colours[255];
-  table[NO_VALUE] = noValue;
+  table[NO_VALUE] = CLEAR;
   return table;
 }
 
@@ -64,7 +66,7 @@ function paintOverlay(level, box, colour, out) {
  * Paint directions of scatter: hue is the direction of the major axis, purity the anisotropy, brightness the
  * root of the strength. A tensor with a negative eigenvalue is shown as the nearest one without.
  */
-function paintDirections(parts, levels, box, brightest, noValue, out) {
+function paintDirections(parts, levels, box, brightest, out) {
   const [xx, xy, yy] = levels.map((level) => level.codes);
   const { width } = levels[0];
   let place = 0;
@@ -77,7 +79,7 @@ function paintDirections(parts, levels, box, brightest, noValue, out) {
       const found = principal(a, b, c);
       out[place++] = found
         ? hsv(found.angle / Math.PI, found.anisotropy, Math.sqrt(Math.min(1, found.strength / brightest)))
-        : noValue;
+        : CLEAR;
     }
   }
 }
@@ -112,6 +114,26 @@ function hsv(hue, saturation, value) {
     case 4: return rgb(rising, low, high);
     default: return rgb(high, low, falling);
   }
+}
+
+/** Hatching for pixels without a value: quiet, and apart from every grey also where there is no colour. */
+function hatching(context, ratio) {
+  const style = getComputedStyle(document.documentElement);
+  const size = Math.round(8 * ratio);
+  const tile = document.createElement("canvas");
+  Object.assign(tile, { width: size, height: size });
+  const brush = tile.getContext("2d");
+  brush.fillStyle = style.getPropertyValue("--hatch-ground");
+  brush.fillRect(0, 0, size, size);
+  brush.strokeStyle = style.getPropertyValue("--hatch");
+  brush.lineWidth = 1.2 * ratio;
+  brush.beginPath();
+  for (const shift of [-size, 0, size]) {
+    brush.moveTo(shift - 1, size + 1);
+    brush.lineTo(shift + size + 1, -1);
+  }
+  brush.stroke();
+  return context.createPattern(tile, "repeat");
 }
 
 /** Draw the wheel of directions: direction around, anisotropy outwards. */

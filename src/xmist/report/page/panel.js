@@ -161,8 +161,12 @@ class Panel {
       const by = `${shift > 0 ? "+" : ""}${short(shift * factor, 3)} ${unit}`;
       found.push(`only differences of phase are determined: the second is drawn with ${by}, so that the means agree`);
     }
+    if (channel.missing) {
+      const share = short((100 * channel.missing) / (channel.width * channel.height), 2);
+      found.push(element("span", { class: "legend-line" }, element("span", { class: "swatch hatched" }), `no value (${share} % of the pixels)`));
+    }
     if (channel.outside) found.push(`${channel.outside} far values lie beyond the range that travelled`);
-    return found.map((text) => element("p", { class: "quiet small" }, capital(text)));
+    return found.map((item) => element("p", { class: "quiet small" }, typeof item === "string" ? capital(item) : item));
   }
 
   flagLegend() {

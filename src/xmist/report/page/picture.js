@@ -68,6 +68,8 @@ class Picture {
     context.beginPath(); // the last pixel of a smaller copy can reach beyond the image
     context.rect(edgeX * ratio, edgeY * ratio, view.width * view.scale * ratio, view.height * view.scale * ratio);
     context.clip();
+    context.fillStyle = this.hatching(ratio);
+    context.fillRect(0, 0, context.canvas.width, context.canvas.height);
     context.imageSmoothingEnabled = level > 0 || pixels < 1;
     context.drawImage(this.scratch, 0, 0, across, down, x * ratio, y * ratio, across * pixels, down * pixels);
     context.restore();
@@ -85,7 +87,7 @@ class Picture {
     const out = new Uint32Array(image.data.buffer);
     if (key === "direction") {
       const levels = parts.map((part) => part.levels[level]);
-      paintDirections(parts, levels, box, app.limits.get(key)[1], app.noValue, out);
+      paintDirections(parts, levels, box, app.limits.get(key)[1], out);
     } else {
       paintTable(parts[0].levels[level], box, this.table(parts[0]), out);
     }
@@ -93,6 +95,12 @@ class Picture {
       paintOverlay(result.flagImage.levels[level], box, hexColour(FLAGGED), out);
     }
     context.putImageData(image, 0, 0);
+  }
+
+  hatching(ratio) {
+    const state = `${this.app.dark} ${ratio}`;
+    if (this.hatched?.state !== state) this.hatched = { state, pattern: hatching(this.context, ratio) };
+    return this.hatched.pattern;
   }
 
   /** The colours of all codes of a channel, kept until the contrast or the colours change. */
@@ -105,7 +113,7 @@ class Picture {
     if (kept?.state === state) return kept.table;
     const table = key === "flags"
       ? flagTable(app.first.flags.rows, app.shownFlags, hexColour(app.dark ? "#2c3134" : "#e3e3dd"))
-      : colourTable(channel, ...app.limits.get(key).map((limit) => limit - shift), app.colours, app.noValue);
+      : colourTable(channel, ...app.limits.get(key).map((limit) => limit - shift), app.colours);
     this.tables.set(channel, { state, table });
     return table;
   }
@@ -113,11 +121,15 @@ class Picture {
   drawScaleBar() {
     const { app, context } = this;
     const { view } = app;
-    const length = roundBelow((0.3 * view.pageWidth * app.pixel) / view.scale);
+    const seen = Math.min(view.pageWidth, view.width * view.scale);
+    const length = roundBelow((0.3 * seen * app.pixel) / view.scale);
     const width = (length / app.pixel) * view.scale;
     const type = 0.87 * typeSize();
-    const left = 0.9 * type;
-    const bottom = view.pageHeight - 0.9 * type;
+    // In the image's corner, where that is on the page.
+    const [edge] = view.toPage(0, 0);
+    const [, foot] = view.toPage(0, view.height);
+    const left = Math.max(0, edge) + 0.9 * type;
+    const bottom = Math.min(view.pageHeight, foot) - 0.9 * type;
     context.font = `600 ${type}px ${getComputedStyle(document.body).fontFamily}`;
     context.textAlign = "left";
     context.textBaseline = "alphabetic";
