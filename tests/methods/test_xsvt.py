@@ -6,7 +6,17 @@ import scipy.ndimage as ndi
 
 import xmist
 from tests.manufactured import EXPERIMENT, speckle
-from tests.methods.test_umpa import DISTANCE, INSIDE, SHAPE, P, moved, retrieve, scene
+from tests.methods.test_umpa import (
+    DISTANCE,
+    INSIDE,
+    SHAPE,
+    P,
+    mean_error,
+    moved,
+    retrieve,
+    scene,
+    window_error,
+)
 
 
 @pytest.mark.parametrize(("number", "window"), [(12, 1), (5, 5), (1, 9)])
@@ -14,9 +24,10 @@ def test_shift_and_transmission(number, window):
     """Vectors alone, vectors of windows, and one exposure (XST)."""
     reference, sample, _, shift, transmission = scene(number)
     result = retrieve(reference, sample, "xsvt", window=window, weighting="flat")
-    tolerance = 0.15 if window == 9 else 0.06  # u changes within a window
-    assert np.sqrt(np.mean((result.shift - shift)[:, *INSIDE] ** 2)) <= tolerance
-    assert np.sqrt(np.mean((result.transmission / transmission - 1)[INSIDE] ** 2)) <= 0.05
+    limit = window_error(shift, window, number)
+    assert np.sqrt(np.mean((result.shift - shift)[:, *INSIDE] ** 2)) <= limit
+    error = (result.transmission / transmission - 1)[INSIDE]
+    assert np.sqrt(np.mean(error**2)) <= mean_error(transmission, window)
 
 
 def test_dark_field_in_metres():

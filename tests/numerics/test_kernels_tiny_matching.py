@@ -5,8 +5,9 @@ import pytest
 
 from xmist.numerics import matching
 from xmist.numerics.matching import MEANS, OFFSET, SCALE, Window, match
-from xmist.numerics.matching_kernels import MARGIN
-from xmist.numerics.matching_tile import find_group, match_tile
+from xmist.numerics.matching_constants import MARGIN
+from xmist.numerics.matching_search import find_group
+from xmist.numerics.matching_tile import Search, match_tile
 
 
 def wave(shape, x=0.0, y=0.0):
@@ -25,21 +26,23 @@ def test_inner_tile(model, weighting):
     size = 2 * (MARGIN + 3) + 3
     shape = (size, size + 1)
     reference, sample = wave(shape), 0.5 * wave(shape, 0.3, -0.2)
-    shift, status = np.zeros((2, *shape), np.float32), np.zeros(shape, np.uint8)
-    scale, visibility, cost = (np.zeros(shape, np.float32) for _ in range(3))
     window = Window(5, weighting)
-    bounds = np.array([MARGIN + 3, MARGIN + 6, MARGIN + 3, MARGIN + 6])
-    match_tile(
-        reference, sample, np.empty((0, 0, 0), np.uint8), np.empty((0, 0, 0), np.float32),
-        np.empty((2, 0, 0), np.int64), 1, matching._nearest_first(1), model, np.float32(1), window.profile,
-        window.flat, np.zeros(4), matching.lagrange(), matching.half_sample_taps(), bounds, shift, scale,
-        visibility, cost, status,
-    )  # fmt: skip
-    tile = (slice(bounds[0], bounds[1]), slice(bounds[2], bounds[3]))
-    assert np.allclose(shift[:, *tile], np.array([0.3, -0.2])[:, None, None], atol=0.03)
-    assert np.allclose(scale[tile], 0.5, rtol=0.02)
-    assert not status[tile].any()
-    assert np.count_nonzero(shift) <= 18  # nothing is written outside the tile
+    search = Search(
+        model=model,
+        window=window.profile,
+        flat=window.flat,
+        reach=1,
+        order=matching._nearest_first(1),
+        gains=np.ones(3, np.float32),
+        noise=np.zeros(4),
+        taps=matching.half_sample_taps(),
+    )
+    nothing = np.empty((0, 0, 0), np.uint8), np.empty((0, 0, 0), np.float32), np.empty((2, 0, 0), np.int64)
+    corner = MARGIN + 3
+    found = match_tile(reference, sample, *nothing, search, (corner, corner + 3, corner, corner + 3))
+    assert np.allclose(found.shift, np.array([0.3, -0.2])[:, None, None], atol=0.03)
+    assert np.allclose(found.scale, 0.5, rtol=0.02)
+    assert not found.status.any()
 
 
 @pytest.mark.parametrize("model", [MEANS, OFFSET])

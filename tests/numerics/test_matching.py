@@ -186,7 +186,10 @@ def test_a_flat_reference_is_called_flat():
     found = match(frames, 0.5 * frames, Window(5), reach=2)
     assert (found.status & FLAT).all()
     assert np.allclose(found.scale, 0.5)
-    assert np.abs(found.shift).max() <= 1.0  # nothing prefers a shift, so the nearest is kept
+    # Nothing prefers a shift: the nearest is kept, and what is left is the reach of the polynomial. At
+    # the border the means are quotients, and their rounding decides.
+    assert np.abs(found.shift[:, 4:-4, 4:-4]).max() <= 0.875
+    assert np.abs(found.shift).max() <= 2 + 0.875
 
 
 @pytest.mark.parametrize("weighted", [False, True])

@@ -18,7 +18,7 @@ from xmist.numerics.stencils import gradient
 
 Real = NDArray[Any]
 
-WEIGHTINGS: Final = ("hamming", "flat")
+WEIGHTINGS: Final = ("flat", "hamming")
 DARK_FIELDS: Final = ("scalar", "none")
 _RANGE: Final = 4  # pixels, when nothing is known
 _NEAR: Final = 1  # pixels, about start values
@@ -38,7 +38,7 @@ class MatchingOptions:
     dark_field : str
         "scalar", or "none": no visibility is fitted.
     weighting : str
-        "hamming" or "flat": weights in the window. Flat is faster and averages more.
+        "flat" or "hamming": weights in the window. Flat averages more and gives the better dark-field.
     initial : str, Retrieval or (2, y, x) array, optional
         Start values of the search: a method that is run first with its own default options, its result, or
         shifts along x and y in pixels.
@@ -57,7 +57,7 @@ class MatchingOptions:
     window: int = 5
     max_shift: int | None = None
     dark_field: str = "scalar"
-    weighting: str = "hamming"
+    weighting: str = "flat"
     initial: Any = None
     integrator: str = "dct"
     background: Any = None

@@ -38,7 +38,7 @@ class XsvtOptions(MatchingOptions):
     dark_field : str
         "scalar", or "none": no dark-field and visibility are given.
     weighting : str
-        "hamming" or "flat": weights in the window. Flat is faster and averages more.
+        "flat" or "hamming": weights in the window. Flat averages more and gives the better dark-field.
     initial : str, Retrieval or (2, y, x) array, optional
         Start values of the search: a method that is run first with its own default options, its result, or
         shifts along x and y in pixels.

@@ -111,16 +111,18 @@ def contrast_decay(
         return out
 
     shape = frames.shape[1:]
+    # In units of the mean, so that single precision holds whatever the frames are measured in.
+    usual = float(frames.mean(dtype=np.float64))
+    unit = usual if np.isfinite(usual) and usual > 0.0 else 1.0
+    level, noise = level / unit, noise / unit
     pp, pq, qq, pl, ql, level_sum = (np.zeros(shape, np.float32) for _ in range(6))
     for n, frame in enumerate(frames):
         counted = np.ones(shape, np.float32) if good is None else (good[n] > 0).astype(np.float32)
-        values = frame.astype(np.float32)
+        values = frame.astype(np.float32) * np.float32(1.0 / unit)
         curvature = derivative(values, LAPLACIAN, threads=threads)
         if model == MEANS:
             weight = sums(counted)
-            mean = np.where(
-                weight > 0, sums(counted * values) / np.maximum(weight, np.float32(1e-30)), values
-            )
+            mean = np.where(weight > 0, sums(counted * values) / np.maximum(weight, np.float32(1e-6)), values)
             detail = values - mean
         else:
             mean, detail = np.ones(shape, np.float32), values - level

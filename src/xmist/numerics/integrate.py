@@ -14,9 +14,9 @@ the second Southwell 1980, J. Opt. Soc. Am. 70 998, doi:10.1364/JOSA.70.000998. 
 division in the basis of cosines.
 
 With weights that division preconditions conjugate gradients for the second, which takes some twenty steps.
-The first would take hundreds: fine detail inside a hole costs next to nothing, so that least squares spend it
-on noise. It starts from Southwell's solution instead, and repeats: take the slopes of the present image as far
-as the weights lack to 1, divide. Each time the misfit shrinks; a few do for all that the slopes determine.
+The first would take hundreds: fine detail inside a hole costs next to nothing, and least squares would spend
+it on noise. It starts from Southwell's solution instead, and repeats: take the slopes of the present image as
+far as weights lack to 1, divide. Each time the misfit shrinks; a few do for all that the slopes determine.
 """
 
 from __future__ import annotations

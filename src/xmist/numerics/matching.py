@@ -32,11 +32,10 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
-from xmist.numerics.matching_kernels import (
+from xmist.numerics.matching_constants import (
+    COLUMNS,
     FLAT,
-    MARGIN,
     MEANS,
-    NODES,
     NOTHING,
     OFFSET,
     ON_EDGE,
@@ -44,7 +43,7 @@ from xmist.numerics.matching_kernels import (
     SCALE,
     TAPS,
 )
-from xmist.numerics.matching_tile import match_tile
+from xmist.numerics.matching_tile import Search, match_tile
 from xmist.numerics.parallel import for_blocks
 
 __all__ = ["FLAT", "MEANS", "NOTHING", "OFFSET", "ON_EDGE", "ROUGH", "SCALE", "Match", "Window", "match"]
@@ -52,7 +51,6 @@ __all__ = ["FLAT", "MEANS", "NOTHING", "OFFSET", "ON_EDGE", "ROUGH", "SCALE", "M
 Real = NDArray[Any]
 
 _ROWS: Final = 32
-_COLUMNS: Final = 64
 
 
 @dataclass(frozen=True)
@@ -114,17 +112,6 @@ class Match:
 
 
 @cache
-def lagrange() -> Real:
-    """Give the coefficients, lowest power first, of the Lagrange polynomials of the nodes −2 … 2."""
-    nodes = np.arange(NODES) - NODES // 2
-    rows = []
-    for node in nodes:
-        others = nodes[nodes != node]
-        rows.append(np.poly(others)[::-1] / np.prod(node - others))
-    return np.array(rows, np.float32).reshape(NODES, NODES)
-
-
-@cache
 def half_sample_taps() -> Real:
     """Give the symmetric filter that interpolates half-way between samples, one side of it.
 
@@ -162,7 +149,7 @@ def match(
     weights: Real | None = None,
     start: NDArray[np.int64] | None = None,
     noise: float = 0.0,
-    level: float = 0.0,
+    level: float | None = None,
     threads: int | None = None,
 ) -> Match:
     """Match sample to reference frames.
@@ -187,8 +174,9 @@ def match(
         Shifts x and y that the search is centred on; 0 if left out.
     noise : float
         Variance of the noise of R over its mean; what it adds to Σ w Q² is taken away before V is given.
-    level : float
-        Mean of the reference, for `OFFSET`: it keeps float32 from losing digits.
+    level : float, optional
+        Mean of the reference, the unit that frames are counted in, so that float32 loses no digits whatever
+        they are measured in. None: found here.
     threads : int, optional
         Threads; the result does not depend on it, bit for bit.
 
@@ -210,24 +198,39 @@ def match(
     shift, scale = np.empty((2, *shape), np.float32), np.empty(shape, np.float32)
     visibility, cost = np.empty(shape, np.float32), np.empty(shape, np.float32)
     status = np.empty(shape, np.uint8)
-    border = window.size // 2 + reach + MARGIN
-    ys, xs = _cuts(height, border, _ROWS), _cuts(width, border, _COLUMNS)
+    border = window.size // 2 + reach
+    ys, xs = _cuts(height, border, _ROWS), _cuts(width, border, COLUMNS)
     tiles = [(*a, *b) for a in pairwise(ys) for b in pairwise(xs)]
-    bounds = np.array([tile for tile in tiles if tile[0] < tile[1] and tile[2] < tile[3]], np.int64)
-    profile = window.profile
+    tiles = [tile for tile in tiles if tile[0] < tile[1] and tile[2] < tile[3]]
     averaged = 1.0 - 2.0 * float((half_sample_taps() ** 2).sum())
-    factors = np.append(_noise_factors(window, model) * noise, averaged)
+    level = float(reference.mean(dtype=np.float64)) if level is None else level
+    unit = level if np.isfinite(level) and level > 0.0 else 1.0
+    heaviest = 0.0 if weights is None else float(weights.max(initial=0.0))
+    gains = np.array([1.0 / unit, 1.0 / heaviest if heaviest > 0.0 else 1.0, level / unit], np.float32)
+    factors = np.append(_noise_factors(window, model) * noise / unit, averaged)
+
+    search_for = Search(
+        model=model,
+        window=window.profile,
+        flat=window.flat,
+        reach=reach,
+        order=_nearest_first(reach),
+        gains=gains,
+        noise=factors,
+        taps=half_sample_taps(),
+    )
+    fixed, moving = np.ascontiguousarray(reference, np.float32), np.ascontiguousarray(sample, np.float32)
+    counted = none if good is None else np.ascontiguousarray(good)
+    weighted = empty if weights is None else np.ascontiguousarray(weights, np.float32)
 
     def task(first: int, last: int) -> None:
-        for tile in bounds[first:last]:
-            match_tile(
-                reference, sample, none if good is None else good, empty if weights is None else weights,
-                begin, reach, _nearest_first(reach), model, np.float32(level), profile, window.flat,
-                factors, lagrange(), half_sample_taps(), tile, shift, scale, visibility, cost,
-                status,
-            )  # fmt: skip
+        for tile in tiles[first:last]:
+            found = match_tile(fixed, moving, counted, weighted, begin, search_for, tile)
+            part = slice(tile[0], tile[1]), slice(tile[2], tile[3])
+            shift[:, *part], scale[part], visibility[part] = found.shift, found.scale, found.visibility
+            cost[part], status[part] = found.cost, found.status
 
-    for_blocks(task, len(bounds), threads=threads, block=1)
+    for_blocks(task, len(tiles), threads=threads, block=1)
     if model == SCALE:
         visibility[:] = 0.0
     return Match(shift=shift, scale=scale, visibility=visibility, cost=cost, status=status)
