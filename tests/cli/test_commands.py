@@ -327,7 +327,7 @@ def test_every_option_of_a_method_is_explained(name, capsys):
 
 
 def test_help_has_examples(capsys):
-    for command in ("demo", "simulate", "retrieve", "check", "init", "info", "methods"):
+    for command in ("demo", "simulate", "retrieve", "compare", "check", "init", "info", "methods"):
         done = call(capsys, command, "--help")
         assert done.code == 0
         assert f"Examples:\n    xmist {command}" in done.out

@@ -1,0 +1,149 @@
+"""The command `xmist compare`: from a scan file to a folder of tables and figures."""
+
+import json
+
+import numpy as np
+import pytest
+
+import xmist
+from tests.cli.scenes import GEOMETRY, call, snapshot, write_scan
+from tests.comparison.scene import SHAPE, stack, truth
+
+FILES = ["agreement.png", "comparison.csv", "comparison.json", "comparison.md", "dark-field.png", "phase.png", "regions.png"]  # fmt: skip # noqa: E501
+
+
+@pytest.fixture
+def folder(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    frames = stack()
+    np.save("ref.npy", frames.reference)
+    np.save("sample.npy", frames.sample)
+    write(tmp_path)
+    return tmp_path
+
+
+def write(folder, tables="", **changes):
+    """A scan file without retrieve and output, which a comparison does not need."""
+    given = {
+        "input": {"reference": "ref.npy", "sample": "sample.npy"},
+        "experiment": GEOMETRY,
+        "compare": {"methods": ["mist"], "exposures": [2], "resolution": False},
+        **changes,
+    }
+    path = write_scan(folder, **given)
+    text = path.read_text()
+    start, end = text.index("[retrieve]"), text.index("[compare]")
+    path.write_text(text[:start] + text[end:] + tables + "\n")
+
+
+def save_truth():
+    right = truth()
+    result = xmist.Retrieval(
+        method="truth",
+        experiment=xmist.Experiment(**GEOMETRY),
+        flags=np.zeros(SHAPE, np.uint16),
+        **right,
+    )
+    result.save("truth.h5")
+
+
+def test_tables_and_figures_are_written(folder, capsys):
+    save_truth()
+    arguments = ["compare", "scan.toml", "-o", "out", "--methods", "mist,lcs", "--exposures", "2,4"]
+    options = ["--option", "mist.smoothing=1.5", "--outside", "0,6,0,64", "--inside", "25,35,27,37"]
+    done = call(capsys, *arguments, *options)
+    assert done.code == 0, done.err
+    assert "lcs, N = 2: needs at least 3 exposures" in done.out
+    assert "Against the truth, dark-field" in done.out
+    assert done.out.endswith("Wrote out/comparison.md and the figures beside it\n")
+    assert sorted(path.name for path in (folder / "out").iterdir()) == sorted([*FILES, "transmission.png"])
+    data = json.loads((folder / "out" / "comparison.json").read_text())
+    assert data["regions"]["outside"]["boxes"] == [[0, 6, 0, 64]]
+    assert data["runs"][0]["options"] == {"smoothing": 1.5}
+    assert data["about"]["input"]["sample"][0]["name"] == "sample.npy"
+    before = snapshot(folder)
+    again = call(capsys, *arguments, *options)
+    assert again.code == 2
+    assert again.err.count("exists already") == len(FILES) + 1
+    assert snapshot(folder) == before
+
+
+def test_everything_may_stand_in_the_scan_file(folder, capsys, monkeypatch):
+    saved = []
+    monkeypatch.setattr("xmist.Comparison.save", lambda self, *_args, **_named: saved.append(self))
+    write(
+        folder,
+        compare={"methods": ["mist", "single-material"], "exposures": [2, 4], "resolution": True},
+        preprocess=[{"step": "crop", "rows": [2, 58]}],
+        tables="[compare.options.mist]\nsmoothing = 1.0\nridge = 0.1\n[regions]\noutside = [0, 4, 0, 64]",
+    )
+    save_truth()
+    done = call(capsys, "compare", "scan.toml", "-o", "out", "--option", "mist.smoothing=2")
+    assert done.code == 0, done.err
+    (found,) = saved
+    assert found.exposures == (2, 4)
+    run = found.run("mist", 4)
+    assert dict(run.options) == {"smoothing": 2, "ridge": 0.1}
+    assert run.quality["phase"].resolution is not None
+    assert found.run("single-material", 4).reason == "needs the option delta_over_beta"
+    assert found.regions.outside.sum() == 4 * 64
+    # The truth is cropped as the frames are.
+    assert np.array_equal(found.truth["dark_field"], truth()["dark_field"][2:58].astype(np.float32))
+    assert "Step crop" in done.err
+
+
+def test_a_truth_that_does_not_fit_is_left_out_or_a_fault(folder, capsys, monkeypatch):
+    monkeypatch.setattr("xmist.Comparison.save", lambda *_args, **_named: None)
+    flags = np.zeros((9, 9), np.uint16)
+    small = xmist.Retrieval(method="truth", experiment=xmist.Experiment(**GEOMETRY), flags=flags, phase=flags)
+    small.save("truth.h5")
+    done = call(capsys, "compare", "scan.toml", "-o", "out")
+    assert done.code == 0
+    assert "truth.h5 has 9 × 9 pixels, not those of the frames; not used" in done.err
+    assert "Against the truth" not in done.out
+    done = call(capsys, "compare", "scan.toml", "-o", "out", "--truth", "truth.h5")
+    assert done.code == 2
+    assert "truth.h5 has 9 × 9 pixels; expected the frames' 60 × 64" in done.err
+    done = call(capsys, "compare", "scan.toml", "-o", "out", "--truth", "missing.h5")
+    assert done.code == 2
+    assert "missing.h5 does not exist" in done.err
+
+
+def test_all_faults_of_the_scan_file_at_once(folder, capsys):
+    write(
+        folder,
+        compare={"methods": ["misst"], "exposures": [2, 2], "truht": "x"},
+        regions={"outside": [0, 4, 0], "middle": [1, 2, 3, 4]},
+        tables="[compare.options.umpa]\nwindw = 5",
+    )
+    before = snapshot(folder)
+    done = call(capsys, "compare", "scan.toml", "-o", "out")
+    assert done.code == 2
+    for part in (
+        "compare.methods names 'misst'; did you mean 'mist'",
+        "compare.exposures is [2, 2]; expected a list of different numbers",
+        "compare.truht is not a known key; did you mean 'truth'",
+        "regions.outside is [0, 4, 0]; expected bare beam: a box [y0, y1, x0, x1]",
+        "regions.middle is not a known key",
+        "compare.options.umpa.windw is not an option of umpa; did you mean 'window'",
+    ):
+        assert part in done.err
+    assert "retrieve" not in done.err
+    assert snapshot(folder) == before
+
+
+def test_bad_arguments(folder, capsys):
+    done = call(capsys, "compare", "--exposures", "2;4", "--outside", "1,2,3", "--option", "window=5")
+    assert done.code == 2
+    for part in (
+        "no scan file is given",
+        "-o is missing",
+        "--exposures is '2;4'",
+        "--outside is '1,2,3'; expected Y0,Y1,X0,X1",
+        "--option window names no method",
+    ):
+        assert part in done.err
+    done = call(capsys, "compare", "scan.toml", "-o", "out", "--option", "umpa.window=5")
+    assert done.code == 2
+    assert "options are given for 'umpa', which is not compared" in done.err
+    assert not (folder / "out").exists()
