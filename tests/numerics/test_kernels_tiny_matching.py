@@ -60,7 +60,7 @@ def test_whole_image_with_weights_and_start(model):
         reference, sample, Window(3), reach=1, model=model, good=good, weights=weights, start=start, level=1.0
     )
     inside = (slice(3, -3), slice(4, -3))
-    assert np.abs(found.shift[0] - 1.2)[inside].max() <= 0.2
+    assert np.abs(found.shift[0] - 1.2)[inside].max() <= 0.02  # as a rigid shift anywhere
     assert np.isfinite(found.shift).all()
     sample[:] = np.nan
     lost = match(reference, sample, Window(3), reach=0, model=model)

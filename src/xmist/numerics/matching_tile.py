@@ -298,7 +298,7 @@ def match_tile(
     plain = lost == 0 and bool(all_usable(usable, tall, wide, pitch, MARGIN))
     # Running sums would leave rounding where all weights of a window are 0.
     running = search_for.flat and plain
-    squares = np.empty((4 if plain else 1, 3, (tall if plain else rows) * pitch), np.float32)
+    squares = np.zeros((4 if plain else 1, 3, (tall if plain else rows) * pitch), np.float32)
     products, spare = np.empty((6, tall * pitch), np.float32), np.empty(tall * pitch, np.float32)
     pairs = np.empty((3, height * pitch), np.float32)
     masked = np.empty((2, 0 if plain else number, height * pitch), np.float32)
