@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 
 from tests.report.pages import make_result
-from tests.report.test_page import EVIL, evil_result
+from tests.report.test_page import EVIL, empty_result, evil_result
 from xmist.report import write_report
 
 playwright = pytest.importorskip("playwright.sync_api", reason="needs Playwright: pip install '.[browser]'")
@@ -50,6 +50,7 @@ def files(tmp_path_factory, results):
     return {
         "one": write_report(folder / "one.html", both[:1]),
         "two": write_report(folder / "two.html", both),
+        "empty": write_report(folder / "empty.html", [("empty", empty_result())]),
         "evil": write_report(folder / "evil.html", [(EVIL, evil_result()), (f"2{EVIL}", evil_result())]),
     }
 
@@ -134,6 +135,13 @@ def set_line(page, **ends):
         label = f"Profile: {name[0]} of the {'start' if name[1] == '0' else 'end'} in pixels"
         page.get_by_label(label).fill(str(value))
         page.keyboard.press("Enter")
+    settle(page)
+
+
+def set_line_by_keys(page):
+    canvas(page, 1).focus()
+    for key in ("p", "Shift+ArrowRight", "p"):
+        page.keyboard.press(key)
     settle(page)
 
 
@@ -378,6 +386,18 @@ def test_it_is_accessible(show):
         settle(page)
         found = axe.Axe().run(page).response["violations"]
         assert [(one["id"], [node["html"][:120] for node in one["nodes"]]) for one in found] == []
+
+
+def test_channels_without_contrast_are_no_trouble(show):
+    page = show("empty")
+    hover(page, 1, 4.5 / 32, 3.5 / 16)
+    assert readout(page, 0) == "no value"
+    assert number_in(readout(page, 1)) == -2.5
+    assert readout(page, 2) == "above the range"
+    panel(page, 0).get_by_role("slider", name="Upper limit").focus()
+    page.keyboard.press("ArrowLeft")
+    set_line_by_keys(page)
+    assert page.locator(".profile svg").count() == 3
 
 
 def test_malicious_text_does_nothing(show):

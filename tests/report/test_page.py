@@ -46,6 +46,21 @@ def evil_result():
     )
 
 
+def empty_result():
+    """Give channels that hold nothing, one value, and one value beside infinity."""
+    shape = (16, 32)
+    far = np.zeros(shape)
+    far[3, 4] = np.inf
+    return xmist.Retrieval(
+        method="a method of tomorrow",
+        experiment=EXPERIMENT,
+        flags=np.full(shape, 32, np.uint16),
+        transmission=np.full(shape, np.nan),
+        phase=np.full(shape, -2.5),
+        dark_field=far,
+    )
+
+
 def test_every_channel_travels_within_half_its_step(page, result):
     for name, array in result.channels():
         components = CHANNELS[name].components
@@ -121,6 +136,18 @@ def test_malicious_text_stays_text(tmp_path):
     assert found["name"] == found["method"] == found["findings"][0] == EVIL
     assert found["configuration"]["options"]["nested"] == {EVIL: [EVIL, {EVIL: EVIL}]}
     assert "<img" not in page.markup
+
+
+def test_channels_without_contrast(tmp_path):
+    page = Page(write_report(tmp_path / "page.html", [("empty", empty_result())]))
+    transmission, phase, dark_field = (
+        next(one for one in page.data["results"][0]["channels"] if one["key"] == key)
+        for key in ("transmission", "phase", "dark_field")
+    )
+    assert (transmission["missing"], transmission["limits"]) == (512, [0.0, 1.0])
+    assert phase["limits"][0] < phase["range"][0] == phase["range"][1] == -2.5 < phase["limits"][1]
+    assert (dark_field["missing"], dark_field["outside"]) == (0, 1)
+    assert len(page.data["results"][0]["citation"]) == 1
 
 
 def test_names_that_are_no_text(tmp_path):

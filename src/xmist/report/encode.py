@@ -93,7 +93,8 @@ def quantise(image: ArrayLike) -> Codes:
     if not known.size:
         return Codes(codes, 0.0, 1.0)
     low, high = _range(known)
-    step = max((high - low) / (LAST - FIRST), _noise(array) / _STEPS_IN_NOISE) or 1.0
+    step = max((high - low) / (LAST - FIRST), _noise(array) / _STEPS_IN_NOISE)
+    step = step or abs(low) * float(np.finfo(np.float32).eps) or 1.0  # one value alone: as fine as it is
     found = np.rint((known - low) / step) + FIRST
     found[known < low] = BELOW
     found[known > high] = ABOVE

@@ -249,6 +249,11 @@ function themeChoice(app) {
 }
 
 function start() {
+  if (typeof DecompressionStream === "undefined") {
+    document.getElementById("status").textContent =
+      "This browser is too old to unpack the pictures. Those of 2023 and later can: Firefox 113, Chrome 80, Safari 16.4.";
+    return;
+  }
   const data = JSON.parse(document.getElementById("data").textContent);
   const app = new App(data);
   document.getElementById("toolbar").append(...toolbar(app).filter(Boolean));

@@ -119,8 +119,10 @@ class Panel {
     const { app } = this;
     const names = app.comparing === "split" ? [app.first.name, app.second.name]
       : app.comparing === "blink" ? [app.seen.name, ""] : ["", ""];
-    const missing = app.seen.has(this.key) ? "" : `${app.seen.name} does not have this`;
-    if (missing) names[0] = missing;
+    const shown = app.comparing === "split" ? [app.first, app.second] : [app.seen];
+    shown.forEach((result, n) => {
+      if (!result.has(this.key)) names[n] = `not in ${result.name}`;
+    });
     names.forEach((name, n) => {
       this.tags[n].textContent = name;
       this.tags[n].hidden = !name;

@@ -214,6 +214,7 @@ class Picture {
     canvas.addEventListener("pointercancel", stop);
     canvas.addEventListener("pointerleave", () => drag || app.setCursor(null));
     canvas.addEventListener("wheel", (event) => {
+      if (app.view.fitted && event.deltaY > 0) return; // nothing to zoom out of: the page scrolls
       event.preventDefault();
       const box = canvas.getBoundingClientRect();
       const lines = event.deltaMode ? 30 : 1;

@@ -180,7 +180,7 @@ function keysHelp() {
     ["1", "a pixel of the image for one of the screen"],
     ["P", "start a profile at the cursor; once more ends it"],
     ["Esc", "remove the profile"],
-    ["B", "the other of two compared results, anywhere on the page"],
+    ["B", "while two results blink: stop, and show the other"],
   ];
   const list = element("dl", {});
   for (const [key, text] of rows) list.append(element("dt", {}, element("kbd", {}, key)), element("dd", {}, text));
