@@ -13,10 +13,10 @@ K, P, Z = EXPERIMENT.wavenumber, EXPERIMENT.effective_pixel, EXPERIMENT.effectiv
 SHAPE = (96, 112)
 
 
-def _made(positions, fields, seed=0, noise=0.0):
+def _made(positions, fields, seed=0, noise=0.0, shape=SHAPE, grain=1.6):
     """Frames of the finite model itself, from unknowns in pixel units."""
     rng = np.random.default_rng(seed)
-    reference = speckle(rng, positions, SHAPE)
+    reference = speckle(rng, positions, shape, grain)
     reference /= reference.mean()
     zero = np.zeros_like(reference, np.float32)
     frames = Frames(reference=reference.astype(np.float32), sample=zero, weights=zero, threads=2)
@@ -156,8 +156,8 @@ def test_frames_that_do_not_belong_together_are_not_said_to_converge():
     one, other = speckle(rng, 2, (64, 64)), speckle(rng, 2, (64, 64))
     result = _retrieve(one, other)
     record = result.provenance["convergence"]
-    left = record["misfit"][-1]
-    assert not record["converged"] or left > 0.05 * np.var(one)
+    assert not record["converged"]
+    assert any("were not found" in finding for finding in result.findings)
 
 
 @pytest.mark.parametrize(

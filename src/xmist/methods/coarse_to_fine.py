@@ -19,6 +19,8 @@ from xmist.numerics.transport import LOG_T
 Real = NDArray[Any]
 
 LEAST: Final = 24  # pixels a side of the coarsest frames
+BLOCK: Final = 4  # pixels a side over which statistics are summed
+_ROUNDING: Final = 1e-12
 _LOCAL: Final = 6.0  # σ in pixels over which speckles are judged
 # Part of the speckles' variance that a fit may leave: what a shift by a sixth of a speckle's width makes.
 _LEFT: Final = 0.15
@@ -50,16 +52,14 @@ def lost_share(models: Real, residual: Real, weights: Real, noise: float) -> flo
     >>> lost_share(models, 0.1 * models, weights, 0.0), lost_share(models, models - 1.5, weights, 0.0)
     (0.0, 1.0)
     """
-    left = np.zeros(models.shape[1:])
-    speckle = np.zeros(models.shape[1:])
+    left: Real = np.zeros(())
+    speckle: Real = np.zeros(())
     for model, rest, w in zip(models, residual, weights, strict=True):
-        weight = w.astype(np.float64)
-        total = np.maximum(_local(weight), 1e-9)
-        mean = _local(weight * model) / total
-        offset = _local(weight * rest) / total
-        left += _local(weight * (rest - offset) ** 2) - 2.0 * noise * _local((weight > 0).astype(np.float64))
-        speckle += _local(weight * (model - mean) ** 2)
-    return float(np.mean(left > _LEFT * speckle))
+        total = np.maximum(_local(w), 1e-9)
+        left = left + _local(w * rest * rest) - _local(w * rest) ** 2 / total
+        left -= 2.0 * noise * _local((w > 0).astype(np.float32))
+        speckle = speckle + _local(w * model * model) - _local(w * model) ** 2 / total
+    return float(np.mean(left > _LEFT * speckle + _ROUNDING))
 
 
 def halve(images: Real) -> Real:
@@ -118,5 +118,25 @@ def double(fields: Real, kinds: tuple[int, ...], shape: tuple[int, ...]) -> Real
 
 
 def _local(image: Real) -> Real:
-    out: Real = scipy.ndimage.gaussian_filter(image, _LOCAL, mode="reflect")
+    out: Real = scipy.ndimage.gaussian_filter(block_mean(image), _LOCAL / BLOCK, mode="reflect")
+    return out
+
+
+def block_mean(image: Real) -> Real:
+    """Give the means over blocks of `BLOCK` × `BLOCK` pixels; at the border the last row or column repeats.
+
+    Parameters
+    ----------
+    image : (y, x) float array
+        Image.
+
+    Examples
+    --------
+    >>> block_mean(np.arange(20.0).reshape(4, 5))
+    array([[ 9. , 11.5]])
+    """
+    height, width = (-(-size // BLOCK) * BLOCK for size in image.shape)
+    even = np.pad(image, ((0, height - image.shape[0]), (0, width - image.shape[1])), mode="edge")
+    blocks = even.reshape(height // BLOCK, BLOCK, width // BLOCK, BLOCK)
+    out: Real = blocks.mean(axis=(1, 3), dtype=np.float64)
     return out

@@ -11,6 +11,7 @@ import scipy.ndimage
 from numpy.typing import NDArray
 
 from xmist.data import Image
+from xmist.methods.coarse_to_fine import BLOCK, block_mean
 from xmist.methods.whole_image_problem import Fit, Frames, Problem
 from xmist.numerics.autocorrelation import half_width
 from xmist.numerics.derivatives import DX, DY, LAPLACIAN, derivative
@@ -19,7 +20,6 @@ from xmist.numerics.transport import D_XX, D_YY, PSI, D
 
 Real = NDArray[Any]
 
-_BLOCK: Final = 4  # pixels a side over which information is summed
 _GRID: Final = (4, 4)  # its second frequency has waves of eight pixels
 _NEIGHBOURS: Final = 0.01  # of the mean information about φ, which neighbours stand in for
 _LOOKED_AT: Final = 512  # pixels a side of the part of a reference that speckles are measured in
@@ -154,11 +154,11 @@ def _information(problem: Problem, found: Fit) -> dict[str, Image]:
     transport = found.transport
     kinds, shape = transport.kinds, found.weights.shape[1:]
     threads = transport.threads
-    sums = np.zeros((3, *(-(-size // _BLOCK) for size in shape)))
+    sums = np.zeros((3, *(-(-size // BLOCK) for size in shape)))
     for frame, w in zip(transport.frames, found.weights, strict=True):
         dx, dy, lap = (derivative(frame, kind, threads=threads) for kind in (DX, DY, LAPLACIAN))
         for total, image in zip(sums, (frame**2, dx**2 + dy**2, lap**2), strict=True):
-            total += _binned(w * image)
+            total += block_mean(w * image)
     value, slope, curvature = (
         scipy.ndimage.gaussian_filter(total, 1.0, mode="reflect")[..., None, None] for total in sums
     )
@@ -192,18 +192,8 @@ def _information(problem: Problem, found: Fit) -> dict[str, Image]:
         ]
         if found_shares:
             share = np.clip(np.mean(found_shares, axis=0), 0.0, 1.0)
-            fine = scipy.ndimage.zoom(share, _BLOCK, order=1, mode="nearest", grid_mode=True)
+            fine = scipy.ndimage.zoom(share, BLOCK, order=1, mode="nearest", grid_mode=True)
             out[name] = fine[: shape[0], : shape[1]].astype(np.float32)
-    return out
-
-
-def _binned(image: Real) -> Real:
-    """Mean over blocks of pixels; those at the border repeat its last row or column."""
-    height, width = (-(-size // _BLOCK) * _BLOCK for size in image.shape)
-    even = np.pad(image, ((0, height - image.shape[0]), (0, width - image.shape[1])), mode="edge")
-    out: Real = even.reshape(height // _BLOCK, _BLOCK, width // _BLOCK, _BLOCK).mean(
-        axis=(1, 3), dtype=np.float64
-    )
     return out
 
 
@@ -231,6 +221,11 @@ def describe(found: Fit, speckles: Speckles) -> list[str]:
         words.append(
             f"shifts reach {largest / speckles.size:.2g} speckles ({largest:.2g} pixels); solved "
             "coarse-to-fine"
+        )
+    if found.lost:
+        words.append(
+            f"around {100 * found.lost:.2g} % of the pixels the sample's speckles were not found: the shift "
+            "is too large or rough there, or something else than a sample changed them"
         )
     if not found.converged:
         words.append(

@@ -158,12 +158,17 @@ class FullFieldPlan:
         alpha = self.options.regularisation
         k, p = self.experiment.wavenumber, self.experiment.effective_pixel
         gamma = self.options.delta_over_beta
-        tied = gamma is not None
+        length2 = None if gamma is None else gamma * self.experiment.effective_distance / (2.0 * k * p**2)
+        fixed: dict[int, float | None] = {}
+        if length2 is not None and len(self.clean) == 1:
+            fixed = dict.fromkeys((*_DARK, LOG_T))
+        if not isinstance(alpha, str):
+            fixed |= dict.fromkeys(_DARK, alpha)
         problem = Problem(
             kinds=kinds,
-            weak=lambda transport: _weak_priors(transport, order, tied=tied),
-            fixed={} if isinstance(alpha, str) else dict.fromkeys(_DARK, alpha),
-            length2=None if gamma is None else gamma * self.experiment.effective_distance / (2.0 * k * p**2),
+            weak=lambda transport: _weak_priors(transport, order, length2),
+            fixed=fixed,
+            length2=length2,
             free=None if self.background is None else ~self.background,
         )
         found = (fit_without_priors if alpha == 0.0 else fit)(frames, problem, start)
@@ -318,16 +323,23 @@ def _without_rounding(variance: float) -> float:
     return variance if variance > 1e-12 else 0.0
 
 
-def _weak_priors(transport: Transport, order: float, *, tied: bool) -> tuple[Prior, ...]:
+def _weak_priors(transport: Transport, order: float, length2: float | None) -> tuple[Prior, ...]:
     """Give priors that let through all that the data can say, and more noise than is good."""
     moment = moments(transport.frames, transport.weights, threads=transport.threads)
     scale = _CROSSING ** (-2.0 * order)
     floor = 1e-6 * moment.value
     information = {D: moment.curvature, D_XX: 0.375 * moment.curvature, D_YY: 0.375 * moment.curvature,
                    D_XY: 0.5 * moment.curvature, LOG_T: 0.1 * moment.value}  # fmt: skip
+    if length2 is not None:
+        information[LOG_T] = 0.0
+        if len(transport.frames) == 1:
+            # One image tells D from the thickness of a material only as far as that is smooth, and the ratio
+            # of the two priors decides; a spectrum cannot tell it.
+            information[LOG_T] = 0.01 * moment.value * (1.0 + length2 * _CROSSING**2) ** 2
+            information |= {kind: 0.5 * information[kind] for kind in _DARK}
     return tuple(
         Prior()
-        if kind == PSI or (tied and kind == LOG_T)
+        if kind == PSI or information[kind] == 0.0
         else Prior(strength=information[kind] * scale, order=order, floor=floor)
         for kind in transport.kinds
     )

@@ -117,7 +117,8 @@ def fit(frames: Frames, problem: Problem, start: Start | None = None) -> Fit:
     )
     below = fit(coarse, problem.halved())
     start = Start(fields=double(below.fields, problem.kinds, shape))
-    if not _begins_better(frames, problem, start, Start(fields=found.fields)):
+    models, residual = linearise(frames, problem.kinds, start.fields)
+    if lost_share(models, residual, frames.weights, frames.noise) >= found.lost:
         return _descend(frames, problem, Start(fields=found.fields), steps=_STEPS, watch=False)[0]
     found, _ = _descend(frames, problem, start, steps=_LARGE, watch=False)
     return replace(found, binning=2 * below.binning)
@@ -187,6 +188,7 @@ def _descend(frames: Frames, problem: Problem, start: Start, *, steps: int, watc
         if step > last and still:
             settled = True
             break
+    share = lost_share(models, residual, frames.weights, frames.noise)
     found = Fit(
         fields=fields,
         priors=priors,
@@ -194,8 +196,9 @@ def _descend(frames: Frames, problem: Problem, start: Start, *, steps: int, watc
         residual=residual,
         solves=tuple(solves),
         misfit=tuple(misfits),
-        converged=settled and all(how.converged for how in solves),
+        converged=settled and share <= LOST and all(how.converged for how in solves),
         outliers=outliers,
+        lost=share if share > LOST else 0.0,
     )
     return found, lost
 
@@ -253,8 +256,11 @@ def read_strengths(
         strong.
     """
     kinds, threads = transport.kinds, transport.threads
-    tied = () if problem.length2 is None else (LOG_T,)
-    readable = [i for i, kind in enumerate(kinds) if kind not in (PSI, *tied, *problem.fixed)]
+    readable = [
+        i
+        for i, (kind, prior) in enumerate(zip(kinds, weakest, strict=True))
+        if prior.strength > 0.0 and kind not in problem.fixed
+    ]
     if not readable:
         return priors
     moment = moments(transport.frames, transport.weights, threads=threads)

@@ -16,7 +16,8 @@ name           f                                                 v
 "tv"           2αs|∇d|                                           slopes shrink by αs/ρ
 ============== ================================================= =======================================
 
-s is the slope that α says is typical, √(σ²/α) with σ² the variance of a datum of weight 1.
+s is about the slope that α says is typical, √(σ²/α) with σ² the variance of a datum of weight 1: "tv" then
+costs a typical slope what "h1" does.
 """
 
 from __future__ import annotations
@@ -38,9 +39,11 @@ from xmist.numerics.whole_image import to_cosines
 Real = NDArray[Any]
 
 _DARK: Final = (D, D_XX, D_XY, D_YY)
+# s over the slope √(σ²/α) that a quadratic prior of this α expects.
+_TYPICAL: Final = {"non-negative": 1.0, "huber": 0.5, "tv": 1.0}
 _OUTER: Final = 2  # linearisations
 _SPLITS: Final = 30
-_CLOSE: Final = 1e-3  # change of the dark-field in a split, relative to its rms, that counts as none
+_CLOSE: Final = 2e-3  # change of the dark-field in a split, relative to its rms, that counts as none
 
 
 def constrain(frames: Frames, problem: Problem, found: Fit, prior: str) -> Fit:
@@ -102,7 +105,7 @@ class _Split:
         self._dark = [i for i, kind in enumerate(problem.kinds) if kind in _DARK]
         self._threads = transport.threads
         self._alpha = max(priors[self._dark[0]].strength, 1e-12)
-        self._slope = float(np.sqrt(variance / self._alpha))
+        self._slope = _TYPICAL[prior] * float(np.sqrt(variance / self._alpha))
         if prior == "non-negative":
             self._rho = moments(transport.frames, transport.weights, threads=self._threads).curvature
             self._rho = max(self._rho, 1e-12)

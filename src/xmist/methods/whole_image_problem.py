@@ -185,6 +185,8 @@ class Fit:
         Pixels that were found to contradict the model, and got weight 0.
     binning : int
         Pixels that were binned along either axis where the fit began.
+    lost : float
+        Part of the image around which the model did not find the speckles, where that is large.
     warm : bool
         Whether the fit began with what it was given.
     """
@@ -198,6 +200,7 @@ class Fit:
     converged: bool
     outliers: NDArray[np.bool_]
     binning: int = 1
+    lost: float = 0.0
     warm: bool = False
 
     @property

@@ -1,0 +1,194 @@
+"""What is known about a sample besides its frames: a start, bare beam, a material, what D can be."""
+
+import numpy as np
+import pytest
+import scipy.ndimage as ndi
+
+import xmist
+from tests.manufactured import EXPERIMENT, blob
+from tests.methods.test_full_field import D_TRUE, NOISY, PSI_TRUE, SHAPE, K, P, Z, _made, _relative, _retrieve
+from xmist.numerics.transport import LOG_T, PSI, D
+
+PER_PSI, PER_D = K * P**2 / Z, P**2 / Z
+UNKNOWNS = ("phase", "dark_field")
+
+
+def _bump(y, x, radius):
+    """Exactly 0 beyond its radius in pixels."""
+    yy, xx = np.mgrid[: SHAPE[0], : SHAPE[1]]
+    return np.clip(1 - ((yy - y) ** 2 + (xx - x) ** 2) / radius**2, 0, None) ** 3
+
+
+# It leaves the field of view on the right.
+PSI_EDGE = -14 * _bump(50, 78, 36) - 6 * _bump(30, 104, 30)
+D_EDGE = 0.2 * _bump(60, 96, 30)
+
+
+def _iterations(result):
+    return sum(result.provenance["convergence"]["iterations"])
+
+
+def test_a_start_saves_steps_and_changes_nothing():
+    plan = xmist.prepare(NOISY[0], EXPERIMENT, method="full-field", unknowns=UNKNOWNS)
+    cold = plan(NOISY[1])
+    warm = plan(NOISY[1], initial=cold)
+    # The outer steps stop where the objective changes by a hundredth, far below the noise's own part.
+    assert _relative(warm.phase, cold.phase) <= 1e-3
+    assert _relative(warm.dark_field, cold.dark_field) <= 1e-2
+    assert _iterations(warm) <= 0.6 * _iterations(cold)
+    assert warm.options["initial"] == "a result of full-field"
+    assert cold.options["initial"] is None
+
+
+def test_a_start_by_another_method_will_do_and_a_wrong_one_is_not_used():
+    cold = _retrieve(*NOISY)
+    stack = xmist.SpeckleStack(*NOISY)
+    result = _retrieve(*NOISY, initial=xmist.retrieve(stack, EXPERIMENT, method="mist", smoothing=2.0))
+    assert _relative(result.phase, cold.phase) <= 1e-2
+    wrong = xmist.Retrieval(
+        method="mist", experiment=EXPERIMENT, flags=np.zeros(SHAPE, np.uint16), phase=-cold.phase
+    )
+    result = _retrieve(*NOISY, initial=wrong)
+    assert np.array_equal(result.phase, cold.phase)
+    assert any("it was not used" in finding for finding in result.findings)
+
+
+def test_a_start_that_does_not_fit_is_refused():
+    plan = xmist.prepare(NOISY[0], EXPERIMENT, method="full-field")
+    flags = np.zeros((8, 9), np.uint16)
+    small = xmist.Retrieval(method="mist", experiment=EXPERIMENT, flags=flags, phase=np.zeros((8, 9)))
+    with pytest.raises(xmist.InputError, match="initial is a result of shape"):
+        plan(NOISY[1], initial=small)
+    with pytest.raises(xmist.InputError, match="option initial is a str; expected a Retrieval"):
+        xmist.prepare(NOISY[0], EXPERIMENT, method="full-field", initial="mist")
+
+
+@pytest.fixture(scope="module")
+def leaving():
+    """Frames of a sample that leaves the field of view."""
+    return _made(3, {PSI: PSI_EDGE, D: D_EDGE}, noise=0.004)
+
+
+def test_bare_beam_is_bare_and_nothing_rings(leaving):
+    box = (0, SHAPE[0], 0, 30)
+    result = _retrieve(*leaving, background=box, unknowns=UNKNOWNS)
+    part = np.s_[:, :30]
+    assert not result.phase[part].any()
+    assert not result.dark_field[part].any()
+    # φ needs no shift of its zero; the wide waves of its noise are some hundredths of its size.
+    assert _relative(result.phase / PER_PSI, PSI_EDGE) <= 0.02
+    free = _retrieve(*leaving, unknowns=UNKNOWNS)
+    error = [np.abs(r.dark_field / PER_D - D_EDGE)[:, 30:].mean() for r in (result, free)]
+    assert error[0] <= 1.1 * error[1]
+    # Neither the border that the sample leaves by nor that of the box stands out.
+    psi_error = result.phase / PER_PSI - PSI_EDGE
+    rough = np.abs(ndi.laplace(psi_error))
+    for edge in (np.s_[4:-4, -6:], np.s_[4:-4, 31:37]):
+        assert rough[edge].mean() <= 2.5 * rough[4:-4, 45:-10].mean()
+    mask = np.zeros(SHAPE, bool)
+    mask[part] = True
+    same = _retrieve(*leaving, background=mask, unknowns=UNKNOWNS)
+    assert np.array_equal(same.phase, result.phase)
+    assert same.options["background"] == f"a mask of {mask.sum()} pixels"
+
+
+@pytest.mark.parametrize(
+    ("background", "words"),
+    [
+        ((0, 4, 5), "expected a .* mask, or a box"),
+        ((4, 4, 0, 5), "y0 < y1, x0 < x1"),
+        (np.zeros(SHAPE, bool), "holds no pixel"),
+        (np.ones((4, 5), bool), "expected that of the frames"),
+        ((0, 4, 0, 4000), "expected one inside the frames"),
+        ((0, SHAPE[0], 0, SHAPE[1]), "holds every pixel"),
+    ],
+)
+def test_wrong_background(background, words):
+    with pytest.raises(xmist.InputError, match=words):
+        xmist.prepare(NOISY[0], EXPERIMENT, method="full-field", background=background)
+
+
+@pytest.mark.parametrize("exposures", [1, 2])
+def test_a_material_ties_phase_to_transmission(exposures):
+    gamma = 400.0
+    length2 = gamma * Z / (2 * K * P**2)
+    psi = PSI_TRUE - PSI_TRUE.max()
+    fields = {PSI: psi, D: D_TRUE, LOG_T: psi / length2}
+    reference, sample = _made(exposures, fields, noise=0.004)
+    result = _retrieve(reference, sample, delta_over_beta=gamma)
+    # The zero of φ is that of ln T: nothing is shifted.
+    assert np.allclose(result.phase, gamma / 2 * np.log(result.transmission), atol=1e-4 * np.abs(psi).max())
+    # D takes part of what one image says about the thickness.
+    assert _relative(result.phase / PER_PSI, psi) <= (2e-2 if exposures == 1 else 5e-3)
+    assert np.abs(result.transmission - np.exp(psi / length2)).max() <= 5e-3
+    agreement = np.corrcoef(result.dark_field.ravel(), D_TRUE.ravel())[0, 1]
+    assert agreement >= (0.2 if exposures == 1 else 0.98)
+
+
+def test_a_material_needs_the_transmission():
+    with pytest.raises(xmist.InputError, match="lacks 'transmission'"):
+        xmist.prepare(NOISY[0], EXPERIMENT, method="full-field", unknowns=UNKNOWNS, delta_over_beta=100.0)
+
+
+@pytest.fixture(scope="module")
+def plateau():
+    """Frames of a dark-field with edges, 0 elsewhere, and it."""
+    yy, xx = np.mgrid[: SHAPE[0], : SHAPE[1]]
+    d = 0.15 * ndi.gaussian_filter(((yy > 30) & (yy < 70) & (xx > 40) & (xx < 80)).astype(float), 0.7)
+    return _made(3, {PSI: PSI_TRUE, D: d}, noise=0.006), d
+
+
+def _dark(frames, **options):
+    return _retrieve(*frames, unknowns=UNKNOWNS, **options).dark_field / PER_D
+
+
+def test_a_dark_field_that_may_not_be_negative(plateau):
+    frames, d = plateau
+    plain, bounded = _dark(frames), _dark(frames, prior="non-negative")
+    assert plain.min() < -1e-3
+    assert bounded.min() >= 0.0
+    # A bound that the truth keeps brings an estimate nearer to it (on average; here it does).
+    assert _relative(bounded, d) <= 1.001 * _relative(plain, d)
+
+
+@pytest.mark.parametrize("prior", ["huber", "tv"])
+def test_edges_of_the_dark_field_stay_sharp(plateau, prior):
+    frames, d = plateau
+    plain, sharp = _dark(frames, prior="h1"), _dark(frames, prior=prior)
+    # A quadratic prior of any strength trades noise for edges; counting large slopes once does not.
+    assert _relative(sharp, d) <= 0.7 * _relative(plain, d)
+
+
+def test_a_tensor_that_may_not_be_negative():
+    reference, sample = _made(5, {PSI: PSI_TRUE, D: D_TRUE}, noise=0.004)
+    result = _retrieve(
+        reference, sample, unknowns=("phase", "dark_field_tensor"), prior="non-negative", regularisation=1.0
+    )
+    xx, xy, yy = result.dark_field_tensor.astype(float)
+    least = (xx + yy) / 2 - np.hypot((xx - yy) / 2, xy)
+    assert least.min() >= -1e-6 * np.abs(xx).max()
+
+
+def test_large_shifts_are_solved_coarse_to_fine():
+    shape = (96, 112)
+    psi = -blob(shape, 0.5, 0.5, 0.2) + 0.6 * blob(shape, 0.3, 0.7, 0.12)
+    # Speckles of 5 pixels (4 √ln 2 σ), shifts of 5.
+    psi *= 5.0 / np.hypot(*np.gradient(psi)).max()
+    psi -= psi.mean()
+    reference, sample = _made(2, {PSI: psi}, noise=0.004, shape=shape, grain=1.5)
+    result = _retrieve(reference, sample)
+    assert result.provenance["convergence"]["binning"] == 2
+    assert any("speckles" in words and "solved coarse-to-fine" in words for words in result.findings)
+    assert result.provenance["convergence"]["converged"]
+    assert _relative(result.phase / PER_PSI, psi) <= 0.02
+
+
+def test_without_noise_the_priors_give_way():
+    reference, sample = _made(3, {PSI: PSI_TRUE, D: D_TRUE})
+    for options, phase, dark in (({}, 1e-4, 1e-3), ({"regularisation": 0.0}, 1e-5, 3e-4)):
+        result = _retrieve(reference, sample, unknowns=UNKNOWNS, gain=0.0, **options)
+        # Frames of single precision are rounded by 6e-8, which D feels ten times as much as φ.
+        assert _relative(result.phase / PER_PSI, PSI_TRUE) <= phase
+        assert _relative(result.dark_field / PER_D, D_TRUE) <= dark
+        assert result.provenance["convergence"]["converged"]
+    assert result.provenance["convergence"]["prior_strengths"] == [0.0, 0.0]
