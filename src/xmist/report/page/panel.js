@@ -126,6 +126,7 @@ class Panel {
     names.forEach((name, n) => {
       this.tags[n].textContent = name;
       this.tags[n].hidden = !name;
+      this.tags[n].classList.toggle("wide", shown.length === 1);
     });
   }
 
