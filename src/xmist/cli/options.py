@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import tomllib
 from collections.abc import Callable, Sequence
+from pathlib import Path
 from typing import Any, Final, TypeVar
 
 import click
@@ -212,3 +213,15 @@ def _step(text: str, faults: list[str]) -> dict[str, Any]:
                 "as in a scan file"
             )
     return {"step": name.strip(), **options}
+
+
+def as_typed(path: Path) -> Path:
+    """Give a name as a person would type it: relative to this folder where it lies inside.
+
+    Parameters
+    ----------
+    path : Path
+        A file that was written.
+    """
+    here = Path.cwd()
+    return path.relative_to(here) if path.is_relative_to(here) else path

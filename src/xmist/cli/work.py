@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from xmist.cli.console import DONE, FLAGGED, Settings, echo_json, progress_bars, say
-from xmist.cli.options import changes, common, scan_options, single_scan
+from xmist.cli.options import as_typed, changes, common, scan_options, single_scan
 from xmist.cli.scans import forecast_lines
 from xmist.cli.show import page_option, raise_page_faults, write_page
 from xmist.errors import InputError
@@ -50,7 +50,7 @@ def retrieve(settings: Settings, /, scan: tuple[str, ...], page: str | None, **g
     with progress_bars(settings) as progress:
         result = run(draft, progress=progress)
     for path in draft.files:
-        click.echo(f"Wrote {path}")
+        click.echo(f"Wrote {as_typed(path)}")
     if page is not None:
         write_page(page, [(draft.files[0].name, result)], overwrite=draft.overwrite)
     for line in _remarks(result):
