@@ -1,0 +1,113 @@
+"""What a result of `full-field` says about itself."""
+
+import numpy as np
+import scipy.ndimage as ndi
+
+import xmist
+from tests.manufactured import EXPERIMENT, speckle
+from tests.methods.test_full_field import D_TRUE, PSI_TRUE, SHAPE, _made, _retrieve
+from xmist.methods.coarse_to_fine import block_mean, double, halve, lost_share
+from xmist.numerics.transport import D_XX, LOG_T, PSI, D
+
+
+def _poisson(reference, sample, photons, seed=0):
+    rng = np.random.default_rng(seed)
+    return rng.poisson(reference * photons), rng.poisson(sample * photons)
+
+
+def test_maps_of_a_good_fit_are_about_one():
+    frames = _poisson(*_made(4, {PSI: PSI_TRUE, D: D_TRUE}), 3e4)
+    result = _retrieve(*frames, unknowns=("phase", "dark_field"))
+    assert list(result.diagnostics) == ["residual", "phase_information", "dark_field_information"]
+    # ψ takes one of four exposures, and errors of the filtered references add to the noise of the sample.
+    assert 0.8 <= np.sqrt(np.mean(result.diagnostics["residual"] ** 2)) <= 1.3
+    assert 0.8 <= result.provenance["convergence"]["reduced_chi_squared"] <= 1.5
+    for name in ("phase_information", "dark_field_information"):
+        share = result.diagnostics[name]
+        assert share.shape == SHAPE
+        assert (share >= 0).all()
+        assert (share <= 1).all()
+    # Speckles smoothed by 1.6 pixels: full width 4 √ln 2 σ; their exponential narrows it a little.
+    found = result.provenance["reference"]
+    assert abs(found["speckle_size"] - 4 * np.sqrt(np.log(2)) * 1.6) <= 0.6
+    assert abs(found["visibility"] - 0.25) <= 0.05
+
+
+def test_the_maps_show_what_is_wrong_and_where():
+    reference, sample = _made(3, {PSI: PSI_TRUE, D: D_TRUE}, noise=0.004)
+    clean = _retrieve(reference, sample).diagnostics["residual"]
+    part = np.s_[60:80, 20:40]
+    rng = np.random.default_rng(4)
+    weights = np.ones(reference.shape, np.float32)
+    weights[:, 20:50, 70:100] = 0.0
+    weights[2:, 60:80, 70:100] = 0.0
+    sample = sample.copy()
+    sample[(slice(None), *part)] += 0.03 * rng.normal(size=(3, 20, 20))
+    result = _retrieve(reference, sample, weights)
+    residual = result.diagnostics["residual"]
+    # Noise of 0.03 beside 0.004; ψ and D follow part of it.
+    assert residual[part].mean() > 3 * clean.mean()
+    assert np.isnan(residual[25:45, 75:95]).all()
+    known = result.diagnostics["dark_field_information"]
+    # Nothing, two exposures, three of them.
+    assert known[35, 85] < 0.05 < known[70, 85] < known[20, 20]
+    assert result.diagnostics["phase_information"][35, 85] < 0.05
+
+
+def test_information_needs_speckles():
+    rng = np.random.default_rng(7)
+    frames = speckle(rng, 2, SHAPE)
+    fade = 1 / (1 + np.exp((np.arange(SHAPE[1]) - 56) / 4))
+    frames = 1 + (frames - 1) * fade
+    result = _retrieve(*_poisson(frames, frames, 1e4))
+    known = result.diagnostics["dark_field_information"]
+    assert known[:, -20:].max() < 0.2 * known[:, :20].mean()
+    tensor = _retrieve(*_poisson(frames, frames, 1e4), unknowns=("phase", "dark_field_tensor"))
+    assert "dark_field_information" in tensor.diagnostics
+
+
+def test_bad_speckles_are_told():
+    rng = np.random.default_rng(9)
+    fine = 1 + 0.2 * ndi.gaussian_filter(rng.normal(size=(2, 64, 64)), (0, 0.4, 0.4))
+    result = _retrieve(fine, fine * 0.999, unknowns=("phase",), gain=0.0)
+    assert any("below 2 pixels" in words for words in result.findings)
+    faint = 1 + 0.05 * (speckle(rng, 2, (64, 64)) - 1)
+    result = _retrieve(faint, faint * 0.999, unknowns=("phase",), gain=0.0)
+    assert any("of visibility 0.01" in words for words in result.findings)
+
+
+def test_halves_and_doubles():
+    rng = np.random.default_rng(1)
+    image = ndi.gaussian_filter(rng.normal(size=(1, 41, 56)), (0, 6, 6))
+    half = halve(image)
+    assert half.shape == (1, 21, 28)
+    assert np.isclose(half[:, :20].mean(), image[:, :40].mean())
+    # ψ and d are areas in pixels, ln T is a number. Waves of σ = 6 lose (1/6)²/4 in a mean over two pixels.
+    for kind, factor in ((PSI, 4.0), (D_XX, 4.0), (LOG_T, 1.0)):
+        back = double(half, (kind,), (41, 56))
+        assert np.abs(back - factor * image).max() <= 0.05 * factor * np.abs(image).max()
+    assert block_mean(image[0]).shape == (11, 14)
+
+
+def test_what_counts_as_lost():
+    rng = np.random.default_rng(2)
+    models, other = speckle(rng, 2, (96, 96)), speckle(rng, 2, (96, 96))
+    weights = np.ones_like(models)
+    assert lost_share(models, 0.3 * (models - 1), weights, 0.0) == 0.0
+    assert lost_share(models, models - other, weights, 0.0) > 0.95
+    half = np.where(np.arange(96) < 48, models - other, 0.0)
+    assert 0.45 < lost_share(models, half, weights, 0.0) < 0.7
+    # Noise that is known is no sign of it, nor is a change of brightness.
+    noise = 0.3 * rng.normal(size=models.shape)
+    assert lost_share(models, noise, weights, 0.09) < 0.05
+    assert lost_share(models, np.full_like(models, 0.3), weights, 0.0) == 0.0
+
+
+def test_records_travel_with_the_file(tmp_path):
+    frames = _made(2, {PSI: PSI_TRUE, D: D_TRUE}, noise=0.004)
+    result = _retrieve(*frames)
+    back = xmist.open_result(result.save(tmp_path / "result.h5"))
+    assert dict(back.provenance) == dict(result.provenance)
+    assert np.array_equal(back.diagnostics["residual"], result.diagnostics["residual"])
+    again = xmist.prepare(frames[0], EXPERIMENT, method="full-field")(frames[1], initial=back)
+    assert again.provenance["convergence"]["converged"]
