@@ -8,7 +8,7 @@ from matplotlib.colors import to_rgb
 
 from tests.test_plotting import EXPERIMENT, _image_axes, _pixels, make_result
 from xmist import Retrieval
-from xmist.plotting import direction_colours, figure, page, wheel_colours
+from xmist.plotting import comparison, direction_colours, figure, page, wheel_colours
 
 
 def _tensor(angle, larger, smaller, shape=(4, 5)):
@@ -101,3 +101,42 @@ def test_a_tensor_that_is_nothing_everywhere_is_drawn():
         _pixels(
             figure(Retrieval(method="mist", experiment=EXPERIMENT, flags=flags, dark_field_tensor=tensor))
         )
+
+
+SHAPE = (60, 80)
+
+
+def _result(**channels):
+    return make_result(SHAPE, names=(), holes=False, **channels)
+
+
+def _coloured(drawn):
+    images = [image.get_array() for axes in _image_axes(drawn) for image in axes.images]
+    return [image for image in images if image.ndim == 3]
+
+
+def test_a_comparison_shows_directions_in_one_brightness():
+    along, across = _tensor(20, 2.0, 0.5, SHAPE), _tensor(110, 1.0, 0.25, SHAPE)
+    rows = {
+        "first": _result(dark_field=(along[0] + along[2]) / 2, dark_field_tensor=along),
+        "second": _result(dark_field=(across[0] + across[2]) / 2, dark_field_tensor=across),
+        "scalar": _result(dark_field=(across[0] + across[2]) / 2),
+    }
+    drawn = comparison(rows, ["dark_field", "dark_field_tensor"])
+    pictures = _coloured(drawn)
+    assert len(pictures) == 2
+    for picture, tensor in zip(pictures, (along, across), strict=True):
+        assert np.allclose(picture, direction_colours(tensor, brightest=1.25), atol=1e-6)
+    words = " ".join(text.get_text() for axes in drawn.axes for text in axes.texts)
+    assert "full brightness" in words
+    assert [text.get_text() for text in drawn.texts].count("not given") >= 1
+    scalar = comparison(rows, ["dark_field"])
+    assert not any(axes.get_label() == "legend" for axes in scalar.axes)
+
+
+def test_a_truth_sets_the_brightness():
+    truth = {"dark_field_tensor": _tensor(20, 4.0, 1.0, SHAPE)}
+    tensor = _tensor(110, 1.0, 0.25, SHAPE)
+    drawn = comparison({"row": _result(dark_field_tensor=tensor)}, ["dark_field_tensor"], truth)
+    pictures = _coloured(drawn)
+    assert np.allclose(pictures[1], direction_colours(tensor, brightest=2.5), atol=1e-6)

@@ -14,7 +14,7 @@ from xmist.errors import InputError, raise_faults, suggest
 from xmist.io.atomic import Job, target_faults, write_file
 from xmist.plotting.directions import TITLE, Directions, direction_colours, wheel_colours
 from xmist.plotting.page import NORMAL, Page, colour_bar, draw, text_width, wrap
-from xmist.plotting.panels import Image, common_scales, panels, si
+from xmist.plotting.panels import Image, Panel, common_scales, panels, si
 from xmist.version import __version__
 
 if TYPE_CHECKING:
@@ -35,6 +35,7 @@ _SECONDARY: Final = ("refraction_angle", "shift", "phase_std", "transmission_std
 _DPI: Final = 150
 _SHORTEST_BAR: Final = 0.75  # inches
 _WHEEL: Final = 0.75
+_SMALL_WHEEL: Final = 0.6
 _LEGEND: Final = 1.5  # the wheel with its words
 
 
@@ -127,7 +128,8 @@ def comparison(
     rows : mapping of str to Retrieval
         Results by their label, from top to bottom.
     channels : sequence of str
-        Channels, from left to right; a vector or tensor takes a column a component.
+        Channels, from left to right; a vector or tensor takes a column a component, and a tensor one more for
+        the picture of its directions.
     truth : optional
         What would be right, as a first row: a result, or a mapping or object with the channels' names. It
         then sets the limits of the colours.
@@ -175,14 +177,15 @@ def comparison(
         for column in range(len(shown))
     ]
     scales = common_scales(shown, judged)
+    directions = _directions(sources) if "dark_field_tensor" in channels else {}
     labels = {label: wrap(label, 1.4) for label in sources}
     remarks = ["Phase without its mean."] if any(panel.name == "phase" for panel in shown) else []
     page = Page(
         first.shape,
         len(table),
-        len(shown),
+        len(shown) + bool(directions),
         side=2.3,
-        titles=[panel.title for panel in shown],
+        titles=[panel.title for panel in shown] + ([TITLE] if directions else []),
         header=(title or "", ""),
         notes=[*_block_notes(images), *remarks],
         no_value=_no_value(images),
@@ -192,7 +195,7 @@ def comparison(
         last=0.85,
         titled_once=True,
     )
-    for row, lines in enumerate(labels.values()):
+    for row, (label, lines) in enumerate(labels.items()):
         page.text(row, 0, -0.12, page.height / 2, "\n".join(lines), ha="right", va="center")
         for column, panel in enumerate(shown):
             axes = page.axes(row, column)
@@ -204,8 +207,31 @@ def comparison(
             if row == len(table) - 1:
                 bar = page.axes(row, column, 0.0, -0.4, page.width, 0.1)
                 colour_bar(bar, panel, scales[panel.scale], horizontal=True)
+        if directions:
+            axes = page.axes(row, len(shown))
+            if label in directions:
+                directions[label].draw(axes)
+            else:
+                axes.set(xticks=[], yticks=[], frame_on=False)
+                page.text(row, len(shown), page.width / 2, page.height / 2, "not given", ha="center")
+            if row == 0:
+                axes.set_title(page.wrap(TITLE), fontsize=NORMAL, pad=4)
+    if directions:
+        wheel = page.axes(len(table) - 1, len(shown), 0.0, -0.1 - _SMALL_WHEEL, _SMALL_WHEEL, _SMALL_WHEEL)
+        next(iter(directions.values())).draw_wheel(wheel, beside=True)
     page.scale_bar(len(table) - 1, 0, first.experiment.effective_pixel)
     return page.figure
+
+
+def _directions(sources: Mapping[str, Any]) -> dict[str, Directions]:
+    """Give the pictures of the sources that have a tensor, of one brightness: the truth's if it has one."""
+    panel = Panel("dark_field_tensor", "xx")
+    found = {label: Directions(source) for label, source in sources.items() if panel.pick(source) is not None}
+    judges = [found["truth"]] if "truth" in found else found.values()
+    brightest = max((judge.brightest for judge in judges), default=0.0)
+    for picture in found.values():
+        picture.brightest = brightest
+    return found
 
 
 def save_figure(page: Figure, path: str | Path, *, overwrite: bool = False, about: str = "") -> Path:

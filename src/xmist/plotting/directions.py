@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
@@ -10,7 +11,7 @@ from numpy.typing import ArrayLike, NDArray
 from xmist.data import Retrieval
 from xmist.numerics.tensors import anisotropy, direction, nearest_positive
 from xmist.plotting.page import NO_VALUE, SMALL
-from xmist.plotting.panels import Image, si
+from xmist.plotting.panels import Image, Panel, si
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -89,13 +90,18 @@ class Directions:
 
     Parameters
     ----------
-    result : Retrieval
-        A result with a `dark_field_tensor`.
+    source : Retrieval, mapping or object
+        A result, or what has its names, with a `dark_field_tensor`.
+
+    Attributes
+    ----------
+    brightest : float
+        D = trace/2 in m that gets full brightness.
     """
 
-    def __init__(self, result: Retrieval) -> None:
-        assert result.dark_field_tensor is not None
-        self.images = [Image.of(component, result.flags) for component in result.dark_field_tensor]
+    def __init__(self, source: Retrieval | Mapping[str, ArrayLike] | object) -> None:
+        components = [Panel("dark_field_tensor", name).pick(source) for name in ("xx", "xy", "yy")]
+        self.images = [Image.of(component, getattr(source, "flags", None)) for component in components]
         strengths = (self._strength(which) for which in ("unflagged", "blocks"))
         known = next((values for values in strengths if values.size), np.zeros(1))
         self.brightest = float(np.percentile(known, _BRIGHTEST))
@@ -128,12 +134,16 @@ class Directions:
         # The last blocks can reach beyond the image.
         axes.set(xlim=(-0.5, shape[1] - 0.5), ylim=(shape[0] - 0.5, -0.5))
 
-    def draw_wheel(self, axes: Axes) -> None:
-        """Draw the wheel into square axes, with what it means below."""
+    def draw_wheel(self, axes: Axes, *, beside: bool = False) -> None:
+        """Draw the wheel into square axes, with what it means below, or all of it beside."""
         axes.imshow(wheel_colours(), extent=(-1, 1, 1, -1), interpolation="bilinear")
         axes.set(xlim=(-1.02, 1.02), ylim=(1.02, -1.02), aspect="equal")
         axes.axis("off")
         axes.set_label("legend")
+        if beside:
+            words = f"scatter along;\ngrey: isotropic\n{self.legend}"
+            axes.text(1.25, 0.0, words, fontsize=SMALL, ha="left", va="center", parse_math=False)
+            return
         axes.set_title("scatter along", fontsize=SMALL, pad=3)
         style: dict[str, Any] = {"fontsize": SMALL, "ha": "center", "va": "top", "parse_math": False}
         axes.text(0.0, 1.12, f"grey: isotropic\n{self.legend}", linespacing=1.3, **style)
