@@ -89,7 +89,7 @@ def kills_of_commands(folder: Path, number: int) -> None:
         for one in victims:
             one.kill()
         codes.append(process.wait())
-        orphans = [one for one in psutil.wait_procs(family, timeout=5)[1] if one.is_running()]
+        orphans = [one for one in psutil.wait_procs(family, timeout=60)[1] if one.is_running()]
         assert not orphans, orphans
     done = subprocess.run(command, cwd=victim, check=False).returncode
     print(f"commands: {number} kills of the parent or of a worker, exit codes {codes}, then {done}")

@@ -1,0 +1,357 @@
+"""Measure scans: memory over time, throughput, cost of a block, what check predicts, and a reconstruction.
+
+Run: python benchmarks/scan.py [tomography memory throughput blocks forecast full-field paper]
+The reconstruction needs algotom (pip install algotom).
+"""
+
+from __future__ import annotations
+
+import shutil
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import h5py
+import numpy as np
+import psutil
+
+sys.path.insert(0, str(Path(__file__).parents[1]))
+
+from tests.scanning.scenes import sections, write_toml
+
+import xmist
+from xmist.config import draft_scan
+from xmist.scanning.forecast import forecast
+from xmist.scanning.tomography import export_tomography
+
+# Of the paper model: what a cluster's shared file system and network give, in bytes a second.
+_READS, _WRITES, _NETWORK = 2e9, 1e9, 1e9
+
+
+@contextmanager
+def folder() -> Iterator[Path]:
+    """Give a folder that goes away again."""
+    path = Path(tempfile.mkdtemp(prefix="xmist-scan-"))
+    try:
+        yield path
+    finally:
+        shutil.rmtree(path, ignore_errors=True)
+
+
+def made_up(projections: int, positions: int, side: int) -> tuple[np.ndarray, np.ndarray]:
+    """Speckle frames in counts, and the same slightly blurred and dimmed; projections repeat every eighth."""
+    from scipy import ndimage
+
+    rng = np.random.default_rng(1)
+    grain = ndimage.gaussian_filter(rng.normal(size=(positions, side, side)), (0, 1.5, 1.5), mode="wrap")
+    reference = 2e4 * np.exp(0.25 * grain / grain.std())
+    samples = []
+    for number in range(min(projections, 8)):
+        blurred = ndimage.gaussian_filter(reference, (0, 0.4 + 0.03 * number, 0.4), mode="wrap")
+        samples.append(rng.poisson(0.9 * blurred).astype(np.uint16))
+    repeated = np.stack(samples)[np.arange(projections) % len(samples)]
+    return rng.poisson(reference).astype(np.uint16), repeated
+
+
+def write(
+    place: Path, projections: int, positions: int, side: int, method: str, options: dict, *, block: int | None
+) -> tuple[Path, np.ndarray, np.ndarray]:
+    """Write stacks of a position each, as beamlines do."""
+    reference, samples = made_up(projections, positions, side)
+    with h5py.File(place / "ref.h5", "w") as file:
+        file["entry/data"] = reference
+    for position in range(positions):
+        with h5py.File(place / f"pos_{position}.h5", "w") as file:
+            data = file.create_dataset(
+                "entry/data", (projections, side, side), np.uint16, chunks=(1, side, side)
+            )
+            for number in range(projections):
+                data[number] = samples[number, position]
+    data = sections(
+        input={"reference": "ref.h5", "sample": "pos_{position}.h5::/entry/data"},
+        retrieve={"method": method, "threads": None},
+        scan={"block": block, "order": "position"},
+    )
+    data["options"] = options
+    data["scan"] = {key: value for key, value in data["scan"].items() if value is not None}
+    return write_toml(place, data), reference, samples
+
+
+def resident(process: psutil.Process) -> int:
+    """Give the bytes of a process and its children that no other process shares with them."""
+    total = 0
+    for one in [process, *process.children(recursive=True)]:
+        try:
+            total += one.memory_info().rss
+        except psutil.Error:
+            continue
+    return total
+
+
+def memory(projections: int = 520) -> None:
+    """Sample the memory of all processes at every projection."""
+    with folder() as place:
+        scan, *_ = write(place, projections, 2, 256, "mist", {"smoothing": 1.0}, block=1)
+        seen: dict[int, int] = {}
+        process = psutil.Process()
+
+        def note(what: str, done: int, total: int) -> None:
+            if what == "projections":
+                seen[done] = resident(process)
+
+        xmist.scan(scan, workers=2, progress=note)
+        found = np.array([seen[number] for number in range(20, 501)]) / 1e6
+        first, last = np.median(found[:40]), np.median(found[-40:])
+        print(
+            f"memory, 2 workers, 256², N = 2: {found.mean():.0f} MB on average from projection 20 to 500, "
+            f"from {found.min():.0f} to {found.max():.0f}; the last 40 against the first 40: "
+            f"{100 * (last / first - 1):+.2f} %"
+        )
+
+
+def throughput() -> None:
+    """Compare the time of a scan with that of the bare method on the same frames in memory."""
+    for method, options, side, positions, number in (
+        ("mist", {"smoothing": 1.0}, 1024, 4, 24),
+        ("umpa", {"window": 5, "max_shift": 2}, 512, 4, 12),
+        ("full-field", {}, 256, 2, 12),
+    ):
+        with folder() as place:
+            scan, reference, samples = write(place, number, positions, side, method, options, block=None)
+            experiment = draft_scan(scan).finish().experiment
+            plan = xmist.prepare(reference, experiment, method=method, **options)
+            plan(samples[0])
+            times: dict[str, list[float]] = {"bare": [], "scan": [], "ratio": []}
+            for _ in range(3):
+                begin = time.perf_counter()
+                for projection in samples:
+                    plan(projection)
+                bare = time.perf_counter() - begin
+                master = xmist.scan(scan)
+                with h5py.File(master) as file:
+                    run = file["entry/run"]
+                    whole = float(run["seconds"][()])
+                shutil.rmtree(place / "scan_blocks")
+                master.unlink()
+                times["bare"].append(bare)
+                times["scan"].append(whole)
+            bare, whole = min(times["bare"]), min(times["scan"])
+            print(
+                f"throughput, {method}, {side}², N = {positions}: bare {number / bare:.2f} projections a "
+                f"second, scan {number / whole:.2f}: {100 * bare / whole:.0f} %",
+                flush=True,
+            )
+
+
+def blocks() -> None:
+    """Time what a block costs beside its projections."""
+    with folder() as place:
+        scan, *_ = write(place, 200, 2, 64, "mist", {"smoothing": 1.0}, block=1)
+        for turn in range(3):
+            master = xmist.scan(scan)
+            with h5py.File(master) as file:
+                run = {key: value[()] for key, value in file["entry/run"].items()}
+            rest = (run["seconds"] - run["seconds_retrieving"]) / 200
+            print(
+                f"a block of one projection of 64²: {1e3 * rest:.1f} ms beside the retrieval, of which "
+                f"{1e3 * run['seconds_writing'] / 200:.1f} ms to write and sync its file (run {turn + 1})"
+            )
+            shutil.rmtree(place / "scan_blocks")
+            master.unlink()
+
+
+def measured(command: list[str], place: Path) -> tuple[float, int]:
+    """Run a command; give its seconds and the most bytes that it and its children held."""
+    begin = time.perf_counter()
+    process = subprocess.Popen(command, cwd=place)
+    peak = 0
+    stop = threading.Event()
+
+    def watch() -> None:
+        nonlocal peak
+        while not stop.wait(0.02):
+            try:
+                peak = max(peak, resident(psutil.Process(process.pid)))
+            except psutil.Error:
+                return
+
+    watcher = threading.Thread(target=watch)
+    watcher.start()
+    code = process.wait()
+    stop.set()
+    watcher.join()
+    if code:
+        raise SystemExit(f"{command} ended with {code}")
+    return time.perf_counter() - begin, peak
+
+
+def predictions() -> None:
+    """Compare what check says with what a scan takes."""
+    print("| method | frames | workers | memory predicted, measured (MB) | disk (MB) | time (s) |")
+    print("|---|---|---|---|---|---|")
+    for method, options, side, positions, number, workers in (
+        ("mist", {"smoothing": 1.0}, 512, 4, 40, 1),
+        ("mist", {"smoothing": 1.0}, 512, 4, 40, 2),
+        ("umpa", {"window": 5, "max_shift": 2}, 256, 4, 20, 2),
+        ("full-field", {}, 256, 2, 12, 1),
+    ):
+        with folder() as place:
+            scan, *_ = write(place, number, positions, side, method, options, block=None)
+            told = forecast(draft_scan(scan), workers=workers)
+            assert not told.faults, told.faults
+            assert told.memory is not None
+            command = [
+                sys.executable,
+                "-m",
+                "xmist",
+                "scan",
+                "scan.toml",
+                "--workers",
+                str(workers),
+                "--quiet",
+            ]
+            _, peak = measured(command, place)
+            files = [place / "scan.h5", *(place / "scan_blocks").iterdir()]
+            disk = sum(path.stat().st_size for path in files)
+            with h5py.File(place / "scan.h5") as file:
+                spent = float(file["entry/run/seconds"][()])
+            print(
+                f"| {method} | {side}², N = {positions}, {number} projections | {workers} | "
+                f"{told.memory / 1e6:.0f}, {peak / 1e6:.0f} ({100 * (told.memory / peak - 1):+.0f} %) | "
+                f"{told.disk / 1e6:.1f}, {disk / 1e6:.1f} ({100 * (told.disk / disk - 1):+.0f} %) | "
+                f"{told.seconds:.1f}, {spent:.1f} |",
+                flush=True,
+            )
+
+
+def full_field(projections: int = 200) -> None:
+    """Time a scan of 512² at N = 2 through full-field."""
+    with folder() as place:
+        scan, *_ = write(place, projections, 2, 512, "full-field", {}, block=None)
+        master = xmist.scan(scan)
+        with h5py.File(master) as file:
+            run = {key: value[()] for key, value in file["entry/run"].items()}
+        print(
+            f"full-field, 512², N = 2, {projections} projections, threads inside: {run['rate']:.3f} a "
+            f"second ({1 / run['rate']:.2f} s each, {100 * run['seconds_writing'] / run['seconds']:.1f} % of "
+            "it writing)"
+        )
+
+
+def paper(solve: float = 7.0) -> None:
+    """Say on paper how 5 000 projections of 2048² at N = 10 scale; `solve` is s × core for 512², N = 2."""
+    projections, positions, pixels = 5000, 10, 2048**2
+    # Time of full-field goes with the pixels, and half of it with the exposures.
+    each = solve * (pixels / 512**2) * (0.5 + 0.5 * positions / 2)
+    frames, results = 2.0 * positions * pixels, 4.0 * 5 * pixels
+    job = 4.0 * positions * pixels
+    print(
+        f"on paper: {frames / 1e6:.0f} MB in, {results / 1e6:.0f} MB out and {each:.0f} s × core a "
+        f"projection; {projections * frames / 1e9:.0f} GB in all, {projections * results / 1e9:.0f} GB out; the job that "
+        f"travels once is {job / 1e6:.0f} MB"
+    )
+    print("| workers of 8 cores | solve (h) | read and write (h) | scatter (s) | all (h) | bottleneck |")
+    print("|---|---|---|---|---|---|")
+    for workers in (1, 8, 64):
+        solving = projections * each / (workers * 8)
+        moving = projections * (frames / min(_READS, workers * 5e8) + results / min(_WRITES, workers * 5e8))
+        scatter = workers * job / _NETWORK
+        whole = max(solving, moving) + scatter
+        name = max(
+            ("solve", solving), ("file system", moving), ("scatter", scatter), key=lambda item: item[1]
+        )[0]
+        print(
+            f"| {workers} | {solving / 3600:.1f} | {moving / 3600:.2f} | {scatter:.0f} | "
+            f"{whole / 3600:.1f} | {name} |"
+        )
+
+
+def tomography(side: int = 96, angles: int = 90) -> None:
+    """Scan the `ct` preset, reconstruct δ and the scattering, and compare slices with the phantom."""
+    from algotom.rec.reconstruction import fbp_reconstruction
+
+    series = xmist.simulate.ct(shape=(side, side), positions=4, angles=angles)
+    with folder() as place:
+        np.save(place / "ref.npy", series.reference)
+        np.save(place / "sample.npy", np.asarray(series.samples).reshape(-1, side, side))
+        data = sections(
+            input={"reference": "ref.npy", "sample": "sample.npy"},
+            retrieve={"method": "full-field", "threads": None},
+            scan={"order": "projection", "angles": list(series.angles), "block": None},
+        )
+        data["options"] = {}
+        data["scan"].pop("block")
+        data["experiment"] = {k: v for k, v in series.experiment.to_dict().items() if v is not None}
+        begin = time.perf_counter()
+        master = xmist.scan(write_toml(place, data))
+        spent = time.perf_counter() - begin
+        print(f"ct preset, {side}², N = 4, {angles} projections by full-field: {spent:.0f} s")
+        truth = {"phase": series.volume.delta, "dark_field": series.volume.scatter}
+        for channel, volume in truth.items():
+            path = export_tomography(master, place / f"{channel}.nx", channel=channel, air=(0, side, 0, 4))
+            with h5py.File(path) as file:
+                stack = file["entry/instrument/detector/data"][()]
+                turned = np.deg2rad(file["entry/sample/rotation_angle"][()])
+                pixel = float(file["entry/instrument/detector/x_pixel_size"][()])
+            slices, scores = range(side // 4, 3 * side // 4, 4), []
+            for row in slices:
+                found = (
+                    fbp_reconstruction(
+                        np.ascontiguousarray(stack[:, row]),
+                        (side - 1) / 2,
+                        angles=turned,
+                        apply_log=False,
+                        gpu=False,
+                        ncore=1,
+                        ratio=None,
+                        filter_name="hann",
+                    )
+                    / pixel
+                )
+                scores.append(_compare(found, volume[:, row]))
+            scores = np.array(scores)
+            print(
+                f"{channel}: correlation of the slices with the phantom {scores[:, 0].min():.3f} to "
+                f"{scores[:, 0].max():.3f}, slope {np.median(scores[:, 1]):.3f}"
+            )
+
+
+def _compare(found: np.ndarray, true: np.ndarray) -> tuple[float, float]:
+    """Give correlation and slope inside the circle that all projections see; (z, x) of both."""
+    size = len(true)
+    z, x = np.mgrid[:size, :size] - (size - 1) / 2
+    seen = np.hypot(z, x) < 0.45 * size
+    # Programs differ in which way they turn: the same choice holds for all slices.
+    best = max(
+        (found, found[::-1], found.T, found.T[::-1]),
+        key=lambda image: np.corrcoef(image[seen], true[seen])[0, 1],
+    )
+    return (
+        float(np.corrcoef(best[seen], true[seen])[0, 1]),
+        float(np.polyfit(true[seen], best[seen], 1)[0]),
+    )
+
+
+PARTS: dict[str, Callable[[], None]] = {
+    "tomography": tomography,
+    "memory": memory,
+    "throughput": throughput,
+    "blocks": blocks,
+    "forecast": predictions,
+    "full-field": full_field,
+    "paper": paper,
+}
+
+
+def main() -> None:
+    for name in sys.argv[1:] or list(PARTS):
+        PARTS[name]()
+
+
+if __name__ == "__main__":
+    main()
