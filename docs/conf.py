@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import doctest
 import os
 import sys
 import warnings
@@ -49,6 +50,10 @@ autodoc_member_order = "bysource"
 autodoc_typehints = "none"  # numpydoc's parameters say it
 numpydoc_show_class_members = False
 numpydoc_xref_param_type = False
+
+# `python -m sphinx -b doctest docs build/doctest`; the tests run the same examples.
+doctest_global_setup = "import numpy as np\nimport xmist"
+doctest_default_flags = doctest.ELLIPSIS | doctest.NORMALIZE_WHITESPACE
 
 # Examples: run, drawn, and failing with the build
 sphinx_gallery_conf = {

@@ -9,15 +9,15 @@ from xml.sax.saxutils import escape
 from sphinx.application import Sphinx
 
 _FLOW = (
-    ("frames", "TIFF, EDF, HDF5, npy"),
+    ("frames", "TIFF, EDF, HDF5"),
     ("io", "reads, pairs"),
     ("preprocess", "steps, weights"),
-    ("prepare(reference)", "once: a plan"),
-    ("plan(sample)", "per projection"),
-    ("Retrieval", "pictures, flags, findings"),
-    ("files, figures", "NeXus, TIFF, PNG, report"),
+    ("prepare", "once: a plan"),
+    ("plan", "a projection"),
+    ("Retrieval", "pictures, flags"),
+    ("save, report", "NeXus, TIFF, PNG"),
 )
-_WIDTH, _FLOOR, _TOP = 980, 34, 110
+_WIDTH, _FLOOR, _TOP = 860, 36, 122
 
 
 def _floors(tests: Path) -> list[list[str]]:
@@ -38,7 +38,7 @@ def _about(source: Path, room: str) -> str | None:
     return None
 
 
-def _text(x: float, y: float, words: str, size: int = 13, **style: str) -> str:
+def _text(x: float, y: float, words: str, size: float = 13, **style: str) -> str:
     more = "".join(f' {key.replace("_", "-")}="{value}"' for key, value in style.items())
     return f'<text x="{x:g}" y="{y:g}" font-size="{size}"{more}>{escape(words)}</text>'
 
@@ -49,7 +49,7 @@ def drawing(source: Path, tests: Path) -> str:
     for floor in _floors(tests):
         rooms = {room: about for room in floor if (about := _about(source, room)) is not None}
         if rooms and "__init__" not in rooms and "__main__" not in rooms:
-            rows.append(rooms)
+            rows += [{room: about} for room, about in rooms.items()]
     rows = [{"xmist": "the public names, imported when first used"}, *rows]
     height = _TOP + _FLOOR * len(rows) + 14
     parts = [
@@ -62,14 +62,14 @@ def drawing(source: Path, tests: Path) -> str:
     for number, (name, about) in enumerate(_FLOW):
         x = 10 + number * step
         parts.append(
-            f'<rect x="{x + 4:g}" y="14" width="{step - 22:g}" height="50" rx="5" fill="#eef3fa" stroke="#5a7fb5"/>'
+            f'<rect x="{x + 4:g}" y="14" width="{step - 22:g}" height="60" rx="5" fill="#eef3fa" stroke="#5a7fb5"/>'
         )
         middle = x + 4 + (step - 22) / 2
-        parts.append(_text(middle, 36, name, 12, text_anchor="middle", font_weight="bold", fill="#222"))
-        parts.append(_text(middle, 53, about, 9, text_anchor="middle", fill="#444"))
+        parts.append(_text(middle, 38, name, 11.5, text_anchor="middle", font_weight="bold", fill="#222"))
+        parts.append(_text(middle, 58, about, 9.5, text_anchor="middle", fill="#444"))
         if number:
-            parts.append(f'<path d="M{x - 17:g} 39H{x + 3:g}" stroke="#444" marker-end="url(#a)"/>')
-    parts.append(_text(14, _TOP - 14, "A floor imports only what stands below it.", 12, fill="#222"))
+            parts.append(f'<path d="M{x - 17:g} 44H{x + 3:g}" stroke="#444" marker-end="url(#a)"/>')
+    parts.append(_text(14, _TOP - 14, "A floor imports only what stands below it.", 13, fill="#222"))
     parts.append(
         f'<path d="M24 {_TOP + 4}V{height - 16}" stroke="#444" stroke-width="1.5" marker-end="url(#a)"/>'
     )
@@ -79,10 +79,10 @@ def drawing(source: Path, tests: Path) -> str:
             f'<rect x="44" y="{y}" width="{_WIDTH - 54}" height="{_FLOOR - 5}" rx="4" '
             f'fill="{"#f7f7f7" if number % 2 else "#efefef"}" stroke="#bbb"/>'
         )
-        parts.append(_text(56, y + 19, ", ".join(rooms), 13, font_weight="bold", fill="#222"))
+        parts.append(_text(54, y + 21, ", ".join(rooms), 13, font_weight="bold", fill="#222"))
         words = next(iter(rooms.values()))
-        words = words if len(words) <= 118 else words[:117].rsplit(" ", 1)[0] + " …"
-        parts.append(_text(190, y + 19, words, 12, fill="#333"))
+        words = words if len(words) <= 96 else words[:95].rsplit(" ", 1)[0] + " …"
+        parts.append(_text(186, y + 21, words, 13, fill="#333"))
     return "\n".join([*parts, "</svg>"])
 
 

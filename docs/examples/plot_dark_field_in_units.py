@@ -61,7 +61,7 @@ def measure(distance):
     return result.dark_field, simulation.truth.dark_field
 
 
-distances = np.array([0.3, 0.5, 0.7, 0.9])
+distances = np.array([0.5, 0.65, 0.8, 0.95])
 pictures = [measure(float(distance)) for distance in distances]
 
 # %%
@@ -94,9 +94,9 @@ for distance, d, theta in zip(distances, found, angle, strict=True):
     )
 
 # %%
-# D follows the distance, and the angle stays, 5 to 15 % below what the ball is made of; more at the shortest distance, where the blur
-# is a seventh of a pixel. That D comes out low on structure that is not small against the speckles is a property of the
-# phantoms and of the model, see :doc:`/benchmarks`.
+# D grows with the distance, and the angle does not. It comes out somewhat low, as D does on phantoms whose structure is not small against
+# the speckles (:doc:`/benchmarks`), and the more so the weaker the blur is: at 0.5 m it is a fifth of a pixel, and the prior takes a part
+# of it for noise.
 #
 # In a table of a paper give θ, or θ² divided by the thickness; with a value of D give ∆ and the energy.
 #

@@ -55,7 +55,7 @@ page = plan_figure(table)  # page.savefig("plan.png") writes it
 # - *Distance.* Signal grows with ∆: shift and blur are both ∆ times an angle. Go as far as the speckles move by less than about
 #   half their size; beyond, methods that expand in the shift fail, and diffraction sets in.
 # - *N.* Errors that photons make fall with the root of N times photons. Where ten exposures are hardly better than two at the same
-#   photons each, as at 2 m here, photons are not what limits.
+#   photons each, as for D at 2 m here, photons are not what limits.
 # - *Speckles.* Repeat the plan with ``speckles=[3 * pixel, 6 * pixel]``. For the dark-field fine speckles win.
 #
 # ``row.dose`` is the number of photons in all frames, so that choices of equal dose can be compared.

@@ -36,7 +36,7 @@ detector = simulate.Detector(
     pixel_size=5.8e-6, oversampling=4, psf_sigma=4e-6, photons=4e4, gain=1.0, read_noise=0.0, offset=0.0
 )
 speckles = [3.0, 8.0]  # pixels
-figure, axis = plt.subplots(figsize=(6.5, 4), layout="constrained")
+figure, axis = plt.subplots(figsize=(8.5, 4), layout="constrained")
 for method, options, marker in (("mist-attenuating", {"smoothing": 2.0}, "s--"), ("full-field", {}, "o-")):
     table = simulate.plan(
         [ball],
@@ -61,7 +61,7 @@ for method, options, marker in (("mist-attenuating", {"smoothing": 2.0}, "s--"),
             [row.photons for row in rows], errors, f"C{number}{marker}", label=f"{method}, {speckle:g} pixels"
         )
 axis.set(xlabel="photons a pixel and exposure", ylabel="error of D / its contrast", title="N = 4")
-axis.legend(title="method, size of the speckles", fontsize=8)
+axis.legend(title="method, size of the speckles", fontsize=8, loc="center left", bbox_to_anchor=(1.0, 0.5))
 plt.show()
 
 # %%
