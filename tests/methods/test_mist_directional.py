@@ -123,6 +123,26 @@ def test_direction_of_simulated_fibres():
         assert fibre.sum() > 1000
         assert anisotropy(mean) > 0.3
     assert np.abs(found).max() <= 5
+    # Averaged over 12 pixels, that is Gaussian weights of 4π 12² = 1800 pixels, it is so at a pixel.
+    smooth = xmist.retrieve(stack, experiment, method="mist-directional", tensor_smoothing=12)
+    away = (direction(smooth.dark_field_tensor) - direction(truth.dark_field_tensor) + 90) % 180 - 90
+    assert np.sqrt(np.mean(away[anisotropy(truth.dark_field_tensor) > 0.3] ** 2)) <= 5
+
+
+def test_averaged_tensors_know_nothing_of_lost_pixels_and_outliers():
+    reference, sample = _frames(6)
+    sample = sample + 1e-3 * np.random.default_rng(3).normal(size=sample.shape)
+    reference[:, :40, :30] = np.nan
+    reference[:, 50, 50:52] = reference[0, 50, 50]  # next to proportional: a tensor of noise
+    plain, smooth = (_retrieve(reference, sample, tensor_smoothing=sigma) for sigma in (0.0, 4.0))
+    assert np.array_equal(np.isnan(smooth.dark_field_tensor), np.isnan(plain.dark_field_tensor))
+    known = np.isfinite(smooth.dark_field)
+    exact = SCATTER * scatter_tensor()[:, known]
+    assert relative(smooth.dark_field_tensor[:, known], exact) < relative(
+        plain.dark_field_tensor[:, known], exact
+    )
+    assert np.abs(smooth.dark_field_tensor[:, known]).max() < 12 * np.median(np.abs(exact)) * 1.5
+    assert np.array_equal(smooth.phase, plain.phase, equal_nan=True)
 
 
 def test_tensors_turn_with_the_frames():

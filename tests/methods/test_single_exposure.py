@@ -16,7 +16,7 @@ from tests.methods.direct_methods import (
 )
 from xmist import flags as flag
 from xmist.methods import make_options, single_exposure
-from xmist.methods.pixelwise import prepare_reference
+from xmist.methods.reference import prepare_reference
 from xmist.simulate.model import transported
 
 PERSPECTIVES = ["devolving", "evolving"]

