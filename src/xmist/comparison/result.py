@@ -199,7 +199,7 @@ class Comparison:
         return picture_grid(
             channel,
             cells,
-            rows=rows,
+            rows=[tables.row_label(self.run(name, columns[0])) for name in rows],
             columns=[f"N = {n}" for n in columns],
             pixel=self.experiment.effective_pixel,
             truth=None if right is None else self._shown(channel, right),

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from xmist.comparison.result import Comparison
 
 _NONE: Final = "–"
+_LONGEST_LABEL: Final = 60
 
 
 @dataclass(frozen=True)
@@ -386,7 +387,24 @@ def _boxes(boxes: Sequence[tuple[int, ...]]) -> str:
 def _plain_options(run: Run) -> dict[str, Any]:
     """Give the options as plain data: those of the result where there is one, for what was given."""
     used = {} if run.result is None else run.result.options
+    plain = (bool, int, float, str, list, tuple, dict)
     return {
-        name: used.get(name, str(value) if isinstance(value, np.ndarray) else value)
+        name: used.get(name, value if value is None or isinstance(value, plain) else type(value).__name__)
         for name, value in run.options.items()
     }
+
+
+def row_label(run: Run) -> str:
+    """Give the method with the options that were given, for a figure.
+
+    Parameters
+    ----------
+    run : Run
+        The run.
+    """
+    told = [
+        f"{name} = {value:g}" if isinstance(value, float) else f"{name} = {value}"
+        for name, value in _plain_options(run).items()
+    ]
+    label = ", ".join([run.method, *told])
+    return label if len(label) <= _LONGEST_LABEL else f"{run.method}, …"

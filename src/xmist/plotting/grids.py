@@ -102,7 +102,7 @@ def picture_grid(
     scale = common_scales([panel], [[right]])[panel.scale] if right.varies else typical_scale(panel, known)
     if positive:
         scale = Scale(0.0, scale.high, scale.exponent)
-    labels = [wrap(label, 1.2) for label in rows]
+    labels = [wrap(label, 1.5) for label in rows]
     captions = any(cell.caption for line in cells for cell in line)
     titles = [*columns, *(["truth"] if truth is not None else [])]
     page = Page(
