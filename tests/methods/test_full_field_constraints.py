@@ -7,6 +7,7 @@ import scipy.ndimage as ndi
 import xmist
 from tests.manufactured import EXPERIMENT, blob
 from tests.methods.test_full_field import D_TRUE, NOISY, PSI_TRUE, SHAPE, K, P, Z, _made, _relative, _retrieve
+from xmist.config import make_draft
 from xmist.numerics.transport import LOG_T, PSI, D
 
 PER_PSI, PER_D = K * P**2 / Z, P**2 / Z
@@ -192,3 +193,15 @@ def test_without_noise_the_priors_give_way():
         assert _relative(result.dark_field / PER_D, D_TRUE) <= dark
         assert result.provenance["convergence"]["converged"]
     assert result.provenance["convergence"]["prior_strengths"] == [0.0, 0.0]
+
+
+def test_a_scan_file_takes_a_box():
+    def draft(box):
+        return make_draft(
+            {"retrieve": {"method": "full-field"}, "options": {"background": box}}, folder=".", source="scan"
+        )
+
+    assert draft([0, 4, 0, 9]).options == {"background": (0, 4, 0, 9)}
+    faults = [fault for fault in draft([0, 4]).faults if "background" in fault]
+    assert len(faults) == 1
+    assert faults[0].startswith("options.background is (0, 4); expected a (y, x) bool mask, or a box")

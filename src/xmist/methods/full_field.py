@@ -26,6 +26,7 @@ from xmist.methods.diagnostics import Speckles, describe, maps, reduced_chi_squa
 from xmist.methods.findings import compare_frames, describe_flags
 from xmist.methods.full_field_options import PRIORS, FullFieldOptions, background_mask
 from xmist.methods.gauss_newton import fit
+from xmist.methods.phase import screening_length2
 from xmist.methods.polish import explains_all, fit_without_priors, polish
 from xmist.methods.posterior import standard_deviations
 from xmist.methods.priors import constrain
@@ -156,9 +157,8 @@ class FullFieldPlan:
     def _fit(self, frames: Frames, kinds: tuple[int, ...], start: Start | None) -> tuple[Fit, Problem]:
         order, constraint = PRIORS[self.options.prior]
         alpha = self.options.regularisation
-        k, p = self.experiment.wavenumber, self.experiment.effective_pixel
         gamma = self.options.delta_over_beta
-        length2 = None if gamma is None else gamma * self.experiment.effective_distance / (2.0 * k * p**2)
+        length2 = None if gamma is None else screening_length2(self.experiment, gamma)
         fixed: dict[int, float | None] = {}
         if length2 is not None and len(self.clean) == 1:
             fixed = dict.fromkeys((*_DARK, LOG_T))

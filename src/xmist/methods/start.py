@@ -11,6 +11,7 @@ from xmist.data import Image, Retrieval
 from xmist.errors import InputError
 from xmist.experiment import Experiment
 from xmist.methods.full_field_options import FullFieldOptions
+from xmist.methods.phase import screening_length2
 from xmist.methods.whole_image_problem import Start
 from xmist.numerics.fill import fill
 from xmist.numerics.transport import D_XX, D_XY, D_YY, LOG_T, PSI, D
@@ -77,7 +78,7 @@ def start_of(
             known = np.isfinite(given[kind])
             field[...] = np.nan_to_num(fill(given[kind], known), nan=0.0, posinf=0.0, neginf=0.0)
     if options.delta_over_beta is not None:
-        length2 = options.delta_over_beta * distance / (2.0 * k * p**2)
+        length2 = screening_length2(experiment, options.delta_over_beta)
         fields[kinds.index(PSI)] = np.float32(length2) * fields[kinds.index(LOG_T)]
     else:
         fields[kinds.index(PSI)] -= fields[kinds.index(PSI)].mean(dtype=np.float64)
