@@ -98,7 +98,7 @@ def panel(page, number):
 
 
 def canvas(page, number):
-    return panel(page, number).locator(".picture canvas")
+    return panel(page, number).locator(".picture canvas").first
 
 
 def pixels(page, number):

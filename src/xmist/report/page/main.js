@@ -28,6 +28,7 @@ class App {
     this.limits = new Map();
     this.changed = new Set();
     this.panels = [];
+    this.stale = {};
     this.entries = this.union();
     this.entries.forEach((entry) => this.limits.set(entry.key, this.firstLimits(entry.key)));
   }
@@ -83,13 +84,13 @@ class App {
 
   setCursor(cursor) {
     this.cursor = cursor;
-    this.refresh();
+    this.refresh({});
   }
 
   setLine(line) {
     this.line = line;
     if (!line) this.lining = false;
-    this.refresh();
+    this.refresh({ profiles: true });
   }
 
   clamp(x, y) {
@@ -135,14 +136,18 @@ class App {
     this.refresh();
   }
 
-  /** Draw everything anew at the next frame. */
-  refresh() {
+  /** Draw anew at the next frame: the marks of the mouse always, and what else is stale. */
+  refresh({ pictures, profiles } = { pictures: true }) {
+    this.stale.pictures ||= pictures;
+    this.stale.profiles ||= profiles;
     if (this.waiting) return;
     this.waiting = true;
     requestAnimationFrame(() => {
       this.waiting = false;
       if (!this.view.pageWidth) return;
-      this.panels.forEach((panel) => panel.draw());
+      const { stale } = this;
+      this.stale = {};
+      this.panels.forEach((panel) => panel.draw(stale));
       this.drawStatus();
       const images = this.panels.flatMap((panel) => this.seen.parts(panel.key));
       document.body.dataset.ready = String(images.every((image) => image.levels));

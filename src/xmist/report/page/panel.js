@@ -14,7 +14,7 @@ class Panel {
     this.closer = element("button", { type: "button", class: "bare", onclick: () => app.removePanel(this) }, "×");
     this.tags = [element("span", { class: "tag first" }), element("span", { class: "tag second" })];
     this.split = this.makeSplit();
-    this.frame = element("div", { class: "picture" }, this.picture.canvas, this.split, ...this.tags);
+    this.frame = element("div", { class: "picture" }, this.picture.canvas, this.picture.marks, this.split, ...this.tags);
     this.values = [element("output", {}), element("output", { class: "second" })];
     this.below = element("div", { class: "below" });
     this.profile = element("div", { class: "profile" });
@@ -99,7 +99,17 @@ class Panel {
     return result?.images.get(this.key === "direction" ? "dark_field" : this.key);
   }
 
-  draw() {
+  /** Draw what the cursor and the line change, and what the mouse does not change if that is stale. */
+  draw({ pictures, profiles }) {
+    if (pictures) this.drawPicture();
+    this.picture.drawMarks();
+    this.drawValues();
+    if (!pictures && !profiles) return;
+    const chart = this.app.line ? profileChart(this.app, this.key, this.element.clientWidth) : null;
+    this.profile.replaceChildren(...(chart ? [chart] : []));
+  }
+
+  drawPicture() {
     const { app } = this;
     this.frame.style.height = `${app.view.pageHeight}px`;
     this.picture.canvas.classList.toggle("lining", app.tool === "profile");
@@ -110,9 +120,6 @@ class Panel {
     this.auto.hidden = !app.changed.has(this.key) || this.key === "flags";
     this.drawTags();
     this.drawBelow();
-    this.drawValues();
-    const chart = app.line ? profileChart(app, this.key, this.element.clientWidth) : null;
-    this.profile.replaceChildren(...(chart ? [chart] : []));
   }
 
   drawTags() {

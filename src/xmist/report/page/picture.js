@@ -1,4 +1,5 @@
-// The drawing of one picture: the image as the view shows it, the scale bar, the line and the cursor.
+// The drawing of one picture: the image as the view shows it with its scale bar, and above it, on a canvas of
+// their own since they move with the mouse, the line and the cursor.
 
 const FLAGGED = "#e8a200";
 const LINE = "#ffc53d";
@@ -9,19 +10,15 @@ class Picture {
     this.panel = panel;
     this.canvas = element("canvas", { tabindex: 0, role: "application", "aria-roledescription": "picture" });
     this.context = this.canvas.getContext("2d");
+    this.marks = element("canvas", { class: "marks", "aria-hidden": "true" });
     this.scratch = document.createElement("canvas");
     this.tables = new Map();
     this.listen();
   }
 
   draw() {
-    const { app, canvas, context } = this;
-    const ratio = devicePixelRatio || 1;
-    const width = Math.max(1, Math.round(app.view.pageWidth * ratio));
-    const height = Math.max(1, Math.round(app.view.pageHeight * ratio));
-    if (canvas.width !== width || canvas.height !== height) Object.assign(canvas, { width, height });
-    context.setTransform(1, 0, 0, 1, 0, 0);
-    context.clearRect(0, 0, width, height);
+    const { app, context } = this;
+    const { ratio, width } = this.clear(this.canvas);
     if (app.comparing === "split") {
       const middle = app.split * width;
       this.drawResult(app.first, ratio, 0, middle);
@@ -31,8 +28,28 @@ class Picture {
     }
     context.setTransform(ratio, 0, 0, ratio, 0, 0);
     this.drawScaleBar();
-    if (app.line) this.drawLine();
-    if (app.cursor && (app.cursor.panel !== this.panel || app.cursor.keyboard)) this.drawCursor();
+  }
+
+  drawMarks() {
+    const { app } = this;
+    const { ratio } = this.clear(this.marks);
+    const context = this.marks.getContext("2d");
+    context.setTransform(ratio, 0, 0, ratio, 0, 0);
+    if (app.line) this.drawLine(context);
+    if (app.cursor && (app.cursor.panel !== this.panel || app.cursor.keyboard)) this.drawCursor(context);
+  }
+
+  /** Empty a canvas, and give it the pixels that the picture has on the screen. */
+  clear(canvas) {
+    const { view } = this.app;
+    const ratio = devicePixelRatio || 1;
+    const width = Math.max(1, Math.round(view.pageWidth * ratio));
+    const height = Math.max(1, Math.round(view.pageHeight * ratio));
+    if (canvas.width !== width || canvas.height !== height) Object.assign(canvas, { width, height });
+    const context = canvas.getContext("2d");
+    context.setTransform(1, 0, 0, 1, 0, 0);
+    context.clearRect(0, 0, width, height);
+    return { ratio, width };
   }
 
   drawResult(result, ratio, from, to) {
@@ -145,8 +162,7 @@ class Picture {
     context.fillRect(left, bottom - 0.2 * type, width, 0.22 * type);
   }
 
-  drawLine() {
-    const { context } = this;
+  drawLine(context) {
     const { line, view } = this.app;
     const from = view.toPage(line.x0 + 0.5, line.y0 + 0.5);
     const to = view.toPage(line.x1 + 0.5, line.y1 + 0.5);
@@ -163,8 +179,7 @@ class Picture {
     }
   }
 
-  drawCursor() {
-    const { context } = this;
+  drawCursor(context) {
     const { cursor, view } = this.app;
     const [x, y] = view.toPage(cursor.x + 0.5, cursor.y + 0.5);
     const gap = Math.max(4, view.scale / 2 + 1);
