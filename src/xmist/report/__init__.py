@@ -10,7 +10,7 @@ from xmist.data import Retrieval
 from xmist.errors import raise_faults
 from xmist.io.atomic import target_faults, write_file
 
-__all__ = ["page_faults", "write_report"]
+__all__ = ["write_report"]
 
 ENDINGS: Final = (".html", ".htm")
 _END: Final = b"</html>\n"
