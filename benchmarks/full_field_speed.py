@@ -1,10 +1,10 @@
 """Speed and memory of `full-field`; run with `python benchmarks/full_field_speed.py`.
 
 Frames are float32 speckle and what the finite model makes of it, with photon noise; the plan is ready,
-kernels are compiled, two threads. Everything is set against a numpy copy of the same bytes and transforms of the same
-images, measured in the same run; a time is the least of several where the task is short. On a busy machine
-use `--cpu`: seconds then are those of the processor, of both threads together, halved (but for the copy,
-which has one thread). `--size 4096` adds the largest size.
+kernels are compiled, two threads. Everything is set against a numpy copy of the same bytes and transforms of
+the same images, measured in the same run; a time is the least of several where the task is short. On a busy
+machine use `--cpu`: seconds then are those of the processor, of both threads together, halved (but for the
+copy, which has one thread). `--size 4096` adds the largest size.
 """
 
 from __future__ import annotations
