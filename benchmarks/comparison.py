@@ -14,7 +14,7 @@ import xmist
 NUMBERS = (2, 4, 10)
 # CNR of the dark-field, Table I of Pavlov et al. 2020, doi:10.1088/2040-8986/abc313; windows of 5 × 5 pixels.
 PAPER = {"mist": (10.9, 22.6, 23.1), "umpa": (4.6, 17.9, 30.8), "xsvt": (6.9, 11.6, 17.1)}
-SMOOTHINGS = (0.0, 0.5, 1.0, 1.5, 2.0, 3.0, 4.0)
+SMOOTHINGS = (0.0, 0.5, 1.0, 1.5, 2.0, 3.0, 4.0, 6.0, 8.0, 12.0)
 WINDOWS = (5, 7, 9)
 
 
