@@ -198,3 +198,32 @@ def test_wrong_options():
         make_options("lcs", {"dark_field": "vector", "smoothing": -1})
     assert "option dark_field is 'vector'; expected 'none' or 'scalar' or 'tensor'" in str(caught.value)
     assert "smoothing is -1" in str(caught.value)
+
+
+def test_background_takes_away_drift_and_flux():
+    reference, sample = _frames("tensor", 24)
+    box = np.s_[2:10, 60:82]
+    # The model in 1/T, u and d is linear: a shift, a scatter and a flux more add up to what the sample does.
+    drift = np.stack([r - 0.05 * dx(r) + 0.03 * dy(r) for r in reference]) - reference
+    plain = _retrieve(reference, sample, dark_field="tensor")
+    moved = _retrieve(
+        reference, 0.9 * (sample + transmission() * drift), dark_field="tensor", background=(2, 10, 60, 82)
+    )
+    for name in ("phase", "shift", "dark_field_tensor"):
+        found, expected = getattr(moved, name), getattr(plain, name)
+        assert np.abs(found[..., 2:10, 60:82].mean(axis=(-2, -1))).max() <= 1e-5 * np.abs(expected).max(), (
+            name
+        )
+        offset = expected[..., 2:10, 60:82].mean(axis=(-2, -1), keepdims=True)
+        assert relative(found, expected - offset) <= 1e-3 if name != "phase" else True
+    assert abs(moved.transmission[box].mean() - 1) <= 1e-6
+    assert relative(moved.transmission, plain.transmission / plain.transmission[box].mean()) <= 1e-3
+    assert moved.options["background"] == (2, 10, 60, 82)
+
+
+@pytest.mark.parametrize("box", [(0, 5, 3), (5, 5, 0, 9), (0, 5, -1, 9), "all", (0, 5.0, 0, 9)])
+def test_wrong_background(box):
+    with pytest.raises(xmist.InputError, match=r"option background is .*; expected a box"):
+        make_options("lcs", {"background": box})
+    with pytest.raises(xmist.InputError, match="expected one inside the frames"):
+        _retrieve(*_frames("scalar", 4), background=(0, 5, 0, 900))

@@ -15,8 +15,9 @@ lensing together.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
-from typing import Final, Literal
+from typing import Any, Final, Literal
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -25,6 +26,7 @@ from xmist import flags as flag
 from xmist.data import Image, Retrieval
 from xmist.experiment import Experiment
 from xmist.methods.findings import compare_frames, describe_flags
+from xmist.methods.full_field_options import background_mask
 from xmist.methods.options import Range, check_options
 from xmist.methods.phase import centre
 from xmist.methods.pixelwise import PixelwiseSystem, prepare_pixelwise
@@ -57,6 +59,10 @@ class LcsOptions:
     integrator : {"dct", "southwell"}
         How the shift is integrated to the phase: with the gradient of a sum of cosines (Frankot–Chellappa
         with the even mirror), or with differences of neighbours.
+    background : (int, int, int, int), optional
+        Box [y0, y1, x0, x1] in pixels, half-open, of bare beam beside the sample: on average the shift, D
+        and φ are 0 there and T is 1, so that a drift of the mask or of the flux between reference and sample is
+        taken away. None: as measured, and the mean of φ is 0.
     smoothing : float
         Gaussian σ in pixels that the normal equations are smoothed with; 0 solves every pixel alone.
     ridge : float
@@ -81,6 +87,7 @@ class LcsOptions:
 
     dark_field: Literal["none", "scalar", "tensor"] = "scalar"
     integrator: Integrator = "dct"
+    background: tuple[int, int, int, int] | None = None
     smoothing: float = 0.0
     ridge: float = 0.0
     regularisation: str | None = None
@@ -92,11 +99,27 @@ class LcsOptions:
             [Range("smoothing", "pixels", high=1000.0), Range("ridge")],
             ["positive"],
             {"dark_field": tuple(COLUMNS), "integrator": INTEGRATORS, "regularisation": AUTOMATIC},
-            contradictions(self, "ridge"),
+            [
+                *contradictions(self, "ridge"),
+                (
+                    not _is_box(self.background),
+                    f"option background is {self.background!r}; expected a box of four whole numbers "
+                    "y0 < y1, x0 < x1 from 0, or None",
+                ),
+            ],
         )
 
 
 OPTIONS: Final = LcsOptions
+
+
+def _is_box(box: Any) -> bool:
+    if box is None:
+        return True
+    if not isinstance(box, Sequence) or len(box) != 4:
+        return False
+    whole = all(isinstance(number, int) and not isinstance(number, bool) for number in box)
+    return whole and 0 <= box[0] < box[1] and 0 <= box[2] < box[3]
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -111,11 +134,14 @@ class LcsPlan:
         Options.
     equations : PixelwiseSystem
         Least squares for the reference.
+    bare : (y, x) bool array, optional
+        The background.
     """
 
     experiment: Experiment
     options: LcsOptions
     equations: PixelwiseSystem
+    bare: NDArray[np.bool_] | None = None
 
     def __call__(self, sample: ArrayLike, *, weights: ArrayLike | None = None) -> Retrieval:
         """Retrieve one projection.
@@ -131,7 +157,7 @@ class LcsPlan:
         -------
         Retrieval
             Transmission (with lensing in it), shift in pixels, refraction angle in rad as the shift gives it,
-            phase in rad with mean 0; dark-field in m and its tensor as asked for.
+            phase in rad with mean 0, or on the background; dark-field in m and its tensor as asked for.
 
         Raises
         ------
@@ -160,9 +186,20 @@ class LcsPlan:
         wrong = ~(inverse > 0.0)  # what was fitted with it means nothing either
         flags[wrong & ~lost] |= flag.NOT_POSITIVE
         k, p, distance = experiment.wavenumber, experiment.effective_pixel, experiment.effective_distance
+        bare = None if self.bare is None else self.bare & ~wrong
+        if bare is not None and not bare.any():
+            findings.append("no pixel of the background is determined: nothing was set to 0 or 1 there")
+            bare = None
+        if bare is not None:
+            transmission /= transmission[bare].mean(dtype=np.float64).astype(np.float32)
+            unknowns[1:] -= (
+                unknowns[1:, bare].mean(axis=1, dtype=np.float64).astype(np.float32)[:, None, None]
+            )
         phase = integrate(self._everywhere(shift, wrong), kind=options.integrator, threads=threads)
         phase *= np.float32(k * p**2 / distance)
         centre(phase, wrong)
+        if bare is not None:
+            phase -= phase[bare].mean(dtype=np.float64).astype(np.float32)
         unknowns[1:, wrong] = np.nan
         for component, factor in zip(blur, _FACTORS[options.dark_field], strict=True):
             component *= np.float32(factor * p**2 / distance)
@@ -223,4 +260,5 @@ def prepare(
     equations = prepare_pixelwise(
         prepared, columns, smoothing=options.smoothing, ridge=options.ridge, threads=threads
     )
-    return LcsPlan(experiment=experiment, options=options, equations=equations)
+    bare = background_mask(options.background, prepared.flags.shape)
+    return LcsPlan(experiment=experiment, options=options, equations=equations, bare=bare)
