@@ -61,7 +61,7 @@ class LcsOptions:
         with the even mirror), or with differences of neighbours.
     background : (int, int, int, int), optional
         Box [y0, y1, x0, x1] in pixels, half-open, of bare beam beside the sample: on average the shift, D
-        and φ are 0 there and T is 1, so that a drift of the mask or of the flux between reference and sample is
+        and φ are 0 there and T is 1, so that a drift of the mask or of the flux between the frames is
         taken away. None: as measured, and the mean of φ is 0.
     smoothing : float
         Gaussian σ in pixels that the normal equations are smoothed with; 0 solves every pixel alone.
