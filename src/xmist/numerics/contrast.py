@@ -7,8 +7,9 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
-from xmist.numerics.derivatives import LAPLACIAN, derivative
+from xmist.numerics.derivatives import LAPLACIAN, RADIUS, derivative
 from xmist.numerics.matching import MEANS, Window
+from xmist.numerics.parallel import for_blocks
 
 Real = NDArray[Any]
 
@@ -43,16 +44,24 @@ def noise_gain(frames: Real, good: NDArray[np.uint8] | None = None) -> float:
     """
     from scipy.ndimage import correlate1d
 
+    unit = _unit(frames)
     gains = []
     for n, frame in enumerate(frames):
-        rough = correlate1d(correlate1d(frame.astype(np.float64), _DIFFERENCES, axis=0), _DIFFERENCES, axis=1)
-        mean = np.maximum(frame, np.finfo(np.float32).tiny)
-        used = (rough**2 / mean)[3:-3, 3:-3]
+        values = frame.astype(np.float32) * np.float32(1.0 / unit)
+        rough = correlate1d(correlate1d(values, _DIFFERENCES, axis=0), _DIFFERENCES, axis=1)[3:-3, 3:-3]
+        rough *= rough
+        rough /= np.maximum(values[3:-3, 3:-3], np.float32(1e-30))
         if good is not None:
-            used = used[good[n, 3:-3, 3:-3] > 0]
-        if used.size:
-            gains.append(float(np.median(used)) / _MEDIAN)
+            rough = rough[good[n, 3:-3, 3:-3] > 0]
+        if rough.size:
+            gains.append(unit * float(np.median(rough)) / _MEDIAN)
     return float(np.mean(gains)) if gains else 0.0
+
+
+def _unit(frames: Real) -> float:
+    """Give the mean: in units of it single precision holds, whatever the frames are measured in."""
+    mean = float(frames.mean(dtype=np.float64))
+    return mean if np.isfinite(mean) and mean > 0.0 else 1.0
 
 
 def contrast_decay(
@@ -100,6 +109,36 @@ def contrast_decay(
     >>> bool(abs(decay[32, 32] - 0.25) < 0.01)
     True
     """
+    unit = _unit(frames)
+    level, noise = level / unit, noise / unit
+    decay = np.empty(frames.shape[1:], np.float32)
+    # Of windows about windows about stencils.
+    halo = 2 * (window.size // 2) + RADIUS
+
+    def band(start: int, stop: int) -> None:
+        first, last = max(0, start - halo), min(len(decay), stop + halo)
+        own = _decay_of_band(
+            frames[:, first:last] * np.float32(1.0 / unit),
+            None if good is None else good[:, first:last] > 0,
+            window,
+            model,
+            level,
+            noise,
+        )
+        decay[start:stop] = own[start - first : stop - first]
+
+    for_blocks(band, len(decay), threads=threads)
+    with np.errstate(invalid="ignore"):
+        positive = decay > 0.0
+        usual = float(np.median(decay[positive])) if positive.any() else 1.0
+        decay[~(decay > _LEAST * usual)] = usual
+    return decay
+
+
+def _decay_of_band(
+    frames: Real, good: NDArray[np.bool_] | None, window: Window, model: int, level: float, noise: float
+) -> Real:
+    """Give κ² where there is contrast, else NaN or what may be anything."""
     from scipy.ndimage import correlate1d
 
     profile = window.profile.astype(np.float64)
@@ -111,21 +150,16 @@ def contrast_decay(
         return out
 
     shape = frames.shape[1:]
-    # In units of the mean, so that single precision holds whatever the frames are measured in.
-    usual = float(frames.mean(dtype=np.float64))
-    unit = usual if np.isfinite(usual) and usual > 0.0 else 1.0
-    level, noise = level / unit, noise / unit
     pp, pq, qq, pl, ql, level_sum = (np.zeros(shape, np.float32) for _ in range(6))
-    for n, frame in enumerate(frames):
-        counted = np.ones(shape, np.float32) if good is None else (good[n] > 0).astype(np.float32)
-        values = frame.astype(np.float32) * np.float32(1.0 / unit)
-        curvature = derivative(values, LAPLACIAN, threads=threads)
+    for n, values in enumerate(frames):
+        counted = np.ones(shape, np.float32) if good is None else good[n].astype(np.float32)
+        curvature = derivative(np.ascontiguousarray(values), LAPLACIAN, threads=1)
         if model == MEANS:
-            weight = sums(counted)
-            mean = np.where(weight > 0, sums(counted * values) / np.maximum(weight, np.float32(1e-6)), values)
+            weight, total = sums(counted), sums(counted * values)
+            mean = np.where(weight > 0, total / np.maximum(weight, np.float32(1e-6)), values)
             detail = values - mean
         else:
-            mean, detail = np.ones(shape, np.float32), values - level
+            mean, detail = np.ones(shape, np.float32), values - np.float32(level)
         level_sum += sums(counted * values)
         for total, product in (
             (pp, mean * mean),
@@ -143,11 +177,7 @@ def contrast_decay(
     variance = qq - ratio * pq
     decay = np.full(shape, np.nan, np.float32)
     np.divide(ratio * pl - ql, variance, out=decay, where=seen & (variance > 0.0))
-    with np.errstate(invalid="ignore"):
-        positive = decay > 0.0
-        usual = float(np.median(decay[positive])) if positive.any() else 1.0
-        decay[~(decay > _LEAST * usual)] = usual
-    return decay.astype(np.float32)
+    return decay
 
 
 def _noise_of_sums(window: Window, model: int) -> tuple[float, float, float, float, float]:

@@ -112,6 +112,13 @@ def _solve(b1, b2, pp, pq, qq):  # type: ignore[no-untyped-def]
 
 
 @jit
+def _between(f):  # type: ignore[no-untyped-def]
+    """Give 0 at whole pixels and 1 half-way between, smoothly, for up to a pixel either way."""
+    near = min(abs(f), 2.0 - abs(f)) ** 2
+    return near * (2.0 - near)
+
+
+@jit
 def _evaluate(sums, x, fx, fy, weight, model, level, noise):  # type: ignore[no-untyped-def]
     """Give scale, visibility and whether the reference has contrast, from the sums at the minimum."""
     b1, b2 = np.float64(sums[x]), np.float64(sums[6 * COLUMNS + x])
@@ -121,8 +128,7 @@ def _evaluate(sums, x, fx, fy, weight, model, level, noise):  # type: ignore[no-
     if noise[0] > 0.0 or noise[1] != 0.0 or noise[2] > 0.0:
         total = pq + level * pp if model == OFFSET else np.sqrt(max(pp * weight, 0.0))
         # Interpolation averages noise, most at half a pixel.
-        total *= 1.0 - noise[3] * np.sin(0.5 * np.pi * fx) ** 2
-        total *= 1.0 - noise[3] * np.sin(0.5 * np.pi * fy) ** 2
+        total *= (1.0 - noise[3] * _between(fx)) * (1.0 - noise[3] * _between(fy))
         kept = qq - noise[2] * total
         if kept >= _NOISE * qq:
             pp -= noise[0] * total
