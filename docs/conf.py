@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import doctest
 import os
 import sys
 import warnings
@@ -23,7 +22,6 @@ version = release = __version__
 extensions = [
     "sphinx.ext.autodoc",
     "sphinx.ext.autosummary",
-    "sphinx.ext.doctest",
     "numpydoc",
     "myst_parser",
     "sphinx_gallery.gen_gallery",
@@ -49,11 +47,7 @@ autosummary_imported_members = True
 autodoc_member_order = "bysource"
 autodoc_typehints = "none"  # numpydoc's parameters say it
 numpydoc_show_class_members = False
-numpydoc_xref_param_type = False
-
-# `python -m sphinx -b doctest docs build/doctest`; the tests run the same examples.
-doctest_global_setup = "import numpy as np\nimport xmist"
-doctest_default_flags = doctest.ELLIPSIS | doctest.NORMALIZE_WHITESPACE
+numpydoc_xref_param_type = False  # examples of docstrings are run by tests/test_doctests.py
 
 # Examples: run, drawn, and failing with the build
 sphinx_gallery_conf = {

@@ -88,6 +88,7 @@ class ExistingPages(TocTree):
     """A `toctree` of patterns, of which some may match nothing yet."""
 
     def run(self) -> list[nodes.Node]:
+        self.env.note_reread()  # a page may have come since
         root = Path(self.env.srcdir)
         here = (root / self.env.docname).parent
         folders = {True: root, False: here}
