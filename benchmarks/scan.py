@@ -252,8 +252,8 @@ def paper(solve: float = 7.0) -> None:
     job = 4.0 * positions * pixels
     print(
         f"on paper: {frames / 1e6:.0f} MB in, {results / 1e6:.0f} MB out and {each:.0f} s × core a "
-        f"projection; {projections * frames / 1e9:.0f} GB in all, {projections * results / 1e9:.0f} GB out; the job that "
-        f"travels once is {job / 1e6:.0f} MB"
+        f"projection; {projections * frames / 1e9:.0f} GB in all, {projections * results / 1e9:.0f} GB "
+        f"out; the job that travels once is {job / 1e6:.0f} MB"
     )
     print("| workers of 8 cores | solve (h) | read and write (h) | scatter (s) | all (h) | bottleneck |")
     print("|---|---|---|---|---|---|")

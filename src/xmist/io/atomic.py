@@ -249,7 +249,7 @@ def _fill(job: Job, temporary: Path, final: Path) -> None:
     """Write, sync and read back one temporary file."""
     stands = "; the file that stood there is unchanged" if final.exists() else ""
     try:
-        with temporary.open("xb") as file:
+        with temporary.open("x+b") as file:  # HDF5 reads what it writes
             job.write(file)
             file.flush()
             _sync(file.fileno())

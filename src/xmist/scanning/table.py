@@ -73,6 +73,11 @@ class Row:
     converged: float = math.nan
     note: str = ""
 
+    def __post_init__(self) -> None:
+        # A message can quote what stands in a damaged header; HDF5 takes neither NUL nor half characters.
+        plain = self.note.replace("\0", "\N{SYMBOL FOR NULL}").encode("utf-8", "replace").decode()
+        object.__setattr__(self, "note", plain)
+
     @property
     def good(self) -> bool:
         """Whether there is nothing to look at."""
