@@ -36,6 +36,7 @@ nitpicky = False
 templates_path = ["_templates"]
 
 # Text
+smartquotes = False  # options have two dashes
 myst_enable_extensions = ["colon_fence", "deflist", "fieldlist"]
 myst_heading_anchors = 3
 default_role = "code"

@@ -5,7 +5,8 @@ A page has a folder and a namespace of its own, made when the page is read. In t
 - a block of `python` runs in that namespace;
 - the directive `command` runs lines such as `xmist check scan.toml` in that folder, shows each with what it
   printed, and with `:figure: NAME` the picture that it wrote; `:exit: 3` says with which code the last
-  command ends, if not 0; `:quiet:` leaves the output out;
+  command ends, if not 0; `:quiet:` leaves the output out,
+  `:lines: 9` all but its beginning;
 - the directive `file` writes its content under a name, and shows it;
 - the directive `picture` shows a picture that a block before it wrote;
 - a line of a `console` or `sh` block that begins with `xmist` is parsed, not run: every command and
@@ -46,6 +47,7 @@ class Command(SphinxDirective):
         "figure": directives.unchanged_required,
         "alt": directives.unchanged_required,
         "quiet": directives.flag,
+        "lines": directives.positive_int,
     }
 
     def run(self) -> list[nodes.Node]:
@@ -136,7 +138,9 @@ class Page:
                 contextlib.redirect_stderr(output),
             ):
                 codes.append(main(arguments))
-            shown.append(output.getvalue().replace(f"{self.folder}/", "").rstrip())
+            printed = output.getvalue().replace(f"{self.folder}/", "").rstrip().splitlines()
+            most = options.get("lines", len(printed))
+            shown.append("\n".join([*printed[:most], *(["…"] if most < len(printed) else [])]))
         expected = [0] * (len(codes) - 1) + [options.get("exit", 0)]
         if codes != expected:
             raise ValueError(f"exit codes {codes}, expected {expected}:\n" + "\n".join(shown))

@@ -165,6 +165,20 @@ Preparing
             page.write_text(text, encoding="utf-8")
 
 
+def as_typed(app: Sphinx, context: object, lines: list[str]) -> None:
+    """Show what stands in a help page as it is, such as examples, as it is: sphinx-click makes lines of it."""
+    made: list[str] = []
+    for line in lines:
+        plain = line[2:] if line.startswith("| ") else None
+        if plain is None:
+            made.append(line)
+        elif made and (made[-1].startswith("    ") or made[-1] == "::"):
+            made.append(f"    {plain}".rstrip())
+        else:
+            made += ["", "::", "", f"    {plain}".rstrip()]
+    lines[:] = [*made, ""]
+
+
 def setup(app: Sphinx) -> dict[str, bool]:
     """Register with Sphinx."""
     for name, directive in (
@@ -177,4 +191,6 @@ def setup(app: Sphinx) -> dict[str, bool]:
     ):
         app.add_directive(name, directive)
     app.connect("builder-inited", write_pages)
+    app.connect("sphinx-click-process-description", as_typed)
+    app.connect("sphinx-click-process-epilog", as_typed)
     return {"parallel_read_safe": False, "parallel_write_safe": True}
