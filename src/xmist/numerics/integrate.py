@@ -149,11 +149,17 @@ def spectral_adjoint(gradient: Real, *, threads: int | None = None) -> Real:
 
 
 def _divide(coefficients: Real, threads: int | None) -> Real:
-    """Divide by κ² in the cosine basis and go back to the image of mean 0."""
-    ky, kx = (_frequencies(size) for size in coefficients.shape)
-    symbol = ky[:, None] ** 2 + kx[None, :] ** 2
-    symbol[0, 0] = np.inf
-    return _transform((coefficients / symbol).astype(coefficients.dtype), None, inverse=True, threads=threads)
+    """Divide by κ² in the cosine basis, in place, and go back to the image of mean 0."""
+    ky, kx = (_frequencies(size) ** 2 for size in coefficients.shape)
+
+    def task(start: int, stop: int) -> None:
+        symbol = ky[start:stop, None] + kx
+        if start == 0:
+            symbol[0, 0] = np.inf
+        coefficients[start:stop] /= symbol
+
+    for_blocks(task, len(ky), threads=threads)
+    return _transform(coefficients, None, inverse=True, threads=threads)
 
 
 def _differences(image: Real) -> Real:
