@@ -50,6 +50,10 @@ def files(tmp_path_factory, results):
     return {
         "one": write_report(folder / "one.html", both[:1]),
         "two": write_report(folder / "two.html", both),
+        "mixed": write_report(
+            folder / "mixed.html",
+            [*both[:1], ("plain", make_result(("transmission",), diagnostics={})), ("other", both[1][1])],
+        ),
         "empty": write_report(folder / "empty.html", [("empty", empty_result())]),
         "evil": write_report(folder / "evil.html", [(EVIL, evil_result()), (f"2{EVIL}", evil_result())]),
     }
@@ -354,6 +358,30 @@ def test_two_results_are_laid_over_each_other(show, results):
     settle(page)
     assert tag.is_hidden()
     assert pixels(page, 1) == first
+
+
+def test_results_that_hold_different_channels(show):
+    page = show("mixed")
+    split = panel(page, 0).get_by_role("slider", name="Border between")
+    assert panel(page, 3).locator(".tag.second").inner_text() == "not in plain"
+    for key in ("dark_field_std", "diagnostics residual", "direction", "flags"):
+        panel(page, 1).locator("select").select_option(key)
+        split.focus()
+        page.keyboard.press("ArrowLeft")
+        hover(page, 1, 0.8, 0.5)
+    page.locator("#toolbar").get_by_label("Show").select_option(label="plain")
+    page.get_by_label("compare with").select_option(label="other")
+    page.wait_for_selector(READY)
+    settle(page)
+    assert panel(page, 3).locator(".tag.first").inner_text() == "not in plain"
+    assert page.locator("h1").inner_text() == "plain"
+    assert hover(page, 3, 0.9, 0.5)
+    assert readout(page, 3) == ""
+    assert "anisotropy" in readout(page, 3, 1)
+    page.get_by_label("compare with").select_option(label="plain")  # with itself: with nothing
+    settle(page)
+    assert page.get_by_label("compare with").input_value() == ""
+    assert page.get_by_role("button", name="Blink").is_hidden()
 
 
 def test_blinking_goes_by_itself(show):

@@ -6,21 +6,20 @@ const BLINK = 800; // milliseconds for each result: slow enough for everybody
 function comparisonTools(app) {
   if (app.results.length < 2) return null;
   const entries = app.results.map((result, number) => [String(number), result.name]);
-  const index = (result) => String(app.results.indexOf(result));
   const modes = choices("Way to compare", [["split", "Slider"], ["blink", "Blink"]], app.way, (way) => {
     app.way = way;
     restart(app);
   });
-  const compared = selection("compare with", [["", "nothing"], ...entries], app.second ? index(app.second) : "", (value) => {
-    app.show(app.first, value === "" ? null : app.results[Number(value)]);
+  const change = (first, second) => {
+    app.show(first, second);
+    compared.querySelector("select").value = app.second ? String(app.results.indexOf(app.second)) : "";
     modes.hidden = !app.second;
     restart(app);
-  });
-  const shown = selection("Show", entries, index(app.first), (value) => {
-    app.show(app.results[Number(value)], app.second);
-    restart(app);
-  });
-  modes.hidden = !app.second;
+  };
+  const shown = selection("Show", entries, "0", (value) => change(app.results[Number(value)], app.second));
+  const compared = selection("compare with", [["", "nothing"], ...entries], "1", (value) =>
+    change(app.first, value === "" ? null : app.results[Number(value)]),
+  );
   restart(app);
   return element("div", { class: "group" }, shown, compared, modes);
 }

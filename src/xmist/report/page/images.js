@@ -158,8 +158,9 @@ class Result {
   /** The images that a picture needs. */
   parts(key) {
     if (key === "flags") return [this.flagImage];
+    if (!this.has(key)) return [];
     if (key === "direction") return ["xx", "xy", "yy"].map((part) => this.images.get(`dark_field_tensor ${part}`));
-    return this.images.has(key) ? [this.images.get(key)] : [];
+    return [this.images.get(key)];
   }
 
   /** Everything that can be shown: key, title and group. */
