@@ -37,7 +37,7 @@ def measure(distance):
             simulate.Part(
                 body=simulate.sphere(radius=RADIUS),
                 material=simulate.Material(delta=2e-8, beta=2e-12, energy_kev=17.0),
-                scatter=simulate.Scatter(power=POWER, correlation_length=3.0e-6),
+                scatter=simulate.Scatter(power=POWER, correlation_length=3.5e-6),
             )
         ],
         membrane=simulate.RandomScreen(

@@ -46,6 +46,7 @@ def xmist() -> None:
       xmist init FOLDER      writes a scan file from what the folder holds
       xmist check SCAN.toml  says what would be done, and every fault
       xmist retrieve SCAN.toml
+      xmist scan SCAN.toml                  the same for many projections
       xmist compare SCAN.toml -o FOLDER     several methods on the same frames
       xmist report RESULT.h5 -o PAGE.html   a page for the browser, to look into a result
     """

@@ -36,7 +36,9 @@ from xmist.errors import raise_faults
 @click.option("--truth", metavar="FILE", help="A result that is right; truth.h5 beside SCAN.toml if there.")
 @click.option("--no-resolution", is_flag=True, help="Leave out the resolution, which doubles the work.")
 @click.option("--results", is_flag=True, help="Also write every result, as METHOD-N.h5.")
-@click.option("--threads", type=click.IntRange(min=1), help="Threads; every core without it.")
+@click.option(
+    "--threads", type=click.IntRange(min=1), metavar="NUMBER", help="Threads; every core without it."
+)
 @click.option("--overwrite", is_flag=True, help="Replace files that exist.")
 @page_option
 @common

@@ -38,9 +38,23 @@ _FRAME_BYTES = 6.0  # a pixel, as float32 and in counts
     metavar="Y X",
     help="Pixels; 256 256 if left out, 96 96 for ct, 128 128 with --plan.",
 )
-@click.option("--positions", type=click.IntRange(1), help="Positions of the membrane; 10 if left out (ct 4).")
-@click.option("--angles", type=click.IntRange(1), help="Projections of the preset ct; 60 if left out.")
-@click.option("--seed", type=int, default=0, show_default=True, help="Another seed is another experiment.")
+@click.option(
+    "--positions",
+    type=click.IntRange(1),
+    metavar="NUMBER",
+    help="Positions of the membrane; 10 if left out (ct 4).",
+)
+@click.option(
+    "--angles", type=click.IntRange(1), metavar="NUMBER", help="Projections of the preset ct; 60 if left out."
+)
+@click.option(
+    "--seed",
+    type=int,
+    metavar="NUMBER",
+    default=0,
+    show_default=True,
+    help="Another seed is another experiment.",
+)
 @click.option(
     "--form", type=click.Choice(["tiff", "hdf5"]), default="tiff", show_default=True, help="Of the frames."
 )
@@ -55,7 +69,9 @@ _FRAME_BYTES = 6.0  # a pixel, as float32 and in counts
 @click.option(
     "--photons", type=float, multiple=True, metavar="P", help="With --plan: photons a pixel; repeatable."
 )
-@click.option("--method", help="Method of the scan file or the plan; chosen by the sample if left out.")
+@click.option(
+    "--method", metavar="NAME", help="Method of the scan file or the plan; chosen by the sample if left out."
+)
 @click.option("--json", "as_json", is_flag=True, help="With --plan: print JSON, for scripts.")
 @click.option("--overwrite", is_flag=True, help="Replace files that exist.")
 @common

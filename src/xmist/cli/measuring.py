@@ -16,7 +16,9 @@ from xmist.cli.options import common
 @click.option("--speed-size", type=int, multiple=True, metavar="PIXELS", help="512 and 1024 if left out.")
 @click.option("--no-accuracy", is_flag=True, help="Leave out the accuracy.")
 @click.option("--no-speed", is_flag=True, help="Leave out the speed.")
-@click.option("--threads", type=click.IntRange(min=1), help="Threads; every core without it.")
+@click.option(
+    "--threads", type=click.IntRange(min=1), metavar="NUMBER", help="Threads; every core without it."
+)
 @click.option("-o", "--output", metavar="FILE", help="Write the tables (.md) or the numbers (.json) too.")
 @click.option("--json", "as_json", is_flag=True, help="Print JSON, for scripts.")
 @click.option("--overwrite", is_flag=True, help="Replace a file that exists.")
