@@ -13,7 +13,8 @@ ill-determined then, and what is averaged away is as much lost to every candidat
 would hide them; D as it is, since its noise is fine. A sum of logarithms lets no channel be bought at a
 dearer price of another: a ridge that halves the error of D may not double that of φ. Predicting pixels that
 were held out would ask for too little: neighbours share the sample's granular contrast, which is then
-predicted too.
+predicted too. Nor is a ridge taken with which φ or T disagree more than twice as much as they need, for
+pulling them to nothing gives the stillest D.
 
 **Cut-off.** With c the curvature's cosine coefficients, ν their noise and F = κ⁴/(κ⁴ + ε⁴), the error of the
 phase is estimated without bias (Stein 1981, Ann. Stat. 9 1135) by
@@ -52,6 +53,7 @@ Real = NDArray[Any]
 
 AUTOMATIC: Final = (None, "auto")
 _STABLE: Final = 8.0  # Gaussian σ in pixels of the stable images
+_DEAREST: Final = 2.0  # times the least disagreement of φ and of T that a better D may cost
 _RIDGES: Final = (0.0, *(10.0 ** (exponent / 2) for exponent in range(-8, 2)))
 _CUTOFFS: Final = 12  # octaves below four times the longer side, by halves
 _RING: Final = 64  # waves
@@ -78,6 +80,11 @@ class Comparison:
     length2: float = 0.0
     shift: slice | None = None
     groups: Sequence[slice] = (slice(1, None),)
+
+    @property
+    def wide(self) -> int:
+        """How many of the first channels are φ and T."""
+        return 1 if self.shift is None else 2
 
     def images(self, unknowns: Real, threads: int) -> list[Real]:
         """Give an image, or a stack of images, a channel.
@@ -166,13 +173,19 @@ def choose(
     for images in (matrix, rhs):
         gaussian(images, equations.smoothing, threads=threads)
     unit = float(equations.floors.mean() / ILL_LIMIT)  # mean diagonal
-    scores = [
-        _disagreement(
-            comparison.images(_solved(matrix, rhs, hole, ridge * unit, threads), threads), stable, hole
-        )
-        for ridge in _RIDGES
-    ]
-    ridge = _RIDGES[int(np.argmin(scores))] * unit
+    logarithms = np.array(
+        [
+            _disagreements(
+                comparison.images(_solved(matrix, rhs, hole, ridge * unit, threads), threads), stable, hole
+            )
+            for ridge in _RIDGES
+        ]
+    )
+    wide = logarithms[:, : comparison.wide]
+    allowed = (wide <= wide.min(axis=0) + 2.0 * math.log(_DEAREST)).all(axis=1)
+    if not allowed.any():  # φ and T want ridges far apart
+        allowed[:] = True
+    ridge = _RIDGES[int(np.argmin(np.where(allowed, logarithms.sum(axis=1), np.inf)))] * unit
     half = len(frames) // 2
     epsilon = None
     if comparison.curvature and half >= equations.system.unknowns:
@@ -203,15 +216,14 @@ def _solved(matrix: Real, rhs: Real, hole: NDArray[np.bool_], ridge: float, thre
     return out
 
 
-def _disagreement(images: list[Real], stable: list[Real], hole: NDArray[np.bool_]) -> float:
-    total = 0.0
-    for image, other in zip(images, stable, strict=True):
-        square = np.square(image - other, dtype=np.float64)
-        power = np.square(other, dtype=np.float64)
-        total += math.log(max(square[..., ~hole].sum(), 1e-300)) - math.log(
-            max(power[..., ~hole].sum(), 1e-300)
-        )
-    return total
+def _disagreements(images: list[Real], stable: list[Real], hole: NDArray[np.bool_]) -> list[float]:
+    """Give ln (‖x − x̄‖²/‖x̄‖²) of each channel."""
+
+    def logarithm(image: Real) -> float:
+        square = np.square(image, dtype=np.float64)
+        return math.log(max(float(square[..., ~hole].sum()), 1e-300))
+
+    return [logarithm(x - y) - logarithm(y) for x, y in zip(images, stable, strict=True)]
 
 
 def choose_cutoff(curvature: Image, one: Image, other: Image, *, threads: int | None) -> float | None:
