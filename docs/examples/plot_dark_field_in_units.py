@@ -61,7 +61,7 @@ def measure(distance):
     return result.dark_field, simulation.truth.dark_field
 
 
-distances = np.array([0.5, 0.65, 0.8, 0.95])
+distances = np.array([0.35, 0.5, 0.65, 0.8])
 pictures = [measure(float(distance)) for distance in distances]
 
 # %%
@@ -94,9 +94,9 @@ for distance, d, theta in zip(distances, found, angle, strict=True):
     )
 
 # %%
-# D grows with the distance, and the angle does not. It comes out somewhat low, as D does on phantoms whose structure is not small against
-# the speckles (:doc:`/benchmarks`), and the more so the weaker the blur is: at 0.5 m it is a fifth of a pixel, and the prior takes a part
-# of it for noise.
+# D grows with the distance, and the angle hardly changes. Two things pull at it: at short distances the blur is a fraction of a pixel, and
+# the prior takes a part of it for noise; at long ones the wave of a speckle spreads over as much as the structure is long, and scatter
+# begins to saturate (:doc:`/simulate` has the formula, and warns).
 #
 # In a table of a paper give θ, or θ² divided by the thickness; with a value of D give ∆ and the energy.
 #
