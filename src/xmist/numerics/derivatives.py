@@ -164,8 +164,9 @@ def row_derivative(kind, frame, y, x0, width, out, padded):  # type: ignore[no-u
 def _derivative_rows(kind, frame, out, start, stop):  # type: ignore[no-untyped-def]
     width = frame.shape[1]
     padded = np.empty(width + 2 * RADIUS, frame.dtype)
+    first = np.int64(0)  # a literal would be compiled as a kernel of its own
     for y in range(start, stop):
-        row_derivative(kind, frame, y, 0, width, out[y], padded)
+        row_derivative(kind, frame, y, first, width, out[y], padded)
 
 
 def derivative(frame: Real, kind: int, *, out: Real | None = None, threads: int | None = None) -> Real:

@@ -7,7 +7,7 @@ that stencil, and the spectral one, −κ².
 
 from __future__ import annotations
 
-from typing import Any, Literal
+from typing import Any, Final, Literal
 
 import numpy as np
 import scipy.fft
@@ -18,6 +18,8 @@ from xmist.numerics.parallel import for_blocks
 
 Real = NDArray[Any]
 Symbol = Literal["stencil", "spectral"]
+
+_CACHED: Final = 1 << 17  # numbers that stay in the cache
 
 
 def dct2(image: Real, *, inverse: bool = False, threads: int | None = None) -> Real:
@@ -44,16 +46,25 @@ def dct2(image: Real, *, inverse: bool = False, threads: int | None = None) -> R
     True
     """
     transform = scipy.fft.idct if inverse else scipy.fft.dct
+    height, width = image.shape
 
     def rows(start: int, stop: int) -> None:
-        image[start:stop] = transform(image[start:stop], axis=1, norm="ortho", overwrite_x=True)
+        part = image[start:stop]
+        out = transform(part, axis=1, norm="ortho", overwrite_x=True)
+        if not np.may_share_memory(out, part):
+            part[...] = out
 
     def columns(start: int, stop: int) -> None:
         image[:, start:stop] = transform(image[:, start:stop], axis=0, norm="ortho")
 
-    for_blocks(rows, image.shape[0], threads=threads)
-    for_blocks(columns, image.shape[1], threads=threads)
+    for_blocks(rows, height, threads=threads, block=_block(height, width))
+    for_blocks(columns, width, threads=threads, block=_block(width, height))
     return image
+
+
+def _block(number: int, length: int) -> int:
+    """Give how many lines make a block: as many as stay in the cache, since a call costs time."""
+    return max(16, min(_CACHED // length, number // 8))
 
 
 def frequencies(shape: tuple[int, ...]) -> list[Real]:

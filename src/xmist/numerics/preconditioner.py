@@ -56,9 +56,10 @@ def _moment_rows(frame, weights, sums, start, stop):  # type: ignore[no-untyped-
     padded = np.empty(width + 2 * RADIUS, frame.dtype)
     lines = np.empty((3, width), frame.dtype)
     dx, dy, lap = lines[0], lines[1], lines[2]
+    first = np.int64(0)  # a literal would be compiled as a kernel of its own
     for y in range(start, stop):
         for j in range(3):
-            row_derivative(_KINDS[j], frame, y, 0, width, lines[j], padded)
+            row_derivative(_KINDS[j], frame, y, first, width, lines[j], padded)
         value = slope = curvature = 0.0
         for x in range(width):
             w = 1.0 if weights is None else np.float64(weights[y, x])
@@ -261,7 +262,9 @@ def _invert(triangle: dict[tuple[int, int], Real], unknowns: int) -> None:
     """Replace the lower triangles of positive blocks by those of their inverses (sweeps of Beaton 1964)."""
     for k in range(unknowns):
         pivot = triangle[k, k]
-        np.reciprocal(pivot, out=pivot)
+        determined = pivot > 0.0
+        np.divide(1.0, pivot, out=pivot, where=determined)
+        pivot[~determined] = 0.0  # what neither data nor priors determine stays where it is
         others = [i for i in range(unknowns) if i != k]
         column = {i: triangle[max(i, k), min(i, k)] for i in others}
         for i in others:
