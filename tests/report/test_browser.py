@@ -4,14 +4,25 @@ Needs Playwright (`pip install ".[browser]"`) and a Chromium: Debian's, a Chrome
 `playwright install chromium` fetches.
 """
 
-import csv
-import io
-import re
 import shutil
 
 import numpy as np
 import pytest
 
+from tests.report.browser import (
+    COLOURS,
+    READY,
+    canvas,
+    hover,
+    number_in,
+    panel,
+    pixels,
+    readout,
+    saved_profile,
+    set_line,
+    set_line_by_keys,
+    settle,
+)
 from tests.report.pages import make_result
 from tests.report.test_page import EVIL, empty_result, evil_result
 from xmist.report import write_report
@@ -19,11 +30,6 @@ from xmist.report import write_report
 playwright = pytest.importorskip("playwright.sync_api", reason="needs Playwright: pip install '.[browser]'")
 
 NAMES = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable", "chrome")
-READY = "body[data-ready=true]"
-# The result of the drawing, as the canvas holds it.
-PIXELS = "canvas => canvas.toDataURL()"
-COLOURS = """canvas => new Set(new Uint32Array(
-    canvas.getContext("2d").getImageData(0, 0, canvas.width, canvas.height).data.buffer)).size"""
 
 
 @pytest.fixture(scope="module")
@@ -88,65 +94,6 @@ def show(tab, files):
     for event, listener in listeners.items():
         tab.remove_listener(event, listener)
     assert complaints == []
-
-
-def settle(page):
-    """Wait until what was changed has been drawn: the frame after the next has it."""
-    page.evaluate(
-        "() => new Promise(done => requestAnimationFrame(() => requestAnimationFrame(() => done())))"
-    )
-
-
-def panel(page, number):
-    return page.locator(".panel").nth(number)
-
-
-def canvas(page, number):
-    return panel(page, number).locator(".picture canvas").first
-
-
-def pixels(page, number):
-    settle(page)
-    return canvas(page, number).evaluate(PIXELS)
-
-
-def hover(page, number, x, y):
-    """Move the mouse to a part of a picture; give what the page then says of the place."""
-    box = canvas(page, number).bounding_box()
-    page.mouse.move(box["x"] + x * box["width"], box["y"] + y * box["height"])
-    settle(page)
-    found = re.match(r"x (\d+), y (\d+) px", page.locator("#status").inner_text())
-    return int(found[1]), int(found[2])
-
-
-def readout(page, number, result=0):
-    return panel(page, number).locator("output").nth(result).inner_text()
-
-
-def number_in(text):
-    return float(re.match(r"[−\d.]+", text)[0].replace("−", "-"))
-
-
-def saved_profile(page):
-    with page.expect_download() as download:
-        page.get_by_role("button", name="Save values").click()
-    rows = list(csv.DictReader(io.StringIO(download.value.path().read_text(encoding="utf-8"))))
-    return {name: np.array([float(row[name]) for row in rows]) for name in rows[0]}
-
-
-def set_line(page, **ends):
-    for name, value in ends.items():
-        label = f"Profile: {name[0]} of the {'start' if name[1] == '0' else 'end'} in pixels"
-        page.get_by_label(label).fill(str(value))
-        page.keyboard.press("Enter")
-    settle(page)
-
-
-def set_line_by_keys(page):
-    canvas(page, 1).focus()
-    for key in ("p", "Shift+ArrowRight", "p"):
-        page.keyboard.press(key)
-    settle(page)
 
 
 def test_it_opens_with_its_pictures_and_words(show):
