@@ -401,3 +401,17 @@ def test_libraries_stay_silent(tmp_path):
         [sys.executable, "-c", code, str(tmp_path / "short.tif")], capture_output=True, text=True, check=True
     )
     assert (done.stdout, done.stderr) == ("refused\n", "of another\n")
+
+
+@pytest.mark.parametrize(
+    "text", ['{"mask_y": 1.5, "note": "a = b", "list": [1]}', '{"mask_y": 1.5', "{mask_y = 1.5}"]
+)
+def test_a_description_in_json_is_read_as_such(tmp_path, text):
+    tifffile.imwrite(tmp_path / "a.tif", np.ones((8, 9), np.float32), description=text, metadata=None)
+    header = describe_frames(tmp_path / "a.tif")["header"]
+    if text.endswith("1]}"):
+        assert {key: header[key] for key in header if key in ("mask_y", "note", "list", "a")} == {
+            "mask_y": "1.5",
+            "note": "a = b",
+        }
+    assert header["ImageDescription"] == text

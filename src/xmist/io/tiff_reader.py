@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import json
 import math
 from collections.abc import Iterator, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import MappingProxyType
@@ -237,13 +239,20 @@ def _imagej_frames(file: tifffile.TiffFile) -> int:
 
 
 def _texts(page: tifffile.TiffPage) -> dict[str, str]:
-    """Give a page's text tags, and the `key = value` or `key: value` lines of its description."""
+    """Give a page's text tags, and what its description holds: JSON, or `key = value` or `key: value`."""
     texts = {}
     for name in ("ImageDescription", "Software", "DateTime", "Make", "Model", "Artist"):
         value = page.tags.valueof(name)
         if isinstance(value, str) and value.strip():
             texts[name] = value.strip()
-    for line in texts.get("ImageDescription", "").splitlines()[:1000]:
+    description = texts.get("ImageDescription", "")
+    if description.startswith("{"):
+        with suppress(ValueError, RecursionError):  # no JSON after all
+            for key, value in json.loads(description).items():
+                if isinstance(value, (str, int, float)):
+                    texts.setdefault(key, str(value))
+            return texts
+    for line in description.splitlines()[:1000]:
         for mark in ("=", ":"):
             key, found, value = line.partition(mark)
             if found and key.strip() and value.strip():
