@@ -30,7 +30,14 @@ extensions = [
     "tables",
     "house",
 ]
-exclude_patterns = ["examples/**", "_made/**", "gallery/index.rst", "gallery/**/*.py", "gallery/**/*.ipynb", "gallery/**/*.md5"]
+exclude_patterns = [
+    "examples/**",
+    "_made/**",
+    "gallery/index.rst",
+    "gallery/**/*.py",
+    "gallery/**/*.ipynb",
+    "gallery/**/*.md5",
+]
 suppress_warnings = ["config.cache"]
 nitpicky = False
 templates_path = ["_templates"]

@@ -82,7 +82,6 @@ def test_every_method_and_command_has_a_page():
 
 
 def test_every_page_is_in_a_table_of_contents():
-    """A page at the top is found by its name in a list of patterns, see `docs/explanation.md`."""
     lists = "\n".join(
         read(path)
         for path in DOCS.rglob("*")

@@ -27,9 +27,7 @@ from typing import Any
 
 from docutils import nodes
 from docutils.parsers.rst import directives
-from docutils.statemachine import StringList
 from sphinx.application import Sphinx
-from sphinx.directives.other import TocTree
 from sphinx.util import logging
 from sphinx.util.docutils import SphinxDirective
 
@@ -84,24 +82,6 @@ class Picture(SphinxDirective):
         image["live_picture"] = self.arguments[0]
         self.set_source_info(image)
         return [image]
-
-
-class ExistingPages(TocTree):
-    """A `toctree` of patterns, of which some may match nothing yet."""
-
-    def run(self) -> list[nodes.Node]:
-        self.env.note_reread()  # a page may have come since
-        root = Path(self.env.srcdir)
-        here = (root / self.env.docname).parent
-        folders = {True: root, False: here}
-        found = [
-            "/" + path.relative_to(root).with_suffix("").as_posix()
-            for pattern in self.content
-            for path in sorted(folders[pattern.startswith("/")].glob(pattern.lstrip("/") + ".*"))
-            if path.suffix in (".md", ".rst")
-        ]
-        self.content = StringList(found, source=self.env.docname)
-        return super().run()
 
 
 class Page:
@@ -240,6 +220,5 @@ def setup(app: Sphinx) -> dict[str, bool]:
     app.add_directive("command", Command)
     app.add_directive("file", File)
     app.add_directive("picture", Picture)
-    app.add_directive("pages", ExistingPages)
     app.connect("doctree-read", run_page, priority=100)  # before pictures are collected
     return {"parallel_read_safe": False, "parallel_write_safe": True}
