@@ -105,7 +105,7 @@ def test_cutoff_takes_away_more_noise_than_phase(corner):
     epsilon = choose_cutoff(measured, one, other, threads=2)
     exact = inverse_laplacian(signal, symbol="spectral")
     plain, cut = (inverse_laplacian(measured, symbol="spectral", epsilon=e) for e in (0.0, epsilon))
-    # How much is chance: the longest wave has corner⁴/κ⁴ of noise, (0.1/0.02)⁴ at least, and is a single draw.
+    # How much is chance: the longest wave has corner⁴/κ⁴ of noise, (0.1/0.02)⁴ or more, and is a single draw.
     assert relative(cut, exact) < 0.9 * relative(plain, exact)
     assert choose_cutoff(signal, signal, signal, threads=2) is None
 

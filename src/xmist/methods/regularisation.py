@@ -246,7 +246,9 @@ def choose_cutoff(curvature: Image, one: Image, other: Image, *, threads: int | 
     Examples
     --------
     >>> noise = np.random.default_rng(1).normal(size=(2, 32, 32)).astype(np.float32)
-    >>> choose_cutoff(noise.mean(axis=0), *noise, threads=1) > 1.0
+    >>> choose_cutoff(noise.mean(axis=0), *noise, threads=1) > 0.1
+    True
+    >>> choose_cutoff(noise[0], noise[0], noise[0], threads=1) is None
     True
     """
     signal = dct2(np.array(curvature, np.float64), threads=threads) ** 2
