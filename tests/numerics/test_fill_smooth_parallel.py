@@ -77,6 +77,20 @@ def test_an_error_in_a_block_is_raised():
         for_blocks(task, 200, threads=2)
 
 
+def test_blocks_within_blocks_get_done():
+    """With every helper busy the caller does them: no waiting for one another."""
+    done = np.zeros((8, 300), int)
+
+    def inner(row):
+        def task(start, stop):
+            done[row, start:stop] += 1
+
+        for_blocks(task, 300, threads=8)
+
+    for_blocks(lambda start, stop: inner(start), 8, threads=8, block=1)
+    assert np.all(done == 1)
+
+
 @pytest.mark.parametrize("threads", [0, -1, 2.5, True, "2"])
 def test_number_of_threads_is_checked(threads):
     with pytest.raises(InputError, match="threads is"):

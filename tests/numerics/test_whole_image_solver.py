@@ -7,7 +7,7 @@ from tests.manufactured import blob, speckle
 from xmist.numerics.preconditioner import Moments, Prior, block_preconditioner, expected_block, moments
 from xmist.numerics.reduce import dot
 from xmist.numerics.transport import D_XX, D_XY, D_YY, LOG_T, PSI, D, Transport
-from xmist.numerics.whole_image import solve
+from xmist.numerics.whole_image import Solver, solve
 
 
 def test_dot_is_summed_in_float64_and_independent_of_threads():
@@ -129,3 +129,23 @@ def test_nothing_to_solve():
     assert not found.any()
     assert how.converged
     assert how.iterations == 0
+
+
+def test_what_nothing_determines_stays_at_0():
+    """Constant references say nothing about d: no division by 0, and no value."""
+    apply = block_preconditioner((PSI, D), Moments(2.0, 0.0, 0.0), (12, 13), priors=(Prior(), Prior()))
+    assert np.isfinite(apply.inverse).all()
+    assert apply(np.ones((2, 12, 13)))[1, 0, 0] == 0.0
+
+
+def test_a_solver_is_used_again():
+    shape = (40, 50)
+    frames = speckle(np.random.default_rng(14), 3, shape)
+    data = 0.01 * np.random.default_rng(15).normal(size=(2, *frames.shape))
+    priors = (Prior(), Prior(strength=1.0))
+    transport = Transport(frames=frames, kinds=(PSI, D))
+    solver = Solver(transport, priors)
+    options = {"negligible": lambda objective: 0.0, "limit": 10, "relative": 0.0}
+    first = [solver(images, **options)[0] for images in data]
+    for images, found in zip(data, first, strict=True):
+        assert np.array_equal(solve(transport, images, priors, **options)[0], found)
