@@ -177,6 +177,12 @@ class SpeckleStack:
     sample: Image
     weights: Image | None = None
 
+    if TYPE_CHECKING:  # what is given need not be what is kept
+
+        def __init__(
+            self, reference: ArrayLike, sample: ArrayLike, weights: ArrayLike | None = None
+        ) -> None: ...
+
     def __post_init__(self) -> None:
         faults: list[str] = []
         reference = as_frames("reference", self.reference, faults)
