@@ -5,6 +5,7 @@ import sys
 
 import pytest
 
+import xmist.__main__
 from tests.cli.scenes import call, snapshot, write_frames, write_scan
 
 
@@ -61,3 +62,15 @@ def test_ctrl_c_before_anything_is_loaded():
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
     assert done.returncode == 130
     assert done.stderr == "Interrupted; no file was left half-written.\n"
+
+
+def test_the_entry_point_gives_the_exit_code(monkeypatch, capsys):
+    monkeypatch.setattr("sys.argv", ["xmist", "methods", "mst"])
+    assert xmist.__main__.main() == 2
+
+    def interrupted():
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("xmist.cli.main", interrupted)
+    assert xmist.__main__.main() == 130
+    assert "Interrupted" in capsys.readouterr().err
