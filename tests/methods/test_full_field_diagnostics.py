@@ -111,3 +111,16 @@ def test_records_travel_with_the_file(tmp_path):
     assert np.array_equal(back.diagnostics["residual"], result.diagnostics["residual"])
     again = xmist.prepare(frames[0], EXPERIMENT, method="full-field")(frames[1], initial=back)
     assert again.provenance["convergence"]["converged"]
+
+
+def test_a_strongly_refracting_rim_is_no_dark_field(monkeypatch):
+    """Water ends at the rim, which scatters nothing; one ring of it is seen without the doubt."""
+    stack, experiment, truth = xmist.simulate.currant(shape=(112, 112), positions=4, seed=1)
+    y, x = np.mgrid[:112, :112] - 55.5
+    ring = np.abs(np.hypot(y, x) - 0.4 * 112) < 4  # the berry fills four fifths
+    found = [xmist.retrieve(stack, experiment, method="full-field").dark_field]
+    monkeypatch.setattr("xmist.methods.doubt._DOUBT", 0.0)
+    found.append(xmist.retrieve(stack, experiment, method="full-field").dark_field)
+    with_doubt, without = (np.corrcoef(d.ravel(), truth.dark_field.ravel())[0, 1] for d in found)
+    assert with_doubt > without + 0.1
+    assert found[0][ring].mean() < 0.7 * found[1][ring].mean()

@@ -163,7 +163,7 @@ class FullFieldPlan:
         if length2 is not None and len(self.clean) == 1:
             fixed = dict.fromkeys((*_DARK, LOG_T))
         if not isinstance(alpha, str):
-            fixed |= dict.fromkeys(_DARK, alpha)
+            fixed |= {kind: (2.0 if kind == D_XY else 1.0) * alpha for kind in _DARK}
         problem = Problem(
             kinds=kinds,
             weak=lambda transport: _weak_priors(transport, order, length2),
@@ -329,7 +329,7 @@ def _weak_priors(transport: Transport, order: float, length2: float | None) -> t
     scale = _CROSSING ** (-2.0 * order)
     floor = 1e-6 * moment.value
     information = {D: moment.curvature, D_XX: 0.375 * moment.curvature, D_YY: 0.375 * moment.curvature,
-                   D_XY: 0.5 * moment.curvature, LOG_T: 0.1 * moment.value}  # fmt: skip
+                   D_XY: 0.75 * moment.curvature, LOG_T: 0.1 * moment.value}  # fmt: skip
     if length2 is not None:
         information[LOG_T] = 0.0
         if len(transport.frames) == 1:

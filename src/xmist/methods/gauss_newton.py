@@ -21,6 +21,7 @@ from numpy.typing import NDArray
 
 from xmist.data import Image
 from xmist.methods.coarse_to_fine import LEAST, LOST, double, halve, lost_share
+from xmist.methods.doubt import doubt
 from xmist.methods.noise import draw_noise
 from xmist.methods.whole_image_problem import Fit, Frames, Problem, Start
 from xmist.numerics import finite_model
@@ -30,7 +31,7 @@ from xmist.numerics.preconditioner import Prior, moments
 from xmist.numerics.reduce import dot
 from xmist.numerics.smooth import local_mean
 from xmist.numerics.strength import estimate_strength
-from xmist.numerics.transport import LOG_T, PSI, Transport
+from xmist.numerics.transport import D_XX, D_XY, D_YY, LOG_T, PSI, Transport
 from xmist.numerics.whole_image import Solver, prior_energy, to_cosines
 
 Real = NDArray[Any]
@@ -50,6 +51,7 @@ _HALVINGS: Final = 5
 _RISE: Final = 1e-3  # of the objective that rounding may make
 _SEED: Final = 0
 _SETTLED: Final = 0.01  # relative change of the objective between outer steps that counts as none
+_FAITHFUL: Final = 1e-5  # of the speckles' variance: no smooth ψ makes the model wrong by more
 _BELOW: Final = 0.25  # part of the noise's variance that a misfit of no consequence may have
 
 
@@ -145,11 +147,12 @@ def _begins_better(frames: Frames, problem: Problem, one: Start, other: Start) -
 
 def _descend(frames: Frames, problem: Problem, start: Start, *, steps: int, watch: bool) -> tuple[Fit, bool]:
     """Take outer steps; with `watch` stop, and say so, where the first do not find the speckles."""
-    kinds, fields = problem.kinds, start.fields
-    frames = replace(frames, weights=frames.weights.copy())
+    kinds, fields, given = problem.kinds, start.fields, frames.weights
+    frames = replace(frames, weights=given.copy())
     outliers = np.zeros(frames.sample.shape, np.bool_)
     models, residual = linearise(frames, kinds, fields)
     _reject(frames, residual, outliers)
+    curvature = moments(frames.reference, threads=frames.threads).curvature / len(frames.reference)
     transport = frames.operator(kinds, models)
     weakest = priors = problem.priors(transport)
     known = start.strengths
@@ -178,17 +181,19 @@ def _descend(frames: Frames, problem: Problem, start: Start, *, steps: int, watc
         if trial is not None:
             fields, (models, residual) = new, trial
         if watch and (step == _LOOK or trial is None):
-            lost = lost_share(models, residual, frames.weights, frames.noise) > LOST
+            lost = lost_share(models, residual, given, frames.noise) > LOST
         if lost or trial is None:
             break
         _reject(frames, residual, outliers)
+        if step >= _LOOK:
+            _weigh(frames, given, outliers, fields[kinds.index(PSI)], curvature)
         transport = frames.operator(kinds, models)
         misfits.append(_misfit(frames, residual))
         still = abs(before - after) <= _SETTLED * before or misfits[-1] < least
         if step > last and still:
             settled = True
             break
-    share = lost_share(models, residual, frames.weights, frames.noise)
+    share = lost_share(models, residual, given, frames.noise)
     found = Fit(
         fields=fields,
         priors=priors,
@@ -259,7 +264,7 @@ def read_strengths(
     readable = [
         i
         for i, (kind, prior) in enumerate(zip(kinds, weakest, strict=True))
-        if prior.strength > 0.0 and kind not in problem.fixed
+        if prior.strength > 0.0 and kind not in (*problem.fixed, D_XY)
     ]
     if not readable:
         return priors
@@ -286,6 +291,12 @@ def read_strengths(
         weak = weakest[i].strength
         least = weak * (_WEAKER if kinds[i] == LOG_T else 1.0)
         out[i] = replace(priors[i], strength=min(max(found, least), 1e6 * weak))
+    if D_XY in kinds and D_XY not in problem.fixed:
+        # One strength for all components: ‖D_xx‖² + 2‖D_xy‖² + ‖D_yy‖² is the same in any frame of axes.
+        i, j, k = (kinds.index(kind) for kind in (D_XX, D_XY, D_YY))
+        strength = float(np.sqrt(out[i].strength * out[k].strength))
+        for place, weight in ((i, 1.0), (j, 2.0), (k, 1.0)):
+            out[place] = replace(out[place], strength=weight * strength)
     return tuple(out)
 
 
@@ -295,6 +306,15 @@ def _misfit(frames: Frames, residual: Image) -> float:
 
 def _objective(frames: Frames, residual: Image, fields: Image, priors: tuple[Prior, ...]) -> float:
     return _misfit(frames, residual) + prior_energy(fields, priors, threads=frames.threads)
+
+
+def _weigh(frames: Frames, given: Image, outliers: NDArray[np.bool_], psi: Image, curvature: float) -> None:
+    """Make the weights from those given, and from what the model does not know."""
+    if frames.noise > 0.0:
+        noise = max(frames.noise, _FAITHFUL * float(frames.reference[0].var(dtype=np.float64)))
+        factors = doubt(psi, smoothing=SMOOTH, curvature=curvature, noise=noise, threads=frames.threads)
+        np.multiply(given, factors, out=frames.weights)
+        frames.weights[outliers] = 0.0
 
 
 def _reject(frames: Frames, residual: Image, outliers: NDArray[np.bool_]) -> None:
