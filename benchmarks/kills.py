@@ -94,7 +94,7 @@ def kills_of_commands(folder: Path, number: int) -> None:
         codes.append(process.wait())
         assert not [one for one in psutil.wait_procs(family, timeout=60)[1] if one.is_running()]
     print(
-        f"commands: {number} runs, of which {workers_killed} had a worker killed and {number - 1} their parent; "
+        f"commands: {number} runs, {workers_killed} with a worker killed and {number - 1} with their parent; "
         f"exit codes {codes}"
     )
     same = folder / "same"

@@ -15,12 +15,11 @@ from xmist.errors import InputError
 from xmist.io.atomic import target_faults
 from xmist.numerics.parallel import count_threads
 from xmist.pipeline.survey import amount
-from xmist.scanning import guard
 from xmist.scanning.blocks import Form, split
 from xmist.scanning.inputs import section_faults
-from xmist.scanning.memory import disk_space, fit_workers, parse_memory, process_memory
+from xmist.scanning.memory import disk_space, fit_workers, leading_memory, parse_memory, process_memory
 from xmist.scanning.run import blocks_folder, outputs
-from xmist.scanning.trial import Beginning, begin, block_size
+from xmist.scanning.trial import Beginning, begin, block_size, reads_hdf5
 
 _WRITING: Final = 200e6  # bytes a second, synced, to a disk that is no snail and no rocket
 
@@ -119,11 +118,12 @@ def forecast(draft: Draft, *, workers: int | None = None, memory: str | float | 
     if faults:
         return Forecast(faults=tuple(faults))
     faults += draft.named(target_faults(master, overwrite=True))
-    number = workers or 1
-    threads = draft.threads or (max(1, count_threads() // number) if workers else None)
+    if workers is None and reads_hdf5(draft):
+        workers = 1  # as the command does it
+    threads = draft.threads or (max(1, count_threads() // workers) if workers else None)
     try:
         begun = begin(dataclasses.replace(draft, threads=threads), full=False, trial=2, child=True)
-        return _told(draft, begun, faults, master, plots, number, limit)
+        return _told(draft, begun, faults, master, plots, workers, limit)
     except InputError as error:
         return Forecast(faults=(*faults, *error.faults))
 
@@ -134,16 +134,17 @@ def _told(
     faults: list[str],
     master: Path,
     plots: tuple[Path, ...],
-    number: int,
+    workers: int | None,
     limit: float | None,
 ) -> Forecast:
+    number = workers or 1
     inputs, trial, section = begun.inputs, begun.trial, draft.scan
     assert trial is not None
     assert section is not None
     form: Form = trial.form(inputs, begun.identity.hash)
     count = inputs.layout.count
     block = block_size(form, section.block, count)
-    parent = 0.0 if number == 1 else float(guard.peak_memory() or 0)
+    parent = leading_memory(workers)
     need = None
     if trial.memory is not None:
         each = process_memory(trial.memory, form, block)

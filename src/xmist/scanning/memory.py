@@ -7,12 +7,15 @@ from typing import Final
 
 from xmist.errors import InputError
 from xmist.pipeline.survey import amount
+from xmist.scanning import guard
 from xmist.scanning.blocks import Form
 
 _UNITS: Final = {"": 1, "K": 1e3, "M": 1e6, "G": 1e9, "T": 1e12}
 _BINARY: Final = {"KI": 2**10, "MI": 2**20, "GI": 2**30, "TI": 2**40}
 # A block stands in memory as the file that it becomes, and once more while it is written.
 _COPIES: Final = 2
+# Bytes of the process that workers are copied from, and of the one that cleans up behind them.
+_HELPERS: Final = 130e6
 # Bytes of a file beside its images.
 _OVERHEAD: Final = 12_000
 
@@ -62,6 +65,17 @@ def process_memory(trial: int, form: Form, block: int) -> float:
         Projections a block.
     """
     return trial + _COPIES * block * form.bytes_each
+
+
+def leading_memory(workers: int | None) -> float:
+    """Give the bytes of all processes but those at work.
+
+    Parameters
+    ----------
+    workers : int or None
+        None if this process does the work itself.
+    """
+    return 0.0 if workers is None else float(guard.peak_memory() or 0) + _HELPERS
 
 
 def disk_space(form: Form, count: int, block: int) -> float:

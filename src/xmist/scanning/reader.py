@@ -75,6 +75,7 @@ class Reader:
 
     Examples
     --------
+    >>> from pathlib import Path
     >>> from xmist.scanning.layout import lay_out
     >>> np.save("p_7.npy", np.ones((2, 8, 9)))
     >>> place = {"name": "input.sample", "outer": "projection", "folder": Path("."), "exposures": 1}

@@ -20,12 +20,11 @@ from xmist.io.sources import listed
 from xmist.io.stacks import is_stack, open_stack
 from xmist.numerics.parallel import count_threads
 from xmist.pipeline.estimate import about
-from xmist.scanning import guard
 from xmist.scanning.blocks import Block, Form, clear, find_done, split
 from xmist.scanning.executors import Cluster, Executor, Inline, Processes, connect
 from xmist.scanning.journal import Journal, differences, locked, read_journal
 from xmist.scanning.master import Facts, write_master
-from xmist.scanning.memory import fit_workers, parse_memory, process_memory
+from xmist.scanning.memory import fit_workers, leading_memory, parse_memory, process_memory
 from xmist.scanning.table import GOOD, MISSING, STATUS, Row, plot_table, to_columns
 from xmist.scanning.trial import Beginning, Trial, begin, block_size
 from xmist.scanning.work import Job, Report
@@ -263,8 +262,7 @@ def _executor(choices: Choices, limit: float | None, trial: Trial | None, form: 
     workers = choices.workers or 1
     if limit is not None and trial is not None and trial.memory is not None:
         each = process_memory(trial.memory, form, block)
-        parent = (guard.peak_memory() or 0) if choices.workers else 0
-        workers = fit_workers(limit, workers, each, parent)
+        workers = fit_workers(limit, workers, each, leading_memory(choices.workers))
     return Processes(workers) if choices.workers else Inline()
 
 
