@@ -44,11 +44,14 @@ D_YY: Final = 4
 LOG_T: Final = 5
 
 # A row of A u is E M + X ∂x M + Y ∂y M + Σ Z_k M_k, with M_k = ∇²M, ∂xx M, ∂xy M or ∂yy M. E, X, Y and Z are
-# the same for every exposure, and so are the stencils of Aᵀ, which act on sums over exposures of a M, a ∂x M …
+# the same for every exposure, and so are the stencils of Aᵀ: they act on sums over exposures of a M, a ∂x M …
 _E: Final = 0
 _X: Final = 1
 _Y: Final = 2
 _FIRST_Z: Final = 3
+_FORWARD: Final = 0
+_ADJOINT: Final = 1
+_NORMAL: Final = 2
 _ZEROTH: Final = {D: LAPLACIAN, D_XX: DXX, D_XY: DXY, D_YY: DYY}
 _ROWS: Final = 32
 _COLUMNS: Final = 1024  # lines of this length stay in the cache
@@ -207,50 +210,37 @@ def _forward_line(terms, lines, width, a):  # type: ignore[no-untyped-def]
 
 
 @jit
-def _forward_rows(kinds, places, derivatives, frames, fields, out, start, stop):  # type: ignore[no-untyped-def]
-    exposures, _, columns = frames.shape
-    dtype = frames.dtype
-    terms, lines = (
-        np.empty((len(derivatives), _COLUMNS), dtype),
-        np.empty((len(derivatives), _COLUMNS), dtype),
-    )
-    padded, rows = np.empty(_COLUMNS + 2 * RADIUS, dtype), np.empty((3, _COLUMNS + 2), dtype)
-    for x0 in range(0, columns, _COLUMNS):
-        width = min(_COLUMNS, columns - x0)
-        for y in range(start, stop):
-            _field_terms(kinds, places, fields, y, x0, width, rows, terms)
-            for n in range(exposures):
-                for j in range(len(derivatives)):
-                    row_derivative(derivatives[j], frames[n], y, x0, width, lines[j], padded)
-                _forward_line(terms, lines, width, out[n, y, x0 : x0 + width])
+def _apply_rows(kinds, places, derivatives, frames, weights, fields, residuals, what, out, start, stop):  # type: ignore[no-untyped-def]
+    """Set these rows to A u, Aᵀ W r or Aᵀ W A u; the transpose computes a row of halo on either side.
 
-
-@jit
-def _transpose_rows(kinds, places, derivatives, frames, weights, fields, residuals, normal, out, start, stop):  # type: ignore[no-untyped-def]
-    """Set these rows to Aᵀ W (A u) if `normal`, else Aᵀ W r; a row of halo is computed on either side."""
+    One kernel for all three, since each would compile the derivatives once more.
+    """
     exposures, height, columns = frames.shape
     dtype = frames.dtype
-    terms, lines = (
-        np.empty((len(derivatives), _COLUMNS), dtype),
-        np.empty((len(derivatives), _COLUMNS), dtype),
-    )
+    terms = np.empty((len(derivatives), _COLUMNS), dtype)
+    lines, sums = np.empty_like(terms), np.empty_like(terms)
     padded, rows = np.empty(_COLUMNS + 2 * RADIUS, dtype), np.empty((3, _COLUMNS + 2), dtype)
-    a, sums = np.empty(_COLUMNS, dtype), np.empty_like(terms)
-    for f in range(len(kinds)):
-        for y in range(start, stop):
-            line = out[f, y]
-            for x in range(columns):
-                line[x] = 0
+    a = np.empty(_COLUMNS, dtype)
+    halo = 0 if what == _FORWARD else 1
+    if what != _FORWARD:
+        for f in range(len(kinds)):
+            for y in range(start, stop):
+                line = out[f, y]
+                for x in range(columns):
+                    line[x] = 0
     for x0 in range(0, columns, _COLUMNS):
         width = min(_COLUMNS, columns - x0)
-        for y in range(max(start - 1, 0), min(stop + 1, height)):
+        for y in range(max(start - halo, 0), min(stop + halo, height)):
             sums[:] = 0.0
-            if normal:
+            if what != _ADJOINT:
                 _field_terms(kinds, places, fields, y, x0, width, rows, terms)
             for n in range(exposures):
                 for j in range(len(derivatives)):
                     row_derivative(derivatives[j], frames[n], y, x0, width, lines[j], padded)
-                if normal:
+                if what == _FORWARD:
+                    _forward_line(terms, lines, width, out[n, y, x0 : x0 + width])
+                    continue
+                if what == _NORMAL:
                     _forward_line(terms, lines, width, a)
                 else:
                     copy_row(residuals[n, y, x0 : x0 + width], a)
@@ -262,6 +252,8 @@ def _transpose_rows(kinds, places, derivatives, frames, weights, fields, residua
                     line, total = lines[j], sums[j]
                     for i in range(width):
                         total[i] += a[i] * line[i]
+            if what == _FORWARD:
+                continue
             for f in range(len(kinds)):
                 rows[:] = 0.0
                 _spread_terms(
@@ -318,15 +310,7 @@ class Transport:
         (position, y, x) array
             Change of the exposures.
         """
-        out = np.empty_like(self.frames)
-        terms = _terms(self.kinds)
-        for_blocks(
-            lambda a, b: _forward_rows(*terms, self.frames, fields, out, a, b),
-            out.shape[1],
-            threads=self.threads,
-            block=_ROWS,
-        )
-        return out
+        return self._apply(_FORWARD, fields, self.frames, np.empty_like(self.frames))
 
     def adjoint(self, images: Real) -> Real:
         """Give Aᵀ W r.
@@ -341,7 +325,8 @@ class Transport:
         (unknown, y, x) array
             Gradient of ½ Σ w r² with respect to the unknowns.
         """
-        return self._transpose(images[:0, 0], images, normal=False)
+        nothing = np.empty((len(self.kinds), 0, 0), self.frames.dtype)
+        return self._apply(_ADJOINT, nothing, images, self._unknowns())
 
     def normal(self, fields: Real, *, out: Real | None = None) -> Real:
         """Give Aᵀ W A u, reading every frame once.
@@ -358,20 +343,16 @@ class Transport:
         (unknown, y, x) array
             The normal operator's image.
         """
-        return self._transpose(fields, self.frames, normal=True, out=out)
+        return self._apply(_NORMAL, fields, self.frames, self._unknowns() if out is None else out)
 
-    def _transpose(self, fields: Real, residuals: Real, *, normal: bool, out: Real | None = None) -> Real:
-        shape = (len(self.kinds), *self.frames.shape[1:])
-        if out is None:
-            out = np.empty(shape, self.frames.dtype)
-        if not normal:
-            fields = np.empty((len(self.kinds), 0, 0), self.frames.dtype)
+    def _unknowns(self) -> Real:
+        return np.empty((len(self.kinds), *self.frames.shape[1:]), self.frames.dtype)
+
+    def _apply(self, what: int, fields: Real, residuals: Real, out: Real) -> Real:
         terms = _terms(self.kinds)
         for_blocks(
-            lambda a, b: _transpose_rows(
-                *terms, self.frames, self.weights, fields, residuals, normal, out, a, b
-            ),
-            shape[1],
+            lambda a, b: _apply_rows(*terms, self.frames, self.weights, fields, residuals, what, out, a, b),
+            out.shape[1],
             threads=self.threads,
             block=_ROWS,
         )
