@@ -28,11 +28,10 @@ from xmist.numerics import finite_model
 from xmist.numerics.conjugate_gradients import Convergence
 from xmist.numerics.constrained import ConstrainedSolver
 from xmist.numerics.preconditioner import Prior, moments
-from xmist.numerics.reduce import dot
 from xmist.numerics.smooth import local_mean
 from xmist.numerics.strength import estimate_strength
 from xmist.numerics.transport import D_XX, D_XY, D_YY, LOG_T, PSI, Transport
-from xmist.numerics.whole_image import Solver, prior_energy, to_cosines
+from xmist.numerics.whole_image import Solver, energy, prior_energy, to_cosines
 
 Real = NDArray[Any]
 
@@ -176,6 +175,7 @@ def _descend(frames: Frames, problem: Problem, start: Start, *, steps: int, watc
                 solver, used = problem.solver(transport, priors), priors
                 new, how = problem.run(solver, images, new, rough=True)
                 solves.append(how)
+        del solver, images  # its memory is needed for the model
         before = _objective(frames, residual, fields, used)
         after, new, trial = _search(frames, kinds, fields, new, used, before)
         if trial is not None:
@@ -301,7 +301,7 @@ def read_strengths(
 
 
 def _misfit(frames: Frames, residual: Image) -> float:
-    return dot(residual, residual * frames.weights, threads=frames.threads)
+    return energy(residual, frames.weights, threads=frames.threads)
 
 
 def _objective(frames: Frames, residual: Image, fields: Image, priors: tuple[Prior, ...]) -> float:

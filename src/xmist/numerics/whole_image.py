@@ -45,6 +45,28 @@ def to_cosines(fields: Real, *, inverse: bool = False, threads: int | None = Non
     return fields
 
 
+def energy(images: Real, weights: Real | None = None, *, threads: int | None = None) -> float:
+    """Give the weighted sum of squares of images, with memory for one more.
+
+    Parameters
+    ----------
+    images : (position, y, x) float array
+        Images.
+    weights : (position, y, x) float array, optional
+        Weights; None means 1.
+    threads : int, optional
+        Threads; the result does not depend on it.
+
+    Examples
+    --------
+    >>> energy(np.full((2, 3, 4), 2.0), np.full((2, 3, 4), 0.5))
+    48.0
+    """
+    if weights is None:
+        return dot(images, images, threads=threads)
+    return sum(dot(a, a * w, threads=threads) for a, w in zip(images, weights, strict=True))
+
+
 def prior_energy(fields: Real, priors: tuple[Prior, ...], *, threads: int | None = None) -> float:
     """Give what the priors add to the objective.
 
@@ -133,7 +155,7 @@ class Solver:
             self._normal,
             right,
             precondition=lambda residual: self._preconditioner.apply(residual, self._fields),
-            constant=dot(images, images if weights is None else images * weights, threads=threads),
+            constant=energy(images, weights, threads=threads),
             negligible=negligible,
             start=None if start is None else to_cosines(start.copy(), threads=threads),
             limit=limit,
