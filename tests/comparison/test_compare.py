@@ -15,6 +15,7 @@ from tests.manufactured import EXPERIMENT
 from xmist.comparison import runs
 from xmist.errors import InputError
 from xmist.metrics import angular_sensitivity, cnr, correlation, fourier_ring_correlation, nrmse
+from xmist.plotting.grids import Cell, picture_grid
 
 METHODS = ("mist", "mist-attenuating", "lcs", "single-material")
 OPTIONS = {
@@ -291,6 +292,14 @@ def test_the_figure_has_a_row_a_method_and_a_column_a_number(found):
     assert min(image.get_array().min() for axes in both.axes for image in axes.images) < 0
     with pytest.raises(InputError, match="no result has the channel 'dark-field'; did you mean 'dark_field'"):
         found.figure("dark-field")
+
+
+def test_without_the_truth_the_calmest_dark_field_sets_the_colours():
+    calm, wild = (scale * np.linspace(0, 1, 64 * 64).reshape(64, 64) for scale in (1e-12, 1e-9))
+    page = picture_grid("dark_field", [[Cell(wild), Cell(calm)]], rows=["a"], columns=["x", "y"], pixel=1e-6)
+    (limits,) = {image.get_clim() for axes in page.axes for image in axes.images}
+    # The middle 99 % of the calm one, in fm.
+    assert limits == pytest.approx((5.0, 995.0), abs=1.0)
 
 
 def test_what_a_method_cannot_do_is_written_in_its_place(found):

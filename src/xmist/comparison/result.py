@@ -186,6 +186,8 @@ class Comparison:
             notes.append(f"Not given by {', '.join(without)}.")
         if channel == "dark_field" and positive:
             notes.append("The positive part of D is drawn.")
+        if channel == "dark_field" and right is None:
+            notes.append("The colours are those of the calmest picture.")
         if channel == "phase":
             where = "bare beam" if self.regions.outside is not None else "the mean"
             notes.append(f"Phase with its zero in {where}.")

@@ -70,7 +70,7 @@ def picture_grid(
         Pixel in the sample's plane in metres.
     truth : (y, x) array, optional
         What is right, drawn at the end of the first row; it sets the limits of the colours. Without it
-        they are those of a typical picture, so that a noisy one does not hide the others.
+        they are those of a typical picture (`typical_scale`), so that a noisy one does not hide the others.
     positive : bool
         Draw negative values as 0.
     title : str

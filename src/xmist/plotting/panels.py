@@ -237,7 +237,7 @@ def common_scales(shown: Sequence[Panel], images: Sequence[Sequence[Image]]) -> 
 
 
 def typical_scale(panel: Panel, images: Sequence[Image]) -> Scale:
-    """Give the colour scale of a typical one of many images, which a few noisy ones do not stretch.
+    """Give the colour scale of a typical one of many images, which noisy ones do not stretch.
 
     Parameters
     ----------
@@ -249,7 +249,8 @@ def typical_scale(panel: Panel, images: Sequence[Image]) -> Scale:
     Returns
     -------
     Scale
-        Each limit is the median of the images' limits.
+        Each limit is the median of the images' limits. Of scatter, which some methods find with enormous
+        values at a few pixels, the limits of the image that spans least.
 
     Examples
     --------
@@ -257,8 +258,12 @@ def typical_scale(panel: Panel, images: Sequence[Image]) -> Scale:
     >>> typical_scale(Panel("transmission"), images).high < 1.0
     True
     """
-    limits = [_limits(image.values) for image in images if image.values.size]
-    low, high = (float(limit) for limit in np.median(limits, axis=0)) if limits else (0.0, 0.0)
+    limits = [_limits(image.values) for image in images if image.varies]
+    if not limits:
+        return _scale(np.concatenate([image.values for image in images] or [np.empty(0)]), panel)
+    if panel.scale == "scatter":
+        return _as_scale(*min(limits, key=lambda ends: ends[1] - ends[0]), panel)
+    low, high = (float(limit) for limit in np.median(limits, axis=0))
     return _as_scale(low, high, panel)
 
 
