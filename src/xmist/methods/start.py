@@ -88,7 +88,7 @@ def start_of(
 def _strengths(
     initial: Retrieval, options: FullFieldOptions, kinds: tuple[int, ...]
 ) -> tuple[float, ...] | None:
-    if initial.method != "full-field" or options.regularisation != "auto":
+    if initial.method != "full-field" or options.regularisation == 0.0:
         return None
     same = all(
         initial.options.get(name) == getattr(options, name)
