@@ -297,6 +297,9 @@ def test_the_figure_has_a_row_a_method_and_a_column_a_number(found):
 def test_without_the_truth_the_calmest_dark_field_sets_the_colours():
     calm, wild = (scale * np.linspace(0, 1, 64 * 64).reshape(64, 64) for scale in (1e-12, 1e-9))
     page = picture_grid("dark_field", [[Cell(wild), Cell(calm)]], rows=["a"], columns=["x", "y"], pixel=1e-6)
+    flagged = np.where(calm > 0.5e-12, 1, 0)
+    other = picture_grid("dark_field", [[Cell(calm, "", flagged)]], rows=["a"], columns=["x"], pixel=1e-6)
+    assert other.axes[0].images[0].get_clim()[1] == pytest.approx(498, abs=2)  # flagged pixels do not count
     (limits,) = {image.get_clim() for axes in page.axes for image in axes.images}
     # The middle 99 % of the calm one, in fm.
     assert limits == pytest.approx((5.0, 995.0), abs=1.0)

@@ -176,6 +176,7 @@ class Comparison:
                     Cell(
                         None if image is None else self._shown(channel, image),
                         tables.caption(run, channel) if image is not None else missing,
+                        None if run.result is None else run.result.flags,
                     )
                 )
             cells.append(line)

@@ -38,10 +38,13 @@ class Cell:
         The picture in SI units.
     caption : str
         What stands below it; of a missing one, in its place.
+    flags : (y, x) array, optional
+        Quality flags; only pixels without any decide the limits of the colours.
     """
 
     image: Values | None
     caption: str = ""
+    flags: Values | None = None
 
 
 def picture_grid(
@@ -92,12 +95,12 @@ def picture_grid(
     """
     panel = Panel(channel)
 
-    def image(values: Values | None) -> Image:
-        clipped = np.maximum(values, 0) if positive and values is not None else values
-        return Image.of(clipped, None)
+    def image(cell: Cell) -> Image:
+        clipped = cell.image if cell.image is None or not positive else np.maximum(cell.image, 0)
+        return Image.of(clipped, cell.flags)
 
-    pictures = [[image(cell.image) for cell in line] for line in cells]
-    right = image(truth)
+    pictures = [[image(cell) for cell in line] for line in cells]
+    right = image(Cell(truth))
     known = [picture for line in pictures for picture in line if picture.blocks is not None]
     scale = common_scales([panel], [[right]])[panel.scale] if right.varies else typical_scale(panel, known)
     if positive:
