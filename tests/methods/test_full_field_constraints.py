@@ -205,3 +205,11 @@ def test_a_scan_file_takes_a_box():
     faults = [fault for fault in draft([0, 4]).faults if "background" in fault]
     assert len(faults) == 1
     assert faults[0].startswith("options.background is (0, 4); expected a (y, x) bool mask, or a box")
+
+
+def test_options_are_kept_as_plain_data(leaving, tmp_path):
+    box = np.array([0, 20, 0, 30])
+    result = _retrieve(*leaving, background=box, prior="tv", unknowns=UNKNOWNS, regularisation=2.0)
+    back = xmist.open_result(result.save(tmp_path / "result.h5"))
+    assert back.options["background"] == (0, 20, 0, 30)
+    assert back.options["prior"] == "tv"

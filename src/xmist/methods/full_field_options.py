@@ -155,8 +155,10 @@ class FullFieldOptions:
         """Give all options as plain data, for the result, with what was begun with in place of the option."""
         given = dict(vars(self))
         given["initial"] = None if initial is None else f"a result of {initial.method}"
-        if isinstance(self.background, np.ndarray):
+        if isinstance(self.background, np.ndarray) and self.background.dtype == bool:
             given["background"] = f"a mask of {int(self.background.sum())} pixels"
+        elif self.background is not None:
+            given["background"] = tuple(int(number) for number in self.background)
         return given
 
 
