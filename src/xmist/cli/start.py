@@ -16,7 +16,7 @@ _MOST_FOLDERS: Final = 1000
 
 @click.command(short_help="A simulated experiment, retrieved, scored and drawn: start here.")
 @click.option("-o", "--output", "folder", metavar="FOLDER", help=f"Where to write; {_FOLDER} if left out.")
-@click.option("--quick", is_flag=True, help="Smaller, without window matching: a quarter of a minute.")
+@click.option("--quick", is_flag=True, help="Smaller and without window matching: done much sooner.")
 @click.option("--overwrite", is_flag=True, help="Replace the files of an earlier demo.")
 @common
 @click.pass_obj
@@ -25,7 +25,7 @@ def demo(settings: Settings, folder: str | None, quick: bool, overwrite: bool) -
 
     Four methods work on 2, 4 and 10 exposures. Tables, figures, the results, the frames, the truth and a
     scan file go to a folder. A second demo takes a new folder, xmist-demo-2, unless --overwrite is given.
-    The first time, compiling takes most of a minute; --quick is done much sooner.
+    The first time, compiling takes most of the time; --quick is done much sooner.
 
     \b
     Examples:
