@@ -81,7 +81,7 @@ def prior_energy(fields: Real, priors: tuple[Prior, ...], *, threads: int | None
 
     Examples
     --------
-    >>> prior_energy(np.full((1, 4, 4), 3.0), (Prior(floor=0.5),))
+    >>> round(prior_energy(np.full((1, 4, 4), 3.0), (Prior(floor=0.5),)), 9)
     72.0
     """
     shape = (int(fields.shape[1]), int(fields.shape[2]))
