@@ -269,7 +269,9 @@ def read_strengths(
     if not readable:
         return priors
     moment = moments(transport.frames, transport.weights, threads=threads)
-    square = (residual.astype(np.float64) ** 2).mean(axis=0)
+    square = np.zeros(residual.shape[1:])
+    for image in residual:
+        square += np.square(image, dtype=np.float64) / len(residual)
     level = np.sqrt(scipy.ndimage.gaussian_filter(square, _LOCAL / 2, mode="reflect"))
     data = draw_noise(
         np.random.default_rng(_SEED),

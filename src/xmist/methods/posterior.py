@@ -55,7 +55,9 @@ def standard_deviations(
     exposures = len(found.residual)
     # The unknown ψ takes up about one exposure's worth of noise.
     correction = exposures / max(exposures - 1.0, 0.5)
-    square = (found.residual.astype(np.float64) ** 2 * weights).sum(axis=0)
+    square = np.zeros(weights.shape[1:])
+    for image, weight in zip(found.residual, weights, strict=True):
+        square += np.square(image, dtype=np.float64) * weight
     total = weights.sum(axis=0, dtype=np.float64)
     local = gaussian_filter(square, 4.0, mode="reflect") / np.maximum(
         gaussian_filter(total, 4.0, mode="reflect"), 1e-9
