@@ -22,7 +22,6 @@ result = xmist.retrieve(
     experiment,
     method="full-field",
     unknowns=("phase", "dark_field_tensor", "transmission"),
-    regularisation=10.0,  # strength of the prior; "auto" reads it from the data
 )
 
 # %%
