@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
+from itertools import pairwise
 from typing import Annotated, Any, Final, Literal
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
@@ -110,7 +111,7 @@ def _as_angles(value: Any) -> str | tuple[float, ...] | dict[str, float]:
 def _as_numbers(value: Any) -> tuple[float, ...]:
     if not isinstance(value, (list, tuple)) or not value or not all(map(_is_number, value)):
         raise ValueError
-    if any(later <= earlier for earlier, later in zip(value, value[1:], strict=False)):
+    if any(later <= earlier for earlier, later in pairwise(value)):
         raise ValueError
     return tuple(map(float, value))
 
