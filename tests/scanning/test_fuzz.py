@@ -6,7 +6,7 @@ import pytest
 
 from tests.scanning.fuzzing import run_case, warm, wrong
 
-CASES = 32
+CASES = 24
 
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork")

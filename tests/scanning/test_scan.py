@@ -23,10 +23,13 @@ from tests.scanning.scenes import (
     write_scan,
     write_toml,
 )
+from xmist.config import read_scan
 from xmist.errors import InputError
 from xmist.io import describe
+from xmist.pipeline import run
 from xmist.scanning.blocks import split
 from xmist.scanning.table import FAILED, GOOD, UNREADABLE, VALUELESS
+from xmist.scanning.tomography import export_tomography
 
 
 @pytest.fixture(scope="module")
@@ -83,9 +86,6 @@ def test_steps_are_those_of_retrieve(tmp_path):
         del data["scan"]
         data["input"]["sample"] = f"one_{number}.npy"
         data["output"]["files"] = [f"one_{number}.h5"]
-        from xmist.config import read_scan
-        from xmist.pipeline import run
-
         alone = run(read_scan(write_toml(tmp_path, data, "one.toml")))
         found = xmist.open_result(master, projection=number)
         assert found.experiment == alone.experiment
@@ -101,7 +101,7 @@ def test_blocks_change_nothing(tmp_path, whole, block):
 
 def test_workers_change_nothing(tmp_path, whole):
     scan = write_scan(tmp_path, output={"files": ["scan.h5", "quality.png"]})
-    master = xmist.scan(scan, workers=4, memory="20GB")
+    master = xmist.scan(scan, workers=4)
     assert_same(whole[1], volumes(master))
     assert_same_content(whole[0], master)
 
@@ -183,6 +183,34 @@ def test_info_and_table(whole, capsys):
     assert arrays["table/projection"].tolist() == list(range(6))
     assert (master.parent / "quality.png").read_bytes()[:4] == b"\x89PNG"
     assert "6 of 6" in (master.parent / "scan.log").read_text()
+
+
+def test_line_integrals_for_tomography(tmp_path, whole):
+    master, arrays = whole
+    found = xmist.open_result(master, projection=1)
+    k, distance = found.experiment.wavenumber, found.experiment.effective_distance
+    for channel, expected in (
+        ("phase", -arrays["phase"] / k),
+        ("dark_field", 2 * arrays["dark_field"] / distance),
+    ):
+        path = export_tomography(master, tmp_path / f"{channel}.nx", channel=channel)
+        with h5py.File(path) as file:
+            entry = file["entry"]
+            # A product in float32.
+            assert np.allclose(entry["instrument/detector/data"][()], expected, rtol=3e-7, atol=0)
+            assert entry["sample/rotation_angle"][()].tolist() == [0, 30, 60, 90, 120, 150]
+            assert entry["instrument/detector/x_pixel_size"][()] == found.experiment.effective_pixel
+            assert entry["instrument/detector/image_key"][()].tolist() == [0] * 6
+    path = export_tomography(master, tmp_path / "air.nx", air=(0, 24, 0, 3))
+    with h5py.File(path) as file:
+        stack = file["entry/data/data"][()]
+    assert np.abs(np.median(stack[:, :, :3], axis=(1, 2))).max() < 1e-6 * np.abs(stack).max()
+    with pytest.raises(InputError, match="air is"):
+        export_tomography(master, tmp_path / "no.nx", air=(0, 25, 0, 3))
+    with pytest.raises(InputError, match="holds no transmission"):
+        export_tomography(master, tmp_path / "no.nx", channel="transmission")
+    with pytest.raises(InputError, match="exists already"):
+        export_tomography(master, path)
 
 
 def test_part_of_the_projections_and_channels(tmp_path, whole):
