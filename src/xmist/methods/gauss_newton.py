@@ -109,17 +109,18 @@ def fit(frames: Frames, problem: Problem, start: Start | None = None) -> Fit:
     found, lost = _descend(frames, problem, nothing, steps=_STEPS, watch=min(shape) >= 2 * LEAST)
     if not lost:
         return found
+    used = np.where(found.outliers, np.float32(0.0), frames.weights)
     coarse = Frames(
         reference=halve(frames.reference),
-        sample=halve(frames.sample),
-        weights=halve(frames.weights),
+        sample=halve(np.where(found.outliers, frames.reference, frames.sample)),
+        weights=halve(used),
         noise=0.25 * frames.noise,
         threads=frames.threads,
     )
     below = fit(coarse, problem.halved())
     start = Start(fields=double(below.fields, problem.kinds, shape))
     models, residual = linearise(frames, problem.kinds, start.fields)
-    if lost_share(models, residual, frames.weights, frames.noise) >= found.lost:
+    if lost_share(models, residual, used, frames.noise) >= found.lost:
         return _descend(frames, problem, Start(fields=found.fields), steps=_STEPS, watch=False)[0]
     found, _ = _descend(frames, problem, start, steps=_LARGE, watch=False)
     return replace(found, binning=2 * below.binning)
@@ -181,7 +182,7 @@ def _descend(frames: Frames, problem: Problem, start: Start, *, steps: int, watc
         if trial is not None:
             fields, (models, residual) = new, trial
         if watch and (step == _LOOK or trial is None):
-            lost = lost_share(models, residual, given, frames.noise) > LOST
+            lost = lost_share(models, residual, np.where(outliers, 0.0, given), frames.noise) > LOST
         if lost or trial is None:
             break
         _reject(frames, residual, outliers)
@@ -193,7 +194,7 @@ def _descend(frames: Frames, problem: Problem, start: Start, *, steps: int, watc
         if step > last and still:
             settled = True
             break
-    share = lost_share(models, residual, given, frames.noise)
+    share = lost_share(models, residual, np.where(outliers, 0.0, given), frames.noise)
     found = Fit(
         fields=fields,
         priors=priors,
