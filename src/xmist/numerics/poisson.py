@@ -70,6 +70,11 @@ def _block(number: int, length: int) -> int:
 def frequencies(shape: tuple[int, ...]) -> list[Real]:
     """Give the frequencies of the DCT along each axis, in rad per pixel.
 
+    Parameters
+    ----------
+    shape : tuple of int
+        Size of the image along each axis.
+
     Examples
     --------
     >>> [float(k[1] / np.pi) for k in frequencies((4, 8))]
