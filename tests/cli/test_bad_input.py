@@ -406,7 +406,7 @@ CASES = {
     ),
     "output that is read the next time": (
         scan(output={"files": ["sample_result.tif"]}),
-        r"sample_result_phase.tif would be read as a frame the next time, for input.sample = 'sample_\*.tif' match",
+        r"sample_result_phase.tif would be read as a frame the next time, for input.sample = 'sample_\*.tif'",
     ),
     "one image of the output exists": (existing("result_phase.tif"), r"result_phase.tif exists already"),
     "picture of the output exists": (existing("result.png"), r"result.png exists already"),
