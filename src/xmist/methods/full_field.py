@@ -280,7 +280,12 @@ def prepare(
 ) -> FullFieldPlan:
     """Do once what depends on the reference alone; see `xmist.prepare`."""
     prepared = prepare_reference(
-        reference, weights, method="full-field", minimum=options.least_exposures, threads=threads
+        reference,
+        weights,
+        method="full-field",
+        minimum=options.least_exposures,
+        threads=threads,
+        keep_neighbours=True,
     )
     background = background_mask(options.background, prepared.frames.shape[1:])
     number = count_threads(threads)

@@ -51,6 +51,7 @@ def prepare_reference(
     minimum: int,
     threads: int | None,
     scaled: bool = False,
+    keep_neighbours: bool = False,
 ) -> PreparedReference:
     """Check the reference frames, fill their unusable pixels and take weight from the equations these touch.
 
@@ -68,6 +69,9 @@ def prepare_reference(
         Threads.
     scaled : bool
         Whether far-off units may be changed, see `PreparedReference.scale`.
+    keep_neighbours : bool
+        Whether the equations next to an unusable pixel that stands alone count: where the unknowns are whole
+        images, what its interpolation is wrong by costs less than four equations.
 
     Raises
     ------
@@ -111,7 +115,7 @@ def prepare_reference(
         filled[n] = np.where(np.isfinite(repaired) & (repaired > 0), repaired, fallback)
         if out is None:
             out = np.ones(frames.shape, np.uint8)
-        out[n][~_inner(usable)] = 0
+        out[n][~_inner(usable, keep_neighbours=keep_neighbours)] = 0
     return PreparedReference(
         frames=frames if filled is None else filled, weights=out, flags=flags, scale=scale
     )
@@ -127,17 +131,19 @@ def _scale(frames: Image) -> float:
     return 1.0 if 1.0 / _ORDINARY < size < _ORDINARY else 2.0 ** -round(math.log2(size))
 
 
-def _inner(usable: NDArray[np.bool_]) -> NDArray[np.bool_]:
+def _inner(usable: NDArray[np.bool_], *, keep_neighbours: bool) -> NDArray[np.bool_]:
     """Take away the equations that the filled value of an unusable pixel would spoil.
 
-    Those are its four nearest neighbours; and the four next to them along the axes where it lies in a
-    cluster, a line or a border, whose filled values are no sixth-order interpolation.
+    Those are its four nearest neighbours, unless those of a pixel that stands alone are to be kept; and the
+    four next to them along the axes where it lies in a cluster, a line or a border, whose filled values are
+    no sixth-order interpolation.
     """
     inner = usable.copy()
-    _reach(inner, usable, 1)
-    if not inner.all():
-        guessed = ~usable & ~_between(usable) & ~_between(usable.T).T
-        _reach(inner, ~guessed, 2)
+    if usable.all():
+        return inner
+    guessed = ~usable & ~_between(usable) & ~_between(usable.T).T
+    _reach(inner, ~guessed if keep_neighbours else usable, 1)
+    _reach(inner, ~guessed, 2)
     return inner
 
 
