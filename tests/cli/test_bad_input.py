@@ -192,7 +192,7 @@ def existing_scan_file(folder):
 
 def earlier_demo(folder):
     (folder / "demo").mkdir()
-    (folder / "demo" / "comparison.png").write_bytes(b"precious")
+    (folder / "demo" / "dark-field.png").write_bytes(b"precious")
     return ["demo", "-o", "demo"]
 
 
@@ -489,7 +489,7 @@ CASES = {
     "init of an empty folder": (empty_folder, r"empty holds no frames; expected files that end in .tif"),
     "init over a scan file": (existing_scan_file, r"scan.toml exists already; allow overwriting"),
     "init with another ending": (given("init", ".", "-o", "scan.yaml"), r"scan.yaml: a scan file is TOML"),
-    "demo over an earlier one": (earlier_demo, r"demo/comparison.png exists already; allow overwriting"),
+    "demo over an earlier one": (earlier_demo, r"demo/dark-field.png exists already; allow overwriting"),
 }
 CASES["info of a text"] = (
     lambda folder: with_file("n.txt", b"hello")(folder) and ["info", "n.txt"],

@@ -46,9 +46,9 @@ def is_stack(path: str | Path) -> bool:
     import h5py
 
     path = Path(path)
-    if not path.is_file() or not h5py.is_hdf5(path):
-        return False
     try:
+        if not path.is_file() or not h5py.is_hdf5(path):
+            return False
         with h5py.File(path, "r", locking="best-effort") as file:
             return "xmist_stack" in file["entry"].attrs
     except (OSError, LookupError, RuntimeError, AttributeError):
