@@ -81,7 +81,7 @@ def drawing(source: Path, tests: Path) -> str:
         )
         parts.append(_text(54, y + 21, ", ".join(rooms), 13, font_weight="bold", fill="#222"))
         words = next(iter(rooms.values()))
-        words = words if len(words) <= 96 else words[:95].rsplit(" ", 1)[0] + " …"
+        words = words if len(words) <= 106 else words[:105].rsplit(" ", 1)[0] + " …"
         parts.append(_text(186, y + 21, words, 13, fill="#333"))
     return "\n".join([*parts, "</svg>"])
 

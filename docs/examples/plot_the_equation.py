@@ -3,7 +3,7 @@ The physics in one equation
 ===========================
 
 A random membrane puts speckles into the beam. A sample behind it dims them, shifts them and blurs them. All three are in
-one equation for a sample frame :math:`I_S`, given the reference frame :math:`I_R`, here in plain letters::
+one equation for a sample frame I_S, given the reference frame I_R::
 
     I_S = T I_R − (∆/k) ∇·(T I_R ∇φ) + ∆ Σ_ij ∂_i∂_j (D_ij T I_R)                                    (M)
 
