@@ -18,7 +18,7 @@ from xmist.pipeline.survey import amount
 from xmist.scanning.blocks import Form, split
 from xmist.scanning.inputs import section_faults
 from xmist.scanning.memory import disk_space, fit_workers, leading_memory, parse_memory, process_memory
-from xmist.scanning.run import blocks_folder, outputs
+from xmist.scanning.request import blocks_folder, outputs
 from xmist.scanning.trial import Beginning, begin, block_size, reads_hdf5
 
 _WRITING: Final = 200e6  # bytes a second, synced, to a disk that is no snail and no rocket
@@ -143,7 +143,7 @@ def _told(
     assert section is not None
     form: Form = trial.form(inputs, begun.identity.hash)
     count = inputs.layout.count
-    block = block_size(form, section.block, count)
+    block = block_size(form, section.block, count, number)
     parent = leading_memory(workers)
     need = None
     if trial.memory is not None:

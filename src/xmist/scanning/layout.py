@@ -7,7 +7,6 @@ not there is noted for its projection; the others stand where they belong.
 from __future__ import annotations
 
 import glob
-import math
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -21,6 +20,7 @@ from xmist.errors import InputError, raise_faults
 from xmist.io.addresses import Address, find_addresses
 from xmist.io.series import open_source
 from xmist.io.sources import Source, check_file, listed
+from xmist.scanning.placing import FoundFile, place_by_names, place_by_order
 
 # So many files are opened to see how much each holds; of more, the first one speaks for all.
 _MOST_OPENED: Final = 64
@@ -87,18 +87,6 @@ class Layout:
         return replace(self, places=self.places[start:stop], missing=missing)
 
 
-@dataclass
-class _File:
-    """A file as it was found."""
-
-    address: Address
-    numbers: dict[str, int]
-    count: int = 0
-    fault: str = ""
-    holes: Mapping[int, str] = field(default_factory=dict)
-    paths: tuple[Path, ...] = ()
-
-
 def lay_out(
     spec: Sequence[str],
     *,
@@ -158,9 +146,9 @@ def lay_out(
     first = _open_files(files, name)
     depth = int(getattr(first, "depth", 1))
     if places:
-        table, missing = _by_names(files, places, spec, name, outer, exposures, count, positions)
+        table, missing = place_by_names(files, places, spec, name, outer, exposures, count, positions)
     else:
-        table, missing = _by_order(files, name, outer, order, exposures, count, positions)
+        table, missing = place_by_order(files, name, outer, order, exposures, count, positions)
     for index in np.unique(np.argwhere((table < 0).any(axis=(1, 2, 3)))):
         missing.setdefault(int(index), "frames are missing")
     for number, file in enumerate(files):
@@ -202,7 +190,7 @@ def is_hdf5(spec: Sequence[str]) -> bool:
 
 def _find_files(
     spec: Sequence[str], name: str, outer: str, folder: Path
-) -> tuple[list[_File], tuple[str, ...]]:
+) -> tuple[list[FoundFile], tuple[str, ...]]:
     """Find the files and the numbers that stand in their names."""
     places = [tuple(_PLACE.findall(item)) for item in spec]
     known = {outer, "position"}
@@ -219,7 +207,7 @@ def _find_files(
         told: list[str] = []
         addresses = find_addresses(tuple(spec), folder, told)
         raise_faults([f"{name}: {fault}" for fault in told])
-        return [_File(address, {}) for address in addresses], ()
+        return [FoundFile(address, {}) for address in addresses], ()
     files = [file for item in spec for file in _match(item, folder)]
     if not files:
         raise InputError(
@@ -234,7 +222,7 @@ def _find_files(
     return files, places[0]
 
 
-def _match(item: str, folder: Path) -> list[_File]:
+def _match(item: str, folder: Path) -> list[FoundFile]:
     """Find the files whose names have digits in the place of the braces."""
     text, mark, inside = item.partition("::")
     parts = _PLACE.split(text)  # text and names of places alternate
@@ -246,11 +234,11 @@ def _match(item: str, folder: Path) -> list[_File]:
         numbers = re.fullmatch(form, match)
         if numbers is not None:
             address = Address(base / match, (inside.strip() or None) if mark else None)
-            found.append(_File(address, {key: int(value) for key, value in numbers.groupdict().items()}))
+            found.append(FoundFile(address, {key: int(value) for key, value in numbers.groupdict().items()}))
     return found
 
 
-def _open_files(files: list[_File], name: str) -> Source:
+def _open_files(files: list[FoundFile], name: str) -> Source:
     """Open files by their headers to see what they hold; give one of them."""
     first: Source | None = None
     faults: list[str] = []
@@ -307,121 +295,3 @@ def open_for_scan(address: Address) -> Source:
 
         return open_hdf5(address.path, address.dataset, holes=True)
     return open_source(address)
-
-
-def _by_names(
-    files: Sequence[_File],
-    places: Sequence[str],
-    spec: Sequence[str],
-    name: str,
-    outer: str,
-    exposures: int,
-    count: int | None,
-    positions: int | None,
-) -> tuple[NDArray[np.int64], dict[int, str]]:
-    """Place frames by the numbers in the names of their files."""
-    longest = max(file.count for file in files)
-    ranks = {place: _ranks([file.numbers[place] for file in files]) for place in places}
-    found = max(ranks[outer]) + 1 if outer in places else longest // exposures
-    # A list of angles tells of projections after the last file.
-    count = max(count or 0, found) if outer in places else count or found
-    if "position" in places:
-        positions = positions or max(ranks["position"]) + 1
-        if max(ranks["position"]) >= positions:
-            raise InputError(
-                f"{name}: the names give {max(ranks['position']) + 1} positions of the mask; expected "
-                f"{positions}, as the references have"
-            )
-    else:
-        positions = positions or longest // exposures
-    inside = exposures * (1 if outer in places else count) * (1 if "position" in places else positions)
-    if longest > inside or not inside:
-        raise InputError(
-            f"{name}: a file holds {longest} frames; expected {inside} ({_product(places, outer)})"
-        )
-    table = np.full((count, positions, exposures, 2), -1, np.int64)
-    for number, file in enumerate(files):
-        outers = [ranks[outer][number]] if outer in places else range(count)
-        inners = [ranks["position"][number]] if "position" in places else range(positions)
-        frame = 0
-        for index in outers:
-            for position in inners:
-                for exposure in range(exposures):
-                    if frame < file.count:
-                        table[index, position, exposure] = number, frame
-                    frame += 1
-    missing: dict[int, str] = {}
-    for index in range(count):
-        absent = np.flatnonzero((table[index, :, :, 0] < 0).any(axis=1))
-        if absent.size == positions:
-            missing[index] = f"there is no file {listed(spec, 2)} for it"
-        elif absent.size:
-            missing[index] = f"there is no frame at position {absent[0]} of the mask"
-    return table, missing
-
-
-def _product(places: Sequence[str], outer: str) -> str:
-    parts = ["exposures"]
-    if outer not in places:
-        parts.append(f"{outer}s")
-    if "position" not in places:
-        parts.append("positions")
-    return " × ".join(parts)
-
-
-def _ranks(numbers: Sequence[int]) -> list[int]:
-    """Give the places of numbers that count in steps; what is left out leaves a gap."""
-    first = min(numbers)
-    step = math.gcd(*(number - first for number in numbers)) or 1
-    return [(number - first) // step for number in numbers]
-
-
-def _by_order(
-    files: Sequence[_File],
-    name: str,
-    outer: str,
-    order: str | None,
-    exposures: int,
-    count: int | None,
-    positions: int | None,
-) -> tuple[NDArray[np.int64], dict[int, str]]:
-    """Place frames by their order."""
-    flat = [(number, frame) for number, file in enumerate(files) for frame in range(file.count)]
-    if positions is None:
-        assert count is not None  # of the references
-        positions = len(flat) // (count * exposures)
-        if positions * count * exposures != len(flat) or not positions:
-            raise InputError(
-                f"{name}: {len(flat)} frames are no multiple of {count} sets of {exposures} exposures; "
-                "expected as many frames in each set (scan.reference_at, scan.reference_exposures)"
-            )
-    if order is None and positions > 1 and count != 1:
-        raise InputError(
-            f'scan.order is missing; expected "position" (stacks of a position) or "projection" '
-            f"(interleaved), or names of {name} with {{{outer}}} and {{position}} in them"
-        )
-    by_position = order == "position"
-    if by_position and len(files) == positions and max(file.count for file in files) > exposures:
-        # A stack a position: one that is cut short lacks its last projections, and shifts no other.
-        stacks = max(file.count for file in files) // exposures
-        total = count or stacks
-        table = np.full((total, positions, exposures, 2), -1, np.int64)
-        for number, file in enumerate(files):
-            for frame in range(min(file.count, total * exposures)):
-                table[frame // exposures, number, frame % exposures] = number, frame
-    else:
-        total = count or len(flat) // (positions * exposures)
-        if total * positions * exposures != len(flat):
-            raise InputError(
-                f"{name}: {len(flat)} frames are not {total or 1} {outer}s of {positions} positions of "
-                f"{exposures} exposures; if files are missing, put {{{outer}}} and {{position}} into the "
-                "names"
-            )
-        shape = (positions, total) if by_position else (total, positions)
-        table = np.array(flat, np.int64).reshape(*shape, exposures, 2)
-        table = np.ascontiguousarray(table.swapaxes(0, 1)) if by_position else table
-    missing: dict[int, str] = {}
-    for index, position in np.argwhere((table[..., 0] < 0).any(axis=2)):
-        label = files[int(position)].address if by_position else name
-        missing.setdefault(int(index), f"{label} ends before it")
-    return table, missing

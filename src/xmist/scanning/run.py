@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import suppress
+from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Final
@@ -14,9 +14,7 @@ import numpy as np
 
 from xmist.config import Draft
 from xmist.errors import InputError, OutputError, raise_faults
-from xmist.io import NEXUS_ENDINGS
-from xmist.io.atomic import make_folder, target_faults
-from xmist.io.sources import listed
+from xmist.io.atomic import make_folder
 from xmist.io.stacks import is_stack, open_stack
 from xmist.numerics.parallel import count_threads
 from xmist.pipeline.estimate import about
@@ -24,7 +22,17 @@ from xmist.scanning.blocks import Block, Form, clear, find_done, split
 from xmist.scanning.executors import Cluster, Executor, Inline, Processes, connect
 from xmist.scanning.journal import Journal, differences, locked, read_journal
 from xmist.scanning.master import Facts, write_master
-from xmist.scanning.memory import fit_workers, leading_memory, parse_memory, process_memory
+from xmist.scanning.memory import fit_workers, leading_memory, process_memory
+from xmist.scanning.request import (
+    Choices,
+    Outcome,
+    blocks_folder,
+    check_choices,
+    outputs,
+    read_or_none,
+    refusal,
+    standing_faults,
+)
 from xmist.scanning.table import GOOD, MISSING, STATUS, Row, plot_table, to_columns
 from xmist.scanning.trial import Beginning, Trial, begin, block_size
 from xmist.scanning.work import Job, Report
@@ -34,69 +42,10 @@ from xmist.version import __version__
 # Called with what is done, and how much of how much of it.
 Progress = Callable[[str, int, int], object]
 
+# A cluster that grows as it goes is taken for this large when the blocks are cut.
+_CLUSTER: Final = 16
 # So many blocks in a row may fail to be written before the scan stops.
 _MOST_UNWRITTEN: Final = 3
-
-
-@dataclass(frozen=True, kw_only=True)
-class Outcome:
-    """What a run did.
-
-    Parameters
-    ----------
-    path : Path
-        The master.
-    rows : tuple of Row
-        One for each projection.
-    done_before : int
-        Projections that an earlier run had done.
-    plots : tuple of Path
-        Pictures that were written.
-    problems : tuple of str
-        Why blocks were not written.
-    stopped : str
-        With strict, at what the scan stopped; else empty.
-    """
-
-    path: Path
-    rows: tuple[Row, ...]
-    done_before: int
-    plots: tuple[Path, ...]
-    problems: tuple[str, ...]
-    stopped: str = ""
-
-    @property
-    def flagged(self) -> tuple[Row, ...]:
-        """Projections to look at: those that are not good."""
-        return tuple(row for row in self.rows if row.status != GOOD)
-
-
-@dataclass(frozen=True, kw_only=True)
-class Choices:
-    """How a scan is run; nothing of it changes a result.
-
-    Parameters
-    ----------
-    workers : int or None
-        Processes; None does the work in this one.
-    client : object
-        A Dask client, the address of a scheduler, or None.
-    memory : str, float or None
-        What all processes of this machine may hold.
-    strict : bool
-        Stop at the first projection that is not good.
-    overwrite : bool
-        Begin anew where another scan stands under the name.
-    full_hash : bool
-        Hash the whole input.
-    """
-
-    workers: int | None = None
-    client: Any = None
-    memory: str | float | None = None
-    strict: bool = False
-    overwrite: bool = False
-    full_hash: bool = False
 
 
 def run_scan(draft: Draft, choices: Choices, *, progress: Progress | None = None) -> Outcome:
@@ -125,27 +74,32 @@ def run_scan(draft: Draft, choices: Choices, *, progress: Progress | None = None
     """
     tell = progress or (lambda *_: None)
     choices = replace(choices, overwrite=choices.overwrite or draft.overwrite)
-    limit = _check(draft, choices)
+    limit = check_choices(draft, choices)
     master, plots = outputs(draft)
     folder = blocks_folder(master)
     tell("opening the frames", 0, 1)
-    journal = read_journal(folder) if not choices.overwrite else _read_or_none(folder)
+    journal = read_journal(folder) if not choices.overwrite else read_or_none(folder)
     child = True if limit is not None else None  # its memory tells what a worker will hold
     begun = begin(draft, full=choices.full_hash, trial=int(journal is None or limit is not None), child=child)
     if journal is not None and (different := differences(journal.identity, begun.identity)):
         if not choices.overwrite:
-            raise InputError(draft.named([_refusal(folder, different)]))
+            raise InputError(draft.named([refusal(folder, different)]))
         journal = None
         begun = begin(draft, full=choices.full_hash, trial=1, child=child)
     if journal is None:
-        raise_faults(draft.named(_standing(master, choices)))
+        raise_faults(draft.named(standing_faults(master, choices)))
         assert begun.trial is not None
         form = begun.trial.form(begun.inputs, begun.identity.hash)
         section = draft.finish().scan
         assert section is not None
         fresh = Journal(
             identity=begun.identity,
-            block=block_size(form, section.block, begun.inputs.layout.count),
+            block=block_size(
+                form,
+                section.block,
+                begun.inputs.layout.count,
+                choices.workers or (1 if choices.client is None else _CLUSTER),
+            ),
             count=begun.inputs.layout.count,
             channels=form.channels,
             key=form.identity,
@@ -159,99 +113,6 @@ def run_scan(draft: Draft, choices: Choices, *, progress: Progress | None = None
         clear(folder, everything=journal is None)
         fresh.save(folder)
         return _Run(draft, choices, begun, form, fresh, executor, master, plots, tell).finish()
-
-
-def outputs(draft: Draft) -> tuple[Path, tuple[Path, ...]]:
-    """Give the master and the pictures that a scan file asks for.
-
-    Parameters
-    ----------
-    draft : Draft
-        What it states.
-
-    Raises
-    ------
-    InputError
-        If it does not ask for one NeXus file, or for something that a scan does not give.
-    """
-    masters = [path for path in draft.files if path.suffix.lower() in NEXUS_ENDINGS]
-    plots = tuple(path for path in draft.files if path.suffix.lower() == ".png")
-    faults = []
-    if len(masters) != 1:
-        faults.append(
-            f"output.files names {len(masters)} files of {', '.join(NEXUS_ENDINGS)}; a scan needs one, which "
-            "shows all projections"
-        )
-    others = [str(path) for path in draft.files if path not in masters and path not in plots]
-    if others:
-        faults.append(
-            f"output.files names {listed(others)}; a scan writes one NeXus file, and .png of its quality "
-            "numbers"
-        )
-    raise_faults(draft.named(faults))
-    return masters[0], plots
-
-
-def blocks_folder(master: Path) -> Path:
-    """Give the folder of the blocks, beside the master.
-
-    Parameters
-    ----------
-    master : Path
-        The master.
-
-    Examples
-    --------
-    >>> blocks_folder(Path("out/scan.h5")).as_posix()
-    'out/scan_blocks'
-    """
-    return master.with_name(f"{master.stem}_blocks")
-
-
-def _check(draft: Draft, choices: Choices) -> float | None:
-    """Check how the scan shall be run; give the bytes that it may hold."""
-    from xmist.scanning.inputs import section_faults
-
-    faults = list(draft.named(section_faults(draft)))
-    limit = None
-    workers = choices.workers
-    if workers is not None and (isinstance(workers, bool) or not isinstance(workers, int) or workers < 1):
-        faults.append(f"workers is {workers!r}; expected a whole number from 1, or None")
-    if workers is not None and choices.client is not None:
-        faults.append("workers and a Dask cluster are both given; expected one of them")
-    try:
-        limit = None if choices.memory is None else parse_memory(choices.memory)
-    except InputError as error:
-        faults += error.faults
-    raise_faults(faults)
-    if draft.files:
-        master, _ = outputs(draft)
-        told = target_faults(master, overwrite=True)
-        raise_faults(draft.named(told))
-    return limit
-
-
-def _read_or_none(folder: Path) -> Journal | None:
-    try:
-        return read_journal(folder)
-    except InputError:
-        return None
-
-
-def _refusal(folder: Path, different: Sequence[str]) -> str:
-    return (
-        f"the scan in {folder} was begun with something else, and its projections would not fit together: "
-        f"{'; '.join(different)}. Put back what it was to go on, write to another name (output.files), or "
-        "begin anew with --overwrite"
-    )
-
-
-def _standing(master: Path, choices: Choices) -> list[str]:
-    """Say so if something stands under the name of the master that no journal knows."""
-    if choices.overwrite or not master.exists():
-        return []
-    what = "a scan whose blocks have gone" if is_stack(master) else "another file"
-    return [f"{master} exists already and is {what}; allow overwriting (--overwrite) or give another name"]
 
 
 def _executor(choices: Choices, limit: float | None, trial: Trial | None, form: Form, block: int) -> Executor:
@@ -366,18 +227,15 @@ class _Run:
             stopped=stopped,
         )
 
-    @contextmanager
-    def _closing(self, reports: Iterator[Report]) -> Iterator[Iterator[Report]]:
+    def _done(self, left: Sequence[Block]) -> Iterator[Report]:
+        """Give a report for every block; whoever does them is stopped when nobody asks for more."""
+        reports = self.executor.run(self.job, left)
         try:
-            yield reports
+            yield from reports
         finally:
             close = getattr(reports, "close", None)
             if close is not None:
                 close()
-
-    def _done(self, left: Sequence[Block]) -> Iterator[Report]:
-        with self._closing(self.executor.run(self.job, left)) as reports:
-            yield from reports
 
     def _absent(self, block: Block) -> list[Row]:
         first = int(self.facts.projections[0])
@@ -452,20 +310,3 @@ def _is_complete(master: Path) -> bool:
     except InputError:
         return False
     return bool(stack.notes) and bool((stack.table["status"] != MISSING).all())
-
-
-def facts_of(rows: Sequence[Row]) -> Mapping[str, int]:
-    """Count projections by what became of them.
-
-    Parameters
-    ----------
-    rows : sequence of Row
-        The table.
-
-    Examples
-    --------
-    >>> dict(facts_of([Row(projection=0, status=GOOD), Row(projection=1, status=MISSING)]))
-    {'not retrieved yet': 1, 'good': 1}
-    """
-    counts = {text: sum(row.status == status for row in rows) for status, text in STATUS.items()}
-    return {text: number for text, number in counts.items() if number}

@@ -78,11 +78,6 @@ class Row:
         plain = self.note.replace("\0", "\N{SYMBOL FOR NULL}").encode("utf-8", "replace").decode()
         object.__setattr__(self, "note", plain)
 
-    @property
-    def good(self) -> bool:
-        """Whether there is nothing to look at."""
-        return self.status == GOOD
-
 
 @dataclass(frozen=True)
 class Column:

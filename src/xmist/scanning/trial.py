@@ -192,7 +192,7 @@ def try_projection(workshop: Workshop, *, times: int = 1) -> Trial:
     )
 
 
-def block_size(form: Form, wished: int | None, count: int) -> int:
+def block_size(form: Form, wished: int | None, count: int, workers: int = 1) -> int:
     """Give the projections a block.
 
     Parameters
@@ -203,6 +203,8 @@ def block_size(form: Form, wished: int | None, count: int) -> int:
         As the scan file states.
     count : int
         Number of projections.
+    workers : int
+        Projections that are retrieved at a time: all shall have work until the end.
     """
-    size = wished or max(1, min(_MOST_IN_BLOCK, _BLOCK // form.bytes_each))
+    size = wished or max(1, min(_MOST_IN_BLOCK, _BLOCK // form.bytes_each, count // (4 * workers)))
     return min(size, count)

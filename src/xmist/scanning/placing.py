@@ -1,0 +1,213 @@
+"""Which frame of which file belongs to which projection, position and exposure."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from xmist.errors import InputError
+from xmist.io.addresses import Address
+from xmist.io.sources import listed
+
+
+@dataclass
+class FoundFile:
+    """A file as it was found.
+
+    Parameters
+    ----------
+    address : Address
+        The file, or a dataset in it.
+    numbers : dict
+        What stands in the place of the braces of its name.
+    count : int
+        Frames that it holds.
+    fault : str
+        Why none of them can be read.
+    holes : mapping of int to str
+        Frames that cannot be read, and why.
+    paths : tuple of Path
+        All files that hold its frames.
+    """
+
+    address: Address
+    numbers: dict[str, int]
+    count: int = 0
+    fault: str = ""
+    holes: Mapping[int, str] = field(default_factory=dict)
+    paths: tuple[Path, ...] = ()
+
+
+def place_by_names(
+    files: Sequence[FoundFile],
+    places: Sequence[str],
+    spec: Sequence[str],
+    name: str,
+    outer: str,
+    exposures: int,
+    count: int | None,
+    positions: int | None,
+) -> tuple[NDArray[np.int64], dict[int, str]]:
+    """Place frames by the numbers in the names of their files.
+
+    Parameters
+    ----------
+    files : sequence of FoundFile
+        The files, in order.
+    places : sequence of str
+        What stands in braces in the names.
+    spec : sequence of str
+        The names.
+    name : str
+        How messages call the frames.
+    outer : str
+        "projection" or "set".
+    exposures : int
+        Frames of each position that follow each other.
+    count : int or None
+        Number of projections or sets, if it is known.
+    positions : int or None
+        Number N of positions, if it is known.
+
+    Returns
+    -------
+    (outer, position, exposure, 2) int array
+        File and frame, −1 where there is none.
+    dict of int to str
+        For each outer index without all its frames why.
+    """
+    longest = max(file.count for file in files)
+    ranks = {place: _ranks([file.numbers[place] for file in files]) for place in places}
+    found = max(ranks[outer]) + 1 if outer in places else longest // exposures
+    # A list of angles tells of projections after the last file.
+    count = max(count or 0, found) if outer in places else count or found
+    if "position" in places:
+        positions = positions or max(ranks["position"]) + 1
+        if max(ranks["position"]) >= positions:
+            raise InputError(
+                f"{name}: the names give {max(ranks['position']) + 1} positions of the mask; expected "
+                f"{positions}, as the references have"
+            )
+    else:
+        positions = positions or longest // exposures
+    inside = exposures * (1 if outer in places else count) * (1 if "position" in places else positions)
+    if longest > inside or not inside:
+        raise InputError(
+            f"{name}: a file holds {longest} frames; expected {inside} ({_product(places, outer)})"
+        )
+    table = np.full((count, positions, exposures, 2), -1, np.int64)
+    for number, file in enumerate(files):
+        outers = [ranks[outer][number]] if outer in places else range(count)
+        inners = [ranks["position"][number]] if "position" in places else range(positions)
+        frame = 0
+        for index in outers:
+            for position in inners:
+                for exposure in range(exposures):
+                    if frame < file.count:
+                        table[index, position, exposure] = number, frame
+                    frame += 1
+    missing: dict[int, str] = {}
+    for index in range(count):
+        absent = np.flatnonzero((table[index, :, :, 0] < 0).any(axis=1))
+        if absent.size == positions:
+            missing[index] = f"there is no file {listed(spec, 2)} for it"
+        elif absent.size:
+            missing[index] = f"there is no frame at position {absent[0]} of the mask"
+    return table, missing
+
+
+def _product(places: Sequence[str], outer: str) -> str:
+    parts = ["exposures"]
+    if outer not in places:
+        parts.append(f"{outer}s")
+    if "position" not in places:
+        parts.append("positions")
+    return " × ".join(parts)
+
+
+def _ranks(numbers: Sequence[int]) -> list[int]:
+    """Give the places of numbers that count in steps; what is left out leaves a gap."""
+    first = min(numbers)
+    step = math.gcd(*(number - first for number in numbers)) or 1
+    return [(number - first) // step for number in numbers]
+
+
+def place_by_order(
+    files: Sequence[FoundFile],
+    name: str,
+    outer: str,
+    order: str | None,
+    exposures: int,
+    count: int | None,
+    positions: int | None,
+) -> tuple[NDArray[np.int64], dict[int, str]]:
+    """Place frames by their order.
+
+    Parameters
+    ----------
+    files : sequence of FoundFile
+        The files, in order.
+    name : str
+        How messages call the frames.
+    outer : str
+        "projection" or "set".
+    order : str or None
+        "position" or "projection": what stays the same for the longest time.
+    exposures : int
+        Frames of each position that follow each other.
+    count : int or None
+        Number of projections or sets, if it is known.
+    positions : int or None
+        Number N of positions, if it is known.
+
+    Returns
+    -------
+    (outer, position, exposure, 2) int array
+        File and frame, −1 where there is none.
+    dict of int to str
+        For each outer index without all its frames why.
+    """
+    flat = [(number, frame) for number, file in enumerate(files) for frame in range(file.count)]
+    if positions is None:
+        assert count is not None  # of the references
+        positions = len(flat) // (count * exposures)
+        if positions * count * exposures != len(flat) or not positions:
+            raise InputError(
+                f"{name}: {len(flat)} frames are no multiple of {count} sets of {exposures} exposures; "
+                "expected as many frames in each set (scan.reference_at, scan.reference_exposures)"
+            )
+    if order is None and positions > 1 and count != 1:
+        raise InputError(
+            f'scan.order is missing; expected "position" (stacks of a position) or "projection" '
+            f"(interleaved), or names of {name} with {{{outer}}} and {{position}} in them"
+        )
+    by_position = order == "position"
+    if by_position and len(files) == positions and max(file.count for file in files) > exposures:
+        # A stack a position: one that is cut short lacks its last projections, and shifts no other.
+        stacks = max(file.count for file in files) // exposures
+        total = count or stacks
+        table = np.full((total, positions, exposures, 2), -1, np.int64)
+        for number, file in enumerate(files):
+            for frame in range(min(file.count, total * exposures)):
+                table[frame // exposures, number, frame % exposures] = number, frame
+    else:
+        total = count or len(flat) // (positions * exposures)
+        if total * positions * exposures != len(flat):
+            raise InputError(
+                f"{name}: {len(flat)} frames are not {total or 1} {outer}s of {positions} positions of "
+                f"{exposures} exposures; if files are missing, put {{{outer}}} and {{position}} into the "
+                "names"
+            )
+        shape = (positions, total) if by_position else (total, positions)
+        table = np.array(flat, np.int64).reshape(*shape, exposures, 2)
+        table = np.ascontiguousarray(table.swapaxes(0, 1)) if by_position else table
+    missing: dict[int, str] = {}
+    for index, position in np.argwhere((table[..., 0] < 0).any(axis=2)):
+        label = files[int(position)].address if by_position else name
+        missing.setdefault(int(index), f"{label} ends before it")
+    return table, missing
