@@ -184,3 +184,12 @@ def test_wrong_options(options, words):
 def test_too_few_exposures_for_a_dark_field():
     with pytest.raises(xmist.InputError, match="needs at least 2"):
         xmist.prepare(NOISY[0][:1], EXPERIMENT, method="full-field", unknowns=("phase", "dark_field"))
+
+
+def test_one_per_cent_of_dead_pixels_costs_little():
+    reference, sample = _made(2, {PSI: PSI_TRUE, D: D_TRUE}, noise=0.004)
+    weights = (np.random.default_rng(2).random(reference.shape) > 0.01).astype(np.float32)
+    exact = PSI_TRUE * K * P**2 / Z
+    # With the four neighbours of each left out too, as pixelwise methods must, it is a fifth.
+    whole, holed = (_relative(_retrieve(reference, sample, w).phase, exact) for w in (None, weights))
+    assert holed <= 1.1 * whole

@@ -119,8 +119,8 @@ def fit(frames: Frames, problem: Problem, start: Start | None = None) -> Fit:
     )
     below = fit(coarse, problem.halved())
     start = Start(fields=double(below.fields, problem.kinds, shape))
-    models, residual = linearise(frames, problem.kinds, start.fields)
-    if lost_share(models, residual, used, frames.noise) >= found.lost:
+    # Binned frames in which the speckles were not found either are no better a start than what there is.
+    if below.lost and not _begins_better(frames, problem, start, Start(fields=found.fields)):
         return _descend(frames, problem, Start(fields=found.fields), steps=_STEPS, watch=False)[0]
     found, _ = _descend(frames, problem, start, steps=_LARGE, watch=False)
     return replace(found, binning=2 * below.binning)
