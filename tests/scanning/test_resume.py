@@ -29,7 +29,7 @@ from xmist.scanning import blocks
 from xmist.scanning.journal import locked
 from xmist.scanning.table import GOOD, UNREADABLE
 
-KILLS = 8
+KILLS = 6
 
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork and signals")
