@@ -132,6 +132,61 @@ def test_all_faults_of_the_scan_file_at_once(folder, capsys):
     assert snapshot(folder) == before
 
 
+def test_faults_of_file_and_arguments_are_told_together_before_any_work(folder, capsys, monkeypatch):
+    monkeypatch.setattr("xmist.comparison.scan.load_stack", None)  # no frame is read
+    write(folder, experiment={**GEOMETRY, "energy_kev": -17.0})
+    (folder / "file").write_bytes(b"precious")
+    before = snapshot(folder)
+    arguments = [
+        "--methods",
+        "misst",
+        "--exposures",
+        "0",
+        "--outside",
+        "0,9,0,999",
+        "--option",
+        "umpa.window=5",
+    ]
+    done = call(capsys, "compare", "scan.toml", "-o", "file/out", "--truth", "no.h5", *arguments)
+    assert done.code == 2
+    for part in (
+        "7 faults",
+        "experiment.energy_kev is -17",
+        "unknown method 'misst'; did you mean 'mist'",
+        "exposures is [0]; expected different whole numbers from 1",
+        "options are given for 'umpa', which is not compared",
+        "regions.outside has the box [0, 9, 0, 999]",
+        "no.h5 does not exist",
+        "the folder file/out cannot be made: ",
+    ):
+        assert part in done.err
+    assert snapshot(folder) == before
+
+
+def test_nothing_that_is_read_is_replaced(folder, capsys):
+    save_truth()
+    (folder / "truth.h5").rename(folder / "mist-2.h5")
+    before = snapshot(folder)
+    for arguments in (["--truth", "mist-2.h5"], []):
+        if not arguments:
+            write(folder, input={"reference": "mist-2.h5::/entry/dark_field/data", "sample": "sample.npy"})
+            before = snapshot(folder)
+        done = call(capsys, "compare", "scan.toml", "-o", ".", "--results", "--overwrite", *arguments)
+        assert done.code == 2
+        assert "mist-2.h5 would replace what is read" in done.err
+        assert snapshot(folder) == before
+
+
+def test_an_empty_list_is_no_list_of_everything(folder, capsys):
+    done = call(capsys, "compare", "scan.toml", "-o", "out", "--methods", ",")
+    assert (done.code, "methods is empty" in done.err) == (2, True)
+    write(folder, compare={"methods": ["mist", "mist"]})
+    done = call(capsys, "compare", "scan.toml", "-o", "")
+    assert (done.code, "-o is empty" in done.err) == (2, True)
+    done = call(capsys, "compare", "scan.toml", "-o", "out")
+    assert (done.code, "compare.methods names mist more than once" in done.err) == (2, True)
+
+
 def test_bad_arguments(folder, capsys):
     done = call(capsys, "compare", "--exposures", "2;4", "--outside", "1,2,3", "--option", "window=5")
     assert done.code == 2

@@ -93,3 +93,26 @@ def test_boxes_and_masks_are_taken_as_they_are():
 def test_bad_regions(given, fault):
     with pytest.raises(InputError, match=fault):
         make_regions(stack(), given)
+
+
+def test_bare_beam_and_sample_share_no_pixel():
+    frames = stack()
+    with pytest.raises(InputError, match="share 1 pixel; expected bare beam beside the sample"):
+        make_regions(frames, {"outside": [0, 5, 0, 5], "inside": [4, 9, 4, 9]})
+    given = np.zeros(SHAPE, bool)
+    given[:, 30:] = True
+    found = make_regions(frames, {"outside": given})
+    assert found.inside.any()
+    assert not (found.inside & found.outside).any()
+    # Half of the found inside lies in what was given.
+    assert (find_regions(frames)[1] & given).any()
+    everything = make_regions(frames, {"outside": np.ones(SHAPE, bool)})
+    assert everything.inside is None
+    assert "what is given leaves next to nothing" in everything.about["inside"]
+
+
+def test_regions_of_other_frames_are_a_fault():
+    other = make_regions(stack(), {"outside": [0, 5, 0, 5], "inside": [9, 20, 9, 20]})
+    part = xmist.SpeckleStack(stack().reference[:, :30], stack().sample[:, :30])
+    with pytest.raises(InputError, match=r"regions\.outside is a mask of shape"):
+        make_regions(part, other)

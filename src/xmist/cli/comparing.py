@@ -67,8 +67,8 @@ def compare(
     faults: list[str] = []
     if path is None:
         faults.append("no scan file is given; expected: xmist compare SCAN.toml -o FOLDER")
-    if folder is None:
-        faults.append("-o is missing; expected the folder to write to")
+    if not folder:
+        faults.append(f"-o is {'missing' if folder is None else 'empty'}; expected the folder to write to")
     methods = _names(given["methods"])
     exposures = None if given["exposures"] is None else _numbers("--exposures", given["exposures"], faults)
     options = _by_method(given["option"], faults)
@@ -128,7 +128,7 @@ def _by_method(texts: tuple[str, ...], faults: list[str]) -> dict[str, dict[str,
     found: dict[str, dict[str, Any]] = {}
     for name, value in read_options(texts, faults).items():
         method, dot, option = name.partition(".")
-        if not dot or not option:
+        if not method or not dot or not option:
             faults.append(
                 f"--option {name} names no method; expected METHOD.NAME=VALUE, such as umpa.window=7"
             )

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import numbers
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final
@@ -11,6 +10,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from xmist.comparison.regions import Regions, find_regions, make_regions
+from xmist.comparison.request import exposure_faults, method_faults, option_faults
 from xmist.comparison.result import Comparison
 from xmist.comparison.runs import (
     CHANNELS_COMPARED,
@@ -24,9 +24,9 @@ from xmist.comparison.runs import (
     unable,
 )
 from xmist.data import Retrieval, SpeckleStack
-from xmist.errors import InputError, XmistError, raise_faults, suggest
+from xmist.errors import InputError, XmistError, raise_faults
 from xmist.experiment import Experiment
-from xmist.methods import METHODS, make_options
+from xmist.methods import METHODS
 
 __all__ = [
     "EXPOSURES",
@@ -117,15 +117,15 @@ def compare(
     """
     given = {name: dict(values) for name, values in (options or {}).items()}
     faults: list[str] = []
-    chosen = _methods(methods, given, faults)
-    numbers_compared = _exposures(exposures, faults)
+    chosen = (methods,) if isinstance(methods, str) else tuple(methods)
+    faults += [*method_faults(chosen), *option_faults(given, chosen), *exposure_faults(exposures)]
     right = _truth(truth, stack.shape, faults)
     try:
         found = make_regions(stack, regions)
     except InputError as error:
         faults += error.faults
     raise_faults(faults)
-    pairs = [(name, n) for name in chosen for n in numbers_compared]
+    pairs = [(name, int(n)) for name in chosen for n in exposures]
     reasons = {pair: unable(*pair, given.get(pair[0], {}), stack.positions) for pair in pairs}
     if all(reasons.values()):
         raise InputError(
@@ -212,44 +212,6 @@ def _run(
         sensitivity=sensitivity,
         quality=quality,
     )
-
-
-def _methods(
-    methods: Sequence[str], options: Mapping[str, Mapping[str, Any]], faults: list[str]
-) -> tuple[str, ...]:
-    """Check names and options; options of δ/β that are missing are no fault but a reason."""
-    chosen = (methods,) if isinstance(methods, str) else tuple(methods)
-    if not chosen:
-        faults.append("methods is empty; expected names such as mist, full-field, umpa, xsvt")
-    for name in dict.fromkeys(chosen):
-        if name not in METHODS:
-            faults.append(f"unknown method '{name}'; {suggest(str(name), METHODS)}")
-        elif chosen.count(name) > 1:
-            faults.append(f"methods names {name} more than once; expected it once")
-    for name, values in options.items():
-        if name not in chosen:
-            faults.append(f"options are given for '{name}', which is not compared; {suggest(name, chosen)}")
-        elif name in METHODS:
-            wanted = METHODS[name].needs_delta_over_beta and values.get("delta_over_beta") is None
-            try:
-                make_options(name, {**values, "delta_over_beta": 1.0} if wanted else values)
-            except InputError as error:
-                faults += [f"{name}: {fault}" for fault in error.faults]
-    return chosen
-
-
-def _exposures(exposures: Sequence[int], faults: list[str]) -> tuple[int, ...]:
-    try:
-        given: list[Any] = list(exposures)
-    except TypeError:
-        given = []
-    whole = [type(n) is not bool and isinstance(n, numbers.Integral) and int(n) >= 1 for n in given]
-    if not given or not all(whole) or len(set(given)) < len(given):
-        faults.append(
-            f"exposures is {exposures!r}; expected different whole numbers from 1, such as 2, 4, 10"
-        )
-        return ()
-    return tuple(int(n) for n in given)
 
 
 def _truth(truth: Truth | None, shape: tuple[int, int], faults: list[str]) -> dict[str, NDArray[Any]]:

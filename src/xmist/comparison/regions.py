@@ -84,31 +84,50 @@ def make_regions(
     >>> int(found.outside.sum()), found.inside is None
     (320, True)
     """
-    if isinstance(given, Regions):
-        return given
     faults: list[str] = []
-    masks: dict[str, Mask | None] = {}
-    about: dict[str, str] = {}
-    boxes: dict[str, tuple[tuple[int, int, int, int], ...]] = dict.fromkeys(NAMES, ())
-    for name, value in (given or {}).items():
-        if name not in NAMES:
-            faults.append(f"regions.{name} is not a region; {suggest(str(name), NAMES)}")
-        elif value is not None:
-            masks[name], boxes[name] = _given(name, value, stack.shape, faults)
-            count = len(boxes[name])
-            about[name] = f"as given, {count} box{'es' * (count > 1)}" if count else "as given, a mask"
+    if isinstance(given, Regions):
+        _given_as_masks(given, stack.shape, faults)
+        raise_faults(faults)
+        return given
+    masks, boxes, about = _read(given or {}, stack.shape, faults)
     raise_faults(faults)
     if len(masks) < len(NAMES):
-        outside, inside, reason = find_regions(stack)
-        for name, mask in zip(NAMES, (outside, inside), strict=True):
-            if name not in masks:
-                masks[name] = mask
-                about[name] = "found in the frames" if mask is not None else f"not found: {reason}"
+        *found, reason = find_regions(stack)
+        for name, mask in zip(NAMES, found, strict=True):
+            if name in masks:
+                continue
+            for other in masks.values():  # what was given is right
+                mask = None if mask is None or other is None else mask & ~other
+            if mask is not None and np.count_nonzero(mask) < _SMALLEST:
+                mask, reason = None, "what is given leaves next to nothing"
+            masks[name] = mask
+            about[name] = "found in the frames" if mask is not None else f"not found: {reason}"
     for name in NAMES:
         mask = masks[name]
         if mask is not None:
-            about[name] += f", {int(mask.sum())} pixels ({100 * mask.mean():.2g} %)"
+            number = int(mask.sum())
+            about[name] += f", {number} pixel{'s' * (number != 1)} ({100 * mask.mean():.2g} %)"
     return Regions(outside=masks["outside"], inside=masks["inside"], about=about, boxes=boxes)
+
+
+def region_faults(given: Mapping[str, Boxes | ArrayLike | None], shape: tuple[int, int]) -> list[str]:
+    """Say what is wrong with regions, without the frames.
+
+    Parameters
+    ----------
+    given : mapping
+        As for `make_regions`.
+    shape : tuple of int
+        Size (y, x) of the frames.
+
+    Examples
+    --------
+    >>> region_faults({"outside": [0, 4, 0, 9], "inside": [3, 8, 0, 9]}, (8, 9))
+    ['regions.outside and regions.inside share 9 pixels; expected bare beam beside the sample']
+    """
+    faults: list[str] = []
+    _read(given, shape, faults)
+    return faults
 
 
 def find_regions(stack: SpeckleStack) -> tuple[Mask | None, Mask | None, str]:
@@ -256,6 +275,40 @@ def _inside(sample: Mask) -> Mask:
     deepest = np.append(0.0, ndimage.maximum(depth, labels, np.arange(1, number + 1)))
     kept: Mask = sample & (depth >= np.maximum(_THINNEST, _RIM * deepest[labels]))
     return kept
+
+
+def _read(
+    given: Mapping[str, Any], shape: tuple[int, int], faults: list[str]
+) -> tuple[dict[str, Mask | None], dict[str, tuple[tuple[int, int, int, int], ...]], dict[str, str]]:
+    """Give what is given as masks, its boxes, and in words where it comes from."""
+    masks: dict[str, Mask | None] = {}
+    about: dict[str, str] = {}
+    boxes: dict[str, tuple[tuple[int, int, int, int], ...]] = dict.fromkeys(NAMES, ())
+    for name, value in given.items():
+        if name not in NAMES:
+            faults.append(f"regions.{name} is not a region; {suggest(str(name), NAMES)}")
+        elif value is not None:
+            masks[name], boxes[name] = _given(name, value, shape, faults)
+            count = len(boxes[name])
+            about[name] = f"as given, {count} box{'es' * (count > 1)}" if count else "as given, a mask"
+    _check_apart(masks, faults)
+    return masks, boxes, about
+
+
+def _check_apart(masks: Mapping[str, Mask | None], faults: list[str]) -> None:
+    outside, inside = (masks.get(name) for name in NAMES)
+    if outside is not None and inside is not None and (shared := int(np.count_nonzero(outside & inside))):
+        faults.append(
+            f"regions.outside and regions.inside share {shared} pixel{'s' * (shared > 1)}; expected bare "
+            "beam beside the sample"
+        )
+
+
+def _given_as_masks(given: Regions, shape: tuple[int, int], faults: list[str]) -> None:
+    for name in NAMES:
+        mask = getattr(given, name)
+        if mask is not None:
+            _given(name, np.asarray(mask), shape, faults)
 
 
 def _given(

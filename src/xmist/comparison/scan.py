@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import os
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final
@@ -10,6 +11,8 @@ from typing import Any, Final
 from numpy.typing import NDArray
 
 from xmist.comparison import EXPOSURES, METHODS_COMPARED, Comparison, compare
+from xmist.comparison.regions import region_faults
+from xmist.comparison.request import exposure_faults, method_faults, option_faults
 from xmist.comparison.result import target_files
 from xmist.comparison.runs import CHANNELS_COMPARED
 from xmist.config import Draft, plain
@@ -17,9 +20,9 @@ from xmist.config.schema import CompareSection, RegionsSection
 from xmist.data import Retrieval
 from xmist.errors import InputError, raise_faults
 from xmist.io import open_result
-from xmist.io.atomic import target_faults
+from xmist.io.atomic import folder_faults, target_faults
 from xmist.pipeline import digests, load_stack, read_from
-from xmist.pipeline.survey import survey
+from xmist.pipeline.survey import Survey, survey
 from xmist.preprocess import bin_frames, crop
 
 Progress = Callable[[str, int, int], object]
@@ -88,8 +91,9 @@ def compare_scan(
     """
     tell = progress or (lambda *_: None)
     wished = scan.compare or CompareSection()
-    chosen = tuple(methods or wished.methods or METHODS_COMPARED)
-    numbers = tuple(exposures or wished.exposures or EXPOSURES)
+    chosen = tuple((wished.methods or METHODS_COMPARED) if methods is None else methods)
+    numbers = tuple((wished.exposures or EXPOSURES) if exposures is None else exposures)
+    boxes = {**_boxes(scan.regions), **(regions or {})}
     problems = [
         (path, text)
         for path, text in scan.problems
@@ -97,12 +101,21 @@ def compare_scan(
     ]
     bare = dataclasses.replace(scan, problems=tuple(problems), method=None, options={}, files=())
     found = survey(bare)
+    faults = scan.named(found.faults)
+    # What the file says of methods, options and numbers was looked at with it.
+    if methods is not None:
+        faults += method_faults(chosen)
+    if exposures is not None:
+        faults += exposure_faults(numbers)
+    faults += option_faults(options or {}, chosen)
+    if found.shape is not None:
+        faults += region_faults(boxes, found.shape)
+    right, remarks = _truth(scan, truth or wished.truth, found, faults)
     targets = target_files(folder, chosen, numbers, results=results)
-    faults = [
-        fault for path in targets if path.exists() for fault in target_faults(path, overwrite=overwrite)
-    ]
-    raise_faults([*scan.named(found.faults), *faults])
-    right, remarks = _truth(scan, truth or wished.truth, found.series["sample"].shape, found.shape)
+    read = [Path(file) for series in found.series.values() for file in series.files]
+    read += [Path(scan.source), scan.folder / (truth or wished.truth or TRUTH)]
+    faults += _target_faults(folder, targets, read, overwrite=overwrite)
+    raise_faults(faults)
     try:
         stack, notes, noise = load_stack(bare, found, tell)
         compared = compare(
@@ -111,7 +124,7 @@ def compare_scan(
             methods=chosen,
             exposures=numbers,
             options=_options(scan, wished, options or {}, chosen),
-            regions={**_boxes(scan.regions), **(regions or {})},
+            regions=boxes,
             truth=right,
             resolution=wished.resolution if resolution is None else resolution,
             threads=scan.threads if threads is None else threads,
@@ -153,8 +166,22 @@ def _boxes(section: RegionsSection | None) -> dict[str, Any]:
     return {} if section is None else {"outside": section.outside, "inside": section.inside}
 
 
+def _target_faults(
+    folder: str | Path, targets: Sequence[Path], read: Sequence[Path], *, overwrite: bool
+) -> list[str]:
+    """Say what keeps the files from being written, and whether they would replace what is read."""
+    faults = folder_faults(folder)
+    precious = {os.path.realpath(path) for path in read}
+    for path in () if faults else targets:
+        if os.path.realpath(path) in precious:
+            faults.append(f"{path} would replace what is read; expected another folder")
+        elif path.exists():
+            faults += target_faults(path, overwrite=overwrite)
+    return faults
+
+
 def _truth(
-    scan: Draft, given: str | Path | None, raw: tuple[int, int], prepared: tuple[int, int] | None
+    scan: Draft, given: str | Path | None, found: Survey, faults: list[str]
 ) -> tuple[Mapping[str, NDArray[Any]] | None, list[str]]:
     """Give what is right, as large as the prepared frames, and a remark if a file beside does not fit."""
     path = scan.folder / (given or TRUTH)
@@ -164,16 +191,22 @@ def _truth(
         truth = open_result(path)
     except InputError as error:
         if given is not None:
-            raise InputError(f"truth: {error}") from error
+            faults += [f"truth: {fault}" for fault in error.faults]
         return None, [f"truth: {path} is no result of xmist; not used"]
+    if found.shape is None or "sample" not in found.series:
+        return None, []  # there are other faults
+    raw = found.series["sample"].shape
     images = _prepared(truth, scan, raw)
     shape = next(iter(images.values())).shape if images else truth.shape
-    if images and shape == prepared:
+    if images and shape == found.shape:
         return images, []
     fault = f"truth: {path} has {shape[0]} × {shape[1]} pixels"
+    if not images:
+        fault = f"truth: {path} has none of {', '.join(CHANNELS_COMPARED)}"
     if given is not None:
-        raise InputError(f"{fault}; expected the frames' {raw[0]} × {raw[1]}")
-    return None, [f"{fault}, not those of the frames; not used"]
+        expected = f"the frames' {raw[0]} × {raw[1]}" if images else "one at least"
+        faults.append(f"{fault}; expected {expected}")
+    return None, [f"{fault}, not those of the frames; not used" if images else f"{fault}; not used"]
 
 
 def _prepared(truth: Retrieval, scan: Draft, raw: tuple[int, int]) -> dict[str, NDArray[Any]]:

@@ -238,9 +238,12 @@ def _compared(
     """Check the methods of a comparison and their options; a missing δ/β is a reason there, no fault."""
     if section is None:
         return None
-    for name in section.methods or ():
+    names = section.methods or ()
+    for name in dict.fromkeys(names):
         if name not in METHODS:
             faults.append(("compare.methods", f"names '{name}'; {suggest(name, METHODS)}"))
+        elif names.count(name) > 1:
+            faults.append(("compare.methods", f"names {name} more than once; expected it once"))
     options = {
         name: look_up_materials(f"compare.options.{name}", values, experiment, faults)
         for name, values in section.options.items()

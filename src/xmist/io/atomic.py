@@ -72,6 +72,37 @@ def make_folder(folder: str | Path) -> None:
         ) from error
 
 
+def folder_faults(folder: str | Path) -> list[str]:
+    """Say what keeps a folder from being made or written to, without making it.
+
+    Parameters
+    ----------
+    folder : str or Path
+        The folder.
+
+    Returns
+    -------
+    list of str
+        A sentence for each fault; empty if `make_folder` and writing into it can work.
+
+    Examples
+    --------
+    >>> folder_faults("."), folder_faults("new/folder")
+    ([], [])
+    """
+    path = Path(folder)
+    try:
+        standing = next(place for place in (path, *path.absolute().parents) if os.path.lexists(place))
+        if not standing.is_dir():
+            kind = "is a file" if standing.exists() else "is a link to nothing"
+            return [f"the folder {path} cannot be made: {standing} {kind}; expected a name that is free"]
+        if not os.access(standing, os.W_OK | os.X_OK):
+            return [f"no permission to write in the folder {standing}; choose another for {path}"]
+    except (OSError, ValueError) as error:  # a name too long, a NUL in it
+        return [f"the folder {path} cannot be made ({getattr(error, 'strerror', None) or error})"]
+    return []
+
+
 def target_faults(path: str | Path, *, overwrite: bool = False) -> list[str]:
     """Say what keeps a file from being written, without writing anything.
 
