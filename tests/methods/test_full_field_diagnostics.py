@@ -118,9 +118,13 @@ def test_a_strongly_refracting_rim_is_no_dark_field(monkeypatch):
     stack, experiment, truth = xmist.simulate.currant(shape=(112, 112), positions=4, seed=1)
     y, x = np.mgrid[:112, :112] - 55.5
     ring = np.abs(np.hypot(y, x) - 0.4 * 112) < 4  # the berry fills four fifths
-    found = [xmist.retrieve(stack, experiment, method="full-field").dark_field]
+    results = [xmist.retrieve(stack, experiment, method="full-field")]
     monkeypatch.setattr("xmist.methods.doubt._DOUBT", 0.0)
-    found.append(xmist.retrieve(stack, experiment, method="full-field").dark_field)
+    results.append(xmist.retrieve(stack, experiment, method="full-field"))
+    found = [result.dark_field for result in results]
     with_doubt, without = (np.corrcoef(d.ravel(), truth.dark_field.ravel())[0, 1] for d in found)
     assert with_doubt > without + 0.1
     assert found[0][ring].mean() < 0.7 * found[1][ring].mean()
+    # φ and T need the data at the rim.
+    assert np.array_equal(results[0].phase, results[1].phase)
+    assert np.array_equal(results[0].transmission, results[1].transmission)

@@ -19,7 +19,7 @@ from xmist.numerics.poisson import filtered, frequencies
 Real = NDArray[Any]
 
 # d₀ over the local mean of |u|². The second order alone is ¼; at a rim rays cross and waves bend besides, and
-# what was found of u is smoother than it is. Chosen on a simulated currant, whose ring of D fades from 1 on.
+# what was found of u is smoother than it is. Chosen on a simulated currant and tubes with sharp walls.
 _DOUBT: Final = 4.0
 _LOCAL: Final = 2.0  # σ in pixels
 

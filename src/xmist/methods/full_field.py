@@ -22,6 +22,7 @@ from xmist import flags as flag
 from xmist.data import Image, Retrieval, as_frames, as_weights
 from xmist.errors import InputError, raise_faults
 from xmist.experiment import Experiment
+from xmist.methods.dark_field import DARK, reconsider
 from xmist.methods.diagnostics import Speckles, describe, maps, reduced_chi_squared
 from xmist.methods.findings import compare_frames, describe_flags
 from xmist.methods.full_field_options import PRIORS, FullFieldOptions, background_mask
@@ -42,7 +43,6 @@ from xmist.numerics.transport import D_XX, D_XY, D_YY, LOG_T, PSI, D, Transport
 from xmist.version import __version__
 
 _CROSSING: Final = 0.35  # rad per pixel: frequency at which the first, weak prior outweighs the data
-_DARK: Final = (D, D_XX, D_XY, D_YY)
 
 OPTIONS: Final = FullFieldOptions
 
@@ -161,9 +161,9 @@ class FullFieldPlan:
         length2 = None if gamma is None else screening_length2(self.experiment, gamma)
         fixed: dict[int, float | None] = {}
         if length2 is not None and len(self.clean) == 1:
-            fixed = dict.fromkeys((*_DARK, LOG_T))
+            fixed = dict.fromkeys((*DARK, LOG_T))
         if not isinstance(alpha, str):
-            fixed |= {kind: (2.0 if kind == D_XY else 1.0) * alpha for kind in _DARK}
+            fixed |= {kind: (2.0 if kind == D_XY else 1.0) * alpha for kind in DARK}
         problem = Problem(
             kinds=kinds,
             weak=lambda transport: _weak_priors(transport, order, length2),
@@ -174,7 +174,9 @@ class FullFieldPlan:
         found = (fit_without_priors if alpha == 0.0 else fit)(frames, problem, start)
         if alpha == "auto" and explains_all(frames, found):
             found = polish(frames, problem, found)
-        if constraint and set(_DARK) & set(kinds):
+        elif alpha != 0.0:
+            found = reconsider(frames, problem, found)
+        if constraint and set(DARK) & set(kinds):
             found = constrain(frames, problem, found, constraint)
         return found, problem
 
@@ -341,7 +343,7 @@ def _weak_priors(transport: Transport, order: float, length2: float | None) -> t
             # One image tells D from the thickness of a material only as far as that is smooth, and the ratio
             # of the two priors decides; a spectrum cannot tell it.
             information[LOG_T] = 0.01 * moment.value * (1.0 + length2 * _CROSSING**2) ** 2
-            information |= {kind: 0.5 * information[kind] for kind in _DARK}
+            information |= {kind: 0.5 * information[kind] for kind in DARK}
     return tuple(
         Prior()
         if kind == PSI or information[kind] == 0.0

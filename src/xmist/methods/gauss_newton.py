@@ -21,7 +21,6 @@ from numpy.typing import NDArray
 
 from xmist.data import Image
 from xmist.methods.coarse_to_fine import LEAST, LOST, double, halve, lost_share
-from xmist.methods.doubt import doubt
 from xmist.methods.noise import draw_noise
 from xmist.methods.whole_image_problem import Fit, Frames, Problem, Start
 from xmist.numerics import finite_model
@@ -50,7 +49,6 @@ _HALVINGS: Final = 5
 _RISE: Final = 1e-3  # of the objective that rounding may make
 _SEED: Final = 0
 _SETTLED: Final = 0.01  # relative change of the objective between outer steps that counts as none
-_FAITHFUL: Final = 1e-5  # of the speckles' variance: no smooth ψ makes the model wrong by more
 _BELOW: Final = 0.25  # part of the noise's variance that a misfit of no consequence may have
 
 
@@ -152,7 +150,6 @@ def _descend(frames: Frames, problem: Problem, start: Start, *, steps: int, watc
     outliers = np.zeros(frames.sample.shape, np.bool_)
     models, residual = linearise(frames, kinds, fields)
     _reject(frames, residual, outliers)
-    curvature = moments(frames.reference, threads=frames.threads).curvature / len(frames.reference)
     transport = frames.operator(kinds, models)
     weakest = priors = problem.priors(transport)
     known = start.strengths
@@ -186,8 +183,6 @@ def _descend(frames: Frames, problem: Problem, start: Start, *, steps: int, watc
         if lost or trial is None:
             break
         _reject(frames, residual, outliers)
-        if step >= _LOOK:
-            _weigh(frames, given, outliers, fields[kinds.index(PSI)], curvature)
         transport = frames.operator(kinds, models)
         misfits.append(_misfit(frames, residual))
         still = abs(before - after) <= _SETTLED * before or misfits[-1] < least
@@ -309,15 +304,6 @@ def _misfit(frames: Frames, residual: Image) -> float:
 
 def _objective(frames: Frames, residual: Image, fields: Image, priors: tuple[Prior, ...]) -> float:
     return _misfit(frames, residual) + prior_energy(fields, priors, threads=frames.threads)
-
-
-def _weigh(frames: Frames, given: Image, outliers: NDArray[np.bool_], psi: Image, curvature: float) -> None:
-    """Make the weights from those given, and from what the model does not know."""
-    if frames.noise > 0.0:
-        noise = max(frames.noise, _FAITHFUL * float(frames.reference[0].var(dtype=np.float64)))
-        factors = doubt(psi, smoothing=SMOOTH, curvature=curvature, noise=noise, threads=frames.threads)
-        np.multiply(given, factors, out=frames.weights)
-        frames.weights[outliers] = 0.0
 
 
 def _reject(frames: Frames, residual: Image, outliers: NDArray[np.bool_]) -> None:

@@ -1,0 +1,77 @@
+"""The dark-field once more, with ψ and T as they were found, and less weight where the model is in doubt.
+
+ψ and T need the data at a rim: without them there, one makes up for the other. The dark-field does not: what
+rough ψ does to second order would be taken for scatter.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Final
+
+import numpy as np
+
+from xmist.methods.doubt import doubt
+from xmist.methods.gauss_newton import SMOOTH, linearise
+from xmist.methods.whole_image_problem import Fit, Frames, Problem
+from xmist.numerics.preconditioner import moments
+from xmist.numerics.transport import D_XX, D_XY, D_YY, PSI, D, Transport
+from xmist.numerics.whole_image import energy
+
+DARK: Final = (D, D_XX, D_XY, D_YY)
+_FAITHFUL: Final = 1e-5  # of the speckles' variance: no smooth ψ makes the model wrong by more
+_TRUSTED: Final = 0.9  # factor above which a weight need not change
+
+
+def reconsider(frames: Frames, problem: Problem, found: Fit) -> Fit:
+    """Solve for the dark-field alone, about the model that a fit ended with.
+
+    Parameters
+    ----------
+    frames : Frames
+        Data.
+    problem : Problem
+        What was fitted.
+    found : Fit
+        The fit.
+
+    Returns
+    -------
+    Fit
+        The fit with its new dark-field; the same where nothing is in doubt.
+    """
+    kinds, threads = problem.kinds, frames.threads
+    dark = [i for i, kind in enumerate(kinds) if kind in DARK]
+    if not dark or frames.noise <= 0.0:
+        return found
+    factors = doubt(
+        found.fields[kinds.index(PSI)],
+        smoothing=SMOOTH,
+        curvature=moments(frames.reference, threads=threads).curvature / len(frames.reference),
+        noise=max(frames.noise, _FAITHFUL * float(frames.reference[0].var(dtype=np.float64))),
+        threads=threads,
+    )
+    if float(factors.min()) > _TRUSTED:
+        return found
+    part = Transport(
+        frames=found.transport.frames,
+        kinds=tuple(kinds[i] for i in dark),
+        weights=found.weights * factors,
+        threads=threads,
+    )
+    alone = replace(problem, kinds=part.kinds, length2=None)
+    images = found.residual + part.forward(found.fields[dark])
+    solver = alone.solver(part, tuple(found.priors[i] for i in dark))
+    new, how = alone.run(solver, images, found.fields[dark])
+    fields = found.fields.copy()
+    fields[dark] = new
+    models, residual = linearise(frames, kinds, fields)
+    return replace(
+        found,
+        fields=fields,
+        transport=replace(frames, weights=found.weights).operator(kinds, models),
+        residual=residual,
+        solves=(*found.solves, how),
+        misfit=(*found.misfit, energy(residual, found.weights, threads=threads)),
+        converged=found.converged and how.converged,
+    )
