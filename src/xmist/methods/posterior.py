@@ -15,14 +15,16 @@ from scipy.ndimage import gaussian_filter
 
 from xmist.data import Image
 from xmist.methods.gauss_newton import SMOOTH
-from xmist.methods.noise import draw_noise
+from xmist.methods.noise import right_of_noise
 from xmist.methods.whole_image_problem import Fit, Frames, Problem
+from xmist.numerics.preconditioner import Prior
 from xmist.numerics.transport import D_XX, D_YY, LOG_T, PSI, D
 
 Real = NDArray[Any]
 
 _SMOOTHED_DRAWS: Final = 64  # with fewer draws the variance is smoothed
 _LOCAL: Final = 4.0  # σ in pixels over which the noise level is taken
+_ROWS: Final = 64
 
 
 def standard_deviations(
@@ -55,58 +57,59 @@ def standard_deviations(
     exposures = len(found.residual)
     # The unknown ψ takes up about one exposure's worth of noise.
     correction = exposures / max(exposures - 1.0, 0.5)
-    square = np.zeros(weights.shape[1:])
+    shape = (int(weights.shape[1]), int(weights.shape[2]))
+    square, total = (np.zeros(shape, np.float32) for _ in range(2))
     for image, weight in zip(found.residual, weights, strict=True):
-        square += np.square(image, dtype=np.float64) * weight
-    total = weights.sum(axis=0, dtype=np.float64)
-    local = gaussian_filter(square, 4.0, mode="reflect") / np.maximum(
-        gaussian_filter(total, 4.0, mode="reflect"), 1e-9
-    )
-    sigma = np.sqrt(correction * local)
-    level = float(np.sqrt(correction * square.sum() / total.sum()))
-    shape = (int(sigma.shape[0]), int(sigma.shape[1]))
+        square += np.square(image) * weight
+        total += weight
+    sigma = gaussian_filter(square, _LOCAL, mode="reflect")
+    sigma /= np.maximum(gaussian_filter(total, _LOCAL, mode="reflect"), np.float32(1e-9))
+    sigma *= np.float32(correction)
+    np.sqrt(sigma, out=sigma)
+    level = float(np.sqrt(correction * square.sum(dtype=np.float64) / total.sum(dtype=np.float64)))
+    del square, total
     present = {
         "phase": PSI in kinds,
         "dark_field": D in kinds or D_XX in kinds,
         "transmission": LOG_T in kinds,
     }
-    sums = {name: np.zeros(shape) for name, there in present.items() if there}
+    sums = {name: np.zeros(shape, np.float32) for name, there in present.items() if there}
     solver = problem.solver(transport, found.priors)
     # With a mean that the data or the background fix, its spread counts.
     fixed = problem.length2 is not None or problem.free is not None
     transmission = np.exp(found.fields[kinds.index(LOG_T)]) if LOG_T in kinds else None
     for draw in range(draws):
         random = np.random.default_rng([seed, draw])
-        data = draw_noise(
-            random,
-            frames.reference,
-            sigma,
-            frames.spectra,
-            transmission=transmission,
-            threads=transport.threads,
+        right = right_of_noise(
+            random, frames.reference, sigma, frames.spectra, transport, transmission=transmission
         )
-        pull = np.stack(
-            [
-                np.sqrt(prior.precision(shape)) * level * random.standard_normal(shape)
-                for prior in found.priors
-            ]
-        ).astype(np.float32)
+        for image, prior in zip(right.coefficients, found.priors, strict=True):
+            _pull(random, image, prior, level)
         delta, _ = solver(
-            data,
-            pull=pull,
+            right,
             negligible=lambda objective: 1e-3 * objective / exposures,
             relative=1e-9,
         )
         fields = dict(zip(kinds, delta, strict=True))
-        psi = fields[PSI] if fixed else fields[PSI] - fields[PSI].mean(dtype=np.float64, where=~lost)
-        sums["phase"] += psi.astype(np.float64) ** 2
+        if not fixed:
+            fields[PSI] -= np.float32(fields[PSI].mean(dtype=np.float64, where=~lost))
+        sums["phase"] += np.square(fields[PSI])
         if "dark_field" in sums:
-            d = fields[D] if D in fields else 0.5 * (fields[D_XX] + fields[D_YY])
-            sums["dark_field"] += d.astype(np.float64) ** 2
+            d = fields[D] if D in fields else np.float32(0.5) * (fields[D_XX] + fields[D_YY])
+            sums["dark_field"] += np.square(d)
         if "transmission" in sums:
-            sums["transmission"] += fields[LOG_T].astype(np.float64) ** 2
+            sums["transmission"] += np.square(fields[LOG_T])
     smooth = SMOOTH if draws < _SMOOTHED_DRAWS else 0.0
     return {
-        name: np.sqrt(gaussian_filter(total / draws, smooth, mode="reflect")).astype(np.float32)
+        name: np.sqrt(gaussian_filter(total / np.float32(draws), smooth, mode="reflect"))
         for name, total in sums.items()
     }
+
+
+def _pull(random: np.random.Generator, image: Real, prior: Prior, level: float) -> None:
+    """Add P^½ z to cosine coefficients, some rows at a time."""
+    height, width = image.shape
+    for start in range(0, height, _ROWS):
+        rows = slice(start, min(start + _ROWS, height))
+        drawn = random.standard_normal((rows.stop - start, width))
+        image[rows] += level * np.sqrt(prior.precision((height, width), rows)) * drawn

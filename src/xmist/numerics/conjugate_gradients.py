@@ -67,7 +67,7 @@ def conjugate_gradients(
         Gives, for the present objective, the error in the objective that does not matter: a small part of
         what noise contributes. The solve stops when the estimated error is below.
     start : (unknown, y, x) float array, optional
-        First guess; 0 if left out. Not modified.
+        First guess, overwritten by x; 0 if left out.
     limit : int
         Most steps.
     relative : float
@@ -96,7 +96,7 @@ def conjugate_gradients(
         residual = right.copy()
         objective = constant
     else:
-        x = start.copy()
+        x = start
         image = normal(x)
         objective = constant + dot(x, image, threads=threads) - 2.0 * dot(x, right, threads=threads)
         residual = right - image

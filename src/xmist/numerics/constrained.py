@@ -15,9 +15,8 @@ from numpy.typing import NDArray
 
 from xmist.numerics.conjugate_gradients import Convergence, conjugate_gradients
 from xmist.numerics.preconditioner import Prior, block_preconditioner, moments
-from xmist.numerics.reduce import dot
 from xmist.numerics.transport import Transport
-from xmist.numerics.whole_image import to_cosines
+from xmist.numerics.whole_image import Right, to_cosines
 
 Real = NDArray[Any]
 
@@ -73,7 +72,7 @@ class ConstrainedSolver:
 
     def __call__(
         self,
-        images: Real,
+        images: Real | Right,
         *,
         negligible: Callable[[float], float],
         start: Real | None = None,
@@ -81,20 +80,17 @@ class ConstrainedSolver:
         limit: int = 300,
         relative: float = 1e-12,
     ) -> tuple[Real, Convergence]:
-        """Fit the kinds to images; see `xmist.numerics.whole_image.solve`."""
+        """Fit the kinds to images or a right side; see `xmist.numerics.whole_image.solve`."""
         threads = self._threads
-        right = to_cosines(self._transport.adjoint(images), threads=threads)
-        if pull is not None:
-            right += pull
-        weights = self._transport.weights
+        right = images if isinstance(images, Right) else Right.of(self._transport, images)
         first = None
         if start is not None:
             first = self._project(to_cosines(start[self._own].copy(), threads=threads))
         found, convergence = conjugate_gradients(
             self._normal,
-            self._fold(right),
+            self._fold(right.coefficients if pull is None else right.coefficients + pull),
             precondition=self._precondition,
-            constant=dot(images, images if weights is None else images * weights, threads=threads),
+            constant=right.constant,
             negligible=negligible,
             start=first,
             limit=limit,

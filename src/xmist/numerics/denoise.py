@@ -89,17 +89,18 @@ class Spectrum:
 
         Returns
         -------
-        (y, x) float64 array
+        (y, x) float32 array
             Gaussian, of mean 0 and the power p n/(p + n): what noise n leaves unknown of power p. It is
             independent of the estimate, as the error of a best linear estimate is.
         """
-        coefficients = random.standard_normal(shape)
+        coefficients = np.zeros(shape, np.float32)
         for row, k, k_x in _rows(coefficients):
             signal = self.at(np.hypot(k, k_x))
-            row *= np.sqrt(signal * self.noise / (signal + self.noise)) if self.noise else 0.0
+            drawn = random.standard_normal(len(row))
+            row[:] = drawn * np.sqrt(signal * self.noise / (signal + self.noise)) if self.noise else 0.0
         coefficients[0, 0] = 0.0
-        drawn: Real = dct2(coefficients, inverse=True, threads=threads)
-        return drawn
+        error: Real = dct2(coefficients, inverse=True, threads=threads)
+        return error
 
 
 def spectrum_of(image: Real, variance: float, *, threads: int | None = None) -> Spectrum:

@@ -13,7 +13,7 @@ read once.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Final
 
 import numpy as np
@@ -344,6 +344,18 @@ class Transport:
             The normal operator's image.
         """
         return self._apply(_NORMAL, fields, self.frames, self._unknowns() if out is None else out)
+
+    def exposure(self, n: int) -> Transport:
+        """Give the operator of one exposure, a part of this one's memory.
+
+        Parameters
+        ----------
+        n : int
+            Which one.
+        """
+        part = slice(n, n + 1)
+        weights = None if self.weights is None else self.weights[part]
+        return replace(self, frames=self.frames[part], weights=weights)
 
     def _unknowns(self) -> Real:
         return np.empty((len(self.kinds), *self.frames.shape[1:]), self.frames.dtype)

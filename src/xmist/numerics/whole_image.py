@@ -7,6 +7,7 @@ one application of AᵀWA and one cosine transform there and back of each unknow
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -95,6 +96,72 @@ def prior_energy(fields: Real, priors: tuple[Prior, ...], *, threads: int | None
     return total
 
 
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Right:
+    """Right side of the normal equations: all that a solve needs to know of the images b.
+
+    Parameters
+    ----------
+    coefficients : (unknown, y, x) float array
+        Cosine coefficients of Aᵀ W b.
+    constant : float
+        ‖W^½ b‖².
+
+    Examples
+    --------
+    >>> from xmist.numerics.transport import LOG_T
+    >>> transport = Transport(frames=np.full((2, 4, 4), 2.0), kinds=(LOG_T,))
+    >>> one = Right.of(transport, np.ones((2, 4, 4)))
+    >>> round(float(one.coefficients[0, 0, 0]), 9), one.constant
+    (16.0, 32.0)
+    >>> other = Right.about(transport, np.zeros((2, 4, 4)), np.full((1, 4, 4), 0.5))
+    >>> bool(np.allclose(other.coefficients, one.coefficients)), round(other.constant, 9)
+    (True, 32.0)
+    """
+
+    coefficients: Real
+    constant: float
+
+    @classmethod
+    def of(cls, transport: Transport, images: Real) -> Right:
+        """Make that of images b.
+
+        Parameters
+        ----------
+        transport : Transport
+            A with its weights W.
+        images : (position, y, x) float array
+            b, of the frames' dtype.
+        """
+        threads = transport.threads
+        return cls(
+            coefficients=to_cosines(transport.adjoint(images), threads=threads),
+            constant=energy(images, transport.weights, threads=threads),
+        )
+
+    @classmethod
+    def about(cls, transport: Transport, residual: Real, fields: Real) -> Right:
+        """Make that of b = r + A u, which is not made: it would be as large as the frames.
+
+        Parameters
+        ----------
+        transport : Transport
+            A with its weights W.
+        residual : (position, y, x) float array
+            r, of the frames' dtype.
+        fields : (unknown, y, x) float array
+            u in pixel units.
+        """
+        threads = transport.threads
+        right = transport.adjoint(residual)
+        constant = energy(residual, transport.weights, threads=threads)
+        if fields.any():
+            image = transport.normal(fields)
+            constant += 2.0 * dot(right, fields, threads=threads) + dot(image, fields, threads=threads)
+            right += image
+        return cls(coefficients=to_cosines(right, threads=threads), constant=constant)
+
+
 class Solver:
     """The least-squares problem of an operator and priors, prepared for any number of images.
 
@@ -137,7 +204,7 @@ class Solver:
 
     def __call__(
         self,
-        images: Real,
+        images: Real | Right,
         *,
         negligible: Callable[[float], float],
         start: Real | None = None,
@@ -145,17 +212,14 @@ class Solver:
         limit: int = 300,
         relative: float = 1e-12,
     ) -> tuple[Real, Convergence]:
-        """Fit the unknowns to images; see `solve`."""
+        """Fit the unknowns to images, or to what is left of them in a right side; see `solve`."""
         threads = self._threads
-        right = to_cosines(self._transport.adjoint(images), threads=threads)
-        if pull is not None:
-            right += pull
-        weights = self._transport.weights
+        right = images if isinstance(images, Right) else Right.of(self._transport, images)
         found, convergence = conjugate_gradients(
             self._normal,
-            right,
+            right.coefficients if pull is None else right.coefficients + pull,
             precondition=lambda residual: self._preconditioner.apply(residual, self._fields),
-            constant=energy(images, weights, threads=threads),
+            constant=right.constant,
             negligible=negligible,
             start=None if start is None else to_cosines(start.copy(), threads=threads),
             limit=limit,
