@@ -43,6 +43,8 @@ from xmist.numerics.transport import D_XX, D_XY, D_YY, LOG_T, PSI, D, Transport
 from xmist.version import __version__
 
 _CROSSING: Final = 0.35  # rad per pixel: frequency at which the first, weak prior outweighs the data
+# Times the mean of the references, beyond which a value is none: its square would be beyond float32.
+_BRIGHTEST: Final = 1e9
 
 OPTIONS: Final = FullFieldOptions
 
@@ -197,9 +199,10 @@ class FullFieldPlan:
         gain = self.gain if self.options.gain is not None else self._sample_gain(given[len(given) // 2])
         floor = 0.05 * gain + read**2 or 1.0
         out = np.empty(shape, np.float32)
-        scaled = np.empty(shape, np.float32)
+        filled: Image | None = None
+        brightest = min(_BRIGHTEST * self.flux, float(np.finfo(np.float32).max))
         for n, frame in enumerate(given):
-            usable = np.isfinite(frame)
+            usable = np.abs(frame) < brightest  # neither is NaN
             flags[~usable] |= flag.BAD_SAMPLE
             if gain > 0.0 or read > 0.0:
                 out[n] = floor / np.maximum(gain * self.clean[n] + read**2, floor)
@@ -211,7 +214,11 @@ class FullFieldPlan:
                 out[n] *= extra[n]
                 flags[extra[n] == 0] |= flag.MASKED
             out[n][~usable] = 0.0
-            scaled[n] = np.where(out[n] > 0, frame, self.clean[n] * self.flux) / np.float32(self.flux)
+            unused = out[n] == 0.0
+            if unused.any():
+                if filled is None:
+                    filled = given.copy()
+                np.multiply(self.clean[n], np.float32(self.flux), out=filled[n], where=unused)
         total = out.mean(dtype=np.float64)
         if total == 0.0:
             raise InputError(
@@ -220,7 +227,8 @@ class FullFieldPlan:
         out /= np.float32(total)
         frames = Frames(
             reference=self.clean,
-            sample=scaled,
+            sample=given if filled is None else filled,
+            unit=self.flux,
             weights=out,
             threads=self.threads,
             spectra=self.spectra,
@@ -292,6 +300,11 @@ def prepare(
     background = background_mask(options.background, prepared.frames.shape[1:])
     number = count_threads(threads)
     used = None if prepared.weights is None else prepared.weights > 0
+    if used is not None and not used.any():
+        raise InputError(
+            "no pixel of the reference frames can be used; expected good pixels that lie side by side (look "
+            "at weights, NaN and reference values at or below 0)"
+        )
     mean = float(
         np.mean(prepared.frames, dtype=np.float64)
         if used is None

@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 
 from xmist.data import Image
 from xmist.methods.coarse_to_fine import LEAST, LOST, double, halve, lost_share
-from xmist.methods.noise import draw_noise
+from xmist.methods.noise import right_of_noise
 from xmist.methods.whole_image_problem import Fit, Frames, Problem, Start
 from xmist.numerics import finite_model
 from xmist.numerics.conjugate_gradients import Convergence
@@ -30,7 +30,7 @@ from xmist.numerics.preconditioner import Prior, moments
 from xmist.numerics.smooth import local_mean
 from xmist.numerics.strength import estimate_strength
 from xmist.numerics.transport import D_XX, D_XY, D_YY, LOG_T, PSI, Transport
-from xmist.numerics.whole_image import Solver, energy, prior_energy, to_cosines
+from xmist.numerics.whole_image import Right, Solver, energy, prior_energy, to_cosines
 
 Real = NDArray[Any]
 
@@ -70,7 +70,13 @@ def linearise(frames: Frames, kinds: tuple[int, ...], fields: Image) -> tuple[Im
         M_n and S_n − model.
     """
     return finite_model.linearise(
-        frames.reference, frames.sample, kinds, fields, smoothing=SMOOTH, threads=frames.threads
+        frames.reference,
+        frames.sample,
+        kinds,
+        fields,
+        smoothing=SMOOTH,
+        unit=frames.unit,
+        threads=frames.threads,
     )
 
 
@@ -89,7 +95,8 @@ def fit(frames: Frames, problem: Problem, start: Start | None = None) -> Fit:
     Returns
     -------
     Fit
-        The unknowns, the operator at the end and the record of convergence.
+        The unknowns, the operator at the end and the record of convergence. Its weights are those of the
+        frames, in the same memory, from which outliers were taken.
 
     Notes
     -----
@@ -110,7 +117,7 @@ def fit(frames: Frames, problem: Problem, start: Start | None = None) -> Fit:
     used = np.where(found.outliers, np.float32(0.0), frames.weights)
     coarse = Frames(
         reference=halve(frames.reference),
-        sample=halve(np.where(found.outliers, frames.reference, frames.sample)),
+        sample=halve(np.where(found.outliers, frames.reference, frames.sample / np.float32(frames.unit))),
         weights=halve(used),
         noise=0.25 * frames.noise,
         threads=frames.threads,
@@ -127,7 +134,8 @@ def fit(frames: Frames, problem: Problem, start: Start | None = None) -> Fit:
 def _with_background(frames: Frames, problem: Problem, start: Start | None) -> Fit:
     """Fit without the background, then with it: it couples all frequencies and needs a near start."""
     assert problem.free is not None
-    first = fit(frames, replace(problem, free=None), start)
+    weights = frames.weights.copy()
+    first = fit(replace(frames, weights=weights), replace(problem, free=None), start)
     fields = first.fields.copy()
     for field, kind in zip(fields, problem.kinds, strict=True):
         if kind == PSI and problem.length2 is None:
@@ -145,11 +153,10 @@ def _begins_better(frames: Frames, problem: Problem, one: Start, other: Start) -
 
 def _descend(frames: Frames, problem: Problem, start: Start, *, steps: int, watch: bool) -> tuple[Fit, bool]:
     """Take outer steps; with `watch` stop, and say so, where the first do not find the speckles."""
-    kinds, fields, given = problem.kinds, start.fields, frames.weights
-    frames = replace(frames, weights=given.copy())
+    kinds, fields = problem.kinds, start.fields
     outliers = np.zeros(frames.sample.shape, np.bool_)
     models, residual = linearise(frames, kinds, fields)
-    _reject(frames, residual, outliers)
+    taken = _reject(frames, residual, outliers)
     transport = frames.operator(kinds, models)
     weakest = priors = problem.priors(transport)
     known = start.strengths
@@ -162,34 +169,44 @@ def _descend(frames: Frames, problem: Problem, start: Start, *, steps: int, watc
     least = _BELOW * frames.noise * float(np.count_nonzero(frames.weights))
     settled = lost = False
     for step in range(steps):
-        images = residual + transport.forward(fields)
+        # What is not needed for a while is let go: solves and models need the memory.
+        right = Right.about(transport, residual, fields)
+        square = _mean_square(residual) if step in read_at else None
+        del models, residual
         last = max(read_at)
         solver, used = problem.solver(transport, priors), priors
-        new, how = problem.run(solver, images, fields, rough=step <= last)
+        new, how = problem.run(solver, right, fields, rough=step <= last)
         solves.append(how)
-        if step in read_at:
-            priors = read_strengths(frames, problem, solver, new, residual, transport, priors, weakest)
+        if square is not None:
+            priors = read_strengths(frames, problem, solver, new, square, transport, priors, weakest)
             if priors != used and step < last:  # the next step will do so after the last
+                del solver
                 solver, used = problem.solver(transport, priors), priors
-                new, how = problem.run(solver, images, new, rough=True)
+                new, how = problem.run(solver, right, new, rough=True)
                 solves.append(how)
-        del solver, images  # its memory is needed for the model
-        before = _objective(frames, residual, fields, used)
+        del solver, right, square, transport
+        before = misfits[-1] + prior_energy(fields, used, threads=frames.threads)
         after, new, trial = _search(frames, kinds, fields, new, used, before)
-        if trial is not None:
-            fields, (models, residual) = new, trial
-        if watch and (step == _LOOK or trial is None):
-            lost = lost_share(models, residual, np.where(outliers, 0.0, given), frames.noise) > LOST
-        if lost or trial is None:
+        models, residual = linearise(frames, kinds, fields) if trial is None else trial
+        fields = new
+        moved = trial is not None
+        del trial
+        if watch and (step == _LOOK or not moved):
+            lost = lost_share(models, residual, frames.weights, frames.noise) > LOST
+        if lost or not moved:
+            transport = frames.operator(kinds, models)
             break
-        _reject(frames, residual, outliers)
+        taken += _reject(frames, residual, outliers)
         transport = frames.operator(kinds, models)
         misfits.append(_misfit(frames, residual))
         still = abs(before - after) <= _SETTLED * before or misfits[-1] < least
         if step > last and still:
             settled = True
             break
-    share = lost_share(models, residual, np.where(outliers, 0.0, given), frames.noise)
+    share = lost_share(models, residual, frames.weights, frames.noise)
+    if lost:  # another fit of these frames follows
+        for n, where, values in taken:
+            frames.weights[n].flat[where] = values
     found = Fit(
         fields=fields,
         priors=priors,
@@ -229,7 +246,7 @@ def read_strengths(
     problem: Problem,
     solver: Solver | ConstrainedSolver,
     fields: Image,
-    residual: Image,
+    square: Image,
     transport: Transport,
     priors: tuple[Prior, ...],
     weakest: tuple[Prior, ...],
@@ -246,8 +263,8 @@ def read_strengths(
         Of the linear problem that gave the estimate.
     fields : (unknown, y, x) float32 array
         The estimate.
-    residual : (position, y, x) float32 array
-        What the model leaves, whose local level the noise has.
+    square : (y, x) float32 array
+        Mean square over the exposures of what the model leaves, whose local level the noise has.
     transport : Transport
         Operator that it was made with.
     priors : tuple of Prior
@@ -265,20 +282,19 @@ def read_strengths(
     if not readable:
         return priors
     moment = moments(transport.frames, transport.weights, threads=threads)
-    square = np.zeros(residual.shape[1:])
-    for image in residual:
-        square += np.square(image, dtype=np.float64) / len(residual)
-    level = np.sqrt(scipy.ndimage.gaussian_filter(square, _LOCAL / 2, mode="reflect"))
-    data = draw_noise(
+    level = scipy.ndimage.gaussian_filter(square, _LOCAL / 2, mode="reflect")
+    np.sqrt(level, out=level)
+    right = right_of_noise(
         np.random.default_rng(_SEED),
         frames.reference,
         level,
         frames.spectra,
+        transport,
         transmission=np.exp(fields[kinds.index(LOG_T)]) if LOG_T in kinds else None,
-        threads=threads,
     )
-    data /= np.float32(np.sqrt(square.mean()) or 1.0)
-    noise, _ = problem.run(solver, data, np.zeros_like(fields), rough=True)
+    noise, _ = problem.run(
+        solver, right.scaled(1.0 / (square.mean(dtype=np.float64) or 1.0) ** 0.5), None, rough=True
+    )
     to_cosines(noise, threads=threads)
     out = list(priors)
     for i in readable:
@@ -298,6 +314,15 @@ def read_strengths(
     return tuple(out)
 
 
+def _mean_square(images: Image) -> Image:
+    """Give the mean square over exposures."""
+    out = np.zeros(images.shape[1:], np.float32)
+    for image in images:
+        out += np.square(image)
+    out /= np.float32(len(images))
+    return out
+
+
 def _misfit(frames: Frames, residual: Image) -> float:
     return energy(residual, frames.weights, threads=frames.threads)
 
@@ -306,8 +331,14 @@ def _objective(frames: Frames, residual: Image, fields: Image, priors: tuple[Pri
     return _misfit(frames, residual) + prior_energy(fields, priors, threads=frames.threads)
 
 
-def _reject(frames: Frames, residual: Image, outliers: NDArray[np.bool_]) -> None:
-    """Take the weight from single pixels whose residual is far beyond that of their surroundings."""
+def _reject(
+    frames: Frames, residual: Image, outliers: NDArray[np.bool_]
+) -> list[tuple[int, NDArray[np.intp], Image]]:
+    """Take the weight from single pixels whose residual is far beyond that of their surroundings.
+
+    Gives the exposures, places and weights of what was taken.
+    """
+    taken = []
     for n, image in enumerate(residual):
         used = frames.weights[n] > 0
         square = np.square(image)
@@ -315,4 +346,7 @@ def _reject(frames: Frames, residual: Image, outliers: NDArray[np.bool_]) -> Non
         level *= np.float32(_OUTLIER**2)
         wrong = used & (square > level)
         outliers[n] |= wrong
-        frames.weights[n][wrong] = 0.0
+        where = np.flatnonzero(wrong)
+        taken.append((n, where, frames.weights[n].flat[where]))
+        frames.weights[n].flat[where] = 0.0
+    return taken

@@ -86,7 +86,7 @@ def polish(frames: Frames, problem: Problem, found: Fit) -> Fit:
         replace(prior, strength=_DAMPING * prior.strength, floor=_DAMPING * prior.floor)
         for prior in problem.weak(transport)
     )
-    rounding = _ROUNDING * _misfit(frames, frames.sample)
+    rounding = _ROUNDING * _misfit(frames, frames.sample) / frames.unit**2
     solves, misfits = list(found.solves), [found.misfit[-1]]
     settled = False
     for _ in range(_STEPS):

@@ -15,7 +15,7 @@ from xmist.numerics.constrained import ConstrainedSolver
 from xmist.numerics.denoise import Spectrum
 from xmist.numerics.preconditioner import Prior
 from xmist.numerics.transport import LOG_T, PSI, Transport
-from xmist.numerics.whole_image import Solver
+from xmist.numerics.whole_image import Right, Solver
 
 Real = NDArray[Any]
 
@@ -33,15 +33,17 @@ class Frames:
     reference : (position, y, x) float32 array
         References without noise, finite and positive.
     sample : (position, y, x) float32 array
-        Sample frames, finite.
+        Sample frames, finite, in units of `unit`.
     weights : (position, y, x) float32 array
-        Weights of mean 1.
+        Weights of mean 1. A fit takes the weight from outliers.
     threads : int
         Threads; no result depends on it.
     noise : float
         Variance of a pixel of weight 1; 0 where it is not known.
     spectra : tuple of Spectrum
         Spectrum of the square root of each reference, with its noise; empty without noise.
+    unit : float
+        Mean reference in the unit of the sample frames: a copy in other units would take as much memory.
     """
 
     reference: Image
@@ -50,6 +52,7 @@ class Frames:
     threads: int
     noise: float = 0.0
     spectra: tuple[Spectrum, ...] = ()
+    unit: float = 1.0
 
     def operator(self, kinds: tuple[int, ...], models: Image) -> Transport:
         """Give the linear operator about model images.
@@ -122,17 +125,17 @@ class Problem:
     def run(
         self,
         solver: Solver | ConstrainedSolver,
-        images: Image,
-        start: Image,
+        images: Image | Right,
+        start: Image | None,
         *,
         pull: Real | None = None,
         rough: bool = False,
     ) -> tuple[Image, Convergence]:
         """Solve it, from a start; roughly where nothing but the way to the end depends on it."""
-        part = (_ROUGH if rough else _NEGLIGIBLE) / len(images)
+        part = (_ROUGH if rough else _NEGLIGIBLE) / solver.exposures
         return solver(
             images,
-            start=start if start.any() else None,
+            start=start if start is not None and start.any() else None,
             pull=pull,
             negligible=lambda objective: part * objective,
             relative=self.relative,

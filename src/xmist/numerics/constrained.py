@@ -70,6 +70,11 @@ class ConstrainedSolver:
             threads=self._threads,
         )
 
+    @property
+    def exposures(self) -> int:
+        """Number of images that the unknowns are fitted to."""
+        return len(self._transport.frames)
+
     def __call__(
         self,
         images: Real | Right,

@@ -29,6 +29,7 @@ def linearise(
     fields: Real,
     *,
     smoothing: float,
+    unit: float = 1.0,
     threads: int | None = None,
 ) -> tuple[Real, Real]:
     """Give the model images M_n and the residual S_n − model.
@@ -43,13 +44,15 @@ def linearise(
         Their values in pixel units, of the frames' dtype.
     smoothing : float
         σ in pixels of the Gaussian that makes the smooth parts.
+    unit : float
+        What the sample frames are divided by.
     threads : int, optional
         Threads; the result does not depend on it.
 
     Returns
     -------
     models, residual : (position, y, x) arrays
-        M_n and S_n − model, of the frames' dtype.
+        M_n and S_n − model, of the frames' dtype. The models without a sample are the reference itself.
 
     Examples
     --------
@@ -59,7 +62,9 @@ def linearise(
     (True, True)
     """
     if not fields.any():
-        return reference.copy(), sample - reference
+        residual = sample / reference.dtype.type(unit)
+        residual -= reference
+        return reference, residual
     named = dict(zip(kinds, fields, strict=True))
     gains = [np.exp(-0.5 * (smoothing * k) ** 2) for k in frequencies(fields.shape[1:])]
     psi = named.pop(PSI)
@@ -93,7 +98,7 @@ def linearise(
             np.multiply(model[rows], value[rows], out=out)
             out += slope_x[rows] * along_x[rows]
             out += slope_y[rows] * along_y[rows]
-            out += sample[n, rows]
+            out += sample[n, rows] / out.dtype.type(unit)
 
         for_blocks(subtract, len(model), threads=threads)
     return models, residual

@@ -161,6 +161,11 @@ class Right:
             right += image
         return cls(coefficients=to_cosines(right, threads=threads), constant=constant)
 
+    def scaled(self, factor: float) -> Right:
+        """Give that of images so many times as large; the memory of this one is used."""
+        self.coefficients[...] *= self.coefficients.dtype.type(factor)
+        return Right(coefficients=self.coefficients, constant=factor**2 * self.constant)
+
 
 class Solver:
     """The least-squares problem of an operator and priors, prepared for any number of images.
@@ -201,6 +206,11 @@ class Solver:
         )
         # Used anew at every step: to ask the system for memory costs as much as to fill it.
         self._fields, self._image = (np.empty((len(priors), *shape), frames.dtype) for _ in range(2))
+
+    @property
+    def exposures(self) -> int:
+        """Number of images that the unknowns are fitted to."""
+        return len(self._transport.frames)
 
     def __call__(
         self,
