@@ -122,7 +122,8 @@ class FullFieldOptions:
         if self.unknowns is None:
             return []
         given: Any = self.unknowns
-        if isinstance(given, str) or not all(isinstance(name, str) for name in given):
+        listed = isinstance(given, (list, tuple))
+        if not listed or not all(isinstance(name, str) for name in given):
             return [f"option unknowns is {self.unknowns!r}; expected a list of names such as ['phase']"]
         names = tuple(self.unknowns)
         object.__setattr__(self, "unknowns", names)

@@ -295,7 +295,8 @@ def prepare(
     if options.crossover is None:
         # The noise of x_1 and of x_2 goes with 1/Σ(∇²I_R)² and 1/Σ(2∂_xI_R)².
         second, along_x, along_y = (matrix[row].mean(dtype=np.float64) for row in (2, 5, 9))
-        crossover2 = float(2.0 * (along_x + along_y) / second)
+        # References without contrast determine nothing, at any crossover.
+        crossover2 = float(2.0 * (along_x + along_y) / second) if second > 0 else 1.0
     else:
         crossover2 = options.crossover**2
     return MistRapidPlan(

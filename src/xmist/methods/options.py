@@ -91,7 +91,7 @@ def check_options(
             faults.append(f"option {name} is {value!r}; expected true or false")
     for name, words in (choices or {}).items():
         value = getattr(options, name)
-        if value not in words:
+        if not isinstance(value, (str, type(None))) or value not in words:
             faults.append(f"option {name} is {value!r}; expected {' or '.join(map(repr, words))}")
     faults += [sentence for contradict, sentence in exclusions if contradict]
     raise_faults(faults)

@@ -83,6 +83,9 @@ def centre(phase: Image, lost: NDArray[np.bool_]) -> None:
         Pixels that nothing determined.
     """
     any_lost = bool(lost.any())
+    if lost.all():
+        phase[...] = np.nan
+        return
     mean = phase.mean(dtype=np.float64, where=~lost if any_lost else np.True_)
     phase -= np.float32(mean)
     if any_lost:

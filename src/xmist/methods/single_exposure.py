@@ -177,6 +177,8 @@ class SingleExposurePlan:
             threads=threads,
         )
         dark_field *= np.float32(p**2 / self.experiment.effective_distance)
+        # Where no exposure has light within reach, T may be known and D not.
+        flags[positive & ~np.isfinite(dark_field)] |= flag.UNDETERMINED
         phase = np.log(usable)
         phase *= np.float32(0.5 * gamma)
         return Retrieval(

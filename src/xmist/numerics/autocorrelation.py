@@ -42,7 +42,8 @@ def half_width(frame: Real, used: NDArray[np.bool_], axis: int, reach: int) -> f
     >>> round(half_width(wave, np.ones(wave.shape, bool), 1, 16), 1)
     5.0
     """
-    centred = np.where(used, frame - float(frame[used].mean(dtype=np.float64)), 0.0)
+    values = frame.astype(np.float64)  # squares of bright frames are beyond float32
+    centred = np.where(used, values - values[used].mean(), 0.0)
     size = frame.shape[axis]
     curve: list[float] = []
     for shift in range(reach + 1):

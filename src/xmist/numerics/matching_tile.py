@@ -324,7 +324,9 @@ def match_tile(
     )  # fmt: skip
     value, explained, chosen = (image.reshape(rows, pitch)[:, :columns] for image in (available, best, index))
     total = float(window.sum()) ** 2 * number
-    cost = ((value - explained) / np.float32(total) if plain else -explained) / gains[0] ** 2
+    cost = (value - explained) / np.float32(total) if plain else -explained
+    with np.errstate(over="ignore"):  # squares of the frames' unit may be beyond float32
+        cost = cost / gains[0] / gains[0]
     cost[chosen < 0] = np.nan
     offset = order[chosen]
     best_y += offset[..., 0]

@@ -1,0 +1,77 @@
+"""Frames that nobody means to give: every method says so, or flags what it gives no value."""
+
+import numpy as np
+import pytest
+
+import xmist
+from tests.manufactured import EXPERIMENT, speckle
+from xmist import METHODS, InputError
+
+SHAPE = (16, 18)
+
+
+def pair(number):
+    rng = np.random.default_rng(1)
+    reference = speckle(rng, number, SHAPE).astype(np.float32)
+    return reference, 0.9 * np.roll(reference, 1, axis=2)
+
+
+def cases(number):
+    """By name references and samples."""
+    r, s = pair(number)
+    half = r.copy()
+    half[:, ::2] = np.nan
+    lone = np.full_like(r, np.nan)
+    lone[:, 3, 3] = 1.0
+    spoiled = s.copy()
+    spoiled[:, 5], spoiled[:, :, 3] = np.inf, -1e30
+    return {
+        "no light behind the sample": (r, 0 * s),
+        "a dead frame": (r, np.where(np.arange(number)[:, None, None] == 0, 0, s)),
+        "a frame without values": (r, np.where(np.arange(number)[:, None, None] == 0, np.nan, s)),
+        "samples at or below 0": (r, -s),
+        "nothing but ones": (np.ones_like(r), np.ones_like(r)),
+        "no sample": (r, r),
+        "the same exposure again": (np.repeat(r[:1], number, 0), np.repeat(s[:1], number, 0)),
+        "half of the rows dead": (half, s),
+        "one pixel left": (lone, s),
+        "infinite and far off rows": (r, spoiled),
+        "a bright unit": (1e27 * r, 1e27 * s),
+        "a faint unit": (1e-36 * r, 1e-36 * s),
+        "samples brighter than anything": (r, 1e20 * s),
+    }
+
+
+@pytest.mark.parametrize("method", list(METHODS))
+def test_no_pixel_lacks_a_value_without_a_flag(method):
+    number = 1 if method in ("full-field", "single-exposure") else 4
+    options = {"delta_over_beta": 1000.0} if METHODS[method].needs_delta_over_beta else {}
+    for name, (reference, sample) in cases(number).items():
+        try:  # a warning is an error here
+            found = xmist.retrieve(
+                xmist.SpeckleStack(reference, sample), EXPERIMENT, method=method, threads=1, **options
+            )
+        except InputError:
+            continue
+        for channel, image in found.channels():
+            missing = ~np.isfinite(image).reshape(-1, *SHAPE).all(axis=0)
+            assert not missing[found.flags == 0].any(), (name, channel)
+
+
+def test_full_field_takes_no_value_for_light_that_no_beam_gives():
+    reference, sample = pair(2)
+    sample[0, 4, 5] = 1e30
+    found = xmist.retrieve(xmist.SpeckleStack(reference, sample), EXPERIMENT, method="full-field", threads=1)
+    dead = sample.copy()
+    dead[0, 4, 5] = np.nan
+    same = xmist.retrieve(xmist.SpeckleStack(reference, dead), EXPERIMENT, method="full-field", threads=1)
+    assert np.array_equal(found.phase, same.phase)
+    assert np.array_equal(found.flags, same.flags)
+    with pytest.raises(InputError, match="no pixel is usable in both frames of any pair"):
+        xmist.retrieve(xmist.SpeckleStack(reference, 1e20 * dead), EXPERIMENT, method="full-field")
+
+
+@pytest.mark.parametrize("unknowns", [5, True, 0.5, "phase", {"phase": 1}])
+def test_unknowns_that_are_no_list(unknowns):
+    with pytest.raises(InputError, match=r"option unknowns is .*; expected a list of names"):
+        xmist.methods.make_options("full-field", {"unknowns": unknowns})
