@@ -145,6 +145,9 @@ def test_the_stack_is_one_lazy_dataset(whole):
 def test_a_single_result_comes_in_chunks_too(tmp_path, whole):
     xmist.open_result(whole[0], projection=2).save(tmp_path / "one.h5")
     assert xmist.open_result(tmp_path / "one.h5", chunks={"y": 12})["phase"].data.chunks[0] == (12, 12)
+    for wrong in (0, "many", {"z": 1}):
+        with pytest.raises(InputError, match="chunks is"):
+            xmist.open_result(tmp_path / "one.h5", chunks=wrong)
 
 
 def test_the_master_is_nexus_with_relative_sources(whole, tmp_path):

@@ -132,6 +132,10 @@ def _in_chunks(result: Retrieval, chunks: Any) -> xarray.Dataset:
         return result.to_xarray().chunk(chunks)
     except ImportError:
         raise InputError("chunks needs Dask; install it with: pip install xmist[xarray,dask]") from None
+    except (ValueError, TypeError, ArithmeticError, NotImplementedError) as error:
+        raise InputError(
+            f'chunks is {chunks!r} ({error}); expected such as {{"y": 512}} or "auto"'
+        ) from error
 
 
 def describe(path: str | Path) -> dict[str, Any]:

@@ -326,7 +326,7 @@ def lazy_dataset(path: str | Path, chunks: Any) -> xarray.Dataset:
         try:
             wrap: Any = dask.array.from_array
             lazy = wrap(array, chunks=_chunks(chunks, dims, array), inline_array=True)
-        except (ValueError, TypeError, NotImplementedError) as error:
+        except (ValueError, TypeError, ArithmeticError, NotImplementedError) as error:
             raise InputError(
                 f'chunks is {chunks!r} ({error}); expected such as {{"projection": 16}} or "auto"'
             ) from error
