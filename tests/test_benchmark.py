@@ -65,6 +65,12 @@ def test_all_faults_are_told_at_once():
     assert len(caught.value.faults) == 6
     with pytest.raises(InputError, match="exposures is empty"):
         run_benchmark(exposures=[])
+    with pytest.raises(InputError) as caught:
+        run_benchmark(methods=["mist", "mist"], cases=[], exposures=[2, 2], speed_sizes=[])
+    assert caught.value.faults == (
+        "methods names mist more than once; expected it once",
+        "exposures names 2 more than once; expected it once",
+    )
 
 
 def test_the_command(tmp_path, monkeypatch, capsys):
@@ -78,3 +84,8 @@ def test_the_command(tmp_path, monkeypatch, capsys):
     done = call(capsys, "benchmark", "--method", "mist", "--no-accuracy", "--speed-size", "32", "--json")
     assert json.loads(done.out)["speed"][0]["method"] == "mist"
     assert call(capsys, "benchmark", "--method", next(iter(METHODS)) + "x").code == 2
+    done = call(capsys, "benchmark", "--method", "mst", "-o", "b.txt", "--no-accuracy", "--no-speed")
+    assert done.code == 2
+    assert "leave nothing to measure" in done.err
+    assert "b.txt ends in '.txt'" in done.err
+    assert "unknown method 'mst'" in done.err

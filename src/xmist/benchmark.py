@@ -22,7 +22,7 @@ from numpy.typing import NDArray
 
 from xmist.comparison.runs import compile_method, first, measure, unable
 from xmist.data import Retrieval, SpeckleStack
-from xmist.errors import InputError, XmistError, raise_faults, suggest
+from xmist.errors import XmistError, raise_faults, suggest
 from xmist.experiment import Experiment
 from xmist.io.atomic import target_faults, write_file
 from xmist.methods import METHODS, prepare
@@ -192,18 +192,7 @@ def run_benchmark(
     True
     """
     chosen = tuple(METHODS) if methods is None else tuple(methods)
-    faults = [f"unknown method '{name}'; {suggest(name, METHODS)}" for name in chosen if name not in METHODS]
-    faults += [f"there is no phantom '{name}'; {suggest(name, CASES)}" for name in cases if name not in CASES]
-    for name, numbers, low, high in (
-        ("exposures", exposures, 1, 100),
-        ("size", (size,), 32, 8192),
-        ("speed_sizes", speed_sizes, 32, 8192),
-        ("repeats", (repeats,), 1, 100),
-    ):
-        faults += [f"{name} is {n}; expected {low} to {high}" for n in numbers if not low <= n <= high]
-    if not exposures:
-        faults.append("exposures is empty; expected one number at least")
-    raise_faults(faults)
+    raise_faults(request_faults(chosen, cases, exposures, size, speed_sizes, repeats))
     tell = progress or (lambda *_: None)
     return Benchmark(
         accuracy=tuple(_accuracy(chosen, cases, exposures, size, threads, tell)),
@@ -221,6 +210,54 @@ def run_benchmark(
             "smoothing": _SMOOTHING,
         },
     )
+
+
+def request_faults(
+    methods: Sequence[str],
+    cases: Sequence[str],
+    exposures: Sequence[int],
+    size: int,
+    speed_sizes: Sequence[int],
+    repeats: int = 1,
+) -> list[str]:
+    """Say what is wrong with what `run_benchmark` is asked for.
+
+    Parameters
+    ----------
+    methods, cases, exposures, size, speed_sizes, repeats
+        As for `run_benchmark`.
+
+    Examples
+    --------
+    >>> request_faults(["mist"], ["fine"], [2], 4, [])
+    ['size is 4; expected 32 to 8192']
+    """
+    faults = [f"unknown method '{name}'; {suggest(name, METHODS)}" for name in methods if name not in METHODS]
+    faults += [f"there is no phantom '{name}'; {suggest(name, CASES)}" for name in cases if name not in CASES]
+    for name, numbers, low, high in (
+        ("exposures", exposures, 1, 100),
+        ("size", (size,), 32, 8192),
+        ("speed_sizes", speed_sizes, 32, 8192),
+        ("repeats", (repeats,), 1, 100),
+    ):
+        faults += [f"{name} is {n}; expected {low} to {high}" for n in numbers if not low <= n <= high]
+    several: dict[str, Sequence[Any]] = {
+        "methods": methods,
+        "cases": cases,
+        "exposures": exposures,
+        "speed_sizes": speed_sizes,
+    }
+    for name, given in several.items():
+        faults += [
+            f"{name} names {item} more than once; expected it once"
+            for item in dict.fromkeys(given)
+            if list(given).count(item) > 1
+        ]
+    if not exposures:
+        faults.append("exposures is empty; expected one number at least")
+    if not methods:
+        faults.append("methods is empty; expected names such as mist, full-field, umpa, xsvt")
+    return faults
 
 
 def save_benchmark(found: Benchmark, path: str | Path, *, overwrite: bool = False) -> Path:
@@ -252,7 +289,7 @@ def save_benchmark(found: Benchmark, path: str | Path, *, overwrite: bool = Fals
     >>> save_benchmark(run_benchmark(cases=[], speed_sizes=[]), "benchmark.md").name
     'benchmark.md'
     """
-    check_target(path, overwrite=overwrite)
+    raise_faults(result_faults(path, overwrite=overwrite))
     text = (
         str(found)
         if Path(path).suffix.lower() == ".md"
@@ -265,8 +302,8 @@ def save_benchmark(found: Benchmark, path: str | Path, *, overwrite: bool = Fals
     return write_file(path, write, overwrite=overwrite)
 
 
-def check_target(path: str | Path, *, overwrite: bool = False) -> None:
-    """Raise what keeps the tables from being written.
+def result_faults(path: str | Path, *, overwrite: bool = False) -> list[str]:
+    """Say what keeps the tables from being written.
 
     Parameters
     ----------
@@ -275,15 +312,20 @@ def check_target(path: str | Path, *, overwrite: bool = False) -> None:
     overwrite : bool
         Whether a file that stands there may be replaced.
 
-    Raises
-    ------
-    InputError
-        For another ending than `.md` and `.json`, or if the file cannot be written there.
+    Returns
+    -------
+    list of str
+        A sentence for another ending than `.md` and `.json`, or why the file cannot be written there.
+
+    Examples
+    --------
+    >>> result_faults("tables.txt")
+    ["tables.txt ends in '.txt'; expected .md (tables) or .json (data)"]
     """
     ending = Path(path).suffix.lower()
     if ending not in (".md", ".json"):
-        raise InputError(f"{path} ends in '{ending}'; expected .md (tables) or .json (data)")
-    raise_faults(target_faults(path, overwrite=overwrite))
+        return [f"{path} ends in '{ending}'; expected .md (tables) or .json (data)"]
+    return target_faults(path, overwrite=overwrite)
 
 
 def _options(method: str) -> dict[str, Any]:

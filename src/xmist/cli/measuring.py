@@ -6,6 +6,7 @@ import click
 
 from xmist.cli.console import DONE, Settings, echo_json, progress_bars, say
 from xmist.cli.options import common
+from xmist.errors import raise_faults
 
 
 @click.command(short_help="Measure how good and how fast the methods are here.")
@@ -49,18 +50,36 @@ def benchmark(
       xmist benchmark -o benchmark.md
       xmist benchmark --method full-field --method lcs --phantom absorbing --no-speed
     """
-    from xmist.benchmark import EXPOSURES, SIZE, SPEED_SIZES, check_target, run_benchmark, save_benchmark
+    from xmist.benchmark import (
+        EXPOSURES,
+        SIZE,
+        SPEED_SIZES,
+        request_faults,
+        result_faults,
+        run_benchmark,
+        save_benchmark,
+    )
+    from xmist.methods import METHODS
     from xmist.simulate.phantoms import CASES
 
+    chosen = methods or tuple(METHODS)
+    phantoms = () if no_accuracy else cases or tuple(CASES)
+    numbers = exposures or EXPOSURES
+    side = SIZE if size is None else size
+    sides = () if no_speed else speed_size or SPEED_SIZES
+    faults = request_faults(chosen, phantoms, numbers, side, sides)
+    if no_accuracy and no_speed:
+        faults.append("--no-accuracy and --no-speed leave nothing to measure; expected one of them at most")
     if output is not None:
-        check_target(output, overwrite=overwrite)  # before the work, not after it
+        faults += result_faults(output, overwrite=overwrite)  # before the work, not after it
+    raise_faults(faults)
     with progress_bars(settings) as progress:
         found = run_benchmark(
-            methods=methods or None,
-            cases=() if no_accuracy else cases or tuple(CASES),
-            exposures=exposures or EXPOSURES,
-            size=SIZE if size is None else size,
-            speed_sizes=() if no_speed else speed_size or SPEED_SIZES,
+            methods=chosen,
+            cases=phantoms,
+            exposures=numbers,
+            size=side,
+            speed_sizes=sides,
             threads=threads,
             progress=progress,
         )
