@@ -15,8 +15,8 @@ from xmist.methods.doubt import doubt
 from xmist.methods.gauss_newton import SMOOTH, linearise
 from xmist.methods.whole_image_problem import Fit, Frames, Problem
 from xmist.numerics.preconditioner import moments
-from xmist.numerics.transport import D_XX, D_XY, D_YY, PSI, D, Transport
-from xmist.numerics.whole_image import energy
+from xmist.numerics.transport import D_XX, D_XY, D_YY, PSI, D
+from xmist.numerics.whole_image import Right, energy
 
 DARK: Final = (D, D_XX, D_XY, D_YY)
 _FAITHFUL: Final = 1e-5  # of the speckles' variance: no smooth ψ makes the model wrong by more
@@ -33,7 +33,7 @@ def reconsider(frames: Frames, problem: Problem, found: Fit) -> Fit:
     problem : Problem
         What was fitted.
     found : Fit
-        The fit.
+        The fit; its operator and its residual are overwritten.
 
     Returns
     -------
@@ -53,19 +53,28 @@ def reconsider(frames: Frames, problem: Problem, found: Fit) -> Fit:
     )
     if float(factors.min()) > _TRUSTED:
         return found
-    part = Transport(
-        frames=found.transport.frames,
-        kinds=tuple(kinds[i] for i in dark),
-        weights=found.weights * factors,
-        threads=threads,
+    # The weights take the memory of the residual, exposure by exposure: the right side knows all of it.
+    part = replace(
+        found.transport, kinds=tuple(kinds[i] for i in dark), weights=found.residual, threads=threads
     )
+    right: Right | None = None
+    for n, (rest, weights) in enumerate(zip(found.residual, found.weights, strict=True)):
+        given = rest.copy()
+        np.multiply(weights, factors, out=rest)
+        one = Right.about(part.exposure(n), given[None], found.fields[dark])
+        right = one if right is None else right.plus(one)
+    assert right is not None
+    del one
     alone = replace(problem, kinds=part.kinds, length2=None)
-    images = found.residual + part.forward(found.fields[dark])
     solver = alone.solver(part, tuple(found.priors[i] for i in dark))
-    new, how = alone.run(solver, images, found.fields[dark])
+    new, how = alone.run(solver, right, found.fields[dark])
+    del solver, right
     fields = found.fields.copy()
     fields[dark] = new
-    models, residual = linearise(frames, kinds, fields)
+    models = found.transport.frames
+    if np.may_share_memory(models, frames.reference):
+        models = np.empty_like(models)
+    models, residual = linearise(frames, kinds, fields, out=(models, found.residual))
     return replace(
         found,
         fields=fields,

@@ -311,15 +311,17 @@ def prepare(
         else prepared.frames[used].mean(dtype=np.float64)
     )
     flux = mean / prepared.scale
-    roots = [np.sqrt(frame.astype(np.float64) / mean) for frame in prepared.frames]
-    if options.gain is None:
-        noise = [noise_variance(root, threads=number) for root in roots]
-    else:
-        noise = [options.gain / flux / 4.0] * len(roots)
-    noise = [_without_rounding(variance) for variance in noise]
     clean = np.empty_like(prepared.frames)
-    for frame, root, variance in zip(clean, roots, noise, strict=True):
-        frame[...] = np.maximum(wiener(root, variance, threads=number), 0.0) ** 2 if variance else root**2
+    noise, spectra = [], []
+    for image, frame in zip(clean, prepared.frames, strict=True):
+        root = np.sqrt(frame.astype(np.float64) / mean)
+        variance = _without_rounding(
+            options.gain / flux / 4.0 if options.gain is not None else noise_variance(root, threads=number)
+        )
+        noise.append(variance)
+        image[...] = np.maximum(wiener(root, variance, threads=number), 0.0) ** 2 if variance else root**2
+        if variance:
+            spectra.append(spectrum_of(root, variance, threads=number))
     return FullFieldPlan(
         experiment=experiment,
         options=options,
@@ -327,11 +329,7 @@ def prepare(
         clean=clean,
         flux=flux,
         gain=4.0 * float(np.mean(noise)),
-        spectra=tuple(
-            spectrum_of(root, variance, threads=number) for root, variance in zip(roots, noise, strict=True)
-        )
-        if all(noise)
-        else (),
+        spectra=tuple(spectra) if all(noise) else (),
         speckles=Speckles.of(prepared.frames, clean, prepared.weights),
         background=background,
         threads=number,

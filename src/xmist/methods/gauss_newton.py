@@ -52,7 +52,9 @@ _SETTLED: Final = 0.01  # relative change of the objective between outer steps t
 _BELOW: Final = 0.25  # part of the noise's variance that a misfit of no consequence may have
 
 
-def linearise(frames: Frames, kinds: tuple[int, ...], fields: Image) -> tuple[Image, Image]:
+def linearise(
+    frames: Frames, kinds: tuple[int, ...], fields: Image, *, out: tuple[Image, Image] | None = None
+) -> tuple[Image, Image]:
     """Give the model images M_n and the residual S_n − model at the present unknowns.
 
     Parameters
@@ -63,6 +65,8 @@ def linearise(frames: Frames, kinds: tuple[int, ...], fields: Image) -> tuple[Im
         Unknowns, see `xmist.numerics.transport`.
     fields : (unknown, y, x) float32 array
         Their values in pixel units.
+    out : two (position, y, x) float32 arrays, optional
+        Memory for the result, other than that of the frames.
 
     Returns
     -------
@@ -76,6 +80,7 @@ def linearise(frames: Frames, kinds: tuple[int, ...], fields: Image) -> tuple[Im
         fields,
         smoothing=SMOOTH,
         unit=frames.unit,
+        out=out,
         threads=frames.threads,
     )
 

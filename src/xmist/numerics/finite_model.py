@@ -30,6 +30,7 @@ def linearise(
     *,
     smoothing: float,
     unit: float = 1.0,
+    out: tuple[Real, Real] | None = None,
     threads: int | None = None,
 ) -> tuple[Real, Real]:
     """Give the model images M_n and the residual S_n − model.
@@ -46,6 +47,8 @@ def linearise(
         σ in pixels of the Gaussian that makes the smooth parts.
     unit : float
         What the sample frames are divided by.
+    out : two (position, y, x) arrays, optional
+        Memory for models and residual; none of it may be that of the frames.
     threads : int, optional
         Threads; the result does not depend on it.
 
@@ -62,7 +65,7 @@ def linearise(
     (True, True)
     """
     if not fields.any():
-        residual = sample / reference.dtype.type(unit)
+        residual = np.divide(sample, reference.dtype.type(unit), out=None if out is None else out[1])
         residual -= reference
         return reference, residual
     named = dict(zip(kinds, fields, strict=True))
@@ -74,10 +77,12 @@ def linearise(
         derivative(smooth, kind, out=line, threads=threads)
     warp = Warp.of(flow, threads=threads)
     rough = psi - smooth
+    del flow, smooth
     # What the model image is multiplied by, and its slopes, where the residual is taken.
     value = derivative(rough, LAPLACIAN, threads=threads)
     value -= 1
     along_x, along_y = (derivative(rough, kind, threads=threads) for kind in (DX, DY))
+    del rough
     factor = None
     log_t = named.pop(LOG_T, None)
     if log_t is not None:
@@ -85,20 +90,21 @@ def linearise(
         value += smooth
         value -= log_t
         factor = warp(np.exp(smooth))
-    models, residual = np.empty_like(reference), np.empty_like(sample)
-    slope_x, slope_y = np.empty_like(psi), np.empty_like(psi)
+        del smooth
+    models, residual = (np.empty_like(reference), np.empty_like(sample)) if out is None else out
+    slope = np.empty_like(psi)
     for n, frame in enumerate(reference):
-        model = models[n] = diffuse(warp(frame, factor=factor), named, threads=threads)
-        derivative(model, DX, out=slope_x, threads=threads)
-        derivative(model, DY, out=slope_y, threads=threads)
+        models[n] = diffuse(warp(frame, factor=factor), named, threads=threads)
+        derivative(models[n], DX, out=residual[n], threads=threads)
+        derivative(models[n], DY, out=slope, threads=threads)
 
-        def subtract(start: int, stop: int, *, n: int = n, model: Real = model) -> None:
+        def subtract(start: int, stop: int, *, n: int = n) -> None:
             rows = slice(start, stop)
-            out = residual[n, rows]
-            np.multiply(model[rows], value[rows], out=out)
-            out += slope_x[rows] * along_x[rows]
-            out += slope_y[rows] * along_y[rows]
-            out += sample[n, rows] / out.dtype.type(unit)
+            rest = residual[n, rows]
+            rest *= along_x[rows]
+            rest += models[n, rows] * value[rows]
+            rest += slope[rows] * along_y[rows]
+            rest += sample[n, rows] / rest.dtype.type(unit)
 
-        for_blocks(subtract, len(model), threads=threads)
+        for_blocks(subtract, len(slope), threads=threads)
     return models, residual

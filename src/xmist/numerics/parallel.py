@@ -67,6 +67,7 @@ def for_blocks(
     [(0, 64), (64, 100)]
     """
     left = deque(range(0, size, block))
+    tasks = [task]  # cancelled work waits for a thread to throw it away, and shall not keep arrays till then
 
     def work() -> None:
         while True:
@@ -75,7 +76,7 @@ def for_blocks(
             except IndexError:
                 return
             try:
-                task(start, min(start + block, size))
+                tasks[0](start, min(start + block, size))
             except BaseException:
                 left.clear()
                 raise
@@ -87,6 +88,7 @@ def for_blocks(
         # The caller has a hand in it, so that work within work gets done though all helpers are busy.
         begun = [helper for helper in helpers if not helper.cancel()]
         wait(begun)
+        tasks.clear()
     for helper in begun:
         helper.result()
 

@@ -161,6 +161,11 @@ class Right:
             right += image
         return cls(coefficients=to_cosines(right, threads=threads), constant=constant)
 
+    def plus(self, other: Right) -> Right:
+        """Give that of the images of both; the memory of this one is used."""
+        self.coefficients[...] += other.coefficients
+        return Right(coefficients=self.coefficients, constant=self.constant + other.constant)
+
     def scaled(self, factor: float) -> Right:
         """Give that of images so many times as large; the memory of this one is used."""
         self.coefficients[...] *= self.coefficients.dtype.type(factor)
