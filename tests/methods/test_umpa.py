@@ -84,7 +84,7 @@ def test_dark_field_in_metres():
 def test_background_is_the_zero():
     reference, sample, *_ = scene()
     drifted = 0.9 * moved(sample, 0.4, -0.2)
-    result = retrieve(reference, drifted, background=[[0, 72], [2, 12]])
+    result = retrieve(reference, drifted, background=(0, 72, 2, 12))
     bare = (slice(0, 72), slice(2, 12))
     for image, value in ((result.shift[0], 0), (result.shift[1], 0), (result.transmission, 1)):
         assert abs(image[bare].mean() - value) <= 1e-5
@@ -196,7 +196,9 @@ def test_wrong_options():
     [
         ({"window": 73}, "window is 73 pixels; expected at most the frames' 72"),
         ({"max_shift": 70}, "max_shift is 70 pixels; expected at most 67"),
-        ({"background": [[0, 99], [0, 5]]}, "background"),
+        ({"background": (0, 99, 0, 5)}, r"background is the box \[0, 99, 0, 5\]; expected one inside"),
+        ({"background": [[0, 5], [0, 5]]}, "expected a .* mask, or a box of four whole numbers"),
+        ({"background": np.ones(SHAPE, bool)}, "holds every pixel"),
         ({"background": np.zeros(SHAPE, bool)}, "holds no pixel"),
         ({"initial": np.zeros((2, 3, 3))}, "initial has shape"),
         ({"initial": "umpa"}, "itself"),

@@ -92,9 +92,9 @@ class FullFieldOptions:
 
     def __post_init__(self) -> None:
         ranges = [
-            Range("gain", optional=True),
-            Range("read_noise", optional=True),
-            Range("delta_over_beta", strict=True, optional=True),
+            Range("gain", high=1e15, optional=True),
+            Range("read_noise", high=1e15, optional=True),
+            Range("delta_over_beta", high=1e9, strict=True, optional=True),
         ]
         if not isinstance(self.regularisation, str):
             ranges.append(Range("regularisation"))
@@ -114,8 +114,11 @@ class FullFieldOptions:
             if isinstance(value, bool) or not isinstance(value, int) or value < least:
                 faults.append(f"option {name} is {value!r}; expected a whole number of at least {least}")
         if self.initial is not None and not isinstance(self.initial, Retrieval):
-            faults.append(f"option initial is a {type(self.initial).__name__}; expected a Retrieval")
-        faults += self._check_unknowns() + _background_faults(self.background)
+            faults.append(
+                f"option initial is a {type(self.initial).__name__}; expected a Retrieval, which only Python "
+                "can give"
+            )
+        faults += self._check_unknowns() + background_faults(self.background)
         raise_faults(faults)
 
     def _check_unknowns(self) -> list[str]:
@@ -163,7 +166,19 @@ class FullFieldOptions:
         return given
 
 
-def _background_faults(background: Any) -> list[str]:
+def background_faults(background: Any) -> list[str]:
+    """Say what is wrong with the option `background` of any method, without the frames.
+
+    Parameters
+    ----------
+    background : object
+        What was given.
+
+    Examples
+    --------
+    >>> background_faults((0, 4, 0, 9))
+    []
+    """
     if background is None:
         return []
     expected = "expected a (y, x) bool mask, or a box of four whole numbers y0 < y1, x0 < x1 from 0"

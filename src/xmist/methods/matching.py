@@ -13,7 +13,8 @@ from xmist.data import Image, Retrieval, as_frames, as_weights
 from xmist.errors import InputError, raise_faults
 from xmist.experiment import Experiment
 from xmist.methods.findings import compare_frames, describe_flags
-from xmist.methods.matching_options import MatchingOptions, background_mask, shift_of
+from xmist.methods.full_field_options import background_mask
+from xmist.methods.matching_options import MatchingOptions, shift_of
 from xmist.methods.pixelwise import PreparedReference, prepare_reference
 from xmist.numerics.contrast import contrast_decay, noise_gain
 from xmist.numerics.fill import fill

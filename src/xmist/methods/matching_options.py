@@ -1,18 +1,18 @@
-"""Options that `umpa` and `xsvt` share, and what their start values and backgrounds may be."""
+"""Options that `umpa` and `xsvt` share, and what their start values may be."""
 
 from __future__ import annotations
 
 import numbers
-from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import NDArray
 
 from xmist.data import Retrieval
 from xmist.errors import InputError, raise_faults, suggest
 from xmist.experiment import Experiment
+from xmist.methods.full_field_options import background_faults
 from xmist.numerics.integrate import INTEGRATORS
 from xmist.numerics.stencils import gradient
 
@@ -44,9 +44,9 @@ class MatchingOptions:
         shifts along x and y in pixels.
     integrator : str
         "dct" (Frankot–Chellappa with the even mirror) or "southwell", for the phase.
-    background : (y, x) bool array or two pairs of int, optional
-        Bare beam, where the shift and φ are set to 0, T and V to 1 in the mean: a mask, or a box of rows and
-        columns [[from, to], [from, to]], the ends excluded.
+    background : (y, x) bool array or (int, int, int, int), optional
+        Bare beam, where the shift and φ are set to 0, T and V to 1 in the mean: a mask, or a box
+        y0, y1, x0, x1 in pixels, ends excluded.
 
     Raises
     ------
@@ -97,7 +97,7 @@ class MatchingOptions:
                 faults.append(
                     f"option initial names no method '{self.initial}'; {suggest(self.initial, METHODS)}"
                 )
-        return faults
+        return faults + background_faults(self.background)
 
     @staticmethod
     def smallest_window() -> int:
@@ -119,9 +119,10 @@ class MatchingOptions:
             initial = f"a result of {initial.method}"
         elif initial is not None and not isinstance(initial, str):
             initial = "given shifts"
-        if background is not None:
-            array = np.asarray(background)
-            background = array.tolist() if array.shape == (2, 2) else f"a mask of {int(array.sum())} pixels"
+        if isinstance(background, np.ndarray) and background.dtype == bool:
+            background = f"a mask of {int(background.sum())} pixels"
+        elif background is not None:
+            background = tuple(int(number) for number in background)
         return given | {"initial": initial, "background": background}
 
 
@@ -184,49 +185,3 @@ def shift_of(initial: Any, experiment: Experiment, shape: tuple[int, ...]) -> Re
             f"initial has shape {values.shape}; expected {(2, *shape)}: shifts x and y in pixels"
         )
     return values
-
-
-def background_mask(
-    background: ArrayLike | Sequence[Sequence[int]] | None, shape: tuple[int, ...]
-) -> NDArray[np.bool_] | None:
-    """Give the mask of the bare beam.
-
-    Parameters
-    ----------
-    background : (y, x) bool array_like, two pairs of int or None
-        A mask, or rows and columns [[from, to], [from, to]].
-    shape : tuple of int
-        Size (y, x) of the frames.
-
-    Returns
-    -------
-    (y, x) bool array or None
-        None where none was given.
-
-    Raises
-    ------
-    InputError
-        If it is neither, or empty.
-
-    Examples
-    --------
-    >>> int(background_mask([[0, 4], [0, 9]], (8, 9)).sum())
-    36
-    """
-    if background is None:
-        return None
-    array = np.asarray(background)
-    expected = f"expected a bool mask {shape}, or [[row from, row to], [column from, column to]] inside it"
-    if array.dtype == bool and array.shape == shape:
-        mask: NDArray[np.bool_] = array
-    elif array.dtype.kind in "iu" and array.shape == (2, 2):
-        (top, bottom), (left, right) = array.tolist()
-        if not (0 <= top < bottom <= shape[0] and 0 <= left < right <= shape[1]):
-            raise InputError(f"option background is {array.tolist()}; {expected}")
-        mask = np.zeros(shape, bool)
-        mask[top:bottom, left:right] = True
-    else:
-        raise InputError(f"option background is {array.dtype} of shape {array.shape}; {expected}")
-    if not mask.any():
-        raise InputError(f"option background holds no pixel; {expected}")
-    return mask

@@ -44,9 +44,9 @@ class XsvtOptions(MatchingOptions):
         shifts along x and y in pixels.
     integrator : str
         "dct" (Frankot–Chellappa with the even mirror) or "southwell", for the phase.
-    background : (y, x) bool array or two pairs of int, optional
-        Bare beam, where the shift and φ are set to 0, T and V to 1 in the mean: a mask, or a box of rows and
-        columns [[from, to], [from, to]], the ends excluded.
+    background : (y, x) bool array or (int, int, int, int), optional
+        Bare beam, where the shift and φ are set to 0, T and V to 1 in the mean: a mask, or a box
+        y0, y1, x0, x1 in pixels, ends excluded.
 
     Raises
     ------
