@@ -346,7 +346,10 @@ def test_a_material_stands_for_its_delta_over_beta():
 @pytest.mark.parametrize(
     ("table", "message"),
     [
-        ({"material": "C8H8"}, r"options.delta_over_beta: material 'C8H8' has no density"),
+        (
+            {"material": "C8H8"},
+            r"options.delta_over_beta: material 'C8H8' is not known, so that a formula needs a density",
+        ),
         ({"material": "C8H8", "density": 1.05}, r"options.delta_over_beta: density is 1.05 kg/m³"),
         ({"material": "polystirene"}, r"did you mean 'polystyrene'"),
         ({"material": "__import__('os')", "density": 1000.0}, r"formula .* cannot be read"),

@@ -59,6 +59,17 @@ def test_retrieve_writes_a_page_too(folder, capsys):
     assert snapshot(folder) == before
 
 
+def test_faults_of_the_page_and_of_the_scan_are_told_together(folder, capsys):
+    write_frames(folder)
+    write_scan(folder, retrieve={"method": "misst"})
+    before = snapshot(folder)
+    done = call(capsys, "retrieve", "scan.toml", "--report", "page.png")
+    assert done.code == 2
+    for words in ("2 faults", "retrieve.method is 'misst'", "--report: page.png: a report is a web page"):
+        assert words in done.err
+    assert snapshot(folder) == before
+
+
 def test_compare_writes_a_page_into_the_folder_that_it_makes(folder, capsys):
     write_frames(folder, shape=(48, 48))
     write_scan(folder)

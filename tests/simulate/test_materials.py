@@ -133,7 +133,7 @@ def test_a_material_by_its_name():
 
 
 def test_a_material_that_is_not_known():
-    with pytest.raises(xmist.InputError, match=r"'polystirene' has no density.*did you mean 'polystyrene'"):
+    with pytest.raises(xmist.InputError, match=r"'polystirene' is not known.*did you mean 'polystyrene'"):
         simulate.Material.of("polystirene")
     with pytest.raises(xmist.InputError, match=r"density is 1\.05 kg/m³"):
         simulate.Material.of("C8H8", density=1.05)

@@ -11,7 +11,7 @@ import click
 from xmist.cli.console import DONE, FLAGGED, Settings, echo_json, progress_bars, say
 from xmist.cli.options import as_typed, changes, common, scan_options, single_scan
 from xmist.cli.scans import forecast_lines
-from xmist.cli.show import page_option, raise_page_faults, write_page
+from xmist.cli.show import option_page_faults, page_option, write_page
 from xmist.errors import InputError
 
 if TYPE_CHECKING:
@@ -44,9 +44,12 @@ def retrieve(settings: Settings, /, scan: tuple[str, ...], page: str | None, **g
           --step bad-pixels --method mist --option smoothing=2 -o result.h5 -o result.png
     """
     from xmist.pipeline import count_valueless, run
+    from xmist.pipeline.survey import survey
 
     draft = _draft(scan, given)
-    raise_page_faults(page, overwrite=draft.overwrite)
+    faults = option_page_faults(page, overwrite=draft.overwrite)
+    if faults:
+        raise InputError([*draft.named(survey(draft).faults), *faults])
     with progress_bars(settings) as progress:
         result = run(draft, progress=progress)
     for path in draft.files:

@@ -131,8 +131,8 @@ class Material:
             elif density is None:
                 names = [*_PLASTICS, *_xraydb().get_materials()]
                 raise InputError(
-                    f"material {name!r} has no density; give one in kg/m³ with its formula, or the name of a "
-                    f"known material: {suggest(name, names)}"
+                    f"material {name!r} is not known, so that a formula needs a density in kg/m³; "
+                    f"{suggest(name, names)}"
                 )
         return cls(formula=formula, density=usual if density is None else density)
 
