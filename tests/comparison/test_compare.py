@@ -315,3 +315,18 @@ def test_the_phase_is_zero_in_bare_beam(found):
     shown = next(axes for axes in page.axes if axes.images).images[0].get_array()
     mean = float(shown[found.regions.outside].mean())
     assert abs(mean) < 1e-5 * float(np.abs(shown).max())  # float32
+
+
+def test_a_dead_first_frame_keeps_only_the_first_from_being_compared():
+    frames = stack()
+    sample = frames.sample.copy()
+    sample[0] = np.nan
+    dead = xmist.SpeckleStack(frames.reference, sample)
+    options = {"single-exposure": {"delta_over_beta": 500.0}}
+    found = xmist.compare(
+        dead, EXPERIMENT, methods=["single-exposure"], exposures=[1, 3], options=options, resolution=False
+    )
+    assert found.run("single-exposure", 1).reason.startswith("sample has no finite pixel")
+    assert found.run("single-exposure", 3).result is not None
+    with pytest.raises(InputError, match="no method could work on these frames"):
+        xmist.compare(dead, EXPERIMENT, methods=["single-exposure"], exposures=[1], options=options)

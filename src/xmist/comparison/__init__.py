@@ -137,15 +137,21 @@ def compare(
     compiled: set[str] = set()
     for number, (name, n) in enumerate(pairs):
         own = given.get(name, {})
-        if reasons[name, n]:
-            runs.append(Run(method=name, exposures=n, options=own, reason=reasons[name, n]))
+        reason = reasons[name, n]
+        if not reason:
+            try:
+                some = first(stack, n)
+            except InputError as error:  # the first N may be dead, though others are not
+                reason = "; ".join(error.faults)
+        if reason:
+            runs.append(Run(method=name, exposures=n, options=own, reason=reason))
             continue
         if name not in compiled:
             tell(f"preparing {name}", number, len(pairs))
-            compile_method(first(stack, n), experiment, name, own, threads)
+            compile_method(some, experiment, name, own, threads)
             compiled.add(name)
         tell(f"{name}, N = {n}", number, len(pairs))
-        runs.append(_run(stack, experiment, name, n, own, found, right, resolution, threads))
+        runs.append(_run(some, experiment, name, own, found, right, resolution, threads))
     tell("comparing", len(pairs), len(pairs))
     done = [run for run in runs if run.result is not None]
     if not done:
@@ -167,17 +173,16 @@ def compare(
 
 
 def _run(
-    stack: SpeckleStack,
+    some: SpeckleStack,
     experiment: Experiment,
     name: str,
-    n: int,
     options: Mapping[str, Any],
     regions: Regions,
     truth: Mapping[str, NDArray[Any]],
     resolution: bool,
     threads: int | None,
 ) -> Run:
-    some = first(stack, n)
+    n = some.positions
     try:
         result, prepare_seconds, seconds, memory = measure(some, experiment, name, options, threads)
     except (XmistError, MemoryError) as error:
