@@ -109,6 +109,24 @@ def test_retrieval_checks_shapes():
         xmist.Retrieval(method="mist", experiment=EXPERIMENT, flags=np.zeros((9, 11)))
 
 
+def test_retrieval_takes_numbers_alone():
+    flags = np.zeros((8, 9), np.uint16)
+    diagnostics = {"residual": "text", 5: flags, "a/b": flags, "map": flags[:3]}
+    with pytest.raises(InputError) as caught:
+        xmist.Retrieval(
+            method="x", experiment=EXPERIMENT, flags=flags, phase=flags * 1j, diagnostics=diagnostics
+        )
+    assert caught.value.faults == (
+        "phase holds complex128; expected real numbers",
+        "diagnostics['residual'] holds <U4; expected real numbers",
+        "diagnostics hold '5'; expected names of letters, digits and _",
+        "diagnostics hold 'a/b'; expected names of letters, digits and _",
+        "diagnostics['map'] has shape (3, 9); expected (8, 9)",
+    )
+    with pytest.raises(InputError, match="diagnostics are list; expected a mapping"):
+        xmist.Retrieval(method="x", experiment=EXPERIMENT, flags=flags, diagnostics=[flags])
+
+
 def test_retrieval_travels_between_processes():
     result = _result(phase=np.ones((9, 11)))
     other = pickle.loads(pickle.dumps(result))

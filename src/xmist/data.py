@@ -322,17 +322,26 @@ class Retrieval:
             given = getattr(self, name)
             if given is None:
                 continue
-            array = np.asarray(given, dtype=np.float32)
+            array = _numbers(name, given, faults)
             shape = ((len(channel.components),) if channel.components else ()) + flags.shape
+            if array is None:
+                continue
             if array.shape != shape:
                 faults.append(f"{name} has shape {array.shape}; expected {shape}")
             object.__setattr__(self, name, _frozen(array))
-        maps = {name: _frozen(np.asarray(image, np.float32)) for name, image in self.diagnostics.items()}
-        for name, image in maps.items():
-            if not name.isidentifier():
-                faults.append(f"diagnostics hold '{name}'; expected names of letters, digits and _")
-            if image.shape != flags.shape:
-                faults.append(f"diagnostics['{name}'] has shape {image.shape}; expected {flags.shape}")
+        maps: dict[str, Image] = {}
+        diagnostics: Any = self.diagnostics
+        if not isinstance(diagnostics, Mapping):
+            faults.append(f"diagnostics are {type(diagnostics).__name__}; expected a mapping of images")
+            diagnostics = {}
+        for name, given in diagnostics.items():
+            if not str(name).isidentifier():
+                faults.append(f"diagnostics hold {str(name)!r}; expected names of letters, digits and _")
+            array = _numbers(f"diagnostics['{name}']", given, faults)
+            if array is not None and array.shape != flags.shape:
+                faults.append(f"diagnostics['{name}'] has shape {array.shape}; expected {flags.shape}")
+            elif array is not None:
+                maps[str(name)] = _frozen(array)
         raise_faults(faults)
         object.__setattr__(self, "diagnostics", MappingProxyType(maps))
         object.__setattr__(self, "flags", _frozen(flags))
@@ -450,6 +459,15 @@ class Retrieval:
                 variables[name] = (("y", "x"), array, attributes)
         variables["flags"] = (("y", "x"), self.flags, {"long_name": "quality flags"})
         return xarray.Dataset(variables, coordinates, {"method": self.method, **self.experiment.to_dict()})
+
+
+def _numbers(name: str, given: Any, faults: list[str]) -> Image | None:
+    """Give an image of float32, or None and a fault."""
+    array = np.asarray(given)
+    if array.dtype.kind not in "biuf":
+        faults.append(f"{name} holds {array.dtype}; expected real numbers")
+        return None
+    return np.asarray(array, np.float32)
 
 
 def _frozen(array: NDArray[Any]) -> NDArray[Any]:

@@ -97,6 +97,8 @@ def test_bad_materials(given, message):
 
 
 def test_energies_that_are_not_known():
+    with pytest.raises(xmist.InputError, match="energy_kev is '17'; expected a number in keV"):
+        simulate.Material.of("water").index("17")
     with pytest.raises(xmist.InputError, match="hold for 17 keV and 18 keV was asked for"):
         simulate.Material(delta=1e-6, beta=1e-9, energy_kev=17.0).index(18.0)
     with pytest.raises(xmist.InputError, match="the tables hold"):

@@ -10,6 +10,7 @@ water at 20 keV.
 from __future__ import annotations
 
 import math
+import numbers
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any, Final
@@ -177,6 +178,9 @@ class Material:
         InputError
             If the tables do not reach this energy, or if δ and β were given for another one.
         """
+        given: Any = energy_kev
+        if isinstance(given, bool) or not isinstance(given, numbers.Real):
+            raise InputError(f"energy_kev is {given!r}; expected a number in keV")
         if self.formula is None:
             assert self.delta is not None
             assert self.beta is not None
