@@ -114,5 +114,15 @@ def test_links_between_pages_lead_somewhere():
             )
 
 
+def test_examples_use_only_names_that_import_xmist_brings():
+    # A page runs after others in one process, where a module that another page imported is there already.
+    for path in (ROOT / "README.md", *DOCS.rglob("*.md")):
+        for block in re.findall(r"```python\n(.*?)```", read(path), flags=re.DOTALL):
+            imported = re.findall(r"^(?:import|from) xmist\.(\w+)", block, flags=re.MULTILINE)
+            code = re.sub(r"^(?:import|from) .*$|#.*$", "", block, flags=re.MULTILINE)
+            used = set(re.findall(r"\bxmist\.(\w+)", code))
+            assert used <= {*xmist.__all__, *imported}, path.name
+
+
 def test_the_version_is_said_once():
     assert xmist.__version__ in read(ROOT / "CITATION.cff")

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from xmist.version import __version__
 
 if TYPE_CHECKING:
-    from xmist import metrics, preprocess, report, simulate
+    from xmist import flags, io, metrics, plotting, preprocess, report, simulate
     from xmist.comparison import Comparison, compare
     from xmist.data import CHANNELS, Retrieval, SpeckleStack
     from xmist.errors import InputError, OutputError, XmistError
@@ -42,7 +42,7 @@ _HOME = {
     "retrieve": "xmist.methods",
     "scan": "xmist.scanning",
 }
-_MODULES = ("metrics", "preprocess", "report", "simulate")
+_MODULES = ("flags", "io", "metrics", "plotting", "preprocess", "report", "simulate")
 
 __all__ = [
     "CHANNELS",
@@ -58,8 +58,11 @@ __all__ = [
     "XmistError",
     "__version__",
     "compare",
+    "flags",
+    "io",
     "metrics",
     "open_result",
+    "plotting",
     "prepare",
     "preprocess",
     "progress_bars",
