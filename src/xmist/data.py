@@ -437,7 +437,7 @@ class Retrieval:
         try:
             import xarray
         except ImportError:
-            raise InputError("to_xarray needs xarray; install it with: pip install xmist[xarray]") from None
+            raise InputError('to_xarray needs xarray; install it with: pip install "xmist[xarray]"') from None
         pixel = self.experiment.effective_pixel
         variables: dict[str, Any] = {}
         coordinates: dict[str, Any] = {

@@ -131,7 +131,7 @@ def _in_chunks(result: Retrieval, chunks: Any) -> xarray.Dataset:
     try:
         return result.to_xarray().chunk(chunks)
     except ImportError:
-        raise InputError("chunks needs Dask; install it with: pip install xmist[xarray,dask]") from None
+        raise InputError('chunks needs Dask; install it with: pip install "xmist[xarray,dask]"') from None
     except (ValueError, TypeError, ArithmeticError, NotImplementedError) as error:
         raise InputError(
             f'chunks is {chunks!r} ({error}); expected such as {{"y": 512}} or "auto"'

@@ -301,7 +301,7 @@ def lazy_dataset(path: str | Path, chunks: Any) -> xarray.Dataset:
         import xarray
     except ImportError:
         raise InputError(
-            "chunks needs xarray and Dask; install them with: pip install xmist[xarray,dask]"
+            'chunks needs xarray and Dask; install them with: pip install "xmist[xarray,dask]"'
         ) from None
     stack = open_stack(path)
     pixel = stack.experiment.effective_pixel
