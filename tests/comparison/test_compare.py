@@ -330,3 +330,20 @@ def test_a_dead_first_frame_keeps_only_the_first_from_being_compared():
     assert found.run("single-exposure", 3).result is not None
     with pytest.raises(InputError, match="no method could work on these frames"):
         xmist.compare(dead, EXPERIMENT, methods=["single-exposure"], exposures=[1], options=options)
+
+
+@pytest.mark.parametrize(
+    ("given", "message"),
+    [
+        ({"methods": 5}, "methods has 5; expected names"),
+        ({"methods": [["mist"]]}, r"methods has \['mist'\]; expected names"),
+        ({"options": 5}, "options are 5; expected a mapping"),
+        ({"options": {"mist": 5}}, "options of 'mist' are 5; expected a mapping"),
+        ({"options": {5: {}}}, "options are given for '5', which is not compared"),
+        ({"regions": [0, 5, 0, 5]}, r"regions are \[0, 5, 0, 5\]; expected a mapping"),
+        ({"threads": 0}, "^threads is 0; expected a whole number"),
+    ],
+)
+def test_other_kinds_of_arguments(given, message):
+    with pytest.raises(InputError, match=message):
+        xmist.compare(stack(), EXPERIMENT, **{"methods": ["mist"], "exposures": [2], **given})

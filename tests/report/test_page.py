@@ -195,6 +195,13 @@ def test_everything_that_is_wrong_is_told_at_once(tmp_path):
     assert not list(tmp_path.iterdir())
 
 
+@pytest.mark.parametrize("wrap", [lambda r: r, lambda r: [r], lambda r: {"a": r}, lambda r: [(5, r)]])
+def test_results_without_names_are_a_fault(tmp_path, result, wrap):
+    with pytest.raises(InputError, match="expected pairs of a name and a Retrieval"):
+        write_report(tmp_path / "page.html", wrap(result))
+    assert not any(tmp_path.iterdir())
+
+
 def test_nothing_is_overwritten(tmp_path):
     path = tmp_path / "page.html"
     path.write_text("mine")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final
 
@@ -27,6 +27,7 @@ from xmist.data import Retrieval, SpeckleStack
 from xmist.errors import InputError, XmistError, raise_faults
 from xmist.experiment import Experiment
 from xmist.methods import METHODS
+from xmist.numerics.parallel import count_threads
 
 __all__ = [
     "EXPOSURES",
@@ -115,10 +116,18 @@ def compare(
     >>> [(run.label, run.reason) for run in found.runs]
     [('mist, N = 2', ''), ('mist-rapid, N = 2', 'needs at least 4 exposures')]
     """
-    given = {name: dict(values) for name, values in (options or {}).items()}
-    faults: list[str] = []
-    chosen = (methods,) if isinstance(methods, str) else tuple(methods)
-    faults += [*method_faults(chosen), *option_faults(given, chosen), *exposure_faults(exposures)]
+    given: Any = options or {}
+    names: Any = methods
+    chosen = tuple(names) if isinstance(names, Iterable) and not isinstance(names, str) else (names,)
+    faults = [*method_faults(chosen), *exposure_faults(exposures)]
+    if isinstance(given, Mapping):
+        faults += option_faults(given, chosen)
+    else:
+        faults.append(f"options are {given!r}; expected a mapping from methods to their options")
+    try:
+        count_threads(threads)
+    except InputError as error:
+        faults += error.faults
     right = _truth(truth, stack.shape, faults)
     try:
         found = make_regions(stack, regions)

@@ -278,12 +278,17 @@ def _inside(sample: Mask) -> Mask:
 
 
 def _read(
-    given: Mapping[str, Any], shape: tuple[int, int], faults: list[str]
+    given: Any, shape: tuple[int, int], faults: list[str]
 ) -> tuple[dict[str, Mask | None], dict[str, tuple[tuple[int, int, int, int], ...]], dict[str, str]]:
     """Give what is given as masks, its boxes, and in words where it comes from."""
     masks: dict[str, Mask | None] = {}
     about: dict[str, str] = {}
     boxes: dict[str, tuple[tuple[int, int, int, int], ...]] = dict.fromkeys(NAMES, ())
+    if not isinstance(given, Mapping):
+        faults.append(
+            f"regions are {_shown(given)}; expected a mapping from outside and inside to boxes or masks"
+        )
+        return masks, boxes, about
     for name, value in given.items():
         if name not in NAMES:
             faults.append(f"regions.{name} is not a region; {suggest(str(name), NAMES)}")

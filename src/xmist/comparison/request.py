@@ -16,15 +16,19 @@ def method_faults(methods: Sequence[str]) -> list[str]:
     Parameters
     ----------
     methods : sequence of str
-        The names.
+        The names; whatever else it holds is a fault.
 
     Examples
     --------
     >>> method_faults(["mist", "mist"])
     ['methods names mist more than once; expected it once']
     """
+    expected = "expected names such as mist, full-field, umpa, xsvt"
     if not methods:
-        return ["methods is empty; expected names such as mist, full-field, umpa, xsvt"]
+        return [f"methods is empty; {expected}"]
+    strange = [name for name in methods if not isinstance(name, str)]
+    if strange:
+        return [f"methods has {strange[0]!r}; {expected}"]
     faults = []
     for name in dict.fromkeys(methods):
         if name not in METHODS:
@@ -51,8 +55,11 @@ def option_faults(options: Mapping[str, Mapping[str, Any]], methods: Sequence[st
     """
     faults = []
     for name, values in options.items():
-        if name not in methods:
-            faults.append(f"options are given for '{name}', which is not compared; {suggest(name, methods)}")
+        if not isinstance(values, Mapping) or not all(isinstance(option, str) for option in values):
+            faults.append(f"options of '{name}' are {values!r}; expected a mapping from names to values")
+        elif name not in methods:
+            hint = suggest(str(name), map(str, methods))
+            faults.append(f"options are given for '{name}', which is not compared; {hint}")
         elif name in METHODS:
             wanted = METHODS[name].needs_delta_over_beta and values.get("delta_over_beta") is None
             try:

@@ -129,8 +129,8 @@ class Comparison:
             if (run.method, run.exposures) == (method, exposures):
                 return run
         raise InputError(
-            f"{method}, N = {exposures} was not compared; {suggest(method, self.methods)}; "
-            f"N: {', '.join(map(str, self.exposures))}"
+            f"{method}, N = {exposures} was not compared; compared were {', '.join(self.methods)} with N = "
+            f"{', '.join(map(str, self.exposures))}"
         )
 
     def figure(

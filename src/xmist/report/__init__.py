@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import BinaryIO, Final
+from typing import Any, BinaryIO, Final
 
 from xmist.data import Retrieval
-from xmist.errors import raise_faults
+from xmist.errors import InputError, raise_faults
 from xmist.io.atomic import target_faults, write_file
 
 __all__ = ["write_report"]
@@ -61,7 +61,7 @@ def write_report(
     from xmist.report.content import Blocks, describe
     from xmist.report.document import document
 
-    results = list(results)
+    results = _pairs(results)
     raise_faults([*page_faults(path, overwrite=overwrite), *_result_faults(results)])
     blocks = Blocks()
     found = [describe(name, result, blocks) for name, result in results]
@@ -93,6 +93,19 @@ def page_faults(path: str | Path, *, overwrite: bool = False) -> list[str]:
     if Path(path).suffix.lower() not in ENDINGS:
         return [f"{path}: a report is a web page; expected a name that ends in .html"]
     return target_faults(path, overwrite=overwrite)
+
+
+def _pairs(results: Any) -> list[tuple[str, Retrieval]]:
+    """Give the results as a list, if they are pairs of a name and a result."""
+    given = list(results) if isinstance(results, Iterable) and not isinstance(results, Mapping) else [results]
+    for item in given:
+        pair = item if isinstance(item, (tuple, list)) and len(item) == 2 else (None, None)
+        if not isinstance(pair[0], str) or not isinstance(pair[1], Retrieval):
+            raise InputError(
+                f"results hold a {type(item).__name__}; expected pairs of a name and a Retrieval, such as "
+                "[('result', result)]"
+            )
+    return given
 
 
 def _result_faults(results: Sequence[tuple[str, Retrieval]]) -> list[str]:
