@@ -11,7 +11,7 @@ import pytest
 
 from xmist.errors import InputError, OutputError
 from xmist.io import atomic
-from xmist.io.atomic import Job, leftovers, target_faults, write_file, write_files
+from xmist.io.atomic import Job, folder_faults, leftovers, target_faults, write_file, write_files
 
 posix = pytest.mark.skipif(os.name == "nt", reason="Windows has no such limit, link or mode")
 
@@ -348,3 +348,23 @@ except OutputError as error:
     assert "nothing was written" in done.stdout
     assert done.stderr == ""
     assert _names(tmp_path) == []
+
+
+@posix
+def test_folders_that_cannot_be_made_are_told_without_making_them(tmp_path, monkeypatch):
+    (tmp_path / "file").write_bytes(b"precious")
+    (tmp_path / "link").symlink_to("nowhere")
+    assert folder_faults(tmp_path) == folder_faults(tmp_path / "new" / "folder") == []
+    for name, words in {
+        "file": "file is a file; expected a name that is free",
+        "file/below": "file is a file; expected a name that is free",
+        "link/below": "link is a link to nothing",
+        "x" * 300: "cannot be made (File name too long)",
+        "nul\0": "cannot be made (",
+    }.items():
+        [fault] = folder_faults(tmp_path / name)
+        assert words in fault
+    monkeypatch.setattr(atomic.os, "access", lambda *_: False)
+    [fault] = folder_faults(tmp_path / "new" / "folder")
+    assert fault.startswith(f"no permission to write in the folder {tmp_path}; choose another")
+    assert _names(tmp_path) == ["file", "link"]

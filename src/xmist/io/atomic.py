@@ -92,7 +92,7 @@ def folder_faults(folder: str | Path) -> list[str]:
     """
     path = Path(folder)
     try:
-        standing = next(place for place in (path, *path.absolute().parents) if os.path.lexists(place))
+        standing = next(place for place in (path, *path.absolute().parents) if _stands(place))
         if not standing.is_dir():
             kind = "is a file" if standing.exists() else "is a link to nothing"
             return [f"the folder {path} cannot be made: {standing} {kind}; expected a name that is free"]
@@ -266,6 +266,15 @@ def leftovers(folder: str | Path) -> list[Path]:
 
 class _UnplacedError(OutputError):
     """The new files are complete, but could not be given their names; they are kept."""
+
+
+def _stands(path: Path) -> bool:
+    """Say whether anything has this name; a name that no file system takes raises."""
+    try:
+        path.lstat()
+    except (FileNotFoundError, NotADirectoryError):
+        return False
+    return True
 
 
 def _resolve(path: Path) -> Path:
