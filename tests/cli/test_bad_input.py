@@ -490,6 +490,7 @@ CASES = {
     "init over a scan file": (existing_scan_file, r"scan.toml exists already; allow overwriting"),
     "init with another ending": (given("init", ".", "-o", "scan.yaml"), r"scan.yaml: a scan file is TOML"),
     "demo over an earlier one": (earlier_demo, r"demo/dark-field.png exists already; allow overwriting"),
+    "demo into no folder": (given("demo", "-o", ""), r"-o is empty; expected a folder"),
 }
 CASES["info of a text"] = (
     lambda folder: with_file("n.txt", b"hello")(folder) and ["info", "n.txt"],

@@ -9,6 +9,7 @@ import click
 
 from xmist.cli.console import DONE, Settings, progress_bars, say
 from xmist.cli.options import common
+from xmist.errors import InputError, raise_faults
 
 _FOLDER: Final = "xmist-demo"
 _MOST_FOLDERS: Final = 1000
@@ -36,6 +37,8 @@ def demo(settings: Settings, folder: str | None, quick: bool, overwrite: bool) -
     from xmist.demo import FULL, METHOD, QUICK, names, run_demo, words
 
     plan = QUICK if quick else FULL
+    if folder == "":
+        raise InputError(f"-o is empty; expected a folder, or nothing for {_FOLDER}")
     target = Path(folder) if folder else _free_folder(overwrite)
     with progress_bars(settings) as progress:
         found = run_demo(target, plan=plan, overwrite=overwrite, progress=progress)
@@ -72,7 +75,6 @@ def init(settings: Settings, folder: str, output: str | None, overwrite: bool) -
       xmist init /data/raw/scan12 -o processed/scan12.toml
     """
     from xmist.config import propose_scan
-    from xmist.errors import InputError, raise_faults
     from xmist.io.atomic import target_faults, write_file
 
     path = Path(output) if output else Path(folder) / "scan.toml"
