@@ -1,11 +1,13 @@
 """What a result of `full-field` says about itself."""
 
 import numpy as np
+import pytest
 import scipy.ndimage as ndi
 
 import xmist
 from tests.manufactured import EXPERIMENT, speckle
 from tests.methods.test_full_field import D_TRUE, PSI_TRUE, SHAPE, _made, _retrieve
+from xmist.errors import InputError
 from xmist.methods.coarse_to_fine import block_mean, double, halve, lost_share
 from xmist.numerics.transport import D_XX, LOG_T, PSI, D
 
@@ -128,3 +130,10 @@ def test_a_strongly_refracting_rim_is_no_dark_field(monkeypatch):
     # φ and T need the data at the rim.
     assert np.array_equal(results[0].phase, results[1].phase)
     assert np.array_equal(results[0].transmission, results[1].transmission)
+
+
+def test_references_of_white_noise_are_refused():
+    """Without its noise such a reference is constant, and D free to grow until the blur takes minutes."""
+    frames = np.random.default_rng(1).normal(1000.0, 300.0, (2, 64, 64)).clip(1.0)
+    with pytest.raises(InputError, match="stands out of white noise"):
+        xmist.prepare(frames, EXPERIMENT, method="full-field")

@@ -322,6 +322,11 @@ def prepare(
         image[...] = np.maximum(wiener(root, variance, threads=number), 0.0) ** 2 if variance else root**2
         if variance:
             spectra.append(spectrum_of(root, variance, threads=number))
+    if len(spectra) == len(noise) and not any(spectrum.power.any() for spectrum in spectra):
+        raise InputError(
+            "nothing in the reference frames stands out of white noise; expected speckles, from which phase "
+            "and dark-field are read (look at exposure time, membrane and dark frames)"
+        )
     return FullFieldPlan(
         experiment=experiment,
         options=options,
