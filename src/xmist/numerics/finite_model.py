@@ -94,7 +94,7 @@ def linearise(
     models, residual = (np.empty_like(reference), np.empty_like(sample)) if out is None else out
     slope = np.empty_like(psi)
     for n, frame in enumerate(reference):
-        models[n] = diffuse(warp(frame, factor=factor), named, threads=threads)
+        models[n] = diffuse(warp(frame, factor=factor), named, overwrite=True, threads=threads)
         derivative(models[n], DX, out=residual[n], threads=threads)
         derivative(models[n], DY, out=slope, threads=threads)
 

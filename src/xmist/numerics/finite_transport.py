@@ -234,15 +234,19 @@ class Warp:
         return out
 
 
-def diffuse(image: Real, fields: dict[int, Real], *, threads: int | None = None) -> Real:
+def diffuse(
+    image: Real, fields: dict[int, Real], *, overwrite: bool = False, threads: int | None = None
+) -> Real:
     """Blur an image: ∂I/∂s = Σ_ij ∂_i∂_j (d_ij I) from s = 0 to 1.
 
     Parameters
     ----------
     image : (y, x) float array
-        Not modified.
+        Not modified, unless it may be.
     fields : dict of int to (y, x) array
         d by `D`, or its elements by `D_XX`, `D_XY` and `D_YY` of `xmist.numerics.transport`, in pixels².
+    overwrite : bool
+        Whether the result may take the image's memory.
     threads : int, optional
         Threads; the result does not depend on it.
 
@@ -260,7 +264,7 @@ def diffuse(image: Real, fields: dict[int, Real], *, threads: int | None = None)
     """
     largest = sum(_DERIVATIVES[kind][2] * float(np.abs(field).max()) for kind, field in fields.items())
     steps = max(1, math.ceil(largest))
-    out, product = image.copy(), np.empty_like(image)
+    out, product = image if overwrite else image.copy(), np.empty_like(image)
     changes = {kind: np.empty_like(image) for kind in fields}
     number = image.dtype.type
 
