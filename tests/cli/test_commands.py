@@ -17,7 +17,7 @@ import xmist
 from tests.cli.scenes import GEOMETRY, SHAPE, call, frames, snapshot, write_frames, write_scan
 from tests.io.frames_files import write_edf
 from xmist import flags as flag
-from xmist.__main__ import main as entry
+from xmist.__main__ import main as first
 from xmist.cli import console, main
 from xmist.cli.options import _KEYS
 from xmist.config.schema import check_sections
@@ -350,7 +350,7 @@ def test_python_m_xmist():
 
 def test_the_command_is_installed():
     (script,) = importlib.metadata.entry_points(group="console_scripts", name="xmist")
-    assert script.load() is entry
+    assert script.load() is first
 
 
 def test_help_is_light():
