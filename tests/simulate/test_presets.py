@@ -7,6 +7,8 @@ import tifffile
 
 import xmist
 from xmist import simulate
+from xmist.config import draft_scan
+from xmist.pipeline import run
 from xmist.simulate.files import default_method, write_simulation
 from xmist.simulate.tomography import Tomography
 
@@ -207,6 +209,17 @@ def test_a_series_in_files(tmp_path, series):
         assert file["entry/phase"].shape == (4, 32, 36)
         assert file["entry/angles"].attrs["units"] == "degrees"
     assert isinstance(series, Tomography)
+
+
+def test_the_series_that_was_written_is_scanned(tmp_path, series):
+    """All four projections, by the scan file beside the frames; the first is what the other file gives."""
+    folder = tmp_path / "ct"
+    write_simulation(series, folder, dark_frames=1, flat_frames=1, method="mist")
+    master = xmist.scan(folder / "series.toml")
+    assert master == folder / "series.h5"
+    first = run(draft_scan(folder / "scan.toml"))
+    assert np.array_equal(xmist.open_result(master, projection=0).phase, first.phase, equal_nan=True)
+    assert xmist.open_result(master, chunks={}).sizes["projection"] == 4
 
 
 def test_bad_files(tmp_path, series):

@@ -158,6 +158,8 @@ def _simulate(settings: Settings, name: str, folder: Path, given: dict[str, Any]
         say(settings, f"Note: {finding}")
     click.echo(f"Wrote {len(written)} files to {folder}")
     say(settings, f"Next: xmist retrieve {scan}")
+    if (series := folder / "series.toml") in written:
+        say(settings, f"or, for all projections: xmist scan {series}")
     return DONE
 
 

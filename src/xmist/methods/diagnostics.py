@@ -236,7 +236,7 @@ def describe(found: Fit, speckles: Speckles) -> list[str]:
     rejected = int(np.count_nonzero(found.outliers))
     if rejected:
         words.append(
-            f"{rejected} pixels of sample frames contradict their surroundings by more than 8 standard "
-            "deviations and were ignored"
+            f"{rejected} pixel{'s' if rejected > 1 else ''} of sample frames, beyond their surroundings by more "
+            "than 8 standard deviations, contradict the model and were ignored"
         )
     return words

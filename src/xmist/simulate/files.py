@@ -45,7 +45,8 @@ def write_simulation(
     Parameters
     ----------
     simulation : Simulation or Tomography
-        What to write. Of a series, the scan file retrieves the first projection.
+        What to write. Of a series, `scan.toml` retrieves the first projection; of one in TIFF, `series.toml`
+        retrieves all.
     folder : str or Path
         Folder; made if it does not exist.
     form : str
@@ -63,8 +64,8 @@ def write_simulation(
     Returns
     -------
     list of Path
-        `scan.toml`, `truth.h5` (a `Retrieval` of the method "truth"), `truth_more.h5` (phase_total,
-        and the volume of a series) and the frames.
+        `scan.toml` (and `series.toml`), `truth.h5` (a `Retrieval` of the method "truth"), `truth_more.h5`
+        (phase_total, and the volume of a series) and the frames.
 
     Raises
     ------
@@ -96,6 +97,9 @@ def write_simulation(
     given = {role: frames for role, frames in series.items() if len(frames)}
     scan = _scan_text(simulation, first, given, form, method, options)
     jobs = [Job(folder / "scan.toml", lambda file: file.write(scan.encode()))]
+    if isinstance(simulation, Tomography) and form == "tiff":
+        series_text = _series_text(scan)
+        jobs.append(Job(folder / "series.toml", lambda file: file.write(series_text.encode())))
     jobs.append(Job(folder / "truth_more.h5", lambda file: file.write(_more_truth(simulation, first))))
     if form == "hdf5":
         jobs.append(Job(folder / "frames.h5", lambda file: file.write(_hdf5(first, given))))
@@ -267,6 +271,16 @@ def _scan_text(
         lines += ["", "[options]", *(f"{name} = {_toml(value)}" for name, value in options.items())]
     lines += ["", "[output]", 'files = ["result.h5", "result.png"]', "overwrite = false", ""]
     return "\n".join(lines)
+
+
+def _series_text(scan: str) -> str:
+    """Give the scan file of all projections from that of the first."""
+    return (
+        scan.replace("Run: xmist retrieve scan.toml", "Run: xmist scan series.toml")
+        .replace("projection_0000/sample_*", "projection_{projection}/sample_{position}")
+        .replace('["result.h5", "result.png"]', '["series.h5", "quality.png"]')
+        + '\n[scan]\nangles = "truth_more.h5::/entry/angles"\n'
+    )
 
 
 def default_method(
