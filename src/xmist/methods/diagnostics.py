@@ -236,7 +236,7 @@ def describe(found: Fit, speckles: Speckles) -> list[str]:
     rejected = int(np.count_nonzero(found.outliers))
     if rejected:
         words.append(
-            f"{rejected} pixel{'s' if rejected > 1 else ''} of sample frames, beyond their surroundings by more "
-            "than 8 standard deviations, contradict the model and were ignored"
+            f"{rejected} pixel{'s' if rejected > 1 else ''} of sample frames, with residuals of more than 8 "
+            "standard deviations of those around, contradict the model and were ignored"
         )
     return words
