@@ -1,4 +1,4 @@
-"""Accuracy, speed and memory of `full-field`: `python benchmarks/full_field.py [accuracy] [limits] [speed]`.
+"""Accuracy of `full-field`: `python benchmarks/full_field.py [accuracy] [limits]`.
 
 Accuracy: the five wave-optics phantoms of `xmist.simulate.phantom`, on seeds that nothing was tuned on (only
 seed 3 was looked at before), against `mist-attenuating` and `lcs` at equal N, each at its best smoothing.
@@ -9,10 +9,8 @@ size, dead and hot pixels, the rim of a berry, and each prior, on seed 3.
 from __future__ import annotations
 
 import argparse
-import time
 
 import numpy as np
-import psutil
 import scipy.ndimage as ndi
 
 import xmist
@@ -151,48 +149,14 @@ def limits() -> None:
         line("currant", n, xmist.retrieve(part, experiment, method="full-field"), truth)
 
 
-def speed() -> None:
-    print("| size | N | unknowns | s | solves' iterations | numpy copies of the frames | peak RSS / frames |")
-    print("|---|---|---|---|---|---|---|")
-    experiment = xmist.Experiment(energy_kev=20.0, pixel_size=6.5e-6, sample_to_detector=0.7)
-    rng = np.random.default_rng(0)
-    for size, n in ((512, 2), (512, 10), (1024, 2), (2048, 2)):
-        reference = np.empty((n, size, size), np.float32)
-        for frame in reference:
-            ndi.gaussian_filter(rng.standard_normal((size, size), np.float32), 1.7, output=frame)
-            frame *= np.float32(0.25 / frame.std())
-            frame += 1
-        np.maximum(reference, np.float32(0.05), out=reference)
-        sample = ndi.gaussian_filter(reference, (0, 0.5, 0.5)) + np.float32(0.003) * rng.standard_normal(
-            reference.shape, np.float32
-        )
-        plan = xmist.prepare(reference, experiment, method="full-field", unknowns=("phase", "dark_field"))
-        start = time.perf_counter()
-        for frames in (reference, sample):
-            frames.copy()
-        copy = time.perf_counter() - start
-        start = time.perf_counter()
-        result = plan(sample)
-        took = time.perf_counter() - start
-        peak = psutil.Process().memory_info()
-        rss = getattr(peak, "peak_wset", 0) or peak.rss
-        print(
-            f"| {size} | {n} | φ, D | {took:.1f} | {result.provenance['convergence']['iterations']} "
-            f"| {took / copy:.0f} | {rss / (reference.nbytes + sample.nbytes):.1f} |",
-            flush=True,
-        )
-
-
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("parts", nargs="*", default=["accuracy", "limits", "speed"])
+    parser.add_argument("parts", nargs="*", default=["accuracy", "limits"])
     parts = parser.parse_args().parts
     if "accuracy" in parts:
         accuracy()
     if "limits" in parts:
         limits()
-    if "speed" in parts:
-        speed()
 
 
 if __name__ == "__main__":
