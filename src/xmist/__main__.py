@@ -25,7 +25,7 @@ def main() -> int:
 
         return run()
     except KeyboardInterrupt:
-        print(_MESSAGE, file=sys.stderr)  # noqa: T201
+        sys.stderr.write(f"{_MESSAGE}\n")
         return _INTERRUPTED
 
 
