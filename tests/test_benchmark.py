@@ -7,7 +7,8 @@ import pytest
 
 from tests.cli.scenes import call
 from xmist import METHODS, InputError, retrieve
-from xmist.benchmark import SEED, run_benchmark, save_benchmark
+from xmist.benchmark import run_benchmark, save_benchmark
+from xmist.benchmark.request import SEED
 from xmist.simulate import phantom
 
 QUICK = {"methods": ["mist", "single-material", "lcs"], "cases": ["fine"], "size": 48}

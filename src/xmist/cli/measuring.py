@@ -50,15 +50,9 @@ def benchmark(
       xmist benchmark -o benchmark.md
       xmist benchmark --method full-field --method lcs --phantom absorbing --no-speed
     """
-    from xmist.benchmark import (
-        EXPOSURES,
-        SIZE,
-        SPEED_SIZES,
-        request_faults,
-        result_faults,
-        run_benchmark,
-        save_benchmark,
-    )
+    from xmist.benchmark import run_benchmark, save_benchmark
+    from xmist.benchmark.request import EXPOSURES, SIZE, SPEED_SIZES, request_faults
+    from xmist.benchmark.tables import result_faults
     from xmist.methods import METHODS
     from xmist.simulate.phantoms import CASES
 
