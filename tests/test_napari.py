@@ -41,11 +41,8 @@ def test_the_manifest_leads_to_the_reader():
 
 
 def test_the_manifest_is_named_where_napari_looks():
-    project = ROOT / "pyproject.toml"
-    if not project.exists():
-        pytest.skip("pyproject.toml is not beside the tests")
-    points = tomllib.loads(project.read_text(encoding="utf-8"))["project"]["entry-points"]
-    module, _, name = points["napari.manifest"]["xmist"].partition(":")
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+    module, _, name = project["entry-points"]["napari.manifest"]["xmist"].partition(":")
     assert Path(import_module(module).__file__).with_name(name) == MANIFEST
 
 

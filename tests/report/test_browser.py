@@ -27,7 +27,10 @@ from tests.report.pages import make_result
 from tests.report.test_page import EVIL, empty_result, evil_result
 from xmist.report import write_report
 
-playwright = pytest.importorskip("playwright.sync_api", reason="needs Playwright: pip install '.[browser]'")
+playwright = pytest.importorskip(
+    "playwright.sync_api",
+    reason="the page is tested in a browser: needs a Chromium, and Playwright: pip install '.[browser]'",
+)
 
 NAMES = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable", "chrome")
 
@@ -39,7 +42,8 @@ def browser():
         try:
             started = running.chromium.launch(executable_path=path, args=["--no-sandbox"])
         except playwright.Error as error:
-            pytest.skip(f"no Chromium could be started: {str(error).splitlines()[0]}")
+            tried = path or f"Playwright's own, for the path has none of {', '.join(NAMES)}"
+            pytest.skip(f"the page is tested in a browser, and no Chromium starts ({tried}): {error}")
         yield started
         started.close()
 
@@ -349,7 +353,10 @@ def test_it_can_be_light_and_dark(show):
 
 
 def test_it_is_accessible(show):
-    axe = pytest.importorskip("axe_playwright_python.sync_playwright", reason="needs axe-playwright-python")
+    axe = pytest.importorskip(
+        "axe_playwright_python.sync_playwright",
+        reason="needs axe-playwright-python: pip install '.[browser]'",
+    )
     page = show("two")
     page.get_by_role("button", name="Add a picture").click()
     page.locator("details").evaluate_all("all => all.forEach(one => (one.open = true))")
