@@ -350,6 +350,12 @@ def test_it_can_be_light_and_dark(show):
     light = page.evaluate(ground)
     page.get_by_role("button", name="Dark", exact=True).click()
     assert page.evaluate(ground) == dark != light
+    page.emulate_media(color_scheme="light")  # what was chosen stays
+    assert page.evaluate(ground) == dark
+    page.get_by_role("button", name="Auto", exact=True).click()
+    assert page.evaluate(ground) == light
+    page.emulate_media(color_scheme="dark")
+    page.wait_for_function(f"dark => ({ground})() === dark", arg=dark)
 
 
 def test_it_is_accessible(show):

@@ -174,8 +174,7 @@ class App {
   }
 
   get dark() {
-    const chosen = document.documentElement.dataset.theme;
-    return chosen ? chosen === "dark" : matchMedia("(prefers-color-scheme: dark)").matches;
+    return document.documentElement.dataset.theme === "dark";
   }
 
   /** Title and conditions of what is shown. */
@@ -246,10 +245,17 @@ function firstKeys(app) {
 }
 
 function themeChoice(app) {
-  return choices("Light or dark", [["", "Auto"], ["light", "Light"], ["dark", "Dark"]], "", (theme) => {
-    if (theme) document.documentElement.dataset.theme = theme;
-    else delete document.documentElement.dataset.theme;
+  const system = matchMedia("(prefers-color-scheme: dark)");
+  let chosen = "auto";
+  const dress = () => {
+    document.documentElement.dataset.theme = chosen === "auto" ? (system.matches ? "dark" : "light") : chosen;
     app.refresh();
+  };
+  system.addEventListener("change", dress);
+  dress();
+  return choices("Light or dark", [["auto", "Auto"], ["light", "Light"], ["dark", "Dark"]], chosen, (theme) => {
+    chosen = theme;
+    dress();
   });
 }
 
@@ -271,7 +277,6 @@ function start() {
   app.results.forEach((result) => result.flagImage.load().then(() => app.refresh()));
   new ResizeObserver(() => app.layOut()).observe(document.getElementById("panels"));
   addEventListener("resize", () => app.layOut());
-  matchMedia("(prefers-color-scheme: dark)").addEventListener("change", () => app.refresh());
   addEventListener("keydown", (event) => {
     const typing = event.target.matches?.("input, select, textarea");
     if (event.key.toLowerCase() !== "b" || typing || event.ctrlKey || event.metaKey || event.altKey || !app.second) return;
