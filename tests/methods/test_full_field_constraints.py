@@ -124,6 +124,7 @@ def test_a_material_ties_phase_to_transmission(exposures):
     assert np.abs(result.transmission - np.exp(psi / length2)).max() <= 5e-3
     agreement = np.corrcoef(result.dark_field.ravel(), D_TRUE.ravel())[0, 1]
     assert agreement >= (0.2 if exposures == 1 else 0.98)
+    assert any("of one exposure" in words for words in result.findings) == (exposures == 1)
 
 
 def test_a_material_needs_the_transmission():

@@ -222,6 +222,11 @@ def describe(found: Fit, speckles: Speckles) -> list[str]:
             f"shifts reach {largest / speckles.size:.2g} speckles ({largest:.2g} pixels); solved "
             "coarse-to-fine"
         )
+    if len(found.residual) == 1 and {D, D_XX} & set(found.transport.kinds):
+        words.append(
+            "the dark-field is that of one exposure, which hardly tells it from thickness: it shows where there "
+            "may be scatter, its values and even its sign can be wrong; take two exposures to measure it"
+        )
     if found.lost:
         words.append(
             f"around {100 * found.lost:.2g} % of the pixels the sample's speckles were not found: the shift "
