@@ -67,7 +67,7 @@ def _labels(drawn):
 
 
 def _texts(drawn):
-    return [text.get_text().replace("\N{NO-BREAK SPACE}", " ") for text in drawn.texts]
+    return [text.get_text() for text in drawn.texts]
 
 
 def _pixels(drawn):

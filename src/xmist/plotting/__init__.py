@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO, Final
@@ -13,7 +12,17 @@ from xmist.data import CHANNELS, Retrieval
 from xmist.errors import InputError, raise_faults, suggest
 from xmist.io.atomic import Job, target_faults, write_file
 from xmist.plotting.directions import TITLE, Directions, direction_colours, wheel_colours
-from xmist.plotting.page import NORMAL, Page, colour_bar, draw, text_width, wrap
+from xmist.plotting.page import (
+    NORMAL,
+    Page,
+    block_notes,
+    colour_bar,
+    columns_for,
+    draw,
+    no_value_legend,
+    text_width,
+    wrap,
+)
 from xmist.plotting.panels import Image, Panel, common_scales, panels, si
 from xmist.version import __version__
 
@@ -79,7 +88,7 @@ def figure(result: Retrieval, *, channels: Sequence[str] | None = None, title: s
     scales = common_scales(shown, [[image] for image in images])
     directions = Directions(result) if "dark_field_tensor" in chosen else None
     titles = [panel.title for panel in shown] + ([TITLE] if directions is not None else [])
-    columns = _columns(len(titles), result.shape)
+    columns = columns_for(len(titles), result.shape)
     lowest = _SHORTEST_BAR if directions is None else _LEGEND
     page = Page(
         result.shape,
@@ -88,8 +97,8 @@ def figure(result: Retrieval, *, channels: Sequence[str] | None = None, title: s
         side=3.6,
         titles=titles,
         header=(title or _headline(result), _conditions(result)),
-        notes=[*_block_notes(images), *(f"Finding: {finding}" for finding in result.findings)],
-        no_value=_no_value(images),
+        notes=[*block_notes(images), *(f"Finding: {finding}" for finding in result.findings)],
+        no_value=no_value_legend(images),
         right=0.95,
         below=0.34,
         lowest=lowest,
@@ -187,8 +196,8 @@ def comparison(
         side=2.3,
         titles=[panel.title for panel in shown] + ([TITLE] if directions else []),
         header=(title or "", ""),
-        notes=[*_block_notes(images), *remarks],
-        no_value=_no_value(images),
+        notes=[*block_notes(images), *remarks],
+        no_value=no_value_legend(images),
         left=0.15 + max(text_width(line) for lines in labels.values() for line in lines),
         right=0.14,
         above=0.12,
@@ -380,28 +389,3 @@ def _conditions(result: Retrieval) -> str:
         if value is not None
     ]
     return "; ".join([geometry, ", ".join(options)] if options else [geometry])
-
-
-def _columns(number: int, shape: tuple[int, int]) -> int:
-    """Give the number of columns that brings a page nearest to 3 : 2."""
-
-    def badness(columns: int) -> float:
-        rows = -(-number // columns)
-        ratio = columns * (shape[1] + 0.3 * max(shape)) / (rows * (shape[0] + 0.2 * max(shape)))
-        return abs(math.log(ratio / 1.5)) + rows * columns - number
-
-    return min(range(1, number + 1), key=badness)
-
-
-def _no_value(images: Sequence[Image]) -> str:
-    """Give the legend of the pixels without a value."""
-    shares = [image.holes / (image.shape[0] * image.shape[1]) for image in images if image.holes]
-    if not shares:
-        return ""
-    low, high = (f"{100 * share:.{'0f' if share > 0.1 else '2g'}}" for share in (min(shares), max(shares)))
-    return f"no value ({low if low == high else f'{low} to {high}'} % of the pixels)"
-
-
-def _block_notes(images: Sequence[Image]) -> list[str]:
-    factor = max(image.factor for image in images)
-    return [f"Shown as means of {factor} × {factor} pixels."] if factor > 1 else []

@@ -10,7 +10,18 @@ import numpy as np
 from numpy.typing import NDArray
 
 from xmist.data import CHANNELS
-from xmist.plotting.page import NORMAL, SMALL, Page, colour_bar, draw, text_width, wrap
+from xmist.plotting.page import (
+    NORMAL,
+    SMALL,
+    Page,
+    block_notes,
+    colour_bar,
+    columns_for,
+    draw,
+    no_value_legend,
+    text_width,
+    wrap,
+)
 from xmist.plotting.panels import Image, Panel, Scale, common_scales, typical_scale
 
 if TYPE_CHECKING:
@@ -68,7 +79,8 @@ def picture_grid(
     cells : sequence of sequence of Cell
         Row by row.
     rows, columns : sequence of str
-        Their labels.
+        Their labels. Rows of a single column are folded to a page that is no strip: the label of a row then
+        stands above its picture, and that of the column below the title.
     pixel : float
         Pixel in the sample's plane in metres.
     truth : (y, x) array, optional
@@ -99,51 +111,62 @@ def picture_grid(
         clipped = cell.image if cell.image is None or not positive else np.maximum(cell.image, 0)
         return Image.of(clipped, cell.flags)
 
-    pictures = [[image(cell) for cell in line] for line in cells]
+    placed = [
+        (row, column, cell, columns[column] if row == 0 else "")
+        for row, line in enumerate(cells)
+        for column, cell in enumerate(line)
+    ]
+    pictures = [image(cell) for _, _, cell, _ in placed]
+    known = [picture for picture in pictures if picture.blocks is not None]
     right = image(Cell(truth))
-    known = [picture for line in pictures for picture in line if picture.blocks is not None]
     scale = common_scales([panel], [[right]])[panel.scale] if right.varies else typical_scale(panel, known)
     if positive:
         scale = Scale(0.0, scale.high, scale.exponent)
-    labels = [wrap(label, 1.5) for label in rows]
-    captions = any(cell.caption for line in cells for cell in line)
-    titles = [*columns, *(["truth"] if truth is not None else [])]
+    if truth is not None:
+        placed.append((0, len(columns), Cell(truth), "truth"))
+        pictures.append(right)
+    shape = known[0].shape if known else right.shape
+    labels, subtitle = [wrap(label, 1.5) for label in rows], ""
+    folded = len(columns) == 1 and len(rows) > 1
+    if folded:
+        across = columns_for(len(placed), shape)
+        names = [*rows, "truth"]
+        placed = [(*divmod(n, across), cell, names[n]) for n, (_, _, cell, _) in enumerate(placed)]
+        labels, subtitle = [], columns[0]
+    last = max(row for row, _, _, _ in placed)
+    width = 1 + max(column for _, column, _, _ in placed)
+    captions = any(cell.caption for _, _, cell, _ in placed)
     page = Page(
-        known[0].shape if known else right.shape,
-        len(rows),
-        len(titles),
+        shape,
+        last + 1,
+        width,
         side=_SIDE,
-        titles=titles,
-        header=(title, ""),
-        notes=notes,
-        no_value="no value" if any(picture.holes for picture in known) else "",
-        left=0.15 + max(text_width(line) for label in labels for line in label),
+        titles=[name for _, _, _, name in placed],
+        header=(title, subtitle),
+        notes=[*block_notes(known), *notes],
+        no_value=no_value_legend(known),
+        left=0.15 + max((text_width(line) for label in labels for line in label), default=-0.15),
         right=0.14,
         above=0.08,
         below=_CAPTION if captions else 0.0,
         last=_FOOT,
-        titled_once=True,
+        titled_once=not folded,
     )
     for row, label in enumerate(labels):
         page.text(row, 0, -0.12, page.height / 2, "\n".join(label), ha="right", va="center")
-        for column, (cell, picture) in enumerate(zip(cells[row], pictures[row], strict=True)):
-            axes = page.axes(row, column)
-            draw(axes, picture, panel, scale)
-            if picture.blocks is None:
-                words = "\n".join(wrap(cell.caption or "not given", page.width - 0.2, 6))
-                page.text(row, column, page.width / 2, page.height / 2, words, ha="center", va="center")
-            elif cell.caption:
-                words = (wrap(cell.caption, page.width + 0.1, 1) or [""])[0]
-                page.text(row, column, page.width / 2, -0.05, words, ha="center", va="top")
-            if row == 0:
-                axes.set_title(columns[column], fontsize=NORMAL, pad=4)
-    if truth is not None:
-        axes = page.axes(0, len(columns))
-        draw(axes, right, panel, scale)
-        axes.set_title("truth", fontsize=NORMAL, pad=4)
-    last, low = len(rows) - 1, -(_CAPTION if captions else 0.0)
+    for (row, column, cell, name), picture in zip(placed, pictures, strict=True):
+        axes = page.axes(row, column)
+        draw(axes, picture, panel, scale)
+        axes.set_title(page.wrap(name), fontsize=NORMAL, pad=4)
+        if picture.blocks is None:
+            words = "\n".join(wrap(cell.caption or "not given", page.width - 0.2, 6))
+            page.text(row, column, page.width / 2, page.height / 2, words, ha="center", va="center")
+        elif cell.caption:
+            words = (wrap(cell.caption, page.width + 0.1, 1) or [""])[0]
+            page.text(row, column, page.width / 2, -0.05, words, ha="center", va="top")
+    low = -(_CAPTION if captions else 0.0)
     page.scale_bar(last, 0, pixel, y=low - 0.14)
-    whole = len(titles) * (page.width + 0.14) - 0.14
+    whole = width * (page.width + 0.14) - 0.14
     wide = min(whole, _WIDEST_BAR)
     bar = page.axes(last, 0, (whole - wide) / 2, low - 0.4, wide, 0.1)
     colour_bar(bar, panel, scale, horizontal=True)
@@ -187,7 +210,7 @@ def regions_figure(
         titles=["sample frames over reference frames"],
         header=("Regions of the comparison", ""),
         notes=missing,
-        no_value="no value" if image.holes else "",
+        no_value=no_value_legend([image]),
         right=0.95,
         last=0.5,
     )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import textwrap
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, Final
@@ -26,6 +27,8 @@ _NARROWEST: Final = 4.8
 
 # Beyond this ratio of its sides an image is stretched, to be seen at all.
 _LONGEST: Final = 40.0
+
+_TIED: Final = "\N{NO-BREAK SPACE}"
 
 NO_VALUE: Final = "#5fa08f"  # apart from every grey, and from every colour of the maps
 
@@ -236,6 +239,67 @@ def colour_bar(axes: Axes, panel: Panel, scale: Scale, *, horizontal: bool = Fal
     bar.outline.set_linewidth(0.5)
 
 
+def columns_for(number: int, shape: tuple[int, int]) -> int:
+    """Give the number of columns that brings a page of images nearest to 3 : 2.
+
+    Parameters
+    ----------
+    number : int
+        Number of images.
+    shape : tuple of int
+        Size (y, x) of an image in pixels.
+
+    Examples
+    --------
+    >>> columns_for(6, (64, 64)), columns_for(6, (64, 640))
+    (3, 2)
+    """
+
+    def badness(columns: int) -> float:
+        rows = -(-number // columns)
+        ratio = columns * (shape[1] + 0.3 * max(shape)) / (rows * (shape[0] + 0.2 * max(shape)))
+        return abs(math.log(ratio / 1.5)) + rows * columns - number
+
+    return min(range(1, number + 1), key=badness)
+
+
+def no_value_legend(images: Sequence[Image]) -> str:
+    """Give the legend of the pixels without a value; empty if there are none.
+
+    Parameters
+    ----------
+    images : sequence of Image
+        What is drawn.
+
+    Examples
+    --------
+    >>> no_value_legend([Image.of(np.array([[1.0, np.nan]]), None)])
+    'no value (50 % of the pixels)'
+    """
+    shares = [image.holes / (image.shape[0] * image.shape[1]) for image in images if image.holes]
+    if not shares:
+        return ""
+    low, high = (f"{100 * share:.{'0f' if share > 0.1 else '2g'}}" for share in (min(shares), max(shares)))
+    return f"no value ({low if low == high else f'{low} to {high}'} % of the pixels)"
+
+
+def block_notes(images: Sequence[Image]) -> list[str]:
+    """Give the note that images are shown as means of blocks; empty if they are not.
+
+    Parameters
+    ----------
+    images : sequence of Image
+        What is drawn.
+
+    Examples
+    --------
+    >>> block_notes([Image.of(np.ones((8, 1500)), None)])
+    ['Shown as means of 2 × 2 pixels.']
+    """
+    factor = max((image.factor for image in images), default=1)
+    return [f"Shown as means of {factor} × {factor} pixels."] if factor > 1 else []
+
+
 def wrap(
     text: str, width: float, most: int | None = None, *, size: float = SMALL, bold: bool = False
 ) -> list[str]:
@@ -267,7 +331,7 @@ def wrap(
     text = "".join(
         letter if letter.isspace() or _font(bold).get_char_index(ord(letter)) else "?" for letter in text
     )
-    text = text.replace(" = ", "\N{NO-BREAK SPACE}=\N{NO-BREAK SPACE}")
+    text = text.replace(" = ", f"{_TIED}={_TIED}")
     whole = text_width(text, size=size, bold=bold)
     # Some lines have narrow letters; few have a quarter more of them than the average.
     letters = min(len(text), int(1.25 * len(text) * width / whole)) if whole > width else len(text)
@@ -275,9 +339,9 @@ def wrap(
         lines = textwrap.wrap(text, letters, max_lines=most, placeholder=" …", break_on_hyphens=False)
         widest = max((text_width(line, size=size, bold=bold) for line in lines), default=0.0)
         if widest <= width:
-            return lines
+            return [line.replace(_TIED, " ") for line in lines]
         letters = min(letters - 1, int(letters * width / widest) + 1)
-    return [text] if text else []
+    return [text.replace(_TIED, " ")] if text else []
 
 
 def text_width(text: str, *, size: float = SMALL, bold: bool = False) -> float:
