@@ -270,7 +270,7 @@ def _grids(found: Comparison) -> Iterator[_Grid]:
         if said("resolution", channel):
             yield _Grid(
                 f"Resolution (µm), {CHANNELS[channel].title}",
-                value("resolution", channel, lambda number: f"{number * 1e6:.3g}"),
+                value("resolution", channel, lambda number: _digits(number * 1e6)),
                 channel == "dark_field",
             )
     for channel in CHANNELS_COMPARED:
@@ -285,7 +285,7 @@ def _grids(found: Comparison) -> Iterator[_Grid]:
     yield _Grid("Time of a projection (s)", lambda run: _seconds(run.seconds), True)
     yield _Grid("Time to prepare the reference (s)", lambda run: _seconds(run.prepare_seconds))
     yield _Grid(
-        "Peak memory (MB)", lambda run: _NONE if run.memory is None else f"{run.memory / 1e6:.3g}", True
+        "Peak memory (MB)", lambda run: _NONE if run.memory is None else _digits(run.memory / 1e6), True
     )
 
 
@@ -295,7 +295,8 @@ def _truth_cell(channel: str, region: str) -> Callable[[Run], str]:
         one, two = (getattr(quality, f"{name}{region}") for name in ("correlation", "nrmse"))
         if one is None and two is None:
             return _NONE
-        return f"{_NONE if one is None else f'{one:.3f}'} / {_NONE if two is None else f'{two:.3g}'}"
+        error = _NONE if two is None else f"{two:.3g}" if two < 1 else _digits(two)
+        return f"{_NONE if one is None else f'{one:.3f}'} / {error}"
 
     return cell
 
