@@ -18,7 +18,7 @@ from xmist.errors import InputError
 from xmist.flags import FLAGS, count_flags
 from xmist.io.nexus_reader import read_nexus, read_version
 from xmist.numerics.tensors import anisotropy, direction
-from xmist.plotting.panels import PREFIXES, Image, Panel, common_scales, panels
+from xmist.plotting.panels import PREFIXES, Image, Panel, block_means, common_scales, panels
 
 __all__ = ["Layer", "get_reader", "layers", "lines"]
 
@@ -153,7 +153,7 @@ def lines(tensor: ArrayLike) -> tuple[NDArray[np.float32], Mapping[str, NDArray[
     """
     given = np.asarray(tensor, np.float64)
     step = max(1, -(-max(given.shape[1:]) // _MOST_LINES))
-    blocks = np.stack([_block_means(part, step) for part in given])
+    blocks = np.stack([block_means(part, np.isfinite(part), step) for part in given])
     strength = (blocks[0] + blocks[2]) / 2
     brightest = np.nanmax(strength, initial=0.0)
     chosen = (strength > _FAINTEST * brightest) & (strength > 0)
@@ -197,18 +197,3 @@ def _about(result: Retrieval) -> dict[str, Any]:
         "findings": list(result.findings),
         "flagged": count_flags(result.flags),
     }
-
-
-def _block_means(image: NDArray[np.float64], step: int) -> NDArray[np.float64]:
-    """Give the means over blocks of the finite pixels; NaN where there is none."""
-    finite = np.isfinite(image)
-    rows, columns = (np.arange(0, size, step) for size in image.shape)
-
-    def total(values: NDArray[Any]) -> NDArray[np.float64]:
-        summed = np.add.reduceat(np.add.reduceat(values, rows, axis=0, dtype=np.float64), columns, axis=1)
-        return np.asarray(summed, np.float64)
-
-    count = total(finite)
-    means = np.full(count.shape, np.nan)
-    np.divide(total(np.where(finite, image, 0.0)), count, out=means, where=count > 0)
-    return means

@@ -160,9 +160,9 @@ class Image:
         finite = np.isfinite(array)
         if centred and finite.any():
             array = array - np.mean(array[finite], dtype=np.float64)
-        blocks = _means(array, finite, factor)
+        blocks = block_means(array, finite, factor)
         good = finite if flags is None else finite & (flags == 0)
-        unflagged = blocks if good is finite else _means(array, good, factor)
+        unflagged = blocks if good is finite else block_means(array, good, factor)
         shape = (int(array.shape[0]), int(array.shape[1]))
         return Image(blocks, unflagged, factor, shape, int(array.size - np.count_nonzero(finite)))
 
@@ -181,7 +181,23 @@ class Image:
         return bool(values.size and values.min() < values.max())
 
 
-def _means(array: NDArray[Any], usable: NDArray[np.bool_], factor: int) -> Values:
+def block_means(array: NDArray[Any], usable: NDArray[np.bool_], factor: int) -> Values:
+    """Give the means over square blocks; those at the end of a row or column may be narrower.
+
+    Parameters
+    ----------
+    array : (y, x) array
+        Values.
+    usable : (y, x) bool array
+        Which of them count; a block without any is NaN.
+    factor : int
+        Pixels along a side of a block.
+
+    Examples
+    --------
+    >>> block_means(np.array([[1.0, 3.0, 5.0]]), np.ones((1, 3), bool), 2).tolist()
+    [[2.0, 5.0]]
+    """
     if factor == 1:
         return np.where(usable, array, np.nan).astype(np.float64)
     rows, columns = (np.arange(0, size, factor) for size in array.shape)

@@ -171,18 +171,30 @@ def _folded(differences: Codes16) -> Codes16:
 
 def _bits(folded: Codes16) -> float:
     """Give the mean number of bits of some of the numbers."""
-    some = _some(folded).astype(np.float64)
-    return float(np.mean(np.log2(some + 1.0))) if some.size else 0.0
+    looked_at = some(folded).astype(np.float64)
+    return float(np.mean(np.log2(looked_at + 1.0))) if looked_at.size else 0.0
 
 
-def _some(values: NDArray[Any]) -> NDArray[Any]:
+def some(values: NDArray[Any]) -> NDArray[Any]:
+    """Give as many of the values, evenly spread, as tell what all of them are like.
+
+    Parameters
+    ----------
+    values : array
+        Values.
+
+    Examples
+    --------
+    >>> some(np.ones((3000, 2000))).size
+    1200000
+    """
     flat = values.reshape(-1)
     return flat[:: max(1, flat.size // _LOOKED_AT)]
 
 
 def _range(known: NDArray[np.float64]) -> tuple[float, float]:
     low, high = float(known.min()), float(known.max())
-    inner_low, inner_high = (float(limit) for limit in np.percentile(_some(known), _INNER))
+    inner_low, inner_high = (float(limit) for limit in np.percentile(some(known), _INNER))
     reach = _FARTHEST * (inner_high - inner_low)
     if reach > 0.0:
         low, high = max(low, inner_low - reach), min(high, inner_high + reach)

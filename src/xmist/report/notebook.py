@@ -15,10 +15,10 @@ from xmist.data import CHANNELS, Retrieval, SpeckleStack
 from xmist.flags import count_flags
 from xmist.plotting.page import NO_VALUE
 from xmist.plotting.panels import PREFIXES, Image, Panel, Scale, common_scales, panels, si
+from xmist.report.encode import some
 
 _SIDE: Final = 200  # pixels of a small picture along its longer side
 _MOST: Final = 6  # pictures
-_LOOKED_AT: Final = 1 << 20  # pixels that tell a median
 
 # No colours of its own: the page may be light or dark.
 _ROW: Final = "display:flex;flex-wrap:wrap;gap:16px;margin:8px 0"
@@ -149,8 +149,8 @@ def _png(blocks: NDArray[Any], colours: str, scale: Scale) -> str:
 
 
 def _median(frames: NDArray[np.float32]) -> float:
-    some = frames.reshape(-1)[:: max(1, frames.size // _LOOKED_AT)]
-    finite = some[np.isfinite(some)]
+    looked_at = some(frames)
+    finite = looked_at[np.isfinite(looked_at)]
     return float(np.median(finite)) if finite.size else float("nan")
 
 
