@@ -9,7 +9,8 @@ import click
 
 from xmist.cli.console import DONE, FLAGGED, Settings, progress_bars, say
 from xmist.cli.options import common
-from xmist.cli.show import page_option, raise_page_faults, write_page
+from xmist.cli.show import option_page_faults, page_option, write_page
+from xmist.errors import raise_faults
 
 if TYPE_CHECKING:
     from xmist.data import Retrieval
@@ -59,7 +60,7 @@ def scan(
 
     draft = draft_scan(scan_file)
     overwrite = given["overwrite"] or draft.overwrite
-    raise_page_faults(page, overwrite=overwrite)
+    raise_faults(option_page_faults(page, overwrite=overwrite))
     if workers is None and dask is None and reads_hdf5(draft):
         workers = 1  # a file that crashes its library must not take this process with it
     choices = Choices(workers=workers, client=dask, **given)

@@ -45,24 +45,6 @@ def option_page_faults(page: str | None, *, overwrite: bool, made: str | None = 
     return [f"--report: {fault}" for fault in page_faults(path, overwrite=overwrite)]
 
 
-def raise_page_faults(page: str | None, *, overwrite: bool) -> None:
-    """Raise what `option_page_faults` finds.
-
-    Parameters
-    ----------
-    page : str or None
-        Name of the page; None if there is none to write.
-    overwrite : bool
-        Whether a page that exists may be replaced.
-
-    Raises
-    ------
-    InputError
-        Says what is wrong with the name.
-    """
-    raise_faults(option_page_faults(page, overwrite=overwrite))
-
-
 def write_page(page: str, results: Sequence[tuple[str, Retrieval]], *, overwrite: bool) -> None:
     """Write the page of --report, and say so.
 
