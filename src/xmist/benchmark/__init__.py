@@ -18,7 +18,6 @@ from xmist.benchmark.request import (
     SIZE,
     SMOOTHING,
     SPEED_SIZES,
-    Progress,
     request_faults,
 )
 from xmist.benchmark.speed import measure_speed
@@ -26,6 +25,7 @@ from xmist.benchmark.tables import Accuracy, Benchmark, Speed, save_benchmark
 from xmist.errors import raise_faults
 from xmist.methods import METHODS
 from xmist.numerics.parallel import count_threads
+from xmist.progress import Progress
 from xmist.simulate.phantoms import CASES
 from xmist.version import __version__
 

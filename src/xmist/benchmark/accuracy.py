@@ -7,13 +7,14 @@ from typing import Any
 
 import numpy as np
 
-from xmist.benchmark.request import SEED, Progress, method_options
+from xmist.benchmark.request import SEED, method_options
 from xmist.benchmark.tables import CHANNELS, Accuracy
 from xmist.comparison.runs import first, measure, unable
 from xmist.data import Retrieval, SpeckleStack
 from xmist.errors import XmistError
 from xmist.experiment import Experiment
 from xmist.metrics import correlation, nrmse
+from xmist.progress import Progress
 from xmist.simulate import phantom
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from importlib import import_module
 from typing import Any, Final
 
@@ -10,8 +10,6 @@ from xmist.comparison.request import method_faults
 from xmist.errors import suggest
 from xmist.methods import METHODS
 from xmist.simulate.phantoms import CASES
-
-Progress = Callable[[str, int, int], object]
 
 EXPOSURES: Final = (2, 10)
 SIZE: Final = 256

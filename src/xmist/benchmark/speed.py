@@ -8,13 +8,14 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
-from xmist.benchmark.request import SEED, Progress, method_options
+from xmist.benchmark.request import SEED, method_options
 from xmist.benchmark.tables import Speed
 from xmist.comparison.runs import compile_method, measure, unable
 from xmist.data import SpeckleStack
 from xmist.errors import XmistError
 from xmist.experiment import Experiment
 from xmist.methods import prepare
+from xmist.progress import Progress
 
 _EXPERIMENT: Final = Experiment(energy_kev=17.0, pixel_size=5.8e-6, sample_to_detector=1.0)
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final
 
@@ -28,6 +28,7 @@ from xmist.errors import InputError, XmistError, raise_faults
 from xmist.experiment import Experiment
 from xmist.methods import METHODS
 from xmist.numerics.parallel import count_threads
+from xmist.progress import Progress
 
 __all__ = [
     "EXPOSURES",
@@ -45,7 +46,6 @@ __all__ = [
 METHODS_COMPARED: Final = ("mist", "full-field", "umpa", "xsvt")
 EXPOSURES: Final = (2, 4, 10)
 
-Progress = Callable[[str, int, int], object]
 Truth = Retrieval | Mapping[str, ArrayLike] | str | Path | object
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import os
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final
 
@@ -24,8 +24,7 @@ from xmist.io.atomic import folder_faults, target_faults
 from xmist.pipeline import digests, load_stack, read_from
 from xmist.pipeline.survey import Survey, survey
 from xmist.preprocess import bin_frames, crop
-
-Progress = Callable[[str, int, int], object]
+from xmist.progress import Progress
 
 TRUTH: Final = "truth.h5"  # beside the scan file, as `xmist simulate` writes it
 

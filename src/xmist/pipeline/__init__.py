@@ -23,11 +23,10 @@ from xmist.methods import retrieve
 from xmist.pipeline.estimate import estimate, machine_memory
 from xmist.pipeline.survey import ROLES, Survey, amount, survey
 from xmist.preprocess import STEPS, Frames, apply_steps
+from xmist.progress import Progress
 
 __all__ = ["Check", "Progress", "check", "count_valueless", "run"]
 
-# Called with what is done, and how much of how much of it.
-Progress = Callable[[str, int, int], object]
 
 _LOOKED_AT: Final = 10_000  # pixels that tell the noise
 

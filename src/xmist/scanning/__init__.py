@@ -11,8 +11,9 @@ from typing import TYPE_CHECKING
 
 from xmist.config import draft_scan
 from xmist.errors import InputError
+from xmist.progress import Progress
 from xmist.scanning.request import Choices, Outcome
-from xmist.scanning.run import Progress, run_scan
+from xmist.scanning.run import run_scan
 
 if TYPE_CHECKING:
     from distributed import Client

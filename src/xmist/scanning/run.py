@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from dataclasses import replace
 from datetime import UTC, datetime
@@ -18,6 +18,7 @@ from xmist.io.atomic import make_folder
 from xmist.io.stacks import is_stack, open_stack
 from xmist.numerics.parallel import count_threads
 from xmist.pipeline.estimate import about
+from xmist.progress import Progress
 from xmist.scanning.blocks import Block, Form, clear, find_done, split
 from xmist.scanning.executors import Cluster, Executor, Inline, Processes, connect
 from xmist.scanning.journal import Journal, differences, locked, read_journal
@@ -38,9 +39,6 @@ from xmist.scanning.trial import Beginning, Trial, begin, block_size
 from xmist.scanning.work import Job, Report
 from xmist.scanning.workshop import Workshop
 from xmist.version import __version__
-
-# Called with what is done, and how much of how much of it.
-Progress = Callable[[str, int, int], object]
 
 # A cluster that grows as it goes is taken for this large when the blocks are cut.
 _CLUSTER: Final = 16

@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict
 from itertools import chain
-from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike
 
 from xmist.data import SpeckleStack
 from xmist.experiment import Experiment
+from xmist.progress import Progress
 from xmist.simulate.beam import Spectrum
 from xmist.simulate.detector import Detector
 from xmist.simulate.exposure import expose, rms_turn, upstream_waves
@@ -22,8 +22,6 @@ from xmist.simulate.sample import Part
 from xmist.simulate.scene import look_through
 from xmist.simulate.setup import prepare
 from xmist.simulate.truth import Simulation
-
-Progress = Callable[[str, int, int], Any]
 
 
 def acquire(

@@ -18,7 +18,8 @@ from numpy.typing import NDArray
 
 from xmist.errors import InputError, raise_faults, suggest
 from xmist.experiment import Experiment
-from xmist.simulate.acquisition import Progress, acquire
+from xmist.progress import Progress
+from xmist.simulate.acquisition import acquire
 from xmist.simulate.checks import check_count, check_number
 from xmist.simulate.composites import random_orientation
 from xmist.simulate.detector import Detector

@@ -20,7 +20,7 @@ from xmist.data import Retrieval, SpeckleStack
 from xmist.errors import InputError, raise_faults
 from xmist.experiment import Experiment
 from xmist.methods import find_method, make_options, retrieve
-from xmist.simulate.acquisition import Progress
+from xmist.progress import Progress
 from xmist.simulate.checks import check_count, check_number
 from xmist.simulate.detector import Detector, detect
 from xmist.simulate.files import default_method

@@ -11,7 +11,8 @@ from types import MappingProxyType
 from typing import Final
 
 from xmist.errors import InputError, raise_faults, suggest
-from xmist.simulate.acquisition import Progress, acquire
+from xmist.progress import Progress
+from xmist.simulate.acquisition import acquire
 from xmist.simulate.checks import check_count, check_number
 from xmist.simulate.recipes import (
     BRIGHT,

@@ -14,7 +14,7 @@ from numpy.typing import ArrayLike, NDArray
 from xmist.data import Image, SpeckleStack
 from xmist.errors import InputError, raise_faults
 from xmist.experiment import Experiment
-from xmist.simulate.acquisition import Progress
+from xmist.progress import Progress
 from xmist.simulate.detector import Detector
 from xmist.simulate.exposure import expose, rms_turn, upstream_waves
 from xmist.simulate.grid import Grid
