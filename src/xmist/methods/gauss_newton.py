@@ -25,7 +25,6 @@ from xmist.methods.noise import right_of_noise
 from xmist.methods.whole_image_problem import Fit, Frames, Problem, Start
 from xmist.numerics import finite_model
 from xmist.numerics.conjugate_gradients import Convergence
-from xmist.numerics.constrained import ConstrainedSolver
 from xmist.numerics.preconditioner import Prior, moments
 from xmist.numerics.smooth import local_mean
 from xmist.numerics.strength import estimate_strength
@@ -249,7 +248,7 @@ def _search(
 def read_strengths(
     frames: Frames,
     problem: Problem,
-    solver: Solver | ConstrainedSolver,
+    solver: Solver,
     fields: Image,
     square: Image,
     transport: Transport,

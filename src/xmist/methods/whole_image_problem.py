@@ -116,7 +116,7 @@ class Problem:
         """Give the problem for frames binned by two."""
         return replace(self, length2=None if self.length2 is None else 0.25 * self.length2)
 
-    def solver(self, transport: Transport, priors: tuple[Prior, ...]) -> Solver | ConstrainedSolver:
+    def solver(self, transport: Transport, priors: tuple[Prior, ...]) -> Solver:
         """Prepare the linear problem about the present model images."""
         if self.length2 is not None or self.free is not None:
             return ConstrainedSolver(transport, priors, mix=self.mix, free=self.free)
@@ -124,7 +124,7 @@ class Problem:
 
     def run(
         self,
-        solver: Solver | ConstrainedSolver,
+        solver: Solver,
         images: Image | Right,
         start: Image | None,
         *,

@@ -7,21 +7,19 @@ begin inside the mask stay there when the preconditioner is put between two proj
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from xmist.numerics.conjugate_gradients import Convergence, conjugate_gradients
-from xmist.numerics.preconditioner import Prior, block_preconditioner, moments
+from xmist.numerics.preconditioner import Prior
 from xmist.numerics.transport import Transport
-from xmist.numerics.whole_image import Right, to_cosines
+from xmist.numerics.whole_image import Solver, to_cosines
 
 Real = NDArray[Any]
 
 
-class ConstrainedSolver:
+class ConstrainedSolver(Solver):
     """The least-squares problem of an operator and priors under constraints.
 
     Parameters
@@ -54,58 +52,19 @@ class ConstrainedSolver:
         mix: Real | None = None,
         free: NDArray[np.bool_] | None = None,
     ) -> None:
-        self._transport, self._threads, self._free = transport, transport.threads, free
-        frames = transport.frames
-        shape = (int(frames.shape[1]), int(frames.shape[2]))
+        super().__init__(transport, priors, mix=mix)
+        self._free = free
         given = np.eye(len(priors)) if mix is None else mix
-        self._mix = given.astype(frames.dtype)
+        self._mix = given.astype(transport.frames.dtype)
         self._own = [int(np.flatnonzero(column == 1.0)[-1]) for column in given.T]
-        self._precisions = [prior.precision(shape).astype(frames.dtype) for prior in priors]
-        self._preconditioner = block_preconditioner(
-            transport.kinds,
-            moments(frames, transport.weights, threads=self._threads),
-            shape,
-            priors=priors,
-            mix=mix,
-            threads=self._threads,
-        )
 
-    @property
-    def exposures(self) -> int:
-        """Number of images that the unknowns are fitted to."""
-        return len(self._transport.frames)
+    def _begin(self, start: Real) -> Real:
+        return self._project(super()._begin(start[self._own]))
 
-    def __call__(
-        self,
-        images: Real | Right,
-        *,
-        negligible: Callable[[float], float],
-        start: Real | None = None,
-        pull: Real | None = None,
-        limit: int = 300,
-        relative: float = 1e-12,
-    ) -> tuple[Real, Convergence]:
-        """Fit the kinds to images or a right side; see `xmist.numerics.whole_image.solve`."""
-        threads = self._threads
-        right = images if isinstance(images, Right) else Right.of(self._transport, images)
-        first = None
-        if start is not None:
-            first = self._project(to_cosines(start[self._own].copy(), threads=threads))
-        found, convergence = conjugate_gradients(
-            self._normal,
-            self._fold(right.coefficients if pull is None else right.coefficients + pull),
-            precondition=self._precondition,
-            constant=right.constant,
-            negligible=negligible,
-            start=first,
-            limit=limit,
-            relative=relative,
-            threads=threads,
-        )
-        unknowns = to_cosines(found, inverse=True, threads=threads)
+    def _end(self, unknowns: Real) -> Real:
         if self._free is not None:
             unknowns *= self._free
-        return self._expand(unknowns), convergence
+        return self._expand(unknowns)
 
     def _expand(self, unknowns: Real) -> Real:
         return _combine(self._mix, unknowns)
@@ -127,12 +86,7 @@ class ConstrainedSolver:
         return self._project(self._preconditioner(self._project(residual.copy())))
 
     def _normal(self, coefficients: Real) -> Real:
-        kinds = self._expand(coefficients)
-        out = self._transport.normal(to_cosines(kinds.copy(), inverse=True, threads=self._threads))
-        to_cosines(out, threads=self._threads)
-        for image, precision, kind in zip(out, self._precisions, kinds, strict=True):
-            image += precision * kind
-        return self._fold(out)
+        return self._fold(super()._normal(self._expand(coefficients)))
 
 
 def _combine(matrix: Real, images: Real) -> Real:

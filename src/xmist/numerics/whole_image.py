@@ -180,7 +180,9 @@ class Solver:
     transport : Transport
         A with its weights W.
     priors : tuple of Prior
-        One an unknown.
+        One a kind of the operator.
+    mix : (kinds, unknowns) float array, optional
+        Kinds as combinations of unknowns, for the preconditioner; None: every kind is an unknown.
 
     Examples
     --------
@@ -192,7 +194,7 @@ class Solver:
     ((1, 16, 18), True)
     """
 
-    def __init__(self, transport: Transport, priors: tuple[Prior, ...]) -> None:
+    def __init__(self, transport: Transport, priors: tuple[Prior, ...], *, mix: Real | None = None) -> None:
         self._transport, self._threads = transport, transport.threads
         frames = transport.frames
         shape = (int(frames.shape[1]), int(frames.shape[2]))
@@ -207,6 +209,7 @@ class Solver:
             moments(frames, transport.weights, threads=self._threads),
             shape,
             priors=priors,
+            mix=mix,
             threads=self._threads,
         )
         # Used anew at every step: to ask the system for memory costs as much as to fill it.
@@ -227,21 +230,36 @@ class Solver:
         limit: int = 300,
         relative: float = 1e-12,
     ) -> tuple[Real, Convergence]:
-        """Fit the unknowns to images, or to what is left of them in a right side; see `solve`."""
+        """Fit the kinds to images, or to what is left of them in a right side; see `solve`."""
         threads = self._threads
         right = images if isinstance(images, Right) else Right.of(self._transport, images)
         found, convergence = conjugate_gradients(
             self._normal,
-            right.coefficients if pull is None else right.coefficients + pull,
-            precondition=lambda residual: self._preconditioner.apply(residual, self._fields),
+            self._fold(right.coefficients if pull is None else right.coefficients + pull),
+            precondition=self._precondition,
             constant=right.constant,
             negligible=negligible,
-            start=None if start is None else to_cosines(start.copy(), threads=threads),
+            start=None if start is None else self._begin(start),
             limit=limit,
             relative=relative,
             threads=threads,
         )
-        return to_cosines(found, inverse=True, threads=threads), convergence
+        return self._end(to_cosines(found, inverse=True, threads=threads)), convergence
+
+    def _begin(self, start: Real) -> Real:
+        """Give the coefficients of the unknowns from images of the kinds."""
+        return to_cosines(start.copy(), threads=self._threads)
+
+    def _end(self, unknowns: Real) -> Real:
+        """Give images of the kinds from those of the unknowns."""
+        return unknowns
+
+    def _fold(self, kinds: Real) -> Real:
+        """Give what a right side for the kinds is for the unknowns."""
+        return kinds
+
+    def _precondition(self, residual: Real) -> Real:
+        return self._preconditioner.apply(residual, self._fields)
 
     def _normal(self, coefficients: Real) -> Real:
         """Apply AᵀWA + P in the cosine basis."""
