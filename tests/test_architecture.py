@@ -33,6 +33,7 @@ FLOORS = [
     ["methods"],
     ["numerics"],
     ["data"],
+    ["arrays"],
     ["experiment"],
     ["flags"],
     ["progress"],

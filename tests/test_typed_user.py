@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 
 import xmist
 from xmist import metrics, plotting, preprocess, simulate
-from xmist.data import Image
+from xmist.arrays import Image
 from xmist.methods import Plan
 
 

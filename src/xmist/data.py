@@ -11,16 +11,12 @@ from typing import TYPE_CHECKING, Any, Final
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from xmist.arrays import Image, as_frames, as_image, as_weights, frozen
 from xmist.errors import InputError, raise_faults
 from xmist.experiment import Experiment
 
 if TYPE_CHECKING:
     import xarray
-
-Image = NDArray[np.float32]
-
-# The widest stencil on a reference frame spans seven pixels.
-SMALLEST_FRAME: Final = 7
 
 
 @dataclass(frozen=True)
@@ -59,85 +55,6 @@ CHANNELS: Final[Mapping[str, Channel]] = MappingProxyType(
         "dark_field_std": Channel("m", "standard deviation of the dark-field", "σ_D"),
     }
 )
-
-
-def as_frames(name: str, frames: ArrayLike, faults: list[str]) -> Image | None:
-    """Give frames as a read-only, C-contiguous float32 view or copy.
-
-    Parameters
-    ----------
-    name : str
-        What the frames are called in a fault.
-    frames : (position, y, x) array_like
-        Integers or floats of any byte order and layout; masked entries become NaN. Never modified.
-    faults : list of str
-        Receives a sentence for each fault.
-
-    Returns
-    -------
-    (position, y, x) float32 array or None
-        None if there was a fault.
-    """
-    try:
-        array = np.ma.asanyarray(frames) if np.ma.isMaskedArray(frames) else np.asarray(frames)
-    except (ValueError, TypeError) as error:
-        faults.append(f"{name} is not an array ({error}); expected numbers of shape (position, y, x)")
-        return None
-    if array.dtype.kind not in "iuf":
-        faults.append(f"{name} has dtype {array.dtype}; expected integers or floats")
-        return None
-    if array.ndim != 3:
-        advice = f": give {name}[None] for a single frame" if array.ndim == 2 else ""
-        faults.append(f"{name} has shape {array.shape}; expected (position, y, x){advice}")
-        return None
-    if array.shape[0] < 1 or min(array.shape[1:]) < SMALLEST_FRAME:
-        faults.append(
-            f"{name} has shape {array.shape}; expected at least one position and "
-            f"{SMALLEST_FRAME} × {SMALLEST_FRAME} pixels"
-        )
-        return None
-    if isinstance(array, np.ma.MaskedArray):
-        array = np.ma.filled(array.astype(np.float32), np.float32(np.nan))
-    with np.errstate(over="ignore"):  # beyond float32 becomes inf, which is a bad pixel
-        converted = np.ascontiguousarray(array, dtype=np.float32)
-    view = converted.view()
-    view.flags.writeable = False
-    return view
-
-
-def as_weights(name: str, weights: ArrayLike, shape: tuple[int, ...], faults: list[str]) -> Image | None:
-    """Give weights as `as_frames` does, and require a shape and finite numbers ≥ 0.
-
-    Parameters
-    ----------
-    name : str
-        What the weights are called in a fault.
-    weights : (position, y, x) array_like
-        Weights; booleans count as 0 and 1.
-    shape : tuple of int
-        Shape that they must have.
-    faults : list of str
-        Receives a sentence for each fault.
-    """
-    array = np.asarray(weights)
-    given = as_frames(name, array.astype(np.float32) if array.dtype == bool else array, faults)
-    if given is None:
-        return None
-    if given.shape != shape:
-        faults.append(
-            f"{name} has shape {given.shape}; expected the frames' {shape} "
-            "(numpy.broadcast_to repeats one image for all positions)"
-        )
-        return None
-    lowest = float(given.min())  # min and max propagate NaN
-    if not (lowest >= 0.0 and np.isfinite(float(given.max()))):
-        wrong = int(np.count_nonzero(~(np.isfinite(given) & (given >= 0))))
-        faults.append(
-            f"{name} has {wrong} entries that are negative, NaN or infinite; expected 0 (ignore) or a "
-            "positive number"
-        )
-        return None
-    return given
 
 
 @dataclass(frozen=True, eq=False)
@@ -322,13 +239,13 @@ class Retrieval:
             given = getattr(self, name)
             if given is None:
                 continue
-            array = _numbers(name, given, faults)
+            array = as_image(name, given, faults)
             shape = ((len(channel.components),) if channel.components else ()) + flags.shape
             if array is None:
                 continue
             if array.shape != shape:
                 faults.append(f"{name} has shape {array.shape}; expected {shape}")
-            object.__setattr__(self, name, _frozen(array))
+            object.__setattr__(self, name, frozen(array))
         maps: dict[str, Image] = {}
         diagnostics: Any = self.diagnostics
         if not isinstance(diagnostics, Mapping):
@@ -337,14 +254,14 @@ class Retrieval:
         for name, given in diagnostics.items():
             if not str(name).isidentifier():
                 faults.append(f"diagnostics hold {str(name)!r}; expected names of letters, digits and _")
-            array = _numbers(f"diagnostics['{name}']", given, faults)
+            array = as_image(f"diagnostics['{name}']", given, faults)
             if array is not None and array.shape != flags.shape:
                 faults.append(f"diagnostics['{name}'] has shape {array.shape}; expected {flags.shape}")
             elif array is not None:
-                maps[str(name)] = _frozen(array)
+                maps[str(name)] = frozen(array)
         raise_faults(faults)
         object.__setattr__(self, "diagnostics", MappingProxyType(maps))
-        object.__setattr__(self, "flags", _frozen(flags))
+        object.__setattr__(self, "flags", frozen(flags))
         object.__setattr__(self, "options", MappingProxyType(dict(self.options)))
         object.__setattr__(self, "provenance", MappingProxyType(dict(self.provenance)))
         object.__setattr__(self, "findings", tuple(self.findings))
@@ -459,18 +376,3 @@ class Retrieval:
                 variables[name] = (("y", "x"), array, attributes)
         variables["flags"] = (("y", "x"), self.flags, {"long_name": "quality flags"})
         return xarray.Dataset(variables, coordinates, {"method": self.method, **self.experiment.to_dict()})
-
-
-def _numbers(name: str, given: Any, faults: list[str]) -> Image | None:
-    """Give an image of float32, or None and a fault."""
-    array = np.asarray(given)
-    if array.dtype.kind not in "biuf":
-        faults.append(f"{name} holds {array.dtype}; expected real numbers")
-        return None
-    return np.asarray(array, np.float32)
-
-
-def _frozen(array: NDArray[Any]) -> NDArray[Any]:
-    view = array.view()
-    view.flags.writeable = False
-    return view

@@ -12,8 +12,8 @@ from hypothesis import strategies as st
 
 from tests.manufactured import speckle
 from tests.scanning.scenes import SHAPE, frames, sections, write_hdf5, write_scan, write_toml
+from xmist.arrays import Image
 from xmist.config import draft_scan
-from xmist.data import Image
 from xmist.errors import InputError
 from xmist.scanning.angles import fit_angles, known_angles
 from xmist.scanning.inputs import open_inputs, section_faults

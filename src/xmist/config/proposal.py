@@ -13,8 +13,8 @@ from itertools import pairwise, takewhile
 from pathlib import Path
 from typing import Any, Final
 
+from xmist.arrays import SMALLEST_FRAME
 from xmist.config.schema import expected_value
-from xmist.data import SMALLEST_FRAME
 from xmist.errors import InputError
 from xmist.io.addresses import natural_sort
 from xmist.io.frames import FrameSeries, offer_geometry, open_frames

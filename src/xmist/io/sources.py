@@ -16,7 +16,7 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
-from xmist.data import SMALLEST_FRAME
+from xmist.arrays import SMALLEST_FRAME
 from xmist.errors import InputError
 
 # Called with (done, total) while something long is read.

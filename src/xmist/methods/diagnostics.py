@@ -10,7 +10,7 @@ import numpy as np
 import scipy.ndimage
 from numpy.typing import NDArray
 
-from xmist.data import Image
+from xmist.arrays import Image
 from xmist.methods.coarse_to_fine import BLOCK, block_mean
 from xmist.methods.whole_image_problem import Fit, Frames, Problem
 from xmist.numerics.autocorrelation import half_width
@@ -224,8 +224,8 @@ def describe(found: Fit, speckles: Speckles) -> list[str]:
         )
     if len(found.residual) == 1 and {D, D_XX} & set(found.transport.kinds):
         words.append(
-            "the dark-field is that of one exposure, which hardly tells it from thickness: it shows where there "
-            "may be scatter, its values and even its sign can be wrong; take two exposures to measure it"
+            "the dark-field is that of one exposure, which hardly tells it from thickness: it shows where "
+            "there may be scatter, its values and even its sign can be wrong; take two exposures to measure D"
         )
     if found.lost:
         words.append(

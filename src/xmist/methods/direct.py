@@ -9,7 +9,7 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from xmist.data import Image
+from xmist.arrays import Image
 from xmist.methods.pixelwise import PixelwiseSystem, prepare_pixelwise
 from xmist.methods.reference import prepare_reference
 from xmist.numerics.derivatives import VALUE

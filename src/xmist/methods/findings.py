@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from xmist import flags as flag
-from xmist.data import Image
+from xmist.arrays import Image
 
 Real = NDArray[Any]
 

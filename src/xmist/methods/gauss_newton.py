@@ -19,7 +19,7 @@ import numpy as np
 import scipy.ndimage
 from numpy.typing import NDArray
 
-from xmist.data import Image
+from xmist.arrays import Image
 from xmist.methods.coarse_to_fine import LEAST, LOST, double, halve, lost_share
 from xmist.methods.noise import right_of_noise
 from xmist.methods.whole_image_problem import Fit, Frames, Problem, Start

@@ -9,7 +9,8 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from xmist import flags as flag
-from xmist.data import Image, Retrieval, as_frames, as_weights
+from xmist.arrays import Image, as_frames, as_weights
+from xmist.data import Retrieval
 from xmist.errors import InputError, raise_faults
 from xmist.experiment import Experiment
 from xmist.methods.findings import compare_frames, describe_flags

@@ -21,7 +21,8 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from xmist import flags as flag
-from xmist.data import Image, Retrieval
+from xmist.arrays import Image
+from xmist.data import Retrieval
 from xmist.experiment import Experiment
 from xmist.methods.findings import compare_frames, describe_flags
 from xmist.methods.mist import COLUMNS

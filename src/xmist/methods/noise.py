@@ -13,7 +13,7 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
-from xmist.data import Image
+from xmist.arrays import Image
 from xmist.numerics.denoise import Spectrum
 from xmist.numerics.transport import Transport
 from xmist.numerics.whole_image import Right, energy, to_cosines

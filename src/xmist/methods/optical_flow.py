@@ -33,7 +33,8 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from xmist import flags as flag
-from xmist.data import Image, Retrieval
+from xmist.arrays import Image
+from xmist.data import Retrieval
 from xmist.experiment import Experiment
 from xmist.methods.direct import add_exposures, exposure_weights, fill_source, prepare_ratio
 from xmist.methods.findings import compare_frames, describe_flags

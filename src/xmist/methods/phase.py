@@ -7,7 +7,7 @@ import math
 import numpy as np
 from numpy.typing import NDArray
 
-from xmist.data import Image
+from xmist.arrays import Image
 from xmist.experiment import Experiment
 from xmist.numerics.fill import fill
 from xmist.numerics.poisson import inverse_laplacian, screened

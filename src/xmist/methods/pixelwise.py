@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from xmist import flags as flag
-from xmist.data import Image, as_frames, as_weights
+from xmist.arrays import Image, as_frames, as_weights
 from xmist.errors import InputError, raise_faults
 from xmist.methods.reference import PreparedReference, prepare_reference
 from xmist.numerics import least_squares

@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.ndimage import gaussian_filter
 
-from xmist.data import Image
+from xmist.arrays import Image
 from xmist.methods.gauss_newton import SMOOTH
 from xmist.methods.noise import right_of_noise
 from xmist.methods.whole_image_problem import Fit, Frames, Problem

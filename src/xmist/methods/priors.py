@@ -28,7 +28,7 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
-from xmist.data import Image
+from xmist.arrays import Image
 from xmist.methods.gauss_newton import linearise
 from xmist.methods.whole_image_problem import Fit, Frames, Problem
 from xmist.numerics.preconditioner import Prior, moments

@@ -40,7 +40,7 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from xmist.data import Image
+from xmist.arrays import Image
 from xmist.experiment import Experiment
 from xmist.methods.pixelwise import PixelwiseSystem
 from xmist.numerics import least_squares

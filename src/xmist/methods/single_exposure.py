@@ -41,7 +41,8 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from xmist import flags as flag
-from xmist.data import Image, Retrieval
+from xmist.arrays import Image
+from xmist.data import Retrieval
 from xmist.experiment import Experiment
 from xmist.methods.direct import (
     add_exposures,

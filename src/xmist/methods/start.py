@@ -7,7 +7,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from xmist.data import Image, Retrieval
+from xmist.arrays import Image
+from xmist.data import Retrieval
 from xmist.errors import InputError
 from xmist.experiment import Experiment
 from xmist.methods.full_field_options import FullFieldOptions

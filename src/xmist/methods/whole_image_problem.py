@@ -9,7 +9,7 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
-from xmist.data import Image
+from xmist.arrays import Image
 from xmist.numerics.conjugate_gradients import Convergence
 from xmist.numerics.constrained import ConstrainedSolver
 from xmist.numerics.denoise import Spectrum

@@ -23,7 +23,7 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
-from xmist.data import Image
+from xmist.arrays import Image
 from xmist.methods.reference import PreparedReference
 from xmist.numerics import least_squares
 from xmist.numerics.conjugate_gradients import Convergence, conjugate_gradients

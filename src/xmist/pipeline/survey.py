@@ -14,8 +14,9 @@ from glob import has_magic
 from pathlib import Path
 from typing import Final
 
+from xmist.arrays import SMALLEST_FRAME
 from xmist.config import Draft
-from xmist.data import CHANNELS, SMALLEST_FRAME
+from xmist.data import CHANNELS
 from xmist.errors import InputError
 from xmist.experiment import Experiment
 from xmist.io import NEXUS_ENDINGS, TIFF_ENDINGS

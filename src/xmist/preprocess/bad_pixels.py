@@ -13,7 +13,7 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from xmist.data import Image
+from xmist.arrays import Image
 from xmist.numerics.neighbours import HIGH, LOW, neighbour_outliers, neighbour_ranks
 from xmist.preprocess.frames import check_frames, lit_level
 

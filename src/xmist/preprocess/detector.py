@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import ArrayLike
 
-from xmist.data import Image
+from xmist.arrays import Image
 from xmist.errors import InputError
 from xmist.preprocess.frames import check_frames, still_image
 

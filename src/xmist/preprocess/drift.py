@@ -13,7 +13,7 @@ from typing import Final
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from xmist.data import Image
+from xmist.arrays import Image
 from xmist.errors import InputError, raise_faults
 from xmist.numerics.derivatives import DX, DY, derivative
 from xmist.numerics.fill import fill

@@ -10,7 +10,8 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from xmist.data import Image, SpeckleStack, as_frames, as_weights
+from xmist.arrays import Image, as_frames, as_weights
+from xmist.data import SpeckleStack
 from xmist.errors import raise_faults
 
 Span = tuple[int, int]

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import ArrayLike
 
-from xmist.data import SMALLEST_FRAME, Image
+from xmist.arrays import SMALLEST_FRAME, Image
 from xmist.errors import InputError
 from xmist.preprocess.frames import Span, box_slices, check_frames
 

@@ -10,7 +10,7 @@ from typing import Any, Final
 
 import numpy as np
 
-from xmist.data import Image
+from xmist.arrays import Image
 from xmist.errors import InputError, raise_faults, suggest
 from xmist.preprocess.bad_pixels import survey
 from xmist.preprocess.detector import divide_flat, subtract_dark

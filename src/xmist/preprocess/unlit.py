@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from xmist.data import Image
+from xmist.arrays import Image
 from xmist.preprocess.frames import check_frames, lit_level
 
 Mask = NDArray[np.bool_]

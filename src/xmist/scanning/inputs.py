@@ -10,8 +10,9 @@ from typing import Any, Final
 
 import numpy as np
 
+from xmist.arrays import Image
 from xmist.config import Draft, ScanFile
-from xmist.data import CHANNELS, Image
+from xmist.data import CHANNELS
 from xmist.errors import InputError, raise_faults, suggest
 from xmist.experiment import Experiment
 from xmist.io.frames import load_frames, open_frames

@@ -15,7 +15,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from xmist.data import Image, Retrieval, SpeckleStack
+from xmist.arrays import Image
+from xmist.data import Retrieval, SpeckleStack
 from xmist.errors import InputError
 from xmist.methods import Plan, prepare
 from xmist.pipeline import count_valueless

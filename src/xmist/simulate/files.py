@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, BinaryIO, Final
 import numpy as np
 from numpy.typing import NDArray
 
-from xmist.data import Image
+from xmist.arrays import Image
 from xmist.errors import raise_faults, suggest
 from xmist.io.atomic import Job, make_folder, target_faults, write_files
 from xmist.methods import METHODS

@@ -9,7 +9,7 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from xmist.data import SMALLEST_FRAME
+from xmist.arrays import SMALLEST_FRAME
 from xmist.errors import raise_faults
 from xmist.experiment import Experiment
 from xmist.simulate.beam import Spectrum

@@ -11,7 +11,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from xmist.data import Image, SpeckleStack
+from xmist.arrays import Image
+from xmist.data import SpeckleStack
 from xmist.errors import InputError, raise_faults
 from xmist.experiment import Experiment
 from xmist.progress import Progress

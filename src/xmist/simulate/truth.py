@@ -10,7 +10,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from xmist.data import Image, Retrieval, SpeckleStack
+from xmist.arrays import Image
+from xmist.data import Retrieval, SpeckleStack
 from xmist.experiment import Experiment
 from xmist.simulate.detector import Detector
 from xmist.version import __version__
