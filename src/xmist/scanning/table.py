@@ -179,6 +179,7 @@ def plot_table(columns: Mapping[str, NDArray[Any]], path: str | Path, *, title: 
     """
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
+    from matplotlib.ticker import MaxNLocator, ScalarFormatter
 
     from xmist.io.atomic import write_file
 
@@ -191,15 +192,30 @@ def plot_table(columns: Mapping[str, NDArray[Any]], path: str | Path, *, title: 
     FigureCanvasAgg(figure)
     across = columns["projection"]
     bad = columns["status"] != GOOD
-    axes = np.atleast_1d(figure.subplots(max(len(drawn), 1), 1, sharex=True, squeeze=True))
+    axes = figure.subplots(max(len(drawn), 1), 1, sharex=True, squeeze=False)[:, 0]
     for axis, name in zip(axes, drawn, strict=False):
         column = COLUMNS[name]
         axis.plot(across, columns[name], ".-", lw=0.6, ms=3, color="tab:blue")
         for where in across[bad]:
             axis.axvline(where, color="tab:red", lw=0.8, alpha=0.5)
         unit = f" ({column.unit})" if column.unit not in ("", "1") else ""
-        axis.set_ylabel(f"{column.title}{unit}", fontsize=7, rotation=0, ha="right", va="center")
+        axis.set_title(f"{column.title}{unit}", fontsize=8, loc="left", pad=3)
         axis.tick_params(labelsize=7)
-    axes[-1].set_xlabel("projection; red: flagged", fontsize=8)
+        axis.yaxis.set_major_formatter(ScalarFormatter(useOffset=False))
+        if np.issubdtype(columns[name].dtype, np.integer) or name == "iterations":
+            top = max(1.05 * float(np.nanmax(columns[name])), 1.0)
+            axis.set_ylim(-0.04 * top, top)
+            axis.yaxis.set_major_locator(MaxNLocator(4, integer=True))
+    angles = columns["angle"]
+    if len(across) > 1 and np.isfinite(angles).all():
+        first, start = across[0], angles[0]
+        step = (angles[-1] - start) / (across[-1] - first)
+        if step and np.allclose(angles, start + step * (across - first), atol=0.01 * abs(step)):
+            above = axes[0].secondary_xaxis(
+                "top", functions=(lambda n: start + step * (n - first), lambda a: first + (a - start) / step)
+            )
+            above.set_xlabel("angle (degrees)", fontsize=8)
+            above.tick_params(labelsize=7)
+    axes[-1].set_xlabel("projection; red: not good", fontsize=8)
     figure.suptitle(title, fontsize=9)
     return write_file(path, lambda file: figure.savefig(file, format="png", dpi=120), overwrite=overwrite)
