@@ -244,7 +244,7 @@ def full_field(projections: int = 200) -> None:
         )
 
 
-def paper(solve: float = 7.0) -> None:
+def paper(solve: float = 2.2) -> None:
     """Say on paper how 5 000 projections of 2048² at N = 10 scale; `solve` is s × core for 512², N = 2."""
     projections, positions, pixels = 5000, 10, 2048**2
     # Time of full-field goes with the pixels, and half of it with the exposures.
