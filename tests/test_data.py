@@ -24,6 +24,12 @@ def test_masked_arrays_become_nan():
     assert np.array_equal(np.isnan(stack.reference), masked.mask)
 
 
+def test_masked_weights_count_for_nothing():
+    hole = FRAMES > 1.9
+    for weights in (np.ma.masked_array(np.ones(FRAMES.shape), hole), np.ma.masked_array(FRAMES > 0, hole)):
+        assert np.array_equal(xmist.SpeckleStack(FRAMES, FRAMES, weights).weights, ~hole)
+
+
 def test_values_beyond_float32_become_bad_pixels():
     frames = FRAMES.astype(float)
     frames[0, 3, 4] = 1e300
@@ -43,6 +49,7 @@ def test_values_beyond_float32_become_bad_pixels():
         (FRAMES[:, :3, :3], FRAMES[:, :3, :3], None, ["at least one position and 7 × 7 pixels"]),
         (FRAMES[:0], FRAMES[:0], None, ["at least one position"]),
         (FRAMES, FRAMES, FRAMES[0], ["weights has shape (9, 11)"]),
+        (FRAMES, FRAMES, [[1, 2], [3]], ["weights is not an array"]),
         (FRAMES, FRAMES, FRAMES[:, 1:], ["weights has shape (2, 8, 11)", "numpy.broadcast_to"]),
         (FRAMES, FRAMES, -FRAMES, ["weights has 198 entries that are negative"]),
         (FRAMES, FRAMES, FRAMES * np.nan, ["weights has 198 entries"]),

@@ -12,6 +12,35 @@ Image = NDArray[np.float32]
 # The widest stencil on a reference frame spans seven pixels.
 SMALLEST_FRAME: Final = 7
 
+_FRAMES: Final = "numbers of shape (position, y, x)"
+
+
+def as_array(name: str, given: Any, expected: str, faults: list[str]) -> NDArray[Any] | None:
+    """Give what NumPy makes of an array_like; masked entries stay masked.
+
+    Parameters
+    ----------
+    name : str
+        What it is called in a fault.
+    given : array_like
+        What was given.
+    expected : str
+        What would be right.
+    faults : list of str
+        Receives a sentence if it is no array, such as rows of unequal length.
+
+    Returns
+    -------
+    array or None
+        None if there was a fault.
+    """
+    try:
+        array: NDArray[Any] = given if np.ma.isMaskedArray(given) else np.asarray(given)
+    except (ValueError, TypeError) as error:
+        faults.append(f"{name} is not an array ({error}); expected {expected}")
+        return None
+    return array
+
 
 def as_frames(name: str, frames: ArrayLike, faults: list[str]) -> Image | None:
     """Give frames as a read-only, C-contiguous float32 view or copy.
@@ -30,10 +59,8 @@ def as_frames(name: str, frames: ArrayLike, faults: list[str]) -> Image | None:
     (position, y, x) float32 array or None
         None if there was a fault.
     """
-    try:
-        array = np.ma.asanyarray(frames) if np.ma.isMaskedArray(frames) else np.asarray(frames)
-    except (ValueError, TypeError) as error:
-        faults.append(f"{name} is not an array ({error}); expected numbers of shape (position, y, x)")
+    array = as_array(name, frames, _FRAMES, faults)
+    if array is None:
         return None
     if array.dtype.kind not in "iuf":
         faults.append(f"{name} has dtype {array.dtype}; expected integers or floats")
@@ -65,13 +92,17 @@ def as_weights(name: str, weights: ArrayLike, shape: tuple[int, ...], faults: li
     name : str
         What the weights are called in a fault.
     weights : (position, y, x) array_like
-        Weights; booleans count as 0 and 1.
+        Weights; booleans count as 0 and 1, masked entries as 0.
     shape : tuple of int
         Shape that they must have.
     faults : list of str
         Receives a sentence for each fault.
     """
-    array = np.asarray(weights)
+    array = as_array(name, weights, _FRAMES, faults)
+    if array is None:
+        return None
+    if isinstance(array, np.ma.MaskedArray):
+        array = array.filled(0)
     given = as_frames(name, array.astype(np.float32) if array.dtype == bool else array, faults)
     if given is None:
         return None
@@ -100,7 +131,7 @@ def as_image(name: str, given: Any, faults: list[str]) -> Image | None:
     name : str
         What they are called in a fault.
     given : array_like
-        Numbers or booleans.
+        Numbers or booleans; masked entries become NaN.
     faults : list of str
         Receives a sentence if they are something else.
 
@@ -109,10 +140,14 @@ def as_image(name: str, given: Any, faults: list[str]) -> Image | None:
     float32 array or None
         None if there was a fault.
     """
-    array = np.asarray(given)
+    array = as_array(name, given, "real numbers", faults)
+    if array is None:
+        return None
     if array.dtype.kind not in "biuf":
         faults.append(f"{name} holds {array.dtype}; expected real numbers")
         return None
+    if isinstance(array, np.ma.MaskedArray):
+        array = np.ma.filled(array.astype(np.float32), np.float32(np.nan))
     return np.asarray(array, np.float32)
 
 

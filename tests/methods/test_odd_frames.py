@@ -42,10 +42,15 @@ def cases(number):
     }
 
 
+def given(method):
+    """Number of exposures, and options without a default."""
+    number = 1 if method in ("full-field", "single-exposure") else 4
+    return number, {"delta_over_beta": 1000.0} if METHODS[method].needs_delta_over_beta else {}
+
+
 @pytest.mark.parametrize("method", list(METHODS))
 def test_no_pixel_lacks_a_value_without_a_flag(method):
-    number = 1 if method in ("full-field", "single-exposure") else 4
-    options = {"delta_over_beta": 1000.0} if METHODS[method].needs_delta_over_beta else {}
+    number, options = given(method)
     for name, (reference, sample) in cases(number).items():
         try:  # a warning is an error here
             found = xmist.retrieve(
@@ -56,6 +61,22 @@ def test_no_pixel_lacks_a_value_without_a_flag(method):
         for channel, image in found.channels():
             missing = ~np.isfinite(image).reshape(-1, *SHAPE).all(axis=0)
             assert not missing[found.flags == 0].any(), (name, channel)
+
+
+@pytest.mark.parametrize("method", list(METHODS))
+def test_masked_weights_of_a_projection_count_for_nothing(method):
+    number, options = given(method)
+    reference, sample = pair(number)
+    plan = xmist.prepare(reference, EXPERIMENT, method=method, threads=1, **options)
+    dead = np.zeros(sample.shape, bool)
+    dead[0, 5:7, 8] = True
+    masked, plain = (
+        plan(sample, weights=weights)
+        for weights in (np.ma.masked_array(np.ones(sample.shape), dead), (~dead).astype(float))
+    )
+    assert np.array_equal(masked.flags, plain.flags)
+    for channel, image in plain.channels():
+        assert np.array_equal(getattr(masked, channel), image, equal_nan=True), channel
 
 
 def test_full_field_takes_no_value_for_light_that_no_beam_gives():

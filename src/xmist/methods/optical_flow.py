@@ -33,7 +33,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from xmist import flags as flag
-from xmist.arrays import Image
+from xmist.arrays import Image, as_weights
 from xmist.data import Retrieval
 from xmist.experiment import Experiment
 from xmist.methods.direct import add_exposures, exposure_weights, fill_source, prepare_ratio
@@ -157,7 +157,7 @@ class OpticalFlowPlan:
             lost |= low
         else:
             findings += _attenuated(float(ratio.mean(dtype=np.float64)))
-        given = None if weights is None else np.asarray(weights, np.float32)
+        given = None if weights is None else as_weights("weights", weights, frames.shape, [])
         k, p = self.experiment.wavenumber, self.experiment.effective_pixel
         epsilon = epsilon_of(self.options.cutoff_length, self.experiment)
         everything, half = slice(None), len(frames) // 2

@@ -41,7 +41,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from xmist import flags as flag
-from xmist.arrays import Image
+from xmist.arrays import Image, as_weights
 from xmist.data import Retrieval
 from xmist.experiment import Experiment
 from xmist.methods.direct import (
@@ -170,7 +170,7 @@ class SingleExposurePlan:
         dark_field = diffusion(
             reference,
             frames,
-            None if weights is None else np.asarray(weights, np.float32),
+            None if weights is None else as_weights("weights", weights, frames.shape, []),
             usable,
             length2=length2,
             perspective=self.options.perspective,

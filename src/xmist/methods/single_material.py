@@ -25,6 +25,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from xmist import flags as flag
+from xmist.arrays import as_weights
 from xmist.data import Retrieval
 from xmist.experiment import Experiment
 from xmist.methods.direct import prepare_ratio, single_material
@@ -145,7 +146,7 @@ class SingleMaterialPlan:
                 self.whole,
                 reference,
                 frames,
-                None if weights is None else np.asarray(weights, np.float32),
+                None if weights is None else as_weights("weights", weights, frames.shape, []),
                 threads=threads,
             )
             transmission[lost] = np.nan

@@ -10,7 +10,7 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from xmist.arrays import Image, as_frames, as_weights
+from xmist.arrays import Image, as_array, as_frames, as_weights
 from xmist.data import SpeckleStack
 from xmist.errors import raise_faults
 
@@ -133,7 +133,9 @@ def _still(name: str, frames: ArrayLike | None, faults: list[str]) -> Image | No
     """Check frames of a still scene, one or several of them."""
     if frames is None:
         return None
-    array = frames if isinstance(frames, np.ndarray) else np.asarray(frames)
+    array = as_array(name, frames, "numbers of shape (y, x) or (frame, y, x)", faults)
+    if array is None:
+        return None
     return as_frames(name, array[None] if array.ndim == 2 else array, faults)
 
 
