@@ -3,7 +3,12 @@
 from __future__ import annotations
 
 import difflib
+import math
+import numbers
 from collections.abc import Iterable, Sequence
+from typing import Any, Final
+
+_SHOWN_CHARACTERS: Final = 60
 
 
 class XmistError(Exception):
@@ -62,3 +67,44 @@ def suggest(name: str, known: Iterable[str]) -> str:
     near = difflib.get_close_matches(name, known, n=1, cutoff=0.6)
     hint = f"did you mean '{near[0]}'? " if near else ""
     return f"{hint}Known: {', '.join(known) or 'none'}"
+
+
+def shown(value: Any) -> str:
+    """Give a value as a message shows it: on one line, cut if it is long.
+
+    Parameters
+    ----------
+    value : object
+        What was found.
+
+    Examples
+    --------
+    >>> shown("17 keV")
+    "'17 keV'"
+    """
+    try:
+        text = " ".join(repr(value).split())
+    except ValueError:  # Python writes no whole number of more than some thousand digits
+        text = f"{type(value).__name__} too long to be shown"
+    return text if len(text) <= _SHOWN_CHARACTERS else f"{text[: _SHOWN_CHARACTERS - 1]}…"
+
+
+def as_number(value: Any) -> float | None:
+    """Give a real number as a float, infinite if it is beyond every float; None if it is no number.
+
+    Parameters
+    ----------
+    value : object
+        What was given; true and false are no numbers.
+
+    Examples
+    --------
+    >>> as_number(2), as_number(10**400), as_number("2"), as_number(True)
+    (2.0, inf, None, None)
+    """
+    if isinstance(value, bool) or not isinstance(value, numbers.Real):
+        return None
+    try:
+        return float(value)
+    except OverflowError:
+        return -math.inf if value < 0 else math.inf

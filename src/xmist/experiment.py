@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import math
-import numbers
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from xmist.errors import raise_faults
+from xmist.errors import as_number, raise_faults, shown
 
 # What an X-ray speckle experiment can have; outside, a unit was mistaken.
 _PLAUSIBLE: dict[str, tuple[float, float, str, str]] = {
@@ -71,14 +70,13 @@ class Experiment:
             value = getattr(self, name)
             if value is None and name == "source_to_sample":
                 continue
-            if isinstance(value, bool) or not isinstance(value, numbers.Real):
-                faults.append(f"{name} is {value!r}; expected a number in {unit}: {advice}")
-            elif not math.isfinite(value) or not low <= float(value) <= high:
-                faults.append(
-                    f"{name} is {float(value):g} {unit}; expected {low:g} to {high:g} {unit}: {advice}"
-                )
+            number = as_number(value)
+            if number is None:
+                faults.append(f"{name} is {shown(value)}; expected a number in {unit}: {advice}")
+            elif not low <= number <= high:  # nor is NaN
+                faults.append(f"{name} is {number:g} {unit}; expected {low:g} to {high:g} {unit}: {advice}")
             else:
-                object.__setattr__(self, name, float(value))
+                object.__setattr__(self, name, number)
         raise_faults(faults)
 
     @property

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from xmist.data import SpeckleStack
-from xmist.errors import raise_faults, suggest
+from xmist.errors import raise_faults, shown, suggest
 
 Mask = NDArray[np.bool_]
 Real = NDArray[np.float64]
@@ -286,7 +286,7 @@ def _read(
     boxes: dict[str, tuple[tuple[int, int, int, int], ...]] = dict.fromkeys(NAMES, ())
     if not isinstance(given, Mapping):
         faults.append(
-            f"regions are {_shown(given)}; expected a mapping from outside and inside to boxes or masks"
+            f"regions are {shown(given)}; expected a mapping from outside and inside to boxes or masks"
         )
         return masks, boxes, about
     for name, value in given.items():
@@ -335,7 +335,7 @@ def _given(
         return array, ()
     boxes = array[None] if array.ndim == 1 else array
     if array.dtype.kind not in "iu" or boxes.ndim != 2 or boxes.shape[1:] != (4,) or not len(boxes):
-        faults.append(f"regions.{name} is {_shown(value)}; {expected}")
+        faults.append(f"regions.{name} is {shown(value)}; {expected}")
         return None, ()
     mask = np.zeros(shape, bool)
     found: list[tuple[int, int, int, int]] = []
@@ -346,8 +346,3 @@ def _given(
         mask[top:bottom, left:right] = True
         found.append((top, bottom, left, right))
     return mask, tuple(found)
-
-
-def _shown(value: Any) -> str:
-    text = repr(value)
-    return text if len(text) <= 60 else f"{text[:59]}…"

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, Final
 
-from xmist.config.schema import Faults, shown
-from xmist.errors import InputError, suggest
+from xmist.config.schema import Faults
+from xmist.errors import InputError, shown, suggest
 from xmist.experiment import Experiment
 
 _KEYS: Final = ("material", "density")

@@ -13,9 +13,7 @@ from typing import Annotated, Any, Final, Literal
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
 
-from xmist.errors import suggest
-
-_SHOWN_CHARACTERS: Final = 60
+from xmist.errors import shown, suggest
 
 
 class Section(BaseModel):
@@ -361,20 +359,3 @@ def step_path(index: int) -> str:
     'preprocess[1]'
     """
     return f"preprocess[{index + 1}]"
-
-
-def shown(value: Any) -> str:
-    """Give a value as a message shows it, cut if it is long.
-
-    Parameters
-    ----------
-    value : object
-        What was found.
-
-    Examples
-    --------
-    >>> shown("17 keV")
-    "'17 keV'"
-    """
-    text = repr(value)
-    return text if len(text) <= _SHOWN_CHARACTERS else f"{text[: _SHOWN_CHARACTERS - 1]}…"

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from xmist.data import Retrieval
-from xmist.errors import InputError, raise_faults, suggest
+from xmist.errors import InputError, raise_faults, shown, suggest
 from xmist.methods.options import Range, check_options
 from xmist.numerics.transport import D_XX, D_XY, D_YY, LOG_T, PSI, D
 
@@ -105,14 +105,15 @@ class FullFieldOptions:
             faults += error.faults
         if isinstance(self.regularisation, str) and self.regularisation != "auto":
             faults.append(
-                f"option regularisation is {self.regularisation!r}; expected 'auto' or a number of at least 0"
+                f"option regularisation is {shown(self.regularisation)}; expected 'auto' or a number of at "
+                "least 0"
             )
         if not isinstance(self.prior, str) or self.prior not in PRIORS:
-            faults.append(f"option prior is {self.prior!r}; {suggest(str(self.prior), PRIORS)}")
+            faults.append(f"option prior is {shown(self.prior)}; {suggest(shown(self.prior), PRIORS)}")
         for name, least in (("draws", 2), ("seed", 0)):
             value = getattr(self, name)
             if isinstance(value, bool) or not isinstance(value, int) or value < least:
-                faults.append(f"option {name} is {value!r}; expected a whole number of at least {least}")
+                faults.append(f"option {name} is {shown(value)}; expected a whole number of at least {least}")
         if self.initial is not None and not isinstance(self.initial, Retrieval):
             faults.append(
                 f"option initial is a {type(self.initial).__name__}; expected a Retrieval, which only Python "
@@ -127,7 +128,7 @@ class FullFieldOptions:
         given: Any = self.unknowns
         listed = isinstance(given, (list, tuple))
         if not listed or not all(isinstance(name, str) for name in given):
-            return [f"option unknowns is {self.unknowns!r}; expected a list of names such as ['phase']"]
+            return [f"option unknowns is {shown(self.unknowns)}; expected a list of names such as ['phase']"]
         names = tuple(self.unknowns)
         object.__setattr__(self, "unknowns", names)
         faults = [
@@ -192,7 +193,7 @@ def background_faults(background: Any) -> list[str]:
     )
     if not whole or not (0 <= box[0] < box[1] and 0 <= box[2] < box[3]):
         found = (
-            f"{background.dtype} of shape {background.shape}" if hasattr(background, "shape") else repr(box)
+            f"{background.dtype} of shape {background.shape}" if hasattr(background, "shape") else shown(box)
         )
         return [f"option background is {found}; {expected}"]
     return []

@@ -25,6 +25,7 @@ from numpy.typing import ArrayLike, NDArray
 from xmist import flags as flag
 from xmist.arrays import Image
 from xmist.data import Retrieval
+from xmist.errors import shown
 from xmist.experiment import Experiment
 from xmist.methods.findings import compare_frames, describe_flags
 from xmist.methods.full_field_options import background_mask
@@ -104,7 +105,7 @@ class LcsOptions:
                 *contradictions(self, "ridge"),
                 (
                     not _is_box(self.background),
-                    f"option background is {self.background!r}; expected a box of four whole numbers "
+                    f"option background is {shown(self.background)}; expected a box of four whole numbers "
                     "y0 < y1, x0 < x1 from 0, or None",
                 ),
             ],

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from xmist.data import Retrieval
-from xmist.errors import InputError, raise_faults, suggest
+from xmist.errors import InputError, raise_faults, shown, suggest
 from xmist.experiment import Experiment
 from xmist.methods.full_field_options import background_faults
 from xmist.numerics.integrate import INTEGRATORS
@@ -75,12 +75,12 @@ class MatchingOptions:
         least = self.smallest_window()
         if not _whole(self.window) or self.window < least or self.window % 2 == 0:
             faults.append(
-                f"option window is {self.window!r}; expected an odd number of pixels, at least {least}"
+                f"option window is {shown(self.window)}; expected an odd number of pixels, at least {least}"
             )
         if self.max_shift is not None and not (_whole(self.max_shift) and self.max_shift >= 0):
             faults.append(
-                f"option max_shift is {self.max_shift!r}; expected a whole number of pixels, at least 0, "
-                "or None"
+                f"option max_shift is {shown(self.max_shift)}; expected a whole number of pixels, at least "
+                "0, or None"
             )
         for name, known in (
             ("dark_field", DARK_FIELDS),
@@ -89,7 +89,7 @@ class MatchingOptions:
         ):
             value = getattr(self, name)
             if not isinstance(value, str) or value not in known:
-                faults.append(f"option {name} is {value!r}; expected {' or '.join(map(repr, known))}")
+                faults.append(f"option {name} is {shown(value)}; expected {' or '.join(map(repr, known))}")
         if isinstance(self.initial, str):
             from xmist.methods import METHODS
 

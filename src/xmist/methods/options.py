@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import math
-import numbers
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from xmist.errors import raise_faults
+from xmist.errors import as_number, raise_faults, shown
 
 
 @dataclass(frozen=True)
@@ -76,10 +75,10 @@ def check_options(
         if math.isfinite(item.high):
             bound += f" and at most {item.high:g}"
         expected = f"expected a number {bound}{unit}" + (" or None" if item.optional else "")
-        if isinstance(value, bool) or not isinstance(value, numbers.Real):
-            faults.append(f"option {item.name} is {value!r}; {expected}")
+        number = as_number(value)
+        if number is None:
+            faults.append(f"option {item.name} is {shown(value)}; {expected}")
             continue
-        number = float(value)
         inside = math.isfinite(number) and item.low <= number <= item.high
         if not inside or (item.strict and number == item.low):
             faults.append(f"option {item.name} is {number:g}{unit}; {expected}")
@@ -88,10 +87,10 @@ def check_options(
     for name in switches:
         value = getattr(options, name)
         if not isinstance(value, bool):
-            faults.append(f"option {name} is {value!r}; expected true or false")
+            faults.append(f"option {name} is {shown(value)}; expected true or false")
     for name, words in (choices or {}).items():
         value = getattr(options, name)
         if not isinstance(value, (str, type(None))) or value not in words:
-            faults.append(f"option {name} is {value!r}; expected {' or '.join(map(repr, words))}")
+            faults.append(f"option {name} is {shown(value)}; expected {' or '.join(map(repr, words))}")
     faults += [sentence for contradict, sentence in exclusions if contradict]
     raise_faults(faults)

@@ -41,6 +41,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from xmist.arrays import Image
+from xmist.errors import as_number
 from xmist.experiment import Experiment
 from xmist.methods.pixelwise import PixelwiseSystem
 from xmist.numerics import least_squares
@@ -119,10 +120,11 @@ def contradictions(options: Any, *names: str) -> list[tuple[bool, str]]:
     *names : str
         Those of "ridge" and "cutoff_length" that it has.
     """
-    given = [name for name in names if getattr(options, name) not in (None, 0, 0.0)]
+    automatic = isinstance(options.regularisation, str) and options.regularisation == "auto"
+    given = [name for name in names if as_number(getattr(options, name)) not in (None, 0.0)]
     return [
         (
-            options.regularisation == "auto" and bool(given),
+            automatic and bool(given),
             f"options regularisation and {' and '.join(given)} are given; expected one or the other, for "
             "'auto' chooses what it is given",
         )

@@ -7,7 +7,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
-from xmist.errors import InputError, raise_faults
+from xmist.errors import InputError, raise_faults, shown
 from xmist.methods.options import Range, check_options
 from xmist.preprocess.frames import Span, check_span
 
@@ -47,7 +47,8 @@ def _check(options: Any, *, ranges: Iterable[Range] = (), wholes: Iterable[Whole
         if not right or not item.low <= value <= item.high or (item.odd and value % 2 == 0):
             kind = "an odd whole number" if item.odd else "a whole number"
             faults.append(
-                f"option {item.name} is {value!r}; expected {kind} from {item.low} to {item.high} (pixels)"
+                f"option {item.name} is {shown(value)}; expected {kind} from {item.low} to {item.high} "
+                "(pixels)"
             )
     for name in ("rows", "columns"):
         span = getattr(options, name, None)

@@ -6,6 +6,8 @@ import math
 import numbers
 from typing import Any
 
+from xmist.errors import as_number, shown
+
 
 def check_number(
     name: str,
@@ -62,10 +64,10 @@ def check_number(
         expected = f"a finite number{' in' if unit else ''}{unit}"
     if advice:
         expected += f": {advice}"
-    if isinstance(value, bool) or not isinstance(value, numbers.Real):
-        faults.append(f"{name} is {value!r}; expected {expected}")
+    number = as_number(value)
+    if number is None:
+        faults.append(f"{name} is {shown(value)}; expected {expected}")
         return math.nan
-    number = float(value)
     if not (math.isfinite(number) and low <= number <= high) or (strict and number == low):
         faults.append(f"{name} is {number:g}{unit}; expected {expected}")
         return math.nan
@@ -87,6 +89,6 @@ def check_count(name: str, value: Any, faults: list[str], *, low: int = 1) -> in
         Least value.
     """
     if isinstance(value, bool) or not isinstance(value, numbers.Integral) or value < low:
-        faults.append(f"{name} is {value!r}; expected a whole number of at least {low}")
+        faults.append(f"{name} is {shown(value)}; expected a whole number of at least {low}")
         return low
     return int(value)
