@@ -14,7 +14,7 @@ from tests.methods.direct_methods import (
     relative,
 )
 from xmist import flags as flag
-from xmist.methods import direct, make_options
+from xmist.methods import make_options, phase
 from xmist.numerics.poisson import screened
 from xmist.simulate.model import transported
 
@@ -79,7 +79,7 @@ def _periodic(source, length2, *, threads=None):
 @pytest.mark.parametrize("fault", [None, _four_pi, _double_size, _periodic])
 def test_traps(fault, monkeypatch):
     if fault is not None:
-        monkeypatch.setattr(direct, "screened", fault)
+        monkeypatch.setattr(phase, "screened", fault)
     # Structure at the border tells a mirror with its edge from one without.
     t = 1 - 0.3 * blob(SHAPE, 0.02, 0.4, 0.2)
     reference = speckle(np.random.default_rng(1), 1, SHAPE)

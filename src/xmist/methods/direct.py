@@ -15,7 +15,6 @@ from xmist.methods.reference import prepare_reference
 from xmist.numerics.derivatives import VALUE
 from xmist.numerics.fill import fill
 from xmist.numerics.parallel import for_blocks
-from xmist.numerics.poisson import screened
 
 Real = NDArray[Any]
 
@@ -50,34 +49,6 @@ def prepare_ratio(
     """
     prepared = prepare_reference(reference, weights, method=method, minimum=1, threads=threads, scaled=True)
     return prepare_pixelwise(prepared, (VALUE,), smoothing=0.0, ridge=0.0, threads=threads)
-
-
-def single_material(
-    contrast: Image, lost: NDArray[np.bool_], *, length2: float, threads: int | None
-) -> Image:
-    """Solve (1 − ℓ²∇²) T = Q for what differs from bare beam, so that nothing gives exactly T = 1.
-
-    Parameters
-    ----------
-    contrast : (y, x) float32 array
-        1 − Q. Modified where pixels are lost.
-    lost : (y, x) bool array
-        Pixels that nothing determined: they count as bare beam, and become NaN.
-    length2 : float
-        ℓ² in pixels².
-    threads : int or None
-        Threads.
-
-    Returns
-    -------
-    (y, x) float32 array
-        T.
-    """
-    contrast[lost] = 0.0
-    transmission: Image = screened(contrast, length2, threads=threads)
-    np.subtract(1.0, transmission, out=transmission)
-    transmission[lost] = np.nan
-    return transmission
 
 
 def exposure_weights(sample: Image, *weights: ArrayLike | None) -> Image | None:

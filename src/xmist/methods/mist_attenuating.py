@@ -18,16 +18,21 @@ from dataclasses import asdict, dataclass
 from typing import Final
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import ArrayLike
 
 from xmist import flags as flag
-from xmist.arrays import Image
 from xmist.data import Retrieval
 from xmist.experiment import Experiment
 from xmist.methods.findings import compare_frames, describe_flags
 from xmist.methods.mist import COLUMNS
 from xmist.methods.options import Range, check_options
-from xmist.methods.phase import refraction_of, screening_length2, single_material
+from xmist.methods.phase import (
+    above_zero,
+    phase_of_transmission,
+    refraction_of,
+    screening_length2,
+    single_material,
+)
 from xmist.methods.pixelwise import PixelwiseSystem, prepare_pixelwise
 from xmist.methods.reference import prepare_reference
 from xmist.methods.regularisation import AUTOMATIC, Comparison, choose, chosen, contradictions
@@ -130,10 +135,11 @@ class MistAttenuatingPlan:
         InputError
             If the frames do not fit the reference, or if no pixel is determined.
         """
-        equations, gamma = self.equations, self.options.delta_over_beta
+        equations, threads = self.equations, self.equations.threads
+        gamma = self.options.delta_over_beta
+        length2 = 0.0 if gamma is None else screening_length2(self.experiment, gamma)
         provenance: dict[str, object] = {"xmist_version": __version__}
         if self.options.regularisation is not None:
-            length2 = 0.0 if gamma is None else screening_length2(self.experiment, gamma)
             comparison = Comparison(curvature=False, length2=length2)
             equations, _ = choose(equations, sample, weights, comparison)
             provenance["regularisation"] = {"ridge": chosen(equations, None, self.experiment)["ridge"]}
@@ -142,15 +148,15 @@ class MistAttenuatingPlan:
             self.equations.reference.frames, frames, self.equations.reference.weights, may_attenuate=True
         )
         lost = (flags & flag.UNDETERMINED) > 0
-        transmission, dark_field = unknowns
-        np.subtract(1.0, transmission, out=transmission)  # 1 − (1 − G)
+        contrast, dark_field = unknowns
         np.negative(dark_field, out=dark_field)
-        if gamma is not None:
-            transmission = self._single_material(transmission, dark_field, lost, gamma)
-        positive = transmission > 0.0
-        if not positive.all():
-            flags[~positive & ~lost] |= flag.NOT_POSITIVE
-        usable = np.where(positive, transmission, np.float32(np.nan))
+        if gamma is None:
+            transmission = np.subtract(1.0, contrast, out=contrast)
+        else:
+            if self.options.curvature:
+                contrast += laplacian(np.where(lost, np.float32(0.0), dark_field), threads=threads)
+            transmission = single_material(contrast, lost, length2=length2, threads=threads)
+        usable = above_zero(transmission, lost, flags)
         p = self.experiment.effective_pixel
         dark_field /= usable
         dark_field *= np.float32(p**2 / self.experiment.effective_distance)
@@ -160,9 +166,8 @@ class MistAttenuatingPlan:
             flags[negative] |= flag.CLIPPED
         phase = angle = None
         if gamma is not None:
-            phase = np.log(usable)
-            phase *= np.float32(0.5 * gamma)
-            angle = refraction_of(phase, self.experiment, threads=self.equations.threads)
+            phase = phase_of_transmission(usable, gamma)
+            angle = refraction_of(phase, self.experiment, threads=threads)
         return Retrieval(
             method="mist-attenuating",
             experiment=self.experiment,
@@ -175,14 +180,6 @@ class MistAttenuatingPlan:
             dark_field=dark_field,
             refraction_angle=angle,
         )
-
-    def _single_material(self, g: Image, blur: Image, lost: NDArray[np.bool_], gamma: float) -> Image:
-        """Solve (1 − (γ∆/2k)∇²) T = G [− ∆∇²(TD)], in pixel units; lost pixels count as bare beam."""
-        threads = self.equations.threads
-        source = g.copy()
-        if self.options.curvature:
-            source -= laplacian(np.where(lost, np.float32(0.0), blur), threads=threads)
-        return single_material(source, self.experiment, delta_over_beta=gamma, lost=lost, threads=threads)
 
 
 def prepare(

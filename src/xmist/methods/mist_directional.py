@@ -23,7 +23,7 @@ from dataclasses import asdict, dataclass
 from typing import Final
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import ArrayLike
 
 from xmist import flags as flag
 from xmist.arrays import Image
@@ -32,8 +32,10 @@ from xmist.experiment import Experiment
 from xmist.methods.findings import compare_frames, describe_flags
 from xmist.methods.options import Range, check_options
 from xmist.methods.phase import (
+    above_zero,
     epsilon_of,
     phase_of_curvature,
+    phase_of_transmission,
     refraction_of,
     screening_length2,
     single_material,
@@ -178,9 +180,9 @@ class MistDirectionalPlan:
         options, experiment, threads = self.options, self.experiment, self.equations.threads
         equations, epsilon = self.equations, epsilon_of(options.cutoff_length, experiment)
         gamma = options.delta_over_beta
+        length2 = 0.0 if gamma is None else screening_length2(experiment, gamma)
         provenance: dict[str, object] = {"xmist_version": __version__}
         if options.regularisation is not None:
-            length2 = 0.0 if gamma is None else screening_length2(experiment, gamma)
             comparison = Comparison(curvature=gamma is None, length2=length2)
             equations, epsilon = choose(equations, sample, weights, comparison)
             provenance["regularisation"] = chosen(equations, epsilon, experiment)
@@ -199,13 +201,12 @@ class MistDirectionalPlan:
         if gamma is None:
             phase = phase_of_curvature(first, experiment, lost=lost, epsilon=epsilon, threads=threads)
         else:
-            transmission = self._transmission(first, tensor, lost, gamma)
-            positive = transmission > 0.0
-            flags[~positive & ~lost] |= flag.NOT_POSITIVE
-            usable = np.where(positive, transmission, np.float32(np.nan))
+            if options.curvature:
+                first += _curvature(np.where(lost, np.float32(0.0), tensor), threads)
+            transmission = single_material(first, lost, length2=length2, threads=threads)
+            usable = above_zero(transmission, lost, flags)
             tensor /= usable
-            phase = np.log(usable)
-            phase *= np.float32(0.5 * gamma)
+            phase = phase_of_transmission(usable, gamma)
         tensor *= np.float32(experiment.effective_pixel**2 / experiment.effective_distance)
         if options.tensor_smoothing > 0.0:
             tensor = _averaged(tensor, options.tensor_smoothing, threads)
@@ -227,15 +228,15 @@ class MistDirectionalPlan:
             refraction_angle=refraction_of(phase, experiment, threads=threads),
         )
 
-    def _transmission(self, deficit: Image, blur: Image, lost: NDArray[np.bool_], gamma: float) -> Image:
-        """Give T from 1 − G and, with the curvature, from T d_ij."""
-        threads = self.equations.threads
-        source: Image = np.subtract(1.0, deficit, out=deficit)
-        if self.options.curvature:
-            known = np.where(lost, np.float32(0.0), blur)
-            for image, kind, times in zip(known, (DXX, DXY, DYY), (1, 2, 1), strict=True):
-                source -= np.float32(times) * derivative(image, kind, threads=threads)
-        return single_material(source, self.experiment, delta_over_beta=gamma, lost=lost, threads=threads)
+
+def _curvature(tensor: Image, threads: int) -> Image:
+    """Give Σ ∂_i∂_j of a tensor."""
+    xx, xy, yy = (
+        derivative(component, kind, threads=threads)
+        for component, kind in zip(tensor, (DXX, DXY, DYY), strict=True)
+    )
+    total: Image = xx + np.float32(2.0) * xy + yy
+    return total
 
 
 def _averaged(tensor: Image, sigma: float, threads: int) -> Image:

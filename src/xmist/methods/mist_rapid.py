@@ -31,8 +31,10 @@ from xmist.experiment import Experiment
 from xmist.methods.findings import compare_frames, describe_flags
 from xmist.methods.options import Range, check_options
 from xmist.methods.phase import (
+    above_zero,
     epsilon_of,
     phase_of_curvature,
+    phase_of_transmission,
     refraction_of,
     screening_length2,
     single_material,
@@ -187,12 +189,13 @@ class MistRapidPlan:
         options, experiment, threads = self.options, self.experiment, self.equations.threads
         equations, epsilon = self.equations, epsilon_of(options.cutoff_length, experiment)
         gamma = options.delta_over_beta
+        length2 = 0.0 if gamma is None else screening_length2(experiment, gamma)
         provenance: dict[str, object] = {"xmist_version": __version__}
         if options.regularisation is not None:
             inverted = gamma is None or options.published
             comparison = Comparison(
                 curvature=inverted,
-                length2=0.0 if gamma is None or inverted else screening_length2(experiment, gamma),
+                length2=0.0 if inverted else length2,
                 groups=(slice(1, 2), slice(2, 4)),
             )
             equations, epsilon = choose(equations, sample, weights, comparison)
@@ -206,28 +209,18 @@ class MistRapidPlan:
         )
         lost = (flags & flag.UNDETERMINED) > 0
         first, blur = self._blended(unknowns, lost)
+        # Now ∇²ψ of a phase object, and 1 − (1 − ℓ²∇²) T of a single material.
+        first += laplacian(blur, threads=threads)
         transmission = None
         if gamma is None or options.published:
-            phase = phase_of_curvature(
-                first + laplacian(blur, threads=threads),
-                experiment,
-                lost=lost,
-                epsilon=epsilon,
-                threads=threads,
-            )
+            phase = phase_of_curvature(first, experiment, lost=lost, epsilon=epsilon, threads=threads)
             if gamma is not None:
                 transmission = np.exp(np.float32(2.0 / gamma) * phase)
         else:
-            source = 1.0 - first - laplacian(blur, threads=threads)
-            transmission = single_material(
-                source, experiment, delta_over_beta=gamma, lost=lost, threads=threads
-            )
-            positive = transmission > 0.0
-            flags[~positive & ~lost] |= flag.NOT_POSITIVE
-            usable = np.where(positive, transmission, np.float32(np.nan))
+            transmission = single_material(first, lost, length2=length2, threads=threads)
+            usable = above_zero(transmission, lost, flags)
             blur /= usable
-            phase = np.log(usable)
-            phase *= np.float32(0.5 * gamma)
+            phase = phase_of_transmission(usable, gamma)
         dark_field = blur
         dark_field *= np.float32(experiment.effective_pixel**2 / experiment.effective_distance)
         dark_field[lost] = np.nan

@@ -7,6 +7,7 @@ import math
 import numpy as np
 from numpy.typing import NDArray
 
+from xmist import flags as flag
 from xmist.arrays import Image
 from xmist.experiment import Experiment
 from xmist.numerics.fill import fill
@@ -135,35 +136,70 @@ def screening_length2(experiment: Experiment, delta_over_beta: float) -> float:
 
 
 def single_material(
-    source: Image,
-    experiment: Experiment,
-    *,
-    delta_over_beta: float,
-    lost: NDArray[np.bool_],
-    threads: int | None,
+    contrast: Image, lost: NDArray[np.bool_], *, length2: float, threads: int | None
 ) -> Image:
-    """Solve (1 − (γ∆/2k)∇²) T = source; lost pixels count as bare beam, and become NaN.
+    """Solve (1 − ℓ²∇²) T = Q for what differs from bare beam, so that nothing gives exactly T = 1.
 
     Parameters
     ----------
-    source : (y, x) float32 array
-        Right side. Modified where pixels are lost.
-    experiment : Experiment
-        Geometry.
-    delta_over_beta : float
-        γ = δ/β.
+    contrast : (y, x) float32 array
+        1 − Q. Modified where pixels are lost.
     lost : (y, x) bool array
-        Pixels that nothing determined.
+        Pixels that nothing determined: they count as bare beam, and become NaN.
+    length2 : float
+        ℓ² in pixels².
     threads : int or None
         Threads.
 
     Returns
     -------
     (y, x) float32 array
-        Transmission.
+        T.
     """
-    source[lost] = 1.0
-    length2 = screening_length2(experiment, delta_over_beta)
-    transmission: Image = screened(source, length2, threads=threads)
+    contrast[lost] = 0.0
+    transmission: Image = screened(contrast, length2, threads=threads)
+    np.subtract(1.0, transmission, out=transmission)
     transmission[lost] = np.nan
     return transmission
+
+
+def above_zero(transmission: Image, lost: NDArray[np.bool_], flags: NDArray[np.uint16]) -> Image:
+    """Give a transmission to divide by and to take the logarithm of.
+
+    Parameters
+    ----------
+    transmission : (y, x) float32 array
+        T.
+    lost : (y, x) bool array
+        Pixels that nothing determined.
+    flags : (y, x) uint16 array
+        Gets `NOT_POSITIVE` where T is not above 0, but for the lost pixels.
+
+    Returns
+    -------
+    (y, x) float32 array
+        T; NaN where it is not above 0.
+    """
+    positive = transmission > 0.0
+    flags[~positive & ~lost] |= flag.NOT_POSITIVE
+    return np.where(positive, transmission, np.float32(np.nan))
+
+
+def phase_of_transmission(transmission: Image, delta_over_beta: float) -> Image:
+    """Give the phase of a single material, φ = (γ/2) ln T.
+
+    Parameters
+    ----------
+    transmission : (y, x) float32 array
+        T above 0, or NaN.
+    delta_over_beta : float
+        γ = δ/β.
+
+    Returns
+    -------
+    (y, x) float32 array
+        Phase in rad.
+    """
+    phase: Image = np.log(transmission)
+    phase *= np.float32(0.5 * delta_over_beta)
+    return phase

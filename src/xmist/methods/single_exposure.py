@@ -33,7 +33,6 @@ leaves a constant open: D I has mean 0.
 
 from __future__ import annotations
 
-import math
 from dataclasses import asdict, dataclass
 from typing import Final
 
@@ -44,16 +43,17 @@ from xmist import flags as flag
 from xmist.arrays import Image, as_weights
 from xmist.data import Retrieval
 from xmist.experiment import Experiment
-from xmist.methods.direct import (
-    add_exposures,
-    exposure_weights,
-    fill_source,
-    prepare_ratio,
-    single_material,
-)
+from xmist.methods.direct import add_exposures, exposure_weights, fill_source, prepare_ratio
 from xmist.methods.findings import compare_frames, describe_flags
 from xmist.methods.options import Range, check_options
-from xmist.methods.phase import refraction_of, screening_length2
+from xmist.methods.phase import (
+    above_zero,
+    epsilon_of,
+    phase_of_transmission,
+    refraction_of,
+    screening_length2,
+    single_material,
+)
 from xmist.methods.pixelwise import PixelwiseSystem
 from xmist.methods.reference import PreparedReference
 from xmist.methods.single_material import missing_material
@@ -162,11 +162,7 @@ class SingleExposurePlan:
         lost = (flags & flag.UNDETERMINED) > 0
         length2 = screening_length2(self.experiment, gamma)
         transmission = single_material(unknowns[0], lost, length2=length2, threads=threads)
-        positive = transmission > 0.0
-        if not positive.all():
-            flags[~positive & ~lost] |= flag.NOT_POSITIVE
-        usable = np.where(positive, transmission, np.float32(np.nan))
-        p, length = self.experiment.effective_pixel, self.options.cutoff_length
+        usable = above_zero(transmission, lost, flags)
         dark_field = diffusion(
             reference,
             frames,
@@ -174,14 +170,13 @@ class SingleExposurePlan:
             usable,
             length2=length2,
             perspective=self.options.perspective,
-            epsilon=0.0 if length is None else 2.0 * math.pi * p / length,
+            epsilon=epsilon_of(self.options.cutoff_length, self.experiment) or 0.0,
             threads=threads,
         )
-        dark_field *= np.float32(p**2 / self.experiment.effective_distance)
+        dark_field *= np.float32(self.experiment.effective_pixel**2 / self.experiment.effective_distance)
         # Where no exposure has light within reach, T may be known and D not.
-        flags[positive & ~np.isfinite(dark_field)] |= flag.UNDETERMINED
-        phase = np.log(usable)
-        phase *= np.float32(0.5 * gamma)
+        flags[np.isfinite(usable) & ~np.isfinite(dark_field)] |= flag.UNDETERMINED
+        phase = phase_of_transmission(usable, gamma)
         return Retrieval(
             method="single-exposure",
             experiment=self.experiment,

@@ -28,10 +28,16 @@ from xmist import flags as flag
 from xmist.arrays import as_weights
 from xmist.data import Retrieval
 from xmist.experiment import Experiment
-from xmist.methods.direct import prepare_ratio, single_material
+from xmist.methods.direct import prepare_ratio
 from xmist.methods.findings import compare_frames, describe_flags
 from xmist.methods.options import Range, check_options
-from xmist.methods.phase import refraction_of, screening_length2
+from xmist.methods.phase import (
+    above_zero,
+    phase_of_transmission,
+    refraction_of,
+    screening_length2,
+    single_material,
+)
 from xmist.methods.pixelwise import PixelwiseSystem
 from xmist.methods.whole_material import WholeMaterial, prepare_whole, refine
 from xmist.version import __version__
@@ -155,11 +161,7 @@ class SingleMaterialPlan:
                 findings.append(
                     f"conjugate gradients stopped after {how.iterations} steps, before they converged"
                 )
-        positive = transmission > 0.0
-        if not positive.all():
-            flags[~positive & ~lost] |= flag.NOT_POSITIVE
-        phase = np.log(np.where(positive, transmission, np.float32(np.nan)))
-        phase *= np.float32(0.5 * gamma)
+        phase = phase_of_transmission(above_zero(transmission, lost, flags), gamma)
         return Retrieval(
             method="single-material",
             experiment=self.experiment,
