@@ -101,3 +101,5 @@ def test_wrong_options():
         make_options("mist-attenuating", {"delta_over_beta": 0, "curvature": "yes"})
     assert "delta_over_beta is 0; expected a number above 0 or None" in str(caught.value)
     assert "curvature is 'yes'" in str(caught.value)
+    with pytest.raises(xmist.InputError, match="curvature is True without delta_over_beta"):
+        make_options("mist-attenuating", {"curvature": True})

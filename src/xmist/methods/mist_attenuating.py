@@ -15,7 +15,7 @@ at every pixel for every exposure: the columns of `mist` with 1 − G in place o
 from __future__ import annotations
 
 from dataclasses import asdict, dataclass
-from typing import Final
+from typing import Any, Final
 
 import numpy as np
 from numpy.typing import ArrayLike
@@ -89,11 +89,26 @@ class MistAttenuatingOptions:
             ],
             ["curvature", "positive"],
             {"regularisation": AUTOMATIC},
-            contradictions(self, "ridge"),
+            [*contradictions(self, "ridge"), curvature_alone(self)],
         )
 
 
 OPTIONS: Final = MistAttenuatingOptions
+
+
+def curvature_alone(options: Any) -> tuple[bool, str]:
+    """Say whether the curvature of TD is asked for and δ/β is missing, and what is wrong then.
+
+    Parameters
+    ----------
+    options : dataclass instance
+        Options `curvature` and `delta_over_beta`.
+    """
+    return (
+        options.delta_over_beta is None and options.curvature is True,
+        "option curvature is True without delta_over_beta; expected delta_over_beta too, for the term is one "
+        "of the equation for T",
+    )
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)

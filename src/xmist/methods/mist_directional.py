@@ -30,6 +30,7 @@ from xmist.arrays import Image
 from xmist.data import Retrieval
 from xmist.experiment import Experiment
 from xmist.methods.findings import compare_frames, describe_flags
+from xmist.methods.mist_attenuating import curvature_alone
 from xmist.methods.options import Range, check_options
 from xmist.methods.phase import (
     above_zero,
@@ -126,11 +127,7 @@ class MistDirectionalOptions:
                     "options cutoff_length and delta_over_beta are both given; expected one of them at most, "
                     "for with delta_over_beta the phase is (γ/2) ln T and no Laplacian is inverted",
                 ),
-                (
-                    self.delta_over_beta is None and self.curvature is True,
-                    "option curvature is True without delta_over_beta; expected delta_over_beta too, for "
-                    "the term is one of the equation for T",
-                ),
+                curvature_alone(self),
             ],
         )
 
