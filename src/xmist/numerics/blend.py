@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 from xmist.numerics.compiled import jit as _jit
 from xmist.numerics.integrate import spectral_adjoint
 from xmist.numerics.parallel import for_blocks
-from xmist.numerics.poisson import dct2
+from xmist.numerics.poisson import dct2, frequencies
 
 Real = NDArray[Any]
 Blend = Literal["gaussian", "screened"]
@@ -70,7 +70,7 @@ def blend(
     """
     coefficients = dct2(values.copy(), threads=threads)
     slope = spectral_adjoint(gradient, threads=threads)
-    kappa_y, kappa_x = (np.pi * np.arange(size) / size for size in values.shape)
+    kappa_y, kappa_x = frequencies(values.shape)
     for_blocks(
         lambda a, b: _blend(coefficients, slope, kappa_y, kappa_x, length2, by == "gaussian", a, b),
         values.shape[0],

@@ -7,6 +7,7 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
+from xmist.numerics.denoise import MEDIAN_OF_SQUARE
 from xmist.numerics.derivatives import LAPLACIAN, RADIUS, derivative
 from xmist.numerics.matching import MEANS, Window
 from xmist.numerics.parallel import for_blocks
@@ -15,7 +16,6 @@ Real = NDArray[Any]
 
 # Six differences leave of a well-sampled image next to nothing but its noise; 924 is the sum of squares.
 _DIFFERENCES: Final = np.array([1.0, -6.0, 15.0, -20.0, 15.0, -6.0, 1.0]) / np.sqrt(924.0)
-_MEDIAN: Final = 0.45494  # of the square of a normal variable
 _CENTRE: Final = -49.0 / 9.0  # of the sixth-order Laplacian
 _ARM: Final = (3.0 / 2.0, -3.0 / 20.0, 1.0 / 90.0)
 _LEAST: Final = 0.1  # of the median κ²: below, the window saw no speckle
@@ -54,7 +54,7 @@ def noise_gain(frames: Real, good: NDArray[np.uint8] | None = None) -> float:
         if good is not None:
             rough = rough[good[n, 3:-3, 3:-3] > 0]
         if rough.size:
-            gains.append(unit * float(np.median(rough)) / _MEDIAN)
+            gains.append(unit * float(np.median(rough)) / MEDIAN_OF_SQUARE)
     return float(np.mean(gains)) if gains else 0.0
 
 

@@ -14,13 +14,13 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
-from xmist.numerics.poisson import dct2
+from xmist.numerics.poisson import dct2, frequencies
 
 Real = NDArray[Any]
 
 # Beyond this part of the highest frequency along both axes an image that a detector has blurred is noise.
 _CORNER: Final = 0.8
-_MEDIAN_OF_SQUARE: Final = 0.4549364  # of a standard normal variable
+MEDIAN_OF_SQUARE: Final = 0.4549364  # of a standard normal variable
 _BINS: Final = 60
 
 
@@ -48,7 +48,7 @@ def noise_variance(image: Real, *, threads: int | None = None) -> float:
     """
     coefficients = dct2(np.array(image, np.float64), threads=threads)
     y, x = (int(_CORNER * size) for size in image.shape)
-    return float(np.median(coefficients[y:, x:] ** 2) / _MEDIAN_OF_SQUARE)
+    return float(np.median(coefficients[y:, x:] ** 2) / MEDIAN_OF_SQUARE)
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -165,7 +165,7 @@ def wiener(image: Real, variance: float, *, threads: int | None = None) -> Real:
 
 def _rows(coefficients: Real) -> Iterator[tuple[Real, float, Real]]:
     """Give each row of cosine coefficients with its frequencies along y and x in rad per pixel."""
-    k_y, k_x = (np.pi * np.arange(size) / size for size in coefficients.shape)
+    k_y, k_x = frequencies(coefficients.shape)
     for row, k in zip(coefficients, k_y, strict=True):
         yield row, float(k), k_x
 

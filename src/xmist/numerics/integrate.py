@@ -28,7 +28,7 @@ from numpy.typing import NDArray
 
 from xmist.numerics.conjugate_gradients import conjugate_gradients
 from xmist.numerics.parallel import for_blocks
-from xmist.numerics.poisson import inverse_laplacian
+from xmist.numerics.poisson import dct2, frequencies, inverse_laplacian
 from xmist.numerics.reduce import dot
 
 Real = NDArray[Any]
@@ -40,8 +40,8 @@ _ENOUGH: Final = 1e-10  # of the misfit: 1e-6 of u
 _REPEATS: Final = 10  # leave a fifth of the difference between the two gradients, and fit no noise
 
 
-def _transform(image: Real, sine_axis: int | None, *, inverse: bool, threads: int | None) -> Real:
-    """Orthonormal DCT-II along both axes, or DST-II along `sine_axis`; in fixed blocks."""
+def _transform(image: Real, sine_axis: int, *, inverse: bool, threads: int | None) -> Real:
+    """Orthonormal DST-II along `sine_axis` and DCT-II along the other; in fixed blocks."""
     from scipy import fft
 
     out = image.copy()
@@ -61,11 +61,6 @@ def _transform(image: Real, sine_axis: int | None, *, inverse: bool, threads: in
     along(1)
     along(0)
     return out
-
-
-def _frequencies(size: int) -> Real:
-    frequencies: Real = np.pi * np.arange(size) / size
-    return frequencies
 
 
 def spectral_gradient(image: Real, *, threads: int | None = None) -> Real:
@@ -90,10 +85,10 @@ def spectral_gradient(image: Real, *, threads: int | None = None) -> Real:
     >>> bool(np.allclose(spectral_gradient(np.tile(x, (8, 1)))[0], exact))
     True
     """
-    coefficients = _transform(image, None, inverse=False, threads=threads)
+    coefficients = dct2(image.copy(), threads=threads)
     height, width = image.shape
     out = np.empty((2, height, width), image.dtype)
-    along_y, along_x = (-_frequencies(size)[1:].astype(image.dtype) for size in image.shape)
+    along_y, along_x = (-k[1:].astype(image.dtype) for k in frequencies(image.shape))
 
     def differentiate(start: int, stop: int) -> None:
         # cos κx becomes −κ sin κx; the sine series starts at the first frequency.
@@ -134,7 +129,7 @@ def spectral_adjoint(gradient: Real, *, threads: int | None = None) -> Real:
     """
     height, width = gradient.shape[1:]
     out: Real = np.empty((height, width), gradient.dtype)
-    along_y, along_x = (-_frequencies(size)[1:].astype(out.dtype) for size in out.shape)
+    along_y, along_x = (-k[1:].astype(out.dtype) for k in frequencies(out.shape))
     x = _transform(gradient[0], 1, inverse=False, threads=threads)
     y = _transform(gradient[1], 0, inverse=False, threads=threads)
 
@@ -150,7 +145,7 @@ def spectral_adjoint(gradient: Real, *, threads: int | None = None) -> Real:
 
 def _divide(coefficients: Real, threads: int | None) -> Real:
     """Divide by κ² in the cosine basis, in place, and go back to the image of mean 0."""
-    ky, kx = (_frequencies(size) ** 2 for size in coefficients.shape)
+    ky, kx = (k**2 for k in frequencies(coefficients.shape))
 
     def task(start: int, stop: int) -> None:
         symbol = ky[start:stop, None] + kx
@@ -159,7 +154,7 @@ def _divide(coefficients: Real, threads: int | None) -> Real:
         coefficients[start:stop] /= symbol
 
     for_blocks(task, len(ky), threads=threads)
-    return _transform(coefficients, None, inverse=True, threads=threads)
+    return dct2(coefficients, inverse=True, threads=threads)
 
 
 def _differences(image: Real) -> Real:
