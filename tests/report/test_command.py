@@ -95,3 +95,59 @@ def test_scan_writes_a_page_of_some_projections(folder, capsys):
     assert done.code == 2
     assert "add --projection" in done.err
     assert call(capsys, "report", "scan.h5", "--projection", "3", "-o", "one.html").code == 0
+
+
+def test_several_results_may_be_named_one_after_the_other(folder, capsys):
+    for number, name in enumerate(("one", "two", "three")):
+        make_result(("phase",), seed=number).save(f"{name}.h5")
+    for arguments in (["one.h5", "two.h5", "three.h5"], ["one.h5", "two.h5", "--compare", "three.h5"]):
+        done = call(capsys, "report", *arguments, "-o", "page.html", "--overwrite")
+        assert done.code == 0, done.err
+        names = [one["name"] for one in Page(folder / "page.html").data["results"]]
+        assert names == ["one.h5", "two.h5", "three.h5"]
+
+
+def test_channels_can_be_left_out(folder, capsys):
+    make_result().save("rich.h5")
+    make_result(("phase", "transmission")).save("poor.h5")
+
+    def shown(*arguments):
+        done = call(capsys, "report", *arguments, "-o", "page.html", "--overwrite")
+        assert done.code == 0, done.err
+        results = Page(folder / "page.html").data["results"]
+        return [[channel["key"] for channel in one["channels"]] for one in results]
+
+    # Each with its standard deviation; a diagnostic only if it is named.
+    assert shown("rich.h5", "--channels", "phase,dark-field") == [
+        ["phase", "dark_field", "phase_std", "dark_field_std"]
+    ]
+    assert shown("rich.h5", "poor.h5", "--channels", "residual, phase") == [
+        ["phase", "phase_std", "diagnostics residual"],
+        ["phase", "diagnostics residual"],
+    ]
+    before = snapshot(folder)
+    done = call(capsys, "report", "rich.h5", "poor.h5", "-o", "other.html", "--channels", "phse,flags")
+    assert done.code == 2
+    assert "--channels names 'phse'; did you mean 'phase'?" in done.err
+    assert "--channels names 'flags'" in done.err
+    done = call(capsys, "report", "rich.h5", "-o", "other.html", "--channels", ",")
+    assert (done.code, "--channels is empty; expected names out of dark_field," in done.err) == (2, True)
+    done = call(capsys, "report", "rich.h5", "poor.h5", "-o", "other.html", "--channels", "dark_field")
+    assert done.code == 2  # a result of which nothing is left
+    assert "--channels names none that poor.h5 has; expected one at least of phase, transm" in done.err
+    assert snapshot(folder) == before
+
+
+@pytest.mark.parametrize("command", [("compare", "-o", "out"), ("scan",), ("retrieve",)], ids="".join)
+def test_the_page_is_told_last_and_with_all_else(command, folder, capsys):
+    name, *more = command
+    write_scan(folder)
+    before = snapshot(folder)
+    for file, words in (("none.toml", "none.toml does not exist"), ("scan.toml", "")):
+        done = call(capsys, name, file, *more, "--report", "page.pdf")
+        assert done.code == 2
+        first, *middle, last = done.err.splitlines()[1:]
+        assert words in first
+        assert "--report: page.pdf: a report is a web page" in last
+        assert not any("--report" in line for line in [first, *middle])
+    assert snapshot(folder) == before

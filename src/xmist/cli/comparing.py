@@ -8,8 +8,8 @@ from typing import Any
 import click
 
 from xmist.cli.console import DONE, Settings, progress_bars, say
-from xmist.cli.options import common, read_options, single_scan
-from xmist.cli.show import option_page_faults, page_option, write_page
+from xmist.cli.options import common, listed_names, read_options, single_scan
+from xmist.cli.show import before, option_page_faults, page_option, write_page
 from xmist.errors import raise_faults
 
 
@@ -69,7 +69,7 @@ def compare(
         faults.append("no scan file is given; expected: xmist compare SCAN.toml -o FOLDER")
     if not folder:
         faults.append(f"-o is {'missing' if folder is None else 'empty'}; expected the folder to write to")
-    methods = _names(given["methods"])
+    methods = listed_names(given["methods"])
     exposures = None if given["exposures"] is None else _numbers("--exposures", given["exposures"], faults)
     options = _by_method(given["option"], faults)
     regions = {
@@ -77,14 +77,16 @@ def compare(
         for name in ("outside", "inside")
         if given[name]
     }
-    faults += option_page_faults(page, overwrite=given["overwrite"], made=folder)
-    raise_faults(faults)
+    of_page = option_page_faults(page, overwrite=given["overwrite"], made=folder)
+    raise_faults([*faults, *of_page] if faults else [])
     assert path is not None  # there were no faults
     assert folder is not None
     truth = None if given["truth"] is None else Path.cwd() / given["truth"]
+    with before(of_page):
+        draft = draft_scan(path)
     with progress_bars(settings) as progress:
         found = compare_scan(
-            draft_scan(path),
+            draft,
             folder,
             methods=methods,
             exposures=exposures,
@@ -96,6 +98,7 @@ def compare(
             results=given["results"],
             overwrite=given["overwrite"],
             progress=progress,
+            faults=of_page,
         )
     click.echo(str(found))
     for note in found.notes:
@@ -105,10 +108,6 @@ def compare(
         named = [(f"{method}, N = {number}", result) for (method, number), result in found.results.items()]
         write_page(page, named, overwrite=given["overwrite"])
     return DONE
-
-
-def _names(text: str | None) -> list[str] | None:
-    return None if text is None else [name.strip() for name in text.split(",") if name.strip()]
 
 
 def _numbers(name: str, text: str, faults: list[str], count: int | None = None) -> list[int]:

@@ -157,6 +157,17 @@ def single_scan(scan: Sequence[str]) -> str | None:
     return scan[0] if scan else None
 
 
+def listed_names(text: str | None) -> list[str] | None:
+    """Read names with commas; None if there is no text.
+
+    Parameters
+    ----------
+    text : str or None
+        What an option was given.
+    """
+    return None if text is None else [name.strip() for name in text.split(",") if name.strip()]
+
+
 def _flag(name: str) -> str:
     return f"--{name.replace('_', '-')}"
 

@@ -9,7 +9,7 @@ import click
 
 from xmist.cli.console import DONE, FLAGGED, Settings, progress_bars, say
 from xmist.cli.options import common
-from xmist.cli.show import option_page_faults, page_option, write_page
+from xmist.cli.show import before, option_page_faults, page_option, write_page
 from xmist.errors import raise_faults
 
 if TYPE_CHECKING:
@@ -56,14 +56,20 @@ def scan(
     """
     from xmist.config import draft_scan
     from xmist.scanning import Choices, run_scan
+    from xmist.scanning.request import check_choices
     from xmist.scanning.trial import reads_hdf5
 
-    draft = draft_scan(scan_file)
+    with before(option_page_faults(page, overwrite=given["overwrite"])):
+        draft = draft_scan(scan_file)
     overwrite = given["overwrite"] or draft.overwrite
-    raise_faults(option_page_faults(page, overwrite=overwrite))
     if workers is None and dask is None and reads_hdf5(draft):
         workers = 1  # a file that crashes its library must not take this process with it
     choices = Choices(workers=workers, client=dask, **given)
+    faults = option_page_faults(page, overwrite=overwrite)
+    with before(faults):
+        if faults:
+            check_choices(draft, choices)
+    raise_faults(faults)
     with progress_bars(settings) as progress:
         outcome = run_scan(draft, choices, progress=progress)
     click.echo(f"Wrote {outcome.path}")

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
 
 from xmist.cli.console import DONE, Settings, say
-from xmist.cli.options import Command, common
+from xmist.cli.options import Command, common, listed_names
 from xmist.errors import InputError, raise_faults
 
 if TYPE_CHECKING:
@@ -45,6 +46,21 @@ def option_page_faults(page: str | None, *, overwrite: bool, made: str | None = 
     return [f"--report: {fault}" for fault in page_faults(path, overwrite=overwrite)]
 
 
+@contextmanager
+def before(later: Sequence[str]) -> Iterator[None]:
+    """Tell what is found wrong inside before other faults that are known, all at once.
+
+    Parameters
+    ----------
+    later : sequence of str
+        The other faults; alone, they are left to be told where more is known.
+    """
+    try:
+        yield
+    except InputError as error:
+        raise InputError([*error.faults, *later]) from error
+
+
 def write_page(page: str, results: Sequence[tuple[str, Retrieval]], *, overwrite: bool) -> None:
     """Write the page of --report, and say so.
 
@@ -64,13 +80,18 @@ def write_page(page: str, results: Sequence[tuple[str, Retrieval]], *, overwrite
 
 
 @click.command(short_help="One web page of a result, to look into; no server, no network.")
-@click.argument("result", metavar="RESULT.h5")
+@click.argument("result", metavar="RESULT.h5...", nargs=-1, required=True)
 @click.option(
     "--compare",
     "others",
     metavar="OTHER.h5",
     multiple=True,
-    help="Another result of the same frames; may be repeated.",
+    help="Another result of the same frames; may be repeated. The same as to name it after the first.",
+)
+@click.option(
+    "--channels",
+    metavar="NAMES",
+    help="What to show, with commas, such as phase,dark_field: each with its uncertainty. All if left out.",
 )
 @click.option("--projection", type=int, metavar="NUMBER", help="Of scans: which projection to show.")
 @click.option("-o", "--output", "page", metavar="PAGE.html", required=True, help="The page to write.")
@@ -79,35 +100,43 @@ def write_page(page: str, results: Sequence[tuple[str, Retrieval]], *, overwrite
 @click.pass_obj
 def report(
     settings: Settings,
-    result: str,
+    result: tuple[str, ...],
     others: tuple[str, ...],
+    channels: str | None,
     projection: int | None,
     page: str,
     overwrite: bool,
 ) -> int:
     """Write one web page that shows RESULT.h5: pictures to zoom into, values, profiles, and what was done.
 
-    The page holds everything itself and opens in any browser, from a disk or a USB stick. With --compare it
-    lays results over each other, by a slider or by blinking.
+    The page holds everything itself and opens in any browser, from a disk or a USB stick. Further results of
+    the same frames are laid over the first, by a slider or by blinking.
 
     \b
     Examples:
       xmist report result.h5 -o result.html
-      xmist report full-field.h5 --compare umpa.h5 -o both.html
+      xmist report full-field.h5 umpa.h5 -o both.html
+      xmist report result.h5 --channels phase,dark_field -o small.html
       xmist report scan.h5 --projection 0 -o first.html
     """
-    from xmist.report import page_faults
+    from xmist.report import channel_faults, page_faults, write_report
 
-    paths = [result, *others]
-    faults = page_faults(page, overwrite=overwrite)
-    results: list[Retrieval] = []
-    for path in paths:
+    paths = [*result, *others]
+    names = listed_names(channels)
+    if names is not None:
+        names = [name.replace("-", "_") for name in names]  # dark-field, as people write it
+    faults: list[str] = []
+    results: list[tuple[str, Retrieval]] = []
+    for name, path in zip(_names(paths), paths, strict=True):
         try:
-            results.append(_open(path, projection))
+            results.append((name, _open(path, projection)))
         except InputError as error:
             faults += error.faults
-    raise_faults(faults)
-    write_page(page, list(zip(_names(paths), results, strict=True)), overwrite=overwrite)
+    if names is not None and len(results) == len(paths):
+        faults += [f"--{fault}" for fault in channel_faults(names, results)]
+    raise_faults([*faults, *page_faults(page, overwrite=overwrite)])
+    write_report(page, results, channels=names, overwrite=overwrite)
+    click.echo(f"Wrote {page}")
     say(settings, "It opens in any browser, and needs nothing but itself.")
     return DONE
 

@@ -11,7 +11,7 @@ import click
 from xmist.cli.console import DONE, FLAGGED, Settings, echo_json, progress_bars, say
 from xmist.cli.options import as_typed, changes, common, scan_options, single_scan
 from xmist.cli.scans import forecast_lines
-from xmist.cli.show import option_page_faults, page_option, write_page
+from xmist.cli.show import before, option_page_faults, page_option, write_page
 from xmist.errors import InputError
 
 if TYPE_CHECKING:
@@ -46,7 +46,8 @@ def retrieve(settings: Settings, /, scan: tuple[str, ...], page: str | None, **g
     from xmist.pipeline import count_valueless, run
     from xmist.pipeline.survey import survey
 
-    draft = _draft(scan, given)
+    with before(option_page_faults(page, overwrite=given["overwrite"])):
+        draft = _draft(scan, given)
     faults = option_page_faults(page, overwrite=draft.overwrite)
     if faults:
         raise InputError([*draft.named(survey(draft).faults), *faults])

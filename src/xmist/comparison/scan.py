@@ -46,6 +46,7 @@ def compare_scan(
     results: bool = False,
     overwrite: bool = False,
     progress: Progress | None = None,
+    faults: Sequence[str] = (),
 ) -> Comparison:
     """Compare methods on the frames of a scan file, and write tables and figures.
 
@@ -69,6 +70,8 @@ def compare_scan(
         Replace files that stand there already.
     progress : callable, optional
         Called with what is done, and how much of how much of it.
+    faults : sequence of str
+        What is known to be wrong with something else; told after all that is found here.
 
     Returns
     -------
@@ -100,21 +103,21 @@ def compare_scan(
     ]
     bare = dataclasses.replace(scan, problems=tuple(problems), method=None, options={}, files=())
     found = survey(bare)
-    faults = scan.named(found.faults)
+    wrong = scan.named(found.faults)
     # What the file says of methods, options and numbers was looked at with it.
     if methods is not None:
-        faults += method_faults(chosen)
+        wrong += method_faults(chosen)
     if exposures is not None:
-        faults += exposure_faults(numbers)
-    faults += option_faults(options or {}, chosen)
+        wrong += exposure_faults(numbers)
+    wrong += option_faults(options or {}, chosen)
     if found.shape is not None:
-        faults += region_faults(boxes, found.shape)
-    right, remarks = _truth(scan, truth or wished.truth, found, faults)
+        wrong += region_faults(boxes, found.shape)
+    right, remarks = _truth(scan, truth or wished.truth, found, wrong)
     targets = target_files(folder, chosen, numbers, results=results)
     read = [Path(file) for series in found.series.values() for file in series.files]
     read += [Path(scan.source), scan.folder / (truth or wished.truth or TRUTH)]
-    faults += _target_faults(folder, targets, read, overwrite=overwrite)
-    raise_faults(faults)
+    wrong += _target_faults(folder, targets, read, overwrite=overwrite)
+    raise_faults([*wrong, *faults])
     try:
         stack, notes, noise = load_stack(bare, found, tell)
         compared = compare(

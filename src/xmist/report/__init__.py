@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, BinaryIO, Final
 
 from xmist.data import Retrieval
-from xmist.errors import InputError, raise_faults
+from xmist.errors import InputError, raise_faults, shown, suggest
 from xmist.io.atomic import target_faults, write_file
 
 __all__ = ["write_report"]
@@ -19,7 +20,11 @@ _AGREEMENT: Final = 1e-6
 
 
 def write_report(
-    path: str | Path, results: Sequence[tuple[str, Retrieval]], *, overwrite: bool = False
+    path: str | Path,
+    results: Sequence[tuple[str, Retrieval]],
+    *,
+    channels: Sequence[str] | None = None,
+    overwrite: bool = False,
 ) -> Path:
     """Write results as one HTML page that needs no server and no network.
 
@@ -30,6 +35,9 @@ def write_report(
     results : sequence of (str, Retrieval)
         Results with their names. The page shows the first; others can be switched to, and compared with it
         by a slider or by blinking. All have the same number (y, x) of pixels of the same size.
+    channels : sequence of str, optional
+        Channels to show, such as "phase", each with its standard deviation, and diagnostics by their names;
+        None shows all. The flags are always shown.
     overwrite : bool
         Replace a file that stands there already.
 
@@ -62,7 +70,11 @@ def write_report(
     from xmist.report.document import document
 
     results = _pairs(results)
-    raise_faults([*page_faults(path, overwrite=overwrite), *_result_faults(results)])
+    faults = []
+    if channels is not None:
+        faults = channel_faults(channels, results)
+        results = [(name, _kept(result, channels)) for name, result in results] if not faults else results
+    raise_faults([*page_faults(path, overwrite=overwrite), *faults, *_result_faults(results)])
     blocks = Blocks()
     found = [describe(name, result, blocks) for name, result in results]
     title = f"{' · '.join(name for name, _ in results)} · xmist"
@@ -93,6 +105,50 @@ def page_faults(path: str | Path, *, overwrite: bool = False) -> list[str]:
     if Path(path).suffix.lower() not in ENDINGS:
         return [f"{path}: a report is a web page; expected a name that ends in .html"]
     return target_faults(path, overwrite=overwrite)
+
+
+def channel_faults(channels: Sequence[str], results: Sequence[tuple[str, Retrieval]]) -> list[str]:
+    """Say what is wrong with the channels that are to be shown.
+
+    Parameters
+    ----------
+    channels : sequence of str
+        Their names.
+    results : sequence of (str, Retrieval)
+        The results with their names. A channel is known if one of them has it; each has one at least.
+
+    Examples
+    --------
+    >>> experiment = xmist.Experiment(energy_kev=17.0, pixel_size=5.8e-6, sample_to_detector=1.0)
+    >>> flags = np.zeros((8, 9), np.uint16)
+    >>> result = xmist.Retrieval(method="mist", experiment=experiment, flags=flags, phase=np.ones((8, 9)))
+    >>> channel_faults(["phases"], [("plain", result)])
+    ["channels names 'phases'; did you mean 'phase'? Known: phase"]
+    """
+    known = {name for _, result in results for name in _shown_names(result)}
+    if isinstance(channels, str) or not all(isinstance(name, str) for name in channels):
+        return [f"channels is {shown(channels)}; expected a list of names such as ['phase']"]
+    if not channels:
+        return [f"channels is empty; expected names out of {', '.join(sorted(known))}"]
+    faults = [f"channels names '{name}'; {suggest(name, known)}" for name in channels if name not in known]
+    return faults or [
+        f"channels names none that {name} has; expected one at least of "
+        f"{', '.join(channel for channel, _ in result.channels())}"
+        for name, result in results
+        if not any(channel in channels for channel, _ in result.channels())
+    ]
+
+
+def _shown_names(result: Retrieval) -> list[str]:
+    return [*(name for name, _ in result.channels()), *result.diagnostics]
+
+
+def _kept(result: Retrieval, names: Sequence[str]) -> Retrieval:
+    """Give a result with some of its channels, their standard deviations, and some of its diagnostics."""
+    wanted = {*names, *(f"{name}_std" for name in names)}
+    lost: dict[str, Any] = {name: None for name, _ in result.channels() if name not in wanted}
+    maps = {name: image for name, image in result.diagnostics.items() if name in wanted}
+    return dataclasses.replace(result, **lost, diagnostics=maps)
 
 
 def _pairs(results: Any) -> list[tuple[str, Retrieval]]:
