@@ -9,13 +9,15 @@ water at 20 keV.
 
 from __future__ import annotations
 
+import difflib
 import math
 import numbers
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any, Final
 
-from xmist.errors import InputError, raise_faults, suggest
+from xmist.errors import InputError, raise_faults
 from xmist.simulate.checks import check_number
 
 # Plastics of test objects that the tables of xraydb do not name: formula, and density in kg/m³ (usual
@@ -29,6 +31,7 @@ _PLASTICS: Final = {
 # Solids and liquids: below, g/cm³ was meant (osmium, the densest, has 22.6).
 _DENSITIES: Final = (30.0, 25_000.0)
 _ENERGIES_KEV: Final = (0.1, 800.0)  # of the tables
+_NEAR: Final = 3  # names that a message offers
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -124,18 +127,36 @@ class Material:
         """
         formula, usual = name, None
         if isinstance(name, str):
-            found = _PLASTICS.get(name.lower())
-            if found is None and (known := _xraydb().get_materials().get(name.lower())) is not None:
-                found = known.formula, 1000.0 * known.density
+            found = _PLASTICS.get(name.strip().lower())
+            if found is None:
+                known = _known()
+                found = known.get(name.strip().lower())
+                if found is None and (unusable := _name_fault(name, density, known)):
+                    raise InputError(unusable)
             if found is not None:
                 formula, usual = found
-            elif density is None:
-                names = [*_PLASTICS, *_xraydb().get_materials()]
-                raise InputError(
-                    f"material {name!r} is not known, so that a formula needs a density in kg/m³; "
-                    f"{suggest(name, names)}"
-                )
         return cls(formula=formula, density=usual if density is None else density)
+
+    @staticmethod
+    def names() -> tuple[str, ...]:
+        """Give the names that `of` knows, with their formula and usual density.
+
+        Returns
+        -------
+        tuple of str
+            In alphabetical order.
+
+        Raises
+        ------
+        InputError
+            If the tables are not installed.
+
+        Examples
+        --------
+        >>> len(Material.names()) > 90, Material.names()[0]
+        (True, 'acetone')
+        """
+        return tuple(sorted(_known()))
 
     def delta_over_beta(self, energy_kev: float) -> float:
         """Give γ = δ/β at an energy, as the option `delta_over_beta` takes it.
@@ -207,6 +228,31 @@ def _xraydb() -> Any:
             '"xmist[simulate]", or give delta, beta and energy_kev'
         ) from None
     return xraydb
+
+
+def _known() -> dict[str, tuple[str, float]]:
+    """Give formula and density in kg/m³ by name."""
+    tables = {name: (item.formula, 1000.0 * item.density) for name, item in _xraydb().get_materials().items()}
+    return tables | _PLASTICS
+
+
+def _name_fault(name: str, density: float | None, known: Mapping[str, tuple[str, float]]) -> str:
+    """Say why what is no known name does not serve, with the known ones that are near; empty if it does."""
+    formula = not _formula_faults(name)
+    if formula and density is not None:
+        return ""
+    alike = [other for other, (its, _) in known.items() if formula and its == name]
+    near = dict.fromkeys((*alike, *difflib.get_close_matches(name.lower(), known, n=_NEAR)))
+    choices = [f"{other} ({known[other][0]}, {known[other][1]:.4g} kg/m³)" for other in near][:_NEAR]
+    listed = ", ".join(choices) or "none is near"
+    if formula:
+        what = f"material {name!r} is a formula without its density; give density in kg/m³, or a known name"
+    else:
+        what = (
+            f"material {name!r} is neither a known name nor a formula; expected a known name, or a formula "
+        )
+        what += "such as 'C8H8' with its density"
+    return f"{what} ({listed}; for all: python -c 'import xmist; print(xmist.Material.names())')"
 
 
 def _formula_faults(formula: Any) -> list[str]:
