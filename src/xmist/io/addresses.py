@@ -8,10 +8,35 @@ import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Final
 
+from xmist.errors import InputError
 from xmist.io.sources import listed, reason
 
 Spec = str | os.PathLike[str] | Sequence[str | os.PathLike[str]]
+
+KEY_NAMES: Final = ("image_key", "image_key_control")
+# What stands at the end of an address of some frames of a stack: [image_key=1].
+_KEYED: Final = re.compile(r"(.*)\[([^\[\]=]*)=([^\[\]=]*)\]", re.DOTALL)
+
+
+@dataclass(frozen=True)
+class FrameKey:
+    """Which frames of a stack are meant, by what NeXus (NXtomo) states of each.
+
+    Parameters
+    ----------
+    name : str
+        "image_key" or "image_key_control", or a path in the file that ends so.
+    value : int
+        0: projections (with the sample), 1: flats (without it), 2: darks.
+    """
+
+    name: str
+    value: int
+
+    def __str__(self) -> str:
+        return f"[{self.name}={self.value}]"
 
 
 @dataclass(frozen=True)
@@ -24,13 +49,54 @@ class Address:
         The file.
     dataset : str, optional
         Path of the dataset inside the file; None if none was named.
+    key : FrameKey, optional
+        Which of its frames; None for all.
     """
 
     path: Path
     dataset: str | None = None
+    key: FrameKey | None = None
 
     def __str__(self) -> str:
-        return str(self.path) if self.dataset is None else f"{self.path}::{self.dataset}"
+        if self.dataset is None and self.key is None:
+            return str(self.path)
+        return f"{self.path}::{self.dataset or ''}{self.key or ''}"
+
+
+def split_address(item: str) -> tuple[str, str | None, FrameKey | None]:
+    """Part the name of a file from what is meant in it.
+
+    Parameters
+    ----------
+    item : str
+        "scan.nxs", "scan.nxs::/entry/data" or "scan.nxs::/entry/data[image_key=1]".
+
+    Returns
+    -------
+    tuple
+        Name of the file; dataset, or None; key of the frames, or None for all of them.
+
+    Raises
+    ------
+    InputError
+        If what stands in brackets is no key.
+
+    Examples
+    --------
+    >>> split_address("scan.nxs::/entry/data[image_key=1]")
+    ('scan.nxs', '/entry/data', FrameKey(name='image_key', value=1))
+    """
+    text, _, inside = item.partition("::")
+    keyed = _KEYED.fullmatch(inside.strip())
+    if keyed is None:
+        return text, inside.strip() or None, None
+    dataset, name, value = (part.strip() for part in keyed.groups())
+    if name.rpartition("/")[2] not in KEY_NAMES or value not in ("0", "1", "2"):
+        raise InputError(
+            f"{item!r} ends in [{name}={value}]; expected [image_key=0] for projections, [image_key=1] for "
+            "frames without the sample or [image_key=2] for darks"
+        )
+    return text, dataset or None, FrameKey(name, int(value))
 
 
 def find_addresses(spec: Spec, folder: str | Path | None, faults: list[str]) -> list[Address]:
@@ -39,7 +105,8 @@ def find_addresses(spec: Spec, folder: str | Path | None, faults: list[str]) -> 
     Parameters
     ----------
     spec : str, path, or sequence of them
-        Files ("ref.edf"), patterns ("ref_*.tif"), datasets ("scan.h5::/entry/data/data").
+        Files ("ref.edf"), patterns ("ref_*.tif"), datasets ("scan.h5::/entry/data/data"), and frames of a
+        dataset by their key ("scan.nxs::/entry/data/data[image_key=1]").
     folder : str or Path, optional
         What relative names start from; the current folder if None.
     faults : list of str
@@ -72,10 +139,10 @@ def find_addresses(spec: Spec, folder: str | Path | None, faults: list[str]) -> 
             faults.append('holds an empty name; expected a file, or a pattern such as "ref_*.tif"')
         else:
             found += _find(os.fspath(item), folder, faults)
-    seen: dict[tuple[str, str | None], Address] = {}
+    seen: dict[tuple[str, str | None, FrameKey | None], Address] = {}
     twice = []
     for address in found:
-        key = (os.path.realpath(address.path), address.dataset)
+        key = (os.path.realpath(address.path), address.dataset, address.key)
         if key in seen:
             twice.append(address)
         seen.setdefault(key, address)
@@ -119,13 +186,16 @@ def natural_sort(paths: Iterable[Path]) -> list[Path]:
 
 def _find(item: str, folder: str | Path | None, faults: list[str]) -> list[Address]:
     """Give the files of one name or pattern."""
-    text, mark, inside = item.partition("::")
-    dataset = (inside.strip() or None) if mark else None
+    try:
+        text, dataset, key = split_address(item)
+    except InputError as error:
+        faults += error.faults
+        return []
     try:
         path = Path(text).expanduser()
         path = path if folder is None else Path(folder) / path
         if path.exists() or not glob.has_magic(str(path)):
-            return [Address(path, dataset)]
+            return [Address(path, dataset, key)]
         # The folder is taken literally: its name may hold brackets. (Path.glob would find hidden files.)
         base, pattern = _split_pattern(path)
         matches = [base / match for match in glob.glob(pattern, root_dir=base)]  # noqa: PTH207
@@ -135,7 +205,7 @@ def _find(item: str, folder: str | Path | None, faults: list[str]) -> list[Addre
         return []
     if not files:
         faults.append(_empty_pattern(item, base, pattern))
-    return [Address(file, dataset) for file in files]
+    return [Address(file, dataset, key) for file in files]
 
 
 def _split_pattern(path: Path) -> tuple[Path, str]:

@@ -14,6 +14,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from xmist.errors import InputError, raise_faults
+from xmist.io.addresses import FrameKey
+from xmist.io.hdf5_columns import choose_frames
 from xmist.io.hdf5_holes import Piece, find_holes
 from xmist.io.hdf5_links import Hdf5, Place, is_plausible
 from xmist.io.sources import Source, frame_faults, listed, native, reading
@@ -43,6 +45,10 @@ class Hdf5Source(Source):
         Frames that cannot be read, and why; empty unless holes were allowed.
     pieces : tuple of Piece
         The files of a virtual dataset, where holes were allowed.
+    chosen : tuple of int or None
+        The frames of the dataset that are meant, which `count`, `texts` and `holes` are of; None for all.
+    gaps : tuple of int
+        For each frame that was left out as invalid how many of the frames come before it.
     """
 
     dataset: str
@@ -50,6 +56,25 @@ class Hdf5Source(Source):
     texts: dict[str, str | tuple[str, ...]] = field(repr=False)
     holes: Mapping[int, str] = field(default_factory=dict, repr=False)
     pieces: tuple[Piece, ...] = field(default=(), repr=False)
+    chosen: tuple[int, ...] | None = field(default=None, repr=False)
+    gaps: tuple[int, ...] = field(default=(), repr=False)
+
+    @property
+    def remark(self) -> str:
+        """Say so if all frames are taken, though the file tells that some are none of a projection."""
+        for path, values in self.texts.items():
+            if (
+                self.chosen is None
+                and path.endswith("/image_key")
+                and isinstance(values, tuple)
+                and len(set(values)) > 1
+            ):
+                return (
+                    f"{path} tells projections from other frames of {self.label}, and all are taken; "
+                    f"{self.label}[image_key=0] would take the projections alone (1: without the sample, 2: "
+                    "darks)"
+                )
+        return ""
 
     def read(self, index: int) -> NDArray[Any]:
         """Read one frame; see `Source.read`."""
@@ -68,19 +93,20 @@ class Hdf5Source(Source):
             start, slab = 0, np.empty((0, *self.shape))
             for index in indices:
                 with reading(self.label):
-                    self._check_hole(index)
-                    if not start <= index < start + len(slab):
-                        start = index - index % most
+                    inside = index if self.chosen is None else self.chosen[index]
+                    self._check_hole(index, inside)
+                    if not start <= inside < start + len(slab):
+                        start = inside - inside % most
                         slab = data[()][None] if data.ndim == 2 else data[start : start + most]
-                    frame = native(slab[index - start])
+                    frame = native(slab[inside - start])
                 yield frame
 
-    def _check_hole(self, index: int) -> None:
-        """Refuse a frame that HDF5 would read as zeros."""
+    def _check_hole(self, index: int, inside: int) -> None:
+        """Refuse a frame that HDF5 would read as zeros; its number, and that in the dataset."""
         if index in self.holes:
             raise InputError(f"{self.label} frame {index + 1}: {self.holes[index]}")
         for piece in self.pieces:
-            if piece.start <= index < piece.stop and not piece.path.is_file():
+            if piece.start <= inside < piece.stop and not piece.path.is_file():
                 raise InputError(f"{self.label} frame {index + 1} comes from {piece.path}, which is missing")
 
     def header(self, index: int) -> Mapping[str, str]:
@@ -90,7 +116,9 @@ class Hdf5Source(Source):
         )
 
 
-def open_hdf5(path: Path, dataset: str | None = None, *, holes: bool = False) -> Hdf5Source:
+def open_hdf5(
+    path: Path, dataset: str | None = None, key: FrameKey | None = None, *, holes: bool = False
+) -> Hdf5Source:
     """Find the frames in an HDF5 file and make sure that they are complete.
 
     Parameters
@@ -99,6 +127,8 @@ def open_hdf5(path: Path, dataset: str | None = None, *, holes: bool = False) ->
         The file.
     dataset : str, optional
         Path of the dataset, or of a group that holds just one that can be meant; None for the whole file.
+    key : FrameKey, optional
+        Which of its frames; None for all.
     holes : bool
         Note frames that are missing, and refuse them when they are read, instead of refusing the dataset.
 
@@ -111,7 +141,7 @@ def open_hdf5(path: Path, dataset: str | None = None, *, holes: bool = False) ->
     ------
     InputError
         If the dataset is missing, incomplete, of another shape or type, or in a file outside the folder;
-        or if several can be meant: lists them.
+        if several can be meant: lists them; or if the key is missing or damaged, or no frame has it.
 
     Examples
     --------
@@ -123,7 +153,7 @@ def open_hdf5(path: Path, dataset: str | None = None, *, holes: bool = False) ->
     with reading(str(path)), _opened(path) as file:
         place = _chosen(file, dataset)
         data = place.node
-        label = f"{path}::{place.path}"
+        label = f"{path}::{place.path}{key or ''}"
         if data.shape is None:
             raise InputError(f"{label} is an empty dataset; expected (y, x) or (frame, y, x)")
         text = h5py.check_string_dtype(data.dtype) is not None
@@ -136,18 +166,30 @@ def open_hdf5(path: Path, dataset: str | None = None, *, holes: bool = False) ->
         if not missing:
             raise_faults([f"{label} {fault}" for fault in file.dataset_faults(place)])
         count = data.shape[0] if data.ndim == 3 else 1
+        texts = _texts(file, place, count)
+        chosen: tuple[int, ...] | None = None
+        gaps: tuple[int, ...] = ()
+        if key is not None:
+            chosen, gaps = choose_frames(file, place, count, key)
+            texts = {
+                name: text if isinstance(text, str) else tuple(text[frame] for frame in chosen)
+                for name, text in texts.items()
+            }
+            missing = {number: missing[frame] for number, frame in enumerate(chosen) if frame in missing}
         return Hdf5Source(
             label=label,
             path=path,
             files=file.files,
-            count=count,
+            count=count if chosen is None else len(chosen),
             shape=(data.shape[-2], data.shape[-1]),
             dtype=data.dtype.newbyteorder("="),
             dataset=place.path,
             depth=data.chunks[0] if data.ndim == 3 and data.chunks else 1,
-            texts=_texts(file, place, count),
+            texts=texts,
             holes=missing,
             pieces=pieces,
+            chosen=chosen,
+            gaps=gaps,
         )
 
 

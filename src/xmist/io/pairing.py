@@ -93,6 +93,7 @@ def pair_frames(
             faults.append(_count_fault(reference, sample, len(groups[0]), len(groups[1]), exposures))
     raise_faults(list(dict.fromkeys(faults)))
     if order is None:
+        raise_faults(_gap_faults(reference, sample))
         return Pairing(groups[0], groups[1], None)
     assert reference.positions is not None
     positions = tuple(reference.positions[group[0]] for group in groups[0])
@@ -166,6 +167,20 @@ def _count_fault(
         f"{reference.name} has {first} {what} and {sample.name} {second}; expected as many: {more.name} goes "
         f"on to {more.label(len(more) - 1)}, number {most}"
     )
+
+
+def _gap_faults(reference: FrameSeries, sample: FrameSeries) -> list[str]:
+    """Say where frames that were left out as invalid make the order of the others say nothing."""
+    faults = []
+    for series in (reference, sample):
+        marked = [source.label for source in series.sources if getattr(source, "gaps", ())]
+        if marked:
+            faults.append(
+                f"{series.name}: frames of {listed(marked, 2)} are marked as invalid (image_key 3), and "
+                "without them the order of the others does not tell their positions; expected positions in "
+                "the headers (position_key), or no such frames"
+            )
+    return faults
 
 
 def _geometry_faults(reference: FrameSeries, sample: FrameSeries) -> list[str]:

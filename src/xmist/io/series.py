@@ -203,7 +203,8 @@ def open_frames(
     ----------
     spec : str, path, or sequence of them
         A file (TIFF of one or many pages, EDF, HDF5 or NeXus, .npy), a pattern (`"ref_*.tif"`, taken in
-        natural order), a dataset (`"scan.h5::/entry/data/data"`), or several of these in order.
+        natural order), a dataset (`"scan.h5::/entry/data/data"`), frames of it by their key in an NXtomo file
+        (`"scan.nxs::/entry/data/data[image_key=1]"`), or several of these in order.
     name : str
         How messages call it, such as "input.reference".
     folder : str or Path, optional
@@ -266,8 +267,9 @@ def open_source(address: Address) -> Source:
     path = address.path
     check_file(path)
     kind = _format(path)
-    if address.dataset is not None and kind != "HDF5":
-        raise InputError(f"{path} is {kind} and has no datasets; leave out ::{address.dataset}")
+    inside = str(address).removeprefix(str(path))
+    if inside and kind != "HDF5":
+        raise InputError(f"{path} is {kind} and has no datasets; leave out {inside}")
     # A reader costs what its library costs to import.
     if kind == "TIFF":
         from xmist.io.tiff_reader import open_tiff
@@ -276,7 +278,7 @@ def open_source(address: Address) -> Source:
     if kind == "HDF5":
         from xmist.io.hdf5_reader import open_hdf5
 
-        return open_hdf5(path, address.dataset)
+        return open_hdf5(path, address.dataset, address.key)
     if kind == "EDF":
         from xmist.io.edf_reader import open_edf
 

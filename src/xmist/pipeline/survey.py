@@ -110,7 +110,7 @@ def survey(draft: Draft) -> Survey:
         offers=offers,
         outputs=outputs,
         faults=(*draft.tell(_hints(offers)), *faults),
-        remarks=tuple(_remarks(draft, offers)),
+        remarks=(*_key_remarks(series), *_remarks(draft, offers)),
     )
 
 
@@ -321,6 +321,15 @@ def _hints(offers: Sequence[Offer]) -> dict[str, str]:
         text = f"{offer.value:.6g} {offer.unit} ({offer.source}{f': {offer.note}' if offer.note else ''})"
         hints.setdefault(f"experiment.{offer.name}", []).append(text)
     return {path: f"the header offers {' or '.join(texts)}" for path, texts in hints.items()}
+
+
+def _key_remarks(series: Mapping[str, FrameSeries]) -> list[str]:
+    """Say where frames of a file are taken together that it tells apart."""
+    return [
+        f"{frames.name}: {remark}"
+        for frames in series.values()
+        if (remark := next(filter(None, (getattr(source, "remark", "") for source in frames.sources)), ""))
+    ]
 
 
 def _remarks(draft: Draft, offers: Sequence[Offer]) -> list[str]:

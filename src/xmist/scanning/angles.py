@@ -11,8 +11,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from xmist.errors import InputError
+from xmist.io.addresses import Address, split_address
 from xmist.io.positions import find_value
-from xmist.io.sources import check_file, reading
 from xmist.scanning.layout import Layout
 from xmist.scanning.reader import Reader
 
@@ -97,32 +97,32 @@ def fit_angles(given: Any, known: Angles | None, layout: Layout, exposures: int)
     # A stack that holds every frame has an angle for every frame.
     frames = count * layout.positions * exposures
     if known.size == frames != count:
-        known = known[:: layout.positions * exposures]
+        known = known[_first_frames(layout)]
     if known.size != count:
         raise InputError(f"scan.angles gives {known.size} angles for {count} projections; expected one each")
     return known
 
 
-def _dataset(given: str, folder: Path) -> Angles:
-    import h5py
+def _first_frames(layout: Layout) -> NDArray[np.int64]:
+    """Give for each projection which of all frames, file after file, is its first."""
+    places = layout.places
+    if (places < 0).any():  # the files cannot say how many frames stood before
+        return np.arange(layout.count) * places[0, ..., 0].size
+    sizes = np.zeros(len(layout.addresses), np.int64)
+    np.maximum.at(sizes, places[..., 0].reshape(-1), places[..., 1].reshape(-1) + 1)
+    number, frame = places[:, 0, 0, 0], places[:, 0, 0, 1]
+    first: NDArray[np.int64] = (np.cumsum(sizes) - sizes)[number] + frame
+    return first
 
-    name, _, path = given.partition("::")
-    file = Path(folder) / Path(name).expanduser()
+
+def _dataset(given: str, folder: Path) -> Angles:
+    from xmist.io.hdf5_columns import read_column
+
     try:
-        check_file(file)
+        name, dataset, key = split_address(given)
+        values, unit = read_column(Address(Path(folder) / Path(name).expanduser(), dataset, key), _MOST)
     except InputError as error:
         raise InputError([f"scan.angles: {fault}" for fault in error.faults]) from error
-    with reading(f"scan.angles: {given}"), h5py.File(file, "r", locking="best-effort") as opened:
-        data = opened.get(path.strip())
-        if not isinstance(data, h5py.Dataset) or data.ndim != 1 or data.dtype.kind not in "iuf":
-            raise InputError(f"scan.angles: {given} is no dataset of numbers in one dimension")
-        if not 0 < data.size <= _MOST:
-            raise InputError(f"scan.angles: {given} holds {data.size} numbers; expected one a projection")
-        values = np.asarray(data[()], np.float64)
-        unit = data.attrs.get("units", "")
-    unit = unit.decode(errors="replace") if isinstance(unit, bytes) else str(unit)
-    if not np.isfinite(values).all():
-        raise InputError(f"scan.angles: {given} holds numbers that are not finite")
     return np.rad2deg(values) if unit.strip().lower() in _RADIANS else values
 
 

@@ -215,7 +215,7 @@ def _open(scan: ScanFile) -> Inputs:
         experiment=dataclasses.replace(scan.experiment, pixel_size=scan.experiment.pixel_size * binning),
         shape=shape,
         files=(*reference.files, *(path for role in still for path in still[role][1]), *layout.files),
-        remarks=tuple(_remarks(layout, first, last)),
+        remarks=tuple(_remarks(reference, layout, first, last)),
     )
 
 
@@ -237,6 +237,13 @@ def _lay_out_sample(scan: ScanFile, positions: int, known: Angles | None) -> Lay
     layout = lay_out(frames.sample, **told)
     exposed = layout.count * positions * frames.exposures
     if known is not None and known.size > layout.count and known.size != exposed:
+        keyed = next((address.key for address in layout.addresses if address.key), None)
+        if keyed and not str(section.angles).endswith("]"):
+            raise InputError(
+                f"scan.angles: {section.angles} gives {known.size} angles, and {keyed} chooses "
+                f"{layout.count} projections of input.sample; expected the angles of the same frames: "
+                f"{section.angles}{keyed}"
+            )
         return lay_out(frames.sample, **told, count=known.size)
     return layout
 
@@ -302,11 +309,12 @@ def _lead(name: str, given: Mapping[str, Any], images: dict[str, Image]) -> Lead
     return Leading(step=name, image=image, options={})
 
 
-def _remarks(layout: Layout, first: int, last: int) -> list[str]:
+def _remarks(reference: Layout, layout: Layout, first: int, last: int) -> list[str]:
+    remarks = [f"{each.name}: {each.remark}" for each in (reference, layout) if each.remark]
     absent = [index for index in layout.missing if first <= index < last]
-    if not absent:
-        return []
-    return [
-        f"{len(absent)} of {last - first} projections lack frames and will be flagged: "
-        f"{listed(absent)} ({layout.missing[absent[0]]})"
-    ]
+    if absent:
+        remarks.append(
+            f"{len(absent)} of {last - first} projections lack frames and will be flagged: "
+            f"{listed(absent)} ({layout.missing[absent[0]]})"
+        )
+    return remarks

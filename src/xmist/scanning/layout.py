@@ -17,10 +17,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from xmist.errors import InputError, raise_faults
-from xmist.io.addresses import Address, find_addresses
+from xmist.io.addresses import Address, find_addresses, split_address
 from xmist.io.series import open_source
 from xmist.io.sources import Source, check_file, listed
-from xmist.scanning.placing import FoundFile, place_by_names, place_by_order
+from xmist.scanning.placing import FoundFile, gap_faults, place_by_names, place_by_order
 
 # So many files are opened to see how much each holds; of more, the first one speaks for all.
 _MOST_OPENED: Final = 64
@@ -54,6 +54,8 @@ class Layout:
         For each outer index without all its frames what is missing.
     files : tuple of Path
         All files that hold the frames, those behind virtual datasets too, as far as they are known.
+    remark : str
+        What a person should look at; empty if nothing.
     """
 
     name: str
@@ -64,6 +66,7 @@ class Layout:
     places: NDArray[np.int64] = field(repr=False)
     missing: Mapping[int, str] = field(repr=False)
     files: tuple[Path, ...] = field(default=(), repr=False)
+    remark: str = ""
 
     @property
     def count(self) -> int:
@@ -103,8 +106,8 @@ def lay_out(
     Parameters
     ----------
     spec : sequence of str
-        Files, patterns and datasets as everywhere, or names with the places {projection} (or {set}) and
-        {position}, which stand for digits: "proj_{projection}/pos_{position}.tif".
+        Files, patterns, datasets and frames by their key as everywhere, or names with the places {projection}
+        (or {set}) and {position}, which stand for digits: "proj_{projection}/pos_{position}.tif".
     name : str
         How messages call the frames.
     outer : str
@@ -129,7 +132,8 @@ def lay_out(
     Raises
     ------
     InputError
-        If no file can be opened, or the number of frames fits no number of positions and projections.
+        If no file can be opened, the number of frames fits no number of positions and projections, or frames
+        that are marked as invalid leave it open where the others belong.
 
     Examples
     --------
@@ -149,6 +153,7 @@ def lay_out(
         table, missing = place_by_names(files, places, spec, name, outer, exposures, count, positions)
     else:
         table, missing = place_by_order(files, name, outer, order, exposures, count, positions)
+    raise_faults(gap_faults(files, table, name))
     for index in np.unique(np.argwhere((table < 0).any(axis=(1, 2, 3)))):
         missing.setdefault(int(index), "frames are missing")
     for number, file in enumerate(files):
@@ -168,6 +173,7 @@ def lay_out(
         places=table,
         missing=dict(sorted(missing.items())),
         files=tuple(dict.fromkeys(path for file in files for path in file.paths or (file.address.path,))),
+        remark=getattr(first, "remark", ""),
     )
 
 
@@ -208,7 +214,10 @@ def _find_files(
         addresses = find_addresses(tuple(spec), folder, told)
         raise_faults([f"{name}: {fault}" for fault in told])
         return [FoundFile(address, {}) for address in addresses], ()
-    files = [file for item in spec for file in _match(item, folder)]
+    try:
+        files = [file for item in spec for file in _match(item, folder)]
+    except InputError as error:
+        raise InputError([f"{name}: {fault}" for fault in error.faults]) from error
     if not files:
         raise InputError(
             f"{name}: no file is called {listed(spec)} in {folder}; expected digits in the place of "
@@ -224,7 +233,7 @@ def _find_files(
 
 def _match(item: str, folder: Path) -> list[FoundFile]:
     """Find the files whose names have digits in the place of the braces."""
-    text, mark, inside = item.partition("::")
+    text, dataset, key = split_address(item)
     parts = _PLACE.split(text)  # text and names of places alternate
     pattern = "".join("*" if k % 2 else glob.escape(part) for k, part in enumerate(parts))
     form = "".join(f"(?P<{part}>[0-9]+)" if k % 2 else re.escape(part) for k, part in enumerate(parts))
@@ -233,8 +242,10 @@ def _match(item: str, folder: Path) -> list[FoundFile]:
     for match in glob.glob(pattern, root_dir=base):  # noqa: PTH207  # Path.glob cannot escape
         numbers = re.fullmatch(form, match)
         if numbers is not None:
-            address = Address(base / match, (inside.strip() or None) if mark else None)
-            found.append(FoundFile(address, {key: int(value) for key, value in numbers.groupdict().items()}))
+            address = Address(base / match, dataset, key)
+            found.append(
+                FoundFile(address, {place: int(text) for place, text in numbers.groupdict().items()})
+            )
     return found
 
 
@@ -244,8 +255,8 @@ def _open_files(files: list[FoundFile], name: str) -> Source:
     faults: list[str] = []
     single = False
     for number, file in enumerate(files):
-        if single or (number >= _MOST_OPENED and first is not None):
-            assert first is not None
+        # A key can take another number of frames of each file.
+        if file.address.key is None and first is not None and (single or number >= _MOST_OPENED):
             file.count = first.count
             continue
         try:
@@ -258,6 +269,7 @@ def _open_files(files: list[FoundFile], name: str) -> Source:
             continue
         file.count = source.count
         file.paths = source.files
+        file.gaps = tuple(getattr(source, "gaps", ()))
         file.holes = dict(getattr(source, "holes", {}))
         if first is None:
             first = source
@@ -293,5 +305,5 @@ def open_for_scan(address: Address) -> Source:
         check_file(address.path)
         from xmist.io.hdf5_reader import open_hdf5
 
-        return open_hdf5(address.path, address.dataset, holes=True)
+        return open_hdf5(address.path, address.dataset, address.key, holes=True)
     return open_source(address)

@@ -31,6 +31,8 @@ class FoundFile:
         Why none of them can be read.
     holes : mapping of int to str
         Frames that cannot be read, and why.
+    gaps : tuple of int
+        For each frame that was left out as invalid how many frames come before it.
     paths : tuple of Path
         All files that hold its frames.
     """
@@ -40,6 +42,7 @@ class FoundFile:
     count: int = 0
     fault: str = ""
     holes: Mapping[int, str] = field(default_factory=dict)
+    gaps: tuple[int, ...] = ()
     paths: tuple[Path, ...] = ()
 
 
@@ -211,3 +214,44 @@ def place_by_order(
         label = files[int(position)].address if by_position else name
         missing.setdefault(int(index), f"{label} ends before it")
     return table, missing
+
+
+def gap_faults(files: Sequence[FoundFile], table: NDArray[np.int64], name: str) -> list[str]:
+    """Say where frames that were left out as invalid leave it open where the others belong.
+
+    They do not where every frame is a projection of its own, nor where stacks of a position each lack the
+    same ones.
+
+    Parameters
+    ----------
+    files : sequence of FoundFile
+        The files.
+    table : (outer, position, exposure, 2) int array
+        Where their frames were placed.
+    name : str
+        How messages call the frames.
+
+    Examples
+    --------
+    >>> file = FoundFile(Address(Path("scan.nxs")), {}, count=4, gaps=(1,))
+    >>> gap_faults([file], np.zeros((4, 1, 1, 2), np.int64), "input.sample")
+    []
+    """
+    read = [file for file in files if not file.fault]
+    marked = [file for file in read if file.gaps]
+    if not marked:
+        return []
+    positions, exposures = table.shape[1:3]
+    if exposures == 1:
+        if positions == 1:
+            return []
+        places = [np.unique(np.argwhere(table[..., 0] == number)[:, 1]).size for number in range(len(files))]
+        if max(places) == 1 and len({file.gaps for file in read}) == 1:
+            return []
+    number = sum(len(file.gaps) for file in marked)
+    return [
+        f"{name}: {number} frame{'s' * (number > 1)} of {listed([file.address for file in marked], 2)} "
+        f"{'are' if number > 1 else 'is'} marked as invalid (image_key 3), and without them it is open which "
+        "projection the frames around belong to; expected invalid frames only where every frame is a "
+        "projection of its own, or the same ones in each stack of a position"
+    ]
