@@ -7,7 +7,7 @@ import tifffile
 
 import xmist
 from xmist import simulate
-from xmist.config import draft_scan
+from xmist.config import draft_scan, propose_scan
 from xmist.pipeline import run
 from xmist.simulate.files import default_method, write_simulation
 from xmist.simulate.tomography import Tomography
@@ -220,6 +220,8 @@ def test_the_series_that_was_written_is_scanned(tmp_path, series):
     first = run(draft_scan(folder / "scan.toml"))
     assert np.array_equal(xmist.open_result(master, projection=0).phase, first.phase, equal_nan=True)
     assert xmist.open_result(master, chunks={}).sizes["projection"] == 4
+    # What is proposed for the folder takes neither its truth nor its results for frames.
+    assert ".h5" not in propose_scan(folder).partition("[experiment]")[0]
 
 
 def test_bad_files(tmp_path, series):

@@ -40,6 +40,9 @@ _GEOMETRY: Final = ("energy_kev", "pixel_size", "sample_to_detector", "source_to
 
 _ABSENT: Final = frozenset({"no", "without"})
 
+# Attributes of the entry of a result, of the stack of a scan, and of the truth of a simulation.
+_OURS: Final = frozenset({"xmist_schema", "xmist_stack", "xmist_truth"})
+
 
 @dataclass(frozen=True)
 class _Item:
@@ -163,7 +166,7 @@ def _frame_items(folder: Path) -> list[_Item]:
 
 
 def _datasets(path: Path) -> list[str]:
-    """Give the datasets of an HDF5 file that may be frames; none of a result, or of what cannot be read."""
+    """Give the datasets of an HDF5 file that may be frames; none of a file of ours, or of what cannot be read."""
     import h5py
 
     found: list[str] = []
@@ -175,7 +178,7 @@ def _datasets(path: Path) -> list[str]:
 
     try:
         with h5py.File(path, "r") as file:
-            if any("xmist_schema" in file[name].attrs for name in file):
+            if any(not _OURS.isdisjoint(file[name].attrs) for name in file):
                 return []
             file.visititems(visit)
     except (OSError, RuntimeError, KeyError, ValueError):

@@ -235,6 +235,7 @@ def _more_truth(simulation: Simulation | Tomography, first: Simulation) -> bytes
     content = BytesIO()
     with h5py.File(content, "w") as file:
         entry = _group(file, "entry", "NXentry")
+        entry.attrs["xmist_truth"] = 1  # so that nobody takes it for frames
         for name, (image, unit) in images.items():
             options = {"compression": 1, "shuffle": True} if image.ndim > 1 else {}
             entry.create_dataset(name, data=image, **options).attrs["units"] = unit
