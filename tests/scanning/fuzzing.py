@@ -19,13 +19,15 @@ import numpy as np
 import tifffile
 
 import xmist
+from tests.scanning.nxtomo import DARK, FLAT, INVALID, PROJECTION, replace, write_nxtomo
 from tests.scanning.scenes import frames, in_child, sections, write_toml
 from xmist.cli import main
 from xmist.errors import InputError
 from xmist.scanning import executors, guard
 
-FORMS = ("tiff", "edf", "hdf5", "toml")
+FORMS = ("tiff", "edf", "hdf5", "nxtomo", "toml")
 SHAPE = (16, 20)
+KEY = "/entry/instrument/detector/image_key"
 PROJECTIONS = 3
 POSITIONS = 2
 _PATIENCE = 90.0  # seconds; a case takes a tenth of one
@@ -35,6 +37,8 @@ def write_case(folder, form, rng, *, damaged=True):
     """Write a scan with one damaged file; give what was done to it."""
     folder.mkdir(parents=True)
     reference, samples = frames(PROJECTIONS, POSITIONS, SHAPE)
+    if form == "nxtomo":
+        return _write_keyed(folder, rng, reference, samples, damaged)
     ending = {"hdf5": "h5", "edf": "edf"}.get(form, "tif")
     inputs = {"reference": f"ref_*.{ending}", "sample": f"p_{{projection}}_{{position}}.{ending}"}
     changes = {"scan": {"block": 2}}
@@ -65,6 +69,46 @@ def write_case(folder, form, rng, *, damaged=True):
     victims = [scan] if form == "toml" else sorted(path for path in folder.iterdir() if path != scan)
     victim = rng.choice(victims)
     return f"{victim.name}: {_damage(victim, rng)}"
+
+
+def _write_keyed(folder, rng, reference, samples, damaged):
+    """Write a scan out of one NXtomo stack, whose file or whose key is damaged."""
+    stack = "scan.nxs::/entry/data/data[image_key={}]"
+    dark = np.zeros((1, *SHAPE), np.float32)
+    parts = [(FLAT, reference), (DARK, dark), (INVALID, reference[:1]), (DARK, dark)]
+    parts += [(PROJECTION, projection) for projection in samples]
+    angles = np.repeat(np.arange(float(PROJECTIONS)), POSITIONS)
+    path = write_nxtomo(folder / "scan.nxs", parts, angles=angles, virtual=rng.random() < 0.5)
+    inputs = {
+        role: stack.format(key) for role, key in (("sample", PROJECTION), ("reference", FLAT), ("dark", DARK))
+    }
+    changes = {
+        "order": "projection",
+        "angles": "scan.nxs::/entry/sample/rotation_angle[image_key=0]",
+        "block": 2,
+    }
+    scan = write_toml(folder, sections(input=inputs, preprocess=[{"step": "dark"}], scan=changes))
+    if not damaged:
+        return "nothing"
+    if rng.random() < 0.5:
+        victim = rng.choice(sorted(file for file in folder.iterdir() if file != scan))
+        return f"{victim.name}: {_damage(victim, rng)}"
+    key = np.concatenate([np.full(len(frames), value) for value, frames in parts]).astype(
+        rng.choice(["i4", "u1", "f8", "i8"])
+    )
+    kind = rng.choice(["another", "unknown", "short", "long", "shape", "text", "gone"])
+    if kind in ("another", "unknown"):
+        key[rng.randrange(key.size)] = rng.randrange(4) if kind == "another" else rng.choice([4, 7, 255])
+    else:
+        key = {
+            "short": key[:-1],
+            "long": np.append(key, 0),
+            "shape": key[None],
+            "text": "0 1 2 3",
+            "gone": None,
+        }[kind]
+    replace(path, KEY, key)
+    return f"scan.nxs: key {kind}"
 
 
 def _make_virtual(folder, flat):

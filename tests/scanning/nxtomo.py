@@ -34,7 +34,8 @@ def write_nxtomo(path, parts, *, angles=None, virtual=False, links=True):
 
 
 def replace(path, dataset, values):
-    """Put other values in the place of a dataset."""
+    """Put other values in the place of a dataset, or None."""
     with h5py.File(path, "r+") as file:
         del file[dataset]
-        file[dataset] = values
+        if values is not None:
+            file[dataset] = values
