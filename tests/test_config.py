@@ -277,6 +277,7 @@ def test_datasets_of_one_file(tmp_path):
         for name in ("reference", "sample"):
             file[f"entry/{name}/data"] = np.ones((4, 16, 20), np.uint16)
         file["entry/temperature"] = np.ones(4)
+        file["lost"] = h5py.SoftLink("/nowhere")
         detector = file["entry"].create_group("detector")
         detector.attrs["NX_class"] = "NXdetector"
         detector["x_pixel_size"] = 5.8

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from xmist.arrays import SMALLEST_FRAME
+from xmist.config.keyed import KeyedStack, ScanPlan, find_keyed, plan_scan
 from xmist.config.schema import expected_value
 from xmist.errors import InputError
 from xmist.io.addresses import natural_sort
@@ -40,16 +41,17 @@ _GEOMETRY: Final = ("energy_kev", "pixel_size", "sample_to_detector", "source_to
 
 _ABSENT: Final = frozenset({"no", "without"})
 
-# Attributes of the entry of a result, of the stack of a scan, and of the truth of a simulation.
-_OURS: Final = frozenset({"xmist_schema", "xmist_stack", "xmist_truth"})
+# What marks a result, the stack of a scan, a block of it, and the truth of a simulation.
+_OURS: Final = frozenset({"xmist_schema", "xmist_stack", "xmist_block", "xmist_truth"})
 
 
 @dataclass(frozen=True)
 class _Item:
-    """A file, or a dataset of one."""
+    """A file, or a dataset of one, or its frames of one key, which have a part that need not be guessed."""
 
     path: Path
     dataset: str = ""
+    role: str = ""
 
 
 def propose_scan(folder: str | Path, *, base: str | Path | None = None) -> str:
@@ -89,7 +91,7 @@ def propose_scan(folder: str | Path, *, base: str | Path | None = None) -> str:
         kind = "is not a folder" if folder.exists() else "does not exist"
         raise InputError(f"{folder} {kind}; expected a folder of frames")
     base = folder if base is None else Path(base)
-    items = _frame_items(folder)
+    items, stacks = _frame_items(folder)
     if not items:
         raise InputError(
             f"{folder} holds no frames; expected files that end in {', '.join(FRAME_ENDINGS)}, in it or "
@@ -98,20 +100,23 @@ def propose_scan(folder: str | Path, *, base: str | Path | None = None) -> str:
     roles, others = _sort_by_role(items, folder)
     specs = {role: _spelled(found, base) for role, found in roles.items()}
     series, faults = _opened(specs, base)
+    plan = plan_scan(stacks)
+    number = plan.positions if plan else len(series.get("reference", ()))
     return "\n".join(
         [
             "# A scan file of xmist. Fill in what is marked FILL IN, and look at the rest; then",
-            "# xmist check says what would be done, and xmist retrieve does it.",
+            f"# xmist check says what would be done, and xmist {'scan' if plan else 'retrieve'} does it.",
             "# Names of files are relative to this file. Lengths are in metres, energies in keV.",
             "",
-            *_input_lines(specs, series, faults, _spelled(others, base)),
+            *_input_lines(specs, series, faults, _spelled(others, base), stacks),
             "",
             *_experiment_lines(series.get("reference") or series.get("sample")),
             "",
             *_preprocess_lines(specs),
             "",
-            *_retrieve_lines(series.get("reference")),
+            *_retrieve_lines(number),
             "",
+            *(_scan_lines(plan, base) if plan else []),
             "[output]",
             "# .h5 holds everything, .tif gives an image for each channel, .png a picture.",
             'files = ["result.h5", "result.png"]',
@@ -141,8 +146,8 @@ def toml_text(value: Any) -> str:
     return repr(value).lower() if isinstance(value, bool) else repr(value)
 
 
-def _frame_items(folder: Path) -> list[_Item]:
-    """Find what may hold frames: nothing hidden, and no result of ours."""
+def _frame_items(folder: Path) -> tuple[list[_Item], list[KeyedStack]]:
+    """Find what may hold frames: nothing hidden, and no result of ours; and the stacks that have keys."""
     files: list[Path] = []
     for place, folders, names in os.walk(folder):
         depth = len(Path(place).relative_to(folder).parts)
@@ -157,16 +162,23 @@ def _frame_items(folder: Path) -> list[_Item]:
                 f"{folder} holds more than {_MOST_FILES} files of frames; expected the folder of one scan"
             )
     items: list[_Item] = []
+    stacks: list[KeyedStack] = []
     for path in natural_sort(files):
-        if path.suffix.lower() in _HDF5:
-            items += [_Item(path, dataset) for dataset in _datasets(path)]
-        else:
+        if path.suffix.lower() not in _HDF5:
             items.append(_Item(path))
-    return items
+            continue
+        for dataset in _datasets(path):
+            keyed = find_keyed(path, dataset)
+            if keyed is None:
+                items.append(_Item(path, dataset))
+                continue
+            stacks.append(keyed)
+            items += [_Item(path, f"{dataset}[image_key={key}]", role) for key, role in keyed.roles.items()]
+    return items, stacks
 
 
 def _datasets(path: Path) -> list[str]:
-    """Give the datasets of an HDF5 file that may be frames; none of a file of ours, or of what cannot be read."""
+    """Give the datasets of an HDF5 file that may be frames; none of our own, or of what cannot be read."""
     import h5py
 
     found: list[str] = []
@@ -178,7 +190,8 @@ def _datasets(path: Path) -> list[str]:
 
     try:
         with h5py.File(path, "r") as file:
-            if any(not _OURS.isdisjoint(file[name].attrs) for name in file):
+            places = [place for place in (file, *file.values()) if place is not None]  # a link to nothing
+            if any(not _OURS.isdisjoint(place.attrs) for place in places):
                 return []
             file.visititems(visit)
     except (OSError, RuntimeError, KeyError, ValueError):
@@ -192,7 +205,7 @@ def _sort_by_role(items: Sequence[_Item], folder: Path) -> tuple[dict[str, list[
     for item in items:
         # The nearest name decides: the dataset, then the file, then the folders around it.
         near = [item.dataset, item.path.stem, *reversed(item.path.parent.relative_to(folder).parts)]
-        role = next((role for role in map(_role, near) if role), None)
+        role = item.role or next((role for role in map(_role, near) if role), None)
         if role is None:
             others.append(item)
         else:
@@ -261,8 +274,15 @@ def _input_lines(
     series: Mapping[str, FrameSeries],
     faults: Mapping[str, str],
     others: Sequence[str],
+    stacks: Sequence[KeyedStack],
 ) -> list[str]:
     lines = ["[input]", "# Guessed from the names."]
+    if stacks:
+        lines += _comment(
+            f"image_key in {listed([stack.path.name for stack in stacks], 2)} tells the frames apart: 0 with "
+            "the sample, 1 without it, 2 dark; those marked as invalid (3) are left out. Was the mask in the "
+            "beam when those without the sample were taken?"
+        )
     for role in ("reference", "sample", "dark", "flat"):
         if role in specs:
             spec = specs[role]
@@ -313,14 +333,42 @@ def _preprocess_lines(specs: Mapping[str, object]) -> list[str]:
     return lines[:-1]
 
 
-def _retrieve_lines(reference: FrameSeries | None) -> list[str]:
-    number = 0 if reference is None else len(reference)
+def _retrieve_lines(number: int) -> list[str]:
     lines = ["[retrieve]", "# Methods, see also: xmist methods"]
     for entry in METHODS.values():
         lines += _comment(f"{entry.name} (N >= {entry.minimum_exposures}): {entry.summary}", "#   ")
     fitting = [name for name, entry in METHODS.items() if entry.minimum_exposures <= number]
     lines.append(f"method = {toml_text(next(iter(fitting or METHODS)))}")
     return [*lines, "", "# Options of the method, such as smoothing = 2.0", "[options]"]
+
+
+def _scan_lines(plan: ScanPlan, base: Path) -> list[str]:
+    lines = [
+        "[scan]",
+        *_comment(
+            f"By image_key and angles: {plan.projections} projections at {plan.positions} "
+            f"position{'s' * (plan.positions > 1)} of the mask, "
+            + ("a stack a position" if plan.order == "position" else "one after the other")
+        ),
+        f"order = {toml_text(plan.order)}",
+    ]
+    if plan.angles is not None:
+        place = (_relative(plan.first.parent, base) / plan.first.name).as_posix()
+        lines.append(f"angles = {toml_text(f'{place}::{plan.angles}[image_key=0]')}")
+    if plan.reference_at:
+        lines += [
+            "# How many projections came before each set of references, and its exposures of a position",
+            f"reference_at = {toml_text(plan.reference_at)}",
+            f"reference_exposures = {plan.reference_exposures}",
+        ]
+    else:
+        lines += [
+            "# FILL IN: how many projections came before each set of references, and its exposures of a",
+            "# position",
+            "# reference_at = [0]",
+            "# reference_exposures = 1",
+        ]
+    return [*lines, ""]
 
 
 def _fill_in(section: str, key: str, value: str) -> list[str]:
