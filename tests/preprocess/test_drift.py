@@ -168,7 +168,7 @@ def test_what_cannot_be_registered():
         measure_drift(np.ones((1, 60, 70)), np.ones((1, 60, 70)))
     with pytest.raises(xmist.InputError, match="only 120 of them"):
         measure_drift(reference, reference, rows=(0, 500))
-    with pytest.raises(xmist.InputError, match="shift has shape"):
+    with pytest.raises(xmist.InputError, match="shift is float64 of shape"):
         correct_drift(reference, [1.0, 2.0])
     with pytest.raises(xmist.InputError, match="no usable pixel"):
         correct_drift(-reference, [[1.0, 2.0]])

@@ -11,9 +11,13 @@ from xmist.preprocess import (
     Frames,
     apply_steps,
     bin_frames,
+    correct_drift,
     crop,
     divide_flat,
+    find_bad_pixels,
+    find_unlit,
     make_step_options,
+    measure_drift,
     subtract_dark,
 )
 
@@ -191,6 +195,26 @@ def test_options_by_name():
         make_step_options("bin", {"siez": 3, "least": -1})
     assert len(caught.value.faults) == 2
     assert "did you mean 'size'" in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("call", "message"),
+    [
+        (lambda frames: find_bad_pixels(frames, size=4, grow=-1), r"(?s)size is 4; .*grow is -1; "),
+        (lambda frames: find_bad_pixels(frames, loss=0), "loss is 0; expected a number above 0"),
+        (lambda frames: find_unlit(frames, size=2.5, margin=-1), r"(?s)size is 2.5; .*margin is -1; "),
+        (lambda frames: bin_frames(frames, size=0), "size is 0; expected a whole number from 1"),
+        (lambda frames: bin_frames(frames, size=2, least=2), "least is 2; expected a number at least 0"),
+        (lambda frames: measure_drift(frames, frames, max_shift=1e9), "max_shift is 1e"),
+        (lambda frames: correct_drift(frames, "ab"), "shift is <U2 of shape"),
+        (lambda frames: correct_drift(frames, [[1], [1, 2]]), "shift is not an array"),
+        (lambda frames: subtract_dark(frames, [[1], [1, 2]]), "dark is not an array"),
+    ],
+)
+def test_functions_check_options_as_steps_do(call, message):
+    frames, _ = _raw()
+    with pytest.raises(xmist.InputError, match=message):
+        call(frames.reference)
 
 
 def test_dark_and_flat():

@@ -16,6 +16,7 @@ from numpy.typing import ArrayLike, NDArray
 from xmist.arrays import Image
 from xmist.numerics.neighbours import HIGH, LOW, neighbour_outliers, neighbour_ranks
 from xmist.preprocess.frames import check_frames, lit_level
+from xmist.preprocess.options import BadPixelsOptions
 
 Mask = NDArray[np.bool_]
 
@@ -95,7 +96,7 @@ def find_bad_pixels(
     Raises
     ------
     InputError
-        Lists what is wrong with the frames or the weights.
+        Lists what is wrong with the options, or with the frames and the weights.
 
     Notes
     -----
@@ -117,24 +118,16 @@ def find_bad_pixels(
     >>> np.argwhere(find_bad_pixels(frames) == 0).tolist()
     [[0, 5, 6], [0, 20, 30], [1, 20, 30]]
     """
+    options = BadPixelsOptions(saturation=saturation, size=size, loss=loss, grow=grow)
     series, given = check_frames("frames", frames, weights)
-    found = survey(
-        {"frame": series}, given, saturation=saturation, size=size, loss=loss, grow=grow, threads=threads
-    )
+    found = survey({"frame": series}, given, options, threads=threads)
     out = np.ones(series.shape, np.float32) if given is None else given.copy()
     out[found.bad] = 0.0
     return out
 
 
 def survey(
-    series: dict[str, Image],
-    weights: Image | None,
-    *,
-    saturation: float | None,
-    size: int,
-    loss: float,
-    grow: int,
-    threads: int | None,
+    series: dict[str, Image], weights: Image | None, options: BadPixelsOptions, *, threads: int | None
 ) -> Survey:
     """Find the bad pixels of several series of frames that share their positions; see `find_bad_pixels`.
 
@@ -144,12 +137,14 @@ def survey(
         Frames (position, y, x) by name.
     weights : (position, y, x) array or None
         Weights that are there already.
-    saturation, size, loss, grow, threads
-        As for `find_bad_pixels`.
+    options : BadPixelsOptions
+        Options.
+    threads : int or None
+        Threads.
     """
     shape = next(iter(series.values())).shape
     found = Survey(np.zeros(shape, bool))
-    tests: dict[str, Any] = {"radius": size // 2, "loss": loss, "threads": threads}
+    tests: dict[str, Any] = {"radius": options.size // 2, "loss": options.loss, "threads": threads}
     everywhere = np.zeros(shape[1:], bool)
     seams = _Seams(shape[1:])
     for name, frames in series.items():
@@ -159,7 +154,7 @@ def survey(
             values = frame[used & np.isfinite(frame)]
             level = lit_level(values)
             photons = level if _whole_numbers(values) else math.inf
-            bad = _single(frame, used, f"{name} {n}", saturation, tests | {"photons": photons}, found)
+            bad = _single(frame, used, f"{name} {n}", options.saturation, tests | {"photons": photons}, found)
             mean.add(frame, used & ~bad, level, photons)
             found.bad[n] |= bad
             seams.add(frame, used & ~bad, _DARK * level)
@@ -169,11 +164,11 @@ def survey(
     everywhere |= copied
     found.lasting = int(np.count_nonzero(everywhere))
     found.bad |= everywhere
-    if grow:
+    if options.grow:
         from scipy.ndimage import binary_dilation
 
         for n in range(len(found.bad)):
-            found.bad[n] = binary_dilation(found.bad[n], iterations=grow)
+            found.bad[n] = binary_dilation(found.bad[n], iterations=options.grow)
     return found
 
 

@@ -13,12 +13,13 @@ from typing import Final
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from xmist.arrays import Image
+from xmist.arrays import Image, as_array
 from xmist.errors import InputError, raise_faults
 from xmist.numerics.derivatives import DX, DY, derivative
 from xmist.numerics.fill import fill
 from xmist.numerics.parallel import for_blocks
 from xmist.preprocess.frames import Span, box_slices, check_frames, check_pair
+from xmist.preprocess.options import DriftOptions
 
 Mask = NDArray[np.bool_]
 
@@ -84,7 +85,7 @@ def measure_drift(
         blocks of 48 × 48 pixels are fitted alone and their median counts, which a sample that refracts in
         less than half of the frame does not disturb.
     max_shift : float
-        Largest shift in pixels that is looked for.
+        Largest shift in pixels that is looked for, at most 1000.
     threads : int, optional
         Threads, at most one a pair; the result does not depend on it.
 
@@ -97,7 +98,7 @@ def measure_drift(
     Raises
     ------
     InputError
-        If the frames or the box are faulty, or if a pair cannot be registered.
+        If the frames, the box or `max_shift` are faulty, or if a pair cannot be registered.
 
     Examples
     --------
@@ -107,6 +108,7 @@ def measure_drift(
     >>> measure_drift(frames, np.roll(frames, (1, -2), axis=(1, 2))).round(3)
     array([[-2.,  1.]])
     """
+    max_shift = DriftOptions(rows=rows, columns=columns, max_shift=max_shift).max_shift
     first, second, given = check_pair(reference, sample, weights)
     ys, xs = box_slices(rows, columns, (first.shape[1], first.shape[2]))
     whole = rows is None and columns is None
@@ -180,10 +182,13 @@ def correct_drift(
     (True, 0.0)
     """
     series, given = check_frames("reference", reference, weights)
-    shifts = np.asarray(shift, dtype=np.float64)
-    if shifts.shape != (len(series), 2) or not np.isfinite(shifts).all():
+    faults: list[str] = []
+    shifts = as_array("shift", shift, "numbers (x, y) for each frame", faults)
+    raise_faults(faults)
+    assert shifts is not None  # as_array gave a fault otherwise
+    if shifts.dtype.kind not in "iuf" or shifts.shape != (len(series), 2) or not np.isfinite(shifts).all():
         raise InputError(
-            f"shift has shape {shifts.shape}; expected finite numbers (x, y) for each of "
+            f"shift is {shifts.dtype} of shape {shifts.shape}; expected finite numbers (x, y) for each of "
             f"the {len(series)} frames"
         )
     out = series.copy()

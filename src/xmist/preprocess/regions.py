@@ -8,6 +8,7 @@ from numpy.typing import ArrayLike
 from xmist.arrays import SMALLEST_FRAME, Image
 from xmist.errors import InputError
 from xmist.preprocess.frames import Span, box_slices, check_frames
+from xmist.preprocess.options import BinOptions
 
 
 def crop(frames: ArrayLike, *, rows: Span | None = None, columns: Span | None = None) -> Image:
@@ -73,7 +74,7 @@ def bin_frames(
     Raises
     ------
     InputError
-        If the frames are faulty or too small.
+        If the options or the frames are faulty, or the frames too small.
 
     Examples
     --------
@@ -83,6 +84,8 @@ def bin_frames(
     >>> joined.shape, float(joined[0, 0, 0]), float(joined_weights[0, 0, 0])
     ((1, 8, 8), 11.333..., 0.75)
     """
+    options = BinOptions(size=size, least=least)
+    size = options.size
     series, given = check_frames("frames", frames, weights)
     height, width = series.shape[1] // size, series.shape[2] // size
     if min(height, width) < SMALLEST_FRAME:
@@ -105,5 +108,5 @@ def bin_frames(
                 good += weight > 0
                 value += np.where(weight > 0, values, np.float32(0.0)) * weight.astype(np.float64)
         out[n] = value / np.where(total > 0, total, 1.0)
-        new[n] = np.where(good >= max(1.0, least * size * size), total / size**2, 0.0)
+        new[n] = np.where(good >= max(1.0, options.least * size * size), total / size**2, 0.0)
     return out, new

@@ -67,10 +67,7 @@ def _bad_pixels(frames: Frames, options: BadPixelsOptions) -> Frames:
     found = survey(
         {"reference": frames.reference, "sample": frames.sample},
         frames.weights,
-        saturation=options.saturation,
-        size=options.size,
-        loss=options.loss,
-        grow=options.grow,
+        options,
         threads=None,
     )
     weights = frames.weights.copy()
@@ -86,9 +83,8 @@ def _bad_pixels(frames: Frames, options: BadPixelsOptions) -> Frames:
 
 
 def _unlit(frames: Frames, options: UnlitOptions) -> Frames:
-    settings = dataclasses.asdict(options)
-    region = unlit_region(frames.reference, frames.weights, **settings)
-    region |= unlit_region(frames.sample, frames.weights, **settings)
+    region = unlit_region(frames.reference, frames.weights, options)
+    region |= unlit_region(frames.sample, frames.weights, options)
     weights = frames.weights.copy()
     weights[:, region] = 0.0
     return frames.replace(

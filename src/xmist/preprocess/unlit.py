@@ -9,6 +9,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from xmist.arrays import Image
 from xmist.preprocess.frames import check_frames, lit_level
+from xmist.preprocess.options import UnlitOptions
 
 Mask = NDArray[np.bool_]
 
@@ -45,7 +46,7 @@ def find_unlit(
     Raises
     ------
     InputError
-        Lists what is wrong with the frames or the weights.
+        Lists what is wrong with the options, or with the frames and the weights.
 
     Notes
     -----
@@ -60,14 +61,15 @@ def find_unlit(
     >>> bool((weights[:, :17] == 0).all()), bool((weights[:, 17:] == 1).all())
     (True, True)
     """
+    options = UnlitOptions(threshold=threshold, size=size, margin=margin)
     series, given = check_frames("frames", frames, weights)
-    unlit = unlit_region(series, given, threshold=threshold, size=size, margin=margin)
+    unlit = unlit_region(series, given, options)
     out = np.ones(series.shape, np.float32) if given is None else given.copy()
     out[:, unlit] = 0.0
     return out
 
 
-def unlit_region(frames: Image, weights: Image | None, *, threshold: float, size: int, margin: int) -> Mask:
+def unlit_region(frames: Image, weights: Image | None, options: UnlitOptions) -> Mask:
     """Find the region that most frames leave dark; see `find_unlit`.
 
     Parameters
@@ -76,11 +78,12 @@ def unlit_region(frames: Image, weights: Image | None, *, threshold: float, size
         Frames.
     weights : (position, y, x) array or None
         Weights.
-    threshold, size, margin
-        As for `find_unlit`.
+    options : UnlitOptions
+        Options.
     """
     from scipy import ndimage
 
+    size = options.size
     votes = np.zeros(frames.shape[1:], np.int32)
     heard = np.zeros(frames.shape[1:], np.int32)
     for n, frame in enumerate(frames):
@@ -88,7 +91,7 @@ def unlit_region(frames: Image, weights: Image | None, *, threshold: float, size
         if weights is not None:
             good &= weights[n] > 0
         level = lit_level(frame[good])
-        votes += good & (np.where(good, frame, np.float32(0.0)) < threshold * level)
+        votes += good & (np.where(good, frame, np.float32(0.0)) < options.threshold * level)
         heard += good
     dark, known = 2 * votes > heard, heard > 0
     # Bad pixels have no vote: neither a seam nor a cluster of them is a region without beam.
@@ -97,8 +100,8 @@ def unlit_region(frames: Image, weights: Image | None, *, threshold: float, size
     core = _large(share > 1e-6, size)
     # Corners that the vote rounds off.
     region: Mask = ndimage.binary_dilation(core, iterations=max(1, size // 2), mask=dark | core)
-    if margin:
-        region = ndimage.binary_dilation(region, iterations=margin)
+    if options.margin:
+        region = ndimage.binary_dilation(region, iterations=options.margin)
     return region
 
 
