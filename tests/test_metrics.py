@@ -93,6 +93,7 @@ def test_pixels_without_a_value_do_not_count():
 @pytest.mark.parametrize(
     ("call", "message"),
     [
+        (lambda: nrmse([[1], [1, 2]], NOISE), "image is not an array"),
         (lambda: nrmse(NOISE, NOISE[1:]), "image has shape (60, 80) and truth (59, 80)"),
         (lambda: nrmse(NOISE, 0 * NOISE), "truth is 0 everywhere"),
         (lambda: nrmse(NOISE, 0 * NOISE + 1, remove_mean=True), "truth is constant"),
@@ -152,6 +153,7 @@ def test_rings_leave_out_what_is_no_number():
         (NOISE, NOISE[1:], 1.0, "a has shape (60, 80) and b (59, 80)"),
         (NOISE[:8], NOISE[:8], 1.0, "at least 16 × 16"),
         (NOISE, NOISE, 0, "pixel_size is 0"),
+        (NOISE, NOISE, "1 µm", "pixel_size is '1 µm'; expected a positive number"),
         (NOISE, np.ones_like(NOISE), 1.0, "an image is constant"),
         (NOISE * np.nan, NOISE, 1.0, "no pixel is a number in both"),
     ],
@@ -189,6 +191,13 @@ def test_visibility():
     weights = np.ones(frames.shape)
     weights[1, 7, 8] = 0
     assert visibility(broken, weights) == pytest.approx(visibility(frames), rel=1e-3)
+    masked = np.ma.masked_array(np.nan_to_num(broken, posinf=5.0), ~np.isfinite(broken))
+    held = np.ma.masked_array(np.ones(frames.shape), weights == 0)
+    assert visibility(masked, held) == visibility(broken, weights > 0)
+    with pytest.raises(xmist.InputError, match="frames has dtype"):
+        visibility([["a", "b"]])
+    with pytest.raises(xmist.InputError, match="weights have dtype"):
+        visibility(NOISE, NOISE.astype(str))
     with pytest.raises(xmist.InputError, match="frame 0 has a mean of -1"):
         visibility(-np.ones((1, 9, 9)))
     with pytest.raises(xmist.InputError, match="frame 1 has fewer than two usable pixels"):
@@ -225,3 +234,6 @@ def test_speckle_size_of_wide_noisy_and_broken_frames():
         speckle_size(wide, reach=2)
     with pytest.raises(xmist.InputError, match="constant"):
         speckle_size(np.ones((30, 40)))
+    for reach in (0, 1.5, "all"):
+        with pytest.raises(xmist.InputError, match="expected a whole number of pixels, at least 1"):
+            speckle_size(wide, reach=reach)

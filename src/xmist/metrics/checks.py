@@ -5,12 +5,19 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from xmist.arrays import as_array
+
 Real = NDArray[np.float64]
 Mask = NDArray[np.bool_]
 
 
 def check_image(
-    name: str, image: ArrayLike, faults: list[str], dimensions: tuple[int, ...] = (2,)
+    name: str,
+    image: ArrayLike,
+    faults: list[str],
+    dimensions: tuple[int, ...] = (2,),
+    *,
+    infinite: bool = False,
 ) -> Real | None:
     """Give an image in float64; None, with a fault, if it is none.
 
@@ -19,13 +26,17 @@ def check_image(
     name : str
         What it is called in a fault.
     image : array_like
-        Numbers; NaN is one without a value.
+        Numbers; NaN, and what is masked, is one without a value.
     faults : list of str
         Receives a sentence for each fault.
     dimensions : tuple of int
         How many axes it may have.
+    infinite : bool
+        Whether it may hold infinities, which then are without a value.
     """
-    array = np.asarray(image)
+    array = as_array(name, image, "numbers", faults)
+    if array is None:
+        return None
     if array.dtype.kind not in "iuf":
         faults.append(f"{name} has dtype {array.dtype}; expected numbers")
         return None
@@ -34,10 +45,14 @@ def check_image(
         expected = " or ".join(shapes[dimension] for dimension in dimensions)
         faults.append(f"{name} has shape {array.shape}; expected {expected}")
         return None
-    if array.dtype.kind == "f" and np.isinf(array).any():
-        faults.append(f"{name} has {int(np.isinf(array).sum())} infinite pixels; expected numbers, or NaN")
+    values: Real = np.ma.filled(array.astype(np.float64), np.nan)
+    beyond = np.isinf(values)
+    if infinite:
+        values[beyond] = np.nan
+    elif beyond.any():
+        faults.append(f"{name} has {int(beyond.sum())} infinite pixels; expected numbers, or NaN")
         return None
-    return array.astype(np.float64)
+    return values
 
 
 def check_mask(name: str, mask: ArrayLike | None, shape: tuple[int, ...], faults: list[str]) -> Mask | None:

@@ -9,7 +9,7 @@ from typing import Final
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from xmist.errors import InputError, raise_faults
+from xmist.errors import InputError, as_number, raise_faults, shown
 from xmist.metrics.checks import Real, check_image, check_mask
 
 _FEWEST: Final = 10.0  # independent coefficients of a ring that says something
@@ -85,14 +85,15 @@ def fourier_ring_correlation(
         faults.append(f"a has shape {first.shape} and b {second.shape}; expected equal shapes")
     if first is not None and min(first.shape) < 16:
         faults.append(f"a has shape {first.shape}; expected at least 16 × 16 pixels")
-    size = float(pixel_size)
-    if not (math.isfinite(size) and size > 0):
-        faults.append(f"pixel_size is {pixel_size!r}; expected a positive number of metres")
+    size = as_number(pixel_size)
+    if size is None or not (math.isfinite(size) and size > 0):
+        faults.append(f"pixel_size is {shown(pixel_size)}; expected a positive number of metres")
     used = None if first is None else check_mask("mask", mask, first.shape, faults)
     raise_faults(faults)
     assert first is not None  # there were no faults
     assert second is not None
     assert used is not None
+    assert size is not None
     used = used & ~np.isnan(first) & ~np.isnan(second)
     window = np.outer(*(np.hanning(n + 2)[1:-1] for n in first.shape)) * used
     if not window.any():

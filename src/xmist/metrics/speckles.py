@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import numbers
 from typing import Any
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import ArrayLike
 
-from xmist.errors import InputError, raise_faults
+from xmist.arrays import as_array
+from xmist.errors import InputError, raise_faults, shown
 from xmist.metrics.checks import Mask, Real, check_image
 from xmist.numerics.autocorrelation import half_width
 
@@ -15,16 +17,17 @@ from xmist.numerics.autocorrelation import half_width
 def _frames(frames: ArrayLike, weights: ArrayLike | None) -> tuple[Real, Mask]:
     """Give frames (frame, y, x), and which pixels count."""
     faults: list[str] = []
-    array = check_image("frames", np.where(np.isinf(frames), np.nan, frames), faults, (2, 3))
-    given: NDArray[Any] | None = None
-    if array is not None:
-        given = np.ones(array.shape) if weights is None else np.asarray(weights)
-        if given.shape != array.shape:
-            faults.append(f"weights have shape {given.shape}; expected the frames' {array.shape}")
+    array = check_image("frames", frames, faults, (2, 3), infinite=True)
+    given = None if weights is None else as_array("weights", weights, "numbers", faults)
+    if given is not None and given.dtype.kind not in "biuf":
+        faults.append(f"weights have dtype {given.dtype}; expected numbers")
+    if array is not None and given is not None and given.shape != array.shape:
+        faults.append(f"weights have shape {given.shape}; expected the frames' {array.shape}")
     raise_faults(faults)
     assert array is not None  # there were no faults
-    assert given is not None
-    used = np.isfinite(array) & (given > 0)
+    used = np.isfinite(array)
+    if given is not None:
+        used &= np.ma.filled(given, 0) > 0
     if array.ndim == 2:
         array, used = array[None], used[None]
     for n, part in enumerate(used):
@@ -53,7 +56,7 @@ def visibility(frames: ArrayLike, weights: ArrayLike | None = None) -> float:
     Raises
     ------
     InputError
-        If the weights do not fit, or a frame has no usable pixels or no flux.
+        If frames or weights are faulty, or a frame has no usable pixels or no flux.
 
     Examples
     --------
@@ -92,8 +95,8 @@ def speckle_size(
     Raises
     ------
     InputError
-        If the weights do not fit, if the frames are constant, or if the autocorrelation does not fall to half
-        within `reach`.
+        If frames, weights or `reach` are faulty, if a frame is constant, or if the autocorrelation does not
+        fall to half within `reach`.
 
     Notes
     -----
@@ -110,6 +113,9 @@ def speckle_size(
     >>> bool(abs(x - 6.66) < 0.3), bool(abs(y - 6.66) < 0.3)
     (True, True)
     """
+    farthest: Any = reach
+    if isinstance(farthest, bool) or not isinstance(farthest, numbers.Integral) or farthest < 1:
+        raise InputError(f"reach is {shown(reach)}; expected a whole number of pixels, at least 1")
     array, used = _frames(frames, weights)
     widths = [
         [half_width(frame, part, axis, min(reach, frame.shape[axis] - 1)) for axis in (1, 0)]

@@ -13,8 +13,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from xmist.arrays import SMALLEST_FRAME
 from xmist.errors import raise_faults
 from xmist.numerics.derivatives import DX, DXX, DXY, DY, DYY, LAPLACIAN, derivative
+from xmist.simulate.checks import check_number
 
 Real = NDArray[Any]
 
@@ -61,7 +63,7 @@ def transported(
     Raises
     ------
     InputError
-        If an image does not fit the reference.
+        Lists what is no number of its range, and which image does not fit.
 
     Examples
     --------
@@ -77,7 +79,16 @@ def transported(
     frame = np.asarray(reference, np.float64)
     given = {"phase": phase, "transmission": transmission, "dark_field": dark_field}
     images = {name: None if image is None else np.asarray(image, np.float64) for name, image in given.items()}
-    faults = [
+    faults: list[str] = []
+    check_number("wavenumber", wavenumber, faults, unit="rad/m", low=0.0, strict=True)
+    check_number("distance", distance, faults, unit="m")
+    check_number("pixel", pixel, faults, unit="m", low=0.0, strict=True)
+    if frame.ndim != 2 or min(frame.shape) < SMALLEST_FRAME:
+        faults.append(
+            f"reference has shape {frame.shape}; expected (y, x), at least {SMALLEST_FRAME} × "
+            f"{SMALLEST_FRAME} pixels"
+        )
+    faults += [
         f"{name} has shape {image.shape}; expected the reference's {frame.shape}"
         + (", or three of them" if name == "dark_field" else "")
         for name, image in images.items()
