@@ -1,5 +1,6 @@
 """Projections, references, darks and angles taken out of one stack by image_key, and only where asked for."""
 
+import tomllib
 from pathlib import Path
 
 import h5py
@@ -9,10 +10,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import xmist
-from tests.cli.scenes import call
+from tests.cli.scenes import GEOMETRY, call
 from tests.scanning.nxtomo import DARK, FLAT, INVALID, PROJECTION, replace, write_nxtomo
 from tests.scanning.scenes import SHAPE, assert_same, frames, sections, volumes, write_scan, write_toml
-from xmist.config import draft_scan
+from xmist.config import draft_scan, make_draft, propose_scan
 from xmist.errors import InputError
 from xmist.io.frames import load_frames, open_frames, pair_frames
 from xmist.pipeline import check
@@ -76,7 +77,7 @@ def test_the_key_is_found_beside_the_stack_or_in_its_entry(tmp_path):
         file["entry/other/image_key"] = [1, 1, 1, 1]
     assert numbers(opened("scan.nxs::/entry/data/data[image_key_control=0]", tmp_path)) == [2]
     assert numbers(opened(f"scan.nxs::{DATA}[image_key=1]", tmp_path)) == [1]
-    with pytest.raises(InputError, match=r"2 datasets image_key in its entry .*as in \[/entry/\w+"):
+    with pytest.raises(InputError, match=r"2 datasets image_key in its entry .*expected the path"):
         opened("scan.nxs::/entry/data/data[image_key=1]", tmp_path)
 
 
@@ -328,3 +329,47 @@ def test_a_damaged_key_ends_the_command_with_a_message(tmp_path, capsys, command
     assert result.code == 2
     assert "gives 9 for frame 1 (17 such frames)" in result.err.replace("\n", " ")
     assert not (tmp_path / "scan.h5").exists()
+
+
+def proposed(folder):
+    """Give what is proposed for a folder, with the geometry filled in."""
+    data = tomllib.loads(propose_scan(folder))
+    return make_draft(data | {"experiment": dict(GEOMETRY)}, folder=folder, source="scan.toml")
+
+
+@pytest.mark.parametrize("exposures", [1, 2])
+def test_a_scan_is_proposed_from_the_keys_of_one_stack(tmp_path, exposures):
+    darks, reference, samples = scene()
+    flats = (FLAT, np.repeat(reference, exposures, axis=0))
+    parts = [(DARK, darks), flats, *((PROJECTION, projection) for projection in samples), flats]
+    write_nxtomo(tmp_path / "t_1.nxs", parts, angles=np.repeat(np.arange(4.0), 3))
+    draft = proposed(tmp_path)
+    assert draft.scan.reference_at == (0, 4)
+    assert draft.scan.reference_exposures == exposures
+    found = open_inputs(draft)
+    assert (found.layout.count, found.layout.positions) == (4, 3)
+    assert found.angles.tolist() == [0, 1, 2, 3]
+    assert np.array_equal(found.references.sets[1], reference - 100)
+    assert "Was the mask in the" in propose_scan(tmp_path)
+
+
+def test_a_scan_is_proposed_from_the_keys_of_stacks_of_a_position(tmp_path):
+    darks, reference, samples = scene()
+    for position in range(3):
+        parts = [(DARK, darks), (FLAT, reference[[position]]), (PROJECTION, samples[:, position])]
+        write_nxtomo(tmp_path / f"pos_{position}.nxs", parts, angles=np.arange(4.0))
+    found = open_inputs(proposed(tmp_path))
+    assert (found.layout.count, found.layout.positions) == (4, 3)
+    assert np.array_equal(found.references.sets[0], reference - 100)
+    with Reader(found.layout) as reader:
+        assert np.array_equal(reader.read(2), samples[2])
+
+
+def test_a_key_that_cannot_be_used_is_not_proposed(tmp_path):
+    path = write_nxtomo(tmp_path / "sample.nxs", counted([FLAT, PROJECTION]))
+    assert "[image_key=1]" in propose_scan(tmp_path)
+    for values in ([1], [5, 0], [0, 0]):
+        replace(path, KEY, values)
+        text = propose_scan(tmp_path)
+        assert f'sample = "sample.nxs::{DATA}"' in text
+        assert "image_key" not in text

@@ -276,7 +276,9 @@ def _input_lines(
     others: Sequence[str],
     stacks: Sequence[KeyedStack],
 ) -> list[str]:
-    lines = ["[input]", "# Guessed from the names."]
+    lines = ["[input]"]
+    if any("[image_key=" not in name for spec in specs.values() for name in spec) or not specs:
+        lines.append("# Guessed from the names.")
     if stacks:
         lines += _comment(
             f"image_key in {listed([stack.path.name for stack in stacks], 2)} tells the frames apart: 0 with "

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 from collections import Counter
+from contextlib import suppress
+from pathlib import Path
 from typing import Final
 
 import numpy as np
 from numpy.typing import NDArray
 
 from xmist.errors import InputError, raise_faults
-from xmist.io.addresses import Address, FrameKey
+from xmist.io.addresses import KEY_NAMES, Address, FrameKey
 from xmist.io.hdf5_links import Hdf5, Place
 from xmist.io.sources import listed, reading
 
@@ -51,7 +53,7 @@ def choose_frames(
         If the key is missing or damaged, or no frame has it.
     """
     label = f"{file.path}::{place.path}"
-    found = _find_key(file, place, key)
+    found = find_column(file, place, key.name)
     keys = _read_key(file, found, count, label)
     frames = np.flatnonzero(keys == key.value)
     if not frames.size:
@@ -116,35 +118,83 @@ def read_column(address: Address, most: int) -> tuple[NDArray[np.float64], str]:
     return values, unit.decode(errors="replace") if isinstance(unit, bytes) else str(unit)
 
 
-def _find_key(file: Hdf5, place: Place, key: FrameKey) -> Place:
-    """Give the dataset of a key, which must be the only one that can be meant."""
+def find_column(file: Hdf5, place: Place, name: str) -> Place:
+    """Give a dataset of values for the frames of a stack: the one beside it, or the only one in its entry.
+
+    Parameters
+    ----------
+    file : Hdf5
+        The open file.
+    place : Place
+        The stack.
+    name : str
+        Name of the dataset, or a path.
+
+    Raises
+    ------
+    InputError
+        If there is none, or several can be meant.
+    """
     import h5py
 
     around, _, _ = place.path.rpartition("/")
-    named = file.find(key.name if key.name.startswith("/") else f"{around}/{key.name}")
+    named = file.find(name if name.startswith("/") else f"{around}/{name}")
     if named is not None and isinstance(named.node, h5py.Dataset):
         return named
     top = "/" + place.path.strip("/").partition("/")[0]
     entry = file.find(top)
     start = entry if entry is not None and isinstance(entry.node, h5py.Group) else file.root
-    ending = "/" + key.name.lstrip("/")
     alike = [
         found
-        for found in ([] if key.name.startswith("/") else file.walk(start))
-        if found.path.endswith(ending) and isinstance(found.node, h5py.Dataset)
+        for found in ([] if name.startswith("/") else file.walk(start))
+        if found.path.endswith(f"/{name}") and isinstance(found.node, h5py.Dataset)
     ]
     if len(alike) == 1:
         return alike[0]
     if alike:
         raise InputError(
-            f"{file.path}::{place.path} has {len(alike)} datasets {key.name} in its entry "
-            f"({listed([found.path for found in alike])}); expected the one that is meant, as in "
-            f"[{alike[0].path}={key.value}]"
+            f"{file.path}::{place.path} has {len(alike)} datasets {name} in its entry "
+            f"({listed([found.path for found in alike])}); expected the path of the one that is meant in the "
+            f"place of {name}"
         )
     raise InputError(
-        f"{file.path}::{place.path} has no dataset {key.name} beside it or in its entry; expected one that "
+        f"{file.path}::{place.path} has no dataset {name} beside it or in its entry; expected one that "
         "says of each frame what it is (0 projection, 1 flat, 2 dark, 3 invalid)"
     )
+
+
+def describe_key(
+    path: Path, dataset: str
+) -> tuple[NDArray[np.int64], tuple[str, NDArray[np.float64]] | None] | None:
+    """Give what an NXtomo file states of the frames of a stack.
+
+    Parameters
+    ----------
+    path : Path
+        The file.
+    dataset : str
+        Path of the stack.
+
+    Returns
+    -------
+    tuple or None
+        The image key of each frame, and path and values of their rotation angles, or None where there are
+        none; None where there is no key, or one that cannot be used.
+    """
+    with suppress(InputError), reading(str(path)), Hdf5(path) as file:
+        place = file.find(dataset)
+        if place is None or len(place.node.shape or ()) != 3:
+            return None
+        count = place.node.shape[0]
+        keys = _read_key(file, find_column(file, place, KEY_NAMES[0]), count, dataset)
+        angles = None
+        with suppress(InputError):
+            found = find_column(file, place, "rotation_angle")
+            values, _ = read_column(Address(path, found.path), count)
+            if values.size == count:
+                angles = found.path, values
+        return keys, angles
+    return None
 
 
 def _read_key(file: Hdf5, found: Place, count: int, label: str) -> NDArray[np.int64]:

@@ -101,7 +101,8 @@ def place_by_names(
     inside = exposures * (1 if outer in places else count) * (1 if "position" in places else positions)
     if longest > inside or not inside:
         raise InputError(
-            f"{name}: a file holds {longest} frames; expected {inside} ({_product(places, outer)})"
+            f"{name}: a file holds {longest} frames; expected {inside} ({_product(places, outer)}"
+            f"{', scan.reference_at and scan.reference_exposures' if outer == 'set' else ''})"
         )
     table = np.full((count, positions, exposures, 2), -1, np.int64)
     for number, file in enumerate(files):
