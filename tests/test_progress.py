@@ -1,5 +1,7 @@
 """Bars: one a part, gone when the next begins, and told what is done."""
 
+import sys
+import threading
 from contextlib import suppress
 
 import pytest
@@ -51,3 +53,14 @@ def test_no_bar_without_work(bars):
     with progress_bars():
         pass
     assert not bars
+
+
+def test_the_time_goes_on_while_nothing_is_told(bars, monkeypatch):
+    ticked = threading.Event()
+    monkeypatch.setattr("xmist.progress._TICK", 1e-3)
+    monkeypatch.setattr(sys.stderr, "isatty", lambda: True)
+    monkeypatch.setattr(tqdm.auto.tqdm, "refresh", lambda bar: ticked.set(), raising=False)
+    with progress_bars() as progress:
+        progress("solving", 0, 1)
+        assert ticked.wait(60.0)
+    assert not any(thread.name == "xmist-progress" for thread in threading.enumerate())

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import sys
+import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, Final
@@ -16,11 +18,14 @@ Progress = Callable[[str, int, int], object]
 
 _COUNTED: Final = "{desc}: {percentage:3.0f}% |{bar}| {n_fmt}/{total_fmt} [{elapsed}<{remaining}, {rate_fmt}]"
 _WHOLE: Final = "{desc}: {elapsed}"  # nothing is known between begin and end
+_TICK: Final = 1.0  # seconds
 
 
 @contextmanager
 def progress_bars() -> Iterator[Progress]:
     """Show a bar for each part of long work: on stderr, or as a widget in a notebook.
+
+    In a terminal the time goes on, so that work which tells nothing before its end is seen to be alive.
 
     Yields
     ------
@@ -40,24 +45,38 @@ def progress_bars() -> Iterator[Progress]:
 
     bar: tqdm[Any] | None = None
     part: tuple[str, int] | None = None
+    lock, over = threading.Lock(), threading.Event()
 
     def show(what: str, done: int, total: int) -> None:
         nonlocal bar, part
-        if bar is None or part != (what, total):
-            if bar is not None:
-                bar.close()
-            part = (what, total)
-            bar = make(
-                desc=what,
-                total=total,
-                leave=False,
-                dynamic_ncols=True,
-                bar_format=_COUNTED if total > 1 else _WHOLE,
-            )
-        bar.update(done - bar.n)
+        with lock:
+            if bar is None or part != (what, total):
+                if bar is not None:
+                    bar.close()
+                part = (what, total)
+                bar = make(
+                    desc=what,
+                    total=total,
+                    leave=False,
+                    dynamic_ncols=True,
+                    bar_format=_COUNTED if total > 1 else _WHOLE,
+                )
+            bar.update(done - bar.n)
 
+    def tick() -> None:
+        while not over.wait(_TICK):
+            with lock:
+                if bar is not None:
+                    bar.refresh()
+
+    clock = threading.Thread(target=tick, name="xmist-progress", daemon=True)
+    if sys.stderr.isatty():
+        clock.start()
     try:
         yield show
     finally:
+        over.set()
+        if clock.ident is not None:
+            clock.join()
         if bar is not None:
             bar.close()

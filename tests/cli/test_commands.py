@@ -9,6 +9,7 @@ import re
 import subprocess
 import sys
 import tomllib
+from contextlib import contextmanager
 
 import numpy as np
 import pytest
@@ -213,6 +214,23 @@ def test_check_says_what_would_be_done_and_writes_nothing(folder, capsys):
     assert data["shape"] == [10, 12]
     assert data["memory"] > 0
     assert data["frames"]["sample"] == {"frames": 3, "shape": [20, 24], "dtype": "float32", "files": 3}
+
+
+def test_check_tells_that_it_tries_the_method(folder, capsys, monkeypatch):
+    told = []
+
+    @contextmanager
+    def record(_settings):
+        yield lambda *what: told.append(what)
+
+    monkeypatch.setattr("xmist.cli.work.progress_bars", record)
+    write_scan(folder)
+    assert call(capsys, "check", "scan.toml").code == 0
+    assert told == [
+        ("compiling mist", 0, 1),
+        *(("trying mist on small made-up frames", number, 2) for number in (0, 1)),
+    ]
+    assert "it tries the method on" in call(capsys, "check", "--help").out
 
 
 def test_check_in_json_holds_the_faults(folder, capsys):

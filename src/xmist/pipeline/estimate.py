@@ -15,9 +15,10 @@ from xmist.data import SpeckleStack
 from xmist.errors import XmistError
 from xmist.experiment import Experiment
 from xmist.methods import retrieve
+from xmist.progress import Progress
 
 _SIDES: Final = (64, 160)  # pixels; the difference of the two is free of what a call costs by itself
-_MOST_EXPOSURES: Final = 32
+_MOST_EXPOSURES: Final = 12  # beyond, time and memory grow as their number does
 _INTERPRETER: Final = 200e6  # bytes that Python takes with the libraries
 _READING: Final = 150e6  # bytes a second, from a disk that is no snail and no rocket
 _STEPPING: Final = 50e6  # bytes of float32 frames a second, through a step of the preprocessing
@@ -35,6 +36,7 @@ def estimate(
     stored: int,
     steps: int,
     repeated: bool,
+    progress: Progress | None = None,
 ) -> tuple[float, float | None]:
     """Say what a retrieval needs.
 
@@ -52,6 +54,8 @@ def estimate(
         Number of steps of the preprocessing.
     repeated : bool
         Whether exposures are averaged.
+    progress : callable, optional
+        Called with what is done, and how much of how much of it.
 
     Returns
     -------
@@ -65,7 +69,7 @@ def estimate(
     # A step holds what it takes, what it gives and what it works with, and the weights.
     preparing = pair * 3.5 if steps else pair
     solving = 3 * 4 * exposures * pixels
-    trial = _trial(method, options, experiment, threads, min(exposures, _MOST_EXPOSURES))
+    trial = _trial(method, options, experiment, threads, min(exposures, _MOST_EXPOSURES), progress)
     seconds = None
     if trial is not None:
         scale = max(1.0, exposures / _MOST_EXPOSURES)
@@ -76,14 +80,21 @@ def estimate(
 
 
 def _trial(
-    method: str, options: Mapping[str, Any], experiment: Experiment, threads: int | None, exposures: int
+    method: str,
+    options: Mapping[str, Any],
+    experiment: Experiment,
+    threads: int | None,
+    exposures: int,
+    progress: Progress | None,
 ) -> tuple[float, float] | None:
     """Give bytes and seconds a pixel; None if the method refuses."""
     from scipy.ndimage import gaussian_filter
 
+    tell = progress or (lambda *_: None)
+    trying = f"trying {method} on small made-up frames"
     rng = np.random.default_rng(0)
     peaks, times = [], []
-    for side in _SIDES:
+    for number, side in enumerate(_SIDES):
         noise = rng.standard_normal((exposures, side, side))
         grain = gaussian_filter(noise, (0.0, 1.5, 1.5), mode="wrap")
         reference = np.exp(0.25 * grain / grain.std()).astype(np.float32)
@@ -94,7 +105,10 @@ def _trial(
             retrieve(stack, experiment, method=method, threads=threads, **options)
 
         try:
-            call()  # compiles
+            if number == 0:
+                tell(f"compiling {method}", 0, 1)
+                call()
+            tell(trying, number, len(_SIDES))
             start = time.perf_counter()
             call()
             times.append(time.perf_counter() - start)
