@@ -54,10 +54,11 @@ def frames(size: int, positions: int) -> tuple[np.ndarray, np.ndarray]:
         reference, np.zeros_like(reference), KINDS, fields, smoothing=2.0, threads=THREADS
     )
     noise = np.float32(PHOTONS**-0.5)
-    for frame in residual:
+    sample = np.asarray(residual)
+    for frame in sample:
         np.negative(frame, out=frame)
         frame += noise * rng.standard_normal(frame.shape, np.float32)
-    return reference, residual
+    return reference, sample
 
 
 def timed(task: Callable[[], object], *, threads: int = THREADS) -> float:

@@ -8,6 +8,7 @@ from xmist import flags as flag
 from xmist.methods.gauss_newton import linearise
 from xmist.methods.whole_image_problem import Frames
 from xmist.numerics.transport import D_XX, D_XY, D_YY, LOG_T, PSI, D
+from xmist.numerics.weights import Weights
 
 K, P, Z = EXPERIMENT.wavenumber, EXPERIMENT.effective_pixel, EXPERIMENT.effective_distance
 SHAPE = (96, 112)
@@ -19,10 +20,10 @@ def _made(positions, fields, seed=0, noise=0.0, shape=SHAPE, grain=1.6):
     reference = speckle(rng, positions, shape, grain)
     reference /= reference.mean()
     zero = np.zeros_like(reference, np.float32)
-    frames = Frames(reference=reference.astype(np.float32), sample=zero, weights=zero, threads=2)
+    frames = Frames(reference=reference.astype(np.float32), sample=zero, weights=Weights.of(zero), threads=2)
     kinds = tuple(fields)
     _, residual = linearise(frames, kinds, np.stack([fields[kind] for kind in kinds]).astype(np.float32))
-    return reference, -residual + noise * rng.normal(size=reference.shape)
+    return reference, -np.asarray(residual) + noise * rng.normal(size=reference.shape)
 
 
 def _retrieve(reference, sample, weights=None, **options):

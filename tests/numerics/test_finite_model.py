@@ -18,7 +18,7 @@ FIELDS = np.stack([blob(SHAPE, 0.5, 0.4, 0.3), 0.3 * blob(SHAPE, 0.4, 0.6, 0.3),
 def _model(fields, dtype=np.float64, threads=2):
     frames, zero = FRAMES.astype(dtype), np.zeros_like(FRAMES, dtype)
     models, residual = linearise(frames, zero, KINDS, fields.astype(dtype), smoothing=2.0, threads=threads)
-    return models, -residual
+    return models, -np.asarray(residual)
 
 
 def test_first_order_of_the_model_is_the_operator():

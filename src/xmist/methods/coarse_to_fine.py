@@ -15,6 +15,7 @@ import scipy.ndimage
 from numpy.typing import NDArray
 
 from xmist.numerics.transport import LOG_T
+from xmist.numerics.weights import Images
 
 Real = NDArray[Any]
 
@@ -27,14 +28,14 @@ _LEFT: Final = 0.15
 LOST: Final = 0.005  # part of the image that says that shifts are too large
 
 
-def lost_share(models: Real, residual: Real, weights: Real, noise: float) -> float:
+def lost_share(models: Images, residual: Images, weights: Images, noise: float) -> float:
     """Give the part of the image in which a fit has not found the speckles.
 
     Parameters
     ----------
-    models, residual : (position, y, x) float array
+    models, residual : (position, y, x) float array or sequence of images
         Model images, and what they leave.
-    weights : (position, y, x) float array
+    weights : (position, y, x) float array or Weights
         Weights.
     noise : float
         Variance of a pixel of weight 1.

@@ -16,6 +16,7 @@ from xmist.methods.gauss_newton import SMOOTH, linearise
 from xmist.methods.whole_image_problem import Fit, Frames, Problem
 from xmist.numerics.preconditioner import moments
 from xmist.numerics.transport import D_XX, D_XY, D_YY, PSI, D
+from xmist.numerics.weights import Weights
 from xmist.numerics.whole_image import Right, energy
 
 DARK: Final = (D, D_XX, D_XY, D_YY)
@@ -33,7 +34,7 @@ def reconsider(frames: Frames, problem: Problem, found: Fit) -> Fit:
     problem : Problem
         What was fitted.
     found : Fit
-        The fit; its operator and its residual are overwritten.
+        The fit; its operator is overwritten.
 
     Returns
     -------
@@ -53,18 +54,14 @@ def reconsider(frames: Frames, problem: Problem, found: Fit) -> Fit:
     )
     if float(factors.min()) > _TRUSTED:
         return found
-    # The weights take the memory of the residual, exposure by exposure: the right side knows all of it.
+    weights = found.weights
     part = replace(
-        found.transport, kinds=tuple(kinds[i] for i in dark), weights=found.residual, threads=threads
+        found.transport,
+        kinds=tuple(kinds[i] for i in dark),
+        weights=Weights.made(weights.shape, lambda n: weights[n] * factors),
     )
-    right: Right | None = None
-    for n, (rest, weights) in enumerate(zip(found.residual, found.weights, strict=True)):
-        given = rest.copy()
-        np.multiply(weights, factors, out=rest)
-        one = Right.about(part.exposure(n), given[None], found.fields[dark])
-        right = one if right is None else right.plus(one)
-    assert right is not None
-    del one
+    right = Right.about(part, found.residual, found.fields[dark])
+    found.residual.forget()
     alone = replace(problem, kinds=part.kinds, length2=None)
     solver = alone.solver(part, tuple(found.priors[i] for i in dark))
     new, how = alone.run(solver, right, found.fields[dark])
@@ -74,13 +71,13 @@ def reconsider(frames: Frames, problem: Problem, found: Fit) -> Fit:
     models = found.transport.frames
     if np.may_share_memory(models, frames.reference):
         models = np.empty_like(models)
-    models, residual = linearise(frames, kinds, fields, out=(models, found.residual))
+    models, residual = linearise(frames, kinds, fields, out=models)
     return replace(
         found,
         fields=fields,
-        transport=replace(frames, weights=found.weights).operator(kinds, models),
+        transport=replace(found.transport, frames=models),
         residual=residual,
         solves=(*found.solves, how),
-        misfit=(*found.misfit, energy(residual, found.weights, threads=threads)),
+        misfit=(*found.misfit, energy(residual, weights, threads=threads)),
         converged=found.converged and how.converged,
     )

@@ -113,7 +113,7 @@ def reduced_chi_squared(found: Fit, noise: float) -> float | None:
         About 1 where noise of the sample frames alone is left; None where the noise is not known or one
         exposure leaves nothing over.
     """
-    exposures, number = len(found.residual), np.count_nonzero(found.weights)
+    exposures, number = len(found.residual), found.weights.count()
     if noise == 0.0 or exposures == 1 or number == 0:
         return None
     return float(found.misfit[-1] / (noise * number * (1.0 - 1.0 / exposures)))
@@ -144,7 +144,7 @@ def maps(frames: Frames, problem: Problem, found: Fit) -> dict[str, Image]:
     for rest, w in zip(found.residual, found.weights, strict=True):
         square += rest.astype(np.float64) ** 2 * w
         count += w > 0
-    expected = frames.noise or found.misfit[-1] / max(int(np.count_nonzero(found.weights)), 1) or 1.0
+    expected = frames.noise or found.misfit[-1] / max(found.weights.count(), 1) or 1.0
     with np.errstate(invalid="ignore", divide="ignore"):
         out = {"residual": np.sqrt(square / (count * expected)).astype(np.float32)}
     return out | _information(problem, found)
@@ -238,7 +238,7 @@ def describe(found: Fit, speckles: Speckles) -> list[str]:
             "before the cause is found (shifts of more than a speckle, an attenuating sample without "
             "transmission among the unknowns, frames that do not belong together)"
         )
-    rejected = int(np.count_nonzero(found.outliers))
+    rejected = sum(map(len, found.outliers))
     if rejected:
         words.append(
             f"{rejected} pixel{'s' if rejected > 1 else ''} of sample frames, with residuals of more than 8 "

@@ -41,6 +41,7 @@ from xmist.numerics.parallel import count_threads
 from xmist.numerics.preconditioner import Prior, moments
 from xmist.numerics.stencils import gradient
 from xmist.numerics.transport import D_XX, D_XY, D_YY, LOG_T, PSI, D, Transport
+from xmist.numerics.weights import Weights
 from xmist.version import __version__
 
 _CROSSING: Final = 0.35  # rad per pixel: frequency at which the first, weak prior outweighs the data
@@ -124,8 +125,9 @@ class FullFieldPlan:
         if initial is not None:
             start = start_of(initial, self.experiment, self.options, kinds, self.clean.shape[1:])
         found, problem = self._fit(frames, kinds, start)
-        flags[found.outliers.any(axis=0)] |= flag.BAD_SAMPLE
-        informed: NDArray[np.bool_] = np.any(found.weights > 0, axis=0)
+        for where in found.outliers:
+            flags.flat[where] |= flag.BAD_SAMPLE
+        informed: NDArray[np.bool_] = np.any(found.weights.codes, axis=0)
         flags[~informed] |= flag.FILLED
         lost = _lost(informed)
         flags[lost] = (flags[lost] & ~np.uint16(flag.FILLED)) | flag.UNDETERMINED
@@ -199,38 +201,44 @@ class FullFieldPlan:
         read = (self.options.read_noise or 0.0) / self.flux
         gain = self.gain if self.options.gain is not None else self._sample_gain(given[len(given) // 2])
         floor = 0.05 * gain + read**2 or 1.0
-        out = np.empty(shape, np.float32)
         filled: Image | None = None
         brightest = min(_BRIGHTEST * self.flux, float(np.finfo(np.float32).max))
-        for n, frame in enumerate(given):
-            usable = np.abs(frame) < brightest  # neither is NaN
-            flags[~usable] |= flag.BAD_SAMPLE
+
+        def weigh(n: int) -> Image:
             if gain > 0.0 or read > 0.0:
-                out[n] = floor / np.maximum(gain * self.clean[n] + read**2, floor)
+                out: Image = gain * self.clean[n]
+                out += read**2
+                np.divide(floor, np.maximum(out, floor, out=out), out=out)
             else:
-                out[n] = 1.0
+                out = np.ones(shape[1:], np.float32)
             if self.reference.weights is not None:
-                out[n] *= self.reference.weights[n]
+                out *= self.reference.weights[n]
             if extra is not None:
-                out[n] *= extra[n]
+                out *= extra[n]
+            out[~(np.abs(given[n]) < brightest)] = 0.0  # NaN neither
+            return out
+
+        total = 0.0
+        for n, frame in enumerate(given):
+            flags[~(np.abs(frame) < brightest)] |= flag.BAD_SAMPLE
+            if extra is not None:
                 flags[extra[n] == 0] |= flag.MASKED
-            out[n][~usable] = 0.0
-            unused = out[n] == 0.0
+            out = weigh(n)
+            total += float(out.mean(dtype=np.float64)) / len(given)
+            unused = out == 0.0
             if unused.any():
                 if filled is None:
                     filled = given.copy()
                 np.multiply(self.clean[n], np.float32(self.flux), out=filled[n], where=unused)
-        total = out.mean(dtype=np.float64)
         if total == 0.0:
             raise InputError(
                 "no pixel is usable in both frames of any pair; expected some with weight above 0"
             )
-        out /= np.float32(total)
         frames = Frames(
             reference=self.clean,
             sample=given if filled is None else filled,
             unit=self.flux,
-            weights=out,
+            weights=Weights.made(shape, lambda n: weigh(n) / np.float32(total)),
             threads=self.threads,
             spectra=self.spectra,
             noise=floor / float(total) if gain > 0.0 or read > 0.0 else 0.0,
@@ -376,7 +384,7 @@ def _lost(informed: NDArray[np.bool_]) -> NDArray[np.bool_]:
 
 
 def _record(found: Fit, noise: float) -> dict[str, Any]:
-    number = int(np.count_nonzero(found.weights))
+    number = found.weights.count()
     return {
         "converged": found.converged,
         "iterations": [how.iterations for how in found.solves],

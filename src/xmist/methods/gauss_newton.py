@@ -25,10 +25,12 @@ from xmist.methods.noise import right_of_noise
 from xmist.methods.whole_image_problem import Fit, Frames, Problem, Start
 from xmist.numerics import finite_model
 from xmist.numerics.conjugate_gradients import Convergence
+from xmist.numerics.finite_model import Residual
 from xmist.numerics.preconditioner import Prior, moments
 from xmist.numerics.smooth import local_mean
 from xmist.numerics.strength import estimate_strength
 from xmist.numerics.transport import D_XX, D_XY, D_YY, LOG_T, PSI, Transport
+from xmist.numerics.weights import Weights
 from xmist.numerics.whole_image import Right, Solver, energy, prior_energy, to_cosines
 
 Real = NDArray[Any]
@@ -52,8 +54,8 @@ _BELOW: Final = 0.25  # part of the noise's variance that a misfit of no consequ
 
 
 def linearise(
-    frames: Frames, kinds: tuple[int, ...], fields: Image, *, out: tuple[Image, Image] | None = None
-) -> tuple[Image, Image]:
+    frames: Frames, kinds: tuple[int, ...], fields: Image, *, out: Image | None = None
+) -> tuple[Image, Residual]:
     """Give the model images M_n and the residual S_n − model at the present unknowns.
 
     Parameters
@@ -64,13 +66,15 @@ def linearise(
         Unknowns, see `xmist.numerics.transport`.
     fields : (unknown, y, x) float32 array
         Their values in pixel units.
-    out : two (position, y, x) float32 arrays, optional
-        Memory for the result, other than that of the frames.
+    out : (position, y, x) float32 array, optional
+        Memory for the models, other than that of the frames.
 
     Returns
     -------
-    models, residual : (position, y, x) float32 arrays
-        M_n and S_n − model.
+    models : (position, y, x) float32 array
+        M_n.
+    residual : Residual
+        S_n − model.
     """
     return finite_model.linearise(
         frames.reference,
@@ -118,21 +122,36 @@ def fit(frames: Frames, problem: Problem, start: Start | None = None) -> Fit:
     found, lost = _descend(frames, problem, nothing, steps=_STEPS, watch=min(shape) >= 2 * LEAST)
     if not lost:
         return found
-    used = np.where(found.outliers, np.float32(0.0), frames.weights)
-    coarse = Frames(
-        reference=halve(frames.reference),
-        sample=halve(np.where(found.outliers, frames.reference, frames.sample / np.float32(frames.unit))),
-        weights=halve(used),
-        noise=0.25 * frames.noise,
-        threads=frames.threads,
-    )
-    below = fit(coarse, problem.halved())
+    below = fit(_binned(frames, found), problem.halved())
     start = Start(fields=double(below.fields, problem.kinds, shape))
     # Binned frames in which the speckles were not found either are no better a start than what there is.
     if below.lost and not _begins_better(frames, problem, start, Start(fields=found.fields)):
         return _descend(frames, problem, Start(fields=found.fields), steps=_STEPS, watch=False)[0]
     found, _ = _descend(frames, problem, start, steps=_LARGE, watch=False)
     return replace(found, binning=2 * below.binning)
+
+
+def _binned(frames: Frames, found: Fit) -> Frames:
+    """Give frames binned by two, without the outliers of a fit."""
+    numbers = range(len(frames.sample))
+
+    def sample(n: int) -> Image:
+        out: Image = frames.sample[n] / np.float32(frames.unit)
+        out.flat[found.outliers[n]] = frames.reference[n].flat[found.outliers[n]]
+        return out
+
+    def weights(n: int) -> Image:
+        out = frames.weights[n]
+        out.flat[found.outliers[n]] = 0.0
+        return out
+
+    return Frames(
+        reference=np.concatenate([halve(frame[None]) for frame in frames.reference]),
+        sample=np.concatenate([halve(sample(n)[None]) for n in numbers]),
+        weights=Weights.of(np.concatenate([halve(weights(n)[None]) for n in numbers])),
+        noise=0.25 * frames.noise,
+        threads=frames.threads,
+    )
 
 
 def _with_background(frames: Frames, problem: Problem, start: Start | None) -> Fit:
@@ -158,9 +177,8 @@ def _begins_better(frames: Frames, problem: Problem, one: Start, other: Start) -
 def _descend(frames: Frames, problem: Problem, start: Start, *, steps: int, watch: bool) -> tuple[Fit, bool]:
     """Take outer steps; with `watch` stop, and say so, where the first do not find the speckles."""
     kinds, fields = problem.kinds, start.fields
-    outliers = np.zeros(frames.sample.shape, np.bool_)
     models, residual = linearise(frames, kinds, fields)
-    taken = _reject(frames, residual, outliers)
+    taken, misfit = _reject(frames, residual)
     transport = frames.operator(kinds, models)
     weakest = priors = problem.priors(transport)
     known = start.strengths
@@ -168,27 +186,30 @@ def _descend(frames: Frames, problem: Problem, start: Start, *, steps: int, watc
         priors = tuple(replace(prior, strength=a) for prior, a in zip(priors, known, strict=True))
     read_at = _READ if known is None else _READ_AGAIN
     solves: list[Convergence] = []
-    misfits = [_misfit(frames, residual)]
+    misfits = [misfit]
     # What is left below the noise decides nothing.
-    least = _BELOW * frames.noise * float(np.count_nonzero(frames.weights))
+    least = _BELOW * frames.noise * float(frames.weights.count())
     settled = lost = False
     for step in range(steps):
         # What is not needed for a while is let go: solves and models need the memory.
         right = Right.about(transport, residual, fields)
-        square = _mean_square(residual) if step in read_at else None
-        del models, residual
+        residual.forget()
         last = max(read_at)
         solver, used = problem.solver(transport, priors), priors
         new, how = problem.run(solver, right, fields, rough=step <= last)
         solves.append(how)
-        if square is not None:
-            priors = read_strengths(frames, problem, solver, new, square, transport, priors, weakest)
+        del right
+        if step in read_at:
+            priors = read_strengths(frames, problem, solver, new, residual, transport, priors, weakest)
             if priors != used and step < last:  # the next step will do so after the last
                 del solver
+                right = Right.about(transport, residual, fields)
+                residual.forget()
                 solver, used = problem.solver(transport, priors), priors
                 new, how = problem.run(solver, right, new, rough=True)
                 solves.append(how)
-        del solver, right, square, transport
+                del right
+        del solver, transport, models, residual
         before = misfits[-1] + prior_energy(fields, used, threads=frames.threads)
         after, new, trial = _search(frames, kinds, fields, new, used, before)
         models, residual = linearise(frames, kinds, fields) if trial is None else trial
@@ -200,17 +221,18 @@ def _descend(frames: Frames, problem: Problem, start: Start, *, steps: int, watc
         if lost or not moved:
             transport = frames.operator(kinds, models)
             break
-        taken += _reject(frames, residual, outliers)
+        more, misfit = _reject(frames, residual)
+        taken += more
         transport = frames.operator(kinds, models)
-        misfits.append(_misfit(frames, residual))
+        misfits.append(misfit)
         still = abs(before - after) <= _SETTLED * before or misfits[-1] < least
         if step > last and still:
             settled = True
             break
     share = lost_share(models, residual, frames.weights, frames.noise)
     if lost:  # another fit of these frames follows
-        for n, where, values in taken:
-            frames.weights[n].flat[where] = values
+        for n, where, codes in taken:
+            frames.weights.codes[n].flat[where] = codes
     found = Fit(
         fields=fields,
         priors=priors,
@@ -219,7 +241,9 @@ def _descend(frames: Frames, problem: Problem, start: Start, *, steps: int, watc
         solves=tuple(solves),
         misfit=tuple(misfits),
         converged=settled and share <= LOST and all(how.converged for how in solves),
-        outliers=outliers,
+        outliers=tuple(
+            np.concatenate([where for m, where, _ in taken if m == n]) for n in range(len(frames.sample))
+        ),
         lost=share if share > LOST else 0.0,
     )
     return found, lost
@@ -232,7 +256,7 @@ def _search(
     new: Image,
     priors: tuple[Prior, ...],
     before: float,
-) -> tuple[float, Image, tuple[Image, Image] | None]:
+) -> tuple[float, Image, tuple[Image, Residual] | None]:
     """Go from `fields` towards `new` as far as the objective allows; no model where it never does."""
     for _ in range(_HALVINGS + 1):
         if not np.isfinite(new).all():
@@ -250,7 +274,7 @@ def read_strengths(
     problem: Problem,
     solver: Solver,
     fields: Image,
-    square: Image,
+    residual: Residual,
     transport: Transport,
     priors: tuple[Prior, ...],
     weakest: tuple[Prior, ...],
@@ -267,8 +291,8 @@ def read_strengths(
         Of the linear problem that gave the estimate.
     fields : (unknown, y, x) float32 array
         The estimate.
-    square : (y, x) float32 array
-        Mean square over the exposures of what the model leaves, whose local level the noise has.
+    residual : Residual
+        What the model leaves, whose local level the noise has.
     transport : Transport
         Operator that it was made with.
     priors : tuple of Prior
@@ -286,7 +310,10 @@ def read_strengths(
     if not readable:
         return priors
     moment = moments(transport.frames, transport.weights, threads=threads)
-    level = scipy.ndimage.gaussian_filter(square, _LOCAL / 2, mode="reflect")
+    level = _mean_square(residual)
+    residual.forget()
+    scale = 1.0 / (level.mean(dtype=np.float64) or 1.0) ** 0.5
+    level = scipy.ndimage.gaussian_filter(level, _LOCAL / 2, mode="reflect")
     np.sqrt(level, out=level)
     right = right_of_noise(
         np.random.default_rng(_SEED),
@@ -296,9 +323,9 @@ def read_strengths(
         transport,
         transmission=np.exp(fields[kinds.index(LOG_T)]) if LOG_T in kinds else None,
     )
-    noise, _ = problem.run(
-        solver, right.scaled(1.0 / (square.mean(dtype=np.float64) or 1.0) ** 0.5), None, rough=True
-    )
+    del level
+    noise, _ = problem.run(solver, right.scaled(scale), None, rough=True)
+    del right
     to_cosines(noise, threads=threads)
     out = list(priors)
     for i in readable:
@@ -318,39 +345,42 @@ def read_strengths(
     return tuple(out)
 
 
-def _mean_square(images: Image) -> Image:
+def _mean_square(residual: Residual) -> Image:
     """Give the mean square over exposures."""
-    out = np.zeros(images.shape[1:], np.float32)
-    for image in images:
-        out += np.square(image)
-    out /= np.float32(len(images))
+    out = np.zeros(residual.shape[1:], np.float32)
+    for image in residual:
+        image *= image
+        out += image
+    out /= np.float32(len(residual))
     return out
 
 
-def _misfit(frames: Frames, residual: Image) -> float:
+def _misfit(frames: Frames, residual: Residual) -> float:
     return energy(residual, frames.weights, threads=frames.threads)
 
 
-def _objective(frames: Frames, residual: Image, fields: Image, priors: tuple[Prior, ...]) -> float:
+def _objective(frames: Frames, residual: Residual, fields: Image, priors: tuple[Prior, ...]) -> float:
     return _misfit(frames, residual) + prior_energy(fields, priors, threads=frames.threads)
 
 
 def _reject(
-    frames: Frames, residual: Image, outliers: NDArray[np.bool_]
-) -> list[tuple[int, NDArray[np.intp], Image]]:
+    frames: Frames, residual: Residual
+) -> tuple[list[tuple[int, NDArray[np.intp], NDArray[np.uint8]]], float]:
     """Take the weight from single pixels whose residual is far beyond that of their surroundings.
 
-    Gives the exposures, places and weights of what was taken.
+    Gives the exposures, places and codes of what was taken, and the misfit without.
     """
-    taken = []
+    taken, misfit = [], 0.0
     for n, image in enumerate(residual):
-        used = frames.weights[n] > 0
+        codes = frames.weights.codes[n]
+        used = codes > 0
         square = np.square(image)
         level = local_mean(square, used, _LOCAL, threads=frames.threads)
         level *= np.float32(_OUTLIER**2)
-        wrong = used & (square > level)
-        outliers[n] |= wrong
-        where = np.flatnonzero(wrong)
-        taken.append((n, where, frames.weights[n].flat[where]))
-        frames.weights[n].flat[where] = 0.0
-    return taken
+        used &= square > level
+        where = np.flatnonzero(used)
+        taken.append((n, where, codes.flat[where]))
+        codes.flat[where] = 0
+        del used, level
+        misfit += energy([image], [frames.weights[n]], threads=frames.threads)
+    return taken, misfit

@@ -114,7 +114,7 @@ def right_of_noise(
     made = constant = 0.0
     for n, error in _errors(random, reference, spectra, transmission, threads):
         made += _mean_square(error) / len(reference)
-        constant += _gather(transport.exposure(n), error, right)
+        constant += _gather(transport, n, error, right)
     of_errors, of_white = _shares(made, _mean_square(level))
     right *= np.float32(of_errors)
     constant *= of_errors**2
@@ -122,13 +122,14 @@ def right_of_noise(
     for n in range(len(reference)):
         white = random.standard_normal(shape[1:], np.float32)
         white *= rest
-        constant += _gather(transport.exposure(n), white, right)
+        constant += _gather(transport, n, white, right)
     return Right(coefficients=to_cosines(right, threads=threads), constant=constant)
 
 
-def _gather(transport: Transport, image: Real, right: Real) -> float:
-    right += transport.adjoint(image[None])
-    return energy(image[None], transport.weights, threads=transport.threads)
+def _gather(transport: Transport, n: int, image: Real, right: Real) -> float:
+    transport.gather(n, image, right)
+    weights = None if transport.weights is None else [transport.weights[n]]
+    return energy([image], weights, threads=transport.threads)
 
 
 def _errors(

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from xmist.methods.gauss_newton import fit, linearise
 from xmist.methods.whole_image_problem import Fit, Frames, Problem, Start
 from xmist.numerics.preconditioner import Prior
-from xmist.numerics.reduce import dot
+from xmist.numerics.whole_image import energy
 
 Real = NDArray[Any]
 
@@ -39,7 +39,7 @@ def explains_all(frames: Frames, found: Fit) -> bool:
     found : Fit
         The fit.
     """
-    number = max(int(np.count_nonzero(found.weights)), 1)
+    number = max(found.weights.count(), 1)
     speckle = float(np.mean([frame.var(dtype=np.float64) for frame in frames.reference]))
     return len(found.residual) > 1 and found.misfit[-1] / number < _FAITHFUL * speckle
 
@@ -86,15 +86,16 @@ def polish(frames: Frames, problem: Problem, found: Fit) -> Fit:
         replace(prior, strength=_DAMPING * prior.strength, floor=_DAMPING * prior.floor)
         for prior in problem.weak(transport)
     )
-    rounding = _ROUNDING * _misfit(frames, frames.sample) / frames.unit**2
+    rounding = _ROUNDING * energy(frames.sample, frames.weights, threads=frames.threads) / frames.unit**2
     solves, misfits = list(found.solves), [found.misfit[-1]]
     settled = False
     for _ in range(_STEPS):
-        step, how = tight.solve(transport, residual, damping, np.zeros_like(fields))
+        step, how = tight.solve(transport, residual, damping)
+        residual.forget()
         solves.append(how)
         for _ in range(_HALVINGS + 1):
             models, trial = linearise(frames, kinds, fields + step)
-            misfit = _misfit(frames, trial)
+            misfit = energy(trial, frames.weights, threads=frames.threads)
             if misfit < misfits[-1]:
                 break
             step *= np.float32(0.5)
@@ -115,7 +116,3 @@ def polish(frames: Frames, problem: Problem, found: Fit) -> Fit:
         misfit=(*found.misfit, *misfits[1:]),
         converged=settled,
     )
-
-
-def _misfit(frames: Frames, images: Real) -> float:
-    return dot(images, images * frames.weights, threads=frames.threads)

@@ -34,7 +34,7 @@ from xmist.methods.whole_image_problem import Fit, Frames, Problem
 from xmist.numerics.preconditioner import Prior, moments
 from xmist.numerics.tensors import nearest_positive
 from xmist.numerics.transport import D_XX, D_XY, D_YY, D, Transport
-from xmist.numerics.whole_image import to_cosines
+from xmist.numerics.whole_image import Right, energy, to_cosines
 
 Real = NDArray[Any]
 
@@ -65,20 +65,21 @@ def constrain(frames: Frames, problem: Problem, found: Fit, prior: str) -> Fit:
     Fit
         The fit; its operator is about the new model images.
     """
-    number = float(np.count_nonzero(found.weights))
+    number = float(found.weights.count())
     variance = found.misfit[-1] / max(number, 1.0)
     transport, residual, fields = found.transport, found.residual, found.fields
     frames = replace(frames, weights=found.weights)
     solves, misfits = list(found.solves), list(found.misfit)
     settled = False
     for _ in range(_OUTER):
-        images = residual + transport.forward(fields)
+        right = Right.about(transport, residual, fields)
+        residual.forget()
         split = _Split(problem, transport, found.priors, prior, variance)
-        fields, hows, settled = split.run(images, fields)
+        fields, hows, settled = split.run(right, fields)
         solves += hows
         models, residual = linearise(frames, problem.kinds, fields)
         transport = frames.operator(problem.kinds, models)
-        misfits.append(float((residual.astype(np.float64) ** 2 * frames.weights).sum()))
+        misfits.append(energy(residual, frames.weights, threads=frames.threads))
     return replace(
         found,
         fields=fields,
@@ -120,7 +121,7 @@ class _Split:
             for i, given in enumerate(priors)
         )
 
-    def run(self, images: Image, fields: Image) -> tuple[Image, list[Any], bool]:
+    def run(self, right: Right, fields: Image) -> tuple[Image, list[Any], bool]:
         """Alternate from a start; give the fields, how the solves went, and whether they settled."""
         solver = self._problem.solver(self._transport, self._priors)
         copy = self._apply(fields[self._dark])
@@ -130,7 +131,7 @@ class _Split:
             pull = np.zeros_like(fields)
             pull[self._dark] = self._rho * self._transpose(copy - multiplier)
             to_cosines(pull, threads=self._threads)
-            new, how = self._problem.run(solver, images, fields, pull=pull)
+            new, how = self._problem.run(solver, right, fields, pull=pull)
             hows.append(how)
             value = self._apply(new[self._dark])
             copy = self._nearest(value + multiplier)

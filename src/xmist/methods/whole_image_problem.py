@@ -13,8 +13,10 @@ from xmist.arrays import Image
 from xmist.numerics.conjugate_gradients import Convergence
 from xmist.numerics.constrained import ConstrainedSolver
 from xmist.numerics.denoise import Spectrum
+from xmist.numerics.finite_model import Residual
 from xmist.numerics.preconditioner import Prior
 from xmist.numerics.transport import LOG_T, PSI, Transport
+from xmist.numerics.weights import Images, Weights
 from xmist.numerics.whole_image import Right, Solver
 
 Real = NDArray[Any]
@@ -34,7 +36,7 @@ class Frames:
         References without noise, finite and positive.
     sample : (position, y, x) float32 array
         Sample frames, finite, in units of `unit`.
-    weights : (position, y, x) float32 array
+    weights : Weights
         Weights of mean 1. A fit takes the weight from outliers.
     threads : int
         Threads; no result depends on it.
@@ -48,7 +50,7 @@ class Frames:
 
     reference: Image
     sample: Image
-    weights: Image
+    weights: Weights
     threads: int
     noise: float = 0.0
     spectra: tuple[Spectrum, ...] = ()
@@ -125,16 +127,19 @@ class Problem:
     def run(
         self,
         solver: Solver,
-        images: Image | Right,
+        right: Right,
         start: Image | None,
         *,
         pull: Real | None = None,
         rough: bool = False,
     ) -> tuple[Image, Convergence]:
-        """Solve it, from a start; roughly where nothing but the way to the end depends on it."""
+        """Solve it, from a start; roughly where nothing but the way to the end depends on it.
+
+        The memory of the right side is used, unless there is a pull.
+        """
         part = (_ROUGH if rough else _NEGLIGIBLE) / solver.exposures
         return solver(
-            images,
+            right,
             start=start if start is not None and start.any() else None,
             pull=pull,
             negligible=lambda objective: part * objective,
@@ -142,10 +147,10 @@ class Problem:
         )
 
     def solve(
-        self, transport: Transport, images: Image, priors: tuple[Prior, ...], start: Image
+        self, transport: Transport, images: Images, priors: tuple[Prior, ...]
     ) -> tuple[Image, Convergence]:
         """Prepare and solve it."""
-        return self.run(self.solver(transport, priors), images, start)
+        return self.run(self.solver(transport, priors), Right.of(transport, images), None)
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -176,16 +181,17 @@ class Fit:
         Priors that were used in the end.
     transport : Transport
         Linearised operator at the end.
-    residual : (position, y, x) float32 array
-        S − model.
+    residual : Residual
+        S − model, a sequence of images.
     solves : tuple of Convergence
         One an inner solve.
     misfit : tuple of float
         Weighted sum of squared residuals before each outer step.
     converged : bool
         Whether the outer steps settled and every inner solve met its rule.
-    outliers : (position, y, x) bool array
-        Pixels that were found to contradict the model, and got weight 0.
+    outliers : tuple of (number,) int arrays
+        Pixels of each exposure, by their places in the flattened image, that were found to contradict the
+        model, and got weight 0.
     binning : int
         Pixels that were binned along either axis where the fit began.
     lost : float
@@ -197,18 +203,18 @@ class Fit:
     fields: Image
     priors: tuple[Prior, ...]
     transport: Transport
-    residual: Image
+    residual: Residual
     solves: tuple[Convergence, ...]
     misfit: tuple[float, ...]
     converged: bool
-    outliers: NDArray[np.bool_]
+    outliers: tuple[NDArray[np.intp], ...]
     binning: int = 1
     lost: float = 0.0
     warm: bool = False
 
     @property
-    def weights(self) -> Image:
-        """Weights at the end, (position, y, x)."""
+    def weights(self) -> Weights:
+        """Weights at the end."""
         weights = self.transport.weights
-        assert weights is not None
+        assert isinstance(weights, Weights)
         return weights

@@ -48,6 +48,7 @@ def conjugate_gradients(
     start: Real | None = None,
     limit: int = 300,
     relative: float = 1e-12,
+    overwrite: bool = False,
     threads: int | None = None,
 ) -> tuple[Real, Convergence]:
     """Minimise xᵀHx − 2bᵀx + c over images x.
@@ -58,7 +59,7 @@ def conjugate_gradients(
         Gives H x; symmetric and positive semi-definite. Its result is read before either callable is called
         again, and may lie in memory that is used anew then.
     right : (unknown, y, x) float array
-        b. Not modified.
+        b. Not modified, unless it may be.
     precondition : callable
         Gives an approximation of H⁻¹ r; symmetric and positive semi-definite. Its result as that of `normal`.
     constant : float
@@ -72,6 +73,8 @@ def conjugate_gradients(
         Most steps.
     relative : float
         Error of the objective, relative to its decrease from x = 0, that rounding does not let it get below.
+    overwrite : bool
+        Whether the memory of `right` may be used.
     threads : int, optional
         Threads; the result does not depend on it.
 
@@ -91,15 +94,15 @@ def conjugate_gradients(
     >>> float(x[0, 0, 0]), how.converged
     (0.5, True)
     """
+    residual = right if overwrite else right.copy()
     if start is None:
         x = np.zeros_like(right)
-        residual = right.copy()
         objective = constant
     else:
         x = start
         image = normal(x)
         objective = constant + dot(x, image, threads=threads) - 2.0 * dot(x, right, threads=threads)
-        residual = right - image
+        residual -= image
     history = [objective]
     gains: list[float] = []
     direction = precondition(residual).copy()

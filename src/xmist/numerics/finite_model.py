@@ -8,6 +8,8 @@ ln T = t_s + t_r split into a smooth and a rough part.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -22,6 +24,94 @@ from xmist.numerics.transport import LOG_T, PSI
 Real = NDArray[Any]
 
 
+def _smoothed(image: Real, smoothing: float, threads: int | None) -> Real:
+    gains = [np.exp(-0.5 * (smoothing * k) ** 2) for k in frequencies(image.shape)]
+    return filtered(image, *gains, threads=threads)
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Residual:
+    """What a model leaves of sample frames, S_n − model: a sequence of images, made when they are asked for.
+
+    A stack of them would be as large as the frames, and is read once or twice.
+
+    Parameters
+    ----------
+    sample, models : (position, y, x) float array
+        Sample frames, and model images M_n.
+    kinds : tuple of int
+        Unknowns.
+    fields : (unknown, y, x) array
+        Their values.
+    smoothing, unit, threads
+        As in `linearise`.
+    """
+
+    sample: Real
+    models: Real
+    kinds: tuple[int, ...]
+    fields: Real
+    smoothing: float
+    unit: float = 1.0
+    threads: int | None = None
+    _slopes: list[Real] = field(default_factory=list)
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """Number of images, and their size."""
+        return self.models.shape
+
+    def __len__(self) -> int:
+        return len(self.models)
+
+    def __iter__(self) -> Iterator[Real]:
+        return (self[n] for n in range(len(self)))
+
+    def __array__(self, dtype: Any = None, copy: bool | None = None) -> Real:
+        return np.array(list(self), dtype)
+
+    def __getitem__(self, n: int, /) -> Real:
+        model, sample = self.models[n], self.sample[n]
+        number = model.dtype.type
+        if not self.fields.any():
+            out: Real = np.divide(sample, number(self.unit), dtype=model.dtype)
+            out -= model
+            return out
+        value, along_x, along_y = self._along()
+        out = derivative(model, DX, threads=self.threads)
+        slope = derivative(model, DY, threads=self.threads)
+
+        def subtract(start: int, stop: int) -> None:
+            rows = slice(start, stop)
+            rest = out[rows]
+            rest *= along_x[rows]
+            rest += model[rows] * value[rows]
+            rest += slope[rows] * along_y[rows]
+            rest += sample[rows] / number(self.unit)
+
+        for_blocks(subtract, len(out), threads=self.threads)
+        return out
+
+    def _along(self) -> list[Real]:
+        """Give what a model image is multiplied by, and its slopes; kept until they are forgotten."""
+        if not self._slopes:
+            named, threads = dict(zip(self.kinds, self.fields, strict=True)), self.threads
+            rough = _smoothed(named[PSI], self.smoothing, threads)
+            np.subtract(named[PSI], rough, out=rough)
+            value = derivative(rough, LAPLACIAN, threads=threads)
+            value -= 1
+            self._slopes.extend([value, *(derivative(rough, kind, threads=threads) for kind in (DX, DY))])
+            if LOG_T in named:
+                del rough
+                value += _smoothed(named[LOG_T], self.smoothing, threads)
+                value -= named[LOG_T]
+        return self._slopes
+
+    def forget(self) -> None:
+        """Free the memory of what all images have in common; it is made anew where it is needed again."""
+        self._slopes.clear()
+
+
 def linearise(
     reference: Real,
     sample: Real,
@@ -30,9 +120,9 @@ def linearise(
     *,
     smoothing: float,
     unit: float = 1.0,
-    out: tuple[Real, Real] | None = None,
+    out: Real | None = None,
     threads: int | None = None,
-) -> tuple[Real, Real]:
+) -> tuple[Real, Residual]:
     """Give the model images M_n and the residual S_n − model.
 
     Parameters
@@ -47,15 +137,17 @@ def linearise(
         σ in pixels of the Gaussian that makes the smooth parts.
     unit : float
         What the sample frames are divided by.
-    out : two (position, y, x) arrays, optional
-        Memory for models and residual; none of it may be that of the frames.
+    out : (position, y, x) array, optional
+        Memory for the models; it may not be that of the frames.
     threads : int, optional
         Threads; the result does not depend on it.
 
     Returns
     -------
-    models, residual : (position, y, x) arrays
-        M_n and S_n − model, of the frames' dtype. The models without a sample are the reference itself.
+    models : (position, y, x) array
+        M_n, of the frames' dtype. Without a sample they are the reference itself.
+    residual : Residual
+        S_n − model, which keeps hold of sample, models and fields.
 
     Examples
     --------
@@ -64,47 +156,42 @@ def linearise(
     >>> bool(np.allclose(models, frames)), bool(np.allclose(residual, 0.0))
     (True, True)
     """
-    if not fields.any():
-        residual = np.divide(sample, reference.dtype.type(unit), out=None if out is None else out[1])
-        residual -= reference
-        return reference, residual
+    models = _models(reference, kinds, fields, smoothing, out, threads) if fields.any() else reference
+    return models, Residual(
+        sample=sample,
+        models=models,
+        kinds=kinds,
+        fields=fields,
+        smoothing=smoothing,
+        unit=unit,
+        threads=threads,
+    )
+
+
+def _models(
+    reference: Real,
+    kinds: tuple[int, ...],
+    fields: Real,
+    smoothing: float,
+    out: Real | None,
+    threads: int | None,
+) -> Real:
     named = dict(zip(kinds, fields, strict=True))
-    gains = [np.exp(-0.5 * (smoothing * k) ** 2) for k in frequencies(fields.shape[1:])]
-    psi = named.pop(PSI)
-    smooth = filtered(psi, *gains, threads=threads)
-    flow = np.empty((2, *psi.shape), psi.dtype)
+    smooth = _smoothed(named.pop(PSI), smoothing, threads)
+    flow = np.empty((2, *smooth.shape), smooth.dtype)
     for line, kind in zip(flow, (DX, DY), strict=True):
         derivative(smooth, kind, out=line, threads=threads)
+    del smooth
     warp = Warp.of(flow, threads=threads)
-    rough = psi - smooth
-    del flow, smooth
-    # What the model image is multiplied by, and its slopes, where the residual is taken.
-    value = derivative(rough, LAPLACIAN, threads=threads)
-    value -= 1
-    along_x, along_y = (derivative(rough, kind, threads=threads) for kind in (DX, DY))
-    del rough
+    del flow
     factor = None
     log_t = named.pop(LOG_T, None)
     if log_t is not None:
-        smooth = filtered(log_t, *gains, threads=threads)
-        value += smooth
-        value -= log_t
-        factor = warp(np.exp(smooth))
+        smooth = _smoothed(log_t, smoothing, threads)
+        factor = warp(np.exp(smooth, out=smooth))
         del smooth
-    models, residual = (np.empty_like(reference), np.empty_like(sample)) if out is None else out
-    slope = np.empty_like(psi)
-    for n, frame in enumerate(reference):
-        models[n] = diffuse(warp(frame, factor=factor), named, overwrite=True, threads=threads)
-        derivative(models[n], DX, out=residual[n], threads=threads)
-        derivative(models[n], DY, out=slope, threads=threads)
-
-        def subtract(start: int, stop: int, *, n: int = n) -> None:
-            rows = slice(start, stop)
-            rest = residual[n, rows]
-            rest *= along_x[rows]
-            rest += models[n, rows] * value[rows]
-            rest += slope[rows] * along_y[rows]
-            rest += sample[n, rows] / rest.dtype.type(unit)
-
-        for_blocks(subtract, len(slope), threads=threads)
-    return models, residual
+    models = np.empty_like(reference) if out is None else out
+    for frame, model in zip(reference, models, strict=True):
+        warp(frame, factor=factor, out=model)
+        diffuse(model, named, overwrite=True, threads=threads)
+    return models

@@ -208,7 +208,7 @@ class Warp:
         for_blocks(determinant, len(xx), threads=threads)
         return cls(back, xx, threads)
 
-    def __call__(self, image: Real, *, factor: Real | None = None) -> Real:
+    def __call__(self, image: Real, *, factor: Real | None = None, out: Real | None = None) -> Real:
         """Give the warped image.
 
         Parameters
@@ -217,6 +217,8 @@ class Warp:
             Of the displacement's dtype; even mirror. Not modified.
         factor : (y, x) array, optional
             What the image is multiplied by where it arrives, in the place of `jacobian`.
+        out : (y, x) array, optional
+            Memory for the result.
 
         Returns
         -------
@@ -224,14 +226,14 @@ class Warp:
             By quintic splines, same dtype.
         """
         coefficients = spline_coefficients(image, threads=self.threads)
-        out: Real = np.empty_like(self.jacobian)
+        result: Real = np.empty_like(self.jacobian) if out is None else out
         scale = self.jacobian if factor is None else factor
         for_blocks(
-            lambda a, b: _sample_rows(coefficients, self.back, scale, out, a, b),
-            out.shape[0],
+            lambda a, b: _sample_rows(coefficients, self.back, scale, result, a, b),
+            result.shape[0],
             threads=self.threads,
         )
-        return out
+        return result
 
 
 def diffuse(

@@ -21,6 +21,7 @@ from numpy.typing import NDArray
 from xmist.numerics.derivatives import DX, DY, LAPLACIAN, RADIUS, jit, row_derivative
 from xmist.numerics.parallel import for_blocks
 from xmist.numerics.transport import D_XX, D_XY, D_YY, LOG_T, PSI, D
+from xmist.numerics.weights import Images
 
 Real = NDArray[Any]
 
@@ -69,14 +70,14 @@ def _moment_rows(frame, weights, sums, start, stop):  # type: ignore[no-untyped-
         sums[y, 0], sums[y, 1], sums[y, 2] = value, slope, curvature
 
 
-def moments(frames: Real, weights: Real | None = None, *, threads: int | None = None) -> Moments:
+def moments(frames: Real, weights: Images | None = None, *, threads: int | None = None) -> Moments:
     """Give the moments that the blocks are made of.
 
     Parameters
     ----------
     frames : (position, y, x) float array
         Model images.
-    weights : (position, y, x) float array, optional
+    weights : (position, y, x) float array or Weights, optional
         Weights; None means 1.
     threads : int, optional
         Threads; the result does not depend on it.

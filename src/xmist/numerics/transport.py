@@ -33,6 +33,7 @@ from xmist.numerics.derivatives import (
     row_derivative,
 )
 from xmist.numerics.parallel import for_blocks
+from xmist.numerics.weights import Weights
 
 Real = NDArray[Any]
 
@@ -52,6 +53,7 @@ _FIRST_Z: Final = 3
 _FORWARD: Final = 0
 _ADJOINT: Final = 1
 _NORMAL: Final = 2
+_GATHER: Final = 3  # the adjoint, added to what is there
 _ZEROTH: Final = {D: LAPLACIAN, D_XX: DXX, D_XY: DXY, D_YY: DYY}
 _ROWS: Final = 32
 _COLUMNS: Final = 1024  # lines of this length stay in the cache
@@ -210,19 +212,37 @@ def _forward_line(terms, lines, width, a):  # type: ignore[no-untyped-def]
 
 
 @jit
-def _apply_rows(kinds, places, derivatives, frames, weights, fields, residuals, what, out, start, stop):  # type: ignore[no-untyped-def]
+def _weigh(given, first, step, bits, values, line):  # type: ignore[no-untyped-def]
+    """Multiply a line by weights, or by what codes stand for; `bits` and `values` are the same memory."""
+    if step == 0:
+        for i in range(len(given)):
+            line[i] *= given[i]
+        return
+    before, between = np.uint32(first - step), np.uint32(step)
+    for i in range(len(given)):
+        code = np.uint32(given[i])
+        bits[i] = before + code * between if code else np.uint32(0)
+    for i in range(len(given)):
+        line[i] *= values[i]
+
+
+@jit
+def _apply_rows(  # type: ignore[no-untyped-def]
+    kinds, places, derivatives, frames, weights, first, step, fields, residuals, what, out, start, stop
+):
     """Set these rows to A u, Aᵀ W r or Aᵀ W A u; the transpose computes a row of halo on either side.
 
-    One kernel for all three, since each would compile the derivatives once more.
+    One kernel for all of them, since each would compile the derivatives once more.
     """
     exposures, height, columns = frames.shape
     dtype = frames.dtype
     terms = np.empty((len(derivatives), _COLUMNS), dtype)
     lines, sums = np.empty_like(terms), np.empty_like(terms)
     padded, rows = np.empty(_COLUMNS + 2 * RADIUS, dtype), np.empty((3, _COLUMNS + 2), dtype)
-    a = np.empty(_COLUMNS, dtype)
+    a, bits = np.empty(_COLUMNS, dtype), np.empty(_COLUMNS, np.uint32)
+    values = bits.view(np.float32)
     halo = 0 if what == _FORWARD else 1
-    if what != _FORWARD:
+    if what in (_ADJOINT, _NORMAL):
         for f in range(len(kinds)):
             for y in range(start, stop):
                 line = out[f, y]
@@ -232,7 +252,7 @@ def _apply_rows(kinds, places, derivatives, frames, weights, fields, residuals, 
         width = min(_COLUMNS, columns - x0)
         for y in range(max(start - halo, 0), min(stop + halo, height)):
             sums[:] = 0.0
-            if what != _ADJOINT:
+            if what in (_FORWARD, _NORMAL):
                 _field_terms(kinds, places, fields, y, x0, width, rows, terms)
             for n in range(exposures):
                 for j in range(len(derivatives)):
@@ -245,9 +265,7 @@ def _apply_rows(kinds, places, derivatives, frames, weights, fields, residuals, 
                 else:
                     copy_row(residuals[n, y, x0 : x0 + width], a)
                 if weights is not None:
-                    w = weights[n, y, x0 : x0 + width]
-                    for i in range(width):
-                        a[i] *= w[i]
+                    _weigh(weights[n, y, x0 : x0 + width], first, step, bits, values, a)
                 for j in range(len(derivatives)):
                     line, total = lines[j], sums[j]
                     for i in range(width):
@@ -276,8 +294,8 @@ class Transport:
         Model images M_n, finite.
     kinds : tuple of int
         Unknown fields, of `PSI`, `D`, `D_XX`, `D_XY`, `D_YY` and `LOG_T`.
-    weights : (position, y, x) float array, optional
-        Weights W of the exposures' pixels, of the frames' dtype; None means 1.
+    weights : (position, y, x) float array or Weights, optional
+        Weights W of the exposures' pixels, an array of the frames' dtype; None means 1.
     threads : int, optional
         Threads; no result depends on it.
 
@@ -294,7 +312,7 @@ class Transport:
 
     frames: Real
     kinds: tuple[int, ...]
-    weights: Real | None = None
+    weights: Real | Weights | None = None
     threads: int | None = None
 
     def forward(self, fields: Real) -> Real:
@@ -325,8 +343,21 @@ class Transport:
         (unknown, y, x) array
             Gradient of ½ Σ w r² with respect to the unknowns.
         """
-        nothing = np.empty((len(self.kinds), 0, 0), self.frames.dtype)
-        return self._apply(_ADJOINT, nothing, images, self._unknowns())
+        return self._apply(_ADJOINT, self._nothing(), images, self._unknowns())
+
+    def gather(self, n: int, image: Real, out: Real) -> None:
+        """Add Aᵀ W r of one exposure.
+
+        Parameters
+        ----------
+        n : int
+            Which one.
+        image : (y, x) array
+            Its residual, of the frames' dtype.
+        out : (unknown, y, x) array
+            What is added to.
+        """
+        self._exposure(n)._apply(_GATHER, self._nothing(), image[None], out)
 
     def normal(self, fields: Real, *, out: Real | None = None) -> Real:
         """Give Aᵀ W A u, reading every frame once.
@@ -345,25 +376,24 @@ class Transport:
         """
         return self._apply(_NORMAL, fields, self.frames, self._unknowns() if out is None else out)
 
-    def exposure(self, n: int) -> Transport:
-        """Give the operator of one exposure, a part of this one's memory.
+    def _exposure(self, n: int) -> Transport:
+        """Give the operator of one exposure, a part of this one's memory."""
+        weights = self.weights
+        if weights is not None:
+            weights = weights.part(n) if isinstance(weights, Weights) else weights[n : n + 1]
+        return replace(self, frames=self.frames[n : n + 1], weights=weights)
 
-        Parameters
-        ----------
-        n : int
-            Which one.
-        """
-        part = slice(n, n + 1)
-        weights = None if self.weights is None else self.weights[part]
-        return replace(self, frames=self.frames[part], weights=weights)
+    def _nothing(self) -> Real:
+        return np.empty((len(self.kinds), 0, 0), self.frames.dtype)
 
     def _unknowns(self) -> Real:
         return np.empty((len(self.kinds), *self.frames.shape[1:]), self.frames.dtype)
 
     def _apply(self, what: int, fields: Real, residuals: Real, out: Real) -> Real:
-        terms = _terms(self.kinds)
+        terms, w = _terms(self.kinds), self.weights
+        weights = (w.codes, w.first, w.step) if isinstance(w, Weights) else (w, 0, 0)
         for_blocks(
-            lambda a, b: _apply_rows(*terms, self.frames, self.weights, fields, residuals, what, out, a, b),
+            lambda a, b: _apply_rows(*terms, self.frames, *weights, fields, residuals, what, out, a, b),
             out.shape[1],
             threads=self.threads,
             block=_ROWS,

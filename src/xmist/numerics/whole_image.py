@@ -19,6 +19,7 @@ from xmist.numerics.poisson import dct2
 from xmist.numerics.preconditioner import Prior, block_preconditioner, moments
 from xmist.numerics.reduce import dot
 from xmist.numerics.transport import Transport
+from xmist.numerics.weights import Images
 
 Real = NDArray[Any]
 
@@ -46,14 +47,14 @@ def to_cosines(fields: Real, *, inverse: bool = False, threads: int | None = Non
     return fields
 
 
-def energy(images: Real, weights: Real | None = None, *, threads: int | None = None) -> float:
-    """Give the weighted sum of squares of images, with memory for one more.
+def energy(images: Images, weights: Images | None = None, *, threads: int | None = None) -> float:
+    """Give the weighted sum of squares of images, with memory for one or two more.
 
     Parameters
     ----------
-    images : (position, y, x) float array
+    images : (position, y, x) float array, or sequence of images
         Images.
-    weights : (position, y, x) float array, optional
+    weights : (position, y, x) float array or Weights, optional
         Weights; None means 1.
     threads : int, optional
         Threads; the result does not depend on it.
@@ -64,7 +65,7 @@ def energy(images: Real, weights: Real | None = None, *, threads: int | None = N
     48.0
     """
     if weights is None:
-        return dot(images, images, threads=threads)
+        return sum(dot(a, a, threads=threads) for a in images)
     return sum(dot(a, a * w, threads=threads) for a, w in zip(images, weights, strict=True))
 
 
@@ -123,53 +124,56 @@ class Right:
     constant: float
 
     @classmethod
-    def of(cls, transport: Transport, images: Real) -> Right:
-        """Make that of images b.
+    def of(cls, transport: Transport, images: Images) -> Right:
+        """Make that of images b, one by one.
 
         Parameters
         ----------
         transport : Transport
             A with its weights W.
-        images : (position, y, x) float array
+        images : (position, y, x) float array, or sequence of images
             b, of the frames' dtype.
         """
-        threads = transport.threads
-        return cls(
-            coefficients=to_cosines(transport.adjoint(images), threads=threads),
-            constant=energy(images, transport.weights, threads=threads),
-        )
+        right, constant = _gathered(transport, images)
+        return cls(coefficients=to_cosines(right, threads=transport.threads), constant=constant)
 
     @classmethod
-    def about(cls, transport: Transport, residual: Real, fields: Real) -> Right:
+    def about(cls, transport: Transport, residual: Images, fields: Real) -> Right:
         """Make that of b = r + A u, which is not made: it would be as large as the frames.
 
         Parameters
         ----------
         transport : Transport
             A with its weights W.
-        residual : (position, y, x) float array
+        residual : (position, y, x) float array, or sequence of images
             r, of the frames' dtype.
         fields : (unknown, y, x) float array
             u in pixel units.
         """
         threads = transport.threads
-        right = transport.adjoint(residual)
-        constant = energy(residual, transport.weights, threads=threads)
+        right, constant = _gathered(transport, residual)
         if fields.any():
             image = transport.normal(fields)
             constant += 2.0 * dot(right, fields, threads=threads) + dot(image, fields, threads=threads)
             right += image
         return cls(coefficients=to_cosines(right, threads=threads), constant=constant)
 
-    def plus(self, other: Right) -> Right:
-        """Give that of the images of both; the memory of this one is used."""
-        self.coefficients[...] += other.coefficients
-        return Right(coefficients=self.coefficients, constant=self.constant + other.constant)
-
     def scaled(self, factor: float) -> Right:
         """Give that of images so many times as large; the memory of this one is used."""
         self.coefficients[...] *= self.coefficients.dtype.type(factor)
         return Right(coefficients=self.coefficients, constant=factor**2 * self.constant)
+
+
+def _gathered(transport: Transport, images: Images) -> tuple[Real, float]:
+    """Give Aᵀ W b and ‖W^½ b‖²."""
+    frames, weights = transport.frames, transport.weights
+    right = np.zeros((len(transport.kinds), *frames.shape[1:]), frames.dtype)
+    constant = 0.0
+    for n, image in enumerate(images):
+        transport.gather(n, image, right)
+        w = None if weights is None else weights[n]
+        constant += energy([image], None if w is None else [w], threads=transport.threads)
+    return right, constant
 
 
 class Solver:
@@ -230,7 +234,7 @@ class Solver:
         limit: int = 300,
         relative: float = 1e-12,
     ) -> tuple[Real, Convergence]:
-        """Fit the kinds to images, or to what is left of them in a right side; see `solve`."""
+        """Fit the kinds to images, or to a right side, whose memory is used if there is no pull."""
         threads = self._threads
         right = images if isinstance(images, Right) else Right.of(self._transport, images)
         found, convergence = conjugate_gradients(
@@ -242,6 +246,7 @@ class Solver:
             start=None if start is None else self._begin(start),
             limit=limit,
             relative=relative,
+            overwrite=True,
             threads=threads,
         )
         return self._end(to_cosines(found, inverse=True, threads=threads)), convergence

@@ -1,0 +1,127 @@
+"""Weights of the pixels of a stack of images, in one byte each.
+
+The bits of a positive float, read as a whole number, grow about like its logarithm. A code c > 0 stands for
+the float32 whose bits are `first` + (c − 1) `step`, so that the 255 codes lie about evenly in the logarithm
+from the least weight to the largest; 0 stands for 0. Weights of a fit need no more: where the largest is
+twenty times the least, they come within 1 % of what they should be, and weights that are wrong by a part ε
+make the variance of a least-squares fit larger by a part ε² of it at most.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, replace
+from typing import Any, Final, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+Real = NDArray[Any]
+
+_CODES: Final = 255
+
+
+class Images(Protocol):
+    """A stack of images, or what makes them one by one."""
+
+    def __len__(self) -> int: ...
+
+    def __iter__(self) -> Iterator[Any]: ...
+
+    def __getitem__(self, n: int, /) -> Any: ...
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Weights:
+    """Weights in codes; as a sequence, float32 images that are made when they are asked for.
+
+    Parameters
+    ----------
+    codes : (position, y, x) uint8 array
+        Codes; what is set to 0 has no weight any more.
+    first, step : int
+        Bits of the least weight, and what a code adds to them.
+
+    Examples
+    --------
+    >>> weights = Weights.of(np.array([[[0.0, 0.5], [1.0, 2.0]]]))
+    >>> weights[0].round(2).tolist(), weights.count()
+    ([[0.0, 0.5], [1.0, 2.0]], 3)
+    """
+
+    codes: NDArray[np.uint8]
+    first: int
+    step: int
+
+    @classmethod
+    def of(cls, weights: Real) -> Weights:
+        """Encode a stack.
+
+        Parameters
+        ----------
+        weights : (position, y, x) array
+            Finite numbers of at least 0.
+        """
+        return cls.made(weights.shape, lambda n: weights[n])
+
+    @classmethod
+    def made(cls, shape: tuple[int, ...], image: Callable[[int], Real]) -> Weights:
+        """Encode a stack that is never there as a whole.
+
+        Parameters
+        ----------
+        shape : tuple of int
+            (position, y, x).
+        image : callable
+            Gives the weights of an exposure, finite numbers of at least 0; called twice for each.
+        """
+        least, largest = np.float32(np.inf), np.float32(0.0)
+        for n in range(shape[0]):
+            values = np.asarray(image(n), np.float32)
+            least = min(least, values.min(where=values > 0.0, initial=np.float32(np.inf)))
+            largest = max(largest, values.max())
+        first, last = (int(value.view(np.int32)) for value in (min(least, largest), largest))
+        step = max(1, -(-(last - first) // (_CODES - 1)))
+        codes = np.empty(shape, np.uint8)
+        for n, out in enumerate(codes):
+            values = np.ascontiguousarray(image(n), np.float32)
+            places = values.view(np.int32) - np.int32(first)
+            places += np.int32(step // 2)
+            places //= np.int32(step)
+            places += np.int32(1)
+            places[values <= 0.0] = 0
+            out[...] = places
+        return cls(codes=codes, first=first, step=step)
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """Number of images, and their size."""
+        return self.codes.shape
+
+    def __len__(self) -> int:
+        return len(self.codes)
+
+    def __getitem__(self, n: int, /) -> NDArray[np.float32]:
+        codes = self.codes[n]
+        bits = codes.astype(np.int32)
+        bits -= np.int32(1)
+        bits *= np.int32(self.step)
+        bits += np.int32(self.first)
+        bits[codes == 0] = 0
+        out: NDArray[np.float32] = bits.view(np.float32)
+        return out
+
+    def __iter__(self) -> Iterator[NDArray[np.float32]]:
+        return (self[n] for n in range(len(self)))
+
+    def part(self, n: int) -> Weights:
+        """Give those of one exposure as a stack, in the same memory."""
+        return replace(self, codes=self.codes[n : n + 1])
+
+    def copy(self) -> Weights:
+        """Give a copy, from which weights can be taken."""
+        return replace(self, codes=self.codes.copy())
+
+    def count(self) -> int:
+        """Give how many pixels have weight."""
+        return int(np.count_nonzero(self.codes))
