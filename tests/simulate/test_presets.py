@@ -9,7 +9,7 @@ import xmist
 from xmist import simulate
 from xmist.config import draft_scan, propose_scan
 from xmist.pipeline import run
-from xmist.simulate.files import default_method, write_simulation
+from xmist.simulate.files import write_simulation
 from xmist.simulate.tomography import Tomography
 
 NAMES = ("currant", "low_dose", "fibres", "spheres", "tubes")
@@ -78,10 +78,13 @@ def test_balls_are_of_their_materials(made):
 
 def test_mist_finds_the_sign_and_the_size(made):
     """What a published method gives of frames by wave optics: signs, units and rough size hang together."""
-    name, options = default_method(made["currant"].truth.phase, made["currant"].truth.transmission)
-    if name == "full-field":
-        name, options = "mist-attenuating", {"smoothing": 2.0, "delta_over_beta": 1150.0}
-    result = xmist.retrieve(made["currant"].stack, made["currant"].experiment, method=name, **options)
+    result = xmist.retrieve(
+        made["currant"].stack,
+        made["currant"].experiment,
+        method="mist-attenuating",
+        smoothing=2.0,
+        delta_over_beta=1150.0,
+    )
     slope, correlation = _slope(result.phase, made["currant"].truth.phase)
     assert abs(slope - 1.0) <= 0.1
     assert correlation >= 0.99
@@ -231,16 +234,3 @@ def test_bad_files(tmp_path, series):
     (tmp_path / "file").write_text("x")
     with pytest.raises(xmist.InputError, match="cannot be made"):
         write_simulation(series, tmp_path / "file" / "folder")
-
-
-def test_method_for_a_sample(monkeypatch):
-    from xmist.simulate import files
-
-    monkeypatch.setattr(files, "METHODS", {"mist": None})
-    y = np.linspace(0.0, 1.0, 20)[:, None] * np.ones(20)
-    assert default_method(-y, np.ones((20, 20))) == ("mist", {"smoothing": 2.0})
-    name, options = default_method(-50.0 * y, np.exp(-0.1 * y))
-    assert name == "mist-attenuating"
-    assert options["delta_over_beta"] == pytest.approx(1000.0)
-    monkeypatch.setattr(files, "METHODS", {"full-field": None})
-    assert default_method(-y, np.ones((20, 20))) == ("full-field", {})

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from xmist.cli.console import DONE, Settings, echo_json, progress_bars, say
-from xmist.cli.options import common
+from xmist.cli.options import Number, Whole, common
 from xmist.errors import InputError, raise_faults, suggest
 
 if TYPE_CHECKING:
@@ -26,6 +26,7 @@ _DRAWS = 4
 _PLANNED = (128, 128)
 _WAVE_BYTES = 16 * 70.0  # a pixel: 4 × 4 samples of the wave
 _FRAME_BYTES = 6.0  # a pixel, as float32 and in counts
+_LARGEST = 1e12  # bytes of a machine that does not tell its memory
 
 
 @click.command(short_help="Simulate an experiment with a known truth, or plan one.")
@@ -33,23 +34,23 @@ _FRAME_BYTES = 6.0  # a pixel, as float32 and in counts
 @click.option("-o", "--output", "folder", metavar="FOLDER", help="Where to write; xmist-PRESET if left out.")
 @click.option(
     "--shape",
-    type=int,
+    type=Whole(),
     nargs=2,
     metavar="Y X",
     help="Pixels; 256 256 if left out, 96 96 for ct, 128 128 with --plan.",
 )
 @click.option(
     "--positions",
-    type=click.IntRange(1),
+    type=Whole(1),
     metavar="NUMBER",
     help="Positions of the membrane; 10 if left out (ct 4).",
 )
 @click.option(
-    "--angles", type=click.IntRange(1), metavar="NUMBER", help="Projections of the preset ct; 60 if left out."
+    "--angles", type=Whole(1), metavar="NUMBER", help="Projections of the preset ct; 60 if left out."
 )
 @click.option(
     "--seed",
-    type=int,
+    type=Whole(),
     metavar="NUMBER",
     default=0,
     show_default=True,
@@ -60,18 +61,16 @@ _FRAME_BYTES = 6.0  # a pixel, as float32 and in counts
 )
 @click.option("--plan", "planned", is_flag=True, help="Tell the errors to expect; write no frames.")
 @click.option(
-    "--distance", type=float, multiple=True, metavar="M", help="With --plan: in metres; repeatable."
+    "--distance", type=Number(), multiple=True, metavar="M", help="With --plan: in metres; repeatable."
 )
 @click.option(
-    "--speckle", type=float, multiple=True, metavar="M", help="With --plan: size in metres; repeatable."
+    "--speckle", type=Number(), multiple=True, metavar="M", help="With --plan: size in metres; repeatable."
 )
-@click.option("--exposures", type=int, multiple=True, metavar="N", help="With --plan; repeatable.")
+@click.option("--exposures", type=Whole(), multiple=True, metavar="N", help="With --plan; repeatable.")
 @click.option(
-    "--photons", type=float, multiple=True, metavar="P", help="With --plan: photons a pixel; repeatable."
+    "--photons", type=Number(), multiple=True, metavar="P", help="With --plan: photons a pixel; repeatable."
 )
-@click.option(
-    "--method", metavar="NAME", help="Method of the scan file or the plan; chosen by the sample if left out."
-)
+@click.option("--method", metavar="NAME", help="Method of the scan file or the plan; full-field if left out.")
 @click.option("--json", "as_json", is_flag=True, help="With --plan: print JSON, for scripts.")
 @click.option("--overwrite", is_flag=True, help="Replace files that exist.")
 @common
@@ -129,10 +128,11 @@ def _check_memory(name: str, planned: bool, given: dict[str, Any]) -> None:
     frames = wanted["positions"] * (1 + wanted.get("angles", 1))
     need = float(x) * y * (_WAVE_BYTES + _FRAME_BYTES * frames)
     have = machine_memory()
-    if have is not None and need > have:
+    if need > (have or _LARGEST):
+        known = "that is more than a machine has" if have is None else f"this machine has {amount(have)}"
         raise InputError(
             f"{', '.join(f'{key} {value}' for key, value in wanted.items())}: about {amount(need)} of memory "
-            f"are needed, and this machine has {amount(have)}; expected smaller numbers"
+            f"are needed, and {known}; expected smaller numbers"
         )
 
 

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
 FORMATS: Final = ("tiff", "hdf5")
 
-_TRANSPARENT: Final = 0.98  # with less, a method that does not allow attenuation takes it for phase
+DEFAULT_METHOD: Final = "full-field"
 
 
 def write_simulation(
@@ -54,10 +54,9 @@ def write_simulation(
     dark_frames, flat_frames : int
         Number of frames without beam, and with the bare beam.
     method : str, optional
-        Method of the scan file; None takes `full-field` where there is one, else `mist` for a sample that
-        hardly absorbs and `mist-attenuating` for another.
+        Method of the scan file; None takes `full-field`.
     options : mapping, optional
-        Options of the method; None lets a default method have some.
+        Options of the method.
     overwrite : bool
         Replace files that stand there already.
 
@@ -95,7 +94,7 @@ def write_simulation(
     first = simulation.projection(0) if isinstance(simulation, Tomography) else simulation
     series = _frames(simulation, first, dark_frames, flat_frames)
     given = {role: frames for role, frames in series.items() if len(frames)}
-    scan = _scan_text(simulation, first, given, form, method, options)
+    scan = _scan_text(simulation, first, given, form, method or DEFAULT_METHOD, options or {})
     jobs = [Job(folder / "scan.toml", lambda file: file.write(scan.encode()))]
     if isinstance(simulation, Tomography) and form == "tiff":
         series_text = _series_text(scan)
@@ -247,12 +246,10 @@ def _scan_text(
     first: Simulation,
     series: Mapping[str, list[NDArray[Any]]],
     form: str,
-    method: str | None,
-    options: Mapping[str, Any] | None,
+    method: str,
+    options: Mapping[str, Any],
 ) -> str:
     """Give the scan file."""
-    if method is None:
-        method, options = default_method(first.truth.phase, first.truth.transmission, options)
     sample = "projection_0000/sample" if isinstance(simulation, Tomography) else "sample"
     roles = {"reference": "reference", "sample": sample, "dark": "dark", "flat": "flat"}
     lines = ["# Simulated frames; truth.h5 holds what is true. Run: xmist retrieve scan.toml", "", "[input]"]
@@ -282,46 +279,6 @@ def _series_text(scan: str) -> str:
         .replace('["result.h5", "result.png"]', '["series.h5", "quality.png"]')
         + '\n[scan]\nangles = "truth_more.h5::/entry/angles"\n'
     )
-
-
-def default_method(
-    phase: NDArray[Any], transmission: NDArray[Any], options: Mapping[str, Any] | None = None
-) -> tuple[str, Mapping[str, Any]]:
-    """Choose a method for a sample that is known.
-
-    Parameters
-    ----------
-    phase : (y, x) array
-        Its phase in rad.
-    transmission : (y, x) array
-        Its transmission.
-    options : mapping, optional
-        Options that are wished; None lets the method have some.
-
-    Returns
-    -------
-    tuple of str and mapping
-        Name and options: `full-field` where there is one; else `mist` if the sample hardly absorbs, and
-        `mist-attenuating` with the δ/β of the sample as a whole.
-
-    Examples
-    --------
-    >>> name, options = default_method(np.zeros((8, 8)), np.ones((8, 8)))
-    >>> name in xmist.METHODS
-    True
-    """
-    if "full-field" in METHODS:
-        return "full-field", options or {}
-    if float(transmission.min()) > _TRANSPARENT:
-        return "mist", {"smoothing": 2.0} if options is None else options
-    # φ = (γ/2) ln T, in the sense of least squares and without the means, which no method measures.
-    log = np.log(np.asarray(transmission, np.float64))
-    log -= log.mean()
-    gamma = 2.0 * float((np.asarray(phase, np.float64) * log).sum()) / float((log**2).sum())
-    found: dict[str, Any] = {"smoothing": 2.0}
-    if gamma > 0.0:
-        found["delta_over_beta"] = float(f"{gamma:.4g}")
-    return "mist-attenuating", found if options is None else options
 
 
 def _toml(value: Any) -> str:

@@ -23,7 +23,7 @@ from xmist.methods import find_method, make_options, retrieve
 from xmist.progress import Progress
 from xmist.simulate.checks import check_count, check_number
 from xmist.simulate.detector import Detector, detect
-from xmist.simulate.files import default_method
+from xmist.simulate.files import DEFAULT_METHOD
 from xmist.simulate.grid import Grid, binned
 from xmist.simulate.microstructure import Screen, dark_field_tensor, gaussian_field
 from xmist.simulate.model import transported
@@ -85,9 +85,9 @@ def plan(
     seed : int
         Seed.
     method : str, optional
-        Method, see `xmist.METHODS`; None chooses as `write_simulation` does.
+        Method, see `xmist.METHODS`; None takes `full-field`.
     options : mapping, optional
-        Options of the method; None lets a method that was chosen have some.
+        Options of the method.
     screens : sequence of Screen
         Layers of structure beside that of the sample's parts.
     edge_sigma : float
@@ -159,12 +159,10 @@ def plan(
     for axis, size in zip("yx", shape, strict=True):
         check_count(f"shape along {axis}", size, faults, low=2 * _EDGE + 8)
     raise_faults(faults)
-    if method is None:
-        scene = _scene(sample, experiment, shape, screens, edge_sigma)
-        method, options = default_method(scene.truth["phase"], binned(scene.transmission, _FINE), options)
+    method, options = method or DEFAULT_METHOD, options or {}
     try:
         entry = find_method(method)
-        make_options(method, options or {})
+        make_options(method, options)
         few = [count for count in exposures if not faults and count < entry.minimum_exposures]
         if few:
             faults.append(f"exposures has {few[0]}; expected at least {entry.minimum_exposures} for {method}")
@@ -186,7 +184,7 @@ def plan(
                 visibility=visibility,
                 exposures=count,
                 method=method,
-                options=options or {},
+                options=options,
                 seed=(seed, draw),
                 workers=workers,
             )

@@ -221,7 +221,7 @@ def acquire_series(
     exposures = len(waves)
     reference = np.stack([expose(setup, wave, None, number=n) for n, wave in enumerate(waves)])
     samples, truths = [], []
-    findings: tuple[str, ...] = ()
+    findings: dict[str, None] = {}  # of all angles, each once
     for number, angle in enumerate(angles):
         turned = [replace(part, body=body.turned(angle)) for part, body in bodies]
         try:
@@ -233,7 +233,7 @@ def acquire_series(
         first = (number + 1) * exposures
         samples.append([expose(setup, wave, seen, number=first + n) for n, wave in enumerate(waves)])
         truths.append(seen.truth)
-        findings = seen.findings
+        findings |= dict.fromkeys(seen.findings)
         if progress is not None:
             progress("simulating", number + 1, len(angles))
     for finding in findings:
