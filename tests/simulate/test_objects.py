@@ -127,6 +127,13 @@ def test_a_map_on_the_same_pixels_is_itself():
     assert body.thickness(Grid(shape=(20, 30), pixel=2 * UM)).max() > 0
 
 
+def test_a_map_keeps_its_volume_on_finer_pixels():
+    values = np.random.default_rng(2).uniform(1e-6, 1e-5, (4, 5))
+    body = simulate.ThicknessMap(values=values, pixel=12 * UM)
+    # Sums of a piecewise linear function at 12 points a period are its integral.
+    assert abs(volume(body) / (values.sum() * (12 * UM) ** 2) - 1.0) <= 1e-9
+
+
 def test_what_is_smaller_than_a_pixel_is_not_lost():
     assert (
         abs(volume(simulate.sphere(radius=0.2 * UM, x=0.3 * UM)) / (4 / 3 * math.pi * 0.008e-18) - 1) <= 0.05

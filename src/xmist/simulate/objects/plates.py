@@ -142,7 +142,7 @@ class ThicknessMap(Body):
         Where its middle lies in metres.
     continued : bool
         Whether the values at its border go on outside, as those of a sample do that is larger than the field;
-        else there is nothing.
+        else they fall to 0 over one pixel.
 
     Examples
     --------
@@ -189,7 +189,7 @@ class ThicknessMap(Body):
         if self.continued:
             chord = ndi.map_coordinates(values, at, order=1, mode="nearest")
         else:
-            chord = ndi.map_coordinates(values, at, order=1, mode="constant", cval=0.0)
+            chord = ndi.map_coordinates(values, at, order=1, mode="grid-constant", cval=0.0)
         return chord.reshape(np.broadcast_shapes(rows.shape, columns.shape))
 
     def _average(self, grid: Grid, y: Real, x: Real) -> Real:
