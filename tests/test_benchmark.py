@@ -64,6 +64,9 @@ def test_all_faults_are_told_at_once():
     with pytest.raises(InputError) as caught:
         run_benchmark(methods=["mst"], cases=["fin"], exposures=[0], size=5, speed_sizes=[9], repeats=0)
     assert len(caught.value.faults) == 6
+    with pytest.raises(InputError) as caught:
+        run_benchmark(methods=["mist"], exposures=["2"], size=48.0, speed_sizes=[True], repeats=1.5)
+    assert len(caught.value.faults) == 4
     with pytest.raises(InputError, match="exposures is empty"):
         run_benchmark(exposures=[])
     with pytest.raises(InputError) as caught:

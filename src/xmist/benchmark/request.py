@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import numbers
 from collections.abc import Sequence
 from importlib import import_module
 from typing import Any, Final
 
 from xmist.comparison.request import method_faults
-from xmist.errors import suggest
+from xmist.errors import shown, suggest
 from xmist.methods import METHODS
 from xmist.simulate.phantoms import CASES
 
@@ -38,17 +39,22 @@ def request_faults(
     Examples
     --------
     >>> request_faults(["mist"], ["fine"], [2], 4, [])
-    ['size is 4; expected 32 to 8192']
+    ['size is 4; expected a whole number from 32 to 8192']
     """
     faults = method_faults(methods)
     faults += [f"there is no phantom '{name}'; {suggest(name, CASES)}" for name in cases if name not in CASES]
-    for name, numbers, low, high in (
+    ranges: tuple[tuple[str, Sequence[Any], int, int], ...] = (
         ("exposures", exposures, 1, 100),
         ("size", (size,), 32, 8192),
         ("speed_sizes", speed_sizes, 32, 8192),
         ("repeats", (repeats,), 1, 100),
-    ):
-        faults += [f"{name} is {n}; expected {low} to {high}" for n in numbers if not low <= n <= high]
+    )
+    for name, given, low, high in ranges:
+        faults += [
+            f"{name} is {shown(n)}; expected a whole number from {low} to {high}"
+            for n in given
+            if isinstance(n, bool) or not isinstance(n, numbers.Integral) or not low <= int(n) <= high
+        ]
     several: dict[str, Sequence[Any]] = {
         "cases": cases,
         "exposures": exposures,
