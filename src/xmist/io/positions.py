@@ -7,7 +7,7 @@ import re
 from collections.abc import Mapping, Sequence
 from typing import Final
 
-from xmist.errors import suggest
+from xmist.errors import InputError, suggest
 from xmist.io.sources import Source, listed
 
 # Coordinates of the mask, one for each key: numbers where the header gives numbers, else its text.
@@ -55,6 +55,38 @@ def find_value(header: Mapping[str, str], key: str) -> str | None:
         ending = "/" + wanted.lstrip("/")
         same = {value for name, value in header.items() if name.lower().endswith(ending)}
     return same.pop() if len(same) == 1 else None
+
+
+def position_in(header: Mapping[str, str], keys: Sequence[str], label: str) -> Position:
+    """Give a frame's position by the keys that the user named.
+
+    Parameters
+    ----------
+    header : mapping
+        Of one frame.
+    keys : sequence of str
+        Names of the coordinates.
+    label : str
+        How messages call the file.
+
+    Raises
+    ------
+    InputError
+        If the header lacks a key.
+
+    Examples
+    --------
+    >>> position_in({"mask_x": "1.5", "grid": "A"}, ["mask_x", "grid"], "ref.tif")
+    (1.5, 'A')
+    """
+    values = {key: find_value(header, key) for key in keys}
+    lacking = [key for key, value in values.items() if value is None]
+    if lacking:
+        raise InputError(
+            f"position_key {listed([repr(key) for key in lacking])} is not in the header of {label}; see "
+            "xmist info for what it states"
+        )
+    return tuple(_number_or_text(value or "") for value in values.values())
 
 
 def asked_positions(

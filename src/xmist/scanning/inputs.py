@@ -24,6 +24,7 @@ from xmist.preprocess.frames import still_image
 from xmist.preprocess.regions import crop
 from xmist.scanning.angles import Angles, fit_angles, known_angles
 from xmist.scanning.layout import Layout, lay_out
+from xmist.scanning.positions import pair_positions
 from xmist.scanning.reader import Reader
 from xmist.scanning.references import References, measure_shifts
 
@@ -180,13 +181,17 @@ def _open(scan: ScanFile) -> Inputs:
     layout: Layout | None = None
     if reference is not None:
         faults += [f"{reference.name}: {text}" for text in reference.missing.values()]
-        layout = attempt(lambda: _lay_out_sample(scan, reference.positions, known))
+        layout = attempt(partial(_lay_out_sample, scan, reference.positions, known))
         least = METHODS[scan.method].minimum_exposures
         if reference.positions < least:
             faults.append(
                 f"{reference.name} has {reference.positions} positions of the mask in {len(times)} sets; "
                 f"{scan.method} needs at least {least}"
             )
+        # A single position has nothing that it could be mistaken for.
+        if layout is not None and not reference.missing and frames.position_key and reference.positions > 1:
+            pair = attempt(partial(pair_positions, reference, layout, frames.position_key))
+            reference, layout = pair or (reference, layout)
     still = {role: attempt(partial(_still, scan, role)) for role in ("dark", "flat") if getattr(frames, role)}
     if reference is not None and layout is not None:
         faults += _shape_faults(reference, layout, still)

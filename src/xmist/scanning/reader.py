@@ -136,7 +136,17 @@ class Reader:
             From 0.
         """
         number, frame = self.layout.places[index, 0, 0].tolist()
-        return {} if number < 0 else self._open(number).header(frame)
+        return {} if number < 0 else self.header_of(number, frame)
+
+    def header_of(self, number: int, frame: int) -> Mapping[str, str]:
+        """Give what a file states of one of its frames.
+
+        Parameters
+        ----------
+        number, frame : int
+            Numbers of the file in the layout, and of the frame in the file.
+        """
+        return self._open(number).header(frame)
 
     def _open(self, number: int) -> _Stream:
         if number in self._sources:
