@@ -32,6 +32,31 @@ def test_what_no_machine_can_hold_is_refused(arguments, folder, capsys):
     assert snapshot(folder) == {}
 
 
+def test_where_a_machine_tells_no_memory_there_is_a_bound_all_the_same(folder, capsys, monkeypatch):
+    monkeypatch.setattr("xmist.pipeline.estimate.machine_memory", lambda: None)
+    done = call(capsys, "simulate", "currant", "--positions", "1000000000")
+    assert (done.code, "more than a machine has" in done.err) == (2, True)
+    assert snapshot(folder) == {}
+
+
+@pytest.mark.parametrize(
+    ("arguments", "expected"),
+    [
+        (("currant", "--positions", "1e9"), "'--positions': '1e9' given, expected a whole number from 1,"),
+        (("currant", "--positions", "0"), "'--positions': '0' given, expected a whole number from 1,"),
+        (("currant", "--seed", "x"), "'--seed': 'x' given, expected a whole number, such as 4"),
+        (("fibres", "--plan", "--distance", "1 m"), "'--distance': '1 m' given, expected a number, such as"),
+        (("fibres", "--plan", "--speckle", "1e-12"), "--speckle is 1e-12 m; expected at least the pixel in"),
+    ],
+    ids=str,
+)
+def test_a_number_that_is_none_is_told_with_what_would_be_right(arguments, expected, folder, capsys):
+    done = call(capsys, "simulate", *arguments, "-o", "new")
+    assert done.code == 2
+    assert expected in done.err
+    assert snapshot(folder) == {}
+
+
 def test_a_plan_calls_its_faults_by_their_options_and_leaves_no_folder(folder, capsys):
     done = call(capsys, "simulate", "fibres", "--plan", "--distance", "-1", "--photons", "0", "-o", "new")
     assert done.code == 2

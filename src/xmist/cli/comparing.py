@@ -8,7 +8,7 @@ from typing import Any
 import click
 
 from xmist.cli.console import DONE, Settings, progress_bars, say
-from xmist.cli.options import common, listed_names, read_options, single_scan
+from xmist.cli.options import Whole, common, listed_names, read_options, single_scan
 from xmist.cli.show import before, option_page_faults, page_option, write_page
 from xmist.errors import raise_faults
 
@@ -36,9 +36,7 @@ from xmist.errors import raise_faults
 @click.option("--truth", metavar="FILE", help="A result that is right; truth.h5 beside SCAN.toml if there.")
 @click.option("--no-resolution", is_flag=True, help="Leave out the resolution, which doubles the work.")
 @click.option("--results", is_flag=True, help="Also write every result, as METHOD-N.h5.")
-@click.option(
-    "--threads", type=click.IntRange(min=1), metavar="NUMBER", help="Threads; every core without it."
-)
+@click.option("--threads", type=Whole(1), metavar="NUMBER", help="Threads; every core without it.")
 @click.option("--overwrite", is_flag=True, help="Replace files that exist.")
 @page_option
 @common

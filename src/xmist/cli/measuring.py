@@ -5,21 +5,21 @@ from __future__ import annotations
 import click
 
 from xmist.cli.console import DONE, Settings, echo_json, progress_bars, say
-from xmist.cli.options import common
+from xmist.cli.options import Whole, common
 from xmist.errors import raise_faults
 
 
 @click.command(short_help="Measure how good and how fast the methods are here.")
 @click.option("--method", "methods", multiple=True, metavar="NAME", help="All if left out; may be repeated.")
 @click.option("--phantom", "cases", multiple=True, metavar="NAME", help="All five if left out; repeatable.")
-@click.option("--exposures", type=int, multiple=True, metavar="N", help="2 and 10 if left out; repeatable.")
-@click.option("--size", type=int, metavar="PIXELS", help="Side of the phantoms; 256 if left out.")
-@click.option("--speed-size", type=int, multiple=True, metavar="PIXELS", help="512 and 1024 if left out.")
+@click.option(
+    "--exposures", type=Whole(), multiple=True, metavar="N", help="2 and 10 if left out; repeatable."
+)
+@click.option("--size", type=Whole(), metavar="PIXELS", help="Side of the phantoms; 256 if left out.")
+@click.option("--speed-size", type=Whole(), multiple=True, metavar="PIXELS", help="512 and 1024 if left out.")
 @click.option("--no-accuracy", is_flag=True, help="Leave out the accuracy.")
 @click.option("--no-speed", is_flag=True, help="Leave out the speed.")
-@click.option(
-    "--threads", type=click.IntRange(min=1), metavar="NUMBER", help="Threads; every core without it."
-)
+@click.option("--threads", type=Whole(1), metavar="NUMBER", help="Threads; every core without it.")
 @click.option("-o", "--output", metavar="FILE", help="Write the tables (.md) or the numbers (.json) too.")
 @click.option("--json", "as_json", is_flag=True, help="Print JSON, for scripts.")
 @click.option("--overwrite", is_flag=True, help="Replace a file that exists.")

@@ -10,7 +10,7 @@ from typing import Any, Final, TypeVar
 import click
 
 from xmist.cli.console import Settings
-from xmist.errors import InputError, raise_faults
+from xmist.errors import InputError, raise_faults, shown
 
 Command = TypeVar("Command", bound=Callable[..., Any])
 
@@ -30,6 +30,38 @@ _KEYS: Final = {
     "threads": ("retrieve", "threads"),
     "output": ("output", "files"),
 }
+
+
+class Whole(click.IntRange):
+    """A whole number, of `low` at least, and what would be right where it is none.
+
+    Parameters
+    ----------
+    low : int, optional
+        Least value.
+    """
+
+    def __init__(self, low: int | None = None) -> None:
+        super().__init__(min=low)
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        """Give the number, or fail with one sentence."""
+        try:
+            return super().convert(value, param, ctx)
+        except click.BadParameter:
+            bound = "" if self.min is None else f" from {self.min}"
+            self.fail(f"{shown(value)} given, expected a whole number{bound}, such as 4", param, ctx)
+
+
+class Number(click.types.FloatParamType):
+    """A number, and what would be right where it is none."""
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        """Give the number, or fail with one sentence."""
+        try:
+            return super().convert(value, param, ctx)
+        except click.BadParameter:
+            self.fail(f"{shown(value)} given, expected a number, such as 0.5 or 2e-6", param, ctx)
 
 
 def common(command: Command) -> Command:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from xmist.cli.console import DONE, FLAGGED, Settings, progress_bars, say
-from xmist.cli.options import common
+from xmist.cli.options import Whole, common
 from xmist.cli.show import before, option_page_faults, page_option, write_page
 from xmist.errors import raise_faults
 
@@ -22,7 +22,7 @@ _SHOWN = 10
 
 @click.command(short_help="Many projections: a CT scan or a time series, killed and resumed at will.")
 @click.argument("scan_file", metavar="SCAN.toml")
-@click.option("--workers", type=click.IntRange(1), metavar="NUMBER", help="Processes on this machine.")
+@click.option("--workers", type=Whole(1), metavar="NUMBER", help="Processes on this machine.")
 @click.option("--dask", metavar="ADDRESS", help="Scheduler of a Dask cluster, such as tcp://node:8786.")
 @click.option("--memory", metavar="AMOUNT", help="What all processes may hold, such as 4GB.")
 @click.option("--strict", is_flag=True, help="Stop at the first projection that would be flagged.")

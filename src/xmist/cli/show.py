@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import click
 
 from xmist.cli.console import DONE, Settings, say
-from xmist.cli.options import Command, common, listed_names
+from xmist.cli.options import Command, Whole, common, listed_names
 from xmist.errors import InputError, raise_faults
 
 if TYPE_CHECKING:
@@ -93,7 +93,7 @@ def write_page(page: str, results: Sequence[tuple[str, Retrieval]], *, overwrite
     metavar="NAMES",
     help="What to show, with commas, such as phase,dark_field: each with its uncertainty. All if left out.",
 )
-@click.option("--projection", type=int, metavar="NUMBER", help="Of scans: which projection to show.")
+@click.option("--projection", type=Whole(), metavar="NUMBER", help="Of scans: which projection to show.")
 @click.option("-o", "--output", "page", metavar="PAGE.html", required=True, help="The page to write.")
 @click.option("--overwrite", is_flag=True, help="Replace a page that exists.")
 @common

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from xmist.cli.console import DONE, FLAGGED, Settings, echo_json, progress_bars, say
-from xmist.cli.options import as_typed, changes, common, scan_options, single_scan
+from xmist.cli.options import Whole, as_typed, changes, common, scan_options, single_scan
 from xmist.cli.scans import forecast_lines
 from xmist.cli.show import before, option_page_faults, page_option, write_page
 from xmist.errors import InputError
@@ -71,7 +71,7 @@ def retrieve(settings: Settings, /, scan: tuple[str, ...], page: str | None, **g
 
 @click.command(short_help="Say what retrieve would do, what it needs, and every fault.")
 @scan_options
-@click.option("--workers", type=click.IntRange(1), metavar="NUMBER", help="As for xmist scan.")
+@click.option("--workers", type=Whole(1), metavar="NUMBER", help="As for xmist scan.")
 @click.option("--memory", metavar="AMOUNT", help="As for xmist scan.")
 @click.option("--json", "as_json", is_flag=True, help="Print JSON, for scripts.")
 @common

@@ -140,6 +140,14 @@ def plan(
             faults.append(f"{name} is empty; expected one at least")
         for number in values:
             check_number(name, number, faults, unit=unit, low=0.0, strict=True)
+    pixel = experiment.effective_pixel
+    if not faults:
+        faults += [
+            f"speckles is {size:g} m; expected at least the pixel in the sample's plane, {pixel:.4g} m: "
+            "the detector sees none below it"
+            for size in speckles
+            if size < pixel
+        ]
     top = math.inf if detector.saturation is None else detector.saturation
     if not faults:
         faults += [
