@@ -219,11 +219,35 @@ def test_background_takes_away_drift_and_flux():
     assert abs(moved.transmission[box].mean() - 1) <= 1e-6
     assert relative(moved.transmission, plain.transmission / plain.transmission[box].mean()) <= 1e-3
     assert moved.options["background"] == (2, 10, 60, 82)
+    mask = np.zeros(SHAPE, bool)
+    mask[box] = True
+    by_mask = _retrieve(
+        reference, 0.9 * (sample + transmission() * drift), dark_field="tensor", background=mask
+    )
+    assert np.array_equal(by_mask.phase, moved.phase)
+    assert by_mask.options["background"] == "a mask of 176 pixels"
+
+
+def test_background_without_a_value():
+    reference, sample = _frames("scalar", 12)
+    clean = _retrieve(reference, sample, background=(0, 12, 60, 82))
+    part, whole = sample.copy(), sample.copy()
+    part[:, :6, 60:82] *= -1  # T comes out negative: its half of the box has no shift
+    half = _retrieve(reference, part, background=(0, 12, 60, 82))
+    assert np.isnan(half.phase[:6, 60:82]).all()
+    assert half.findings[-1].endswith("their phase and dark-field are NaN")
+    assert abs(half.transmission[6:12, 60:82].mean() - 1) <= 1e-6
+    assert np.abs(half.shift[:, 30:, :50] - clean.shift[:, 30:, :50]).max() <= 0.02  # a sixth of the largest
+    whole[:, :12, 60:82] *= -1
+    none = _retrieve(reference, whole, background=(0, 12, 60, 82))
+    assert any("no pixel of the background is determined" in finding for finding in none.findings)
+    plain = _retrieve(reference, whole)
+    assert np.array_equal(none.phase, plain.phase, equal_nan=True)
 
 
 @pytest.mark.parametrize("box", [(0, 5, 3), (5, 5, 0, 9), (0, 5, -1, 9), "all", (0, 5.0, 0, 9)])
 def test_wrong_background(box):
-    with pytest.raises(xmist.InputError, match=r"option background is .*; expected a box"):
+    with pytest.raises(xmist.InputError, match=r"option background is .*; expected a \(y, x\) bool mask, or"):
         make_options("lcs", {"background": box})
     with pytest.raises(xmist.InputError, match="expected one inside the frames"):
         _retrieve(*_frames("scalar", 4), background=(0, 5, 0, 900))

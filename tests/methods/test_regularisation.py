@@ -84,9 +84,13 @@ def test_choices_do_not_depend_on_threads(method):
         assert np.array_equal(array, getattr(results[1], name)), name
 
 
-def test_one_exposure_cannot_judge_its_noise():
-    result = _retrieve("optical-flow", _frames(1, 0.01), regularisation="auto")
-    assert result.provenance["regularisation"] == {"cutoff_length": None}
+def test_halves_of_one_exposure_cannot_judge_noise():
+    # What differs between them is the curl that each drops, and no noise.
+    for positions in (1, 3):
+        result = _retrieve("optical-flow", _frames(positions, 0.01), regularisation="auto")
+        assert result.provenance["regularisation"] == {"cutoff_length": None}
+    result = _retrieve("optical-flow", _frames(4, 0.01), regularisation="auto")
+    assert result.provenance["regularisation"]["cutoff_length"] > 0
 
 
 def _waves(shape, level, seed):

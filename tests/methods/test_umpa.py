@@ -94,6 +94,16 @@ def test_background_is_the_zero():
     assert np.array_equal(retrieve(reference, drifted, background=mask).phase, result.phase)
 
 
+def test_background_without_a_value():
+    reference, sample, *_ = scene()
+    weights = np.ones(reference.shape)
+    weights[:, 20:60, 20:60] = 0
+    box = (34, 46, 34, 46)  # beyond the reach of what is known
+    found, plain = (retrieve(reference, sample, weights=weights, background=given) for given in (box, None))
+    assert any("no pixel of the background is determined" in finding for finding in found.findings)
+    assert np.array_equal(found.phase, plain.phase, equal_nan=True)
+
+
 def test_start_values():
     """Shifts out of reach of the search are found about a start, and flagged without."""
     reference = speckle(np.random.default_rng(2), 4, SHAPE, 1.7)

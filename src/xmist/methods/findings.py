@@ -108,6 +108,29 @@ def _odd_ones(name: str, flux: NDArray[np.float64]) -> list[str]:
     return [f"{name} {n} has {flux[n] / typical[n]:.2g} times the flux of the others" for n in odd]
 
 
+def determined_background(
+    background: NDArray[np.bool_] | None, lost: NDArray[np.bool_], found: list[str]
+) -> NDArray[np.bool_] | None:
+    """Give the bare beam that has values to be set to 0 or 1 by.
+
+    Parameters
+    ----------
+    background : (y, x) bool array or None
+        The bare beam.
+    lost : (y, x) bool array
+        Pixels without a value.
+    found : list of str
+        Receives a sentence if no pixel of the bare beam has one.
+    """
+    if background is None:
+        return None
+    known = background & ~lost
+    if known.any():
+        return known
+    found.append("no pixel of the background is determined: nothing was set to 0 or 1 there")
+    return None
+
+
 def describe_flags(flags: NDArray[np.uint16]) -> list[str]:
     """Say what a reader should know of a result's flags.
 

@@ -160,10 +160,7 @@ class FullFieldOptions:
         """Give all options as plain data, for the result, with what was begun with in place of the option."""
         given = dict(vars(self))
         given["initial"] = None if initial is None else f"a result of {initial.method}"
-        if isinstance(self.background, np.ndarray) and self.background.dtype == bool:
-            given["background"] = f"a mask of {int(self.background.sum())} pixels"
-        elif self.background is not None:
-            given["background"] = tuple(int(number) for number in self.background)
+        given["background"] = plain_background(self.background)
         return given
 
 
@@ -197,6 +194,24 @@ def background_faults(background: Any) -> list[str]:
         )
         return [f"option background is {found}; {expected}"]
     return []
+
+
+def plain_background(background: Any) -> Any:
+    """Give the option `background` as plain data, for the result.
+
+    Parameters
+    ----------
+    background : (y, x) bool array, (int, int, int, int) or None
+        Option of that name.
+
+    Examples
+    --------
+    >>> plain_background(np.ones((2, 3), bool)), plain_background([0, 4, 0, 9])
+    ('a mask of 6 pixels', (0, 4, 0, 9))
+    """
+    if isinstance(background, np.ndarray) and background.dtype == bool:
+        return f"a mask of {int(background.sum())} pixels"
+    return None if background is None else tuple(int(number) for number in background)
 
 
 def background_mask(background: Any, shape: tuple[int, ...]) -> NDArray[np.bool_] | None:

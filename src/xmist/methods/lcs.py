@@ -15,8 +15,7 @@ lensing together.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from typing import Any, Final, Literal
 
 import numpy as np
@@ -25,10 +24,9 @@ from numpy.typing import ArrayLike, NDArray
 from xmist import flags as flag
 from xmist.arrays import Image
 from xmist.data import Retrieval
-from xmist.errors import shown
 from xmist.experiment import Experiment
-from xmist.methods.findings import compare_frames, describe_flags
-from xmist.methods.full_field_options import background_mask
+from xmist.methods.findings import compare_frames, describe_flags, determined_background
+from xmist.methods.full_field_options import background_faults, background_mask, plain_background
 from xmist.methods.options import Range, check_options
 from xmist.methods.phase import centre
 from xmist.methods.pixelwise import PixelwiseSystem, prepare_pixelwise
@@ -61,10 +59,10 @@ class LcsOptions:
     integrator : {"dct", "southwell"}
         How the shift is integrated to the phase: with the gradient of a sum of cosines (Frankot–Chellappa
         with the even mirror), or with differences of neighbours.
-    background : (int, int, int, int), optional
-        Box [y0, y1, x0, x1] in pixels, half-open, of bare beam beside the sample: on average the shift, D
-        and φ are 0 there and T is 1, so that a drift of the mask or of the flux between the frames is
-        taken away. None: as measured, and the mean of φ is 0.
+    background : (y, x) bool array or (int, int, int, int), optional
+        Bare beam beside the sample: a mask, or a box y0, y1, x0, x1 in pixels, ends excluded. On average the
+        shift, D and φ are 0 there and T is 1, so that a drift of the mask or of the flux between the frames
+        is taken away. None: as measured, and the mean of φ is 0.
     smoothing : float
         Gaussian σ in pixels that the normal equations are smoothed with; 0 solves every pixel alone.
     ridge : float
@@ -89,7 +87,7 @@ class LcsOptions:
 
     dark_field: Literal["none", "scalar", "tensor"] = "scalar"
     integrator: Integrator = "dct"
-    background: tuple[int, int, int, int] | None = None
+    background: Any = None
     smoothing: float = 0.0
     ridge: float = 0.0
     regularisation: str | None = None
@@ -103,25 +101,12 @@ class LcsOptions:
             {"dark_field": tuple(COLUMNS), "integrator": INTEGRATORS, "regularisation": AUTOMATIC},
             [
                 *contradictions(self, "ridge"),
-                (
-                    not _is_box(self.background),
-                    f"option background is {shown(self.background)}; expected a box of four whole numbers "
-                    "y0 < y1, x0 < x1 from 0, or None",
-                ),
+                *((True, fault) for fault in background_faults(self.background)),
             ],
         )
 
 
 OPTIONS: Final = LcsOptions
-
-
-def _is_box(box: Any) -> bool:
-    if box is None:
-        return True
-    if not isinstance(box, Sequence) or len(box) != 4:
-        return False
-    whole = all(isinstance(number, int) and not isinstance(number, bool) for number in box)
-    return whole and 0 <= box[0] < box[1] and 0 <= box[2] < box[3]
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -188,10 +173,7 @@ class LcsPlan:
         wrong = ~(inverse > 0.0)  # what was fitted with it means nothing either
         flags[wrong & ~lost] |= flag.NOT_POSITIVE
         k, p, distance = experiment.wavenumber, experiment.effective_pixel, experiment.effective_distance
-        bare = None if self.bare is None else self.bare & ~wrong
-        if bare is not None and not bare.any():
-            findings.append("no pixel of the background is determined: nothing was set to 0 or 1 there")
-            bare = None
+        bare = determined_background(self.bare, wrong, findings)
         if bare is not None:
             transmission /= transmission[bare].mean(dtype=np.float64).astype(np.float32)
             unknowns[1:] -= (
@@ -209,7 +191,7 @@ class LcsPlan:
         return Retrieval(
             method="lcs",
             experiment=experiment,
-            options=asdict(options),
+            options=vars(options) | {"background": plain_background(options.background)},
             flags=flags,
             findings=tuple(findings + describe_flags(flags)),
             provenance=provenance | {"exposures": len(frames)},

@@ -13,7 +13,7 @@ from xmist.arrays import Image, as_frames, as_weights
 from xmist.data import Retrieval
 from xmist.errors import InputError, raise_faults
 from xmist.experiment import Experiment
-from xmist.methods.findings import compare_frames, describe_flags
+from xmist.methods.findings import compare_frames, describe_flags, determined_background
 from xmist.methods.full_field_options import background_mask
 from xmist.methods.matching_options import MatchingOptions, shift_of
 from xmist.methods.pixelwise import PreparedReference, prepare_reference
@@ -177,8 +177,9 @@ class MatchingPlan:
     def _result(self, found: Match, flags: NDArray[np.uint16], frames: Image) -> Retrieval:
         lost = (flags & flag.UNDETERMINED) > 0
         shift, transmission, visibility = found.shift, found.scale, found.visibility
-        bare = None if self.background is None else self.background & ~lost
-        if bare is not None and bare.any():
+        findings = compare_frames(self.reference.frames, frames, self.reference.weights, may_attenuate=True)
+        bare = determined_background(self.background, lost, findings)
+        if bare is not None:
             for image in shift:
                 image -= image.mean(where=bare, dtype=np.float64)
             transmission /= transmission.mean(where=bare, dtype=np.float64)
@@ -192,7 +193,7 @@ class MatchingPlan:
             weights=~lost if lost.any() else None,
             threads=self.threads,
         )
-        if bare is not None and bare.any():
+        if bare is not None:
             phase -= phase.mean(where=bare, dtype=np.float64)
         phase[lost] = np.nan
         dark_field = None
@@ -201,7 +202,6 @@ class MatchingPlan:
                 visibility, self.decay, shift, self.experiment, threads=self.threads
             )
             flags[visibility < _LEAST_VISIBILITY] |= flag.ILL_DETERMINED
-        findings = compare_frames(self.reference.frames, frames, self.reference.weights, may_attenuate=True)
         return Retrieval(
             method=self.method,
             experiment=self.experiment,

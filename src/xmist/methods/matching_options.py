@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from xmist.data import Retrieval
 from xmist.errors import InputError, raise_faults, shown, suggest
 from xmist.experiment import Experiment
-from xmist.methods.full_field_options import background_faults
+from xmist.methods.full_field_options import background_faults, plain_background
 from xmist.numerics.integrate import INTEGRATORS
 from xmist.numerics.stencils import gradient
 
@@ -114,16 +114,12 @@ class MatchingOptions:
     def plain(self) -> dict[str, Any]:
         """Give all options as plain data, for the result."""
         given = {name: value for name, value in vars(self).items() if name not in ("initial", "background")}
-        initial, background = self.initial, self.background
+        initial = self.initial
         if isinstance(initial, Retrieval):
             initial = f"a result of {initial.method}"
         elif initial is not None and not isinstance(initial, str):
             initial = "given shifts"
-        if isinstance(background, np.ndarray) and background.dtype == bool:
-            background = f"a mask of {int(background.sum())} pixels"
-        elif background is not None:
-            background = tuple(int(number) for number in background)
-        return given | {"initial": initial, "background": background}
+        return given | {"initial": initial, "background": plain_background(self.background)}
 
 
 def _whole(value: Any) -> bool:
