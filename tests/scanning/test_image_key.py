@@ -15,7 +15,7 @@ from tests.scanning.nxtomo import DARK, FLAT, INVALID, PROJECTION, replace, writ
 from tests.scanning.scenes import SHAPE, assert_same, frames, sections, volumes, write_scan, write_toml
 from xmist.config import draft_scan, make_draft, propose_scan
 from xmist.errors import InputError
-from xmist.io.frames import load_frames, open_frames, pair_frames
+from xmist.io.frames import describe_frames, load_frames, open_frames, pair_frames
 from xmist.pipeline import check
 from xmist.scanning.inputs import open_inputs
 from xmist.scanning.layout import lay_out
@@ -203,6 +203,15 @@ def test_angles_of_all_frames_are_asked_for_by_the_key(tmp_path):
     parts = [(DARK, darks), (FLAT, reference), *((PROJECTION, projection) for projection in samples)]
     write_nxtomo(tmp_path / "scan.nxs", parts, angles=np.repeat([0.0, 1.0, 2.0, 3.0], 3))
     data = keyed_sections("scan.nxs", f"scan.nxs::{ANGLE}", order="projection")
+    data["scan"]["angles"] = "rotation_angle"
+    assert open_inputs(draft_scan(write_toml(tmp_path, data))).angles.tolist() == [0, 1, 2, 3]
+    with h5py.File(tmp_path / "scan.nxs", "r+") as file:
+        file[ANGLE].attrs["units"] = "rad"
+    turned = np.rad2deg(np.arange(4.0))
+    for key in ("rotation_angle", f"scan.nxs::{ANGLE}[image_key=0]"):
+        data["scan"]["angles"] = key
+        assert np.allclose(open_inputs(draft_scan(write_toml(tmp_path, data))).angles, turned, rtol=1e-15)
+    data["scan"]["angles"] = f"scan.nxs::{ANGLE}"
     with pytest.raises(
         InputError, match=r"17 angles, and \[image_key=0\] chooses 4 .*rotation_angle\[image_key=0\]"
     ):
@@ -300,7 +309,7 @@ def test_one_projection_by_the_key(tmp_path, capsys):
     # The key is a choice: without it, nothing is left out, and check says so.
     data["input"]["sample"] = f"scan.nxs::{DATA}"
     remarks = check(draft_scan(write_toml(tmp_path, data))).remarks
-    assert f"{DATA}[image_key=0] would take the projections alone" in remarks[0]
+    assert "holds 2 darks, 3 flats, 3 projections by its image_key, and all are taken" in remarks[0]
 
 
 def test_frames_in_order_are_not_paired_past_an_invalid_one(tmp_path):
@@ -373,3 +382,31 @@ def test_a_key_that_cannot_be_used_is_not_proposed(tmp_path):
         text = propose_scan(tmp_path)
         assert f'sample = "sample.nxs::{DATA}"' in text
         assert "image_key" not in text
+
+
+def test_references_in_more_parts_than_sets_are_remarked(tmp_path):
+    darks, reference, samples = scene()
+    flats = (FLAT, reference)
+    parts = [
+        (DARK, darks),
+        flats,
+        *((PROJECTION, projection) for projection in samples),
+        (DARK, darks),
+        flats,
+    ]
+    write_nxtomo(tmp_path / "scan.nxs", parts)
+    for changes, told in (({"reference_at": [0, 4]}, 0), ({"reference_exposures": 2}, 1)):
+        data = keyed_sections("scan.nxs", None, order="projection", **changes)
+        remarks = open_inputs(draft_scan(write_toml(tmp_path, data))).remarks
+        assert len(remarks) == told
+    assert (
+        "holds references in 2 parts with projections between, and scan.reference_at makes 1 set"
+        in remarks[0]
+    )
+
+
+def test_what_a_key_tells_is_described(tmp_path):
+    write_nxtomo(tmp_path / "scan.nxs", counted([DARK, FLAT, FLAT, PROJECTION, INVALID]))
+    found = describe_frames(tmp_path / "scan.nxs")
+    assert found["image_key"] == {"darks": 1, "flats": 2, "projections": 1, "invalid": 1}
+    assert "image_key" not in describe_frames(f"{tmp_path / 'scan.nxs'}::[image_key=1]")

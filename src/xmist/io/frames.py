@@ -106,7 +106,8 @@ def describe_frames(path: str | Path) -> dict[str, Any]:
         Plain data: `kind` "frames", `path`, `bytes`, `frames` (how many), `shape` [y, x], `dtype`,
         `dataset` (None but for HDF5), `first_frame` (`minimum`, `median`, `maximum` of its finite pixels and
         `nan`, the number of the others), `geometry` (what the headers offer: `name`, `value`, `unit`,
-        `source`, `note`) and `header` (of the first frame). For an HDF5 file in which several datasets can
+        `source`, `note`) and `header` (of the first frame); where an image key tells several kinds of frames
+        apart, `image_key` (the number of each). For an HDF5 file in which several datasets can
         be meant: `kind` "datasets", `path`, `bytes` and `datasets` (`dataset`, `shape` and `dtype` of each).
 
     Raises
@@ -139,6 +140,7 @@ def describe_frames(path: str | Path) -> dict[str, Any]:
             "maximum": float(finite.max()),
         }
     source = series.sources[0]
+    kinds = getattr(source, "kinds", {})
     return {
         "kind": "frames",
         "path": str(path),
@@ -147,6 +149,7 @@ def describe_frames(path: str | Path) -> dict[str, Any]:
         "shape": list(series.shape),
         "dtype": str(series.dtype),
         "dataset": getattr(source, "dataset", None),
+        **({"image_key": dict(kinds)} if len(kinds) > 1 else {}),
         "first_frame": numbers | {"nan": int(first.size - finite.size)},
         "geometry": [vars(offer) for offer in offer_geometry(series)],
         "header": dict(series.header(0)),

@@ -16,14 +16,15 @@ from xmist.io.hdf5_links import Hdf5, Place
 from xmist.io.sources import listed, reading
 
 # What a key may be, as NXtomo has it; −1 is what ESRF writes for images that are there to align others.
-_MEANINGS: Final = {0: "projections", 1: "flats", 2: "darks", 3: "invalid"}
+MEANINGS: Final = {"0": "projections", "1": "flats", "2": "darks", "3": "invalid"}
+_KNOWN: Final = (0, 1, 2, 3)
 _ALIGNMENT: Final = -1
 INVALID: Final = 3
 
 
 def choose_frames(
     file: Hdf5, place: Place, count: int, key: FrameKey
-) -> tuple[tuple[int, ...], tuple[int, ...]]:
+) -> tuple[tuple[int, ...], tuple[int, ...], int]:
     """Give the frames of a stack that have a key.
 
     The key is the dataset of that name beside the stack, or else the only one of that name in its entry.
@@ -46,6 +47,8 @@ def choose_frames(
     gaps : tuple of int
         For each invalid frame next to one of them (with none but invalid ones between) how many of them come
         before it: it may have been meant as one of them.
+    runs : int
+        Into how many parts projections divide them, if they are none themselves; else 0.
 
     Raises
     ------
@@ -59,7 +62,7 @@ def choose_frames(
     if not frames.size:
         there = ", ".join(f"{value}: {number}" for value, number in sorted(Counter(keys.tolist()).items()))
         raise InputError(
-            f"{label} has no frames with {key.name} = {key.value} ({_MEANINGS[key.value]}); {found.path} "
+            f"{label} has no frames with {key.name} = {key.value} ({MEANINGS[str(key.value)]}); {found.path} "
             f"gives frames of {there}"
         )
     valid = np.flatnonzero(keys != INVALID)
@@ -68,7 +71,9 @@ def choose_frames(
         after = int(np.searchsorted(valid, frame))
         if (keys[valid[max(after - 1, 0) : after + 1]] == key.value).any():
             gaps.append(int(np.searchsorted(frames, frame)))
-    return tuple(frames.tolist()), tuple(gaps)
+    # Projections before each frame: what has as many of them is one part.
+    runs = 0 if key.value == 0 else np.unique(np.cumsum(keys == 0)[frames]).size
+    return tuple(frames.tolist()), tuple(gaps), runs
 
 
 def read_column(address: Address, most: int) -> tuple[NDArray[np.float64], str]:
@@ -110,7 +115,7 @@ def read_column(address: Address, most: int) -> tuple[NDArray[np.float64], str]:
         raise_faults([f"{address} {fault}" for fault in file.dataset_faults(place)])
         values = np.asarray(data[()], np.float64)
         if address.key is not None:
-            frames, _ = choose_frames(file, place, values.size, address.key)
+            frames, _, _ = choose_frames(file, place, values.size, address.key)
             values = values[list(frames)]
         unit = data.attrs.get("units", "")
     if not np.isfinite(values).all():
@@ -212,7 +217,7 @@ def _read_key(file: Hdf5, found: Place, count: int, label: str) -> NDArray[np.in
     # HDF5 would read what is not there as zeros: as projections.
     raise_faults([f"{name} {fault}" for fault in file.dataset_faults(found)])
     values = np.asarray(data[()], np.float64).reshape(-1)
-    known = [*_MEANINGS, _ALIGNMENT] if found.path.endswith("_control") else [*_MEANINGS]
+    known = (*_KNOWN, _ALIGNMENT) if found.path.endswith("_control") else _KNOWN
     wrong = np.flatnonzero(~np.isin(values, known))
     if wrong.size:
         first = int(wrong[0])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field
@@ -15,7 +16,7 @@ from numpy.typing import NDArray
 
 from xmist.errors import InputError, raise_faults
 from xmist.io.addresses import FrameKey
-from xmist.io.hdf5_columns import choose_frames
+from xmist.io.hdf5_columns import MEANINGS, choose_frames
 from xmist.io.hdf5_holes import Piece, find_holes
 from xmist.io.hdf5_links import Hdf5, Place, is_plausible
 from xmist.io.sources import Source, frame_faults, listed, native, reading
@@ -49,6 +50,8 @@ class Hdf5Source(Source):
         The frames of the dataset that are meant, which `count`, `texts` and `holes` are of; None for all.
     gaps : tuple of int
         For each frame that was left out as invalid how many of the frames come before it.
+    runs : int
+        Into how many parts projections divide the frames, where a key chooses others than these; else 0.
     """
 
     dataset: str
@@ -58,23 +61,27 @@ class Hdf5Source(Source):
     pieces: tuple[Piece, ...] = field(default=(), repr=False)
     chosen: tuple[int, ...] | None = field(default=None, repr=False)
     gaps: tuple[int, ...] = field(default=(), repr=False)
+    runs: int = field(default=0, repr=False)
+
+    @property
+    def kinds(self) -> Mapping[str, int]:
+        """How many frames of each kind an image key near the dataset tells, if all of them are taken."""
+        keys = [text for path, text in self.texts.items() if path.endswith("/image_key")]
+        if self.chosen is not None or len(keys) != 1:
+            return {}
+        counts = Counter(keys[0] if isinstance(keys[0], tuple) else [keys[0]])
+        return {MEANINGS.get(text.removesuffix(".0"), text): number for text, number in counts.items()}
 
     @property
     def remark(self) -> str:
-        """Say so if all frames are taken, though the file tells that some are none of a projection."""
-        for path, values in self.texts.items():
-            if (
-                self.chosen is None
-                and path.endswith("/image_key")
-                and isinstance(values, tuple)
-                and len(set(values)) > 1
-            ):
-                return (
-                    f"{path} tells projections from other frames of {self.label}, and all are taken; "
-                    f"{self.label}[image_key=0] would take the projections alone (1: without the sample, 2: "
-                    "darks)"
-                )
-        return ""
+        """Say so if all frames are taken, though the file tells that they are of several kinds."""
+        if len(self.kinds) < 2:
+            return ""
+        found = ", ".join(f"{number} {kind}" for kind, number in self.kinds.items())
+        return (
+            f"{self.label} holds {found} by its image_key, and all are taken; {self.label}[image_key=0] "
+            "would take the projections alone (1: without the sample, 2: darks)"
+        )
 
     def read(self, index: int) -> NDArray[Any]:
         """Read one frame; see `Source.read`."""
@@ -169,8 +176,9 @@ def open_hdf5(
         texts = _texts(file, place, count)
         chosen: tuple[int, ...] | None = None
         gaps: tuple[int, ...] = ()
+        runs = 0
         if key is not None:
-            chosen, gaps = choose_frames(file, place, count, key)
+            chosen, gaps, runs = choose_frames(file, place, count, key)
             texts = {
                 name: text if isinstance(text, str) else tuple(text[frame] for frame in chosen)
                 for name, text in texts.items()
@@ -190,6 +198,7 @@ def open_hdf5(
             pieces=pieces,
             chosen=chosen,
             gaps=gaps,
+            runs=runs,
         )
 
 

@@ -138,8 +138,10 @@ def _headers(key: str, layout: Layout) -> Angles:
             except InputError:
                 continue  # the projection will be flagged
             text = find_value(header, key)
+            unit = find_value(header, f"{key}@units") or ""
             try:
-                angles[index] = float(text or "")
+                angle = float(text or "")
+                angles[index] = math.degrees(angle) if unit.strip().lower() in _RADIANS else angle
             except ValueError:
                 label = layout.addresses[int(layout.places[index, 0, 0, 0])]
                 raise InputError(

@@ -173,7 +173,22 @@ def lay_out(
         places=table,
         missing=dict(sorted(missing.items())),
         files=tuple(dict.fromkeys(path for file in files for path in file.paths or (file.address.path,))),
-        remark=getattr(first, "remark", ""),
+        remark=getattr(first, "remark", "") or _runs_remark(first, places, outer, order, table),
+    )
+
+
+def _runs_remark(
+    first: Source, places: Sequence[str], outer: str, order: str | None, table: NDArray[np.int64]
+) -> str:
+    """Say so if a stack holds references before and after projections, and not in as many sets."""
+    runs, sets = getattr(first, "runs", 0), len(table)
+    # Positions one after the other in one stack may have references each.
+    apart = order == "position" and not places and np.unique(table[..., 0]).size == 1
+    if outer != "set" or "set" in places or apart or runs in (0, sets):
+        return ""
+    return (
+        f"by its image_key, {first.label} holds references in {runs} part{'s' * (runs > 1)} with projections "
+        f"between, and scan.reference_at makes {sets} set{'s' * (sets > 1)} of them"
     )
 
 

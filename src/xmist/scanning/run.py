@@ -184,6 +184,8 @@ class _Run:
             f"xmist {__version__}: {total} projections in {len(self.blocks)} blocks, {before} done before, "
             f"{self.executor.workers} at a time"
         )
+        for remark in self.job.workshop.inputs.remarks:
+            self.log.write(remark)
         reports: list[Report] = []
         stopped, problems = "", []
         in_a_row = 0
