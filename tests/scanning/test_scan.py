@@ -274,6 +274,8 @@ def test_check_tells_what_a_scan_takes(tmp_path, capsys):
     wrong = call(capsys, "check", scan, "--memory", "1MB")
     assert wrong.code == 2
     assert "a projection takes" in wrong.err
+    lacking = write_toml(tmp_path, sections(experiment={"energy_kev": None}), "lacking.toml")
+    assert call(capsys, "check", lacking).err.count("lacking.toml") == 1
 
 
 def test_blocks_cover_everything_once():

@@ -121,7 +121,8 @@ def check(
         for remark in found.remarks:
             say(settings, f"Note: {remark}")
     if found.faults:
-        raise InputError(draft.named(found.faults))
+        # What is wrong with a scan has its name already, as far as it is about the file.
+        raise InputError(draft.named(found.faults) if draft.scan is None else found.faults)
     return DONE
 
 
