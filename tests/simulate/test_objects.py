@@ -201,7 +201,11 @@ def test_what_lies_outside_is_named():
         (lambda: simulate.Ellipsoid(semi_axes=(1, 1, 1), orientation=((1, 0), (0, 1))), "no rotation"),
         (lambda: simulate.Wedge(thin=2, thick=1, length=1, width=1, angle=0), "thin of the Wedge is 2"),
         (lambda: simulate.ThicknessMap(values=[[1.0, -1.0]], pixel=UM), "1 entries that are negative"),
-        (lambda: simulate.ThicknessMap(values=[1.0], pixel=UM), "expected .y, x"),
+        (lambda: simulate.ThicknessMap(values=[1.0], pixel=UM), "expected numbers .y, x"),
+        (lambda: simulate.ThicknessMap(values=[[1], [1, 2]], pixel=UM), "thickness map is not an array"),
+        (lambda: simulate.Ellipsoid(semi_axes="abc"), "semi_axes are 'abc'; expected three positive"),
+        (lambda: simulate.Ellipsoid(semi_axes=(1, 2)), "expected three positive lengths"),
+        (lambda: simulate.Screen(angle="2 µrad", correlation_length=UM), "angle is <U6 of shape"),
     ],
 )
 def test_bad_bodies(make, message):

@@ -124,6 +124,10 @@ def test_unknown_names():
         simulate.phantom("fine", blur=5.0)
     with pytest.raises(xmist.InputError, match="photons is 0"):
         simulate.currant(photons=0.0)
+    for shape in (64, "64", (64,), (64, 64, 2)):
+        for make in (simulate.currant, lambda shape: simulate.phantom("fine", shape=shape)):
+            with pytest.raises(xmist.InputError, match=r"shape is .*; expected two whole numbers"):
+                make(shape=shape)
     with pytest.raises(xmist.InputError, match="shape along y is 8"):
         simulate.fibres(shape=(8, 64))
     with pytest.raises(AttributeError, match="no attribute 'currants'"):

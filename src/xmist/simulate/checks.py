@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import math
 import numbers
+from collections.abc import Sequence
 from typing import Any
+
+import numpy as np
 
 from xmist.errors import as_number, shown
 
@@ -92,3 +95,32 @@ def check_count(name: str, value: Any, faults: list[str], *, low: int = 1) -> in
         faults.append(f"{name} is {shown(value)}; expected a whole number of at least {low}")
         return low
     return int(value)
+
+
+def check_shape(shape: Any, faults: list[str], *, low: int = 1) -> tuple[int, int]:
+    """Give a size (y, x), or `low` along an axis with a fault.
+
+    Parameters
+    ----------
+    shape : object
+        What was given: pixels or samples along y and x.
+    faults : list of str
+        Receives a sentence for each fault.
+    low : int
+        Least size along an axis.
+
+    Examples
+    --------
+    >>> faults = []
+    >>> check_shape(64, faults)
+    (1, 1)
+    >>> faults
+    ['shape is 64; expected two whole numbers, along y and x']
+    """
+    if not isinstance(shape, Sequence | np.ndarray) or isinstance(shape, str) or len(shape) != 2:
+        faults.append(f"shape is {shown(shape)}; expected two whole numbers, along y and x")
+        return low, low
+    y, x = (
+        check_count(f"shape along {axis}", n, faults, low=low) for axis, n in zip("yx", shape, strict=True)
+    )
+    return y, x

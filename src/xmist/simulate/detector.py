@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from xmist.errors import raise_faults
-from xmist.simulate.checks import check_count, check_number
+from xmist.simulate.checks import check_count, check_number, check_shape
 from xmist.simulate.pixels import blur_and_bin
 
 
@@ -244,7 +244,7 @@ def draw_dead_pixels(shape: tuple[int, int], fraction: float, seed: int) -> tupl
     100
     """
     faults: list[str] = []
-    height, width = (check_count(f"shape along {a}", n, faults) for a, n in zip("yx", shape, strict=True))
+    height, width = check_shape(shape, faults)
     fraction = check_number("fraction", fraction, faults, low=0.0, high=1.0)
     check_count("seed", seed, faults, low=0)
     raise_faults(faults)

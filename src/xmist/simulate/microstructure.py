@@ -21,6 +21,7 @@ import numpy as np
 import scipy.fft
 from numpy.typing import ArrayLike, NDArray
 
+from xmist.arrays import as_array
 from xmist.errors import raise_faults
 from xmist.numerics.parallel import for_blocks
 from xmist.simulate.checks import check_number
@@ -69,9 +70,14 @@ class Screen:
 
     def __post_init__(self) -> None:
         faults: list[str] = []
-        angle = np.array(self.angle, dtype=np.float64)
-        if angle.ndim not in (0, 2) or angle.size == 0:
-            faults.append(f"angle has shape {angle.shape}; expected one number or a map (y, x), in rad")
+        expected = "one number or a map (y, x), in rad"
+        given = as_array("angle", self.angle, expected, faults)
+        raise_faults(faults)
+        assert given is not None  # as_array gave a fault otherwise
+        numbers = given.dtype.kind in "iuf"
+        angle = np.array(given, np.float64) if numbers else np.zeros(())
+        if not numbers or given.ndim not in (0, 2) or given.size == 0:
+            faults.append(f"angle is {given.dtype} of shape {given.shape}; expected {expected}")
         elif not np.all(np.isfinite(angle) & (angle >= 0.0) & (angle < 0.1)):
             faults.append("angle has values that are negative, not finite or above 0.1; expected rad, ≥ 0")
         check_number("correlation_length", self.correlation_length, faults, unit="m", low=0.0, strict=True)

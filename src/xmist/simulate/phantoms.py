@@ -16,11 +16,12 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
+from xmist.arrays import SMALLEST_FRAME
 from xmist.errors import InputError, raise_faults, suggest
 from xmist.experiment import Experiment
 from xmist.progress import Progress
 from xmist.simulate.acquisition import acquire
-from xmist.simulate.checks import check_count, check_number
+from xmist.simulate.checks import check_count, check_number, check_shape
 from xmist.simulate.composites import random_orientation
 from xmist.simulate.detector import Detector
 from xmist.simulate.grid import Grid
@@ -148,6 +149,7 @@ def phantom(
     }
     case = replace(CASES[kind], **{name: value for name, value in given.items() if value is not None})
     faults: list[str] = []
+    shape = check_shape(shape, faults, low=SMALLEST_FRAME)
     check_count("positions", positions, faults)
     check_count("seed", seed, faults, low=0)
     for name, low, high, strict in (

@@ -21,7 +21,7 @@ from xmist.errors import InputError, raise_faults
 from xmist.experiment import Experiment
 from xmist.methods import find_method, make_options, retrieve
 from xmist.progress import Progress
-from xmist.simulate.checks import check_count, check_number
+from xmist.simulate.checks import check_count, check_number, check_shape
 from xmist.simulate.detector import Detector, detect
 from xmist.simulate.files import DEFAULT_METHOD
 from xmist.simulate.grid import Grid, binned
@@ -164,8 +164,7 @@ def plan(
     check_number("edge_sigma", edge_sigma, faults, unit="m", low=0.0)
     check_count("draws", draws, faults)
     check_count("seed", seed, faults, low=0)
-    for axis, size in zip("yx", shape, strict=True):
-        check_count(f"shape along {axis}", size, faults, low=2 * _EDGE + 8)
+    shape = check_shape(shape, faults, low=2 * _EDGE + 8)
     raise_faults(faults)
     method, options = method or DEFAULT_METHOD, options or {}
     try:

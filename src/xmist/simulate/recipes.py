@@ -10,9 +10,9 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
-from xmist.errors import InputError, raise_faults
+from xmist.errors import raise_faults
 from xmist.experiment import Experiment
-from xmist.simulate.checks import check_count
+from xmist.simulate.checks import check_count, check_shape
 from xmist.simulate.composites import berry, random_orientation
 from xmist.simulate.detector import Detector
 from xmist.simulate.materials import Material
@@ -342,10 +342,7 @@ def check_arguments(shape: tuple[int, int], positions: int, seed: int) -> None:
         Lists what is out of range.
     """
     faults: list[str] = []
-    if len(tuple(shape)) != 2:
-        raise InputError(f"shape is {shape!r}; expected pixels (y, x)")
-    for axis, size in zip("yx", shape, strict=True):
-        check_count(f"shape along {axis}", size, faults, low=32)
+    check_shape(shape, faults, low=32)
     check_count("positions", positions, faults)
     check_count("seed", seed, faults, low=0)
     raise_faults(faults)

@@ -14,7 +14,7 @@ from xmist.errors import raise_faults
 from xmist.experiment import Experiment
 from xmist.simulate.beam import Spectrum
 from xmist.simulate.beam import source_blur as blur_by_source
-from xmist.simulate.checks import check_count, check_number
+from xmist.simulate.checks import check_count, check_number, check_shape
 from xmist.simulate.detector import Detector
 from xmist.simulate.membranes import Membrane
 from xmist.simulate.plane import Plane, make_plane
@@ -118,10 +118,7 @@ def prepare(
         Lists all that is wrong.
     """
     faults: list[str] = []
-    sizes = [
-        check_count(f"shape along {a}", n, faults, low=SMALLEST_FRAME)
-        for a, n in zip("yx", shape, strict=True)
-    ]
+    shape = check_shape(shape, faults, low=SMALLEST_FRAME)
     check_count("seed", seed, faults, low=0)
     source = experiment.source_to_sample
     check_number(
@@ -148,9 +145,9 @@ def prepare(
     if physics not in PHYSICS:
         faults.append(f"physics is {physics!r}; expected 'wave' or 'model'")
     light = None if illumination is None else np.asarray(illumination, np.float64)
-    if light is not None and (light.shape != tuple(shape) or not (np.isfinite(light) & (light > 0)).all()):
+    if light is not None and (light.shape != shape or not (np.isfinite(light) & (light > 0)).all()):
         faults.append(
-            f"illumination has shape {light.shape}; expected {tuple(shape)} finite positive numbers (y, x)"
+            f"illumination has shape {light.shape}; expected {shape} finite positive numbers (y, x)"
         )
     raise_faults(faults)
     blur = detector.psf_sigma
@@ -168,7 +165,7 @@ def prepare(
     )
     plane = make_plane(
         experiment,
-        (sizes[0], sizes[1]),
+        shape,
         oversampling=detector.oversampling,
         membrane_to_sample=membrane_to_sample,
         blur=blur / experiment.magnification,

@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from xmist.errors import raise_faults
-from xmist.simulate.checks import check_count, check_number
+from xmist.simulate.checks import check_count, check_number, check_shape
 from xmist.simulate.membranes.relief import coordinates
 
 Real = NDArray[Any]
@@ -129,7 +129,7 @@ def transmission_functions(
         faults.append(
             f"membrane is {membrane!r}; expected a RandomScreen, Sandpaper, HoleGrid or Checkerboard"
         )
-    height, width = (check_count(f"shape along {a}", n, faults) for a, n in zip("yx", shape, strict=True))
+    height, width = check_shape(shape, faults)
     check_number("pixel_size", pixel_size, faults, unit="m", low=0.0, strict=True)
     check_number("wavelength", wavelength, faults, unit="m", low=0.0, strict=True)
     if np.dtype(dtype) not in (np.complex64, np.complex128):

@@ -4,14 +4,18 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Final
 
 import numpy as np
 from numpy.typing import NDArray
 
+from xmist.arrays import as_array
+from xmist.errors import shown
 from xmist.simulate.objects.base import Body, Box, given
 
 Real = NDArray[Any]
+
+_AXES: Final = "three positive lengths in metres"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -41,13 +45,21 @@ class Ellipsoid(Body):
     orientation: tuple[tuple[float, float, float], ...] | None = None
 
     def _faults(self) -> list[str]:
-        axes = np.asarray(self.semi_axes, dtype=float)
-        faults = []
-        if axes.shape != (3,) or not np.all(np.isfinite(axes) & (axes > 0)):
-            faults.append(f"semi_axes are {self.semi_axes!r}; expected three positive lengths in metres")
+        faults: list[str] = []
+        axes = as_array("semi_axes", self.semi_axes, _AXES, faults)
+        if axes is not None and not (
+            axes.shape == (3,) and axes.dtype.kind in "iuf" and np.all(np.isfinite(axes) & (axes > 0))
+        ):
+            faults.append(f"semi_axes are {shown(self.semi_axes)}; expected {_AXES}")
         if self.orientation is not None:
-            turn = np.asarray(self.orientation, dtype=float)
-            if turn.shape != (3, 3) or not np.allclose(turn @ turn.T, np.eye(3), atol=1e-9):
+            turn = as_array("orientation", self.orientation, "a 3 × 3 matrix", faults)
+            if turn is None:
+                return faults
+            if (
+                turn.shape != (3, 3)
+                or turn.dtype.kind not in "iuf"
+                or not np.allclose(turn @ turn.T, np.eye(3), atol=1e-9)
+            ):
                 faults.append("orientation is no rotation; expected a 3 × 3 matrix Q with Q Qᵀ = 1")
         return faults
 

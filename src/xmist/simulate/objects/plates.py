@@ -10,6 +10,7 @@ import numpy as np
 import scipy.ndimage as ndi
 from numpy.typing import ArrayLike, NDArray
 
+from xmist.arrays import as_array
 from xmist.simulate.grid import Grid
 from xmist.simulate.objects.base import DEGREES, POSITIVE, Body, Box, given
 
@@ -158,9 +159,13 @@ class ThicknessMap(Body):
     continued: bool = False
 
     def _faults(self) -> list[str]:
-        values = np.array(self.values, dtype=np.float64)
-        if values.ndim != 2 or values.size == 0:
-            return [f"the thickness map has shape {values.shape}; expected (y, x)"]
+        faults: list[str] = []
+        given = as_array("the thickness map", self.values, "numbers of shape (y, x)", faults)
+        if given is None:
+            return faults
+        if given.dtype.kind not in "biuf" or given.ndim != 2 or given.size == 0:
+            return [f"the thickness map is {given.dtype} of shape {given.shape}; expected numbers (y, x)"]
+        values = np.array(given, dtype=np.float64)
         wrong = int(np.count_nonzero(~(np.isfinite(values) & (values >= 0.0))))
         if wrong:
             return [
