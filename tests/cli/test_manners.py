@@ -3,10 +3,14 @@
 import subprocess
 import sys
 
+import numpy as np
 import pytest
 
 import xmist.__main__
 from tests.cli.scenes import call, snapshot, write_frames, write_scan
+from tests.scanning.scenes import frames, sections, write_hdf5, write_toml
+from xmist.config import make_draft
+from xmist.pipeline.reading import reading_faults
 
 
 @pytest.fixture
@@ -63,6 +67,58 @@ def test_a_plan_calls_its_faults_by_their_options_and_leaves_no_folder(folder, c
     assert "- --distance is -1 m; expected" in done.err
     assert "- --photons is 0 photons; expected" in done.err
     assert snapshot(folder) == {}
+
+
+@pytest.mark.parametrize(
+    ("pattern", "output", "read"),
+    [
+        ("*.h5", "new.h5", True),
+        ("*.h5::/entry/data", "new.h5", True),
+        ("*/*.h5", "new.h5", False),
+        ("*/*.h5", "new_blocks/block_000000_000001.h5", True),
+        ("**/*.h5", "a/b/new.h5", True),
+        ("raw_{projection}.h5", "raw_7.h5", True),
+        ("raw_{projection}.h5", "raw_all.h5", False),
+        ("new.h5", "new.h5", False),  # does not stand there, so that nothing is replaced
+        ("ref_*.tif", "../ref_1.tif", False),
+    ],
+)
+def test_what_a_pattern_would_read_the_next_time(pattern, output, read, folder):
+    draft = make_draft({"input": {"sample": pattern}}, folder=folder, source="")
+    found = reading_faults(draft, (), [folder / output])
+    assert list(found) == [folder / output] * read
+
+
+def test_a_scan_writes_over_nothing_that_it_reads(folder, capsys):
+    reference, samples = frames(2)
+    write_hdf5(folder / "raw.h5", samples.reshape(-1, *samples.shape[2:]))
+    np.save(folder / "ref.npy", reference)
+    write_toml(
+        folder,
+        sections(
+            input={"reference": "ref.npy", "sample": "raw.h5::/entry/data"},
+            scan={"order": "projection", "angles": None},
+            output={"files": ["raw.h5"]},
+        ),
+    )
+    before = snapshot(folder)
+    done = call(capsys, "scan", "scan.toml", "--overwrite")
+    assert done.code == 2
+    assert done.err.startswith("Error: scan.toml: raw.h5 would replace what is read; ")
+    assert snapshot(folder) == before
+
+
+def test_a_comparison_writes_nothing_that_would_be_read_the_next_time(folder, capsys):
+    for kind, stack in zip(("ref", "sample"), frames(), strict=True):
+        write_hdf5(folder / f"a-{kind}.h5", stack if kind == "ref" else stack[0], "s")
+    write_scan(folder, input={"reference": "a-ref.h5::/s", "sample": "*-[s2]*.h5::/s"})
+    before = snapshot(folder)
+    done = call(
+        capsys, "compare", "scan.toml", "-o", ".", "--results", "--methods", "mist", "--exposures", "2"
+    )
+    assert done.code == 2
+    assert "mist-2.h5 would be read as a frame the next time" in done.err
+    assert snapshot(folder) == before
 
 
 def test_check_names_the_scan_file_with_every_fault(folder, capsys):

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final
@@ -22,6 +21,7 @@ from xmist.errors import InputError, raise_faults
 from xmist.io import open_result
 from xmist.io.atomic import folder_faults, target_faults
 from xmist.pipeline import digests, load_stack, read_from
+from xmist.pipeline.reading import reading_faults
 from xmist.pipeline.survey import Survey, survey
 from xmist.preprocess import bin_frames, crop
 from xmist.progress import Progress
@@ -115,8 +115,8 @@ def compare_scan(
     right, remarks = _truth(scan, truth or wished.truth, found, wrong)
     targets = target_files(folder, chosen, numbers, results=results)
     read = [Path(file) for series in found.series.values() for file in series.files]
-    read += [Path(scan.source), scan.folder / (truth or wished.truth or TRUTH)]
-    wrong += _target_faults(folder, targets, read, overwrite=overwrite)
+    read.append(scan.folder / (truth or wished.truth or TRUTH))
+    wrong += _target_faults(scan, folder, targets, read, overwrite=overwrite)
     raise_faults([*wrong, *faults])
     try:
         stack, notes, noise = load_stack(bare, found, tell)
@@ -169,14 +169,16 @@ def _boxes(section: RegionsSection | None) -> dict[str, Any]:
 
 
 def _target_faults(
-    folder: str | Path, targets: Sequence[Path], read: Sequence[Path], *, overwrite: bool
+    scan: Draft, folder: str | Path, targets: Sequence[Path], read: Sequence[Path], *, overwrite: bool
 ) -> list[str]:
     """Say what keeps the files from being written, and whether they would replace what is read."""
     faults = folder_faults(folder)
-    precious = {os.path.realpath(path) for path in read}
-    for path in () if faults else targets:
-        if os.path.realpath(path) in precious:
-            faults.append(f"{path} would replace what is read; expected another folder")
+    if faults:
+        return faults
+    precious = reading_faults(scan, read, targets)
+    for path in targets:
+        if path in precious:
+            faults.append(precious[path])
         elif path.exists():
             faults += target_faults(path, overwrite=overwrite)
     return faults

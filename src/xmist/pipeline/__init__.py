@@ -20,7 +20,8 @@ from xmist.io.frames import LoadedFrames, digest, load_frames
 from xmist.io.sources import listed
 from xmist.methods import retrieve
 from xmist.pipeline.checking import Check, check
-from xmist.pipeline.survey import ROLES, Survey, survey
+from xmist.pipeline.reading import ROLES
+from xmist.pipeline.survey import Survey, survey
 from xmist.preprocess import Frames, apply_steps
 from xmist.progress import Progress
 

@@ -4,13 +4,10 @@ from __future__ import annotations
 
 import dataclasses
 import math
-import os
 import shutil
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
-from fnmatch import fnmatch
-from glob import has_magic
 from pathlib import Path
 from typing import Final
 
@@ -24,10 +21,9 @@ from xmist.io.atomic import target_faults
 from xmist.io.frames import FrameSeries, Offer, Pairing, offer_geometry, open_frames, pair_frames
 from xmist.io.sources import listed
 from xmist.methods import METHODS
+from xmist.pipeline.reading import ROLES, reading_faults
 from xmist.preprocess import make_step_options
 from xmist.preprocess.frames import check_span
-
-ROLES: Final = ("reference", "sample", "dark", "flat")
 
 # A header and a scan file that differ by more do not mean the same set-up.
 _AGREEMENT: Final = 0.01
@@ -236,38 +232,13 @@ def _output_faults(
     shape: tuple[int, int] | None,
 ) -> list[str]:
     faults = []
-    precious = {os.path.realpath(path): str(path) for frames in series.values() for path in frames.files}
-    if draft.source:
-        precious[os.path.realpath(draft.source)] = draft.source
+    read = [path for frames in series.values() for path in frames.files]
+    precious = reading_faults(draft, read, outputs)
     for path in outputs:
-        with suppress(ValueError):  # a name that no file system takes, which target_faults tells
-            if os.path.realpath(path) in precious:
-                faults.append(f"{path} would replace what is read; expected another name for the result")
-                continue
-            pattern = _read_next_time(draft, path)
-            if pattern:
-                faults.append(
-                    f"{path} would be read as a frame the next time, for {pattern} matches it; expected "
-                    "another name for the result"
-                )
-                continue
-        faults += target_faults(path, overwrite=draft.overwrite)
+        faults += [precious[path]] if path in precious else target_faults(path, overwrite=draft.overwrite)
     if not faults and shape is not None and draft.method:
         faults += _space_faults(draft, outputs, shape)
     return faults
-
-
-def _read_next_time(draft: Draft, path: Path) -> str | None:
-    """Give the pattern of the input, and its key, that a file to write matches."""
-    parent, name = os.path.split(os.path.realpath(path))
-    for role in ROLES:
-        for spec in getattr(draft.input, role) or ():
-            place, _, _ = spec.partition("::")
-            folder, last = os.path.split(os.path.realpath(draft.folder / place))
-            if has_magic(place) and fnmatch(name, last) and (parent == folder or fnmatch(parent, folder)):
-                key = f"input.{role}"
-                return f"{draft.called.get(key, key)} = '{spec}'"
-    return None
 
 
 def _space_faults(draft: Draft, outputs: Sequence[Path], shape: tuple[int, int]) -> list[str]:

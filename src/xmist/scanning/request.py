@@ -13,6 +13,8 @@ from xmist.io import NEXUS_ENDINGS
 from xmist.io.atomic import target_faults
 from xmist.io.sources import listed
 from xmist.io.stacks import is_stack
+from xmist.pipeline.reading import reading_faults
+from xmist.scanning.blocks import Block
 from xmist.scanning.inputs import section_faults
 from xmist.scanning.journal import Journal, read_journal
 from xmist.scanning.memory import parse_memory
@@ -125,6 +127,23 @@ def blocks_folder(master: Path) -> Path:
     'out/scan_blocks'
     """
     return master.with_name(f"{master.stem}_blocks")
+
+
+def written_faults(draft: Draft, read: Sequence[str | Path]) -> list[str]:
+    """Say whether a scan would write over what it reads, or where it would read it the next time.
+
+    Parameters
+    ----------
+    draft : Draft
+        What the scan file states.
+    read : sequence of str or Path
+        Files that are read.
+    """
+    if not draft.files:
+        return []
+    master, plots = outputs(draft)
+    block = blocks_folder(master) / Block(0, 1).name
+    return list(reading_faults(draft, read, [master, *plots, block]).values())
 
 
 def check_choices(draft: Draft, choices: Choices) -> float | None:

@@ -9,13 +9,14 @@ from pathlib import Path
 from typing import Any, Final
 
 from xmist.config import Draft
-from xmist.errors import InputError
+from xmist.errors import InputError, raise_faults
 from xmist.scanning import guard
 from xmist.scanning.blocks import Form
 from xmist.scanning.inputs import Inputs, open_inputs
 from xmist.scanning.journal import Identity, identify
 from xmist.scanning.layout import is_hdf5
 from xmist.scanning.reader import Reader
+from xmist.scanning.request import written_faults
 from xmist.scanning.workshop import Workshop
 
 # So many projections are tried before it is said that none can be retrieved.
@@ -121,6 +122,7 @@ def reads_hdf5(draft: Draft) -> bool:
 def _begin(draft: Draft, full: bool, trial: int) -> Beginning:
     inputs = open_inputs(draft)
     scan = draft.finish()
+    raise_faults(scan.named(written_faults(scan, inputs.files)))
     identity = identify(scan, [Path(file) for file in inputs.files], full=full)
     found = None
     if trial:
