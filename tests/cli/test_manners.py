@@ -92,20 +92,22 @@ def test_what_a_pattern_would_read_the_next_time(pattern, output, read, folder):
 def test_a_scan_writes_over_nothing_that_it_reads(folder, capsys):
     reference, samples = frames(2)
     write_hdf5(folder / "raw.h5", samples.reshape(-1, *samples.shape[2:]))
+    write_hdf5(folder / "angles.h5", [0.0, 90.0])
     np.save(folder / "ref.npy", reference)
-    write_toml(
-        folder,
-        sections(
-            input={"reference": "ref.npy", "sample": "raw.h5::/entry/data"},
-            scan={"order": "projection", "angles": None},
-            output={"files": ["raw.h5"]},
-        ),
-    )
-    before = snapshot(folder)
-    done = call(capsys, "scan", "scan.toml", "--overwrite")
-    assert done.code == 2
-    assert done.err.startswith("Error: scan.toml: raw.h5 would replace what is read; ")
-    assert snapshot(folder) == before
+    for output in ("raw.h5", "angles.h5"):
+        write_toml(
+            folder,
+            sections(
+                input={"reference": "ref.npy", "sample": "raw.h5::/entry/data"},
+                scan={"order": "projection", "angles": "angles.h5::/entry/data"},
+                output={"files": [output]},
+            ),
+        )
+        before = snapshot(folder)
+        done = call(capsys, "scan", "scan.toml", "--overwrite")
+        assert done.code == 2
+        assert done.err.startswith(f"Error: scan.toml: {output} would replace what is read; ")
+        assert snapshot(folder) == before
 
 
 def test_a_comparison_writes_nothing_that_would_be_read_the_next_time(folder, capsys):

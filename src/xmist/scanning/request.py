@@ -143,6 +143,9 @@ def written_faults(draft: Draft, read: Sequence[str | Path]) -> list[str]:
         return []
     master, plots = outputs(draft)
     block = blocks_folder(master) / Block(0, 1).name
+    angles = None if draft.scan is None else draft.scan.angles
+    if isinstance(angles, str):
+        read = [*read, draft.folder / angles.partition("::")[0]]
     return list(reading_faults(draft, read, [master, *plots, block]).values())
 
 
