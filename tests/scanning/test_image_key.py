@@ -410,3 +410,21 @@ def test_what_a_key_tells_is_described(tmp_path):
     found = describe_frames(tmp_path / "scan.nxs")
     assert found["image_key"] == {"darks": 1, "flats": 2, "projections": 1, "invalid": 1}
     assert "image_key" not in describe_frames(f"{tmp_path / 'scan.nxs'}::[image_key=1]")
+
+
+@pytest.mark.parametrize("order", [None, "position"])
+def test_references_are_the_mean_of_the_exposures_that_are_valid(tmp_path, order):
+    sets = [[FLAT, INVALID, FLAT], [INVALID, FLAT, FLAT], [FLAT, FLAT, FLAT], [FLAT, FLAT, INVALID]]
+    for position in (0, 1):
+        keys = [*sets[2 * position], PROJECTION, PROJECTION, DARK, *sets[2 * position + 1]]
+        write_nxtomo(tmp_path / f"pos_{position}.nxs", counted(keys))
+    spec = f"pos_{'{position}' if order is None else '*'}.nxs::{DATA}[image_key=1]"
+    place = {"outer": "set", "folder": tmp_path, "order": order, "exposures": 3}
+    found = lay_out([spec], name="input.reference", count=2, **place)
+    assert not found.missing
+    with Reader(found) as reader:
+        read = [reader.read(number)[:, 0, 0].tolist() for number in (0, 1)]
+    assert read == [[1, 1], [7.5, 6.5]]
+    for wrong in ({"exposures": 2, "count": 2}, {"exposures": 3, "count": 1}):
+        with pytest.raises(InputError):
+            lay_out([spec], name="input.reference", **place | wrong)

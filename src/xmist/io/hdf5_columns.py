@@ -24,7 +24,7 @@ INVALID: Final = 3
 
 def choose_frames(
     file: Hdf5, place: Place, count: int, key: FrameKey
-) -> tuple[tuple[int, ...], tuple[int, ...], int]:
+) -> tuple[tuple[int, ...], tuple[int, ...], tuple[int, ...]]:
     """Give the frames of a stack that have a key.
 
     The key is the dataset of that name beside the stack, or else the only one of that name in its entry.
@@ -47,8 +47,8 @@ def choose_frames(
     gaps : tuple of int
         For each invalid frame next to one of them (with none but invalid ones between) how many of them come
         before it: it may have been meant as one of them.
-    runs : int
-        Into how many parts projections divide them, if they are none themselves; else 0.
+    runs : tuple of int
+        How many of them follow each other without a projection between; empty for projections.
 
     Raises
     ------
@@ -71,8 +71,9 @@ def choose_frames(
         after = int(np.searchsorted(valid, frame))
         if (keys[valid[max(after - 1, 0) : after + 1]] == key.value).any():
             gaps.append(int(np.searchsorted(frames, frame)))
-    # Projections before each frame: what has as many of them is one part.
-    runs = 0 if key.value == 0 else np.unique(np.cumsum(keys == 0)[frames]).size
+    # What has as many projections before it belongs together.
+    before = np.cumsum(keys == 0)[frames]
+    runs = () if key.value == 0 else tuple(np.unique(before, return_counts=True)[1].tolist())
     return tuple(frames.tolist()), tuple(gaps), runs
 
 

@@ -50,8 +50,9 @@ class Hdf5Source(Source):
         The frames of the dataset that are meant, which `count`, `texts` and `holes` are of; None for all.
     gaps : tuple of int
         For each frame that was left out as invalid how many of the frames come before it.
-    runs : int
-        Into how many parts projections divide the frames, where a key chooses others than these; else 0.
+    runs : tuple of int
+        How many of the frames follow each other without a projection between; empty for projections, and
+        where no key chooses.
     """
 
     dataset: str
@@ -61,7 +62,7 @@ class Hdf5Source(Source):
     pieces: tuple[Piece, ...] = field(default=(), repr=False)
     chosen: tuple[int, ...] | None = field(default=None, repr=False)
     gaps: tuple[int, ...] = field(default=(), repr=False)
-    runs: int = field(default=0, repr=False)
+    runs: tuple[int, ...] = field(default=(), repr=False)
 
     @property
     def kinds(self) -> Mapping[str, int]:
@@ -176,7 +177,7 @@ def open_hdf5(
         texts = _texts(file, place, count)
         chosen: tuple[int, ...] | None = None
         gaps: tuple[int, ...] = ()
-        runs = 0
+        runs: tuple[int, ...] = ()
         if key is not None:
             chosen, gaps, runs = choose_frames(file, place, count, key)
             texts = {

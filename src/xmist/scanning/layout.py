@@ -20,7 +20,7 @@ from xmist.errors import InputError, raise_faults
 from xmist.io.addresses import Address, find_addresses, split_address
 from xmist.io.series import open_source
 from xmist.io.sources import Source, check_file, listed
-from xmist.scanning.placing import FoundFile, gap_faults, place_by_names, place_by_order
+from xmist.scanning.placing import FoundFile, gap_faults, place_by_names, place_by_order, place_by_runs
 
 # So many files are opened to see how much each holds; of more, the first one speaks for all.
 _MOST_OPENED: Final = 64
@@ -49,7 +49,8 @@ class Layout:
         Frames that must be decompressed together.
     places : (outer, position, exposure, 2) int array
         The file's number and the frame's number in it; −1 where there is none. The outer index counts
-        projections, or sets of references.
+        projections, or sets of references. What is not missing has a frame at every position, if not every
+        exposure.
     missing : mapping of int to str
         For each outer index without all its frames what is missing.
     files : tuple of Path
@@ -149,13 +150,18 @@ def lay_out(
     files, places = _find_files(spec, name, outer, folder)
     first = _open_files(files, name)
     depth = int(getattr(first, "depth", 1))
-    if places:
+    missing: dict[int, str] = {}
+    uneven = place_by_runs(files, places, order, exposures, count) if outer == "set" else None
+    if uneven is not None:
+        table = uneven
+    elif places:
         table, missing = place_by_names(files, places, spec, name, outer, exposures, count, positions)
     else:
         table, missing = place_by_order(files, name, outer, order, exposures, count, positions)
-    raise_faults(gap_faults(files, table, name))
-    for index in np.unique(np.argwhere((table < 0).any(axis=(1, 2, 3)))):
-        missing.setdefault(int(index), "frames are missing")
+    if uneven is None:
+        raise_faults(gap_faults(files, table, name))
+        for index in np.unique(np.argwhere((table < 0).any(axis=(1, 2, 3)))):
+            missing.setdefault(int(index), "frames are missing")
     for number, file in enumerate(files):
         if not file.fault and not file.holes:
             continue
@@ -181,7 +187,7 @@ def _runs_remark(
     first: Source, places: Sequence[str], outer: str, order: str | None, table: NDArray[np.int64]
 ) -> str:
     """Say so if a stack holds references before and after projections, and not in as many sets."""
-    runs, sets = getattr(first, "runs", 0), len(table)
+    runs, sets = len(getattr(first, "runs", ())), len(table)
     # Positions one after the other in one stack may have references each.
     apart = order == "position" and not places and np.unique(table[..., 0]).size == 1
     if outer != "set" or "set" in places or apart or runs in (0, sets):
@@ -285,6 +291,7 @@ def _open_files(files: list[FoundFile], name: str) -> Source:
         file.count = source.count
         file.paths = source.files
         file.gaps = tuple(getattr(source, "gaps", ()))
+        file.runs = tuple(getattr(source, "runs", ()))
         file.holes = dict(getattr(source, "holes", {}))
         if first is None:
             first = source

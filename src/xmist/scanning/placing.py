@@ -33,6 +33,8 @@ class FoundFile:
         Frames that cannot be read, and why.
     gaps : tuple of int
         For each frame that was left out as invalid how many frames come before it.
+    runs : tuple of int
+        How many frames follow each other without a projection between, where keys tell it.
     paths : tuple of Path
         All files that hold its frames.
     """
@@ -43,6 +45,7 @@ class FoundFile:
     fault: str = ""
     holes: Mapping[int, str] = field(default_factory=dict)
     gaps: tuple[int, ...] = ()
+    runs: tuple[int, ...] = ()
     paths: tuple[Path, ...] = ()
 
 
@@ -215,6 +218,55 @@ def place_by_order(
         label = files[int(position)].address if by_position else name
         missing.setdefault(int(index), f"{label} ends before it")
     return table, missing
+
+
+def place_by_runs(
+    files: Sequence[FoundFile], places: Sequence[str], order: str | None, exposures: int, count: int | None
+) -> NDArray[np.int64] | None:
+    """Place references of which some were invalid: what is left of a set in the stack of a position.
+
+    Parameters
+    ----------
+    files : sequence of FoundFile
+        The files, in order.
+    places : sequence of str
+        What stands in braces in their names.
+    order : str or None
+        "position" or "projection".
+    exposures : int
+        Frames of each position in a set, before some were left out.
+    count : int or None
+        Number of sets.
+
+    Returns
+    -------
+    (set, position, exposure, 2) int array or None
+        File and frame, −1 for exposures that were left out; None where no frame was left out, or the files
+        are no stacks of a position whose projections part the sets.
+
+    Examples
+    --------
+    >>> left = {"count": 3, "gaps": (1,), "runs": (1, 2)}
+    >>> files = [FoundFile(Address(Path(f"{n}.nxs")), {"position": n}, **left) for n in (0, 1)]
+    >>> place_by_runs(files, ["position"], None, 2, 2)[:, 1, :, 1].tolist()
+    [[0, -1], [1, 2]]
+    """
+    apart = list(places) == ["position"] or (not places and order == "position" and len(files) > 1)
+    if not apart or not any(file.gaps for file in files):
+        return None
+    if any(file.fault or len(file.runs) != count or max(file.runs) > exposures for file in files):
+        return None
+    table = np.full((count or 0, len(files), exposures, 2), -1, np.int64)
+    ranks = _ranks([file.numbers["position"] for file in files]) if places else range(len(files))
+    if sorted(ranks) != list(range(len(files))):
+        return None
+    for number, (file, position) in enumerate(zip(files, ranks, strict=True)):
+        frame = 0
+        for index, size in enumerate(file.runs):
+            table[index, position, :size, 0] = number
+            table[index, position, :size, 1] = np.arange(frame, frame + size)
+            frame += size
+    return table
 
 
 def gap_faults(files: Sequence[FoundFile], table: NDArray[np.int64], name: str) -> list[str]:

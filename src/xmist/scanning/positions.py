@@ -89,6 +89,8 @@ def _read(layout: Layout, keys: Sequence[str]) -> tuple[list[list[Position]], di
                 continue
             try:
                 for number, frame in layout.places[index].reshape(-1, 2).tolist():
+                    if number < 0:
+                        continue
                     label = str(layout.addresses[number])
                     found.append(position_in(reader.header_of(number, frame), keys, label))
             except InputError as error:
@@ -112,6 +114,7 @@ def _ordered(
         if not found:
             continue
         frames = layout.places[index].reshape(-1, 2)
+        frames = frames[frames[:, 0] >= 0]
         for place, position in enumerate(order):
             alike = [number for number, other in enumerate(found) if same_position(position, other, scale)]
             if len(alike) != exposures:

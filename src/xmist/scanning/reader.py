@@ -118,13 +118,16 @@ class Reader:
         if index in layout.missing:
             raise InputError(f"{layout.name}: {layout.missing[index]}")
         places = layout.places[index]
-        numbers = list(dict.fromkeys(places[..., 0].reshape(-1).tolist()))
+        numbers = [number for number in dict.fromkeys(places[..., 0].reshape(-1).tolist()) if number >= 0]
         streams = [self._open(number) for number in numbers]
         starts = dict(
             zip(numbers, np.cumsum([0, *(stream.count for stream in streams)]).tolist(), strict=False)
         )
         series = FrameSeries(layout.name, tuple(streams))
-        groups = [[starts[number] + frame for number, frame in position.tolist()] for position in places]
+        groups = [
+            [starts[number] + frame for number, frame in position.tolist() if number >= 0]
+            for position in places
+        ]
         return load_frames(series, groups=groups).frames
 
     def header(self, index: int) -> Mapping[str, str]:
