@@ -79,6 +79,25 @@ def test_masked_weights_of_a_projection_count_for_nothing(method):
         assert np.array_equal(getattr(masked, channel), image, equal_nan=True), channel
 
 
+@pytest.mark.parametrize("method", list(METHODS))
+def test_no_bit_depends_on_the_unit_of_the_frames(method):
+    # A power of two rounds nothing; squares of such frames are far beyond single precision, on either side.
+    number = 1 if method == "single-exposure" else 4
+    options = {"delta_over_beta": 1000.0} if METHODS[method].needs_delta_over_beta else {}
+    frames = pair(number)
+
+    def found(factor):
+        stack = xmist.SpeckleStack(*(np.float32(factor) * one for one in frames))
+        return xmist.retrieve(stack, EXPERIMENT, method=method, threads=1, **options)
+
+    plain = found(1.0)
+    for factor in (2.0**100, 2.0**-100):
+        other = found(factor)
+        assert np.array_equal(other.flags, plain.flags)
+        for name, image in plain.channels():
+            assert np.array_equal(getattr(other, name), image, equal_nan=True), (name, factor)
+
+
 def test_full_field_takes_no_value_for_light_that_no_beam_gives():
     reference, sample = pair(2)
     sample[0, 4, 5] = 1e30
