@@ -108,7 +108,7 @@ def damaged(path, kind):
 
 
 DAMAGES = {
-    "short": "holds 3 values and",
+    "short": "has shape (3,), and",
     "unknown": "gives 7 for frame 3",
     "broken": "gives 0.5 for frame 3",
     "nan": "gives nan for frame 3",

@@ -212,7 +212,7 @@ def _read_key(file: Hdf5, found: Place, count: int, label: str) -> NDArray[np.in
         raise InputError(f"{name} holds no list of numbers; {expected}")
     if data.size != count or data.shape[0] != count:
         raise InputError(
-            f"{name} holds {data.size} values and {label} {count} frames; {expected}: copy or record the "
+            f"{name} has shape {data.shape}, and {label} has {count} frames; {expected}: copy or record the "
             "file again"
         )
     # HDF5 would read what is not there as zeros: as projections.
