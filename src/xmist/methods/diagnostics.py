@@ -119,6 +119,31 @@ def reduced_chi_squared(found: Fit, noise: float) -> float | None:
     return float(found.misfit[-1] / (noise * number * (1.0 - 1.0 / exposures)))
 
 
+def record(found: Fit, noise: float) -> dict[str, Any]:
+    """Give the record of convergence, as plain data.
+
+    Parameters
+    ----------
+    found : Fit
+        The fit.
+    noise : float
+        Variance of a pixel of weight 1; 0 where it is not known.
+    """
+    number = found.weights.count()
+    return {
+        "converged": found.converged,
+        "iterations": [how.iterations for how in found.solves],
+        "misfit": [value / number for value in found.misfit],
+        "reduced_chi_squared": reduced_chi_squared(found, noise),
+        "binning": found.binning,
+        "parallax": found.parallax,
+        "prior_strengths": [prior.strength for prior in found.priors],
+        "residual_by_frame": [
+            float(np.sqrt(np.mean(image**2, dtype=np.float64))) for image in found.residual
+        ],
+    }
+
+
 def maps(frames: Frames, problem: Problem, found: Fit) -> dict[str, Image]:
     """Give the diagnostic maps.
 

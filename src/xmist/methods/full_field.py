@@ -24,10 +24,11 @@ from xmist.data import Retrieval
 from xmist.errors import InputError, raise_faults
 from xmist.experiment import Experiment
 from xmist.methods.dark_field import DARK, reconsider
-from xmist.methods.diagnostics import Speckles, describe, maps, reduced_chi_squared
+from xmist.methods.diagnostics import Speckles, describe, maps, record
 from xmist.methods.findings import compare_frames, describe_flags
 from xmist.methods.full_field_options import PRIORS, FullFieldOptions, background_mask
 from xmist.methods.gauss_newton import fit
+from xmist.methods.parallax import follow
 from xmist.methods.phase import screening_length2
 from xmist.methods.polish import explains_all, fit_without_priors, polish
 from xmist.methods.posterior import standard_deviations
@@ -124,7 +125,7 @@ class FullFieldPlan:
         start = None
         if initial is not None:
             start = start_of(initial, self.experiment, self.options, kinds, self.clean.shape[1:])
-        found, problem = self._fit(frames, kinds, start)
+        found, problem, frames = self._fit(frames, kinds, start)
         for where in found.outliers:
             flags.flat[where] |= flag.BAD_SAMPLE
         informed: NDArray[np.bool_] = np.any(found.weights.codes, axis=0)
@@ -154,12 +155,14 @@ class FullFieldPlan:
                 "xmist_version": __version__,
                 "exposures": len(self.clean),
                 "reference": self.speckles.to_dict(),
-                "convergence": _record(found, frames.noise),
+                "convergence": record(found, frames.noise),
             },
             **self._channels(found, problem, frames, lost),
         )
 
-    def _fit(self, frames: Frames, kinds: tuple[int, ...], start: Start | None) -> tuple[Fit, Problem]:
+    def _fit(
+        self, frames: Frames, kinds: tuple[int, ...], start: Start | None
+    ) -> tuple[Fit, Problem, Frames]:
         order, constraint = PRIORS[self.options.prior]
         alpha = self.options.regularisation
         gamma = self.options.delta_over_beta
@@ -180,10 +183,11 @@ class FullFieldPlan:
         if alpha == "auto" and explains_all(frames, found):
             found = polish(frames, problem, found)
         elif alpha != 0.0:
+            frames, found = follow(frames, problem, found)
             found = reconsider(frames, problem, found)
         if constraint and set(DARK) & set(kinds):
             found = constrain(frames, problem, found, constraint)
-        return found, problem
+        return found, problem, frames
 
     def _frames(
         self, sample: ArrayLike, weights: ArrayLike | None
@@ -381,18 +385,3 @@ def _lost(informed: NDArray[np.bool_]) -> NDArray[np.bool_]:
     """Find pixels too far from every usable one for it to say anything about them."""
     reached = fill(np.zeros(informed.shape, np.float32), informed)
     return ~np.isfinite(np.where(informed, np.float32(0.0), reached))
-
-
-def _record(found: Fit, noise: float) -> dict[str, Any]:
-    number = found.weights.count()
-    return {
-        "converged": found.converged,
-        "iterations": [how.iterations for how in found.solves],
-        "misfit": [value / number for value in found.misfit],
-        "reduced_chi_squared": reduced_chi_squared(found, noise),
-        "binning": found.binning,
-        "prior_strengths": [prior.strength for prior in found.priors],
-        "residual_by_frame": [
-            float(np.sqrt(np.mean(image**2, dtype=np.float64))) for image in found.residual
-        ],
-    }

@@ -154,6 +154,36 @@ def _binned(frames: Frames, found: Fit) -> Frames:
     )
 
 
+def proceed(frames: Frames, problem: Problem, found: Fit) -> Fit:
+    """Go on from a fit of nearly the same frames.
+
+    Parameters
+    ----------
+    frames : Frames
+        Data.
+    problem : Problem
+        What is fitted.
+    found : Fit
+        The fit to go on from; the strengths of its priors are what the new ones are read with.
+
+    Returns
+    -------
+    Fit
+        The fit to these frames, with the record of both.
+    """
+    near = Start(fields=found.fields, strengths=tuple(prior.strength for prior in found.priors))
+    new, _ = _descend(frames, problem, near, steps=_STEPS, watch=False)
+    outliers = (np.union1d(*both) for both in zip(found.outliers, new.outliers, strict=True))
+    return replace(
+        new,
+        solves=found.solves + new.solves,
+        misfit=found.misfit + new.misfit[1:],
+        outliers=tuple(outliers),
+        binning=found.binning,
+        warm=found.warm,
+    )
+
+
 def _with_background(frames: Frames, problem: Problem, start: Start | None) -> Fit:
     """Fit without the background, then with it: it couples all frequencies and needs a near start."""
     assert problem.free is not None

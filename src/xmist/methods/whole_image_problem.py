@@ -198,6 +198,8 @@ class Fit:
         Part of the image around which the model did not find the speckles, where that is large.
     warm : bool
         Whether the fit began with what it was given.
+    parallax : float
+        Part of the beam's bending by the membrane that moves the sample's own pattern; 0 where none is seen.
     """
 
     fields: Image
@@ -211,6 +213,7 @@ class Fit:
     binning: int = 1
     lost: float = 0.0
     warm: bool = False
+    parallax: float = 0.0
 
     @property
     def weights(self) -> Weights:

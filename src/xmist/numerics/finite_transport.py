@@ -160,6 +160,49 @@ def spline_coefficients(image: Real, *, threads: int | None = None) -> Real:
     return filtered(image, *gains, threads=threads)
 
 
+def sampled(
+    coefficients: Real,
+    back: Real,
+    *,
+    factor: Real | None = None,
+    out: Real | None = None,
+    threads: int | None = None,
+) -> Real:
+    """Give the values of a quintic spline at r − v.
+
+    Parameters
+    ----------
+    coefficients : (y, x) float array
+        Of `spline_coefficients`.
+    back : (2, y, x) array
+        v along x and y in pixels, of the same dtype.
+    factor : (y, x) array, optional
+        What they are multiplied by.
+    out : (y, x) array, optional
+        Memory for the result.
+    threads : int, optional
+        Threads; the result does not depend on it.
+
+    Returns
+    -------
+    (y, x) array
+        The values, same dtype.
+
+    Examples
+    --------
+    >>> image = np.tile(np.cos(np.pi * (np.arange(32) + 0.5) / 8), (16, 1))
+    >>> values = sampled(spline_coefficients(image), np.stack([np.full(image.shape, v) for v in (1.0, 0.0)]))
+    >>> bool(np.allclose(values[:, 1:], image[:, :-1]))
+    True
+    """
+    result: Real = np.empty_like(coefficients) if out is None else out
+    scale = np.ones_like(result) if factor is None else factor  # whole: another layout is another kernel
+    for_blocks(
+        lambda a, b: _sample_rows(coefficients, back, scale, result, a, b), result.shape[0], threads=threads
+    )
+    return result
+
+
 @dataclass(frozen=True, eq=False)
 class Warp:
     """A warp that conserves the sum of an image.
@@ -226,14 +269,8 @@ class Warp:
             By quintic splines, same dtype.
         """
         coefficients = spline_coefficients(image, threads=self.threads)
-        result: Real = np.empty_like(self.jacobian) if out is None else out
         scale = self.jacobian if factor is None else factor
-        for_blocks(
-            lambda a, b: _sample_rows(coefficients, self.back, scale, result, a, b),
-            result.shape[0],
-            threads=self.threads,
-        )
-        return result
+        return sampled(coefficients, self.back, factor=scale, out=out, threads=self.threads)
 
 
 def diffuse(
