@@ -162,6 +162,14 @@ def test_the_unit_of_the_frames_does_not_matter(method, options, least):
             assert np.array_equal(getattr(result, name), array, equal_nan=True), name
 
 
+def test_the_unit_is_told_from_any_row():
+    reference, sample = _frames(3, (24, 30))
+    reference[0, 12] = np.nan
+    usual, other = (_retrieve("mist", {}, factor * reference, factor * sample) for factor in (1.0, 2.0**-100))
+    assert np.array_equal(other.dark_field, usual.dark_field)
+    assert np.array_equal(other.flags, usual.flags)
+
+
 def test_a_constant_or_dark_reference_has_no_contrast_to_compare():
     flat, sample = np.ones((3, 24, 30), np.float32), np.full((3, 24, 30), 0.9, np.float32)
     assert compare_frames(flat, sample, None, may_attenuate=True) == []

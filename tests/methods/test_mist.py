@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 import xmist
 from tests.manufactured import EXPERIMENT, phase_object, speckle
 from xmist import flags as flag
-from xmist.methods import make_options
+from xmist.methods import make_options, pixelwise
 from xmist.numerics.stencils import gradient
 
 
@@ -226,6 +226,18 @@ def test_a_seam_of_the_detector_leaves_no_streak(smoothing):
     # as many as the others; some 130 independent ones in the seam give their median to 11 %.
     limit = 1.3 if smoothing else 0.5
     assert np.median(noise[filled]) <= limit * np.median(noise[~filled])
+
+
+def test_equations_are_borrowed_over_the_borders_of_tiles(monkeypatch):
+    case = phase_object(3, (70, 90))
+    weights = np.ones(case.reference.shape, np.float32)
+    weights[:, 25:38, 28:36] = 0  # half-way between pixels that know something seven pixels lie
+    results = []
+    for tile in (32, 1000):
+        monkeypatch.setattr(pixelwise, "_TILE", tile)
+        results.append(_retrieve(case.reference, case.sample, weights))
+    assert (results[0].flags & flag.FILLED).any()
+    assert np.array_equal(results[0].dark_field, results[1].dark_field, equal_nan=True)
 
 
 def test_guessed_values_of_a_reference_spoil_no_equation():
