@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, BinaryIO, Final
 import numpy as np
 from numpy.typing import NDArray
 
-from xmist.comparison import tables
+from xmist.comparison import records, tables
 from xmist.comparison.regions import Regions
 from xmist.comparison.runs import CHANNELS_COMPARED, Run
 from xmist.data import CHANNELS, Retrieval
@@ -99,7 +99,7 @@ class Comparison:
     @property
     def table(self) -> list[dict[str, Any]]:
         """One row a run with everything that is said of it, as plain data; lengths in m, angles in rad."""
-        return tables.rows(self)
+        return records.rows(self)
 
     @property
     def channels(self) -> tuple[str, ...]:
@@ -274,8 +274,8 @@ class Comparison:
         figures = self.figures()
         texts = {
             "comparison.md": tables.markdown(self, [f"{stem}.png" for stem in figures]),
-            "comparison.csv": tables.csv_text(self),
-            "comparison.json": tables.json_text(self),
+            "comparison.csv": records.csv_text(self),
+            "comparison.json": records.json_text(self),
         }
         numbers = self._result_files(folder) if results else {}
         jobs = [Job(folder / name, _writer(content)) for name, content in texts.items()]
