@@ -3,7 +3,7 @@ import pytest
 
 from tests.manufactured import speckle
 from xmist.numerics.preconditioner import Prior, moments
-from xmist.numerics.strength import estimate_strength
+from xmist.numerics.strength import estimate_strength, power_over_rings
 from xmist.numerics.transport import PSI, D, Transport
 from xmist.numerics.whole_image import solve, to_cosines
 
@@ -29,7 +29,12 @@ def test_strength_of_a_field_that_the_prior_describes(alpha):
         return to_cosines(fields)[1]
 
     found = estimate_strength(
-        cosines(data), (PSI, D), moments(frames), weak, 1, noise=cosines(rng.normal(size=frames.shape))
+        cosines(data),
+        (PSI, D),
+        moments(frames),
+        weak,
+        1,
+        noise=power_over_rings(cosines(rng.normal(size=frames.shape))),
     )
     # Some hundred modes stand out of the noise: α is known to some tens of per cent.
     assert 0.4 < found / alpha < 2.5
@@ -40,4 +45,6 @@ def test_nothing_stands_out():
     weak = (Prior(), Prior(strength=1.0, order=1.5))
     frames = speckle(np.random.default_rng(2), 2, (64, 64))
     noise = np.random.default_rng(3).normal(size=(64, 64))
-    assert estimate_strength(zero, (PSI, D), moments(frames), weak, 1, noise=noise) == float("inf")
+    assert estimate_strength(
+        zero, (PSI, D), moments(frames), weak, 1, noise=power_over_rings(noise)
+    ) == float("inf")

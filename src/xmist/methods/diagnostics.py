@@ -14,7 +14,7 @@ from xmist.arrays import Image
 from xmist.methods.coarse_to_fine import BLOCK, block_mean
 from xmist.methods.whole_image_problem import Fit, Frames, Problem
 from xmist.numerics.autocorrelation import half_width
-from xmist.numerics.derivatives import DX, DY, LAPLACIAN, derivative
+from xmist.numerics.derivatives import DX, DY, LAPLACIAN, VALUE, derivative
 from xmist.numerics.preconditioner import Moments, expected_block
 from xmist.numerics.transport import D_XX, D_YY, PSI, D
 
@@ -164,14 +164,19 @@ def maps(frames: Frames, problem: Problem, found: Fit) -> dict[str, Image]:
         was fitted, "dark_field_information": how much of the value comes from the data around rather than
         from the prior (for φ: from its neighbours), 0 to 1, for structure of some eight pixels.
     """
-    square = np.zeros(found.residual.shape[1:])
-    count = np.zeros(square.shape)
-    for rest, w in zip(found.residual, found.weights, strict=True):
-        square += rest.astype(np.float64) ** 2 * w
-        count += w > 0
+    square = np.zeros(found.residual.shape[1:], np.float32)
+    count = np.zeros(square.shape, np.uint16)
+    for n, rest in enumerate(found.residual):
+        rest *= rest
+        rest *= found.weights[n]
+        square += rest
+        count += found.weights.codes[n] > 0
+    del rest
+    found.residual.forget()
     expected = frames.noise or found.misfit[-1] / max(found.weights.count(), 1) or 1.0
     with np.errstate(invalid="ignore", divide="ignore"):
-        out = {"residual": np.sqrt(square / (count * expected)).astype(np.float32)}
+        square /= count * np.float32(expected)
+        out = {"residual": np.sqrt(square, out=square)}
     return out | _information(problem, found)
 
 
@@ -181,9 +186,12 @@ def _information(problem: Problem, found: Fit) -> dict[str, Image]:
     threads = transport.threads
     sums = np.zeros((3, *(-(-size // BLOCK) for size in shape)))
     for frame, w in zip(transport.frames, found.weights, strict=True):
-        dx, dy, lap = (derivative(frame, kind, threads=threads) for kind in (DX, DY, LAPLACIAN))
-        for total, image in zip(sums, (frame**2, dx**2 + dy**2, lap**2), strict=True):
-            total += block_mean(w * image)
+        for place, kind in ((0, VALUE), (1, DX), (1, DY), (2, LAPLACIAN)):
+            image = derivative(frame, kind, threads=threads)
+            image *= image
+            image *= w
+            sums[place] += block_mean(image)
+    del image, w
     value, slope, curvature = (
         scipy.ndimage.gaussian_filter(total, 1.0, mode="reflect")[..., None, None] for total in sums
     )
@@ -217,8 +225,10 @@ def _information(problem: Problem, found: Fit) -> dict[str, Image]:
         ]
         if found_shares:
             share = np.clip(np.mean(found_shares, axis=0), 0.0, 1.0)
-            fine = scipy.ndimage.zoom(share, BLOCK, order=1, mode="nearest", grid_mode=True)
-            out[name] = fine[: shape[0], : shape[1]].astype(np.float32)
+            fine = scipy.ndimage.zoom(
+                share, BLOCK, order=1, mode="nearest", grid_mode=True, output=np.float32
+            )
+            out[name] = np.ascontiguousarray(fine[: shape[0], : shape[1]])
     return out
 
 

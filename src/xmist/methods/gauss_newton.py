@@ -16,22 +16,20 @@ from dataclasses import replace
 from typing import Any, Final
 
 import numpy as np
-import scipy.ndimage
 from numpy.typing import NDArray
 
 from xmist.arrays import Image
 from xmist.methods.coarse_to_fine import LEAST, LOST, double, halve, lost_share
-from xmist.methods.noise import right_of_noise
+from xmist.methods.strengths import power_of_noise, read_strengths
 from xmist.methods.whole_image_problem import Fit, Frames, Problem, Start
 from xmist.numerics import finite_model
 from xmist.numerics.conjugate_gradients import Convergence
 from xmist.numerics.finite_model import Residual
-from xmist.numerics.preconditioner import Prior, moments
+from xmist.numerics.preconditioner import Prior
 from xmist.numerics.smooth import local_mean
-from xmist.numerics.strength import estimate_strength
-from xmist.numerics.transport import D_XX, D_XY, D_YY, LOG_T, PSI, Transport
+from xmist.numerics.transport import PSI
 from xmist.numerics.weights import Weights
-from xmist.numerics.whole_image import Right, Solver, energy, prior_energy, to_cosines
+from xmist.numerics.whole_image import Right, energy, prior_energy
 
 Real = NDArray[Any]
 
@@ -41,14 +39,10 @@ _LOCAL: Final = 8.0  # σ in pixels of "local"
 _STEPS: Final = 8
 _LARGE: Final = 24  # outer steps for large shifts: about the shifted speckles a step belongs elsewhere
 _LOOK: Final = 1  # outer step after which it is asked whether the speckles were found
-# Least strength that may be read for ln T, relative to the first: where ψ can make up for ln T, even a prior
-# that is weak next to the data decides between the two.
-_WEAKER: Final = 0.01
 _READ: Final = (1, 2)  # outer steps after whose solve the priors' strengths are read
 _READ_AGAIN: Final = (0,)  # the same, where they are known from a fit like this
 _HALVINGS: Final = 5
 _RISE: Final = 1e-3  # of the objective that rounding may make
-_SEED: Final = 0
 _SETTLED: Final = 0.01  # relative change of the objective between outer steps that counts as none
 _BELOW: Final = 0.25  # part of the noise's variance that a misfit of no consequence may have
 
@@ -114,12 +108,15 @@ def fit(frames: Frames, problem: Problem, start: Start | None = None) -> Fit:
     if problem.free is not None:
         return _with_background(frames, problem, start)
     shape = frames.sample.shape[1:]
-    nothing = Start(fields=np.zeros((len(problem.kinds), *shape), np.float32))
-    if start is not None and _begins_better(frames, problem, start, nothing):
+
+    def nothing() -> Start:
+        return Start(fields=np.zeros((len(problem.kinds), *shape), np.float32))
+
+    if start is not None and _begins_better(frames, problem, start, nothing()):
         found, lost = _descend(frames, problem, start, steps=_STEPS, watch=True)
         if not lost:
             return replace(found, warm=True)
-    found, lost = _descend(frames, problem, nothing, steps=_STEPS, watch=min(shape) >= 2 * LEAST)
+    found, lost = _descend(frames, problem, nothing(), steps=_STEPS, watch=min(shape) >= 2 * LEAST)
     if not lost:
         return found
     below = fit(_binned(frames, found), problem.halved())
@@ -215,6 +212,7 @@ def _descend(frames: Frames, problem: Problem, start: Start, *, steps: int, watc
     if known is not None:
         priors = tuple(replace(prior, strength=a) for prior, a in zip(priors, known, strict=True))
     read_at = _READ if known is None else _READ_AGAIN
+    del start
     solves: list[Convergence] = []
     misfits = [misfit]
     # What is left below the noise decides nothing.
@@ -222,24 +220,26 @@ def _descend(frames: Frames, problem: Problem, start: Start, *, steps: int, watc
     settled = lost = False
     for step in range(steps):
         # What is not needed for a while is let go: solves and models need the memory.
-        right = Right.about(transport, residual, fields)
-        residual.forget()
         last = max(read_at)
         solver, used = problem.solver(transport, priors), priors
-        new, how = problem.run(solver, right, fields, rough=step <= last)
-        solves.append(how)
-        del right
+        noise = {}
         if step in read_at:
-            priors = read_strengths(frames, problem, solver, new, residual, transport, priors, weakest)
-            if priors != used and step < last:  # the next step will do so after the last
-                del solver
-                right = Right.about(transport, residual, fields)
-                residual.forget()
-                solver, used = problem.solver(transport, priors), priors
-                new, how = problem.run(solver, right, new, rough=True)
-                solves.append(how)
-                del right
-        del solver, transport, models, residual
+            noise = power_of_noise(frames, problem, solver, fields, residual, transport, weakest)
+        right = Right.about(transport, residual, fields)
+        residual.forget()
+        begin = fields.copy() if fields.any() else None
+        new, how = problem.run(solver, right, begin, rough=step <= last)
+        solves.append(how)
+        del solver, right, begin
+        priors = read_strengths(problem, new, noise, transport, priors, weakest)
+        if priors != used and step < last:  # the next step will do so after the last
+            right = Right.about(transport, residual, fields)
+            residual.forget()
+            solver, used = problem.solver(transport, priors), priors
+            new, how = problem.run(solver, right, new, rough=True)
+            solves.append(how)
+            del solver, right
+        del transport, models, residual
         before = misfits[-1] + prior_energy(fields, used, threads=frames.threads)
         after, new, trial = _search(frames, kinds, fields, new, used, before)
         models, residual = linearise(frames, kinds, fields) if trial is None else trial
@@ -297,92 +297,6 @@ def _search(
             return after, new, trial
         new = np.float32(0.5) * (new + fields)
     return before, fields, None
-
-
-def read_strengths(
-    frames: Frames,
-    problem: Problem,
-    solver: Solver,
-    fields: Image,
-    residual: Residual,
-    transport: Transport,
-    priors: tuple[Prior, ...],
-    weakest: tuple[Prior, ...],
-) -> tuple[Prior, ...]:
-    """Give priors whose strengths are read from an estimate and from noise alone, see `estimate_strength`.
-
-    Parameters
-    ----------
-    frames : Frames
-        Data.
-    problem : Problem
-        What is fitted.
-    solver : Solver
-        Of the linear problem that gave the estimate.
-    fields : (unknown, y, x) float32 array
-        The estimate.
-    residual : Residual
-        What the model leaves, whose local level the noise has.
-    transport : Transport
-        Operator that it was made with.
-    priors : tuple of Prior
-        Priors that it was made with.
-    weakest : tuple of Prior
-        Priors that none shall be weaker than (that of ln T may be, a hundred times), nor a million times as
-        strong.
-    """
-    kinds, threads = transport.kinds, transport.threads
-    readable = [
-        i
-        for i, (kind, prior) in enumerate(zip(kinds, weakest, strict=True))
-        if prior.strength > 0.0 and kind not in (*problem.fixed, D_XY)
-    ]
-    if not readable:
-        return priors
-    moment = moments(transport.frames, transport.weights, threads=threads)
-    level = _mean_square(residual)
-    residual.forget()
-    scale = 1.0 / (level.mean(dtype=np.float64) or 1.0) ** 0.5
-    level = scipy.ndimage.gaussian_filter(level, _LOCAL / 2, mode="reflect")
-    np.sqrt(level, out=level)
-    right = right_of_noise(
-        np.random.default_rng(_SEED),
-        frames.reference,
-        level,
-        frames.spectra,
-        transport,
-        transmission=np.exp(fields[kinds.index(LOG_T)]) if LOG_T in kinds else None,
-    )
-    del level
-    noise, _ = problem.run(solver, right.scaled(scale), None, rough=True)
-    del right
-    to_cosines(noise, threads=threads)
-    out = list(priors)
-    for i in readable:
-        cosines = to_cosines(fields[i : i + 1].copy(), threads=threads)[0]
-        found = estimate_strength(
-            cosines, kinds, moment, priors, i, noise=noise[i], mix=problem.mix, threads=threads
-        )
-        weak = weakest[i].strength
-        least = weak * (_WEAKER if kinds[i] == LOG_T else 1.0)
-        out[i] = replace(priors[i], strength=min(max(found, least), 1e6 * weak))
-    if D_XY in kinds and D_XY not in problem.fixed:
-        # One strength for all components: ‖D_xx‖² + 2‖D_xy‖² + ‖D_yy‖² is the same in any frame of axes.
-        i, j, k = (kinds.index(kind) for kind in (D_XX, D_XY, D_YY))
-        strength = float(np.sqrt(out[i].strength * out[k].strength))
-        for place, weight in ((i, 1.0), (j, 2.0), (k, 1.0)):
-            out[place] = replace(out[place], strength=weight * strength)
-    return tuple(out)
-
-
-def _mean_square(residual: Residual) -> Image:
-    """Give the mean square over exposures."""
-    out = np.zeros(residual.shape[1:], np.float32)
-    for image in residual:
-        image *= image
-        out += image
-    out /= np.float32(len(residual))
-    return out
 
 
 def _misfit(frames: Frames, residual: Residual) -> float:

@@ -131,7 +131,7 @@ class _Split:
             pull = np.zeros_like(fields)
             pull[self._dark] = self._rho * self._transpose(copy - multiplier)
             to_cosines(pull, threads=self._threads)
-            new, how = self._problem.run(solver, right, fields, pull=pull)
+            new, how = self._problem.run(solver, right, fields.copy(), pull=pull)
             hows.append(how)
             value = self._apply(new[self._dark])
             copy = self._nearest(value + multiplier)

@@ -135,7 +135,7 @@ class Problem:
     ) -> tuple[Image, Convergence]:
         """Solve it, from a start; roughly where nothing but the way to the end depends on it.
 
-        The memory of the right side is used, unless there is a pull.
+        The memory of the start is used, and that of the right side where there is no pull.
         """
         part = (_ROUGH if rough else _NEGLIGIBLE) / solver.exposures
         return solver(

@@ -82,8 +82,8 @@ def estimate_strength(
         Priors of the estimate, weak on the field.
     field : int
         Which of the unknowns.
-    noise : (y, x) float array
-        Cosine coefficients of the field as estimated from noise of variance 1 alone, which knows how unevenly
+    noise : (ring,) float array
+        `power_over_rings` of the field as estimated from noise of variance 1 alone, which knows how unevenly
         few exposures determine the pixels, as the expected blocks do not.
     mix : (kinds, unknowns) float array, optional
         B of kinds that are B times fewer unknowns; the field is one of them.
@@ -100,15 +100,14 @@ def estimate_strength(
     >>> from xmist.numerics.transport import LOG_T
     >>> one, other = np.random.default_rng(1).normal(size=(2, 128, 128))
     >>> weak = (Prior(strength=1e-6),)
-    >>> estimate_strength(one, (LOG_T,), Moments(1.0, 0.0, 0.0), weak, 0, noise=other) > 10
+    >>> drawn = power_over_rings(other)
+    >>> estimate_strength(one, (LOG_T,), Moments(1.0, 0.0, 0.0), weak, 0, noise=drawn) > 10
     True
     """
-    shape = (int(coefficients.shape[0]), int(coefficients.shape[1]))
-    edges = np.geomspace(_LOWEST * np.pi / min(shape), _HIGHEST, _RINGS + 1)
-    counts, *sums = _over_rings(coefficients, noise, edges, threads)
+    counts, *sums = _over_rings(coefficients, threads)
     used = counts > 0
     counts = counts[used]
-    centres, power, noise_power = (values[used] / counts for values in sums)
+    centres, power, noise_power = (values[used] / counts for values in (*sums, noise))
     if not power.any():
         return float("inf")
     radius = np.sqrt(_symbol(_GRID))
@@ -125,17 +124,37 @@ def estimate_strength(
     return float("inf") if best == len(ratios) - 1 else float(ratios[best])
 
 
-def _over_rings(coefficients: Real, noise: Real, edges: Real, threads: int | None) -> Real:
-    """Sum 1, the frequency, and the power of two images over rings of frequencies: (4, ring)."""
+def power_over_rings(coefficients: Real, *, threads: int | None = None) -> Real:
+    """Sum the power of an image over rings of frequencies.
+
+    Parameters
+    ----------
+    coefficients : (y, x) float array
+        Cosine coefficients.
+    threads : int, optional
+        Threads; the result does not depend on it.
+
+    Examples
+    --------
+    >>> power_over_rings(np.zeros((32, 32))).max()
+    np.float64(0.0)
+    """
+    power: Real = _over_rings(coefficients, threads)[2]
+    return power
+
+
+def _over_rings(coefficients: Real, threads: int | None) -> Real:
+    """Sum 1, the frequency, and the power over rings of frequencies: (3, ring)."""
+    edges = np.geomspace(_LOWEST * np.pi / min(coefficients.shape), _HIGHEST, _RINGS + 1)
     s_y, s_x = (4 * np.sin(k / 2) ** 2 for k in frequencies(coefficients.shape))
     blocks = -(-len(s_y) // _ROWS)
-    sums = np.empty((blocks, 4, len(edges) + 1))
+    sums = np.empty((blocks, 3, len(edges) + 1))
 
     def task(start: int, stop: int) -> None:
         symbol = np.sqrt(s_y[start:stop, None] + s_x).ravel()
         ring = np.digitize(symbol, edges)
-        powers = (image[start:stop].astype(np.float64).ravel() ** 2 for image in (coefficients, noise))
-        for out, values in zip(sums[start // _ROWS], (None, symbol, *powers), strict=True):
+        power = coefficients[start:stop].astype(np.float64).ravel() ** 2
+        for out, values in zip(sums[start // _ROWS], (None, symbol, power), strict=True):
             out[:] = np.bincount(ring, values, len(edges) + 1)
 
     for_blocks(task, len(s_y), threads=threads, block=_ROWS)

@@ -14,8 +14,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from xmist.numerics.conjugate_gradients import Convergence, conjugate_gradients
+from xmist.numerics.derivatives import jit
 from xmist.numerics.parallel import for_blocks
-from xmist.numerics.poisson import dct2
+from xmist.numerics.poisson import dct2, frequencies
 from xmist.numerics.preconditioner import Prior, block_preconditioner, moments
 from xmist.numerics.reduce import dot
 from xmist.numerics.transport import Transport
@@ -86,13 +87,12 @@ def prior_energy(fields: Real, priors: tuple[Prior, ...], *, threads: int | None
     >>> round(prior_energy(np.full((1, 4, 4), 3.0), (Prior(floor=0.5),)), 9)
     72.0
     """
-    shape = (int(fields.shape[1]), int(fields.shape[2]))
     total = 0.0
     for field, prior in zip(fields, priors, strict=True):
         if prior.strength or prior.floor:
             cosines = to_cosines(field[None].copy(), threads=threads)[0]
-            weighed = _precision(prior, shape, cosines.dtype, threads)
-            weighed *= cosines
+            weighed = np.zeros_like(cosines)
+            _add_prior(weighed, cosines, prior, threads)
             total += dot(cosines, weighed, threads=threads)
     return total
 
@@ -202,12 +202,7 @@ class Solver:
         self._transport, self._threads = transport, transport.threads
         frames = transport.frames
         shape = (int(frames.shape[1]), int(frames.shape[2]))
-        self._precisions = [
-            None
-            if prior == Prior(order=prior.order)
-            else _precision(prior, shape, frames.dtype, self._threads)
-            for prior in priors
-        ]
+        self._priors = priors
         self._preconditioner = block_preconditioner(
             transport.kinds,
             moments(frames, transport.weights, threads=self._threads),
@@ -216,8 +211,6 @@ class Solver:
             mix=mix,
             threads=self._threads,
         )
-        # Used anew at every step: to ask the system for memory costs as much as to fill it.
-        self._fields, self._image = (np.empty((len(priors), *shape), frames.dtype) for _ in range(2))
 
     @property
     def exposures(self) -> int:
@@ -234,26 +227,36 @@ class Solver:
         limit: int = 300,
         relative: float = 1e-12,
     ) -> tuple[Real, Convergence]:
-        """Fit the kinds to images, or to a right side, whose memory is used if there is no pull."""
-        threads = self._threads
+        """Fit the kinds to images, or to a right side; see `solve`.
+
+        The memory of the start is used, and that of the right side where there is no pull.
+        """
+        threads, frames = self._threads, self._transport.frames
         right = images if isinstance(images, Right) else Right.of(self._transport, images)
-        found, convergence = conjugate_gradients(
-            self._normal,
-            self._fold(right.coefficients if pull is None else right.coefficients + pull),
-            precondition=self._precondition,
-            constant=right.constant,
-            negligible=negligible,
-            start=None if start is None else self._begin(start),
-            limit=limit,
-            relative=relative,
-            overwrite=True,
-            threads=threads,
+        # Used anew at every step: to ask the system for memory costs as much as to fill it.
+        self._fields, self._image = (
+            np.empty((len(self._priors), *frames.shape[1:]), frames.dtype) for _ in range(2)
         )
+        try:
+            found, convergence = conjugate_gradients(
+                self._normal,
+                self._fold(right.coefficients if pull is None else right.coefficients + pull),
+                precondition=self._precondition,
+                constant=right.constant,
+                negligible=negligible,
+                start=None if start is None else self._begin(start),
+                limit=limit,
+                relative=relative,
+                overwrite=True,
+                threads=threads,
+            )
+        finally:
+            del self._fields, self._image
         return self._end(to_cosines(found, inverse=True, threads=threads)), convergence
 
     def _begin(self, start: Real) -> Real:
-        """Give the coefficients of the unknowns from images of the kinds."""
-        return to_cosines(start.copy(), threads=self._threads)
+        """Give the coefficients of the unknowns from images of the kinds, in their memory if it can be."""
+        return to_cosines(start, threads=self._threads)
 
     def _end(self, unknowns: Real) -> Real:
         """Give images of the kinds from those of the unknowns."""
@@ -271,27 +274,32 @@ class Solver:
         np.copyto(self._fields, coefficients)
         to_cosines(self._fields, inverse=True, threads=self._threads)
         out = to_cosines(self._transport.normal(self._fields, out=self._image), threads=self._threads)
-        for image, precision, field in zip(out, self._precisions, coefficients, strict=True):
-            if precision is not None:
-                _add_product(image, precision, field, self._threads)
+        for image, prior, field in zip(out, self._priors, coefficients, strict=True):
+            if prior.strength or prior.floor:
+                _add_prior(image, field, prior, self._threads)
         return out
 
 
-def _precision(prior: Prior, shape: tuple[int, int], dtype: np.dtype[Any], threads: int | None) -> Real:
-    out = np.empty(shape, dtype)
+@jit
+def _add_prior_rows(image, field, symbol_y, symbol_x, strength, order, floor, start, stop):  # type: ignore[no-untyped-def]
+    number = image.dtype.type
+    for y in range(start, stop):
+        s_y, target, source = symbol_y[y], image[y], field[y]
+        for x in range(len(target)):
+            s = s_y + symbol_x[x]
+            power = s * np.sqrt(s) if order == 1.5 else s**order
+            target[x] += number(strength * power + floor) * source[x]
 
-    def task(start: int, stop: int) -> None:
-        out[start:stop] = prior.precision(shape, slice(start, stop))
 
-    for_blocks(task, shape[0], threads=threads)
-    return out
-
-
-def _add_product(image: Real, one: Real, other: Real, threads: int | None) -> None:
-    def task(start: int, stop: int) -> None:
-        image[start:stop] += one[start:stop] * other[start:stop]
-
-    for_blocks(task, len(image), threads=threads)
+def _add_prior(image: Real, field: Real, prior: Prior, threads: int | None) -> None:
+    """Add a prior's precision times cosine coefficients; to keep it would take an image a prior."""
+    symbol_y, symbol_x = (4 * np.sin(k / 2) ** 2 for k in frequencies(image.shape))
+    choice = (float(prior.strength), float(prior.order), float(prior.floor))
+    for_blocks(
+        lambda a, b: _add_prior_rows(image, field, symbol_y, symbol_x, *choice, a, b),
+        len(image),
+        threads=threads,
+    )
 
 
 def solve(
@@ -345,5 +353,10 @@ def solve(
     True
     """
     return Solver(transport, priors)(
-        images, negligible=negligible, start=start, pull=pull, limit=limit, relative=relative
+        images,
+        negligible=negligible,
+        start=None if start is None else start.copy(),
+        pull=pull,
+        limit=limit,
+        relative=relative,
     )

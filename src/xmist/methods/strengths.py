@@ -1,0 +1,147 @@
+"""Strengths of the priors, read from an estimate of a whole-image fit and from what noise alone gives."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any, Final
+
+import numpy as np
+import scipy.ndimage
+from numpy.typing import NDArray
+
+from xmist.arrays import Image
+from xmist.methods.noise import right_of_noise
+from xmist.methods.whole_image_problem import Frames, Problem
+from xmist.numerics.finite_model import Residual
+from xmist.numerics.preconditioner import Prior, moments
+from xmist.numerics.strength import estimate_strength, power_over_rings
+from xmist.numerics.transport import D_XX, D_XY, D_YY, LOG_T, Transport
+from xmist.numerics.whole_image import Solver, to_cosines
+
+Real = NDArray[Any]
+
+_LOCAL: Final = 4.0  # σ in pixels over which the noise level is taken
+# Least strength that may be read for ln T, relative to the first: where ψ can make up for ln T, even a prior
+# that is weak next to the data decides between the two.
+_WEAKER: Final = 0.01
+_SEED: Final = 0
+
+
+def power_of_noise(
+    frames: Frames,
+    problem: Problem,
+    solver: Solver,
+    fields: Image,
+    residual: Residual,
+    transport: Transport,
+    weakest: tuple[Prior, ...],
+) -> dict[int, Real]:
+    """Give what noise alone makes of each unknown, see `estimate_strength`.
+
+    Parameters
+    ----------
+    frames : Frames
+        Data.
+    problem : Problem
+        What is fitted.
+    solver : Solver
+        Of the linear problem that gives the estimate.
+    fields : (unknown, y, x) float32 array
+        The unknowns that it is linearised at.
+    residual : Residual
+        What the model leaves, whose local level the noise has.
+    transport : Transport
+        Operator of the linear problem.
+    weakest : tuple of Prior
+        Priors that none shall be weaker than.
+
+    Returns
+    -------
+    dict of int to (ring,) array
+        `power_over_rings` by the number of the unknown, for those whose strengths are to be read.
+    """
+    kinds, threads = transport.kinds, transport.threads
+    readable = [
+        i
+        for i, (kind, prior) in enumerate(zip(kinds, weakest, strict=True))
+        if prior.strength > 0.0 and kind not in (*problem.fixed, D_XY)
+    ]
+    if not readable:
+        return {}
+    level = _mean_square(residual)
+    residual.forget()
+    scale = 1.0 / (level.mean(dtype=np.float64) or 1.0) ** 0.5
+    level = scipy.ndimage.gaussian_filter(level, _LOCAL, mode="reflect")
+    np.sqrt(level, out=level)
+    right = right_of_noise(
+        np.random.default_rng(_SEED),
+        frames.reference,
+        level,
+        frames.spectra,
+        transport,
+        transmission=np.exp(fields[kinds.index(LOG_T)]) if LOG_T in kinds else None,
+    ).scaled(scale)
+    del level
+    noise, _ = problem.run(solver, right, None, rough=True)
+    return {
+        i: power_over_rings(to_cosines(noise[i : i + 1], threads=threads)[0], threads=threads)
+        for i in readable
+    }
+
+
+def read_strengths(
+    problem: Problem,
+    fields: Image,
+    noise: dict[int, Real],
+    transport: Transport,
+    priors: tuple[Prior, ...],
+    weakest: tuple[Prior, ...],
+) -> tuple[Prior, ...]:
+    """Give priors whose strengths are read from an estimate and from noise alone, see `estimate_strength`.
+
+    Parameters
+    ----------
+    problem : Problem
+        What is fitted.
+    fields : (unknown, y, x) float32 array
+        The estimate.
+    noise : dict of int to (ring,) array
+        As `power_of_noise` gives it; the strengths of the other unknowns stay.
+    transport : Transport
+        Operator that the estimate was made with.
+    priors : tuple of Prior
+        Priors that it was made with.
+    weakest : tuple of Prior
+        Priors that none shall be weaker than (that of ln T may be, a hundred times), nor a million times as
+        strong.
+    """
+    kinds, threads = transport.kinds, transport.threads
+    if not noise:
+        return priors
+    moment = moments(transport.frames, transport.weights, threads=threads)
+    out = list(priors)
+    for i, power in noise.items():
+        cosines = to_cosines(fields[i : i + 1].copy(), threads=threads)[0]
+        found = estimate_strength(
+            cosines, kinds, moment, priors, i, noise=power, mix=problem.mix, threads=threads
+        )
+        weak = weakest[i].strength
+        least = weak * (_WEAKER if kinds[i] == LOG_T else 1.0)
+        out[i] = replace(priors[i], strength=min(max(found, least), 1e6 * weak))
+    if D_XY in kinds and D_XY not in problem.fixed:
+        # One strength for all components: ‖D_xx‖² + 2‖D_xy‖² + ‖D_yy‖² is the same in any frame of axes.
+        i, j, k = (kinds.index(kind) for kind in (D_XX, D_XY, D_YY))
+        strength = float(np.sqrt(out[i].strength * out[k].strength))
+        for place, weight in ((i, 1.0), (j, 2.0), (k, 1.0)):
+            out[place] = replace(out[place], strength=weight * strength)
+    return tuple(out)
+
+
+def _mean_square(residual: Residual) -> Image:
+    """Give the mean square over exposures."""
+    out = np.zeros(residual.shape[1:], np.float32)
+    for image in residual:
+        image *= image
+        out += image
+    out /= np.float32(len(residual))
+    return out
