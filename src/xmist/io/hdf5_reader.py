@@ -67,10 +67,12 @@ class Hdf5Source(Source):
     @property
     def kinds(self) -> Mapping[str, int]:
         """How many frames of each kind an image key near the dataset tells, if all of them are taken."""
-        keys = [text for path, text in self.texts.items() if path.endswith("/image_key")]
-        if self.chosen is not None or len(keys) != 1:
+        # Some files keep a copy beside NXdata.
+        told = {text for path, text in self.texts.items() if path.endswith("/image_key")}
+        keys = told.pop() if len(told) == 1 else ()
+        if self.chosen is not None or isinstance(keys, str):
             return {}
-        counts = Counter(keys[0] if isinstance(keys[0], tuple) else [keys[0]])
+        counts = Counter(keys)
         return {MEANINGS.get(text.removesuffix(".0"), text): number for text, number in counts.items()}
 
     @property
