@@ -168,7 +168,7 @@ def test_frames_that_do_not_belong_together_are_not_said_to_converge():
     [
         ({"regularisation": "strong"}, "expected 'auto' or a number"),
         ({"regularisation": -1.0}, "at least 0"),
-        ({"prior": "h3"}, "Known: h1, h2, h3/2"),
+        ({"prior": "h3"}, "Known: auto, h1, h2, h3/2"),
         ({"unknowns": ("phase", "darkfield")}, "did you mean 'dark_field'"),
         ({"unknowns": "phase"}, "expected a list of names"),
         ({"unknowns": ("dark_field",)}, "lacks 'phase'"),

@@ -45,7 +45,7 @@ def test_the_maps_show_what_is_wrong_and_where():
     weights[2:, 60:80, 70:100] = 0.0
     sample = sample.copy()
     sample[(slice(None), *part)] += 0.03 * rng.normal(size=(3, 20, 20))
-    result = _retrieve(reference, sample, weights)
+    result = _retrieve(reference, sample, weights, prior="h3/2")
     residual = result.diagnostics["residual"]
     # Noise of 0.03 beside 0.004; ψ and D follow part of it.
     assert residual[part].mean() > 3 * clean.mean()

@@ -2,9 +2,9 @@ import numpy as np
 import pytest
 
 from tests.manufactured import speckle
-from xmist.numerics.preconditioner import Prior, moments
+from xmist.numerics.preconditioner import Moments, Prior, moments
 from xmist.numerics.strength import estimate_strength, power_over_rings
-from xmist.numerics.transport import PSI, D, Transport
+from xmist.numerics.transport import LOG_T, PSI, D, Transport
 from xmist.numerics.whole_image import solve, to_cosines
 
 SHAPE = (128, 144)
@@ -35,7 +35,8 @@ def test_strength_of_a_field_that_the_prior_describes(alpha):
         weak,
         1,
         noise=power_over_rings(cosines(rng.normal(size=frames.shape))),
-    )
+        orders=[1.5],
+    )[0].strength
     # Some hundred modes stand out of the noise: α is known to some tens of per cent.
     assert 0.4 < found / alpha < 2.5
 
@@ -45,6 +46,39 @@ def test_nothing_stands_out():
     weak = (Prior(), Prior(strength=1.0, order=1.5))
     frames = speckle(np.random.default_rng(2), 2, (64, 64))
     noise = np.random.default_rng(3).normal(size=(64, 64))
-    assert estimate_strength(
-        zero, (PSI, D), moments(frames), weak, 1, noise=power_over_rings(noise)
-    ) == float("inf")
+    found = estimate_strength(
+        zero, (PSI, D), moments(frames), weak, 1, noise=power_over_rings(noise), orders=[1.5, 2.0]
+    )
+    assert [one.strength for one in found] == [float("inf")] * 2
+
+
+@pytest.mark.parametrize("order", [1.5, 2.0, 2.5])
+def test_order_of_a_field_that_the_prior_describes(order):
+    """The likeliest order is the one that the field was drawn with: 1000 modes stand out of the noise."""
+    rng = np.random.default_rng(4)
+    prior = Prior(strength=1.0, order=order)
+    precision = prior.precision(SHAPE)
+    precision[0, 0] = np.inf
+    signal, noise, other = rng.normal(size=(3, *SHAPE))
+    estimate = signal / np.sqrt(0.02 * precision) + noise
+    weak = (Prior(strength=1e-9),)
+    found = estimate_strength(
+        estimate,
+        (LOG_T,),
+        Moments(1.0, 0.0, 0.0),
+        weak,
+        0,
+        noise=power_over_rings(other),
+        orders=[1.5, 2.0, 2.5],
+    )
+    best = min(found, key=lambda one: one.deviance)
+    assert best.order == order
+    # α in units of the noise; its relative error is some √(2/1000), and that of the rings' centres.
+    assert best.strength == pytest.approx(0.02, rel=0.3)
+
+
+def test_weak_priors_of_another_order_are_alike_where_they_cross():
+    prior = Prior(strength=2.0, order=1.5, floor=0.1)
+    other = prior.of_order(2.5, 0.35)
+    assert (other.order, other.floor) == (2.5, 0.1)
+    assert other.strength * 0.35**5.0 == pytest.approx(2.0 * 0.35**3.0)

@@ -138,6 +138,7 @@ def record(found: Fit, noise: float) -> dict[str, Any]:
         "binning": found.binning,
         "parallax": found.parallax,
         "prior_strengths": [prior.strength for prior in found.priors],
+        "prior_orders": [prior.order for prior in found.priors],
         "residual_by_frame": [
             float(np.sqrt(np.mean(image**2, dtype=np.float64))) for image in found.residual
         ],

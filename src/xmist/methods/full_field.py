@@ -163,7 +163,7 @@ class FullFieldPlan:
     def _fit(
         self, frames: Frames, kinds: tuple[int, ...], start: Start | None
     ) -> tuple[Fit, Problem, Frames]:
-        order, constraint = PRIORS[self.options.prior]
+        orders, constraint = PRIORS[self.options.prior]
         alpha = self.options.regularisation
         gamma = self.options.delta_over_beta
         length2 = None if gamma is None else screening_length2(self.experiment, gamma)
@@ -174,7 +174,9 @@ class FullFieldPlan:
             fixed |= {kind: (2.0 if kind == D_XY else 1.0) * alpha for kind in DARK}
         problem = Problem(
             kinds=kinds,
-            weak=lambda transport: _weak_priors(transport, order, length2),
+            weak=lambda transport: _weak_priors(transport, orders[0], length2),
+            orders=orders,
+            crossing=_CROSSING,
             fixed=fixed,
             length2=length2,
             free=None if self.background is None else ~self.background,

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from types import MappingProxyType
 from typing import Any, Final
 
 import numpy as np
@@ -20,15 +21,21 @@ FIELDS: Final = {
     "dark_field_tensor": (D_XX, D_XY, D_YY),
     "transmission": (LOG_T,),
 }
-# Powers of the frequency squared, and what the dark-field has to be besides.
-PRIORS: Final = {
-    "h1": (1.0, ""),
-    "h3/2": (1.5, ""),
-    "h2": (2.0, ""),
-    "non-negative": (1.5, "non-negative"),
-    "huber": (1.0, "huber"),
-    "tv": (1.0, "tv"),
-}
+# From images with edges, whose power falls like κ⁻³, to those of round grains (κ⁻⁴) and of what has no rim.
+_ORDERS: Final = (1.5, 2.0, 2.5)
+# Powers of the frequency squared that are chosen from, and what the dark-field has to be besides.
+PRIORS: Final[Mapping[str, tuple[tuple[float, ...], str]]] = MappingProxyType(
+    {
+        "auto": (_ORDERS, ""),
+        "h1": ((1.0,), ""),
+        "h3/2": ((1.5,), ""),
+        "h2": ((2.0,), ""),
+        "h5/2": ((2.5,), ""),
+        "non-negative": (_ORDERS, "non-negative"),
+        "huber": ((1.0,), "huber"),
+        "tv": ((1.0,), "tv"),
+    }
+)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -46,10 +53,11 @@ class FullFieldOptions:
         exposures with weights of mean 1 and references of mean 1. "auto" reads it from the spectrum of a
         weakly regularised estimate (module `xmist.numerics.strength`). The strength of the prior on ln T is
         read from the data, unless this is 0: then there is none.
-    prior : {"h1", "h3/2", "h2", "non-negative", "huber", "tv"}
-        α‖∇d‖², α‖∇²d‖², or between: "h3/2" weighs a frequency by κ³, as the power of images with edges falls.
-        "non-negative" is that with d ≥ 0; "huber" is "h1" with large slopes counted to the first power, and
-        "tv" counts all slopes so (module `xmist.methods.priors`).
+    prior : {"auto", "h1", "h3/2", "h2", "h5/2", "non-negative", "huber", "tv"}
+        "h1" is α‖∇d‖², "h2" α‖∇²d‖²; "h3/2" and "h5/2" weigh a frequency κ by κ³ and κ⁵. "auto" takes the
+        one of "h3/2", "h2" and "h5/2" that the spectrum of the estimate speaks for (for ln T likewise), and
+        "h3/2" where α is given. "non-negative" is "auto" with d ≥ 0; "huber" is "h1" with large slopes
+        counted to the first power, and "tv" counts all slopes so (module `xmist.methods.priors`).
     delta_over_beta : float, optional
         γ = δ/β of a sample of one material: then φ = (γ/2) ln T.
     initial : Retrieval, optional
@@ -80,7 +88,7 @@ class FullFieldOptions:
 
     unknowns: tuple[str, ...] | None = None
     regularisation: float | str = "auto"
-    prior: str = "h3/2"
+    prior: str = "auto"
     delta_over_beta: float | None = None
     initial: Any = None
     background: Any = None

@@ -168,7 +168,7 @@ def proceed(frames: Frames, problem: Problem, found: Fit) -> Fit:
     Fit
         The fit to these frames, with the record of both.
     """
-    near = Start(fields=found.fields, strengths=tuple(prior.strength for prior in found.priors))
+    near = Start(fields=found.fields, priors=found.priors)
     new, _ = _descend(frames, problem, near, steps=_STEPS, watch=False)
     outliers = (np.union1d(*both) for both in zip(found.outliers, new.outliers, strict=True))
     return replace(
@@ -191,7 +191,7 @@ def _with_background(frames: Frames, problem: Problem, start: Start | None) -> F
         if kind == PSI and problem.length2 is None:
             field -= field.mean(dtype=np.float64, where=~problem.free)
         field[~problem.free] = 0.0
-    near = Start(fields=fields, strengths=tuple(prior.strength for prior in first.priors))
+    near = Start(fields=fields, priors=first.priors)
     found, _ = _descend(frames, problem, near, steps=_STEPS, watch=False)
     return replace(found, solves=first.solves + found.solves, binning=first.binning, warm=first.warm)
 
@@ -208,9 +208,12 @@ def _descend(frames: Frames, problem: Problem, start: Start, *, steps: int, watc
     taken, misfit = _reject(frames, residual)
     transport = frames.operator(kinds, models)
     weakest = priors = problem.priors(transport)
-    known = start.strengths
+    known = start.priors
     if known is not None:
-        priors = tuple(replace(prior, strength=a) for prior, a in zip(priors, known, strict=True))
+        priors = tuple(
+            replace(prior, strength=one.strength, order=one.order)
+            for prior, one in zip(priors, known, strict=True)
+        )
     read_at = _READ if known is None else _READ_AGAIN
     del start
     solves: list[Convergence] = []

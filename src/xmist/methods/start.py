@@ -15,6 +15,7 @@ from xmist.methods.full_field_options import FullFieldOptions
 from xmist.methods.phase import screening_length2
 from xmist.methods.whole_image_problem import Start
 from xmist.numerics.fill import fill
+from xmist.numerics.preconditioner import Prior
 from xmist.numerics.transport import D_XX, D_XY, D_YY, LOG_T, PSI, D
 
 Real = NDArray[Any]
@@ -45,7 +46,7 @@ def start_of(
     Returns
     -------
     Start
-        Unknowns in pixel units; with the priors' strengths where the result is one of `full-field` with the
+        Unknowns in pixel units; with the priors where the result is one of `full-field` with the
         same unknowns, prior and number of exposures.
 
     Raises
@@ -83,19 +84,20 @@ def start_of(
         fields[kinds.index(PSI)] = np.float32(length2) * fields[kinds.index(LOG_T)]
     else:
         fields[kinds.index(PSI)] -= fields[kinds.index(PSI)].mean(dtype=np.float64)
-    return Start(fields=fields, strengths=_strengths(initial, options, kinds))
+    return Start(fields=fields, priors=_priors(initial, options, kinds))
 
 
-def _strengths(
+def _priors(
     initial: Retrieval, options: FullFieldOptions, kinds: tuple[int, ...]
-) -> tuple[float, ...] | None:
+) -> tuple[Prior, ...] | None:
     if initial.method != "full-field" or options.regularisation == 0.0:
         return None
     same = all(
         initial.options.get(name) == getattr(options, name)
         for name in ("unknowns", "prior", "regularisation", "delta_over_beta")
     )
-    strengths = initial.provenance.get("convergence", {}).get("prior_strengths", ())
-    if not same or len(strengths) != len(kinds):
+    record = initial.provenance.get("convergence", {})
+    known = [record.get(name, ()) for name in ("prior_strengths", "prior_orders")]
+    if not same or any(len(values) != len(kinds) for values in known):
         return None
-    return tuple(float(strength) for strength in strengths)
+    return tuple(Prior(strength=float(a), order=float(order)) for a, order in zip(*known, strict=True))

@@ -15,7 +15,7 @@ from xmist.methods.whole_image_problem import Frames, Problem
 from xmist.numerics.finite_model import Residual
 from xmist.numerics.preconditioner import Prior, moments
 from xmist.numerics.strength import estimate_strength, power_over_rings
-from xmist.numerics.transport import D_XX, D_XY, D_YY, LOG_T, Transport
+from xmist.numerics.transport import D_XX, D_XY, D_YY, LOG_T, D, Transport
 from xmist.numerics.whole_image import Solver, to_cosines
 
 Real = NDArray[Any]
@@ -25,6 +25,7 @@ _LOCAL: Final = 4.0  # σ in pixels over which the noise level is taken
 # that is weak next to the data decides between the two.
 _WEAKER: Final = 0.01
 _SEED: Final = 0
+_EVEN: Final = (D, D_XX, D_YY)  # share an order, and D_xy with them
 
 
 def power_of_noise(
@@ -97,7 +98,9 @@ def read_strengths(
     priors: tuple[Prior, ...],
     weakest: tuple[Prior, ...],
 ) -> tuple[Prior, ...]:
-    """Give priors whose strengths are read from an estimate and from noise alone, see `estimate_strength`.
+    """Give priors whose strengths and orders are read from an estimate and from noise alone.
+
+    The likeliest of the problem's orders is taken, see `xmist.numerics.strength`.
 
     Parameters
     ----------
@@ -119,21 +122,39 @@ def read_strengths(
     if not noise:
         return priors
     moment = moments(transport.frames, transport.weights, threads=threads)
-    out = list(priors)
-    for i, power in noise.items():
-        cosines = to_cosines(fields[i : i + 1].copy(), threads=threads)[0]
-        found = estimate_strength(
-            cosines, kinds, moment, priors, i, noise=power, mix=problem.mix, threads=threads
+    estimates = {
+        i: estimate_strength(
+            to_cosines(fields[i : i + 1].copy(), threads=threads)[0],
+            kinds,
+            moment,
+            priors,
+            i,
+            noise=power,
+            orders=problem.orders,
+            mix=problem.mix,
+            threads=threads,
         )
-        weak = weakest[i].strength
-        least = weak * (_WEAKER if kinds[i] == LOG_T else 1.0)
-        out[i] = replace(priors[i], strength=min(max(found, least), 1e6 * weak))
+        for i, power in noise.items()
+    }
+    out = list(priors)
+    for group in (_EVEN, (LOG_T,)):
+        members = [i for i in estimates if kinds[i] in group]
+        deviances = np.zeros(len(problem.orders))
+        for i in members:
+            deviances += [estimate.deviance for estimate in estimates[i]]
+        likeliest = int(np.argmin(deviances))
+        for i in members:
+            found = estimates[i][likeliest]
+            weak = weakest[i].of_order(found.order, problem.crossing).strength
+            least = weak * (_WEAKER if kinds[i] == LOG_T else 1.0)
+            strength = min(max(found.strength, least), 1e6 * weak)
+            out[i] = replace(priors[i], order=found.order, strength=strength)
     if D_XY in kinds and D_XY not in problem.fixed:
         # One strength for all components: ‖D_xx‖² + 2‖D_xy‖² + ‖D_yy‖² is the same in any frame of axes.
         i, j, k = (kinds.index(kind) for kind in (D_XX, D_XY, D_YY))
         strength = float(np.sqrt(out[i].strength * out[k].strength))
         for place, weight in ((i, 1.0), (j, 2.0), (k, 1.0)):
-            out[place] = replace(out[place], strength=weight * strength)
+            out[place] = replace(out[place], order=out[i].order, strength=weight * strength)
     return tuple(out)
 
 

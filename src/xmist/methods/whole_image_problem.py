@@ -79,6 +79,10 @@ class Problem:
         Unknowns, see `xmist.numerics.transport`.
     weak : callable
         Gives the priors to begin with, weaker than what the data will ask for.
+    orders : tuple of float
+        Orders that the priors may have; the first to begin with.
+    crossing : float
+        Frequency in rad per pixel at which weak priors of all orders are alike.
     fixed : mapping of int to float or None
         Strengths of the priors that are not to be read from the data, by kind; None keeps that to begin with.
     length2 : float, optional
@@ -91,6 +95,8 @@ class Problem:
 
     kinds: tuple[int, ...]
     weak: Callable[[Transport], tuple[Prior, ...]]
+    orders: tuple[float, ...]
+    crossing: float
     fixed: Mapping[int, float | None]
     length2: float | None = None
     free: NDArray[np.bool_] | None = None
@@ -161,12 +167,12 @@ class Start:
     ----------
     fields : (unknown, y, x) float32 array
         Unknowns in pixel units.
-    strengths : tuple of float, optional
-        Strengths of the priors, where they are known from a fit like this.
+    priors : tuple of Prior, optional
+        Their strengths and orders, where they are known from a fit like this.
     """
 
     fields: Image
-    strengths: tuple[float, ...] | None = None
+    priors: tuple[Prior, ...] | None = None
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)

@@ -12,7 +12,7 @@ of it. For ψ and d these are ⟨M²⟩κ⁴ + ½⟨|∇M|²⟩κ², ⟨M²⟩κ
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Final
 
 import numpy as np
@@ -235,6 +235,18 @@ class Prior:
     order: float = 1.0
     floor: float = 0.0
 
+    def of_order(self, order: float, frequency: float) -> Prior:
+        """Give one of another order that weighs a frequency in rad per pixel the same.
+
+        Parameters
+        ----------
+        order : float
+            Order.
+        frequency : float
+            Frequency, small against π.
+        """
+        return replace(self, order=order, strength=self.strength * frequency ** (2.0 * (self.order - order)))
+
     def precision(self, shape: tuple[int, int], rows: slice = slice(None)) -> Real:
         """Give α s^order + ρ at the frequencies of an image.
 
@@ -253,7 +265,8 @@ class Prior:
         k_y, k_x = (np.pi * np.arange(size) / size for size in shape)
         s = 4 * np.sin(k_y[rows, None] / 2) ** 2 + 4 * np.sin(k_x[None] / 2) ** 2
         # A power is slow; numpy knows those of 1 and 2.
-        precision: Real = s * np.sqrt(s) if self.order == 1.5 else s**self.order
+        whole = int(self.order)
+        precision: Real = s**whole * np.sqrt(s) if self.order == whole + 0.5 else s**self.order
         precision *= self.strength
         precision += self.floor
         return precision

@@ -7,12 +7,14 @@ operator's block, P the priors' precisions and G = (H + P)⁻¹, its expected po
 
 The two terms differ in shape: what stands out at low frequencies is signal, what levels at high ones is noise
 of whatever origin (photons, the sample's own speckle). Whittle's likelihood (1953, Ark. Mat. 2 423) over
-rings of frequencies is maximised over α, σ² in closed form. Its α makes the prior that of the truth itself,
-so that the fit is the best linear estimate.
+rings of frequencies is maximised over α, σ² in closed form, and compared between orders. Its α makes the
+prior that of the truth itself, so that the fit is the best linear estimate.
 """
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any, Final
 
 import numpy as np
@@ -57,6 +59,25 @@ def _response(
     return damping**2, noise
 
 
+@dataclass(frozen=True, kw_only=True)
+class Estimate:
+    """What a spectrum says of a prior of some order.
+
+    Parameters
+    ----------
+    order : float
+        Order of the prior.
+    strength : float
+        α that the spectrum asks for; infinity if nothing stands out of the noise.
+    deviance : float
+        −2 log likelihood, but for what is the same for every order.
+    """
+
+    order: float
+    strength: float
+    deviance: float
+
+
 def estimate_strength(
     coefficients: Real,
     kinds: tuple[int, ...],
@@ -65,9 +86,10 @@ def estimate_strength(
     field: int,
     *,
     noise: Real,
+    orders: Sequence[float],
     mix: Real | None = None,
     threads: int | None = None,
-) -> float:
+) -> list[Estimate]:
     """Give the strength α of a field's prior that its estimate asks for.
 
     Parameters
@@ -85,6 +107,8 @@ def estimate_strength(
     noise : (ring,) float array
         `power_over_rings` of the field as estimated from noise of variance 1 alone, which knows how unevenly
         few exposures determine the pixels, as the expected blocks do not.
+    orders : sequence of float
+        Orders that the prior may have.
     mix : (kinds, unknowns) float array, optional
         B of kinds that are B times fewer unknowns; the field is one of them.
     threads : int, optional
@@ -92,16 +116,16 @@ def estimate_strength(
 
     Returns
     -------
-    float
-        α for the prior's order; infinity if nothing stands out of the noise.
+    list of Estimate
+        One an order; the likeliest has the least deviance.
 
     Examples
     --------
     >>> from xmist.numerics.transport import LOG_T
     >>> one, other = np.random.default_rng(1).normal(size=(2, 128, 128))
     >>> weak = (Prior(strength=1e-6),)
-    >>> drawn = power_over_rings(other)
-    >>> estimate_strength(one, (LOG_T,), Moments(1.0, 0.0, 0.0), weak, 0, noise=drawn) > 10
+    >>> drawn, moment = power_over_rings(other), Moments(1.0, 0.0, 0.0)
+    >>> estimate_strength(one, (LOG_T,), moment, weak, 0, noise=drawn, orders=[1.0])[0].strength > 10
     True
     """
     counts, *sums = _over_rings(coefficients, threads)
@@ -109,19 +133,23 @@ def estimate_strength(
     counts = counts[used]
     centres, power, noise_power = (values[used] / counts for values in (*sums, noise))
     if not power.any():
-        return float("inf")
+        return [Estimate(order=order, strength=float("inf"), deviance=0.0) for order in orders]
     radius = np.sqrt(_symbol(_GRID))
     damping, expected = (
         _along(radius, values, centres) for values in _response(kinds, moment, priors, field, mix)
     )
     drawn = expected * _smoothed(noise_power / expected)
-    signal = damping * centres ** (-2.0 * priors[field].order)
-    ratios = np.geomspace(1e-6, 1e9, 601) * float(np.median(signal / drawn))
-    shapes = signal / ratios[:, None] + drawn
-    level = (counts * power / shapes).sum(axis=1) / counts.sum()
-    likelihood = (counts * (np.log(level)[:, None] + np.log(shapes))).sum(axis=1)
-    best = int(np.argmin(likelihood))
-    return float("inf") if best == len(ratios) - 1 else float(ratios[best])
+    out = []
+    for order in orders:
+        signal = damping * centres ** (-2.0 * order)
+        ratios = np.geomspace(1e-6, 1e9, 601) * float(np.median(signal / drawn))
+        shapes = signal / ratios[:, None] + drawn
+        level = (counts * power / shapes).sum(axis=1) / counts.sum()
+        deviance = (counts * (np.log(level)[:, None] + np.log(shapes))).sum(axis=1)
+        best = int(np.argmin(deviance))
+        strength = float("inf") if best == len(ratios) - 1 else float(ratios[best])
+        out.append(Estimate(order=order, strength=strength, deviance=float(deviance[best])))
+    return out
 
 
 def power_over_rings(coefficients: Real, *, threads: int | None = None) -> Real:
