@@ -27,10 +27,9 @@ from xmist.methods.dark_field import DARK, reconsider
 from xmist.methods.diagnostics import Speckles, describe, maps, record
 from xmist.methods.findings import compare_frames, describe_flags
 from xmist.methods.full_field_options import PRIORS, FullFieldOptions, background_mask
-from xmist.methods.gauss_newton import fit
 from xmist.methods.parallax import follow
 from xmist.methods.phase import screening_length2
-from xmist.methods.polish import explains_all, fit_without_priors, polish
+from xmist.methods.polish import explains_all, fit_with_given_priors, fit_without_priors, polish
 from xmist.methods.posterior import standard_deviations
 from xmist.methods.priors import constrain
 from xmist.methods.reference import PreparedReference, prepare_reference
@@ -181,7 +180,7 @@ class FullFieldPlan:
             length2=length2,
             free=None if self.background is None else ~self.background,
         )
-        found = (fit_without_priors if alpha == 0.0 else fit)(frames, problem, start)
+        found = (fit_without_priors if alpha == 0.0 else fit_with_given_priors)(frames, problem, start)
         if alpha == "auto" and explains_all(frames, found):
             found = polish(frames, problem, found)
         elif alpha != 0.0:

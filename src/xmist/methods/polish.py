@@ -14,7 +14,7 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
-from xmist.methods.gauss_newton import fit, linearise
+from xmist.methods.gauss_newton import fit, linearise, proceed
 from xmist.methods.whole_image_problem import Fit, Frames, Problem, Start
 from xmist.numerics.preconditioner import Prior
 from xmist.numerics.whole_image import energy
@@ -22,6 +22,7 @@ from xmist.numerics.whole_image import energy
 Real = NDArray[Any]
 
 _DAMPING: Final = 0.03  # of the weakest priors, on a step
+_FAINT: Final = 0.05  # of the weakest priors: steps from no sample with less than that go astray
 _STEPS: Final = 30
 _HALVINGS: Final = 4
 _SETTLED: Final = 0.005  # relative decrease of the misfit that counts as none
@@ -59,6 +60,37 @@ def fit_without_priors(frames: Frames, problem: Problem, start: Start | None = N
     """
     first = fit(frames, replace(problem, fixed=dict.fromkeys(problem.kinds, None)), start)
     return polish(frames, problem, first)
+
+
+def fit_with_given_priors(frames: Frames, problem: Problem, start: Start | None = None) -> Fit:
+    """Fit the unknowns with priors of a given strength, be it far below what noise asks for.
+
+    Parameters
+    ----------
+    frames, problem, start
+        As in `xmist.methods.gauss_newton.fit`.
+
+    Returns
+    -------
+    Fit
+        The unknowns. Where a prior is so faint that the first outer steps would not find their way, those are
+        made with the problem's first priors.
+    """
+    given = [problem.fixed.get(kind) for kind in problem.kinds]
+    if not any(given):
+        return fit(frames, problem, start)
+    first = problem.weak(frames.operator(problem.kinds, frames.reference))
+    if not any(
+        strength is not None and strength < _FAINT * prior.strength
+        for strength, prior in zip(given, first, strict=True)
+    ):
+        return fit(frames, problem, start)
+    found = fit(frames, replace(problem, fixed=dict.fromkeys(problem.fixed, None)), start)
+    priors = tuple(
+        prior if strength is None else replace(prior, strength=strength)
+        for strength, prior in zip(given, found.priors, strict=True)
+    )
+    return proceed(frames, problem, replace(found, priors=priors))
 
 
 def polish(frames: Frames, problem: Problem, found: Fit) -> Fit:
