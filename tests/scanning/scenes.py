@@ -5,7 +5,9 @@ from __future__ import annotations
 import os
 import signal
 import sys
+import threading
 import warnings
+from collections import Counter
 from pathlib import Path
 
 import h5py
@@ -137,19 +139,27 @@ def assert_same_content(one, other):
 
 
 class Moment:
-    """Counts what the interpreter calls, and kills the process at one of the calls."""
+    """Counts what the interpreter calls in all threads, and kills the process at one of the calls."""
 
     def __init__(self, number=None, *, inside=False):
         self.number, self.inside = number, inside
-        self.count = self.writing = self.depth = 0
+        self.count = self.writing = 0
+        self.depth = Counter()  # in each thread
 
     def __call__(self, frame, event, _argument):
+        thread = threading.get_ident()
         if frame.f_code is atomic.write_files.__code__ and event in ("call", "return"):
-            self.depth += 1 if event == "call" else -1
+            self.depth[thread] += 1 if event == "call" else -1
+        inside = self.depth[thread] > 0
         self.count += 1
-        self.writing += self.depth > 0
-        if self.number == (self.writing if self.inside else self.count) and (self.depth or not self.inside):
+        self.writing += inside
+        if self.number == (self.writing if self.inside else self.count) and (inside or not self.inside):
             os.kill(os.getpid(), signal.SIGKILL)
+
+    def watch(self):
+        """Count from now on, in this thread and in those that it begins."""
+        threading.setprofile(self)
+        sys.setprofile(self)
 
 
 def in_child(task):
@@ -171,7 +181,7 @@ def killed_scan(path, number, *, inside):
     """Run a scan in a child that is killed at a moment; give its exit code or −signal."""
 
     def task():
-        sys.setprofile(Moment(number, inside=inside))
+        Moment(number, inside=inside).watch()
         xmist.scan(path)
         return 0
 
@@ -184,7 +194,7 @@ def count_calls(path):
 
     def task():
         moment = Moment()
-        sys.setprofile(moment)
+        moment.watch()
         xmist.scan(path)
         sys.setprofile(None)
         os.write(writer, f"{moment.count} {moment.writing}".encode())

@@ -42,6 +42,12 @@ class Poison:
     at: int
 
     def solve(self, index, reader):
+        return self.finish(self.prepare(index, reader))
+
+    def prepare(self, index, reader):
+        return index
+
+    def finish(self, index):
         if index == self.at:
             os.kill(os.getpid(), signal.SIGKILL)
         experiment = Experiment(energy_kev=17.0, pixel_size=1e-6, sample_to_detector=1.0)
@@ -61,7 +67,7 @@ def test_a_projection_that_kills_its_process_is_found_and_left_out(tmp_path):
     rows = {row.projection: row for report in reports for row in report.rows}
     assert [rows[number].status for number in range(6)] == [GOOD, FAILED] + [GOOD] * 4
     assert "processes died at it" in rows[1].note
-    assert sorted(path.name for path in tmp_path.iterdir()) == [block.name for block in split(6, 3)]
+    assert sorted(path.name for path in tmp_path.glob("block_*")) == [block.name for block in split(6, 3)]
 
 
 def test_a_dask_cluster_whose_workers_die_gives_the_same(tmp_path):

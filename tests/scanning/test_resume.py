@@ -25,7 +25,7 @@ from tests.scanning.scenes import (
 from xmist.errors import InputError, OutputError
 from xmist.io import atomic
 from xmist.io.atomic import leftovers
-from xmist.scanning import blocks
+from xmist.scanning import block_file
 from xmist.scanning.journal import locked
 from xmist.scanning.table import GOOD, UNREADABLE
 
@@ -171,14 +171,14 @@ def test_a_full_disk_is_told_and_the_scan_goes_on_later(tmp_path, monkeypatch):
 
 def test_a_block_that_is_not_written_once_is_listed(tmp_path, monkeypatch, capsys):
     scan = write_scan(tmp_path, scan={"block": 1})
-    write = blocks.write_file
+    write = block_file.write_file
 
     def fail(path, *arguments, **options):
         if path.name == "block_000002_000003.h5":
             raise OutputError("a cable was pulled")
         return write(path, *arguments, **options)
 
-    monkeypatch.setattr(blocks, "write_file", fail)
+    monkeypatch.setattr(block_file, "write_file", fail)
     done = call(capsys, "scan", scan)
     assert done.code == 3
     assert "2: not retrieved yet" in done.err

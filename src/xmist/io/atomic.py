@@ -12,14 +12,25 @@ import os
 import re
 import secrets
 import shutil
-import stat
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO, Final
 
-from xmist.errors import InputError, OutputError, raise_faults
+from xmist.errors import OutputError, raise_faults
+from xmist.io.targets import folder_faults, make_folder, resolve, target_faults
+
+__all__ = [
+    "Job",
+    "folder_faults",
+    "leftovers",
+    "make_folder",
+    "settle",
+    "target_faults",
+    "write_file",
+    "write_files",
+]
 
 _TEMPORARY: Final = re.compile(r"\..+\.[0-9a-f]{16}\.partial", re.DOTALL)
 # File systems limit a name to 255 bytes; 60 characters of up to four bytes leave room for the rest.
@@ -39,113 +50,15 @@ class Job:
         Fills the binary file that it is given.
     verify : callable, optional
         Reads the file of the given path back and raises `ValueError` or `OSError` if it is not as meant.
+    cached : bool
+        Whether the system may keep what was written in memory; False where it is large, and so much comes
+        after it that it would only push out other things.
     """
 
     path: Path
     write: Callable[[BinaryIO], object]
     verify: Callable[[Path], object] | None = None
-
-
-def make_folder(folder: str | Path) -> None:
-    """Make a folder, and those above it, where it does not exist.
-
-    Parameters
-    ----------
-    folder : str or Path
-        The folder.
-
-    Raises
-    ------
-    InputError
-        If it cannot be made.
-
-    Examples
-    --------
-    >>> make_folder(".")
-    """
-    try:
-        Path(folder).mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise InputError(
-            f"the folder {folder} cannot be made ({error.strerror or error}); expected a name that is free, "
-            "where you may write"
-        ) from error
-
-
-def folder_faults(folder: str | Path) -> list[str]:
-    """Say what keeps a folder from being made or written to, without making it.
-
-    Parameters
-    ----------
-    folder : str or Path
-        The folder.
-
-    Returns
-    -------
-    list of str
-        A sentence for each fault; empty if `make_folder` and writing into it can work.
-
-    Examples
-    --------
-    >>> folder_faults("."), folder_faults("new/folder")
-    ([], [])
-    """
-    path = Path(folder)
-    try:
-        standing = next(place for place in (path, *path.absolute().parents) if _stands(place))
-        if not standing.is_dir():
-            kind = "is a file" if standing.exists() else "is a link to nothing"
-            return [f"the folder {path} cannot be made: {standing} {kind}; expected a name that is free"]
-        if not os.access(standing, os.W_OK | os.X_OK):
-            return [f"no permission to write in the folder {standing}; choose another for {path}"]
-    except (OSError, ValueError) as error:  # a name too long, a NUL in it
-        return [f"the folder {path} cannot be made ({getattr(error, 'strerror', None) or error})"]
-    return []
-
-
-def target_faults(path: str | Path, *, overwrite: bool = False) -> list[str]:
-    """Say what keeps a file from being written, without writing anything.
-
-    Parameters
-    ----------
-    path : str or Path
-        Final name.
-    overwrite : bool
-        Whether a file that stands there already may be replaced.
-
-    Returns
-    -------
-    list of str
-        A sentence for each fault; empty if the file can be written.
-
-    Examples
-    --------
-    >>> target_faults("no-such-folder/result.h5")
-    ['the folder no-such-folder of result.h5 does not exist; create it first']
-    """
-    path = Path(path)
-    try:
-        final = _resolve(path)
-        folder = final.parent
-        if final.is_dir():
-            return [f"{path} is a folder; expected the name of a file"]
-        if not folder.exists():
-            return [f"the folder {path.parent} of {path.name} does not exist; create it first"]
-        if not folder.is_dir():
-            return [f"{path.parent} is a file; expected the folder that shall hold {path.name}"]
-        if not os.access(folder, os.W_OK | os.X_OK):
-            return [f"no permission to write in the folder {path.parent}; choose another for {path.name}"]
-        if final.exists():
-            mode = final.stat().st_mode
-            if not stat.S_ISREG(mode):
-                return [f"{path} is not a regular file; expected a name that is free"]
-            if not overwrite:
-                return [f"{path} exists already; allow overwriting (--overwrite) or give another name"]
-            if not mode & (stat.S_IWUSR | stat.S_IWGRP | stat.S_IWOTH):
-                return [f"{path} is write-protected; remove the protection or give another name"]
-    except (OSError, ValueError, RuntimeError) as error:  # a name too long, a NUL in it, a loop of links
-        return [f"{path} cannot be written ({getattr(error, 'strerror', None) or error})"]
-    return []
+    cached: bool = True
 
 
 def write_file(
@@ -154,6 +67,7 @@ def write_file(
     verify: Callable[[Path], object] | None = None,
     *,
     overwrite: bool = False,
+    cached: bool = True,
 ) -> Path:
     """Write one file that appears whole or not at all.
 
@@ -167,6 +81,8 @@ def write_file(
         Reads the file of the given path back and raises `ValueError` or `OSError` if it is not as meant.
     overwrite : bool
         Replace a file that stands there already, and keep its permissions.
+    cached : bool
+        Whether the system may keep what was written in memory, see `Job`.
 
     Returns
     -------
@@ -189,7 +105,7 @@ def write_file(
     ...     write_file(f"{folder}/note.txt", lambda file: file.write(b"done")).read_bytes()
     b'done'
     """
-    return write_files([Job(Path(path), write, verify)], overwrite=overwrite)[0]
+    return write_files([Job(Path(path), write, verify, cached)], overwrite=overwrite)[0]
 
 
 def write_files(jobs: Sequence[Job], *, overwrite: bool = False) -> list[Path]:
@@ -225,7 +141,7 @@ def write_files(jobs: Sequence[Job], *, overwrite: bool = False) -> list[Path]:
     []
     """
     raise_faults([fault for job in jobs for fault in target_faults(job.path, overwrite=overwrite)])
-    finals = [_resolve(job.path) for job in jobs]
+    finals = [resolve(job.path) for job in jobs]
     moves = [(_temporary_name(final), final) for final in finals]
     try:
         for job, (temporary, final) in zip(jobs, moves, strict=True):
@@ -240,6 +156,35 @@ def write_files(jobs: Sequence[Job], *, overwrite: bool = False) -> list[Path]:
     for folder in dict.fromkeys(final.parent for final in finals):
         _sync_folder(folder)
     return [job.path for job in jobs]
+
+
+def settle(file: BinaryIO) -> None:
+    """Have the disk take what was written to a large file so far, and the system not keep it in memory.
+
+    Parameters
+    ----------
+    file : binary file
+        Still being written.
+
+    Raises
+    ------
+    OSError
+        If the disk does not take it.
+
+    Notes
+    -----
+    Less is left to wait for at the end, and memory is used again and again that the system would have to
+    find and to clear anew: of a file of 64 MB that takes longer than the disk.
+
+    Examples
+    --------
+    >>> with open("large.bin", "wb") as file:
+    ...     _ = file.write(bytes(1000))
+    ...     settle(file)
+    """
+    file.flush()
+    _sync(file.fileno())
+    _forget(file.fileno())
 
 
 def leftovers(folder: str | Path) -> list[Path]:
@@ -268,19 +213,6 @@ class _UnplacedError(OutputError):
     """The new files are complete, but could not be given their names; they are kept."""
 
 
-def _stands(path: Path) -> bool:
-    """Say whether anything has this name; a name that no file system takes raises."""
-    try:
-        path.lstat()
-    except (FileNotFoundError, NotADirectoryError):
-        return False
-    return True
-
-
-def _resolve(path: Path) -> Path:
-    return Path(os.path.realpath(path))
-
-
 def _temporary_name(final: Path) -> Path:
     return final.with_name(f".{final.name[:_KEPT_CHARACTERS]}.{secrets.token_hex(8)}.partial")
 
@@ -293,6 +225,8 @@ def _fill(job: Job, temporary: Path, final: Path) -> None:
             job.write(file)
             file.flush()
             _sync(file.fileno())
+            if not job.cached:
+                _forget(file.fileno())
         if stands:
             with suppress(OSError):
                 shutil.copymode(final, temporary)
@@ -396,6 +330,13 @@ def _sync(descriptor: int) -> None:
     except OSError as error:
         if error.errno not in (errno.EINVAL, errno.ENOTSUP):  # a file system that cannot sync
             raise
+
+
+def _forget(descriptor: int) -> None:
+    """Take what is on the disk out of the system's memory, where it can be asked to."""
+    if hasattr(os, "posix_fadvise"):
+        with suppress(OSError):
+            os.posix_fadvise(descriptor, 0, 0, os.POSIX_FADV_DONTNEED)
 
 
 def _sync_folder(folder: Path) -> None:

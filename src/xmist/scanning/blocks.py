@@ -7,20 +7,18 @@ from __future__ import annotations
 
 import json
 import re
-import secrets
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Final
 
 import numpy as np
-from numpy.typing import NDArray
 
 from xmist.data import CHANNELS
 from xmist.errors import InputError, OutputError
 from xmist.flags import BAD_SAMPLE, UNDETERMINED
-from xmist.io.atomic import leftovers, write_file
-from xmist.scanning.table import COLUMNS, GOOD, VALUELESS, Row, to_columns, to_rows
+from xmist.io.atomic import leftovers
+from xmist.scanning.table import COLUMNS, GOOD, VALUELESS, Row, to_rows
 
 if TYPE_CHECKING:
     import h5py
@@ -28,8 +26,6 @@ if TYPE_CHECKING:
 # What a pixel of a projection without a result, or of a block that is not there, says.
 NOTHING: Final = UNDETERMINED | BAD_SAMPLE
 
-_LONGEST_NOTE: Final = 1000
-_GROWTH: Final = 2**20  # bytes
 _NAME: Final = re.compile(r"block_([0-9]{6,})_([0-9]{6,})\.h5")
 
 
@@ -112,97 +108,6 @@ def split(count: int, size: int) -> list[Block]:
     [Block(start=0, stop=2), Block(start=2, stop=4), Block(start=4, stop=5)]
     """
     return [Block(start, min(start + size, count)) for start in range(0, count, size)]
-
-
-class BlockFile:
-    """The file of a block in memory, filled one projection at a time; a context manager.
-
-    HDF5 crashes the process when the disk fills up under it (github.com/h5py/h5py/issues/914), so the disk is
-    left to plain Python; the price is the size of the block twice in memory for a moment.
-
-    Parameters
-    ----------
-    block : Block
-        Which.
-    form : Form
-        What it holds.
-    """
-
-    def __init__(self, block: Block, form: Form) -> None:
-        import h5py
-
-        self.block, self.form = block, form
-        self.rows: list[Row] = []
-        self._file = h5py.File(
-            secrets.token_hex(8), "w", driver="core", backing_store=False, block_size=_GROWTH
-        )
-        self._file.attrs.update(xmist_block=1, identity=form.identity, start=block.start, stop=block.stop)
-        for name in form.channels:
-            shape = (len(block), *form.image_shape(name))
-            self._file.create_dataset(name, shape, np.float32, fillvalue=np.nan)
-        # Each projection by itself: a reader of one image need not unpack its neighbours.
-        self._file.create_dataset(
-            "flags",
-            (len(block), *form.shape),
-            np.uint16,
-            chunks=(1, *form.shape),
-            compression=1,
-            shuffle=True,
-        )
-
-    def __enter__(self) -> BlockFile:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._file.close()
-
-    def put(self, row: Row, channels: Mapping[str, NDArray[Any]], flags: NDArray[np.uint16] | None) -> None:
-        """Take the next projection.
-
-        Parameters
-        ----------
-        row : Row
-            Its quality numbers.
-        channels : mapping of str to array
-            Images by name; those that are missing become NaN.
-        flags : (y, x) uint16 array or None
-            Quality flags; None if there is no result.
-        """
-        place = len(self.rows)
-        for name in self.form.channels:
-            self._file[name][place] = channels.get(name, np.float32(np.nan))
-        self._file["flags"][place] = NOTHING if flags is None else flags
-        self.rows.append(row)
-
-    def save(self, folder: Path) -> int:
-        """Write the file; what stands there under its name is replaced.
-
-        Parameters
-        ----------
-        folder : Path
-            Of the blocks.
-
-        Returns
-        -------
-        int
-            Bytes of the file.
-
-        Raises
-        ------
-        OutputError
-            When writing failed; nothing stands under the name then that did not before.
-        """
-        table = self._file.create_group("table")
-        for name, column in to_columns(self.rows).items():
-            table[name] = column
-        table["notes"] = json.dumps([row.note[:_LONGEST_NOTE] for row in self.rows])
-        self._file.flush()
-        content = self._file.id.get_file_image()
-        try:
-            write_file(folder / self.block.name, lambda file: file.write(content), overwrite=True)
-        except InputError as error:  # the folder has gone, or the right to write
-            raise OutputError(str(error)) from error
-        return len(content)
 
 
 def read_rows(folder: Path, block: Block, form: Form) -> list[Row]:

@@ -17,7 +17,8 @@ from typing import Any, Final, Protocol
 
 from xmist.errors import InputError
 from xmist.scanning.blocks import Block
-from xmist.scanning.work import Job, Report, do_block
+from xmist.scanning.work import Job, do_block, do_blocks
+from xmist.scanning.writing import Report
 
 _PATIENCE: Final = 60.0  # seconds that a cluster has to show its first worker
 _TRIES: Final = 12  # of a block whose workers die
@@ -40,7 +41,7 @@ class Inline:
 
     def run(self, job: Job, blocks: Sequence[Block]) -> Iterator[Report]:
         """Give a report for every block; see `Executor.run`."""
-        return (do_block(job, block) for block in blocks)
+        return do_blocks(job, blocks)
 
 
 class Processes:

@@ -147,7 +147,7 @@ def _told(
     parent = leading_memory(workers)
     need = None
     if trial.memory is not None:
-        each = process_memory(trial.memory, form, block)
+        each = process_memory(trial.memory, inputs, form)
         number = fit_workers(limit, number, each, parent)
         need = number * each + parent
     disk = disk_space(form, count, block)

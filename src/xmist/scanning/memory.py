@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 from typing import Final
 
@@ -9,11 +10,13 @@ from xmist.errors import InputError
 from xmist.pipeline.survey import amount
 from xmist.scanning import guard
 from xmist.scanning.blocks import Form
+from xmist.scanning.inputs import Inputs
+from xmist.scanning.writing import WAITING
 
 _UNITS: Final = {"": 1, "K": 1e3, "M": 1e6, "G": 1e9, "T": 1e12}
 _BINARY: Final = {"KI": 2**10, "MI": 2**20, "GI": 2**30, "TI": 2**40}
-# A block stands in memory as the file that it becomes, and once more while it is written.
-_COPIES: Final = 2
+# While a projection is retrieved, the results of others wait, and those of one are being written.
+_RESULTS: Final = WAITING + 1
 # Bytes of the process that workers are copied from, and of the one that cleans up behind them.
 _HELPERS: Final = 130e6
 # Bytes of a file beside its images.
@@ -52,19 +55,23 @@ def parse_memory(text: str | float) -> float:
     return value
 
 
-def process_memory(trial: int, form: Form, block: int) -> float:
-    """Give the bytes of one process at work.
+def process_memory(trial: int, inputs: Inputs, form: Form) -> float:
+    """Give the bytes of one process at work, whatever the size of its blocks.
 
     Parameters
     ----------
     trial : int
         Bytes that a process held which retrieved a projection.
+    inputs : Inputs
+        What is read: the frames of a projection are, while the one before is retrieved.
     form : Form
         What a block holds.
-    block : int
-        Projections a block.
     """
-    return trial + _COPIES * block * form.bytes_each
+    layout = inputs.layout
+    frames = 4 * layout.positions * math.prod(layout.shape)
+    # Steps need room for what they take and for what they give.
+    ahead = frames * (2 if inputs.leading or inputs.steps else 1)
+    return trial + ahead + _RESULTS * form.bytes_each
 
 
 def leading_memory(workers: int | None) -> float:
@@ -127,7 +134,7 @@ def fit_workers(limit: float | None, workers: int, each: float, parent: float) -
     fit = int((limit - parent) // each)
     if fit < 1:
         raise InputError(
-            f"memory is {amount(limit)}, and a projection takes {amount(each + parent)}; allow more, give "
-            "scan.block = 1, or crop or bin the frames"
+            f"memory is {amount(limit)}, and a projection takes {amount(each + parent)}; allow more, or crop "
+            "or bin the frames"
         )
     return min(workers, fit)

@@ -20,7 +20,7 @@ _KEPT: Final = 64
 
 @dataclass(frozen=True, kw_only=True)
 class _Stream(Source):
-    """A source that goes on reading where it stopped, so that chunks of several frames are unpacked once.
+    """A source that goes on reading where it stopped, so that files are opened and chunks unpacked once.
 
     Parameters
     ----------
@@ -33,9 +33,14 @@ class _Stream(Source):
     inner: Source
     state: dict[str, Any]
 
+    @property
+    def _streams(self) -> bool:
+        """Whether the file gains by staying open: HDF5 looks a file through for damage as it opens it."""
+        return hasattr(self.inner, "depth") and self.inner.count > 1
+
     def read(self, index: int) -> NDArray[Any]:
         """Read one frame; see `Source.read`."""
-        if getattr(self.inner, "depth", 1) == 1:
+        if not self._streams:
             return self.inner.read(index)
         if self.state.get("next") != index:
             self.close()
@@ -54,7 +59,7 @@ class _Stream(Source):
 
     def frames(self, indices: Sequence[int]) -> Iterator[NDArray[Any]]:
         """Read several frames; see `Source.frames`."""
-        if getattr(self.inner, "depth", 1) == 1:
+        if not self._streams:
             return self.inner.frames(indices)
         return map(self.read, indices)
 

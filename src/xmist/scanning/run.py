@@ -35,9 +35,10 @@ from xmist.scanning.request import (
     standing_faults,
 )
 from xmist.scanning.table import GOOD, MISSING, STATUS, Row, plot_table, to_columns
-from xmist.scanning.trial import Beginning, Trial, begin, block_size
-from xmist.scanning.work import Job, Report
+from xmist.scanning.trial import Beginning, begin, block_size
+from xmist.scanning.work import Job
 from xmist.scanning.workshop import Workshop
+from xmist.scanning.writing import Report
 from xmist.version import __version__
 
 # A cluster that grows as it goes is taken for this large when the blocks are cut.
@@ -105,7 +106,7 @@ def run_scan(draft: Draft, choices: Choices, *, progress: Progress | None = None
     else:
         fresh = replace(journal, identity=begun.identity)
         form = Form(identity=journal.key, channels=journal.channels, shape=begun.inputs.shape)
-    executor = _executor(choices, limit, begun.trial, form, fresh.block)
+    executor = _executor(choices, limit, begun, form)
     make_folder(folder)
     with locked(folder):
         clear(folder, everything=journal is None)
@@ -113,14 +114,15 @@ def run_scan(draft: Draft, choices: Choices, *, progress: Progress | None = None
         return _Run(draft, choices, begun, form, fresh, executor, master, plots, tell).finish()
 
 
-def _executor(choices: Choices, limit: float | None, trial: Trial | None, form: Form, block: int) -> Executor:
+def _executor(choices: Choices, limit: float | None, begun: Beginning, form: Form) -> Executor:
     """Choose who does the blocks."""
     if choices.client is not None:
         client = connect(choices.client) if isinstance(choices.client, str) else choices.client
         return Cluster(client)
     workers = choices.workers or 1
+    trial = begun.trial
     if limit is not None and trial is not None and trial.memory is not None:
-        each = process_memory(trial.memory, form, block)
+        each = process_memory(trial.memory, begun.inputs, form)
         workers = fit_workers(limit, workers, each, leading_memory(choices.workers))
     return Processes(workers) if choices.workers else Inline()
 
@@ -209,6 +211,8 @@ class _Run:
             reports.append(report)
             done[report.block] = list(report.rows)
             self._progress(report, sum(map(len, done)), before, total)
+        with suppress(OutputError):  # what workers that died had begun
+            clear(self.folder)
         rows = [row for block in self.blocks for row in done.get(block) or self._absent(block)]
         plots: tuple[Path, ...] = ()
         if (left and not stopped) or not _is_complete(self.master):

@@ -1,20 +1,26 @@
-"""The task of a worker, wherever it runs: a block from its frames to its file."""
+"""The task of a worker, wherever it runs: blocks from their frames to their files.
+
+While a projection is retrieved, one thread reads the next and another writes those before. The results do not
+depend on that, only the time does.
+"""
 
 from __future__ import annotations
 
-import shutil
 import time
+from collections.abc import Generator, Iterable
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
 from xmist.data import Retrieval
-from xmist.errors import OutputError
-from xmist.scanning.blocks import Block, BlockFile, Form
+from xmist.scanning.block_file import Result
+from xmist.scanning.blocks import Block, Form
 from xmist.scanning.reader import Reader
 from xmist.scanning.table import FAILED, GOOD, Row
+from xmist.scanning.threads import Ahead
 from xmist.scanning.workshop import Workshop
+from xmist.scanning.writing import Report, Writer
 
 # A projection at which so many processes died is left out.
 _DEATHS: Final = 2
@@ -42,34 +48,8 @@ class Job:
     strict: bool = False
 
 
-@dataclass(frozen=True, kw_only=True)
-class Report:
-    """What became of a block.
-
-    Parameters
-    ----------
-    block : Block
-        Which.
-    rows : tuple of Row
-        Quality numbers of its projections; with `strict` up to the first that is not good.
-    written : int
-        Bytes of its file; 0 if it was not written.
-    problem : str
-        Why it was not written.
-    solving, writing : float
-        Seconds.
-    """
-
-    block: Block
-    rows: tuple[Row, ...]
-    written: int = 0
-    problem: str = ""
-    solving: float = 0.0
-    writing: float = 0.0
-
-
 def do_block(job: Job, block: Block, cautious: bool = False) -> Report:
-    """Retrieve the projections of a block and write its file.
+    """Retrieve the projections of one block and write its file.
 
     Parameters
     ----------
@@ -78,46 +58,96 @@ def do_block(job: Job, block: Block, cautious: bool = False) -> Report:
     block : Block
         Which.
     cautious : bool
-        A process died at this block: leave notes in its folder, by which a projection that is to blame is
-        found and left out.
-
-    Returns
-    -------
-    Report
-        What became of it; a file that could not be written is reported, not raised.
+        As for `do_blocks`.
     """
-    begin = time.perf_counter()
-    try:
-        _require_space(job, block)
-    except OutputError as error:
-        return Report(block=block, rows=(), problem=str(error))
-    notes = _Notes(job.folder, block) if cautious else None
-    with Reader(job.workshop.inputs.layout) as reader, BlockFile(block, job.form) as file:
-        for index in range(block.start, block.stop):
-            row, result = _solve(job, index, reader, notes)
-            if job.strict and row.status != GOOD:
-                return Report(block=block, rows=(*file.rows, row))
-            channels = {} if result is None else job.workshop.chosen(result)
-            file.put(row, channels, None if result is None else result.flags)
-        solved = time.perf_counter()
-        try:
-            written = file.save(job.folder)
-        except OutputError as error:
-            return Report(block=block, rows=(), problem=str(error), solving=solved - begin)
-        if notes is not None:
-            notes.forget()
-        return Report(
-            block=block,
-            rows=tuple(file.rows),
-            written=written,
-            solving=solved - begin,
-            writing=time.perf_counter() - solved,
-        )
+    return next(do_blocks(job, [block], cautious))
 
 
-def _solve(job: Job, index: int, reader: Reader, notes: _Notes | None) -> tuple[Row, Retrieval | None]:
-    if notes is None:
-        return job.workshop.solve(index, reader)
+def do_blocks(job: Job, blocks: Iterable[Block], cautious: bool = False) -> Generator[Report]:
+    """Retrieve the projections of blocks and write their files.
+
+    Parameters
+    ----------
+    job : Job
+        What the blocks share.
+    blocks : iterable of Block
+        Which; the next is asked for when the last projection of one is begun.
+    cautious : bool
+        A process died at these blocks: leave notes in their folder, by which a projection that is to blame
+        is found and left out, and read nothing ahead.
+
+    Yields
+    ------
+    Report
+        What became of each, in order; a file that could not be written is reported, not raised.
+    """
+    workshop, coming = job.workshop, _Coming(blocks)
+    with (
+        Reader(workshop.inputs.layout) as reader,
+        Ahead(lambda index: workshop.prepare(index, reader)) as ahead,
+        Writer(job.folder, job.form) as writer,
+    ):
+        while (block := coming.take()) is not None:
+            notes = _Notes(job.folder, block) if cautious else None
+            writer.begin(block)
+            for index in range(block.start, block.stop):
+                begin = time.perf_counter()
+                if notes is not None:
+                    row, result = _noted(job, index, reader, notes)
+                else:
+                    following = index + 1 if index + 1 < block.stop else coming.start()
+                    row, result = workshop.finish(ahead.get(index, following))
+                if job.strict and row.status != GOOD:
+                    rows = writer.abandon()
+                    yield from writer.reports(leave=0)
+                    yield Report(block=block, rows=(*rows, row))
+                    return
+                if not writer.put(_kept(job, row, result), time.perf_counter() - begin):
+                    break
+                del result  # it shall not wait for the next
+                yield from writer.reports(leave=1)
+            writer.end()
+            # The last of its results are written while the next block is begun.
+            for report in writer.reports(leave=1 if notes is None else 0):
+                if notes is not None and report.written:
+                    notes.forget()
+                yield report
+        yield from writer.reports(leave=0)
+
+
+class _Coming:
+    """Blocks, of which the next can be looked at.
+
+    Parameters
+    ----------
+    blocks : iterable of Block
+        The blocks.
+    """
+
+    def __init__(self, blocks: Iterable[Block]) -> None:
+        self._blocks = iter(blocks)
+        self._next: list[Block | None] = []
+
+    def start(self) -> int | None:
+        """Give the first projection of the next block; None if there is none."""
+        if not self._next:
+            self._next.append(next(self._blocks, None))
+        block = self._next[0]
+        return None if block is None else block.start
+
+    def take(self) -> Block | None:
+        """Give the next block; None if there is none."""
+        return self._next.pop() if self._next else next(self._blocks, None)
+
+
+def _kept(job: Job, row: Row, result: Retrieval | None) -> Result:
+    if result is None:
+        return Result(row=row, channels={}, flags=None)
+    return Result(row=row, channels=job.workshop.chosen(result), flags=result.flags)
+
+
+def _noted(job: Job, index: int, reader: Reader, notes: _Notes) -> tuple[Row, Retrieval | None]:
+    """Retrieve a projection, and note that; one at which processes died is left out."""
     if notes.deaths(index) >= _DEATHS:
         number = job.workshop.inputs.first + index
         return Row(projection=number, status=FAILED, note=f"{_DEATHS} processes died at it"), None
@@ -148,20 +178,3 @@ class _Notes:
     def forget(self) -> None:
         with suppress(OSError):
             self._path.unlink()
-
-
-def _require_space(job: Job, block: Block) -> None:
-    """Do not work for a file that the disk has no room for."""
-    try:
-        free = shutil.disk_usage(job.folder).free
-    except OSError as error:
-        raise OutputError(
-            f"{job.folder} cannot be reached ({error.strerror or error}); nothing was written"
-        ) from error
-    # The flags shrink, the rest does not.
-    need = len(block) * (job.form.bytes_each - 2 * job.form.shape[0] * job.form.shape[1])
-    if free < need:
-        raise OutputError(
-            f"no space left on the disk of {job.folder}: a block needs {need / 1e6:.3g} MB and "
-            f"{free / 1e6:.3g} MB are free; nothing was written"
-        )
