@@ -149,7 +149,7 @@ def test_to_xarray():
     assert data["phase"].dims == ("y", "x")
     assert data["phase"].attrs["units"] == "rad"
     assert data["dark_field_tensor"].sel(tensor="xy").shape == (9, 11)
-    assert np.allclose(np.diff(data["x"]), EXPERIMENT.effective_pixel)
+    assert np.allclose(np.diff(data["x"]), EXPERIMENT.effective_pixel, atol=0)
     assert data["x"].attrs["units"] == "m"
 
 

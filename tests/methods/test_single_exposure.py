@@ -224,6 +224,15 @@ def test_dark_sample_and_negative_transmission(perspective):
     assert np.array_equal(low, np.isnan(result.phase))
 
 
+def test_devolving_a_dark_pixel_says_nothing():
+    reference, sample, t, _ = _frames(2, "devolving")
+    found = []
+    for value in (0.0, -3.0):
+        sample[0, 20, 30] = value
+        found.append(_diffusion(reference, sample, t, "devolving"))
+    assert np.array_equal(*found)
+
+
 @pytest.mark.parametrize("perspective", PERSPECTIVES)
 def test_threads_do_not_matter(perspective):
     reference, sample, *_ = _frames(2, perspective)

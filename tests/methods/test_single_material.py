@@ -14,7 +14,7 @@ from tests.methods.direct_methods import (
     relative,
 )
 from xmist import flags as flag
-from xmist.methods import make_options, phase
+from xmist.methods import make_options, phase, whole_material
 from xmist.numerics.poisson import screened
 from xmist.simulate.model import transported
 
@@ -153,6 +153,16 @@ def test_exact_is_the_least_squares_solution():
         assert abs(plus - minus) <= 0.05 * (plus + minus)
 
 
+def test_the_exact_solve_stops_far_below_the_noise(monkeypatch):
+    reference, sample = _frames(2, exact=True)
+    noisy = sample + 1e-2 * np.random.default_rng(8).normal(size=sample.shape)
+    found = _retrieve(reference, noisy, exact=True).transmission.astype(float)
+    monkeypatch.setattr(whole_material, "_NEGLIGIBLE", 1e-12)
+    settled = _retrieve(reference, noisy, exact=True).transmission.astype(float)
+    # It may miss a part 1e-4 of what noise leaves: √1e-4 = 1 % of the error.
+    assert 0 < np.std(found - settled) <= 0.01 * np.std(settled - _transmission())
+
+
 def test_transmission_at_or_below_zero_is_flagged():
     reference = speckle(np.random.default_rng(6), 1, SHAPE)
     ratio = np.ones(SHAPE)
@@ -211,8 +221,6 @@ def test_threads_do_not_matter(exact):
 
 
 def test_a_solve_that_is_cut_short_says_so(monkeypatch):
-    from xmist.methods import whole_material
-
     monkeypatch.setattr(whole_material, "_LIMIT", 2)
     result = _retrieve(*_frames(1, exact=True), exact=True)
     assert any("stopped after 2 steps" in finding for finding in result.findings)

@@ -8,6 +8,9 @@ import xmist
 from tests.manufactured import EXPERIMENT, blob, speckle
 from xmist import flags as flag
 from xmist.methods import make_options
+from xmist.methods.matching import dark_field_from_visibility
+from xmist.numerics.contrast import contrast_decay
+from xmist.numerics.matching import MEANS, Window
 
 SHAPE = (72, 84)
 K, P, DISTANCE = EXPERIMENT.wavenumber, EXPERIMENT.effective_pixel, EXPERIMENT.effective_distance
@@ -81,12 +84,35 @@ def test_dark_field_in_metres():
     assert result.visibility[INSIDE].max() < 1
 
 
+def test_the_dark_field_is_that_of_where_the_window_came_from():
+    # D = (1/V − 1) p²/(∆ κ²) with the κ² at r − u; linear interpolation is exact on a ramp.
+    rows, columns = np.mgrid[: SHAPE[0], : SHAPE[1]]
+    decay = (1.0 + 0.01 * columns + 0.02 * rows).astype(np.float32)
+    shift = np.broadcast_to(np.array([1.5, -2.5], np.float32)[:, None, None], (2, *SHAPE))
+    half = np.full(SHAPE, 0.5, np.float32)
+    found = dark_field_from_visibility(half, decay, shift, EXPERIMENT)
+    expected = P**2 / DISTANCE / (1.0 + 0.01 * (columns - 1.5) + 0.02 * (rows + 2.5))
+    assert np.allclose(found[INSIDE], expected[INSIDE], rtol=1e-5, atol=0)
+
+
+def test_a_pattern_that_is_gone_has_a_flag():
+    reference, sample, *_ = scene()
+    sample[:, 20:50, 20:50] = sample[:, 20:50, 20:50].mean()
+    result = retrieve(reference, sample)
+    gone = np.s_[25:45, 25:45]
+    assert (result.flags[gone] & flag.ILL_DETERMINED).all()
+    # V counts as 0.05: nowhere is D above 19 times the p²/∆κ² of the least κ², a tenth of the median's.
+    decay = contrast_decay(reference.astype(np.float32), Window(5), model=MEANS)
+    assert np.nanmax(result.dark_field) <= 19.5 * P**2 / DISTANCE / decay.min()
+
+
 def test_background_is_the_zero():
     reference, sample, *_ = scene()
     drifted = 0.9 * moved(sample, 0.4, -0.2)
     result = retrieve(reference, drifted, background=(0, 72, 2, 12))
     bare = (slice(0, 72), slice(2, 12))
-    for image, value in ((result.shift[0], 0), (result.shift[1], 0), (result.transmission, 1)):
+    pairs = ((result.shift[0], 0), (result.shift[1], 0), (result.transmission, 1), (result.visibility, 1))
+    for image, value in pairs:
         assert abs(image[bare].mean() - value) <= 1e-5
     assert abs(result.phase[bare].mean()) <= 1e-4 * result.phase.std()
     mask = np.zeros(SHAPE, bool)
@@ -117,6 +143,16 @@ def test_start_values():
     again = retrieve(reference, sample, initial=result)
     assert np.allclose(again.shift, result.shift, atol=1e-3)
     assert again.options["initial"] == "a result of umpa"
+
+
+def test_start_values_that_are_none_or_absurd():
+    reference, sample, *_ = scene(2)
+    start, plain = np.zeros((2, 2, *SHAPE))
+    start[:, :20], plain[:, 50:] = np.nan, min(SHAPE) // 2
+    start[:, 50:] = 1e12  # as far as half of the frame counts
+    found, expected = (retrieve(reference, sample, initial=given) for given in (start, plain))
+    assert np.array_equal(found.shift, expected.shift, equal_nan=True)
+    assert np.array_equal(found.flags, expected.flags)
 
 
 def test_start_by_the_name_of_a_method():
