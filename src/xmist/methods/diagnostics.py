@@ -26,6 +26,10 @@ _LOOKED_AT: Final = 512  # pixels a side of the part of a reference that speckle
 _REACH: Final = 32
 _FINEST: Final = 2.0  # pixels
 _FAINTEST: Final = 0.03
+# Reduced χ² that is worth a word. Samples with fine structure reach some 5 where there are many photons.
+_LOW: Final = 0.3
+_HIGH: Final = 10.0
+_NOISELESS: Final = 1e-9  # variance that no detector has: a thousand million photons a pixel
 
 
 @dataclass(frozen=True)
@@ -117,6 +121,49 @@ def reduced_chi_squared(found: Fit, noise: float) -> float | None:
     if noise == 0.0 or exposures == 1 or number == 0:
         return None
     return float(found.misfit[-1] / (noise * number * (1.0 - 1.0 / exposures)))
+
+
+def describe_level(found: Fit, noise: float, *, given: bool) -> list[str]:
+    """Say where what is left is far from the noise that was expected.
+
+    Parameters
+    ----------
+    found : Fit
+        The fit.
+    noise : float
+        Variance of a pixel of weight 1; 0 where it is not known.
+    given : bool
+        Whether the gain was given rather than estimated from the frames.
+
+    Returns
+    -------
+    list of str
+        One sentence or none.
+    """
+    level = reduced_chi_squared(found, noise)
+    if level is None or noise < _NOISELESS:
+        return []
+    is_times = f"what the fit leaves has {level:.2g} times the variance of the frames' noise as"
+    if level < _LOW:
+        words = (
+            "given: gain or read_noise are too large, or the frames were scaled or averaged"
+            if given
+            else "estimated from their finest structure, which is not all noise (edges of a grating, bad "
+            "pixels): give gain and read_noise"
+        )
+        return [f"{is_times} {words}; standard deviations follow what is left, not this"]
+    if level > _HIGH:
+        words = (
+            "given: gain or read_noise are too small, the frames were scaled,"
+            if given
+            else "estimated: the frames were smoothed or interpolated, which hides their noise,"
+        )
+        return [
+            f"{is_times} {words} or the model does not describe the sample (structure that is not resolved, "
+            "motion or drift between the frames); the map 'residual' shows where, and there more exposures "
+            "help rather than more light"
+        ]
+    return []
 
 
 def record(found: Fit, noise: float) -> dict[str, Any]:
@@ -260,8 +307,9 @@ def describe(found: Fit, speckles: Speckles) -> list[str]:
         )
     if len(found.residual) == 1 and {D, D_XX} & set(found.transport.kinds):
         words.append(
-            "the dark-field is that of one exposure, which hardly tells it from thickness: it shows where "
-            "there may be scatter, its values and even its sign can be wrong; take two exposures to measure D"
+            "the dark-field is that of one exposure and no measurement: one image does not tell scatter from "
+            "thickness, and its values and even its sign can be wrong everywhere, so that its standard "
+            "deviation is given as no less than its own rms; take two exposures to measure D"
         )
     if found.lost:
         words.append(

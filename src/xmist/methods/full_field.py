@@ -24,7 +24,7 @@ from xmist.data import Retrieval
 from xmist.errors import InputError, raise_faults
 from xmist.experiment import Experiment
 from xmist.methods.dark_field import DARK, reconsider
-from xmist.methods.diagnostics import Speckles, describe, maps, record
+from xmist.methods.diagnostics import Speckles, describe, describe_level, maps, record
 from xmist.methods.findings import compare_frames, describe_flags
 from xmist.methods.full_field_options import PRIORS, FullFieldOptions, background_mask
 from xmist.methods.parallax import follow
@@ -138,6 +138,7 @@ class FullFieldPlan:
             may_attenuate=LOG_T in kinds,
         )
         findings += describe(found, self.speckles) + describe_flags(flags)
+        findings += describe_level(found, frames.noise, given=self.options.gain is not None)
         if start is not None and not found.warm:
             findings.append(
                 "the result given to begin with explains the frames no better than no sample, or not well "
@@ -287,6 +288,12 @@ class FullFieldPlan:
             channels["phase_std"] = deviations["phase"] * np.float32(per_psi)
             if "dark_field" in channels:
                 channels["dark_field_std"] = deviations["dark_field"] * np.float32(per_d)
+                if len(self.clean) == 1:
+                    # What one image cannot tell from thickness is as large as what it shows.
+                    size = float(
+                        np.sqrt(np.square(channels["dark_field"]).mean(dtype=np.float64, where=~lost))
+                    )
+                    np.hypot(channels["dark_field_std"], np.float32(size), out=channels["dark_field_std"])
             if LOG_T in fields:
                 channels["transmission_std"] = channels["transmission"] * deviations["transmission"]
         for image in channels.values():
