@@ -359,7 +359,11 @@ def test_findings():
     assert findings(case.reference, case.sample) == ""
     assert "attenuates" in findings(case.reference, 0.8 * case.sample)
     assert "swapped" in findings(0.8 * case.reference, case.sample)
+    assert "times as bright" in findings(case.reference, 1.02 * case.sample)  # of a thin sample
     half = np.array([1, 1, 0.5])[:, None, None]
+    closed = np.ones(3)[:, None, None]
+    closed[1] = 0
+    assert "sample frames hold no light in exposure 1" in findings(case.reference, closed * case.sample)
     assert "reference 2 has 0.5 times the flux" in findings(half * case.reference, half * case.sample)
     sample = case.sample.copy()
     sample[1] = case.reference[1]

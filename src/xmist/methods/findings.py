@@ -65,9 +65,9 @@ def compare_frames(
     found += _odd_ones("sample", flux_sample)
     ratio = _typical_ratio(flux_sample, flux_reference)
     contrast = _typical_ratio(contrast_sample, contrast_reference)
-    if ratio > 1.05:
+    if ratio > 1.01:
         found.append(
-            f"the sample frames are {ratio:.3g} times as bright as the references: are they swapped, or was "
+            f"the sample frames are {ratio:.4g} times as bright as the references: are they swapped, or was "
             "the flux not normalised?"
         )
     elif contrast > 1.1 and ratio > 1.0:
@@ -96,8 +96,10 @@ def _identical(reference: Image, sample: Image) -> bool:
 
 
 def _odd_ones(name: str, flux: NDArray[np.float64]) -> list[str]:
-    if not np.nanmin(flux, initial=np.inf) > 0.0:
-        return []
+    dark = [n for n in range(len(flux)) if flux[n] <= 0.0]
+    if dark:
+        told = f"{name} frames hold no light in {_listed(dark)}: is the shutter closed there?"
+        return [told] if len(dark) < len(flux) else []  # where all are dark, every pixel is flagged
     if len(flux) < 3:
         others = flux[::-1] if len(flux) == 2 else flux
         odd = [n for n in range(len(flux)) if flux[n] < 0.7 * others[n]]
