@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+import scipy.ndimage as ndi
 
 import xmist
 from tests.manufactured import EXPERIMENT
@@ -57,3 +58,17 @@ def test_the_dark_field_of_one_exposure_is_not_believed():
     )
     assert result.dark_field_std.min() >= np.sqrt(np.mean(result.dark_field**2))
     assert any("no measurement" in finding and "sign" in finding for finding in result.findings)
+
+
+@pytest.mark.parametrize("moved", [0.0, 0.3])
+def test_speckles_that_moved_over_the_background_ask_for_the_step_drift(frames, moved):
+    reference, sample = frames
+    # By quintic splines, which move speckles of this size right to a hundredth of their contrast.
+    shifted = np.stack([ndi.shift(frame, (0.0, moved), order=5, mode="reflect") for frame in sample])
+    box = (0, 96, 0, 9)
+    result = _retrieve(reference, shifted, unknowns=("phase", "dark_field"), background=box)
+    said = [finding for finding in result.findings if "'drift'" in finding]
+    assert len(said) == (moved > 0)
+    if moved:
+        # To first order, on slopes of frames that are blurred: a few per cent too small.
+        assert 0.25 <= float(said[0].split("up to ")[1].split()[0]) <= 0.32

@@ -29,6 +29,10 @@ _FAINTEST: Final = 0.03
 # Reduced χ² that is worth a word. Samples with fine structure reach some 5 where there are many photons.
 _LOW: Final = 0.3
 _HIGH: Final = 10.0
+# Pixels by which speckles of the bare beam may move without a word, and the part of what is left there that a
+# shift must explain.
+_MOVED: Final = 0.02
+_MOVED_SHARE: Final = 0.2
 _NOISELESS: Final = 1e-9  # variance that no detector has: a thousand million photons a pixel
 
 
@@ -164,6 +168,49 @@ def describe_level(found: Fit, noise: float, *, given: bool) -> list[str]:
             "help rather than more light"
         ]
     return []
+
+
+def describe_background(found: Fit, background: NDArray[np.bool_] | None) -> list[str]:
+    """Say where speckles have moved over what was said to be bare beam.
+
+    Parameters
+    ----------
+    found : Fit
+        The fit, whose φ is 0 there: a shift is in what it leaves.
+    background : (y, x) bool array or None
+        Bare beam.
+
+    Returns
+    -------
+    list of str
+        One sentence or none.
+    """
+    if background is None:
+        return []
+    box = tuple(
+        slice(int(places[0]), int(places[-1]) + 1)
+        for places in (np.flatnonzero(background.any(axis=axis)) for axis in (1, 0))
+    )
+    inside, threads = background[box], found.transport.threads
+    shifts = []
+    for n, rest in enumerate(found.residual):
+        weights = (found.weights[n][box] * inside).astype(np.float64)
+        slopes = np.stack([derivative(found.transport.frames[n], k, threads=threads)[box] for k in (DX, DY)])
+        normal = np.einsum("iyx,jyx,yx->ij", slopes, slopes, weights)
+        right = -np.einsum("iyx,yx,yx->i", slopes, rest[box], weights)
+        total = float((weights * rest[box] ** 2).sum())
+        shift = np.linalg.lstsq(normal, right, rcond=1e-6)[0]
+        if float(right @ shift) > _MOVED_SHARE * total:
+            shifts.append(float(np.hypot(*shift)))
+    found.residual.forget()
+    largest = max(shifts, default=0.0)
+    if largest < _MOVED:
+        return []
+    return [
+        f"over the background, which is said to be bare beam, speckles moved by up to {largest:.2g} pixels: "
+        "beam or membrane moved between reference and sample frames. φ is held at 0 there and has a ramp "
+        "elsewhere, so that the background stands out with edges; add the step 'drift' before the method"
+    ]
 
 
 def record(found: Fit, noise: float) -> dict[str, Any]:

@@ -23,8 +23,9 @@ from xmist.arrays import Image, as_frames, as_weights
 from xmist.data import Retrieval
 from xmist.errors import InputError, raise_faults
 from xmist.experiment import Experiment
+from xmist.methods import diagnostics
 from xmist.methods.dark_field import DARK, reconsider
-from xmist.methods.diagnostics import Speckles, describe, describe_level, maps, record
+from xmist.methods.diagnostics import Speckles
 from xmist.methods.findings import compare_frames, describe_flags
 from xmist.methods.full_field_options import PRIORS, FullFieldOptions, background_mask
 from xmist.methods.parallax import follow
@@ -137,8 +138,9 @@ class FullFieldPlan:
             self.reference.weights,
             may_attenuate=LOG_T in kinds,
         )
-        findings += describe(found, self.speckles) + describe_flags(flags)
-        findings += describe_level(found, frames.noise, given=self.options.gain is not None)
+        findings += diagnostics.describe(found, self.speckles) + describe_flags(flags)
+        findings += diagnostics.describe_level(found, frames.noise, given=self.options.gain is not None)
+        findings += diagnostics.describe_background(found, self.background)
         if start is not None and not found.warm:
             findings.append(
                 "the result given to begin with explains the frames no better than no sample, or not well "
@@ -150,12 +152,12 @@ class FullFieldPlan:
             options=self.options.plain(initial),
             flags=flags,
             findings=tuple(findings),
-            diagnostics=maps(frames, problem, found),
+            diagnostics=diagnostics.maps(frames, problem, found),
             provenance={
                 "xmist_version": __version__,
                 "exposures": len(self.clean),
                 "reference": self.speckles.to_dict(),
-                "convergence": record(found, frames.noise),
+                "convergence": diagnostics.record(found, frames.noise),
             },
             **self._channels(found, problem, frames, lost),
         )
