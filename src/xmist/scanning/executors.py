@@ -10,8 +10,6 @@ import os
 import threading
 from collections import deque
 from collections.abc import Generator, Iterator, Sequence
-from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
-from concurrent.futures.process import BrokenProcessPool
 from contextlib import suppress
 from typing import Any, Final, Protocol
 
@@ -59,52 +57,66 @@ class Processes:
     def run(self, job: Job, blocks: Sequence[Block]) -> Iterator[Report]:
         """Give a report for every block; see `Executor.run`."""
         waiting = deque(blocks)
+        idle = 0
         while waiting:
-            suspects = yield from self._round(job, waiting, self.workers, cautious=False)
+            left = len(waiting)
+            suspects = yield from _round(job, waiting, self.workers, cautious=False)
             # One of the blocks that were being done may have killed its process. Alone, it shows.
             for block in suspects:
                 for _ in range(_TRIES):
-                    if not (yield from self._round(job, deque([block]), 1, cautious=True)):
+                    if not (yield from _round(job, deque([block]), 1, cautious=True)):
                         break
                 else:
                     yield Report(block=block, rows=(), problem=f"{_TRIES} processes died at {block.name}")
+            idle = idle + 1 if len(waiting) == left else 0
+            if idle == _TRIES:
+                raise RuntimeError(f"{idle} times no process lived until its first block")
 
-    def _round(
-        self, job: Job, waiting: deque[Block], workers: int, *, cautious: bool
-    ) -> Generator[Report, None, list[Block]]:
-        """Do blocks until all are done or a process dies; return what was being done then."""
-        context = _context()
-        stop = context.Event()
-        pool = ProcessPoolExecutor(
-            min(workers, len(waiting)), mp_context=context, initializer=_begin, initargs=(job, stop)
-        )
-        running: dict[Future[Report], Block] = {}
-        try:
-            while waiting or running:
-                # One more than there are workers, so that none waits for the parent.
-                while waiting and len(running) <= workers:
-                    future = pool.submit(_do, waiting[0], cautious)
-                    running[future] = waiting.popleft()
-                done, _ = wait(running, return_when=FIRST_COMPLETED)
-                for future in done:
-                    report = future.result()
-                    del running[future]
-                    yield report
-        except BrokenProcessPool:
-            # A future that was done before the pool broke still has its result.
-            suspects = []
-            for future, block in running.items():
-                if future.done() and future.exception() is None:
-                    yield future.result()
-                else:
-                    suspects.append(block)
-            return suspects
-        except BaseException:
-            stop.set()
-            raise
-        finally:
-            pool.shutdown(wait=True, cancel_futures=True)
-        return []
+
+def _round(
+    job: Job, waiting: deque[Block], workers: int, *, cautious: bool
+) -> Generator[Report, None, list[Block]]:
+    """Do blocks until all are done or a process dies; return what that one was doing."""
+    from multiprocessing.connection import wait
+
+    context = _context()
+    stop = context.Event()
+    busy: dict[Any, tuple[Any, list[Block]]] = {}
+    suspects: list[Block] = []
+    try:
+        for _ in range(min(workers, len(waiting))):
+            pipe, theirs = context.Pipe()
+            process = context.Process(target=_work, args=(job, cautious, stop, theirs))
+            process.start()
+            theirs.close()
+            busy[pipe] = process, []
+        while busy:
+            ready: list[Any] = wait(list(busy))
+            for pipe in ready:
+                process, given = busy[pipe]
+                try:
+                    told = pipe.recv()
+                    if told is None:  # it asks for a block; once one has died, there are none
+                        block = waiting.popleft() if waiting and not suspects else None
+                        given += [] if block is None else [block]
+                        pipe.send(block)
+                        continue
+                except (EOFError, OSError):
+                    suspects += given
+                    del busy[pipe]
+                    process.join()
+                    continue
+                if isinstance(told, BaseException):
+                    raise told
+                given.remove(told.block)
+                yield told
+    except BaseException:
+        stop.set()
+        raise
+    finally:
+        for process, _ in busy.values():
+            process.join()
+    return suspects
 
 
 def _context() -> Any:
@@ -118,19 +130,25 @@ def _context() -> Any:
     return context
 
 
-_job: Job | None = None
-
-
-def _begin(job: Job, stop: Any) -> None:
-    """Receive what the blocks share, once in every process."""
-    global _job
-    _job = job
+def _work(job: Job, cautious: bool, stop: Any, pipe: Any) -> None:
+    """Be a process: ask for blocks, do them, and tell what became of them."""
     # Ctrl-C reaches every process of a terminal; the parent decides.
     import signal
 
     with suppress(ValueError):
         signal.signal(signal.SIGINT, signal.SIG_IGN)
     threading.Thread(target=_watch, args=(stop,), daemon=True).start()
+
+    def ask() -> Block | None:
+        pipe.send(None)
+        block: Block | None = pipe.recv()
+        return block
+
+    try:
+        for report in do_blocks(job, iter(ask, None), cautious):
+            pipe.send(report)
+    except Exception as error:  # the parent raises it
+        pipe.send(error)
 
 
 def _watch(stop: Any) -> None:
@@ -142,11 +160,6 @@ def _watch(stop: Any) -> None:
         if parent is not None and connection.wait([parent.sentinel], timeout=0.2):
             break
     os._exit(1)
-
-
-def _do(block: Block, cautious: bool) -> Report:
-    assert _job is not None
-    return do_block(_job, block, cautious)
 
 
 class Cluster:

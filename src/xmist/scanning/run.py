@@ -111,7 +111,11 @@ def run_scan(draft: Draft, choices: Choices, *, progress: Progress | None = None
     with locked(folder):
         clear(folder, everything=journal is None)
         fresh.save(folder)
-        return _Run(draft, choices, begun, form, fresh, executor, master, plots, tell).finish()
+        try:
+            return _Run(draft, choices, begun, form, fresh, executor, master, plots, tell).finish()
+        finally:
+            with suppress(OutputError):  # what workers had begun that died or were stopped
+                clear(folder)
 
 
 def _executor(choices: Choices, limit: float | None, begun: Beginning, form: Form) -> Executor:
@@ -211,8 +215,6 @@ class _Run:
             reports.append(report)
             done[report.block] = list(report.rows)
             self._progress(report, sum(map(len, done)), before, total)
-        with suppress(OutputError):  # what workers that died had begun
-            clear(self.folder)
         rows = [row for block in self.blocks for row in done.get(block) or self._absent(block)]
         plots: tuple[Path, ...] = ()
         if (left and not stopped) or not _is_complete(self.master):
