@@ -3,8 +3,10 @@
 import numpy as np
 import pytest
 
-from tests.methods.test_full_field import D_TRUE, PSI_TRUE, K, P, Z, _made, _relative, _retrieve
+from tests.methods.test_full_field import D_TRUE, PSI_TRUE, SHAPE, K, P, Z, _made, _relative, _retrieve
+from xmist.numerics.preconditioner import Prior
 from xmist.numerics.transport import PSI, D
+from xmist.numerics.whole_image import to_cosines
 
 
 @pytest.mark.parametrize("strength", [0.001, 0.01])
@@ -29,3 +31,16 @@ def test_with_no_prior_rounding_is_what_limits_the_dark_field():
     assert _relative(result.dark_field, D_TRUE * P**2 / Z) <= 2e-4
     left = np.asarray(result.provenance["convergence"]["residual_by_frame"])
     assert np.all(left <= 4e-6)
+
+
+@pytest.mark.parametrize("order", [1.5, 2.5])
+def test_how_rough_the_dark_field_is_is_read_too(order):
+    """Dark-fields drawn from priors of either order; a given strength stays one of the first order."""
+    prior = Prior(strength=1.0, order=order).precision(SHAPE)
+    prior[0, 0] = np.inf
+    white = np.random.default_rng(4).normal(size=(1, *SHAPE))
+    d = to_cosines(white / np.sqrt(prior), inverse=True)[0]
+    reference, sample = _made(6, {PSI: PSI_TRUE, D: 0.08 * d / d.std()}, noise=0.002)
+    for options, expected in (({}, order), ({"regularisation": 1.0}, 1.5), ({"prior": "h2"}, 2.0)):
+        result = _retrieve(reference, sample, unknowns=("phase", "dark_field"), **options)
+        assert result.provenance["convergence"]["prior_orders"][1] == expected

@@ -54,8 +54,8 @@ class FullFieldOptions:
         weakly regularised estimate (module `xmist.numerics.strength`). The strength of the prior on ln T is
         read from the data, unless this is 0: then there is none.
     prior : {"auto", "h1", "h3/2", "h2", "h5/2", "non-negative", "huber", "tv"}
-        "h1" is α‖∇d‖², "h2" α‖∇²d‖²; "h3/2" and "h5/2" weigh a frequency κ by κ³ and κ⁵. "auto" takes the
-        one of "h3/2", "h2" and "h5/2" that the spectrum of the estimate speaks for (for ln T likewise), and
+        "h1" is α‖∇d‖², "h2" α‖∇²d‖²; "h3/2" and "h5/2" weigh a frequency κ by κ³ and κ⁵. "auto" is
+        "h3/2", or "h2" or "h5/2" where the spectrum of the estimate speaks for it by far (for ln T likewise);
         "h3/2" where α is given. "non-negative" is "auto" with d ≥ 0; "huber" is "h1" with large slopes
         counted to the first power, and "tv" counts all slopes so (module `xmist.methods.priors`).
     delta_over_beta : float, optional

@@ -25,6 +25,9 @@ _LOCAL: Final = 4.0  # σ in pixels over which the noise level is taken
 # that is weak next to the data decides between the two.
 _WEAKER: Final = 0.01
 _SEED: Final = 0
+# Deviance by which another order has to be likelier than the first, a likelihood e¹⁰ times as great: no spectrum
+# is a power of κ from end to end, and what differs from one decides between orders that are nearly as likely.
+_DECISIVE: Final = 20.0
 _EVEN: Final = (D, D_XX, D_YY)  # share an order, and D_xy with them
 
 
@@ -100,7 +103,8 @@ def read_strengths(
 ) -> tuple[Prior, ...]:
     """Give priors whose strengths and orders are read from an estimate and from noise alone.
 
-    The likeliest of the problem's orders is taken, see `xmist.numerics.strength`.
+    The first of the problem's orders is taken, or the likeliest where that is likelier by far, see
+    `xmist.numerics.strength`.
 
     Parameters
     ----------
@@ -139,7 +143,8 @@ def read_strengths(
     out = list(priors)
     for group in (_EVEN, (LOG_T,)):
         members = [i for i in estimates if kinds[i] in group]
-        deviances = np.zeros(len(problem.orders))
+        deviances = np.full(len(problem.orders), _DECISIVE)
+        deviances[0] = 0.0
         for i in members:
             deviances += [estimate.deviance for estimate in estimates[i]]
         likeliest = int(np.argmin(deviances))
