@@ -25,8 +25,8 @@ _LOCAL: Final = 4.0  # σ in pixels over which the noise level is taken
 # that is weak next to the data decides between the two.
 _WEAKER: Final = 0.01
 _SEED: Final = 0
-# Deviance by which another order has to be likelier than the first, a likelihood e¹⁰ times as great: no spectrum
-# is a power of κ from end to end, and what differs from one decides between orders that are nearly as likely.
+# Deviance by which another order has to be likelier than the first, a likelihood e¹⁰ times as great: no
+# spectrum is a power of κ from end to end, and where it is not may decide between orders that are near.
 _DECISIVE: Final = 20.0
 _EVEN: Final = (D, D_XX, D_YY)  # share an order, and D_xy with them
 
