@@ -130,7 +130,7 @@ def test_changes_take_the_place_of_keys(tmp_path):
         (["flat", "dark"], {"dark": "d.tif", "flat": "f.tif"}, "preprocess has flat before dark"),
         (["dark", "dark"], {"dark": "d.tif"}, "preprocess has the step 'dark' more than once"),
         (["dark"], {}, "input.dark is missing; the step 'dark' needs these frames"),
-        ([], {"flat": "f.tif"}, "input.flat is given, but no [[preprocess]] step uses it"),
+        ([], {"flat": "f.tif"}, "input.flat is given, but no step of the preprocessing uses it"),
     ],
 )
 def test_steps_have_the_frames_that_they_need(steps, frames, fault):

@@ -6,6 +6,7 @@ import re
 import shutil
 import subprocess
 import sys
+from pathlib import Path
 
 import h5py
 import numpy as np
@@ -397,7 +398,35 @@ CASES = {
     ),
     "flat frames without a flat step": (
         with_file("flat.npy", np.ones(SHAPE), input={"flat": "flat.npy"}),
-        r'input.flat is given, but no \[\[preprocess\]\] step uses it; add one: step = "flat"',
+        r'input.flat is given, but no step of the preprocessing uses it; add .* = "flat" \(or --step flat\)',
+    ),
+    "misspelt step that uses the dark frames": (
+        with_file("dark.npy", np.ones(SHAPE), input={"dark": "dark.npy"}, preprocess=[{"step": "drak"}]),
+        r"^Error: scan.toml: preprocess\[1\].step is 'drak'; did you mean 'dark'",
+    ),
+    "option of another method": (
+        scan(options={"window": 7}),
+        r"options.window is not an option of mist; umpa, xsvt have it; Known: cutoff_length",
+    ),
+    "frames in the place of the scan file": (
+        given("retrieve", "ref_1.tif"),
+        r"^Error: ref_1.tif is no scan file; expected one \(.toml\), or frames after --reference",
+    ),
+    "option that cannot be, beside a scan file": (
+        lambda folder: [*scan()(folder), "--energy-kev", "17 keV"],
+        r"^Error: --energy-kev is '17 keV'; expected a number in keV",
+    ),
+    "step that cannot be, beside a scan file": (
+        lambda folder: [*scan()(folder), "--step", "crop: rows=[9, 2]"],
+        r"^Error: --step crop: rows is \[9, 2\]; expected \[start, stop\]",
+    ),
+    "file beside a scan file, as it was typed": (
+        lambda folder: [*scan()(folder), "--sample", "none.tif"],
+        r"^Error: --sample: none.tif does not exist",
+    ),
+    "home that quotes keep from the shell": (
+        lambda folder: [*scan()(folder), "--sample", "~/no such folder/*.tif"],
+        rf"^Error: --sample: the folder {re.escape(str(Path.home()))}.*no such folder of the pattern",
     ),
     # Output.
     "output that exists": (

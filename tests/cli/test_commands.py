@@ -259,6 +259,16 @@ def test_headers_that_contradict_the_scan_file_are_remarked(folder, capsys):
     assert "the header offers 1.5 m" in done.err
 
 
+def test_retrieve_remarks_what_check_does(folder, capsys):
+    write_scan(folder, experiment={"sample_to_detector": 500.0})
+    for command in ("check", "retrieve"):
+        done = call(capsys, command, "scan.toml")
+        assert done.code in (0, 3)
+        assert "Note: experiment.sample_to_detector is 500 m, more than is usual; metres are" in done.err
+    (remark,) = xmist.open_result("result.h5").provenance["remarks"]
+    assert remark.endswith("500 mm is 0.5")
+
+
 def test_init_leads_to_a_retrieval(folder, capsys):
     (folder / "scan.toml").unlink()
     done = call(capsys, "init", ".")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import signal
 import sys
 import threading
@@ -10,6 +11,7 @@ import traceback
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
+from pathlib import Path
 from types import FrameType
 from typing import IO, Any, Final
 
@@ -135,10 +137,10 @@ def _explain(error: BaseException) -> tuple[int, str]:
     if isinstance(error, InputError):
         number = len(error.faults)
         if number == 1:
-            return BAD_INPUT, f"Error: {error}"
-        return BAD_INPUT, f"Error: {number} faults\n{error}"
+            return BAD_INPUT, f"Error: {_typed(str(error))}"
+        return BAD_INPUT, f"Error: {number} faults\n{_typed(str(error))}"
     if isinstance(error, OutputError):
-        return FAILED, f"Error: {error}"
+        return FAILED, f"Error: {_typed(str(error))}"
     if isinstance(error, MemoryError):
         return FAILED, (
             "Error: the memory of this machine is not enough; xmist check tells how much is needed. "
@@ -151,6 +153,15 @@ def _explain(error: BaseException) -> tuple[int, str]:
         f"Error: unexpected {type(error).__name__}: {text}. This is a fault of xmist: please report it with "
         "what --debug prints"
     )
+
+
+def _typed(text: str) -> str:
+    """Give names of files as a person would type them here: relative to this folder where they lie inside."""
+    try:
+        here = str(Path.cwd())
+    except OSError:  # a folder that has gone
+        return text
+    return text if here == Path(here).anchor else text.replace(here + os.sep, "")
 
 
 def _usage(error: click.ClickException) -> str:

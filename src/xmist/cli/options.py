@@ -103,7 +103,8 @@ def scan_options(command: Command) -> Command:
         (
             ("--step",),
             "STEP",
-            "A step of the preprocessing, in order: bad-pixels, or 'crop: rows=[10, 200]'.",
+            "A step of the preprocessing, in order, instead of those of the scan file: bad-pixels, or "
+            "'crop: rows=[10, 200]'.",
             several,
         ),
         (("--method",), "NAME", "Method; xmist methods lists them.", {}),
@@ -180,7 +181,12 @@ def single_scan(scan: Sequence[str]) -> str | None:
     """
     from xmist.io.series import FRAME_ENDINGS
 
-    if len(scan) > 1 or (scan and scan[0].lower().endswith(FRAME_ENDINGS)):
+    if len(scan) == 1 and scan[0].lower().endswith(FRAME_ENDINGS):
+        raise InputError(
+            f"{scan[0]} is no scan file; expected one (.toml), or frames after --reference and --sample: an "
+            "option for each file, or a pattern in quotes"
+        )
+    if len(scan) > 1:
         raise InputError(
             f"unexpected arguments {', '.join(scan[:3])}{' and more' * (len(scan) > 3)}; expected one "
             "scan file (.toml). A pattern needs quotes, --reference 'ref_*.tif', so that the shell leaves it "

@@ -139,11 +139,21 @@ def _draft(scan: tuple[str, ...], given: dict[str, Any]) -> Draft:
         for key in keys:
             if key in sections.get(section, {}):
                 names = sections[section][key]
-                sections[section][key] = [str(Path.cwd() / name) for name in names]
+                sections[section][key] = [str(Path.cwd() / _home(name)) for name in names]
     given_keys = {
         f"{section}.{key}" for section, keys in sections.items() if isinstance(keys, dict) for key in keys
     }
+    if "preprocess" in sections:
+        given_keys |= {key for key in called if key.startswith("preprocess")}
     return draft_scan(path, sections, called={key: name for key, name in called.items() if key in given_keys})
+
+
+def _home(name: str) -> Path:
+    """Put the home of a user in the place of the ~ that quotes keep from the shell."""
+    try:
+        return Path(name).expanduser()
+    except RuntimeError:  # there is no such user
+        return Path(name)
 
 
 def _remarks(result: Retrieval) -> Iterator[str]:
@@ -151,6 +161,8 @@ def _remarks(result: Retrieval) -> Iterator[str]:
 
     for note in result.provenance["preprocessing"]:
         yield f"Step {note}"
+    for remark in result.provenance["remarks"]:
+        yield f"Note: {remark}"
     flags = count_flags(result.flags)
     if flags:
         yield "Flagged pixels: " + ", ".join(f"{number} {name}" for name, number in flags.items())

@@ -264,11 +264,11 @@ def _check(path: str, owner: str, kind: Any, given: Mapping[str, Any], faults: F
     """Check options by their frozen dataclass: names first, then the values of those that are known."""
     before = len(faults)
     known = [item.name for item in dataclasses.fields(kind)]
-    faults += [
-        (f"{path}.{name}", f"is not an option of {owner}; {suggest(name, known)}")
-        for name in given
-        if name not in known
-    ]
+    for name in given:
+        if name not in known:
+            others = _owners(name) if owner in METHODS else []
+            told = f"; {', '.join(others)} {'have' if len(others) > 1 else 'has'} it" if others else ""
+            faults.append((f"{path}.{name}", f"is not an option of {owner}{told}; {suggest(name, known)}"))
     missing = [
         item.name
         for item in dataclasses.fields(kind)
@@ -287,6 +287,14 @@ def _check(path: str, owner: str, kind: Any, given: Mapping[str, Any], faults: F
             found = re.fullmatch(r"option (\w+) (.*)", fault, re.DOTALL)
             faults.append((f"{path}.{found[1]}", found[2]) if found else (path, f": {fault}"))
     return len(faults) == before
+
+
+def _owners(option: str) -> list[str]:
+    """Give the methods that have an option."""
+    kinds = {name: import_module(entry.module).OPTIONS for name, entry in METHODS.items()}
+    return [
+        name for name, kind in kinds.items() if option in (item.name for item in dataclasses.fields(kind))
+    ]
 
 
 def _steps(
@@ -312,9 +320,14 @@ def _steps(
         faults.append(("preprocess", "has flat before dark; expected dark before flat"))
     for kind in ("dark", "flat"):
         given = getattr(frames, kind) is not None
-        if given and kind not in names:
+        # A step whose name is wrong may be the one that uses it.
+        if given and kind not in names and len(steps) == len(sections):
             faults.append(
-                (f"input.{kind}", f'is given, but no [[preprocess]] step uses it; add one: step = "{kind}"')
+                (
+                    f"input.{kind}",
+                    f'is given, but no step of the preprocessing uses it; add [[preprocess]] step = "{kind}" '
+                    f"(or --step {kind})",
+                )
             )
         if names.count(kind) > 1:
             faults.append(("preprocess", f"has the step '{kind}' more than once; expected it once"))

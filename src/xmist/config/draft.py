@@ -100,14 +100,17 @@ class Draft:
         return ScanFile(**{item.name: getattr(self, item.name) for item in dataclasses.fields(self)})
 
     def named(self, faults: Iterable[str]) -> list[str]:
-        """Give faults with the scan file's name before each.
+        """Give faults with the scan file's name before each, unless they are about an option.
 
         Parameters
         ----------
         faults : iterable of str
             The faults.
         """
-        return [f"{self.source}: {fault}" if self.source else fault for fault in faults]
+        return [
+            f"{self.source}: {fault}" if self.source and not fault.startswith("--") else fault
+            for fault in faults
+        ]
 
 
 @dataclass(frozen=True, kw_only=True)

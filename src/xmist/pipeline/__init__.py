@@ -78,6 +78,7 @@ def run(scan: Draft, *, progress: Progress | None = None) -> Retrieval:
         **result.provenance,
         "input": digests(found, tell),
         "preprocessing": list(notes),
+        "remarks": list(found.remarks),
         "binning": found.binning,
         "noise": noise,
         "scan": _scan_text(final),

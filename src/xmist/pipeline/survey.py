@@ -29,6 +29,14 @@ from xmist.preprocess.frames import check_span
 _AGREEMENT: Final = 0.01
 
 
+# Longer ones exist, but millimetres that are taken for metres are more frequent.
+_USUAL: Final = {
+    "pixel_size": (2e-4, "5.8 µm is 5.8e-6"),
+    "sample_to_detector": (100.0, "500 mm is 0.5"),
+    "source_to_sample": (1000.0, "500 mm is 0.5"),
+}
+
+
 @dataclass(frozen=True, kw_only=True)
 class Survey:
     """A scan as it stands before the work.
@@ -307,6 +315,11 @@ def _remarks(draft: Draft, offers: Sequence[Offer]) -> list[str]:
     remarks: list[str] = []
     if draft.experiment is None:
         return remarks
+    for name, (most, advice) in _USUAL.items():
+        given = getattr(draft.experiment, name)
+        if given is not None and given > most:
+            called = draft.called.get(f"experiment.{name}", f"experiment.{name}")
+            remarks.append(f"{called} is {given:.6g} m, more than is usual; metres are expected: {advice}")
     for name in dict.fromkeys(offer.name for offer in offers):
         given = getattr(draft.experiment, name)
         found = [offer for offer in offers if offer.name == name]

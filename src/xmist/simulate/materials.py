@@ -258,8 +258,9 @@ def _name_fault(name: str, density: float | None, known: Mapping[str, tuple[str,
 def _formula_faults(formula: Any) -> list[str]:
     if not isinstance(formula, str):
         return [f"formula is {formula!r}; expected a chemical formula such as 'H2O'"]
+    tables = _xraydb()
     try:
-        elements = _xraydb().chemparse(formula)
+        elements = tables.chemparse(formula)
     except ValueError as error:
         reason = " ".join(str(error).split())
         return [f"formula {formula!r} cannot be read ({reason}); expected one such as 'H2O' or 'C8H8'"]
