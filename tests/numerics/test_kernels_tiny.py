@@ -135,6 +135,21 @@ def test_ranks_of_neighbours():
     assert dark.any()
 
 
+def test_a_lone_neighbour_does_not_decide():
+    matrix, rhs = np.ones((1, 17, 17)), np.full((1, 17, 17), 2.0)
+    informed = np.zeros((17, 17), bool)
+    informed[[0, 1, -2, -1]] = informed[8, 10] = True
+    rhs[0, 8, 10] = 100.0
+    wanted = np.zeros_like(informed)
+    wanted[8, 8] = True
+    (found,) = borrow(matrix, rhs, informed, wanted, floors=np.zeros(1))[0]
+    # Within two pixels nothing else does; within eight it weighs e^−⅛, beside two rows on either side.
+    along = np.exp(-2 * np.arange(-8, 9) ** 2 / 64).sum()
+    others = 2 * (np.exp(-2 * 7**2 / 64) + np.exp(-2)) * along
+    share = np.exp(-0.125) / (np.exp(-0.125) + others)
+    assert abs(found - (2.0 + 98.0 * share)) <= 1e-12 * 100
+
+
 def test_borrowed_equations():
     rng = np.random.default_rng(7)
     a, b = rng.uniform(1, 2, (2, *SHAPE))
