@@ -241,8 +241,8 @@ def test_noise_is_measured_and_taken_away():
 
 
 def test_noise_is_taken_away_between_pixels_too():
-    # Half a pixel along both axes leaves 0.72 of the noise: were all of it taken away, V would be too large by
-    # 0.28 times its 9 % of the speckle's variance, 2.5 %; the noise itself is known to 1 % of 9 %.
+    # Half a pixel along both axes leaves 0.72 of the noise, which is 9 % of the speckle's variance: were all
+    # of it taken away, V would be too large by 2.5 %. It is known to 1 % of itself.
     clean = speckle(6, (64, 64), 4.0)
     noisy = np.random.default_rng(3).normal(clean, 0.06 * np.sqrt(clean))
     sample = single(moved(clean, 0.5, 0.5))
