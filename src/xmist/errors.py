@@ -62,9 +62,13 @@ def suggest(name: str, known: Iterable[str]) -> str:
     --------
     >>> suggest("smoothin", ["smoothing", "ridge"])
     "did you mean 'smoothing'? Known: ridge, smoothing"
+    >>> suggest("MIST", ["mist", "umpa"])
+    "did you mean 'mist'? Known: mist, umpa"
     """
     known = sorted(known)
+    by_letters = {item.lower(): item for item in known}
     near = difflib.get_close_matches(name, known, n=1, cutoff=0.6)
+    near = near or [by_letters[item] for item in difflib.get_close_matches(name.lower(), by_letters, n=1)]
     hint = f"did you mean '{near[0]}'? " if near else ""
     return f"{hint}Known: {', '.join(known) or 'none'}"
 

@@ -424,6 +424,11 @@ CASES = {
         lambda folder: [*scan()(folder), "--sample", "none.tif"],
         r"^Error: --sample: none.tif does not exist",
     ),
+    "empty name beside a scan file": (
+        lambda folder: [*scan()(folder), "-o", ""],
+        r"^Error: --output is \[''\]; expected the files to write",
+    ),
+    "method in capitals": (scan(retrieve={"method": "MIST"}), r"is 'MIST'; did you mean 'mist'\?"),
     "home that quotes keep from the shell": (
         lambda folder: [*scan()(folder), "--sample", "~/no such folder/*.tif"],
         rf"^Error: --sample: the folder {re.escape(str(Path.home()))}.*no such folder of the pattern",

@@ -139,7 +139,9 @@ def _draft(scan: tuple[str, ...], given: dict[str, Any]) -> Draft:
         for key in keys:
             if key in sections.get(section, {}):
                 names = sections[section][key]
-                sections[section][key] = [str(Path.cwd() / _home(name)) for name in names]
+                sections[section][key] = [
+                    str(Path.cwd() / _home(name)) if name.strip() else name for name in names
+                ]
     given_keys = {
         f"{section}.{key}" for section, keys in sections.items() if isinstance(keys, dict) for key in keys
     }
