@@ -65,7 +65,7 @@ def reconsider(frames: Frames, problem: Problem, found: Fit) -> Fit:
     alone = replace(problem, kinds=part.kinds, length2=None)
     solver = alone.solver(part, tuple(found.priors[i] for i in dark))
     new, how = alone.run(solver, right, found.fields[dark])
-    del solver, right
+    del solver, right, part
     fields = found.fields.copy()
     fields[dark] = new
     models = found.transport.frames

@@ -26,12 +26,14 @@ from xmist.numerics import finite_model
 from xmist.numerics.conjugate_gradients import Convergence
 from xmist.numerics.finite_model import Residual
 from xmist.numerics.preconditioner import Prior
+from xmist.numerics.reduce import dot
 from xmist.numerics.smooth import local_mean
 from xmist.numerics.transport import PSI
 from xmist.numerics.weights import Weights
 from xmist.numerics.whole_image import Right, energy, prior_energy
 
 Real = NDArray[Any]
+Places = NDArray[np.intp]  # in a flattened image
 
 SMOOTH: Final = 2.0  # σ in pixels of the smooth parts
 _OUTLIER: Final = 8.0  # residual over its local rms; Gaussian noise never gets there
@@ -205,7 +207,8 @@ def _descend(frames: Frames, problem: Problem, start: Start, *, steps: int, watc
     """Take outer steps; with `watch` stop, and say so, where the first do not find the speckles."""
     kinds, fields = problem.kinds, start.fields
     models, residual = linearise(frames, kinds, fields)
-    taken, misfit = _reject(frames, residual)
+    suspects, misfit = _judge(frames, residual)[1:]
+    taken = _reject(frames, suspects)
     transport = frames.operator(kinds, models)
     weakest = priors = problem.priors(transport)
     known = start.priors
@@ -245,17 +248,18 @@ def _descend(frames: Frames, problem: Problem, start: Start, *, steps: int, watc
         del transport, models, residual
         before = misfits[-1] + prior_energy(fields, used, threads=frames.threads)
         after, new, trial = _search(frames, kinds, fields, new, used, before)
-        models, residual = linearise(frames, kinds, fields) if trial is None else trial
-        fields = new
         moved = trial is not None
+        models, residual, suspects, misfit = (
+            (*linearise(frames, kinds, fields), [], 0.0) if trial is None else trial
+        )
+        fields = new
         del trial
         if watch and (step == _LOOK or not moved):
             lost = lost_share(models, residual, frames.weights, frames.noise) > LOST
         if lost or not moved:
             transport = frames.operator(kinds, models)
             break
-        more, misfit = _reject(frames, residual)
-        taken += more
+        taken += _reject(frames, suspects)
         transport = frames.operator(kinds, models)
         misfits.append(misfit)
         still = abs(before - after) <= _SETTLED * before or misfits[-1] < least
@@ -289,15 +293,20 @@ def _search(
     new: Image,
     priors: tuple[Prior, ...],
     before: float,
-) -> tuple[float, Image, tuple[Image, Residual] | None]:
-    """Go from `fields` towards `new` as far as the objective allows; no model where it never does."""
+) -> tuple[float, Image, tuple[Image, Residual, list[Places], float] | None]:
+    """Go from `fields` towards `new` as far as the objective allows; no model where it never does.
+
+    With the model come its residual, the outliers and the misfit without them.
+    """
     for _ in range(_HALVINGS + 1):
         if not np.isfinite(new).all():
             break
-        trial = linearise(frames, kinds, new)
-        after = _objective(frames, trial[1], new, priors)
+        models, residual = linearise(frames, kinds, new)
+        misfit, suspects, without = _judge(frames, residual)
+        after = misfit + prior_energy(new, priors, threads=frames.threads)
         if after <= before * (1.0 + _RISE):
-            return after, new, trial
+            return after, new, (models, residual, suspects, without)
+        del models, residual
         new = np.float32(0.5) * (new + fields)
     return before, fields, None
 
@@ -306,28 +315,34 @@ def _misfit(frames: Frames, residual: Residual) -> float:
     return energy(residual, frames.weights, threads=frames.threads)
 
 
-def _objective(frames: Frames, residual: Residual, fields: Image, priors: tuple[Prior, ...]) -> float:
-    return _misfit(frames, residual) + prior_energy(fields, priors, threads=frames.threads)
-
-
-def _reject(
-    frames: Frames, residual: Residual
-) -> tuple[list[tuple[int, NDArray[np.intp], NDArray[np.uint8]]], float]:
-    """Take the weight from single pixels whose residual is far beyond that of their surroundings.
-
-    Gives the exposures, places and codes of what was taken, and the misfit without.
-    """
-    taken, misfit = [], 0.0
+def _judge(frames: Frames, residual: Residual) -> tuple[float, list[Places], float]:
+    """Give the misfit, single pixels whose residual stands far out of those around, and it without them."""
+    suspects = []
+    misfit = without = 0.0
     for n, image in enumerate(residual):
-        codes = frames.weights.codes[n]
-        used = codes > 0
-        square = np.square(image)
-        level = local_mean(square, used, _LOCAL, threads=frames.threads)
+        image *= image
+        used = frames.weights.codes[n] > 0
+        level = local_mean(image, used, _LOCAL, threads=frames.threads)
         level *= np.float32(_OUTLIER**2)
-        used &= square > level
+        used &= image > level
+        del level
         where = np.flatnonzero(used)
+        suspects.append(where)
+        weights = frames.weights[n]
+        part = dot(image, weights, threads=frames.threads)
+        misfit += part
+        if where.size:
+            weights.flat[where] = 0.0
+            part = dot(image, weights, threads=frames.threads)
+        without += part
+    return misfit, suspects, without
+
+
+def _reject(frames: Frames, suspects: list[Places]) -> list[tuple[int, Places, NDArray[np.uint8]]]:
+    """Take the weight from pixels; gives the exposures, places and codes of what was taken."""
+    taken = []
+    for n, where in enumerate(suspects):
+        codes = frames.weights.codes[n]
         taken.append((n, where, codes.flat[where]))
         codes.flat[where] = 0
-        del used, level
-        misfit += energy([image], [frames.weights[n]], threads=frames.threads)
-    return taken, misfit
+    return taken

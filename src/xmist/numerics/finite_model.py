@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from xmist.numerics.derivatives import DX, DY, LAPLACIAN, derivative
+from xmist.numerics.derivatives import DX, DY, LAPLACIAN, derivative, jit
 from xmist.numerics.finite_transport import Warp, diffuse
 from xmist.numerics.parallel import for_blocks
 from xmist.numerics.poisson import filtered, frequencies
@@ -27,6 +27,15 @@ Real = NDArray[Any]
 def _smoothed(image: Real, smoothing: float, threads: int | None) -> Real:
     gains = [np.exp(-0.5 * (smoothing * k) ** 2) for k in frequencies(image.shape)]
     return filtered(image, *gains, threads=threads)
+
+
+@jit
+def _leave_rows(model, sample, unit, value, along_x, along_y, slope, out, start, stop):  # type: ignore[no-untyped-def]
+    """Make the residual of the slope of the model along x, which is in its place, and of that along y."""
+    for y in range(start, stop):
+        m, s, v, p, q, g, line = model[y], sample[y], value[y], along_x[y], along_y[y], slope[y], out[y]
+        for x in range(len(line)):
+            line[x] = line[x] * p[x] + m[x] * v[x] + g[x] * q[x] + s[x] / unit
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -72,24 +81,19 @@ class Residual:
 
     def __getitem__(self, n: int, /) -> Real:
         model, sample = self.models[n], self.sample[n]
-        number = model.dtype.type
+        number = model.dtype.type(self.unit)
         if not self.fields.any():
-            out: Real = np.divide(sample, number(self.unit), dtype=model.dtype)
+            out: Real = np.divide(sample, number, dtype=model.dtype)
             out -= model
             return out
-        value, along_x, along_y = self._along()
+        slopes = self._along()
         out = derivative(model, DX, threads=self.threads)
         slope = derivative(model, DY, threads=self.threads)
-
-        def subtract(start: int, stop: int) -> None:
-            rows = slice(start, stop)
-            rest = out[rows]
-            rest *= along_x[rows]
-            rest += model[rows] * value[rows]
-            rest += slope[rows] * along_y[rows]
-            rest += sample[rows] / number(self.unit)
-
-        for_blocks(subtract, len(out), threads=self.threads)
+        for_blocks(
+            lambda a, b: _leave_rows(model, sample, number, *slopes, slope, out, a, b),
+            len(out),
+            threads=self.threads,
+        )
         return out
 
     def _along(self) -> list[Real]:
