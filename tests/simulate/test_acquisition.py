@@ -170,6 +170,42 @@ def test_spectrum_is_a_sum_of_its_energies():
     assert np.array_equal(mixed.truth.phase, alone.truth.phase)  # at the experiment's energy
 
 
+@pytest.mark.parametrize("physics", ["wave", "model"])
+def test_structure_refracts_other_energies_by_the_square_of_the_wavelength(physics):
+    # θ ∝ λ², so that structure stated at 20 keV does at 18 keV what one of (20/18)² the angle does there.
+    alone = simulate.Spectrum(energies_kev=[18.0], weights=[1])
+    beam = replace(EXPERIMENT, energy_kev=18.0)
+    layers = [
+        simulate.Screen(angle=angle, correlation_length=3e-6) for angle in (2e-6, 2e-6 * (20.0 / 18.0) ** 2)
+    ]
+    given = {"sample": [], "noise": False, "physics": physics, "positions": [(0, 0)]}
+    stated = acquire(spectrum=alone, screens=layers[:1], **given).stack
+    there = acquire(beam, screens=layers[1:], **given).stack
+    bare = acquire(beam, **given).stack
+    assert np.abs(there.sample - bare.sample).max() > 1e-2
+    assert np.abs(stated.sample - there.sample).max() <= 1e-4  # single precision
+
+
+def test_drift_and_source_are_those_of_a_cone_beam():
+    # Of M = 2 a detector's pixel of drift is half a pixel's length in the sample's plane.
+    cone = replace(EXPERIMENT, source_to_sample=2.0, sample_to_detector=2.0, pixel_size=2 * PIXEL)
+    given = {
+        "sample": [],
+        "noise": False,
+        "positions": [(0, 0)],
+        "detector": replace(DETECTOR, pixel_size=2 * PIXEL, psf_sigma=0.0),
+    }
+    still = acquire(cone, **given).stack
+    moved = acquire(cone, drift=(4 * PIXEL, 0.0), **given).stack
+    assert np.allclose(moved.sample[:, 2:], still.sample[:, :-2], atol=1e-4)
+    # From the membrane, 1.5 m from the source and 2.5 m from the detector, it is blurred by 2.5/1.5 of its σ.
+    wide = replace(DETECTOR, pixel_size=2 * PIXEL, psf_sigma=9e-6 * 2.5 / 1.5)
+    by_source = acquire(cone, source_sigma=9e-6, **given).stack
+    by_detector = acquire(cone, **(given | {"detector": wide})).stack
+    assert np.allclose(by_source.reference, by_detector.reference, atol=1e-5)
+    assert np.abs(by_source.reference - still.reference).max() > 1e-2
+
+
 def test_illumination_is_divided_out_and_counts_are_kept():
     light = np.linspace(0.5, 1.0, SHAPE[1]) * np.ones(SHAPE)
     detector = replace(DETECTOR, offset=100.0, read_noise=3.0, whole_counts=True, photons=1e4)
