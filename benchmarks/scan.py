@@ -114,11 +114,11 @@ def memory(projections: int = 520) -> None:
         )
 
 
-def throughput() -> None:
+def throughput(rounds: int = 3) -> None:
     """Compare the time of a scan with that of the bare method on the same frames in memory."""
     for method, options, side, positions, number in (
-        ("mist", {"smoothing": 1.0}, 1024, 4, 24),
-        ("umpa", {"window": 5, "max_shift": 2}, 512, 4, 12),
+        ("mist", {"smoothing": 1.0}, 1024, 4, 96),
+        ("umpa", {"window": 5, "max_shift": 2}, 512, 4, 48),
         ("full-field", {}, 256, 2, 12),
     ):
         with folder() as place:
@@ -126,24 +126,24 @@ def throughput() -> None:
             experiment = draft_scan(scan).finish().experiment
             plan = xmist.prepare(reference, experiment, method=method, **options)
             plan(samples[0])
-            times: dict[str, list[float]] = {"bare": [], "scan": [], "ratio": []}
-            for _ in range(3):
+            times = []
+            for _ in range(rounds):
                 begin = time.perf_counter()
                 for projection in samples:
                     plan(projection)
                 bare = time.perf_counter() - begin
                 master = xmist.scan(scan)
                 with h5py.File(master) as file:
-                    run = file["entry/run"]
-                    whole = float(run["seconds"][()])
+                    run = {key: float(file["entry/run"][key][()]) for key in ("seconds", "seconds_writing")}
                 shutil.rmtree(place / "scan_blocks")
                 master.unlink()
-                times["bare"].append(bare)
-                times["scan"].append(whole)
-            bare, whole = min(times["bare"]), min(times["scan"])
+                times.append((bare, run["seconds"], run["seconds_writing"]))
+            bare, whole, writing = 1e3 * np.median(times, axis=0) / number
+            shares = sorted(100 * one / other for one, other, _ in times)
             print(
-                f"throughput, {method}, {side}², N = {positions}: bare {number / bare:.2f} projections a "
-                f"second, scan {number / whole:.2f}: {100 * bare / whole:.0f} %",
+                f"throughput, {method}, {side}², N = {positions}, {number} projections: bare {bare:.1f} ms, "
+                f"scan {whole:.1f} ms ({writing:.1f} ms of writing in a thread); {np.median(shares):.0f} % "
+                f"({shares[0]:.0f} to {shares[-1]:.0f} in {rounds} rounds)",
                 flush=True,
             )
 
