@@ -61,6 +61,11 @@ def test_a_number_that_is_none_is_told_with_what_would_be_right(arguments, expec
     assert snapshot(folder) == {}
 
 
+@pytest.mark.parametrize("command", ["simulate", "report", "benchmark"])
+def test_help_tells_no_bound_where_there_is_none(command, capsys):
+    assert "None" not in call(capsys, command, "--help").out
+
+
 def test_a_plan_calls_its_faults_by_their_options_and_leaves_no_folder(folder, capsys):
     done = call(capsys, "simulate", "fibres", "--plan", "--distance", "-1", "--photons", "0", "-o", "new")
     assert done.code == 2

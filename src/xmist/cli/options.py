@@ -44,6 +44,9 @@ class Whole(click.IntRange):
     def __init__(self, low: int | None = None) -> None:
         super().__init__(min=low)
 
+    def _describe_range(self) -> str:
+        return "" if self.min is None else super()._describe_range()
+
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
         """Give the number, or fail with one sentence."""
         try:
