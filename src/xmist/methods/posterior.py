@@ -99,6 +99,7 @@ def standard_deviations(
             sums["dark_field"] += np.square(d)
         if "transmission" in sums:
             sums["transmission"] += np.square(fields[LOG_T])
+        del right, delta, fields  # the next draw needs the memory
     smooth = SMOOTH if draws < _SMOOTHED_DRAWS else 0.0
     return {
         name: np.sqrt(gaussian_filter(total / np.float32(draws), smooth, mode="reflect"))
