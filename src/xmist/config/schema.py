@@ -166,6 +166,12 @@ class ScanSection(Section):
     block: int | None = Field(
         default=None, ge=1, description="the number of projections in a file, a whole number from 1"
     )
+    warm_start: int | None = Field(
+        default=None,
+        ge=2,
+        description="how many neighbouring projections share a start, a whole number from 2: the first "
+        "of them begins from nothing, the others from its result",
+    )
 
 
 def _as_counts(value: Any) -> tuple[int, ...]:

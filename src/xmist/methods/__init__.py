@@ -62,6 +62,11 @@ class Method:
     doi: str
 
     @property
+    def begins(self) -> bool:
+        """Whether a plan can begin from a result that is near."""
+        return any(item.name == "initial" for item in dataclasses.fields(import_module(self.module).OPTIONS))
+
+    @property
     def delta_over_beta(self) -> str:
         """Whether γ = δ/β is "required", "optional" or not an option, "no"."""
         if self.needs_delta_over_beta:

@@ -143,11 +143,11 @@ def _told(
     assert section is not None
     form: Form = trial.form(inputs, begun.identity.hash)
     count = inputs.layout.count
-    block = block_size(form, section.block, count, number)
+    block = block_size(form, section.block, count, number, section.warm_start)
     parent = leading_memory(workers)
     need = None
     if trial.memory is not None:
-        each = process_memory(trial.memory, inputs, form)
+        each = process_memory(trial.memory, inputs, form, warm=section.warm_start is not None)
         number = fit_workers(limit, number, each, parent)
         need = number * each + parent
     disk = disk_space(form, count, block)

@@ -143,7 +143,14 @@ def section_faults(draft: Draft) -> list[str]:
         faults.append(
             'scan is missing; expected a table [scan] with order = "position" or "projection" and angles'
         )
-    elif draft.scan.channels is not None and draft.method is not None:
+        return faults
+    if draft.scan.warm_start is not None and draft.method is not None and not METHODS[draft.method].begins:
+        able = [name for name, method in METHODS.items() if method.begins]
+        faults.append(
+            f"scan.warm_start is given, and {draft.method} does not begin from a result; leave it out, or "
+            f"take {' or '.join(able)}"
+        )
+    if draft.scan.channels is not None and draft.method is not None:
         gives = (*METHODS[draft.method].gives, *(name for name in CHANNELS if name.endswith("_std")))
         faults += [
             f"scan.channels holds '{name}', which {draft.method} does not give; {suggest(name, gives)}"

@@ -19,6 +19,8 @@ _BINARY: Final = {"KI": 2**10, "MI": 2**20, "GI": 2**30, "TI": 2**40}
 _RESULTS: Final = WAITING + 1
 # Bytes of the process that workers are copied from, and of the one that cleans up behind them.
 _HELPERS: Final = 130e6
+# Images of a result that others begin from: channels, flags, diagnostics, and the unknowns made of them.
+_START: Final = 16
 # Bytes of a file beside its images.
 _OVERHEAD: Final = 12_000
 
@@ -55,7 +57,7 @@ def parse_memory(text: str | float) -> float:
     return value
 
 
-def process_memory(trial: int, inputs: Inputs, form: Form) -> float:
+def process_memory(trial: int, inputs: Inputs, form: Form, *, warm: bool = False) -> float:
     """Give the bytes of one process at work, whatever the size of its blocks.
 
     Parameters
@@ -66,12 +68,15 @@ def process_memory(trial: int, inputs: Inputs, form: Form) -> float:
         What is read: the frames of a projection are, while the one before is retrieved.
     form : Form
         What a block holds.
+    warm : bool
+        Whether projections begin from the result of another, which is kept.
     """
     layout = inputs.layout
     frames = 4 * layout.positions * math.prod(layout.shape)
     # Steps need room for what they take and for what they give.
     ahead = frames * (2 if inputs.leading or inputs.steps else 1)
-    return trial + ahead + _RESULTS * form.bytes_each
+    start = 4 * _START * math.prod(layout.shape) if warm else 0
+    return trial + ahead + start + _RESULTS * form.bytes_each
 
 
 def leading_memory(workers: int | None) -> float:

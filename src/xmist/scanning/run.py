@@ -98,6 +98,7 @@ def run_scan(draft: Draft, choices: Choices, *, progress: Progress | None = None
                 section.block,
                 begun.inputs.layout.count,
                 choices.workers or (1 if choices.client is None else _CLUSTER),
+                section.warm_start,
             ),
             count=begun.inputs.layout.count,
             channels=form.channels,
@@ -126,7 +127,8 @@ def _executor(choices: Choices, limit: float | None, begun: Beginning, form: For
     workers = choices.workers or 1
     trial = begun.trial
     if limit is not None and trial is not None and trial.memory is not None:
-        each = process_memory(trial.memory, begun.inputs, form)
+        warm = "warm_start" in begun.identity.scan["scan"]
+        each = process_memory(trial.memory, begun.inputs, form, warm=warm)
         workers = fit_workers(limit, workers, each, leading_memory(choices.workers))
     return Processes(workers) if choices.workers else Inline()
 
@@ -170,6 +172,7 @@ class _Run:
                 options=scan.options,
                 threads=_threads(scan.threads, executor),
                 channels=form.channels,
+                warm_start=None if scan.scan is None else scan.scan.warm_start,
             ),
             form=form,
             folder=self.folder.absolute(),

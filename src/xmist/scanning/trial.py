@@ -194,7 +194,9 @@ def try_projection(workshop: Workshop, *, times: int = 1) -> Trial:
     )
 
 
-def block_size(form: Form, wished: int | None, count: int, workers: int = 1) -> int:
+def block_size(
+    form: Form, wished: int | None, count: int, workers: int = 1, warm_start: int | None = None
+) -> int:
     """Give the projections a block.
 
     Parameters
@@ -207,6 +209,10 @@ def block_size(form: Form, wished: int | None, count: int, workers: int = 1) -> 
         Number of projections.
     workers : int
         Projections that are retrieved at a time: all shall have work until the end.
+    warm_start : int, optional
+        Projections that share a start: a block holds whole such groups, for whoever does it makes the start.
     """
     size = wished or max(1, min(_MOST_IN_BLOCK, _BLOCK // form.bytes_each, count // (4 * workers)))
+    if wished is None and warm_start is not None:
+        size = max(1, round(size / warm_start)) * warm_start
     return min(size, count)

@@ -38,10 +38,13 @@ class Prepared:
         Quality numbers so far, by the names of `Row`.
     stack : SpeckleStack or None
         None if there is none; the numbers say why.
+    index : int
+        Its number among those of the layout.
     """
 
     told: Mapping[str, Any]
     stack: SpeckleStack | None
+    index: int
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -60,6 +63,13 @@ class Workshop:
         Threads to compute with.
     channels : tuple of str
         Channels to keep; empty for all that the method gives.
+    warm_start : int, optional
+        How many neighbouring projections begin from the result of the first of them.
+
+    Notes
+    -----
+    Where a projection begins is fixed by its number, and the result that it begins from is made anew where it
+    is not at hand: neither blocks nor processes change a bit.
     """
 
     inputs: Inputs
@@ -67,6 +77,7 @@ class Workshop:
     options: Mapping[str, Any]
     threads: int | None
     channels: tuple[str, ...] = ()
+    warm_start: int | None = None
     _kept: dict[str, Any] = field(default_factory=dict, repr=False)
     # One for the references, one for the plan: those of the next projection are made while it is prepared.
     _locks: Any = field(default_factory=lambda: _locks(), repr=False)
@@ -115,9 +126,10 @@ class Workshop:
         try:
             raw = reader.read(index)
         except InputError as error:
-            return Prepared(told=told | {"status": UNREADABLE, "note": " ".join(error.faults)}, stack=None)
+            told |= {"status": UNREADABLE, "note": " ".join(error.faults)}
+            return Prepared(told=told, stack=None, index=index)
         stack = _attempt(told, lambda: self._stack(index, raw, told))
-        return Prepared(told=told, stack=stack)
+        return Prepared(told=told, stack=stack, index=index)
 
     def finish(self, prepared: Prepared) -> tuple[Row, Retrieval | None]:
         """Retrieve a projection from its prepared frames; the second part of `solve`.
@@ -127,10 +139,10 @@ class Workshop:
         prepared : Prepared
             As `prepare` gives it.
         """
-        told, stack = dict(prepared.told), prepared.stack
-        if stack is None:
-            return Row(**told), None
-        result = _attempt(told, lambda: self._plan(stack.reference, stack.weights)(stack.sample))
+        told = dict(prepared.told)
+        result = self._retrieve(prepared, told, self._start(prepared.index))
+        if prepared.index == self._first(prepared.index):
+            self._kept["start"] = (prepared.index, result)
         if result is None:
             return Row(**told), None
         lost = count_valueless(result)
@@ -149,6 +161,33 @@ class Workshop:
             ),
             result,
         )
+
+    def _first(self, index: int) -> int | None:
+        """Give the projection whose result this one begins from; None if it begins from nothing."""
+        return None if self.warm_start is None else index - index % self.warm_start
+
+    def _start(self, index: int) -> Retrieval | None:
+        """Give the result to begin with; None for the first of those that share it, and where that failed."""
+        first = self._first(index)
+        if first is None or first == index:
+            return None
+        number, result = self._kept.get("start", (None, None))
+        if number != first:
+            with Reader(self.inputs.layout) as reader:
+                result = self._retrieve(self.prepare(first, reader), {}, None)
+            self._kept["start"] = (first, result)
+        start: Retrieval | None = result
+        return start
+
+    def _retrieve(
+        self, prepared: Prepared, told: dict[str, Any], start: Retrieval | None
+    ) -> Retrieval | None:
+        """Call the method; None if there are no frames, or it fails, with why in what is told."""
+        stack = prepared.stack
+        if stack is None:
+            return None
+        options: dict[str, Any] = {} if start is None else {"initial": start}
+        return _attempt(told, lambda: self._plan(stack.reference, stack.weights)(stack.sample, **options))
 
     def chosen(self, result: Retrieval) -> dict[str, NDArray[Any]]:
         """Give the channels to keep of a result.
