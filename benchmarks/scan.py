@@ -1,6 +1,6 @@
 """Measure scans: memory over time, throughput, cost of a block, what check predicts, and a reconstruction.
 
-Run: python benchmarks/scan.py [tomography memory throughput blocks forecast full-field paper]
+Run: python benchmarks/scan.py [tomography memory throughput blocks forecast full-field warm paper]
 The reconstruction needs algotom (pip install algotom).
 """
 
@@ -346,6 +346,55 @@ def _compare(found: np.ndarray, true: np.ndarray) -> tuple[float, float]:
     )
 
 
+def warm(side: int = 192) -> None:
+    """Tell what a start from a neighbour saves and what it changes, by the angle between them."""
+    from xmist.simulate.recipes import ct_recipe
+    from xmist.simulate.tomography import acquire_series
+
+    angles = (0.0, 0.25, 0.5, 1.0, 2.0, 4.0, 8.0)
+    print(
+        "| N | angle | processor time (s) cold, warm | iterations cold, warm | φ error cold, warm "
+        "| change of φ, D |"
+    )
+    print("|---|---|---|---|---|---|")
+    for positions in (2, 6):
+        recipe = ct_recipe((side, side), positions, 3)
+        series = acquire_series(
+            recipe.experiment,
+            shape=(side, side),
+            sample=recipe.sample,
+            angles=list(angles),
+            membrane=recipe.membrane,
+            membrane_to_sample=recipe.membrane_to_sample,
+            positions=recipe.positions,
+            detector=recipe.detector,
+            seed=3,
+            edge_sigma=recipe.edge_sigma,
+            illumination=recipe.illumination,
+        )
+        plan = xmist.prepare(series.reference, series.experiment, method="full-field")
+        first = plan(series.samples[0])
+        for angle, sample, truth in zip(angles[1:], series.samples[1:], series.truths[1:], strict=True):
+            times, results = [], []
+            for initial in (None, first):
+                begin = time.process_time()
+                results.append(plan(sample, initial=initial))
+                times.append(time.process_time() - begin)
+            iterations = [sum(one.provenance["convergence"]["iterations"]) for one in results]
+            errors = [np.std(one.phase - truth.phase) / np.std(truth.phase) for one in results]
+            cold, near = results
+            changes = [
+                np.std(getattr(near, name) - getattr(cold, name)) / np.std(getattr(cold, name))
+                for name in ("phase", "dark_field")
+            ]
+            print(
+                f"| {positions} | {angle:g}° | {times[0]:.2f}, {times[1]:.2f} "
+                f"| {iterations[0]}, {iterations[1]} | {errors[0]:.3f}, {errors[1]:.3f} "
+                f"| {changes[0]:.4f}, {changes[1]:.3f} |",
+                flush=True,
+            )
+
+
 PARTS: dict[str, Callable[[], None]] = {
     "tomography": tomography,
     "memory": memory,
@@ -353,6 +402,7 @@ PARTS: dict[str, Callable[[], None]] = {
     "blocks": blocks,
     "forecast": predictions,
     "full-field": full_field,
+    "warm": warm,
     "paper": paper,
 }
 
