@@ -1,7 +1,7 @@
 """The page in a real browser, without a window and without a network.
 
-Needs Playwright (`pip install ".[browser]"`) and a Chromium: Debian's, a Chrome, or the one that
-`playwright install chromium` fetches.
+Run by `pytest -m browser`. Needs Playwright (`pip install ".[browser]"`) and a Chromium: Debian's, a Chrome,
+or the one that `playwright install chromium` fetches; without them these tests fail.
 """
 
 import shutil
@@ -27,23 +27,18 @@ from tests.report.pages import make_result
 from tests.report.test_page import EVIL, empty_result, evil_result
 from xmist.report import write_report
 
-playwright = pytest.importorskip(
-    "playwright.sync_api",
-    reason="the page is tested in a browser: needs a Chromium, and Playwright: pip install '.[browser]'",
-)
+pytestmark = pytest.mark.browser
 
 NAMES = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable", "chrome")
 
 
 @pytest.fixture(scope="module")
 def browser():
-    with playwright.sync_playwright() as running:
+    from playwright.sync_api import sync_playwright
+
+    with sync_playwright() as running:
         path = next(filter(None, map(shutil.which, NAMES)), None)
-        try:
-            started = running.chromium.launch(executable_path=path, args=["--no-sandbox"])
-        except playwright.Error as error:
-            tried = path or f"Playwright's own, for the path has none of {', '.join(NAMES)}"
-            pytest.skip(f"the page is tested in a browser, and no Chromium starts ({tried}): {error}")
+        started = running.chromium.launch(executable_path=path, args=["--no-sandbox"])
         yield started
         started.close()
 
@@ -359,10 +354,8 @@ def test_it_can_be_light_and_dark(show):
 
 
 def test_it_is_accessible(show):
-    axe = pytest.importorskip(
-        "axe_playwright_python.sync_playwright",
-        reason="needs axe-playwright-python: pip install '.[browser]'",
-    )
+    from axe_playwright_python.sync_playwright import Axe
+
     page = show("two")
     page.get_by_role("button", name="Add a picture").click()
     page.locator("details").evaluate_all("all => all.forEach(one => (one.open = true))")
@@ -372,7 +365,7 @@ def test_it_is_accessible(show):
     for scheme in ("light", "dark"):
         page.emulate_media(color_scheme=scheme)
         settle(page)
-        found = axe.Axe().run(page).response["violations"]
+        found = Axe().run(page).response["violations"]
         assert [(one["id"], [node["html"][:120] for node in one["nodes"]]) for one in found] == []
 
 
