@@ -14,7 +14,7 @@ import scipy.ndimage
 from numpy.typing import NDArray
 
 from xmist.numerics.derivatives import DX, DY, derivative
-from xmist.numerics.poisson import filtered, frequencies
+from xmist.numerics.poisson import smoothed
 
 Real = NDArray[Any]
 
@@ -53,8 +53,7 @@ def doubt(psi: Real, *, smoothing: float, curvature: float, noise: float, thread
     >>> bool(factors[8:24, 8:24].min() > 0.99), bool(factors[32, 32] < 0.01)
     (True, True)
     """
-    gains = [np.exp(-0.5 * (smoothing * k) ** 2) for k in frequencies(psi.shape)]
-    rough = psi - filtered(psi, *gains, threads=threads)
+    rough = psi - smoothed(psi, smoothing, threads=threads)
     square = sum(np.square(derivative(rough, kind, threads=threads)) for kind in (DX, DY))
     spread = _DOUBT * scipy.ndimage.gaussian_filter(square, _LOCAL, mode="reflect")
     factors: Real = 1.0 / (1.0 + np.square(spread) * np.float32(curvature / noise))

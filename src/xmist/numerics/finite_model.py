@@ -18,15 +18,10 @@ from numpy.typing import NDArray
 from xmist.numerics.derivatives import DX, DY, LAPLACIAN, derivative, jit
 from xmist.numerics.finite_transport import Warp, diffuse
 from xmist.numerics.parallel import for_blocks
-from xmist.numerics.poisson import filtered, frequencies
+from xmist.numerics.poisson import smoothed
 from xmist.numerics.transport import LOG_T, PSI
 
 Real = NDArray[Any]
-
-
-def _smoothed(image: Real, smoothing: float, threads: int | None) -> Real:
-    gains = [np.exp(-0.5 * (smoothing * k) ** 2) for k in frequencies(image.shape)]
-    return filtered(image, *gains, threads=threads)
 
 
 @jit
@@ -100,14 +95,14 @@ class Residual:
         """Give what a model image is multiplied by, and its slopes; kept until they are forgotten."""
         if not self._slopes:
             named, threads = dict(zip(self.kinds, self.fields, strict=True)), self.threads
-            rough = _smoothed(named[PSI], self.smoothing, threads)
+            rough = smoothed(named[PSI], self.smoothing, threads=threads)
             np.subtract(named[PSI], rough, out=rough)
             value = derivative(rough, LAPLACIAN, threads=threads)
             value -= 1
             self._slopes.extend([value, *(derivative(rough, kind, threads=threads) for kind in (DX, DY))])
             if LOG_T in named:
                 del rough
-                value += _smoothed(named[LOG_T], self.smoothing, threads)
+                value += smoothed(named[LOG_T], self.smoothing, threads=threads)
                 value -= named[LOG_T]
         return self._slopes
 
@@ -181,7 +176,7 @@ def _models(
     threads: int | None,
 ) -> Real:
     named = dict(zip(kinds, fields, strict=True))
-    smooth = _smoothed(named.pop(PSI), smoothing, threads)
+    smooth = smoothed(named.pop(PSI), smoothing, threads=threads)
     flow = np.empty((2, *smooth.shape), smooth.dtype)
     for line, kind in zip(flow, (DX, DY), strict=True):
         derivative(smooth, kind, out=line, threads=threads)
@@ -191,7 +186,7 @@ def _models(
     factor = None
     log_t = named.pop(LOG_T, None)
     if log_t is not None:
-        smooth = _smoothed(log_t, smoothing, threads)
+        smooth = smoothed(log_t, smoothing, threads=threads)
         factor = warp(np.exp(smooth, out=smooth))
         del smooth
     models = np.empty_like(reference) if out is None else out

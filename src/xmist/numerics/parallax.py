@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 from xmist.numerics.derivatives import DX, DY, derivative
 from xmist.numerics.finite_transport import sampled, spline_coefficients
-from xmist.numerics.poisson import filtered, frequencies, inverse_laplacian
+from xmist.numerics.poisson import inverse_laplacian, smoothed
 from xmist.numerics.transport import LOG_T, PSI
 
 Real = NDArray[Any]
@@ -92,10 +92,9 @@ class Pattern:
             Threads.
         """
         named = dict(zip(kinds, fields, strict=True))
-        gains = [np.exp(-0.5 * (smoothing * k) ** 2) for k in frequencies(fields.shape[1:])]
 
         def rough(kind: int) -> Real:
-            out: Real = named[kind] - filtered(named[kind], *gains, threads=threads)
+            out: Real = named[kind] - smoothed(named[kind], smoothing, threads=threads)
             return out
 
         psi = rough(PSI)

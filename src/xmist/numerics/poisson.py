@@ -117,6 +117,32 @@ def filtered(image: Real, gain_y: Real, gain_x: Real, *, threads: int | None = N
     return dct2(coefficients, inverse=True, threads=threads)
 
 
+def smoothed(image: Real, sigma: float, *, threads: int | None = None) -> Real:
+    """Give an image through a Gaussian that reaches as far as it does, mirrored at the border.
+
+    Parameters
+    ----------
+    image : (y, x) float array
+        Image. Not modified.
+    sigma : float
+        σ in pixels.
+    threads : int, optional
+        Threads; the result does not depend on it.
+
+    Returns
+    -------
+    (y, x) array
+        The same dtype.
+
+    Examples
+    --------
+    >>> bool(np.allclose(smoothed(np.full((8, 9), 2.0), 1.5), 2.0))
+    True
+    """
+    gains = [np.exp(-0.5 * (sigma * k) ** 2) for k in frequencies(image.shape)]
+    return filtered(image, *gains, threads=threads)
+
+
 def _symbol(shape: tuple[int, ...], symbol: Symbol) -> list[Real]:
     """Give −∇² along y and along x, in the DCT basis; the symbol is their sum."""
     kappa = frequencies(shape)
