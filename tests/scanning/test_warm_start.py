@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 import xmist
-from tests.scanning.scenes import assert_same_content, volumes, write_scan
+from tests.scanning.scenes import EXPERIMENT, assert_same_content, frames, volumes, write_scan
 
 SHAPE = (32, 36)
 STARTS = 3
@@ -72,3 +72,23 @@ def test_only_methods_that_begin_from_a_result(tmp_path):
     path = write_scan(tmp_path, scan={"warm_start": 1})
     with pytest.raises(xmist.InputError, match="warm_start"):
         xmist.scan(path)
+
+
+def test_the_table_holds_chi_squared_and_iterations(tmp_path):
+    """What a retrieval of the same frames tells in its record."""
+    options = {"unknowns": ["phase"], "gain": 1.0}
+    path = write_scan(
+        tmp_path,
+        2,
+        SHAPE,
+        retrieve={"method": "full-field", "threads": 1},
+        options={"smoothing": None, **options},
+    )
+    table = volumes(xmist.scan(path))
+    reference, samples = frames(2, shape=SHAPE)
+    for index, sample in enumerate(samples):
+        stack = xmist.SpeckleStack(reference, sample)
+        record = xmist.retrieve(stack, EXPERIMENT, method="full-field", threads=1, **options).provenance
+        assert table["table/misfit"][index] == record["convergence"]["reduced_chi_squared"]
+        assert table["table/iterations"][index] == sum(record["convergence"]["iterations"])
+        assert table["table/converged"][index] == record["convergence"]["converged"]

@@ -51,9 +51,9 @@ class Row:
     drift_x, drift_y : float
         Drift in pixels that the step drift measured, the mean over positions.
     misfit : float
-        What the method says of how well its model fits, in units of the expected noise.
+        Reduced χ²: how well the method's model fits, in units of the expected noise.
     iterations : float
-        Iterations of the method.
+        Iterations of the method, of all its solves together.
     converged : float
         1 if they converged, 0 if not.
     note : str

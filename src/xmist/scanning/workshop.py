@@ -147,10 +147,14 @@ class Workshop:
             return Row(**told), None
         lost = count_valueless(result)
         convergence = result.provenance.get("convergence", {})
-        for name in ("misfit", "iterations", "converged"):
-            value = convergence.get(name)
-            if isinstance(value, (bool, int, float, np.number)):
-                told[name] = float(value)
+        for name, key in (
+            ("misfit", "reduced_chi_squared"),
+            ("iterations", "iterations"),
+            ("converged", "converged"),
+        ):
+            value = convergence.get(key)
+            if value is not None:
+                told[name] = float(np.sum(value))  # iterations are told for each solve
         return (
             Row(
                 status=VALUELESS if lost else GOOD,
