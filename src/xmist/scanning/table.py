@@ -108,7 +108,7 @@ COLUMNS: Final[Mapping[str, Column]] = MappingProxyType(
         "flux": Column("f8", "1", "mean of sample over reference frames"),
         "drift_x": Column("f8", "pixel", "drift along x"),
         "drift_y": Column("f8", "pixel", "drift along y"),
-        "misfit": Column("f8", "1", "misfit over expected noise"),
+        "misfit": Column("f8", "1", "reduced χ², misfit over expected noise"),
         "iterations": Column("f8", "1", "iterations"),
         "converged": Column("f8", "1", "converged"),
     }
