@@ -21,11 +21,11 @@ import numpy as np
 
 import xmist
 from mist import frames
-from xmist.metrics import correlation, nrmse
+from xmist.core.materials import Material
+from xmist.evaluate.metrics import correlation, nrmse
 from xmist.simulate import phantoms
 from xmist.simulate.acquisition import acquire
 from xmist.simulate.detector import Detector
-from xmist.simulate.materials import Material
 from xmist.simulate.membranes import independent_positions
 from xmist.simulate.sample import Part, Scatter
 from xmist.simulate.truth import Simulation

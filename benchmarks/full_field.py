@@ -17,9 +17,9 @@ import scipy.ndimage as ndi
 
 import xmist
 from xmist import simulate
-from xmist.numerics.preconditioner import expected_block, moments
-from xmist.numerics.tensors import anisotropy, direction
-from xmist.numerics.transport import PSI, D
+from xmist.numerics.images.tensors import anisotropy, direction
+from xmist.numerics.operators.transport import PSI, D
+from xmist.numerics.solvers.preconditioner import expected_block, moments
 from xmist.simulate import phantoms
 
 KINDS = ("fine", "strong", "coarse", "low-dose", "absorbing")

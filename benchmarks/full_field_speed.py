@@ -21,11 +21,11 @@ import psutil
 import scipy.ndimage as ndi
 
 import xmist
-from xmist.numerics import finite_model
-from xmist.numerics.poisson import dct2
-from xmist.numerics.preconditioner import Prior
-from xmist.numerics.transport import PSI, D, Transport
-from xmist.numerics.whole_image import Solver
+from xmist.numerics.operators import finite_model
+from xmist.numerics.operators.transport import PSI, D, Transport
+from xmist.numerics.solvers.poisson import dct2
+from xmist.numerics.solvers.preconditioner import Prior
+from xmist.numerics.solvers.whole_image import Solver
 
 EXPERIMENT = xmist.Experiment(energy_kev=20.0, pixel_size=6.5e-6, sample_to_detector=0.7)
 KINDS = (PSI, D)

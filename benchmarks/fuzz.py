@@ -13,7 +13,7 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
-from tests.scanning.fuzzing import FORMS, run_case, warm, wrong
+from tests.workflow.fuzzing import FORMS, run_case, warm, wrong
 
 
 def main() -> None:

@@ -19,7 +19,7 @@ import psutil
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
-from tests.scanning.scenes import (
+from tests.workflow.series_scenes import (
     assert_intermediate,
     assert_same,
     assert_same_content,
@@ -31,8 +31,8 @@ from tests.scanning.scenes import (
 )
 
 import xmist
-from xmist.errors import OutputError
-from xmist.io.atomic import leftovers
+from xmist.core.errors import OutputError
+from xmist.io.results.atomic import leftovers
 
 PROJECTIONS = 120
 SEED = 8

@@ -20,7 +20,7 @@ import psutil
 import scipy.ndimage as ndi
 
 import xmist
-from xmist.numerics.integrate import INTEGRATORS, integrate, spectral_gradient
+from xmist.numerics.solvers.integrate import INTEGRATORS, integrate, spectral_gradient
 
 EXPERIMENT = xmist.Experiment(energy_kev=17.0, pixel_size=5.8e-6, sample_to_detector=1.0)
 KINDS = ("fine", "strong", "coarse", "low-dose", "absorbing")

@@ -21,8 +21,8 @@ import psutil
 import scipy.ndimage as ndi
 
 import xmist
-from xmist.methods.mist import COLUMNS
-from xmist.numerics.least_squares import System, solve
+from xmist.methods.implicit.mist import COLUMNS
+from xmist.numerics.solvers.least_squares import System, solve
 
 EXPERIMENT = xmist.Experiment(energy_kev=17.0, pixel_size=5.8e-6, sample_to_detector=1.0)
 N = 10

@@ -17,7 +17,7 @@ from tests.carbon_tubes import EXPERIMENT, TUBES, bare, prepared, smoothed_ratio
 from tests.real_frames import NAMES, real_frames
 
 import xmist
-from xmist.metrics import cnr, speckle_size, visibility
+from xmist.evaluate.metrics import cnr, speckle_size, visibility
 
 METHODS = ("mist-attenuating", "mist")
 SMOOTHINGS = (0.0, 1.0, 2.0, 3.0)

@@ -19,8 +19,8 @@ from tests.carbon_tubes import EXPERIMENT, TUBES, bare, prepared, tube
 from tests.real_frames import NAMES, real_frames
 
 import xmist
-from xmist.metrics import cnr
-from xmist.numerics.tensors import anisotropy, direction
+from xmist.evaluate.metrics import cnr
+from xmist.numerics.images.tensors import anisotropy, direction
 
 MASKS = ("random", "hexagonal")
 

@@ -13,7 +13,7 @@ import numpy as np
 
 import xmist
 from xmist import simulate
-from xmist.metrics import correlation, nrmse
+from xmist.evaluate.metrics import correlation, nrmse
 
 KINDS = ("fine", "strong", "coarse", "low-dose", "absorbing")
 SWEEPS = {

@@ -23,11 +23,11 @@ import psutil
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
-from tests.scanning.scenes import sections, write_toml
+from tests.workflow.series_scenes import sections, write_toml
 
 import xmist
-from xmist.config import draft_scan
-from xmist.scanning.tomography import export_tomography
+from xmist.io.results.nxtomo import export_tomography
+from xmist.workflow.configuration import draft_scan
 
 # Of the paper model: what a cluster's shared file system and network give, in bytes a second.
 _READS, _WRITES, _NETWORK = 2e9, 1e9, 1e9

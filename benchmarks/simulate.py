@@ -72,7 +72,7 @@ def steps(size: int, workers: int | None) -> None:
 
 def experiment(size: int, positions: int, workers: int | None) -> simulate.Simulation:
     extent = size * EXPERIMENT.pixel_size
-    water = simulate.Material(delta=8e-7, beta=5e-10, energy_kev=17.0)
+    water = xmist.Material(delta=8e-7, beta=5e-10, energy_kev=17.0)
     drop = simulate.Part(
         body=simulate.sphere(radius=min(0.35 * extent, 1e-3)),  # a larger one is too steep at its rim
         material=water,

@@ -12,7 +12,7 @@ sys.path.insert(0, str(HERE / "_ext"))
 
 os.environ.setdefault("MPLBACKEND", "agg")
 
-from xmist.version import __version__
+from xmist.core.version import __version__
 
 project = "xmist"
 author = "The xmist developers"

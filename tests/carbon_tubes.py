@@ -9,8 +9,8 @@ import scipy.ndimage as ndi
 from numpy.typing import NDArray
 
 import xmist
-from xmist.io.frames import open_frames
-from xmist.io.loading import load_frames
+from xmist.io.frames.frames import open_frames
+from xmist.io.frames.loading import load_frames
 from xmist.preprocess import Frames, apply_steps
 
 Mask = NDArray[np.bool_]

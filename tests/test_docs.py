@@ -18,8 +18,8 @@ MODULES = {
     "xmist": "python",
     "xmist.simulate": "simulate",
     "xmist.preprocess": "preprocess",
-    "xmist.metrics": "metrics",
-    "xmist.plotting": "plotting",
+    "xmist.evaluate.metrics": "metrics",
+    "xmist.view.figures": "plotting",
     "xmist.io": "io",
 }
 

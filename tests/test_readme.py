@@ -9,8 +9,8 @@ import numpy as np
 import xmist
 from tests.manufactured import phase_object
 from xmist.cli import xmist as command
-from xmist.config import make_draft
 from xmist.preprocess import STEPS
+from xmist.workflow.configuration import make_draft
 
 ROOT = Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text(encoding="utf-8")

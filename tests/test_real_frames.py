@@ -9,8 +9,8 @@ import scipy.ndimage as ndi
 import xmist
 from tests.carbon_tubes import EXPERIMENT, TUBES, bare, prepared, raw, smoothed_ratio, tube
 from tests.real_frames import needs_real_frames, real_frames
-from xmist import flags as flag
-from xmist.metrics import cnr
+from xmist.core import flags as flag
+from xmist.evaluate.metrics import cnr
 from xmist.preprocess import apply_steps, measure_drift
 
 pytestmark = needs_real_frames

@@ -7,9 +7,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 import xmist
-from xmist import metrics, plotting, preprocess, simulate
-from xmist.arrays import Image
+from xmist import preprocess, simulate
+from xmist.core.arrays import Image
+from xmist.evaluate import metrics
 from xmist.methods import Plan
+from xmist.view import figures as plotting
 
 
 def test_public_names_have_types(tmp_path: Path) -> None:

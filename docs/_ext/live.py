@@ -156,7 +156,7 @@ class Page:
         target.write_text(block.astext() + "\n", encoding="utf-8")
 
     def scan_file(self, block: nodes.literal_block) -> None:
-        from xmist.config import make_draft
+        from xmist.workflow.configuration import make_draft
 
         data = tomllib.loads(block.astext())
         if {"input", "experiment", "retrieve"} <= set(data):

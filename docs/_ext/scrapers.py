@@ -1,4 +1,4 @@
-"""Figures of `xmist.plotting`, which pyplot does not know of, for sphinx-gallery."""
+"""Figures of `xmist.view.figures`, which pyplot does not know of, for sphinx-gallery."""
 
 from __future__ import annotations
 

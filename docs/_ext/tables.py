@@ -107,7 +107,7 @@ class ScanFile(_Made):
     """The keys of every section of a scan file."""
 
     def text(self) -> str:
-        from xmist.config import schema
+        from xmist.workflow.configuration import schema
 
         parts = []
         for kind in vars(schema).values():

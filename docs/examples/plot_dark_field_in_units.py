@@ -36,7 +36,7 @@ def measure(distance):
         sample=[
             simulate.Part(
                 body=simulate.sphere(radius=RADIUS),
-                material=simulate.Material(delta=2e-8, beta=2e-12, energy_kev=17.0),
+                material=xmist.Material(delta=2e-8, beta=2e-12, energy_kev=17.0),
                 scatter=simulate.Scatter(power=POWER, correlation_length=3.5e-6),
             )
         ],

@@ -14,7 +14,7 @@ import numpy as np
 
 import xmist
 from xmist import simulate
-from xmist.plotting import direction_colours
+from xmist.view.figures import direction_colours
 
 stack, experiment, truth = simulate.fibres(shape=(128, 128), positions=10, seed=0)
 result = xmist.retrieve(
@@ -32,20 +32,22 @@ for axis, (name, item) in zip(axes, {"truth": truth, "full-field, N = 10": resul
     axis.imshow(direction_colours(item.dark_field_tensor, brightest=float(truth.dark_field.max())))
     axis.set(title=name, xticks=[], yticks=[])
 
-angle = xmist.metrics.direction(
+angle = xmist.evaluate.metrics.direction(
     result.dark_field_tensor
 )  # degrees from +x towards +y, the axis of the strongest scatter
 strong = truth.dark_field > 0.5 * truth.dark_field.max()
-right = xmist.metrics.direction(truth.dark_field_tensor)
+right = xmist.evaluate.metrics.direction(truth.dark_field_tensor)
 difference = (angle - right + 90) % 180 - 90
 axes[2].hist(difference[strong], bins=60, range=(-30, 30), color="0.4")
 axes[2].set(title="error of the direction", xlabel="degrees", yticks=[])
 plt.show()
 print(f"median error of the direction where scatter is strong: {np.median(np.abs(difference[strong])):.1f}°")
-print(f"median anisotropy there: {np.median(xmist.metrics.anisotropy(result.dark_field_tensor)[strong]):.2f}")
+print(
+    f"median anisotropy there: {np.median(xmist.evaluate.metrics.anisotropy(result.dark_field_tensor)[strong]):.2f}"
+)
 
 # %%
-# - ``xmist.metrics.direction`` and ``anisotropy`` come from the eigenvectors and eigenvalues of the tensor.
+# - ``xmist.evaluate.metrics.direction`` and ``anisotropy`` come from the eigenvectors and eigenvalues of the tensor.
 # - The direction is that of the *scatter*. Fibres run across it.
 # - A result saved with ``result.save("fibres.h5")`` opens in napari with the directions as lines.
 # - The tensor needs more data than the scalar: use four positions or more.

@@ -3,7 +3,7 @@ Choose N, the distance and the dose
 ===================================
 
 Before a beamtime: which error is to be expected, over the distance from sample to detector, the size of the speckles, the number N of
-exposures and the photons? ``simulate.plan`` answers by Monte-Carlo runs of a method on frames of the transport model. Nothing of
+exposures and the photons? ``evaluate.expected_errors`` answers by Monte-Carlo runs of a method on frames of the transport model. Nothing of
 diffraction, or of the granular contrast of the sample, is in them, so that the numbers are a lower bound.
 
 On the command line::
@@ -15,17 +15,17 @@ On the command line::
 # The sample is described by bodies and materials (``simulate.find_recipe`` has some that are ready): here a ball that scatters.
 
 import xmist
-from xmist import simulate
-from xmist.plotting.expectations import plan_figure
+from xmist import evaluate, simulate
+from xmist.view.figures.expectations import plan_figure
 
 experiment = xmist.Experiment(energy_kev=17.0, pixel_size=5.8e-6, sample_to_detector=1.0)
 pixel = experiment.effective_pixel
 ball = simulate.Part(
     body=simulate.sphere(radius=130e-6),
-    material=simulate.Material(delta=5e-8, beta=2e-12, energy_kev=17.0),
+    material=xmist.Material(delta=5e-8, beta=2e-12, energy_kev=17.0),
     scatter=simulate.Scatter(power=3e-8, correlation_length=3e-6),
 )
-table = simulate.plan(
+table = evaluate.expected_errors(
     [ball],
     experiment,
     shape=(64, 64),

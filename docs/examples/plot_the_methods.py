@@ -44,7 +44,7 @@ results = {
 # %%
 # Rows are methods, the truth on top; a column has one scale of colours.
 
-from xmist.plotting import comparison
+from xmist.view.figures import comparison
 
 page = comparison(results, ["transmission", "phase", "dark_field"], truth)
 
@@ -56,7 +56,7 @@ def scores(result, channel):
     """Correlation and relative error of a channel, without the mean."""
     found, right = getattr(result, channel), getattr(truth, channel)
     found, right = found - np.nanmean(found), right - right.mean()
-    return f"{xmist.metrics.correlation(found, right):.3f} ({np.nanstd(found - right) / right.std():.2f})"
+    return f"{xmist.evaluate.metrics.correlation(found, right):.3f} ({np.nanstd(found - right) / right.std():.2f})"
 
 
 print(f"{'':18} {'T':>14} {'φ':>14} {'D':>14}")

@@ -24,12 +24,12 @@ import matplotlib.pyplot as plt
 import numpy as np
 
 import xmist
-from xmist import simulate
+from xmist import evaluate, simulate
 
 experiment = xmist.Experiment(energy_kev=17.0, pixel_size=5.8e-6, sample_to_detector=1.0)
 ball = simulate.Part(
     body=simulate.sphere(radius=130e-6),
-    material=simulate.Material(delta=5e-8, beta=2e-12, energy_kev=17.0),
+    material=xmist.Material(delta=5e-8, beta=2e-12, energy_kev=17.0),
     scatter=simulate.Scatter(power=3e-8, correlation_length=3e-6),
 )
 detector = simulate.Detector(
@@ -38,7 +38,7 @@ detector = simulate.Detector(
 speckles = [3.0, 8.0]  # pixels
 figure, axis = plt.subplots(figsize=(8.5, 4), layout="constrained")
 for method, options, marker in (("mist-attenuating", {"smoothing": 2.0}, "s--"), ("full-field", {}, "o-")):
-    table = simulate.plan(
+    table = evaluate.expected_errors(
         [ball],
         experiment,
         shape=(64, 64),

@@ -8,41 +8,44 @@ from __future__ import annotations
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
-from xmist.version import __version__
+from xmist.core.version import __version__
 
 if TYPE_CHECKING:
-    from xmist import flags, io, metrics, plotting, preprocess, report, simulate
-    from xmist.comparison import Comparison, compare
-    from xmist.data import CHANNELS, Retrieval, SpeckleStack
-    from xmist.errors import InputError, OutputError, XmistError
-    from xmist.experiment import Experiment
-    from xmist.flags import FLAGS
+    from xmist import evaluate, io, preprocess, simulate, view
+    from xmist.core.data import CHANNELS, Retrieval, SpeckleStack
+    from xmist.core.errors import InputError, OutputError, XmistError
+    from xmist.core.experiment import Experiment
+    from xmist.core.flags import FLAGS, count_flags
+    from xmist.core.materials import Material
+    from xmist.core.progress import progress_bars
+    from xmist.evaluate.comparison import Comparison, compare
     from xmist.io import open_result
     from xmist.methods import METHODS, prepare, retrieve
-    from xmist.progress import progress_bars
-    from xmist.scanning import scan
-    from xmist.simulate.materials import Material
+    from xmist.workflow.series import scan
+    from xmist.workflow.simulation import write_simulation
 
 _HOME = {
-    "CHANNELS": "xmist.data",
-    "Comparison": "xmist.comparison",
-    "compare": "xmist.comparison",
-    "Retrieval": "xmist.data",
-    "SpeckleStack": "xmist.data",
-    "InputError": "xmist.errors",
-    "OutputError": "xmist.errors",
-    "XmistError": "xmist.errors",
-    "Experiment": "xmist.experiment",
-    "Material": "xmist.simulate.materials",
-    "FLAGS": "xmist.flags",
+    "CHANNELS": "xmist.core.data",
+    "Comparison": "xmist.evaluate.comparison",
+    "compare": "xmist.evaluate.comparison",
+    "Retrieval": "xmist.core.data",
+    "SpeckleStack": "xmist.core.data",
+    "InputError": "xmist.core.errors",
+    "OutputError": "xmist.core.errors",
+    "XmistError": "xmist.core.errors",
+    "Experiment": "xmist.core.experiment",
+    "Material": "xmist.core.materials",
+    "FLAGS": "xmist.core.flags",
+    "count_flags": "xmist.core.flags",
     "open_result": "xmist.io",
     "METHODS": "xmist.methods",
     "prepare": "xmist.methods",
-    "progress_bars": "xmist.progress",
+    "progress_bars": "xmist.core.progress",
     "retrieve": "xmist.methods",
-    "scan": "xmist.scanning",
+    "scan": "xmist.workflow.series",
+    "write_simulation": "xmist.workflow.simulation",
 }
-_MODULES = ("flags", "io", "metrics", "plotting", "preprocess", "report", "simulate")
+_MODULES = ("evaluate", "io", "preprocess", "simulate", "view")
 
 __all__ = [
     "CHANNELS",
@@ -58,18 +61,18 @@ __all__ = [
     "XmistError",
     "__version__",
     "compare",
-    "flags",
+    "count_flags",
+    "evaluate",
     "io",
-    "metrics",
     "open_result",
-    "plotting",
     "prepare",
     "preprocess",
     "progress_bars",
-    "report",
     "retrieve",
     "scan",
     "simulate",
+    "view",
+    "write_simulation",
 ]
 
 

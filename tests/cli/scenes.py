@@ -10,7 +10,7 @@ import tifffile
 
 from tests.manufactured import phase_object
 from xmist.cli import main
-from xmist.config import toml_text
+from xmist.workflow.configuration import toml_text
 
 SHAPE = (20, 24)
 GEOMETRY = {

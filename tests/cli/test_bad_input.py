@@ -701,7 +701,7 @@ def test_a_disk_that_fills_up_while_writing_is_a_failure(folder, capsys, monkeyp
 
 def test_a_failure_after_the_first_file_says_what_was_written(folder, capsys, monkeypatch):
     write_scan(folder, output={"files": ["result.h5", "result.png"]})
-    monkeypatch.setattr("xmist.plotting.figure", _failing(errno.EIO))
+    monkeypatch.setattr("xmist.view.figures.figure", _failing(errno.EIO))
     done = call(capsys, *RETRIEVE)
     assert done.code == 1
     assert done.err.startswith("Error: ")

@@ -17,12 +17,12 @@ import pytest
 import xmist
 from tests.cli.scenes import GEOMETRY, SHAPE, call, frames, snapshot, write_frames, write_scan
 from tests.io.frames_files import write_edf
-from xmist import flags as flag
 from xmist.__main__ import main as first
 from xmist.cli import console, main
 from xmist.cli.options import _KEYS
-from xmist.config.schema import check_sections
-from xmist.errors import OutputError
+from xmist.core import flags as flag
+from xmist.core.errors import OutputError
+from xmist.workflow.configuration.schema import check_sections
 
 OPTIONS = [
     "--reference", "ref_*.tif", "--sample", "sample_*.tif", "--energy-kev", "17", "--pixel-size", "5.8e-6",
@@ -410,7 +410,7 @@ def _raising(error):
 )
 def test_failures(folder, capsys, monkeypatch, error, code, message):
     before = snapshot(folder)
-    monkeypatch.setattr("xmist.pipeline.run", _raising(error))
+    monkeypatch.setattr("xmist.workflow.projection.run", _raising(error))
     done = call(capsys, "retrieve", "scan.toml")
     assert done.code == code
     assert message in done.err

@@ -7,7 +7,7 @@ import pytest
 
 import xmist
 from tests.cli.scenes import GEOMETRY, call, snapshot, write_scan
-from tests.comparison.scene import SHAPE, stack, truth
+from tests.evaluate.scene import SHAPE, stack, truth
 
 FILES = ["agreement.png", "comparison.csv", "comparison.json", "comparison.md", "dark-field.png", "phase.png", "regions.png"]  # fmt: skip # noqa: E501
 
@@ -133,7 +133,7 @@ def test_all_faults_of_the_scan_file_at_once(folder, capsys):
 
 
 def test_faults_of_file_and_arguments_are_told_together_before_any_work(folder, capsys, monkeypatch):
-    monkeypatch.setattr("xmist.comparison.scan.load_stack", None)  # no frame is read
+    monkeypatch.setattr("xmist.evaluate.comparison.scan.load_stack", None)  # no frame is read
     write(folder, experiment={**GEOMETRY, "energy_kev": -17.0})
     (folder / "file").write_bytes(b"precious")
     before = snapshot(folder)

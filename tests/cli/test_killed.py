@@ -10,10 +10,10 @@ import warnings
 import pytest
 
 from tests.cli.scenes import snapshot, write_frames, write_scan
-from xmist import pipeline
 from xmist.cli import main
-from xmist.io import atomic
-from xmist.io.atomic import leftovers
+from xmist.io.results import atomic
+from xmist.io.results.atomic import leftovers
+from xmist.workflow import projection as pipeline
 
 pytestmark = pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork and signals")
 

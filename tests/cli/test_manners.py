@@ -8,9 +8,9 @@ import pytest
 
 import xmist.__main__
 from tests.cli.scenes import call, snapshot, write_frames, write_scan
-from tests.scanning.scenes import frames, sections, write_hdf5, write_toml
-from xmist.config import make_draft
-from xmist.pipeline.reading import reading_faults
+from tests.workflow.series_scenes import frames, sections, write_hdf5, write_toml
+from xmist.workflow.configuration import make_draft
+from xmist.workflow.projection.reading import reading_faults
 
 
 @pytest.fixture
@@ -37,7 +37,7 @@ def test_what_no_machine_can_hold_is_refused(arguments, folder, capsys):
 
 
 def test_where_a_machine_tells_no_memory_there_is_a_bound_all_the_same(folder, capsys, monkeypatch):
-    monkeypatch.setattr("xmist.pipeline.estimate.machine_memory", lambda: None)
+    monkeypatch.setattr("xmist.workflow.projection.estimate.machine_memory", lambda: None)
     done = call(capsys, "simulate", "currant", "--positions", "1000000000")
     assert (done.code, "more than a machine has" in done.err) == (2, True)
     assert snapshot(folder) == {}

@@ -3,7 +3,7 @@
 import numpy as np
 
 from xmist import CHANNELS, Experiment, Retrieval
-from xmist.flags import FILLED, UNDETERMINED
+from xmist.core.flags import FILLED, UNDETERMINED
 
 CONE = Experiment(energy_kev=17.3, pixel_size=5.8e-6, sample_to_detector=0.83, source_to_sample=2.7)
 

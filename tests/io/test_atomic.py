@@ -9,9 +9,9 @@ from pathlib import Path
 
 import pytest
 
-from xmist.errors import InputError, OutputError
-from xmist.io import atomic
-from xmist.io.atomic import Job, folder_faults, leftovers, target_faults, write_file, write_files
+from xmist.core.errors import InputError, OutputError
+from xmist.io.results import atomic
+from xmist.io.results.atomic import Job, folder_faults, leftovers, target_faults, write_file, write_files
 
 posix = pytest.mark.skipif(os.name == "nt", reason="Windows has no such limit, link or mode")
 
@@ -334,8 +334,8 @@ def test_a_limit_on_the_size_of_files_is_told(tmp_path):
     code = """
 import resource, sys
 from pathlib import Path
-from xmist.errors import OutputError
-from xmist.io.atomic import write_file
+from xmist.core.errors import OutputError
+from xmist.io.results.atomic import write_file
 resource.setrlimit(resource.RLIMIT_FSIZE, (1000, 1000))
 try:
     write_file(Path(sys.argv[1]), lambda file: file.write(bytes(5000)))

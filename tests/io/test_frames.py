@@ -21,7 +21,7 @@ from tests.io.frames_files import WRITERS, hdf5_shared_chunks, make_frames, tiff
 from tests.real_frames import needs_real_frames, real_frames
 from xmist import InputError
 from xmist.io import describe
-from xmist.io.frames import (
+from xmist.io.frames.frames import (
     describe_frames,
     digest,
     group_exposures,
@@ -392,7 +392,7 @@ def test_libraries_stay_silent(tmp_path):
     (tmp_path / "short.tif").write_bytes(data[:-900])
     code = (
         "import sys, logging, tifffile\n"
-        "from xmist.io.frames import open_frames\n"
+        "from xmist.io.frames.frames import open_frames\n"
         "try:\n    open_frames(sys.argv[1], name='x')\nexcept ValueError:\n    print('refused')\n"
         "assert not logging.getLogger().handlers\n"
         "logging.getLogger('tifffile').error('of another')\n"

@@ -26,7 +26,7 @@ from tests.io.frames_files import (
     write_edf,
 )
 from xmist import InputError
-from xmist.io.frames import describe_frames, load_frames, open_frames
+from xmist.io.frames.frames import describe_frames, load_frames, open_frames
 
 FRAMES = make_frames(3)
 
@@ -384,7 +384,7 @@ def test_a_heap_that_hdf5_never_leaves(tmp_path):
     content = path.read_bytes()
     place = content.index(b"GCOL") + 16
     path.write_bytes(content[:place] + bytes(16) + content[place + 16 :])
-    code = "import sys; from xmist.io.frames import open_frames; open_frames(sys.argv[1], name='x')"
+    code = "import sys; from xmist.io.frames.frames import open_frames; open_frames(sys.argv[1], name='x')"
     done = subprocess.run(
         [sys.executable, "-c", code, str(path)], capture_output=True, text=True, timeout=120, check=False
     )

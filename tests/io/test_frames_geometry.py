@@ -12,8 +12,8 @@ from scipy import constants
 from tests.io.frames_files import make_frames, write_edf
 from tests.real_frames import needs_real_frames, real_frames
 from xmist import Experiment
-from xmist.io.frames import offer_geometry, open_frames
-from xmist.io.geometry import to_unit
+from xmist.io.frames.frames import offer_geometry, open_frames
+from xmist.io.frames.geometry import to_unit
 
 LENGTHS = {"m": 0, "mm": -3, "millimeter": -3, "um": -6, "µm": -6, "micron": -6, "nm": -9, "Angstrom": -10}
 

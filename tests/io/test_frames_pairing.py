@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from tests.io.frames_files import make_frames, write_edf
 from xmist import InputError
-from xmist.io.frames import group_exposures, load_frames, open_frames, pair_frames
+from xmist.io.frames.frames import group_exposures, load_frames, open_frames, pair_frames
 
 
 def write(folder, name, positions, key="mask_x", shape=(9, 11), seed=0, **header):

@@ -22,9 +22,9 @@ import xmist
 from tests.io.results import CONE, make_result
 from xmist import CHANNELS, FLAGS, InputError, OutputError, Retrieval, open_result
 from xmist.io import describe, save_result
-from xmist.io.atomic import leftovers
-from xmist.io.nexus import differences
-from xmist.io.plain import from_text, to_text
+from xmist.io.results.atomic import leftovers
+from xmist.io.results.nexus import differences
+from xmist.io.results.plain import from_text, to_text
 
 posix = pytest.mark.skipif(os.name == "nt", reason="Windows has no such limit or signal")
 
@@ -640,7 +640,7 @@ import os, random, signal, sys
 sys.path.insert(0, sys.argv[1])
 from tests.io.results import make_result
 from xmist import open_result
-from xmist.io.nexus import differences
+from xmist.io.results.nexus import differences
 
 folder, seed, kills = sys.argv[2], int(sys.argv[3]), int(sys.argv[4])
 versions = [make_result((40, 50), seed=number) for number in range(2)]

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 from scipy.sparse.linalg import spsolve
 
 from tests.manufactured import EXPERIMENT
-from xmist.numerics import poisson
+from xmist.numerics.solvers import poisson
 
 Real = NDArray[np.float64]
 

@@ -4,10 +4,10 @@ import scipy.ndimage as ndi
 
 import xmist
 from tests.manufactured import EXPERIMENT, blob, speckle
-from xmist import flags as flag
-from xmist.methods.gauss_newton import linearise
-from xmist.methods.whole_image_problem import Frames
-from xmist.numerics.transport import D_XX, D_XY, D_YY, LOG_T, PSI, D
+from xmist.core import flags as flag
+from xmist.methods.full_field.gauss_newton import linearise
+from xmist.methods.full_field.problem import Frames
+from xmist.numerics.operators.transport import D_XX, D_XY, D_YY, LOG_T, PSI, D
 from xmist.numerics.weights import Weights
 
 K, P, Z = EXPERIMENT.wavenumber, EXPERIMENT.effective_pixel, EXPERIMENT.effective_distance

@@ -7,8 +7,8 @@ import scipy.ndimage as ndi
 import xmist
 from tests.manufactured import EXPERIMENT, blob
 from tests.methods.test_full_field import D_TRUE, NOISY, PSI_TRUE, SHAPE, K, P, Z, _made, _relative, _retrieve
-from xmist.config import make_draft
-from xmist.numerics.transport import LOG_T, PSI, D
+from xmist.numerics.operators.transport import LOG_T, PSI, D
+from xmist.workflow.configuration import make_draft
 
 PER_PSI, PER_D = K * P**2 / Z, P**2 / Z
 UNKNOWNS = ("phase", "dark_field")

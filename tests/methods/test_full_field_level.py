@@ -7,7 +7,7 @@ import scipy.ndimage as ndi
 import xmist
 from tests.manufactured import EXPERIMENT
 from tests.methods.test_full_field import D_TRUE, LOG_T_TRUE, PSI_TRUE, K, P, Z, _made, _retrieve
-from xmist.numerics.transport import LOG_T, PSI, D
+from xmist.numerics.operators.transport import LOG_T, PSI, D
 
 NOISE = 0.005
 

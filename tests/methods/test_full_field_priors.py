@@ -4,9 +4,9 @@ import numpy as np
 import pytest
 
 from tests.methods.test_full_field import D_TRUE, PSI_TRUE, SHAPE, K, P, Z, _made, _relative, _retrieve
-from xmist.numerics.preconditioner import Prior
-from xmist.numerics.transport import PSI, D
-from xmist.numerics.whole_image import to_cosines
+from xmist.numerics.operators.transport import PSI, D
+from xmist.numerics.solvers.preconditioner import Prior
+from xmist.numerics.solvers.whole_image import to_cosines
 
 
 @pytest.mark.parametrize("strength", [0.001, 0.01])

@@ -6,8 +6,8 @@ import pytest
 import xmist
 from tests.implicit import cosine_gradient, dx, dxx, dxy, dy, dyy, psi, scatter, scatter_tensor
 from tests.manufactured import EXPERIMENT, laplacian2, speckle
-from xmist import flags as flag
-from xmist.methods.findings import compare_frames
+from xmist.core import flags as flag
+from xmist.methods.common.findings import compare_frames
 
 CASES = {
     "mist-attenuating of a single material": ("mist-attenuating", {"delta_over_beta": 400.0}, 2),

@@ -23,9 +23,9 @@ from tests.implicit import (
     transmission,
 )
 from tests.manufactured import EXPERIMENT, speckle
-from xmist import flags as flag
+from xmist.core import flags as flag
 from xmist.methods import make_options
-from xmist.numerics.tensors import eigenvalues
+from xmist.numerics.images.tensors import eigenvalues
 
 LEAST = {"none": 3, "scalar": 4, "tensor": 6}
 

@@ -8,9 +8,10 @@ from hypothesis import strategies as st
 
 import xmist
 from tests.manufactured import EXPERIMENT, phase_object, speckle
-from xmist import flags as flag
-from xmist.methods import make_options, pixelwise
-from xmist.numerics.stencils import gradient
+from xmist.core import flags as flag
+from xmist.methods import make_options
+from xmist.methods.implicit import pixelwise
+from xmist.numerics.operators.stencils import gradient
 
 
 def _retrieve(reference, sample, weights=None, **options):

@@ -3,7 +3,7 @@ import pytest
 
 import xmist
 from tests.manufactured import EXPERIMENT, blob, laplacian2, laplacian6, speckle
-from xmist import flags as flag
+from xmist.core import flags as flag
 from xmist.methods import make_options
 
 GAMMA = 400.0

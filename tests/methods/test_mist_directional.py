@@ -17,10 +17,10 @@ from tests.implicit import (
     transmission,
 )
 from tests.manufactured import EXPERIMENT, laplacian2
-from xmist import flags as flag
+from xmist.core import flags as flag
 from xmist.methods import make_options
-from xmist.methods.phase import screening_length2
-from xmist.numerics.tensors import anisotropy, direction, eigenvalues
+from xmist.methods.common.phase import screening_length2
+from xmist.numerics.images.tensors import anisotropy, direction, eigenvalues
 
 GAMMA = 400.0
 LENGTH2 = screening_length2(EXPERIMENT, GAMMA)

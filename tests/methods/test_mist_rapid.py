@@ -17,11 +17,11 @@ from tests.implicit import (
     transmission,
 )
 from tests.manufactured import EXPERIMENT, blob, laplacian2, laplacian6
-from xmist import flags as flag
+from xmist.core import flags as flag
 from xmist.methods import make_options
-from xmist.methods.phase import screening_length2
-from xmist.numerics.blend import blend
-from xmist.numerics.integrate import integrate
+from xmist.methods.common.phase import screening_length2
+from xmist.numerics.solvers.blend import blend
+from xmist.numerics.solvers.integrate import integrate
 
 GAMMA = 400.0
 LENGTH2 = screening_length2(EXPERIMENT, GAMMA)

@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 
 from tests.manufactured import speckle
-from xmist.methods.noise import draw_noise
-from xmist.numerics.denoise import spectrum_of, wiener
+from xmist.methods.full_field.noise import draw_noise
+from xmist.numerics.images.denoise import spectrum_of, wiener
 
 SHAPE = (96, 128)
 PHOTONS = 2000.0

@@ -17,8 +17,9 @@ from tests.methods.direct_methods import (
     relative,
     solve_poisson,
 )
-from xmist import flags as flag
-from xmist.methods import make_options, optical_flow
+from xmist.core import flags as flag
+from xmist.methods import make_options
+from xmist.methods.implicit import optical_flow
 from xmist.simulate.model import transported
 
 

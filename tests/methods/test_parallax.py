@@ -6,7 +6,7 @@ import scipy.ndimage as ndi
 
 import xmist
 from tests.manufactured import EXPERIMENT, blob, laplacian6, speckle
-from xmist.methods import full_field
+from xmist.methods.full_field import method as full_field
 
 P, Z = EXPERIMENT.effective_pixel, EXPERIMENT.effective_distance
 SHAPE = (96, 96)

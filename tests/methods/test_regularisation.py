@@ -19,8 +19,8 @@ from tests.implicit import (
 )
 from tests.manufactured import EXPERIMENT, laplacian2
 from xmist.methods import make_options
-from xmist.methods.regularisation import choose_cutoff
-from xmist.numerics.poisson import dct2, inverse_laplacian
+from xmist.methods.implicit.regularisation import choose_cutoff
+from xmist.numerics.solvers.poisson import dct2, inverse_laplacian
 
 CASES = {"mist": 2, "mist-attenuating": 2, "mist-directional": 4, "mist-rapid": 4}
 

@@ -14,9 +14,10 @@ from tests.methods.direct_methods import (
     relative,
     spectral_laplacian,
 )
-from xmist import flags as flag
-from xmist.methods import make_options, single_exposure
-from xmist.methods.reference import prepare_reference
+from xmist.core import flags as flag
+from xmist.methods import make_options
+from xmist.methods.common.reference import prepare_reference
+from xmist.methods.implicit import single_exposure
 from xmist.simulate.model import transported
 
 PERSPECTIVES = ["devolving", "evolving"]

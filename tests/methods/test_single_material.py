@@ -13,9 +13,11 @@ from tests.methods.direct_methods import (
     flow_divergence,
     relative,
 )
-from xmist import flags as flag
-from xmist.methods import make_options, phase, whole_material
-from xmist.numerics.poisson import screened
+from xmist.core import flags as flag
+from xmist.methods import make_options
+from xmist.methods.common import phase
+from xmist.methods.implicit import single_material_exact as whole_material
+from xmist.numerics.solvers.poisson import screened
 from xmist.simulate.model import transported
 
 

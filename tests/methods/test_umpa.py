@@ -6,11 +6,11 @@ import scipy.ndimage as ndi
 
 import xmist
 from tests.manufactured import EXPERIMENT, blob, speckle
-from xmist import flags as flag
+from xmist.core import flags as flag
 from xmist.methods import make_options
-from xmist.methods.matching import dark_field_from_visibility
-from xmist.numerics.contrast import contrast_decay
-from xmist.numerics.matching import MEANS, Window
+from xmist.methods.matching.common import dark_field_from_visibility
+from xmist.numerics.matching.contrast import contrast_decay
+from xmist.numerics.matching.match import MEANS, Window
 
 SHAPE = (72, 84)
 K, P, DISTANCE = EXPERIMENT.wavenumber, EXPERIMENT.effective_pixel, EXPERIMENT.effective_distance

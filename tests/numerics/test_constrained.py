@@ -3,10 +3,10 @@
 import numpy as np
 import pytest
 
-from xmist.numerics.constrained import ConstrainedSolver
-from xmist.numerics.preconditioner import Prior, block_preconditioner, expected_block, moments
-from xmist.numerics.transport import LOG_T, PSI, D, Transport
-from xmist.numerics.whole_image import Solver, to_cosines
+from xmist.numerics.operators.transport import LOG_T, PSI, D, Transport
+from xmist.numerics.solvers.constrained import ConstrainedSolver
+from xmist.numerics.solvers.preconditioner import Prior, block_preconditioner, expected_block, moments
+from xmist.numerics.solvers.whole_image import Solver, to_cosines
 
 SHAPE = (11, 12)
 KINDS = (PSI, D, LOG_T)

@@ -2,8 +2,8 @@ import numpy as np
 import pytest
 
 from tests.manufactured import speckle
-from xmist.numerics.denoise import noise_variance, spectrum_of, wiener
-from xmist.numerics.poisson import dct2
+from xmist.numerics.images.denoise import noise_variance, spectrum_of, wiener
+from xmist.numerics.solvers.poisson import dct2
 
 SHAPE = (160, 200)
 

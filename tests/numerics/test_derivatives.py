@@ -2,8 +2,8 @@ import numpy as np
 import pytest
 import scipy.ndimage as ndi
 
-from xmist.numerics import derivatives
-from xmist.numerics.derivatives import DX, DXX, DXY, DY, DYY, LAPLACIAN, VALUE, derivative
+from xmist.numerics.operators import derivatives
+from xmist.numerics.operators.derivatives import DX, DXX, DXY, DY, DYY, LAPLACIAN, VALUE, derivative
 
 FIRST = np.array([-1, 9, -45, 0, 45, -9, 1]) / 60.0
 SECOND = np.array([2, -27, 270, -490, 270, -27, 2]) / 180.0

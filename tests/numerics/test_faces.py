@@ -3,7 +3,7 @@ import pytest
 import scipy.ndimage as ndi
 
 from tests.manufactured import laplacian2
-from xmist.numerics.faces import add_flow, face_divergence
+from xmist.numerics.operators.staggered_gradient import add_flow, face_divergence
 
 SHAPE = (23, 31)
 

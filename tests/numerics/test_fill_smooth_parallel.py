@@ -5,10 +5,10 @@ import pytest
 import scipy.ndimage as ndi
 
 from tests.manufactured import speckle
-from xmist.errors import InputError
-from xmist.numerics.fill import REACH, fill
+from xmist.core.errors import InputError
+from xmist.numerics.images.fill import REACH, fill
+from xmist.numerics.images.smooth import gaussian
 from xmist.numerics.parallel import count_threads, for_blocks
-from xmist.numerics.smooth import gaussian
 
 
 def test_fill_restores_an_isolated_pixel_of_a_polynomial():

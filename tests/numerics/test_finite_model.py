@@ -3,11 +3,11 @@ import pytest
 import scipy.ndimage as ndi
 
 from tests.manufactured import blob, speckle
-from xmist.numerics.finite_model import linearise
-from xmist.numerics.finite_transport import spline_coefficients
-from xmist.numerics.poisson import filtered, frequencies
-from xmist.numerics.smooth import local_mean
-from xmist.numerics.transport import LOG_T, PSI, D, Transport
+from xmist.numerics.images.smooth import local_mean
+from xmist.numerics.operators.finite_model import linearise
+from xmist.numerics.operators.finite_transport import spline_coefficients
+from xmist.numerics.operators.transport import LOG_T, PSI, D, Transport
+from xmist.numerics.solvers.poisson import filtered, frequencies
 
 SHAPE = (60, 76)
 KINDS = (PSI, D, LOG_T)

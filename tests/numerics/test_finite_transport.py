@@ -3,9 +3,9 @@ import pytest
 import scipy.ndimage as ndi
 
 from tests.manufactured import blob, speckle
-from xmist.numerics.derivatives import DX, DY, derivative
-from xmist.numerics.finite_transport import Warp, diffuse
-from xmist.numerics.transport import D_XX, D_XY, D_YY, PSI, D, Transport
+from xmist.numerics.operators.derivatives import DX, DY, derivative
+from xmist.numerics.operators.finite_transport import Warp, diffuse
+from xmist.numerics.operators.transport import D_XX, D_XY, D_YY, PSI, D, Transport
 
 SHAPE = (60, 76)
 IMAGE = speckle(np.random.default_rng(1), 1, SHAPE, grain=2.0)[0]

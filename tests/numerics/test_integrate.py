@@ -6,7 +6,7 @@ import pytest
 import scipy.ndimage as ndi
 from hypothesis import given, settings
 
-from xmist.numerics.integrate import INTEGRATORS, integrate, spectral_gradient
+from xmist.numerics.solvers.integrate import INTEGRATORS, integrate, spectral_gradient
 
 
 def smooth(shape, seed=0, sigma=3.0):

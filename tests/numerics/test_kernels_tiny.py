@@ -6,15 +6,15 @@ import scipy.ndimage as ndi
 
 import xmist
 from tests.manufactured import EXPERIMENT, phase_object, speckle
-from xmist import flags as flag
-from xmist.numerics import stencils
-from xmist.numerics.borrow import borrow
-from xmist.numerics.derivatives import DX, DXX, DXY, DY, DYY, LAPLACIAN, SAMPLE, VALUE, derivative
-from xmist.numerics.faces import add_flow, face_divergence
-from xmist.numerics.fill import fill
-from xmist.numerics.least_squares import REFERENCE_FRAME, System, solve
-from xmist.numerics.neighbours import HIGH, LOW, neighbour_outliers, neighbour_ranks
-from xmist.numerics.poisson import inverse_laplacian, screened
+from xmist.core import flags as flag
+from xmist.numerics.images.fill import fill
+from xmist.numerics.images.neighbours import HIGH, LOW, neighbour_outliers, neighbour_ranks
+from xmist.numerics.operators import stencils
+from xmist.numerics.operators.derivatives import DX, DXX, DXY, DY, DYY, LAPLACIAN, SAMPLE, VALUE, derivative
+from xmist.numerics.operators.staggered_gradient import add_flow, face_divergence
+from xmist.numerics.solvers.least_squares import REFERENCE_FRAME, System, solve
+from xmist.numerics.solvers.neighbour_solve import borrow
+from xmist.numerics.solvers.poisson import inverse_laplacian, screened
 
 SHAPE = (9, 8)
 

@@ -3,11 +3,11 @@
 import numpy as np
 import pytest
 
-from xmist.numerics import matching
-from xmist.numerics.matching import MEANS, OFFSET, SCALE, Window, match
-from xmist.numerics.matching_constants import MARGIN
-from xmist.numerics.matching_search import find_group
-from xmist.numerics.matching_tile import Search, match_tile
+from xmist.numerics.matching import match as matching
+from xmist.numerics.matching.constants import MARGIN
+from xmist.numerics.matching.match import MEANS, OFFSET, SCALE, Window, match
+from xmist.numerics.matching.search import find_group
+from xmist.numerics.matching.tile import Search, match_tile
 
 
 def wave(shape, x=0.0, y=0.0):

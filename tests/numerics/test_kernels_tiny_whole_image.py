@@ -4,11 +4,11 @@ import numpy as np
 import pytest
 
 from tests.manufactured import speckle
-from xmist.numerics.finite_transport import Warp, diffuse
-from xmist.numerics.preconditioner import Prior, moments
+from xmist.numerics.operators.finite_transport import Warp, diffuse
+from xmist.numerics.operators.transport import D_XX, D_XY, D_YY, LOG_T, PSI, D, Transport
 from xmist.numerics.reduce import dot
-from xmist.numerics.transport import D_XX, D_XY, D_YY, LOG_T, PSI, D, Transport
-from xmist.numerics.whole_image import solve
+from xmist.numerics.solvers.preconditioner import Prior, moments
+from xmist.numerics.solvers.whole_image import solve
 
 SHAPE = (11, 13)
 FRAMES = speckle(np.random.default_rng(1), 2, SHAPE)

@@ -3,8 +3,8 @@ import pytest
 import scipy.ndimage as ndi
 
 from tests.manufactured import laplacian6, phase_object, speckle
-from xmist.numerics.derivatives import DX, DXX, DXY, DY, DYY, LAPLACIAN, SAMPLE, VALUE, derivative
-from xmist.numerics.least_squares import (
+from xmist.numerics.operators.derivatives import DX, DXX, DXY, DY, DYY, LAPLACIAN, SAMPLE, VALUE, derivative
+from xmist.numerics.solvers.least_squares import (
     ILL,
     LOST_SAMPLE,
     REFERENCE_FRAME,

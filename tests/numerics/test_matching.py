@@ -7,9 +7,9 @@ import scipy.ndimage as ndi
 from hypothesis import given, settings
 
 from tests.manufactured import laplacian6
-from xmist.numerics import contrast
-from xmist.numerics.contrast import _noise_of_sums, contrast_decay, noise_gain
-from xmist.numerics.matching import (
+from xmist.numerics.matching import contrast
+from xmist.numerics.matching.contrast import _noise_of_sums, contrast_decay, noise_gain
+from xmist.numerics.matching.match import (
     FLAT,
     MEANS,
     NOTHING,

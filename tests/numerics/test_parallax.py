@@ -2,9 +2,9 @@ import numpy as np
 import scipy.ndimage as ndi
 
 from tests.manufactured import speckle
-from xmist.numerics.derivatives import DX, DY, derivative
-from xmist.numerics.parallax import Pattern, bending
-from xmist.numerics.transport import LOG_T, PSI
+from xmist.numerics.operators.derivatives import DX, DY, derivative
+from xmist.numerics.operators.parallax import Pattern, bending
+from xmist.numerics.operators.transport import LOG_T, PSI
 
 SHAPE = (40, 56)
 

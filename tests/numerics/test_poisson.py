@@ -2,8 +2,8 @@ import numpy as np
 import pytest
 import scipy.fft
 
-from xmist.numerics.poisson import dct2, inverse_laplacian, screened
-from xmist.numerics.stencils import laplacian
+from xmist.numerics.operators.stencils import laplacian
+from xmist.numerics.solvers.poisson import dct2, inverse_laplacian, screened
 
 
 @pytest.mark.parametrize("shape", [(20, 30), (129, 65)])

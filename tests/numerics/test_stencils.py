@@ -3,7 +3,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from xmist.numerics import stencils
+from xmist.numerics.operators import stencils
 
 SHAPES = [(2, 2), (3, 5), (33, 50), (130, 67)]
 

@@ -2,10 +2,10 @@ import numpy as np
 import pytest
 
 from tests.manufactured import speckle
-from xmist.numerics.preconditioner import Moments, Prior, moments
-from xmist.numerics.strength import estimate_strength, power_over_rings
-from xmist.numerics.transport import LOG_T, PSI, D, Transport
-from xmist.numerics.whole_image import solve, to_cosines
+from xmist.numerics.operators.transport import LOG_T, PSI, D, Transport
+from xmist.numerics.solvers.preconditioner import Moments, Prior, moments
+from xmist.numerics.solvers.prior_strength import estimate_strength, power_over_rings
+from xmist.numerics.solvers.whole_image import solve, to_cosines
 
 SHAPE = (128, 144)
 

@@ -3,8 +3,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from xmist.errors import InputError
-from xmist.numerics.tensors import anisotropy, direction, eigenvalues, nearest_positive
+from xmist.core.errors import InputError
+from xmist.numerics.images.tensors import anisotropy, direction, eigenvalues, nearest_positive
 
 sizes = st.floats(-10, 10)
 

@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 import scipy.ndimage as ndi
 
-from xmist.numerics.transport import D_XX, D_XY, D_YY, LOG_T, PSI, D, Transport
+from xmist.numerics.operators.transport import D_XX, D_XY, D_YY, LOG_T, PSI, D, Transport
 
 SETS = [(PSI,), (PSI, D), (PSI, D, LOG_T), (PSI, D_XX, D_XY, D_YY), (PSI, D_XX, D_XY, D_YY, LOG_T)]
 

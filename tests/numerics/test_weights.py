@@ -1,8 +1,8 @@
 import numpy as np
 import pytest
 
-from xmist.numerics.finite_model import linearise
-from xmist.numerics.transport import LOG_T, PSI, D, Transport
+from xmist.numerics.operators.finite_model import linearise
+from xmist.numerics.operators.transport import LOG_T, PSI, D, Transport
 from xmist.numerics.weights import Weights
 
 SHAPE = (3, 21, 34)

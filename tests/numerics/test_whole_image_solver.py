@@ -4,10 +4,16 @@ import numpy as np
 import pytest
 
 from tests.manufactured import blob, speckle
-from xmist.numerics.preconditioner import Moments, Prior, block_preconditioner, expected_block, moments
+from xmist.numerics.operators.transport import D_XX, D_XY, D_YY, LOG_T, PSI, D, Transport
 from xmist.numerics.reduce import dot
-from xmist.numerics.transport import D_XX, D_XY, D_YY, LOG_T, PSI, D, Transport
-from xmist.numerics.whole_image import Solver, solve
+from xmist.numerics.solvers.preconditioner import (
+    Moments,
+    Prior,
+    block_preconditioner,
+    expected_block,
+    moments,
+)
+from xmist.numerics.solvers.whole_image import Solver, solve
 
 
 def test_dot_is_summed_in_float64_and_independent_of_threads():

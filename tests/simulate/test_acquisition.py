@@ -10,7 +10,7 @@ from xmist.simulate.phantoms import speckle_membrane
 
 PIXEL, SHAPE = 5e-6, (48, 56)
 EXPERIMENT = xmist.Experiment(energy_kev=20.0, pixel_size=PIXEL, sample_to_detector=0.4)
-WATER = simulate.Material(delta=6e-7, beta=4e-9, energy_kev=20.0)
+WATER = xmist.Material(delta=6e-7, beta=4e-9, energy_kev=20.0)
 MEMBRANE = speckle_membrane(EXPERIMENT, 0.5, speckle=20e-6, visibility=0.25, seed=1)
 DETECTOR = simulate.Detector(
     pixel_size=PIXEL, oversampling=4, psf_sigma=4e-6, photons=1e5, gain=1.0, read_noise=0.0, offset=0.0
@@ -75,7 +75,7 @@ def test_nothing_comes_in_over_the_border():
 
 def test_wave_agrees_with_the_model():
     """At φ so weak that orders beyond the first do not matter, to within what finite speckles leave."""
-    weak = [replace(BALL, material=simulate.Material(delta=6e-9, beta=4e-11, energy_kev=20.0))]
+    weak = [replace(BALL, material=xmist.Material(delta=6e-9, beta=4e-11, energy_kev=20.0))]
     wave, model = (
         acquire(sample=weak, physics=physics, noise=False, edge_sigma=15e-6).stack
         for physics in ("wave", "model")
@@ -152,7 +152,7 @@ def test_drift_moves_the_sample_frames():
 
 
 def test_spectrum_is_a_sum_of_its_energies():
-    water = simulate.Material(formula="H2O", density=1000.0)
+    water = xmist.Material(formula="H2O", density=1000.0)
     parts = [simulate.Part(body=BALL.body, material=water)]
     spectrum = simulate.Spectrum(energies_kev=[18.0, 20.0], weights=[1, 3])
     mixed = acquire(sample=parts, spectrum=spectrum, noise=False)

@@ -5,7 +5,6 @@ import pytest
 from scipy import constants
 
 import xmist
-from xmist import simulate
 from xmist.simulate import recipes
 
 RADIUS = constants.physical_constants["classical electron radius"][0]
@@ -29,7 +28,7 @@ def by_electrons(molar_mass, electrons, density, energy_kev):
     ],
 )
 def test_delta_is_that_of_free_electrons(formula, molar_mass, electrons, density):
-    delta, beta = simulate.Material(formula=formula, density=density).index(17.0)
+    delta, beta = xmist.Material(formula=formula, density=density).index(17.0)
     assert abs(delta / by_electrons(molar_mass, electrons, density, 17.0) - 1.0) <= 5e-3
     assert 0 < beta < delta / 300
 
@@ -48,7 +47,7 @@ def test_delta_is_that_of_free_electrons(formula, molar_mass, electrons, density
     ],
 )
 def test_attenuation_is_that_of_nist(formula, density, energy_kev, expected):
-    _, beta = simulate.Material(formula=formula, density=density).index(energy_kev)
+    _, beta = xmist.Material(formula=formula, density=density).index(energy_kev)
     k = 2 * math.pi * energy_kev * 1e3 * constants.e / (constants.h * constants.c)
     per_mass = 2 * k * beta / density * 10  # m²/kg is 10 cm²/g
     assert abs(per_mass / expected - 1.0) <= 2e-3
@@ -62,18 +61,18 @@ def test_the_currant_needs_no_tables_and_agrees_with_them():
     ):
         for given, tabled in zip(
             by_number.index(17.0),
-            simulate.Material(formula=formula, density=density).index(17.0),
+            xmist.Material(formula=formula, density=density).index(17.0),
             strict=True,
         ):
             assert abs(given / tabled - 1.0) <= 1e-3
 
 
 def test_phase_and_transmission_scale_as_matter_does():
-    water = simulate.Material(formula="H2O", density=1000.0)
+    water = xmist.Material(formula="H2O", density=1000.0)
     (low, absorbed), (high, absorbed_less) = water.index(10.0), water.index(20.0)
     assert abs(low / high / 4.0 - 1.0) <= 0.01  # δ ∝ λ²
     assert 2.0 < absorbed / absorbed_less < 18.0  # β between λ (scatter alone) and λ^4.2 (absorption alone)
-    assert simulate.Material(formula="H2O", density=2000.0).index(10.0)[0] == pytest.approx(2 * low)
+    assert xmist.Material(formula="H2O", density=2000.0).index(10.0)[0] == pytest.approx(2 * low)
 
 
 @pytest.mark.parametrize(
@@ -93,16 +92,16 @@ def test_phase_and_transmission_scale_as_matter_does():
 )
 def test_bad_materials(given, message):
     with pytest.raises(xmist.InputError, match=message):
-        simulate.Material(**given)
+        xmist.Material(**given)
 
 
 def test_energies_that_are_not_known():
     with pytest.raises(xmist.InputError, match="energy_kev is '17'; expected a number in keV"):
-        simulate.Material.of("water").index("17")
+        xmist.Material.of("water").index("17")
     with pytest.raises(xmist.InputError, match="hold for 17 keV and 18 keV was asked for"):
-        simulate.Material(delta=1e-6, beta=1e-9, energy_kev=17.0).index(18.0)
+        xmist.Material(delta=1e-6, beta=1e-9, energy_kev=17.0).index(18.0)
     with pytest.raises(xmist.InputError, match="the tables hold"):
-        simulate.Material(formula="H2O", density=1000.0).index(0.01)
+        xmist.Material(formula="H2O", density=1000.0).index(0.01)
 
 
 def test_without_the_extra(monkeypatch):
@@ -115,22 +114,18 @@ def test_without_the_extra(monkeypatch):
 
     monkeypatch.setattr(builtins, "__import__", refuse)
     with pytest.raises(xmist.InputError, match=r'^materials by formula need .*"xmist\[simulate\]"'):
-        simulate.Material(formula="H2O", density=1000.0)
-    assert simulate.Material(delta=1e-6, beta=1e-9, energy_kev=17.0).index(17.0) == (1e-6, 1e-9)
+        xmist.Material(formula="H2O", density=1000.0)
+    assert xmist.Material(delta=1e-6, beta=1e-9, energy_kev=17.0).index(17.0) == (1e-6, 1e-9)
 
 
 def test_a_material_by_its_name():
-    assert simulate.Material.of("Polystyrene") == simulate.Material(formula="C8H8", density=1050.0)
-    assert simulate.Material.of("water", density=917.0) == simulate.Material(
-        formula="H2O", density=917.0
-    )  # ice
-    assert simulate.Material.of("C8H8", density=1050.0) == simulate.Material.of("polystyrene")
-    delta, beta = simulate.Material.of("pmma").index(20.0)
-    assert simulate.Material.of("pmma").delta_over_beta(20.0) == delta / beta
+    assert xmist.Material.of("Polystyrene") == xmist.Material(formula="C8H8", density=1050.0)
+    assert xmist.Material.of("water", density=917.0) == xmist.Material(formula="H2O", density=917.0)  # ice
+    assert xmist.Material.of("C8H8", density=1050.0) == xmist.Material.of("polystyrene")
+    delta, beta = xmist.Material.of("pmma").index(20.0)
+    assert xmist.Material.of("pmma").delta_over_beta(20.0) == delta / beta
     # δ and β are both proportional to the density.
-    ratios = [
-        simulate.Material.of("C8H8", density=density).delta_over_beta(20.0) for density in (500.0, 1050.0)
-    ]
+    ratios = [xmist.Material.of("C8H8", density=density).delta_over_beta(20.0) for density in (500.0, 1050.0)]
     assert abs(ratios[0] / ratios[1] - 1) <= 1e-12
 
 
@@ -141,14 +136,14 @@ def test_a_material_that_is_not_known():
         ("C7H9", r"formula without its density; .*\(none is near; "),
     ):
         with pytest.raises(xmist.InputError, match=words) as caught:
-            simulate.Material.of(name)
+            xmist.Material.of(name)
         assert "Material.names()" in str(caught.value)
         assert len(str(caught.value)) < 350
-    assert {"polystyrene", "water"} <= set(simulate.Material.names())
-    assert simulate.Material.of(" Water") == simulate.Material.of("water")
+    assert {"polystyrene", "water"} <= set(xmist.Material.names())
+    assert xmist.Material.of(" Water") == xmist.Material.of("water")
     with pytest.raises(xmist.InputError, match=r"density is 1\.05 kg/m³"):
-        simulate.Material.of("C8H8", density=1.05)
+        xmist.Material.of("C8H8", density=1.05)
     with pytest.raises(xmist.InputError, match="formula is 7; expected a chemical formula"):
-        simulate.Material.of(7, density=1000.0)
+        xmist.Material.of(7, density=1000.0)
     with pytest.raises(xmist.InputError, match="β = 0; δ/β needs both above 0"):
-        simulate.Material(delta=1e-7, beta=0.0, energy_kev=17.0).delta_over_beta(17.0)
+        xmist.Material(delta=1e-7, beta=0.0, energy_kev=17.0).delta_over_beta(17.0)

@@ -145,8 +145,8 @@ def test_what_is_smaller_than_a_pixel_is_not_lost():
 
 
 def test_berry_and_tubes():
-    water = simulate.Material(delta=8e-7, beta=5e-10, energy_kev=17.0)
-    wood = simulate.Material(delta=1e-6, beta=6e-10, energy_kev=17.0)
+    water = xmist.Material(delta=8e-7, beta=5e-10, energy_kev=17.0)
+    wood = xmist.Material(delta=1e-6, beta=6e-10, energy_kev=17.0)
     parts = simulate.berry(
         radius=50 * UM,
         skin=2 * UM,

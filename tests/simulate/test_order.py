@@ -5,7 +5,7 @@ import pytest
 import scipy.ndimage as ndi
 
 import xmist
-from xmist.numerics.transport import PSI, Transport
+from xmist.numerics.operators.transport import PSI, Transport
 from xmist.simulate.propagation import fresnel
 
 # A quarter of the paper's pixel: (M) is a statement about what the wave's grid resolves.

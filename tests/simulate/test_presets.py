@@ -7,10 +7,10 @@ import tifffile
 
 import xmist
 from xmist import simulate
-from xmist.config import draft_scan, propose_scan
-from xmist.pipeline import run
-from xmist.simulate.files import write_simulation
 from xmist.simulate.tomography import Tomography
+from xmist.workflow.configuration import draft_scan, propose_scan
+from xmist.workflow.projection import run
+from xmist.workflow.simulation import write_simulation
 
 NAMES = ("currant", "low_dose", "fibres", "spheres", "tubes")
 
@@ -70,7 +70,7 @@ def test_balls_are_of_their_materials(made):
     truth, experiment = made["spheres"].truth, made["spheres"].experiment
     radius = 0.36 * 112 / 3 * 5.8e-6
     for number, (formula, density) in enumerate((("H2O", 1000.0), ("C8H8", 1050.0))):
-        delta, _ = simulate.Material(formula=formula, density=density).index(17.0)
+        delta, _ = xmist.Material(formula=formula, density=density).index(17.0)
         middle = truth.phase[24, int(112 / 6 + 112 / 3 * number)]
         # Smoothed by one pixel of a radius of 13: −σ²/R of 2R, 0.6 %; half a pixel off the middle less.
         assert abs(middle / (-experiment.wavenumber * delta * 2 * radius) - 1.0) <= 0.015

@@ -19,7 +19,7 @@ from xmist.cli.scans import scan
 from xmist.cli.show import report
 from xmist.cli.start import demo, init
 from xmist.cli.work import check, retrieve
-from xmist.version import __version__
+from xmist.core.version import __version__
 
 
 @click.group(

@@ -10,7 +10,7 @@ import click
 from xmist.cli.console import DONE, Settings, progress_bars, say
 from xmist.cli.options import Whole, common, listed_names, read_options, single_scan
 from xmist.cli.show import before, option_page_faults, page_option, write_page
-from xmist.errors import raise_faults
+from xmist.core.errors import raise_faults
 
 
 @click.command(short_help="Compare methods on the same frames: tables and figures.")
@@ -58,8 +58,8 @@ def compare(
       xmist compare scan.toml -o c --methods mist,umpa --exposures 2,4 --option mist.smoothing=2
       xmist compare scan.toml -o c --outside 0,40,0,200 --inside 100,140,80,120
     """
-    from xmist.comparison.scan import compare_scan
-    from xmist.config import draft_scan
+    from xmist.evaluate.comparison.scan import compare_scan
+    from xmist.workflow.configuration import draft_scan
 
     path = single_scan(scan)
     faults: list[str] = []
@@ -120,7 +120,7 @@ def _numbers(name: str, text: str, faults: list[str], count: int | None = None) 
 
 
 def _by_method(texts: tuple[str, ...], faults: list[str]) -> dict[str, dict[str, Any]]:
-    from xmist.config import plain
+    from xmist.workflow.configuration import plain
 
     found: dict[str, dict[str, Any]] = {}
     for name, value in read_options(texts, faults).items():

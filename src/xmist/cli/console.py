@@ -17,9 +17,9 @@ from typing import IO, Any, Final
 
 import click
 
-from xmist import progress as bars
-from xmist.errors import InputError, OutputError
-from xmist.progress import Progress
+from xmist.core import progress as bars
+from xmist.core.errors import InputError, OutputError
+from xmist.core.progress import Progress
 
 DONE: Final = 0
 FAILED: Final = 1

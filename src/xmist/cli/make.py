@@ -12,10 +12,10 @@ import click
 
 from xmist.cli.console import DONE, Settings, echo_json, progress_bars, say
 from xmist.cli.options import Number, Whole, common
-from xmist.errors import InputError, raise_faults, suggest
+from xmist.core.errors import InputError, raise_faults, suggest
 
 if TYPE_CHECKING:
-    from xmist.simulate.table import Plan
+    from xmist.evaluate.planning_table import ExpectedErrors
 
 _FACTORS = (0.25, 0.5, 1.0, 2.0)  # of the preset's distance
 _SPECKLES = (3.0, 6.0)  # pixels in the sample's plane
@@ -115,9 +115,9 @@ def _check_given(name: str, planned: bool, given: dict[str, Any]) -> None:
 
 def _check_memory(name: str, planned: bool, given: dict[str, Any]) -> None:
     """Refuse what this machine cannot hold, before it is tried."""
-    from xmist.pipeline.estimate import machine_memory
-    from xmist.pipeline.survey import amount
     from xmist.simulate import presets
+    from xmist.workflow.projection.estimate import machine_memory
+    from xmist.workflow.projection.survey import amount
 
     defaults = inspect.signature(getattr(presets, name.replace("-", "_"))).parameters
     wanted = {key: item.default for key, item in defaults.items() if key in ("shape", "positions", "angles")}
@@ -137,9 +137,10 @@ def _check_memory(name: str, planned: bool, given: dict[str, Any]) -> None:
 
 
 def _simulate(settings: Settings, name: str, folder: Path, given: dict[str, Any]) -> int:
-    from xmist.io.atomic import target_faults
+    from xmist.io.results.atomic import target_faults
     from xmist.methods import find_method
-    from xmist.simulate import files, presets
+    from xmist.simulate import presets
+    from xmist.workflow import simulation as files
 
     # Before the work, not after it.
     if given["method"] is not None:
@@ -164,8 +165,8 @@ def _simulate(settings: Settings, name: str, folder: Path, given: dict[str, Any]
 
 
 def _plan(settings: Settings, name: str, folder: str | None, given: dict[str, Any]) -> int:
-    from xmist.io.atomic import make_folder, target_faults
-    from xmist.simulate.planning import plan
+    from xmist.evaluate.planning import expected_errors
+    from xmist.io.results.atomic import make_folder, target_faults
     from xmist.simulate.presets import find_recipe
 
     shape = given["shape"] or _PLANNED
@@ -177,7 +178,7 @@ def _plan(settings: Settings, name: str, folder: str | None, given: dict[str, An
         if picture.parent.exists():  # else it is made when there is something to put into it
             raise_faults(target_faults(picture, overwrite=given["overwrite"]))
     with progress_bars(settings) as progress, _as_options():
-        table = plan(
+        table = expected_errors(
             recipe.sample,
             experiment,
             shape=shape,
@@ -195,8 +196,8 @@ def _plan(settings: Settings, name: str, folder: str | None, given: dict[str, An
         )
     _show(settings, table, as_json=given["as_json"])
     if picture is not None:
-        from xmist.plotting import save_figure
-        from xmist.plotting.expectations import plan_figure
+        from xmist.view.figures import save_figure
+        from xmist.view.figures.expectations import plan_figure
 
         make_folder(picture.parent)
         save_figure(
@@ -218,7 +219,7 @@ def _as_options() -> Iterator[None]:
         raise InputError([f"{names.get(first, first)} {' '.join(rest)}" for first, *rest in words]) from error
 
 
-def _show(settings: Settings, table: Plan, *, as_json: bool) -> None:
+def _show(settings: Settings, table: ExpectedErrors, *, as_json: bool) -> None:
     if as_json:
         echo_json({"method": table.method, "draws": table.draws, "rows": table.to_rows()})
         return

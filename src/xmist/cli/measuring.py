@@ -6,7 +6,7 @@ import click
 
 from xmist.cli.console import DONE, Settings, echo_json, progress_bars, say
 from xmist.cli.options import Whole, common
-from xmist.errors import raise_faults
+from xmist.core.errors import raise_faults
 
 
 @click.command(short_help="Measure how good and how fast the methods are here.")
@@ -50,9 +50,9 @@ def benchmark(
       xmist benchmark -o benchmark.md
       xmist benchmark --method full-field --method lcs --phantom absorbing --no-speed
     """
-    from xmist.benchmark import run_benchmark, save_benchmark
-    from xmist.benchmark.request import EXPOSURES, SIZE, SPEED_SIZES, request_faults
-    from xmist.benchmark.tables import result_faults
+    from xmist.evaluate.benchmark import run_benchmark, save_benchmark
+    from xmist.evaluate.benchmark.request import EXPOSURES, SIZE, SPEED_SIZES, request_faults
+    from xmist.evaluate.benchmark.tables import result_faults
     from xmist.methods import METHODS
     from xmist.simulate.phantoms import CASES
 

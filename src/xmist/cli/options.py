@@ -10,7 +10,7 @@ from typing import Any, Final, TypeVar
 import click
 
 from xmist.cli.console import Settings
-from xmist.errors import InputError, raise_faults, shown
+from xmist.core.errors import InputError, raise_faults, shown
 
 Command = TypeVar("Command", bound=Callable[..., Any])
 
@@ -139,7 +139,7 @@ def changes(given: dict[str, Any]) -> tuple[dict[str, Any], dict[str, str]]:
     InputError
         Lists every option whose text cannot be read.
     """
-    from xmist.config.schema import step_path
+    from xmist.workflow.configuration.schema import step_path
 
     faults: list[str] = []
     sections: dict[str, Any] = {}
@@ -182,7 +182,7 @@ def single_scan(scan: Sequence[str]) -> str | None:
     InputError
         If there are several.
     """
-    from xmist.io.series import FRAME_ENDINGS
+    from xmist.io.frames.series import FRAME_ENDINGS
 
     if len(scan) == 1 and scan[0].lower().endswith(FRAME_ENDINGS):
         raise InputError(

@@ -10,12 +10,12 @@ import click
 from xmist.cli.console import DONE, FLAGGED, Settings, progress_bars, say
 from xmist.cli.options import Whole, common
 from xmist.cli.show import before, option_page_faults, page_option, write_page
-from xmist.errors import raise_faults
+from xmist.core.errors import raise_faults
 
 if TYPE_CHECKING:
-    from xmist.data import Retrieval
-    from xmist.scanning import Outcome
-    from xmist.scanning.forecast import Forecast
+    from xmist.core.data import Retrieval
+    from xmist.workflow.series import Outcome
+    from xmist.workflow.series.forecast import Forecast
 
 _SHOWN = 10
 
@@ -54,10 +54,10 @@ def scan(
       xmist scan scan.toml --workers 8 --memory 64GB
       xmist scan scan.toml --dask tcp://node:8786
     """
-    from xmist.config import draft_scan
-    from xmist.scanning import Choices, run_scan
-    from xmist.scanning.request import check_choices
-    from xmist.scanning.trial import reads_hdf5
+    from xmist.workflow.configuration import draft_scan
+    from xmist.workflow.series import Choices, run_scan
+    from xmist.workflow.series.request import check_choices
+    from xmist.workflow.series.trial import reads_hdf5
 
     with before(option_page_faults(page, overwrite=given["overwrite"])):
         draft = draft_scan(scan_file)
@@ -87,7 +87,7 @@ def scan(
 def _some_projections(outcome: Outcome) -> list[tuple[str, Retrieval]]:
     """Give the first, the middle and the last projection that were retrieved."""
     from xmist.io import open_result
-    from xmist.scanning.table import MISSING
+    from xmist.workflow.series.table import MISSING
 
     numbers = [row.projection for row in outcome.rows if row.status != MISSING]
     chosen = dict.fromkeys(numbers[place] for place in (0, len(numbers) // 2, -1)) if numbers else {}
@@ -95,7 +95,7 @@ def _some_projections(outcome: Outcome) -> list[tuple[str, Retrieval]]:
 
 
 def _outcome_lines(outcome: Outcome) -> Iterator[str]:
-    from xmist.scanning.table import STATUS
+    from xmist.workflow.series.table import STATUS
 
     total = len(outcome.rows)
     if outcome.done_before:
@@ -114,8 +114,8 @@ def _outcome_lines(outcome: Outcome) -> Iterator[str]:
 
 def forecast_lines(found: Forecast) -> Iterator[str]:
     """Say what a scan would do and take, a line each."""
-    from xmist.pipeline.estimate import about
-    from xmist.pipeline.survey import amount
+    from xmist.workflow.projection.estimate import about
+    from xmist.workflow.projection.survey import amount
 
     if not found.projections:
         return

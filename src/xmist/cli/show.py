@@ -11,10 +11,10 @@ import click
 
 from xmist.cli.console import DONE, Settings, say
 from xmist.cli.options import Command, Whole, common, listed_names
-from xmist.errors import InputError, raise_faults
+from xmist.core.errors import InputError, raise_faults
 
 if TYPE_CHECKING:
-    from xmist.data import Retrieval
+    from xmist.core.data import Retrieval
 
 
 def page_option(command: Command) -> Command:
@@ -37,7 +37,7 @@ def option_page_faults(page: str | None, *, overwrite: bool, made: str | None = 
     """
     if page is None:
         return []
-    from xmist.report import ENDINGS, page_faults
+    from xmist.view.report import ENDINGS, page_faults
 
     path = Path(page)
     coming = made is not None and path.parent == Path(made) and not path.parent.exists()
@@ -73,7 +73,7 @@ def write_page(page: str, results: Sequence[tuple[str, Retrieval]], *, overwrite
     overwrite : bool
         Whether a page that exists may be replaced.
     """
-    from xmist.report import write_report
+    from xmist.view.report import write_report
 
     write_report(page, results, overwrite=overwrite)
     click.echo(f"Wrote {page}")
@@ -119,7 +119,7 @@ def report(
       xmist report result.h5 --channels phase,dark_field -o small.html
       xmist report scan.h5 --projection 0 -o first.html
     """
-    from xmist.report import channel_faults, page_faults, write_report
+    from xmist.view.report import channel_faults, page_faults, write_report
 
     paths = [*result, *others]
     names = listed_names(channels)
@@ -143,7 +143,7 @@ def report(
 
 def _open(path: str, projection: int | None) -> Retrieval:
     from xmist.io import open_result
-    from xmist.io.stacks import is_stack
+    from xmist.io.results.stacks import is_stack
 
     if projection is None and is_stack(path):
         raise InputError(f"{path} holds the projections of a scan; add --projection 0, or another number")

@@ -9,7 +9,7 @@ import click
 
 from xmist.cli.console import DONE, Settings, progress_bars, say
 from xmist.cli.options import common
-from xmist.errors import InputError, raise_faults
+from xmist.core.errors import InputError, raise_faults
 
 _FOLDER: Final = "xmist-demo"
 _MOST_FOLDERS: Final = 1000
@@ -34,7 +34,7 @@ def demo(settings: Settings, folder: str | None, quick: bool, overwrite: bool) -
       xmist demo --quick
       xmist demo -o /tmp/berries
     """
-    from xmist.demo import FULL, METHOD, QUICK, names, run_demo, words
+    from xmist.evaluate.demo import FULL, METHOD, QUICK, names, run_demo, words
 
     plan = QUICK if quick else FULL
     if folder == "":
@@ -74,8 +74,8 @@ def init(settings: Settings, folder: str, output: str | None, overwrite: bool) -
       xmist init measurement
       xmist init /data/raw/scan12 -o processed/scan12.toml
     """
-    from xmist.config import propose_scan
-    from xmist.io.atomic import target_faults, write_file
+    from xmist.io.results.atomic import target_faults, write_file
+    from xmist.workflow.configuration import propose_scan
 
     path = Path(output) if output else Path(folder) / "scan.toml"
     if path.suffix.lower() != ".toml":

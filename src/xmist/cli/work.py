@@ -12,13 +12,13 @@ from xmist.cli.console import DONE, FLAGGED, Settings, echo_json, progress_bars,
 from xmist.cli.options import Whole, as_typed, changes, common, scan_options, single_scan
 from xmist.cli.scans import forecast_lines
 from xmist.cli.show import before, option_page_faults, page_option, write_page
-from xmist.errors import InputError
+from xmist.core.errors import InputError
 
 if TYPE_CHECKING:
-    from xmist.config import Draft
-    from xmist.data import Retrieval
-    from xmist.pipeline import Check
-    from xmist.scanning.forecast import Forecast
+    from xmist.core.data import Retrieval
+    from xmist.workflow.configuration import Draft
+    from xmist.workflow.projection import Check
+    from xmist.workflow.series.forecast import Forecast
 
 
 @click.command(short_help="From frames to pictures, as a scan file or options say.")
@@ -43,8 +43,8 @@ def retrieve(settings: Settings, /, scan: tuple[str, ...], page: str | None, **g
           --energy-kev 17 --pixel-size 5.8e-6 --sample-to-detector 1.0 \\
           --step bad-pixels --method mist --option smoothing=2 -o result.h5 -o result.png
     """
-    from xmist.pipeline import count_valueless, run
-    from xmist.pipeline.survey import survey
+    from xmist.workflow.projection import count_valueless, run
+    from xmist.workflow.projection.survey import survey
 
     with before(option_page_faults(page, overwrite=given["overwrite"])):
         draft = _draft(scan, given)
@@ -98,7 +98,7 @@ def check(
       xmist check scan.toml
       xmist check --json scan.toml
     """
-    from xmist.pipeline import check as look
+    from xmist.workflow.projection import check as look
 
     draft = _draft(scan, given)
     found: Check | Forecast
@@ -107,7 +107,7 @@ def check(
             found = look(draft, progress=progress)
             lines = _check_lines(found)
         else:
-            from xmist.scanning.forecast import forecast
+            from xmist.workflow.series.forecast import forecast
 
             if progress is not None:
                 progress("opening the frames and retrieving one projection", 0, 1)
@@ -128,7 +128,7 @@ def check(
 
 def _draft(scan: tuple[str, ...], given: dict[str, Any]) -> Draft:
     """Bring scan file and options together."""
-    from xmist.config import draft_scan, make_draft
+    from xmist.workflow.configuration import draft_scan, make_draft
 
     path = single_scan(scan)
     sections, called = changes(given)
@@ -159,7 +159,7 @@ def _home(name: str) -> Path:
 
 
 def _remarks(result: Retrieval) -> Iterator[str]:
-    from xmist.flags import count_flags
+    from xmist.core.flags import count_flags
 
     for note in result.provenance["preprocessing"]:
         yield f"Step {note}"
@@ -173,8 +173,8 @@ def _remarks(result: Retrieval) -> Iterator[str]:
 
 
 def _check_lines(found: Check) -> Iterator[str]:
-    from xmist.pipeline.estimate import about
-    from xmist.pipeline.survey import amount
+    from xmist.workflow.projection.estimate import about
+    from xmist.workflow.projection.survey import amount
 
     for role, frames in found.frames.items():
         y, x = frames["shape"]

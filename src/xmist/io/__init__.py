@@ -5,12 +5,12 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, overload
 
-from xmist.errors import InputError
+from xmist.core.errors import InputError
 
 if TYPE_CHECKING:
     import xarray
 
-    from xmist.data import Retrieval
+    from xmist.core.data import Retrieval
 
 __all__ = ["RESULT_ENDINGS", "describe", "open_result", "save_result"]
 
@@ -54,11 +54,11 @@ def save_result(result: Retrieval, path: str | Path, *, overwrite: bool = False)
     if not result.flags.size:
         raise InputError(f"the result has no pixels (shape {result.shape}); nothing to write to {path}")
     if ending in NEXUS_ENDINGS:
-        from xmist.io.nexus import write_nexus
+        from xmist.io.results.nexus import write_nexus
 
         return write_nexus(result, path, overwrite=overwrite)
     if ending in TIFF_ENDINGS:
-        from xmist.io.images import write_tiff
+        from xmist.io.results.images import write_tiff
 
         return write_tiff(result, path, overwrite=overwrite)
     if ending == ".png":
@@ -106,16 +106,16 @@ def open_result(
     (2048, 2048)
     >>> open_result("scan.h5", chunks={"projection": 16})["phase"].mean("projection")  # doctest: +SKIP
     """
-    from xmist.io.stacks import is_stack
+    from xmist.io.results.stacks import is_stack
 
     if not is_stack(path):
         if projection is not None:
             raise InputError(f"{path} is no stack of a scan; leave out projection")
-        from xmist.io.nexus_reader import read_nexus
+        from xmist.io.results.nexus_reader import read_nexus
 
         result = read_nexus(path)
         return result if chunks is None else _in_chunks(result, chunks)
-    from xmist.io.stacks import lazy_dataset, read_projection
+    from xmist.io.results.stacks import lazy_dataset, read_projection
 
     if chunks is not None:
         return lazy_dataset(path, chunks)
@@ -154,7 +154,7 @@ def describe(path: str | Path) -> dict[str, Any]:
         `diagnostics` (the same of each map, without unit), `flags` (number of pixels for each flag that
         occurs), `flagged` (number of pixels with any flag), `experiment` (four parameters and what follows
         from them), `options`, `findings`, `provenance`, `written_by` and `schema`. For anything else what
-        `xmist.io.frames.describe_frames` says.
+        `xmist.io.frames.frames.describe_frames` says.
 
     Raises
     ------
@@ -166,15 +166,15 @@ def describe(path: str | Path) -> dict[str, Any]:
     >>> describe("result.h5")["method"]  # doctest: +SKIP
     'mist'
     """
-    from xmist.io.nexus_reader import read_version
-    from xmist.io.stacks import describe_stack, is_stack
-    from xmist.io.summary import describe_result
+    from xmist.io.results.nexus_reader import read_version
+    from xmist.io.results.stacks import describe_stack, is_stack
+    from xmist.io.results.summary import describe_result
 
     if is_stack(path):
         return describe_stack(path)
     if "::" not in str(path) and read_version(path) is not None:
         return describe_result(path)
-    from xmist.io.frames import describe_frames
+    from xmist.io.frames.frames import describe_frames
 
     return describe_frames(path)
 

@@ -15,7 +15,7 @@ from concurrent.futures import ThreadPoolExecutor, wait
 from functools import cache
 from typing import Any, Final
 
-from xmist.errors import InputError
+from xmist.core.errors import InputError
 
 ROWS: Final = 64
 _MOST_HELPERS: Final = 256  # threads beside the callers'; made one by one, when there is work for them

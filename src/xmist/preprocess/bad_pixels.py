@@ -13,8 +13,8 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from xmist.arrays import Image
-from xmist.numerics.neighbours import HIGH, LOW, neighbour_outliers, neighbour_ranks
+from xmist.core.arrays import Image
+from xmist.numerics.images.neighbours import HIGH, LOW, neighbour_outliers, neighbour_ranks
 from xmist.preprocess.frames import check_frames, lit_level
 from xmist.preprocess.options import BadPixelsOptions
 

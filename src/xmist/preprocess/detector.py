@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import ArrayLike
 
-from xmist.arrays import Image
-from xmist.errors import InputError
+from xmist.core.arrays import Image
+from xmist.core.errors import InputError
 from xmist.preprocess.frames import check_frames, still_image
 
 

@@ -13,10 +13,10 @@ from typing import Final
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from xmist.arrays import Image, as_array
-from xmist.errors import InputError, raise_faults
-from xmist.numerics.derivatives import DX, DY, derivative
-from xmist.numerics.fill import fill
+from xmist.core.arrays import Image, as_array
+from xmist.core.errors import InputError, raise_faults
+from xmist.numerics.images.fill import fill
+from xmist.numerics.operators.derivatives import DX, DY, derivative
 from xmist.numerics.parallel import for_blocks
 from xmist.preprocess.frames import Span, box_slices, check_frames, check_pair
 from xmist.preprocess.options import DriftOptions

@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from xmist.arrays import Image
-from xmist.errors import InputError
+from xmist.core.arrays import Image
+from xmist.core.errors import InputError
 from xmist.preprocess.frames import Span, box_slices, check_pair
 
 _BLOCK = 16  # pixels a side; averages over speckle, and is smaller than bare beam around a sample

@@ -10,9 +10,9 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from xmist.arrays import Image, as_array, as_frames, as_weights
-from xmist.data import SpeckleStack
-from xmist.errors import raise_faults
+from xmist.core.arrays import Image, as_array, as_frames, as_weights
+from xmist.core.data import SpeckleStack
+from xmist.core.errors import raise_faults
 
 Span = tuple[int, int]
 

@@ -7,8 +7,8 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
-from xmist.errors import InputError, raise_faults, shown
-from xmist.methods.options import Range, check_options
+from xmist.core.errors import InputError, raise_faults, shown
+from xmist.methods.common.options import Range, check_options
 from xmist.preprocess.frames import Span, check_span
 
 

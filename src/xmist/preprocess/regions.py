@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import ArrayLike
 
-from xmist.arrays import SMALLEST_FRAME, Image
-from xmist.errors import InputError
+from xmist.core.arrays import SMALLEST_FRAME, Image
+from xmist.core.errors import InputError
 from xmist.preprocess.frames import Span, box_slices, check_frames
 from xmist.preprocess.options import BinOptions
 

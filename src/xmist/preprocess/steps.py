@@ -10,8 +10,8 @@ from typing import Any, Final
 
 import numpy as np
 
-from xmist.arrays import Image
-from xmist.errors import InputError, raise_faults, suggest
+from xmist.core.arrays import Image
+from xmist.core.errors import InputError, raise_faults, suggest
 from xmist.preprocess.bad_pixels import survey
 from xmist.preprocess.detector import divide_flat, subtract_dark
 from xmist.preprocess.drift import correct_drift, measure_drift

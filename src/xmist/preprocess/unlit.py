@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from xmist.arrays import Image
+from xmist.core.arrays import Image
 from xmist.preprocess.frames import check_frames, lit_level
 from xmist.preprocess.options import UnlitOptions
 

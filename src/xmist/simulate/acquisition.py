@@ -10,9 +10,9 @@ from itertools import chain
 import numpy as np
 from numpy.typing import ArrayLike
 
-from xmist.data import SpeckleStack
-from xmist.experiment import Experiment
-from xmist.progress import Progress
+from xmist.core.data import SpeckleStack
+from xmist.core.experiment import Experiment
+from xmist.core.progress import Progress
 from xmist.simulate.beam import Spectrum
 from xmist.simulate.detector import Detector
 from xmist.simulate.exposure import expose, rms_turn, upstream_waves
@@ -109,7 +109,7 @@ def acquire(
     --------
     >>> from xmist import simulate
     >>> experiment = xmist.Experiment(energy_kev=17.0, pixel_size=5e-6, sample_to_detector=0.5)
-    >>> water = simulate.Material(delta=8e-7, beta=5e-10, energy_kev=17.0)
+    >>> water = xmist.Material(delta=8e-7, beta=5e-10, energy_kev=17.0)
     >>> drop = simulate.Part(body=simulate.sphere(radius=50e-6), material=water)
     >>> screen = simulate.RandomScreen(
     ...     wavelength=experiment.wavelength, grain_size=40e-6, rms_phase=3.0, seed=1

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from xmist.errors import InputError, raise_faults
+from xmist.core.errors import InputError, raise_faults
 from xmist.simulate.checks import check_number
 
 Real = NDArray[Any]

@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from xmist.errors import as_number, shown
+from xmist.core.errors import as_number, shown
 
 
 def check_number(

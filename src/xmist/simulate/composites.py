@@ -6,9 +6,9 @@ import math
 
 import numpy as np
 
-from xmist.errors import raise_faults
+from xmist.core.errors import raise_faults
+from xmist.core.materials import Material
 from xmist.simulate.checks import check_count, check_number
-from xmist.simulate.materials import Material
 from xmist.simulate.objects import Ellipsoid, Tube, sphere
 from xmist.simulate.sample import Part, Scatter
 

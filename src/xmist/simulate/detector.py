@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from xmist.errors import raise_faults
+from xmist.core.errors import raise_faults
 from xmist.simulate.checks import check_count, check_number, check_shape
 from xmist.simulate.pixels import blur_and_bin
 

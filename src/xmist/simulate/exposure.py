@@ -10,7 +10,7 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
-from xmist.errors import raise_faults
+from xmist.core.errors import raise_faults
 from xmist.simulate.detector import detect
 from xmist.simulate.membranes import transmission_functions
 from xmist.simulate.model import transported

@@ -21,8 +21,8 @@ import numpy as np
 import scipy.fft
 from numpy.typing import ArrayLike, NDArray
 
-from xmist.arrays import as_array
-from xmist.errors import raise_faults
+from xmist.core.arrays import as_array
+from xmist.core.errors import raise_faults
 from xmist.numerics.parallel import for_blocks
 from xmist.simulate.checks import check_number
 from xmist.simulate.grid import Grid

@@ -13,9 +13,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from xmist.arrays import SMALLEST_FRAME
-from xmist.errors import raise_faults
-from xmist.numerics.derivatives import DX, DXX, DXY, DY, DYY, LAPLACIAN, derivative
+from xmist.core.arrays import SMALLEST_FRAME
+from xmist.core.errors import raise_faults
+from xmist.numerics.operators.derivatives import DX, DXX, DXY, DY, DYY, LAPLACIAN, derivative
 from xmist.simulate.checks import check_number
 
 Real = NDArray[Any]

@@ -16,16 +16,16 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
-from xmist.arrays import SMALLEST_FRAME
-from xmist.errors import InputError, raise_faults, suggest
-from xmist.experiment import Experiment
-from xmist.progress import Progress
+from xmist.core.arrays import SMALLEST_FRAME
+from xmist.core.errors import InputError, raise_faults, suggest
+from xmist.core.experiment import Experiment
+from xmist.core.materials import Material
+from xmist.core.progress import Progress
 from xmist.simulate.acquisition import acquire
 from xmist.simulate.checks import check_count, check_number, check_shape
 from xmist.simulate.composites import random_orientation
 from xmist.simulate.detector import Detector
 from xmist.simulate.grid import Grid
-from xmist.simulate.materials import Material
 from xmist.simulate.membranes import RandomScreen, independent_positions
 from xmist.simulate.objects import Ellipsoid, ThicknessMap
 from xmist.simulate.plane import seen_from_sample

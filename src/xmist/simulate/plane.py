@@ -10,7 +10,7 @@ import numpy as np
 import scipy.fft
 from numpy.typing import NDArray
 
-from xmist.experiment import Experiment
+from xmist.core.experiment import Experiment
 from xmist.simulate.grid import Grid, binned
 from xmist.simulate.propagation import scaled_distance
 

@@ -10,8 +10,8 @@ from collections.abc import Callable, Mapping
 from types import MappingProxyType
 from typing import Final
 
-from xmist.errors import InputError, raise_faults, suggest
-from xmist.progress import Progress
+from xmist.core.errors import InputError, raise_faults, suggest
+from xmist.core.progress import Progress
 from xmist.simulate.acquisition import acquire
 from xmist.simulate.checks import check_count, check_number
 from xmist.simulate.recipes import (

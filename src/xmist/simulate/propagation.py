@@ -19,7 +19,7 @@ import numpy as np
 import scipy.fft
 from numpy.typing import ArrayLike, NDArray
 
-from xmist.errors import raise_faults
+from xmist.core.errors import raise_faults
 from xmist.numerics.parallel import for_blocks
 from xmist.simulate.checks import check_number
 from xmist.simulate.sampling import transfer_function_faults

@@ -10,12 +10,12 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
-from xmist.errors import raise_faults
-from xmist.experiment import Experiment
+from xmist.core.errors import raise_faults
+from xmist.core.experiment import Experiment
+from xmist.core.materials import Material
 from xmist.simulate.checks import check_count, check_shape
 from xmist.simulate.composites import berry, random_orientation
 from xmist.simulate.detector import Detector
-from xmist.simulate.materials import Material
 from xmist.simulate.membranes import Membrane, raster_positions
 from xmist.simulate.objects import Cylinder, Ellipsoid, Slab, Tube, sphere
 from xmist.simulate.phantoms import speckle_membrane

@@ -10,10 +10,10 @@ import numpy as np
 import scipy.ndimage as ndi
 from numpy.typing import NDArray
 
-from xmist.errors import raise_faults
+from xmist.core.errors import raise_faults
+from xmist.core.materials import Material
 from xmist.simulate.checks import check_number
 from xmist.simulate.grid import Grid
-from xmist.simulate.materials import Material
 from xmist.simulate.microstructure import Screen
 from xmist.simulate.objects import Body, check_bodies
 

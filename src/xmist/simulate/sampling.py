@@ -8,7 +8,7 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from xmist.errors import raise_faults
+from xmist.core.errors import raise_faults
 from xmist.simulate.checks import check_number
 
 _ROWS: Final = 256

@@ -9,8 +9,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from xmist.errors import raise_faults
-from xmist.experiment import Experiment
+from xmist.core.errors import raise_faults
+from xmist.core.experiment import Experiment
 from xmist.numerics.parallel import for_blocks
 from xmist.simulate.checks import check_number
 from xmist.simulate.microstructure import Screen, check_screen, dark_field_tensor

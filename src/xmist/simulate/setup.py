@@ -9,9 +9,9 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from xmist.arrays import SMALLEST_FRAME
-from xmist.errors import raise_faults
-from xmist.experiment import Experiment
+from xmist.core.arrays import SMALLEST_FRAME
+from xmist.core.errors import raise_faults
+from xmist.core.experiment import Experiment
 from xmist.simulate.beam import Spectrum
 from xmist.simulate.beam import source_blur as blur_by_source
 from xmist.simulate.checks import check_count, check_number, check_shape

@@ -11,11 +11,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from xmist.arrays import Image
-from xmist.data import SpeckleStack
-from xmist.errors import InputError, raise_faults
-from xmist.experiment import Experiment
-from xmist.progress import Progress
+from xmist.core.arrays import Image
+from xmist.core.data import SpeckleStack
+from xmist.core.errors import InputError, raise_faults
+from xmist.core.experiment import Experiment
+from xmist.core.progress import Progress
 from xmist.simulate.detector import Detector
 from xmist.simulate.exposure import expose, rms_turn, upstream_waves
 from xmist.simulate.grid import Grid

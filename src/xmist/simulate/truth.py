@@ -10,11 +10,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from xmist.arrays import Image
-from xmist.data import Retrieval, SpeckleStack
-from xmist.experiment import Experiment
+from xmist.core.arrays import Image
+from xmist.core.data import Retrieval, SpeckleStack
+from xmist.core.experiment import Experiment
+from xmist.core.version import __version__
 from xmist.simulate.detector import Detector
-from xmist.version import __version__
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)

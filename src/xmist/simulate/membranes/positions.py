@@ -7,7 +7,7 @@ import math
 import numpy as np
 from numpy.typing import NDArray
 
-from xmist.errors import InputError, raise_faults
+from xmist.core.errors import InputError, raise_faults
 from xmist.simulate.checks import check_count, check_number
 from xmist.simulate.membranes.base import Membrane
 from xmist.simulate.membranes.random import RandomScreen, Sandpaper

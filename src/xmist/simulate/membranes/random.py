@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from xmist.errors import raise_faults
+from xmist.core.errors import raise_faults
 from xmist.numerics.parallel import for_blocks
 from xmist.simulate.checks import check_number
 from xmist.simulate.membranes.base import Membrane

@@ -10,7 +10,7 @@ import numpy as np
 import scipy.ndimage as ndi
 from numpy.typing import NDArray
 
-from xmist.errors import raise_faults
+from xmist.core.errors import raise_faults
 from xmist.simulate.checks import check_number
 from xmist.simulate.grid import Grid
 

@@ -9,8 +9,8 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
-from xmist.arrays import as_array
-from xmist.errors import shown
+from xmist.core.arrays import as_array
+from xmist.core.errors import shown
 from xmist.simulate.objects.base import Body, Box, given
 
 Real = NDArray[Any]

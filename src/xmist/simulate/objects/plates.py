@@ -10,7 +10,7 @@ import numpy as np
 import scipy.ndimage as ndi
 from numpy.typing import ArrayLike, NDArray
 
-from xmist.arrays import as_array
+from xmist.core.arrays import as_array
 from xmist.simulate.grid import Grid
 from xmist.simulate.objects.base import DEGREES, POSITIVE, Body, Box, given
 

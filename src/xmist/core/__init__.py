@@ -1,0 +1,1 @@
+"""Parts that everything else uses: experiment, data, flags, errors, progress."""

@@ -1,0 +1,378 @@
+"""What goes in, a `SpeckleStack`, and what comes out, a `Retrieval`."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field, fields
+from pathlib import Path
+from types import MappingProxyType
+from typing import TYPE_CHECKING, Any, Final
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from xmist.core.arrays import Image, as_frames, as_image, as_weights, frozen
+from xmist.core.errors import InputError, raise_faults
+from xmist.core.experiment import Experiment
+
+if TYPE_CHECKING:
+    import xarray
+
+
+@dataclass(frozen=True)
+class Channel:
+    """How a channel of a `Retrieval` is called, drawn and stored.
+
+    Parameters
+    ----------
+    unit : str
+        SI unit as files carry it; "1" for a pure number.
+    title : str
+        Name for people.
+    symbol : str
+        Symbol of the papers.
+    components : tuple of str
+        Names along the first axis; empty for a plain (y, x) image.
+    """
+
+    unit: str
+    title: str
+    symbol: str
+    components: tuple[str, ...] = ()
+
+
+CHANNELS: Final[Mapping[str, Channel]] = MappingProxyType(
+    {
+        "phase": Channel("rad", "phase", "φ"),
+        "transmission": Channel("1", "transmission", "T"),
+        "dark_field": Channel("m", "dark-field", "D"),
+        "dark_field_tensor": Channel("m", "dark-field tensor", "D_ij", ("xx", "xy", "yy")),
+        "refraction_angle": Channel("rad", "refraction angle", "α", ("x", "y")),
+        "shift": Channel("pixel", "speckle shift", "u", ("x", "y")),
+        "visibility": Channel("1", "visibility", "V"),
+        "phase_std": Channel("rad", "standard deviation of the phase", "σ_φ"),
+        "transmission_std": Channel("1", "standard deviation of the transmission", "σ_T"),
+        "dark_field_std": Channel("m", "standard deviation of the dark-field", "σ_D"),
+    }
+)
+
+
+@dataclass(frozen=True, eq=False)
+class SpeckleStack:
+    """Pairs of frames, without and with the sample, at N positions of the membrane.
+
+    Parameters
+    ----------
+    reference : (position, y, x) array_like
+        Frames without the sample; any unit that is the same in both.
+    sample : (position, y, x) array_like
+        Frames with the sample, in the order of the reference.
+    weights : (position, y, x) array_like, optional
+        Weight of each pixel; 0 means that it is ignored, and its value then does not matter.
+
+    Raises
+    ------
+    InputError
+        Lists all faults of shape, dtype and weights at once, or says that no pixel is usable.
+
+    Notes
+    -----
+    Frames are kept as read-only float32; the arrays that were given are never modified, and are used
+    without a copy where they are float32 and contiguous already. NaN, infinities and a reference at or
+    below 0 stay in the frames; the methods give them weight 0 and flag them.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> frames = np.random.default_rng(1).uniform(1, 2, (2, 16, 20))
+    >>> stack = SpeckleStack(frames, frames)
+    >>> stack.positions, stack.shape
+    (2, (16, 20))
+    """
+
+    reference: Image
+    sample: Image
+    weights: Image | None = None
+
+    if TYPE_CHECKING:  # what is given need not be what is kept
+
+        def __init__(
+            self, reference: ArrayLike, sample: ArrayLike, weights: ArrayLike | None = None
+        ) -> None: ...
+
+    def __post_init__(self) -> None:
+        faults: list[str] = []
+        reference = as_frames("reference", self.reference, faults)
+        sample = as_frames("sample", self.sample, faults)
+        weights = None
+        if reference is not None and sample is not None:
+            if reference.shape[0] != sample.shape[0]:
+                faults.append(
+                    f"{reference.shape[0]} reference frames and {sample.shape[0]} sample frames; "
+                    "expected one of each for every position of the membrane"
+                )
+            if reference.shape[1:] != sample.shape[1:]:
+                faults.append(
+                    f"reference frames of {reference.shape[1:]} pixels and sample frames of "
+                    f"{sample.shape[1:]} pixels (y, x); expected equal sizes"
+                )
+        if self.weights is not None:
+            like = reference if reference is not None else sample
+            if like is not None:
+                weights = as_weights("weights", self.weights, like.shape, faults)
+        if not faults and reference is not None and sample is not None:
+            faults.extend(_nothing_usable(reference, sample, weights))
+        raise_faults(faults)
+        object.__setattr__(self, "reference", reference)
+        object.__setattr__(self, "sample", sample)
+        object.__setattr__(self, "weights", weights)
+
+    @property
+    def positions(self) -> int:
+        """Number N of positions of the membrane."""
+        return int(self.reference.shape[0])
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        """Size (y, x) of a frame in pixels."""
+        return (int(self.reference.shape[1]), int(self.reference.shape[2]))
+
+    def _repr_html_(self) -> str:
+        from xmist.view.notebook import stack_html
+
+        return stack_html(self)
+
+
+def _nothing_usable(reference: Image, sample: Image, weights: Image | None) -> list[str]:
+    """Say so if not a single pixel of any pair can be used; stops at the first that can."""
+    for n in range(len(reference)):
+        good = np.isfinite(reference[n]) & (reference[n] > 0) & np.isfinite(sample[n])
+        if weights is not None:
+            good &= weights[n] > 0
+        if good.any():
+            return []
+    if weights is not None and not (weights > 0).any():
+        return ["weights are 0 everywhere; expected some pixels to use"]
+    if not (np.isfinite(reference) & (reference > 0)).any():
+        return ["reference has no finite positive pixel; expected intensities above 0"]
+    if not np.isfinite(sample).any():
+        return ["sample has no finite pixel; expected intensities"]
+    return ["no pixel is usable in both frames of any pair; expected some with weight above 0"]
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Retrieval:
+    """The pictures that a method retrieved, with what is needed to trust them.
+
+    Parameters
+    ----------
+    method : str
+        Name of the method.
+    experiment : Experiment
+        Geometry that was used.
+    flags : (y, x) uint16 array
+        Quality flags, see `xmist.FLAGS`; 0 is a plain good pixel.
+    options : mapping
+        All options of the method as plain data.
+    findings : tuple of str
+        Suspicions in words that no pixel can prove, for the reader to judge.
+    provenance : mapping
+        Plain data on where the result comes from: version, names and digests of the input, notes.
+    phase : (y, x) float32 array, optional
+        Phase φ in rad, negative for matter.
+    transmission : (y, x) float32 array, optional
+        Transmission T.
+    dark_field : (y, x) float32 array, optional
+        Effective diffusion coefficient D in m; trace/2 where a tensor was retrieved.
+    dark_field_tensor : (3, y, x) float32 array, optional
+        D_xx, D_xy, D_yy in m.
+    refraction_angle : (2, y, x) float32 array, optional
+        ∇φ/k along x and y in rad.
+    shift : (2, y, x) float32 array, optional
+        Shift of the speckles along x and y in pixels.
+    visibility : (y, x) float32 array, optional
+        Visibility of the sample frames over that of the reference frames.
+    phase_std, transmission_std, dark_field_std : (y, x) float32 array, optional
+        Standard deviations in the unit of their channel, when uncertainty was asked for.
+    diagnostics : mapping of str to (y, x) float32 array
+        Maps that show how far to trust the channels, by name; which there are is up to the method.
+
+    Notes
+    -----
+    A channel that a method does not determine is None. A pixel is NaN only where its flag says that
+    nothing determined it.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> experiment = Experiment(energy_kev=17.0, pixel_size=5.8e-6, sample_to_detector=1.0)
+    >>> flags = np.zeros((8, 9), np.uint16)
+    >>> result = Retrieval(method="mist", experiment=experiment, flags=flags, phase=np.zeros((8, 9)))
+    >>> result.shape, [name for name, _ in result.channels()]
+    ((8, 9), ['phase'])
+    """
+
+    method: str
+    experiment: Experiment
+    flags: NDArray[np.uint16]
+    options: Mapping[str, Any] = field(default_factory=dict)
+    findings: tuple[str, ...] = ()
+    provenance: Mapping[str, Any] = field(default_factory=dict)
+    phase: Image | None = None
+    transmission: Image | None = None
+    dark_field: Image | None = None
+    dark_field_tensor: Image | None = None
+    refraction_angle: Image | None = None
+    shift: Image | None = None
+    visibility: Image | None = None
+    phase_std: Image | None = None
+    transmission_std: Image | None = None
+    dark_field_std: Image | None = None
+    diagnostics: Mapping[str, Image] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        flags = np.asarray(self.flags)
+        faults = []
+        if flags.ndim != 2 or flags.dtype != np.uint16:
+            faults.append(f"flags are {flags.dtype} of shape {flags.shape}; expected uint16 (y, x)")
+        for name, channel in CHANNELS.items():
+            given = getattr(self, name)
+            if given is None:
+                continue
+            array = as_image(name, given, faults)
+            shape = ((len(channel.components),) if channel.components else ()) + flags.shape
+            if array is None:
+                continue
+            if array.shape != shape:
+                faults.append(f"{name} has shape {array.shape}; expected {shape}")
+            object.__setattr__(self, name, frozen(array))
+        maps: dict[str, Image] = {}
+        diagnostics: Any = self.diagnostics
+        if not isinstance(diagnostics, Mapping):
+            faults.append(f"diagnostics are {type(diagnostics).__name__}; expected a mapping of images")
+            diagnostics = {}
+        for name, given in diagnostics.items():
+            if not str(name).isidentifier():
+                faults.append(f"diagnostics hold {str(name)!r}; expected names of letters, digits and _")
+            array = as_image(f"diagnostics['{name}']", given, faults)
+            if array is not None and array.shape != flags.shape:
+                faults.append(f"diagnostics['{name}'] has shape {array.shape}; expected {flags.shape}")
+            elif array is not None:
+                maps[str(name)] = frozen(array)
+        raise_faults(faults)
+        object.__setattr__(self, "diagnostics", MappingProxyType(maps))
+        object.__setattr__(self, "flags", frozen(flags))
+        object.__setattr__(self, "options", MappingProxyType(dict(self.options)))
+        object.__setattr__(self, "provenance", MappingProxyType(dict(self.provenance)))
+        object.__setattr__(self, "findings", tuple(self.findings))
+
+    def __getstate__(self) -> dict[str, Any]:
+        # A mapping proxy does not travel between processes; a dict does.
+        state = {item.name: getattr(self, item.name) for item in fields(self)}
+        return state | {name: dict(state[name]) for name in ("options", "provenance", "diagnostics")}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        for name, value in state.items():
+            object.__setattr__(self, name, value)
+        self.__post_init__()
+
+    def __repr__(self) -> str:
+        names = ", ".join(name for name, _ in self.channels()) or "no channel"
+        return f"<Retrieval by {self.method}: {names}; {self.shape[0]} × {self.shape[1]} pixels (y × x)>"
+
+    def _repr_html_(self) -> str:
+        from xmist.view.notebook import result_html
+
+        return result_html(self)
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        """Size (y, x) in pixels."""
+        return (int(self.flags.shape[0]), int(self.flags.shape[1]))
+
+    def channels(self) -> Iterator[tuple[str, Image]]:
+        """Give name and array of every channel that the method determined, in a fixed order."""
+        for name in CHANNELS:
+            array = getattr(self, name)
+            if array is not None:
+                yield name, array
+
+    def save(self, path: str | Path, *, overwrite: bool = False) -> Path:
+        """Write the result to a file; the ending decides the format.
+
+        Parameters
+        ----------
+        path : str or Path
+            `.h5`, `.hdf5` or `.nxs`: everything, as NeXus HDF5. `.tif` or `.tiff`: one float32 ImageJ
+            file a channel, its name added to the stem, and the flags. `.png`: one figure.
+        overwrite : bool
+            Replace a file that stands there already.
+
+        Returns
+        -------
+        Path
+            The file; for TIFF the first of them.
+
+        Raises
+        ------
+        InputError
+            For an unknown ending, a missing folder, or a file that stands there already.
+        OutputError
+            When writing failed; says what was kept and where.
+
+        Examples
+        --------
+        >>> result.save("result.h5")  # doctest: +SKIP
+        PosixPath('result.h5')
+        """
+        if Path(path).suffix.lower() == ".png":
+            from xmist.view.figures import save_picture
+
+            return save_picture(self, path, overwrite=overwrite)
+        from xmist.io import save_result
+
+        return save_result(self, path, overwrite=overwrite)
+
+    def to_xarray(self) -> xarray.Dataset:
+        """Give the result as a dataset with axes in metres (needs the extra `xmist[xarray]`).
+
+        Returns
+        -------
+        xarray.Dataset
+            One variable a channel with its unit; coordinates y and x in metres in the sample's plane.
+
+        Raises
+        ------
+        InputError
+            If xarray is not installed.
+
+        Examples
+        --------
+        >>> result.to_xarray()["phase"].attrs["units"]  # doctest: +SKIP
+        'rad'
+        """
+        try:
+            import xarray
+        except ImportError:
+            raise InputError('to_xarray needs xarray; install it with: pip install "xmist[xarray]"') from None
+        pixel = self.experiment.effective_pixel
+        variables: dict[str, Any] = {}
+        coordinates: dict[str, Any] = {
+            axis: (
+                axis,
+                np.arange(size) * pixel,
+                {"units": "m", "long_name": f"{axis} in the sample's plane"},
+            )
+            for axis, size in zip("yx", self.shape, strict=True)
+        }
+        for name, array in self.channels():
+            channel = CHANNELS[name]
+            attributes = {"units": channel.unit, "long_name": channel.title, "symbol": channel.symbol}
+            if channel.components:
+                axis = "tensor" if name == "dark_field_tensor" else "direction"
+                coordinates[axis] = (axis, list(channel.components))
+                variables[name] = ((axis, "y", "x"), array, attributes)
+            else:
+                variables[name] = (("y", "x"), array, attributes)
+        variables["flags"] = (("y", "x"), self.flags, {"long_name": "quality flags"})
+        return xarray.Dataset(variables, coordinates, {"method": self.method, **self.experiment.to_dict()})

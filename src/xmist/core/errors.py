@@ -1,0 +1,159 @@
+"""Errors that name what was found and what would be right."""
+
+from __future__ import annotations
+
+import difflib
+import math
+import numbers
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from types import MappingProxyType
+from typing import Any, Final
+
+_SHOWN_CHARACTERS: Final = 60
+
+
+class XmistError(Exception):
+    """Anything that xmist itself reports as having gone wrong."""
+
+
+@dataclass(frozen=True)
+class ErrorRecord:
+    """One thing that makes a run impossible.
+
+    Parameters
+    ----------
+    code : str
+        A key of `ERROR_CODES`.
+    message : str
+        What was found, what is expected, and how to fix it.
+    """
+
+    code: str
+    message: str
+
+    def __str__(self) -> str:
+        return self.message
+
+
+ERROR_CODES: Final[Mapping[str, str]] = MappingProxyType(
+    {
+        "invalid-input": "The input cannot be used.",
+    }
+)
+
+
+class InputError(XmistError, ValueError):
+    """The input cannot be used; every error that was found is listed.
+
+    Parameters
+    ----------
+    errors : str, ErrorRecord or sequence of them
+        One sentence each: what was found, what is expected, how to fix it.
+    code : str
+        Code of errors that are given as text, a key of `ERROR_CODES`.
+
+    Examples
+    --------
+    >>> raise InputError(["energy_kev is -17.0; expected a positive energy in keV"])
+    Traceback (most recent call last):
+    ...
+    xmist.core.errors.InputError: energy_kev is -17.0; expected a positive energy in keV
+    """
+
+    def __init__(
+        self, errors: Sequence[str | ErrorRecord] | str | ErrorRecord, code: str = "invalid-input"
+    ) -> None:
+        given = (errors,) if isinstance(errors, str | ErrorRecord) else tuple(errors)
+        self.records: tuple[ErrorRecord, ...] = tuple(
+            item if isinstance(item, ErrorRecord) else ErrorRecord(code, item) for item in given
+        )
+        lines = self.faults
+        text = lines[0] if len(lines) == 1 else "\n".join(f"- {line}" for line in lines)
+        super().__init__(text)
+
+    @property
+    def codes(self) -> tuple[str, ...]:
+        """Codes of the errors, in order."""
+        return tuple(record.code for record in self.records)
+
+    @property
+    def faults(self) -> tuple[str, ...]:
+        """Messages of the errors, in order."""
+        return tuple(record.message for record in self.records)
+
+
+class OutputError(XmistError, OSError):
+    """The result could not be written; the message says what was kept and where."""
+
+
+def raise_faults(faults: Sequence[str | ErrorRecord]) -> None:
+    """Raise one `InputError` that lists `faults`; do nothing when there are none."""
+    if faults:
+        raise InputError(faults)
+
+
+def suggest(name: str, known: Iterable[str]) -> str:
+    """Give the sentence part that helps with an unknown name.
+
+    Parameters
+    ----------
+    name : str
+        What was found.
+    known : iterable of str
+        What would be right.
+
+    Examples
+    --------
+    >>> suggest("smoothin", ["smoothing", "ridge"])
+    "did you mean 'smoothing'? Known: ridge, smoothing"
+    >>> suggest("MIST", ["mist", "umpa"])
+    "did you mean 'mist'? Known: mist, umpa"
+    """
+    known = sorted(known)
+    by_letters = {item.lower(): item for item in known}
+    near = difflib.get_close_matches(name, known, n=1, cutoff=0.6)
+    near = near or [by_letters[item] for item in difflib.get_close_matches(name.lower(), by_letters, n=1)]
+    hint = f"did you mean '{near[0]}'? " if near else ""
+    return f"{hint}Known: {', '.join(known) or 'none'}"
+
+
+def shown(value: Any) -> str:
+    """Give a value as a message shows it: on one line, cut if it is long.
+
+    Parameters
+    ----------
+    value : object
+        What was found.
+
+    Examples
+    --------
+    >>> shown("17 keV")
+    "'17 keV'"
+    """
+    try:
+        text = " ".join(repr(value).split())
+    except ValueError:  # Python writes no whole number of more than some thousand digits
+        text = f"{type(value).__name__} too long to be shown"
+    return text if len(text) <= _SHOWN_CHARACTERS else f"{text[: _SHOWN_CHARACTERS - 1]}…"
+
+
+def as_number(value: Any) -> float | None:
+    """Give a real number as a float, infinite if it is beyond every float; None if it is no number.
+
+    Parameters
+    ----------
+    value : object
+        What was given; true and false are no numbers.
+
+    Examples
+    --------
+    >>> as_number(2), as_number(10**400), as_number("2"), as_number(True)
+    (2.0, inf, None, None)
+    """
+    if isinstance(value, bool) or not isinstance(value, numbers.Real):
+        return None
+    try:
+        return float(value)
+    except OverflowError:
+        return -math.inf if value < 0 else math.inf

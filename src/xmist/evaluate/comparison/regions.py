@@ -1,0 +1,348 @@
+"""Where there is no sample, and where its inside is: boxes that were given, or found in the frames."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Final
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from xmist.core.data import SpeckleStack
+from xmist.core.errors import raise_faults, shown, suggest
+
+Mask = NDArray[np.bool_]
+Real = NDArray[np.float64]
+Boxes = Sequence[int] | Sequence[Sequence[int]]
+
+NAMES: Final = ("outside", "inside")
+
+_SMOOTH: Final = 2.5  # pixels (σ) over which the change of the frames is averaged
+_BORDER: Final = 4  # pixels at the border of the frames, where methods differ most
+_MARGIN: Final = 0.03  # of the shorter side, between bare beam and sample
+_RIM: Final = 0.3  # of the depth of a part of the sample: walls and rims refract most
+_THINNEST: Final = 3.0  # pixels of depth that an inside needs
+_SMALLEST: Final = 50  # pixels of a region that says something
+_KEPT: Final = 0.1  # of the pixels, those whose speckles keep their form best
+_APART: Final = 4.0  # standard deviations of the bare beam that the sample must stand out
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Regions:
+    """Bare beam and inside of the sample.
+
+    Parameters
+    ----------
+    outside, inside : (y, x) bool array or None
+        The pixels; None where there are none.
+    about : mapping
+        For each of the two names in words where it comes from, or why it is missing.
+    boxes : mapping
+        For each of the two names the boxes [y0, y1, x0, x1] that were given, ends excluded; empty if found
+        in the frames or given as a mask.
+    """
+
+    outside: Mask | None
+    inside: Mask | None
+    about: Mapping[str, str]
+    boxes: Mapping[str, tuple[tuple[int, int, int, int], ...]]
+
+    @property
+    def complete(self) -> bool:
+        """Whether both regions are known."""
+        return self.outside is not None and self.inside is not None
+
+
+def make_regions(
+    stack: SpeckleStack, given: Mapping[str, Boxes | ArrayLike | None] | Regions | None = None
+) -> Regions:
+    """Take the regions that are given, and find the others in the frames.
+
+    Parameters
+    ----------
+    stack : SpeckleStack
+        Frames.
+    given : mapping or Regions, optional
+        "outside" and "inside": a box [y0, y1, x0, x1] in pixels, ends excluded, a list of such boxes, or a
+        (y, x) mask. Regions are taken as they are.
+
+    Returns
+    -------
+    Regions
+        A region that is neither given nor found is None.
+
+    Raises
+    ------
+    InputError
+        Lists every unknown name, and every region that lies outside the frames or is empty.
+
+    Examples
+    --------
+    >>> frames = np.random.default_rng(1).uniform(1, 2, (2, 32, 40))
+    >>> found = make_regions(SpeckleStack(frames, frames), {"outside": [0, 8, 0, 40]})
+    >>> int(found.outside.sum()), found.inside is None
+    (320, True)
+    """
+    faults: list[str] = []
+    if isinstance(given, Regions):
+        _given_as_masks(given, stack.shape, faults)
+        raise_faults(faults)
+        return given
+    masks, boxes, about = _read(given or {}, stack.shape, faults)
+    raise_faults(faults)
+    if len(masks) < len(NAMES):
+        *found, reason = find_regions(stack)
+        for name, mask in zip(NAMES, found, strict=True):
+            if name in masks:
+                continue
+            for other in masks.values():  # what was given is right
+                mask = None if mask is None or other is None else mask & ~other
+            if mask is not None and np.count_nonzero(mask) < _SMALLEST:
+                mask, reason = None, "what is given leaves next to nothing"
+            masks[name] = mask
+            about[name] = "found in the frames" if mask is not None else f"not found: {reason}"
+    for name in NAMES:
+        mask = masks[name]
+        if mask is not None:
+            number = int(mask.sum())
+            about[name] += f", {number} pixel{'s' * (number != 1)} ({100 * mask.mean():.2g} %)"
+    return Regions(outside=masks["outside"], inside=masks["inside"], about=about, boxes=boxes)
+
+
+def region_faults(given: Mapping[str, Boxes | ArrayLike | None], shape: tuple[int, int]) -> list[str]:
+    """Say what is wrong with regions, without the frames.
+
+    Parameters
+    ----------
+    given : mapping
+        As for `make_regions`.
+    shape : tuple of int
+        Size (y, x) of the frames.
+
+    Examples
+    --------
+    >>> region_faults({"outside": [0, 4, 0, 9], "inside": [3, 8, 0, 9]}, (8, 9))
+    ['regions.outside and regions.inside share 9 pixels; expected bare beam beside the sample']
+    """
+    faults: list[str] = []
+    _read(given, shape, faults)
+    return faults
+
+
+def find_regions(stack: SpeckleStack) -> tuple[Mask | None, Mask | None, str]:
+    """Find bare beam and the sample's inside by how much the sample changed the frames.
+
+    Parameters
+    ----------
+    stack : SpeckleStack
+        Frames; pixels of weight 0 or without a value belong to neither.
+
+    Returns
+    -------
+    outside, inside : (y, x) bool array or None
+        Pixels of bare beam, away from the sample and from the border, and pixels of the sample, away from
+        its rim; None where there are too few.
+    reason : str
+        Why one is missing, or empty.
+
+    Notes
+    -----
+    c = G Σ_n (I_S − a I_R)² / G Σ_n I_R², G a Gaussian of 2.5 pixels and a the flux of the sample frames over
+    that of the reference frames in bare beam. Absorption, refraction and scatter all raise c; noise alone
+    leaves it even. The threshold on log c is Otsu's (1979, IEEE Trans. Syst. Man Cybern. 9 62,
+    doi:10.1109/TSMC.1979.4310076); it counts only if it stands four standard deviations above the bare beam.
+    No result of any method is used.
+
+    Examples
+    --------
+    >>> rng = np.random.default_rng(1)
+    >>> reference = rng.uniform(1, 2, (2, 64, 64))
+    >>> sample = reference + rng.normal(0, 0.01, reference.shape)
+    >>> sample[:, 16:48, 16:48] *= 0.8
+    >>> outside, inside, _ = find_regions(SpeckleStack(reference, sample))
+    >>> bool(outside[:8, 5:59].any()), bool(outside[16:48, 16:48].any()), bool(inside[32, 32])
+    (True, False, True)
+    """
+    from scipy import ndimage
+
+    change, used = _change(stack)
+    if np.count_nonzero(used) < 4 * _SMALLEST:
+        return None, None, "too few usable pixels"
+    threshold = _threshold(change[used])
+    if threshold is None:
+        return None, None, "no sample stands out from the noise of the frames"
+    sample = (change > threshold) & used
+    sample = ndimage.binary_opening(sample, iterations=2)
+    sample = ndimage.binary_closing(np.pad(sample, 4, mode="edge"), iterations=3)[4:-4, 4:-4]
+    margin = max(_BORDER, round(_MARGIN * min(stack.shape)))
+    frame = np.zeros(stack.shape, bool)
+    frame[_BORDER:-_BORDER, _BORDER:-_BORDER] = True
+    outside = frame & used & ~ndimage.binary_dilation(sample, iterations=margin)
+    inside = _inside(sample) & frame & used
+    lacking = [
+        text
+        for mask, text in ((outside, "bare beam"), (inside, "a part of the sample away from its rim"))
+        if np.count_nonzero(mask) < _SMALLEST
+    ]
+    return (
+        None if "bare beam" in lacking else outside,
+        None if "a part of the sample away from its rim" in lacking else inside,
+        f"the frames show next to no {lacking[0]}" if lacking else "",
+    )
+
+
+def _change(stack: SpeckleStack) -> tuple[Real, Mask]:
+    """Logarithm of the change that the sample made, and the pixels where it is known."""
+    from scipy import ndimage
+
+    reference, sample = stack.reference, stack.sample
+    used: Mask = np.ones(stack.shape, bool)
+    for r, s in zip(reference, sample, strict=True):
+        used &= np.isfinite(r) & (r > 0) & np.isfinite(s)
+    for weights in () if stack.weights is None else stack.weights:
+        used &= weights > 0
+    if not used.any():
+        return np.zeros(stack.shape), used
+
+    def smooth(image: NDArray[Any]) -> Real:
+        blurred: Real = ndimage.gaussian_filter(
+            np.where(used, image, 0.0).astype(np.float64), _SMOOTH, mode="nearest"
+        )
+        return blurred
+
+    # Sums over exposures, one at a time: no second copy of the frames.
+    products = np.zeros((3, *stack.shape))
+    for r, s in zip(reference, sample, strict=True):
+        r, s = (np.where(used, frame, 0.0).astype(np.float64) for frame in (r, s))
+        products += np.stack([r * r, r * s, s * s])
+    rr, rs, ss = (smooth(image) for image in products)
+    log = np.zeros(stack.shape)
+    flux = _first_flux(rr, rs, ss, used)
+    for _ in range(2):
+        with np.errstate(divide="ignore", invalid="ignore"):
+            log = np.log((ss - 2.0 * flux * rs + flux**2 * rr) / rr)
+        finite = used & np.isfinite(log)
+        low = float(np.log(1e-12))
+        log = np.where(finite, np.maximum(log, low), low)
+        threshold = _threshold(log[used])
+        bare = used if threshold is None else used & (log < threshold)
+        weight = float(rr[bare].sum())
+        flux = float(rs[bare].sum()) / weight if weight > 0 else flux
+    return log, used
+
+
+def _first_flux(rr: Real, rs: Real, ss: Real, used: Mask) -> float:
+    """Flux of the sample frames over that of the reference frames, where speckles keep their form best."""
+    with np.errstate(divide="ignore", invalid="ignore"):
+        changed = np.where(used, 1.0 - rs**2 / (rr * ss), np.inf)
+        ratio = rs / rr
+    finite = np.isfinite(changed) & np.isfinite(ratio)
+    if not finite.any():
+        return 1.0
+    kept = finite & (changed <= np.percentile(changed[finite], 100 * _KEPT))
+    return float(np.median(ratio[kept]))
+
+
+def _threshold(values: Real) -> float | None:
+    """Otsu's threshold, if there are two kinds of pixels at all."""
+    low, high = np.percentile(values, (0.1, 99.9))
+    if not high > low:
+        return None
+    counts, edges = np.histogram(np.clip(values, low, high), 256)
+    centres = 0.5 * (edges[1:] + edges[:-1])
+    below = np.cumsum(counts)
+    above = below[-1] - below
+    moment = np.cumsum(counts * centres)
+    with np.errstate(divide="ignore", invalid="ignore"):
+        between = below * above * (moment / below - (moment[-1] - moment) / above) ** 2
+    threshold = float(edges[1 + int(np.nanargmax(between[:-1]))])
+    bare = values[values < threshold]
+    middle = float(np.median(bare))
+    spread = 1.4826 * float(np.median(np.abs(bare - middle)))
+    return threshold if threshold > middle + _APART * spread else None
+
+
+def _inside(sample: Mask) -> Mask:
+    """Take the rim off each part of the sample; beyond the border of the frames it goes on."""
+    from scipy import ndimage
+
+    wide = max(sample.shape)
+    depth = ndimage.distance_transform_edt(np.pad(sample, wide, mode="edge"))[wide:-wide, wide:-wide]
+    labels, number = ndimage.label(sample)
+    if not number:
+        return np.zeros(sample.shape, bool)
+    deepest = np.append(0.0, ndimage.maximum(depth, labels, np.arange(1, number + 1)))
+    kept: Mask = sample & (depth >= np.maximum(_THINNEST, _RIM * deepest[labels]))
+    return kept
+
+
+def _read(
+    given: Any, shape: tuple[int, int], faults: list[str]
+) -> tuple[dict[str, Mask | None], dict[str, tuple[tuple[int, int, int, int], ...]], dict[str, str]]:
+    """Give what is given as masks, its boxes, and in words where it comes from."""
+    masks: dict[str, Mask | None] = {}
+    about: dict[str, str] = {}
+    boxes: dict[str, tuple[tuple[int, int, int, int], ...]] = dict.fromkeys(NAMES, ())
+    if not isinstance(given, Mapping):
+        faults.append(
+            f"regions are {shown(given)}; expected a mapping from outside and inside to boxes or masks"
+        )
+        return masks, boxes, about
+    for name, value in given.items():
+        if name not in NAMES:
+            faults.append(f"regions.{name} is not a region; {suggest(str(name), NAMES)}")
+        elif value is not None:
+            masks[name], boxes[name] = _given(name, value, shape, faults)
+            count = len(boxes[name])
+            about[name] = f"as given, {count} box{'es' * (count > 1)}" if count else "as given, a mask"
+    _check_apart(masks, faults)
+    return masks, boxes, about
+
+
+def _check_apart(masks: Mapping[str, Mask | None], faults: list[str]) -> None:
+    outside, inside = (masks.get(name) for name in NAMES)
+    if outside is not None and inside is not None and (shared := int(np.count_nonzero(outside & inside))):
+        faults.append(
+            f"regions.outside and regions.inside share {shared} pixel{'s' * (shared > 1)}; expected bare "
+            "beam beside the sample"
+        )
+
+
+def _given_as_masks(given: Regions, shape: tuple[int, int], faults: list[str]) -> None:
+    for name in NAMES:
+        mask = getattr(given, name)
+        if mask is not None:
+            _given(name, np.asarray(mask), shape, faults)
+
+
+def _given(
+    name: str, value: Any, shape: tuple[int, int], faults: list[str]
+) -> tuple[Mask | None, tuple[tuple[int, int, int, int], ...]]:
+    """Give a region as a mask, and its boxes."""
+    expected = f"expected boxes [y0, y1, x0, x1] inside the frames of {shape[0]} × {shape[1]} pixels"
+    try:
+        array = np.asarray(value)
+    except ValueError:
+        array = np.empty(0, object)
+    if array.dtype == bool:
+        if array.shape != shape:
+            faults.append(f"regions.{name} is a mask of shape {array.shape}; expected the frames' {shape}")
+            return None, ()
+        if not array.any():
+            faults.append(f"regions.{name} is a mask without a pixel; expected some")
+            return None, ()
+        return array, ()
+    boxes = array[None] if array.ndim == 1 else array
+    if array.dtype.kind not in "iu" or boxes.ndim != 2 or boxes.shape[1:] != (4,) or not len(boxes):
+        faults.append(f"regions.{name} is {shown(value)}; {expected}")
+        return None, ()
+    mask = np.zeros(shape, bool)
+    found: list[tuple[int, int, int, int]] = []
+    for top, bottom, left, right in boxes.tolist():
+        if not (0 <= top < bottom <= shape[0] and 0 <= left < right <= shape[1]):
+            faults.append(f"regions.{name} has the box {[top, bottom, left, right]}; {expected}")
+            continue
+        mask[top:bottom, left:right] = True
+        found.append((top, bottom, left, right))
+    return mask, tuple(found)

@@ -1,0 +1,230 @@
+"""A comparison from a scan file to its folder."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, Final
+
+from numpy.typing import NDArray
+
+from xmist.core.data import Retrieval
+from xmist.core.errors import InputError, raise_faults
+from xmist.core.progress import Progress
+from xmist.evaluate.comparison import EXPOSURES, METHODS_COMPARED, Comparison, compare
+from xmist.evaluate.comparison.regions import region_faults
+from xmist.evaluate.comparison.request import exposure_faults, method_faults, option_faults
+from xmist.evaluate.comparison.result import target_files
+from xmist.evaluate.comparison.runs import CHANNELS_COMPARED
+from xmist.io import open_result
+from xmist.io.results.atomic import folder_faults, target_faults
+from xmist.preprocess import bin_frames, crop
+from xmist.workflow.configuration import Draft, plain
+from xmist.workflow.configuration.schema import CompareSection, RegionsSection
+from xmist.workflow.projection import digests, load_stack, read_from
+from xmist.workflow.projection.reading import reading_faults
+from xmist.workflow.projection.survey import Survey, survey
+
+TRUTH: Final = "truth.h5"  # beside the scan file, as `xmist simulate` writes it
+
+# What a comparison does not need of a scan file.
+_NEEDLESS: Final = frozenset({"retrieve.method", "output.files"})
+
+
+def compare_scan(
+    scan: Draft,
+    folder: str | Path,
+    *,
+    methods: Sequence[str] | None = None,
+    exposures: Sequence[int] | None = None,
+    options: Mapping[str, Mapping[str, Any]] | None = None,
+    regions: Mapping[str, Any] | None = None,
+    truth: str | Path | None = None,
+    resolution: bool | None = None,
+    threads: int | None = None,
+    results: bool = False,
+    overwrite: bool = False,
+    progress: Progress | None = None,
+    faults: Sequence[str] = (),
+) -> Comparison:
+    """Compare methods on the frames of a scan file, and write tables and figures.
+
+    Parameters
+    ----------
+    scan : Draft
+        From `draft_scan`. Its sections compare and regions say what is not given here; its
+        [options] hold for its [retrieve] method, unless [compare.options] has a table for it.
+    folder : str or Path
+        Where to write; made if it does not exist.
+    methods, exposures, regions, resolution, threads
+        As for `xmist.compare`.
+    options : mapping, optional
+        By name of a method options that take the place of the file's.
+    truth : str or Path, optional
+        A saved result that is right; None takes the file's, or truth.h5 beside the scan file, if its size
+        fits. It is cropped and binned as the frames are.
+    results : bool
+        Also write every result.
+    overwrite : bool
+        Replace files that stand there already.
+    progress : callable, optional
+        Called with what is done, and how much of how much of it.
+    faults : sequence of str
+        What is known to be wrong with something else; told after all that is found here.
+
+    Returns
+    -------
+    Comparison
+        As it was written.
+
+    Raises
+    ------
+    InputError
+        Lists everything that is wrong before a frame is read; nothing was written then.
+    OutputError
+        When writing failed.
+
+    Examples
+    --------
+    >>> from xmist.workflow.configuration import draft_scan
+    >>> compare_scan(draft_scan("scan.toml"), "comparison").methods  # doctest: +SKIP
+    ('mist', 'full-field', 'umpa', 'xsvt')
+    """
+    tell = progress or (lambda *_: None)
+    wished = scan.compare or CompareSection()
+    chosen = tuple((wished.methods or METHODS_COMPARED) if methods is None else methods)
+    numbers = tuple((wished.exposures or EXPOSURES) if exposures is None else exposures)
+    boxes = {**_boxes(scan.regions), **(regions or {})}
+    problems = [
+        (path, text)
+        for path, text in scan.problems
+        if not (path in _NEEDLESS and text.startswith("is missing"))
+    ]
+    bare = dataclasses.replace(scan, problems=tuple(problems), method=None, options={}, files=())
+    found = survey(bare)
+    wrong = scan.named(found.faults)
+    # What the file says of methods, options and numbers was looked at with it.
+    if methods is not None:
+        wrong += method_faults(chosen)
+    if exposures is not None:
+        wrong += exposure_faults(numbers)
+    wrong += option_faults(options or {}, chosen)
+    if found.shape is not None:
+        wrong += region_faults(boxes, found.shape)
+    right, remarks = _truth(scan, truth or wished.truth, found, wrong)
+    targets = target_files(folder, chosen, numbers, results=results)
+    read = [Path(file) for series in found.series.values() for file in series.files]
+    read.append(scan.folder / (truth or wished.truth or TRUTH))
+    wrong += _target_faults(scan, folder, targets, read, overwrite=overwrite)
+    raise_faults([*wrong, *faults])
+    try:
+        stack, notes, noise = load_stack(bare, found, tell)
+        compared = compare(
+            stack,
+            found.experiment,
+            methods=chosen,
+            exposures=numbers,
+            options=_options(scan, wished, options or {}, chosen),
+            regions=boxes,
+            truth=right,
+            resolution=wished.resolution if resolution is None else resolution,
+            threads=scan.threads if threads is None else threads,
+            progress=progress,
+        )
+    except InputError as error:
+        raise InputError(scan.named(read_from(found, error))) from error
+    about = {
+        "scan": scan.source,
+        "input": digests(found, tell),
+        "binning": found.binning,
+        "noise": noise,
+    }
+    compared = dataclasses.replace(compared, about=about, notes=(*notes, *remarks))
+    tell("drawing", 0, 1)
+    compared.save(folder, results=results, overwrite=overwrite)
+    return compared
+
+
+def _options(
+    scan: Draft,
+    wished: CompareSection,
+    given: Mapping[str, Mapping[str, Any]],
+    methods: Sequence[str],
+) -> dict[str, dict[str, Any]]:
+    """Bring the options together; those of methods that are not compared do not matter, unless given."""
+    found: dict[str, dict[str, Any]] = {}
+    if scan.method is not None and scan.method in methods and scan.options:
+        found[scan.method] = dict(scan.options)
+    for name, values in wished.options.items():
+        if name in methods:  # takes the place of [options] as a whole
+            found[name] = {key: plain(value) for key, value in values.items()}
+    for name, values in given.items():
+        found[name] = {**found.get(name, {}), **values}
+    return found
+
+
+def _boxes(section: RegionsSection | None) -> dict[str, Any]:
+    return {} if section is None else {"outside": section.outside, "inside": section.inside}
+
+
+def _target_faults(
+    scan: Draft, folder: str | Path, targets: Sequence[Path], read: Sequence[Path], *, overwrite: bool
+) -> list[str]:
+    """Say what keeps the files from being written, and whether they would replace what is read."""
+    faults = folder_faults(folder)
+    if faults:
+        return faults
+    precious = reading_faults(scan, read, targets)
+    for path in targets:
+        if path in precious:
+            faults.append(precious[path])
+        elif path.exists():
+            faults += target_faults(path, overwrite=overwrite)
+    return faults
+
+
+def _truth(
+    scan: Draft, given: str | Path | None, found: Survey, faults: list[str]
+) -> tuple[Mapping[str, NDArray[Any]] | None, list[str]]:
+    """Give what is right, as large as the prepared frames, and a remark if a file beside does not fit."""
+    path = scan.folder / (given or TRUTH)
+    if given is None and not path.is_file():
+        return None, []
+    try:
+        truth = open_result(path)
+    except InputError as error:
+        if given is not None:
+            faults += [f"truth: {fault}" for fault in error.faults]
+        return None, [f"truth: {path} is no result of xmist; not used"]
+    if found.shape is None or "sample" not in found.series:
+        return None, []  # there are other faults
+    raw = found.series["sample"].shape
+    images = _prepared(truth, scan, raw)
+    shape = next(iter(images.values())).shape if images else truth.shape
+    if images and shape == found.shape:
+        return images, []
+    fault = f"truth: {path} has {shape[0]} × {shape[1]} pixels"
+    if not images:
+        fault = f"truth: {path} has none of {', '.join(CHANNELS_COMPARED)}"
+    if given is not None:
+        expected = f"the frames' {raw[0]} × {raw[1]}" if images else "one at least"
+        faults.append(f"{fault}; expected {expected}")
+    return None, [f"{fault}, not those of the frames; not used" if images else f"{fault}; not used"]
+
+
+def _prepared(truth: Retrieval, scan: Draft, raw: tuple[int, int]) -> dict[str, NDArray[Any]]:
+    images = {name: array for name in CHANNELS_COMPARED if (array := getattr(truth, name)) is not None}
+    if truth.shape != raw:
+        return images
+    for step, options in scan.preprocess or ():
+        if step == "crop":
+            images = {
+                name: crop(image[None], rows=options.get("rows"), columns=options.get("columns"))[0]
+                for name, image in images.items()
+            }
+        elif step == "bin":
+            images = {
+                name: bin_frames(image[None], size=options["size"])[0][0] for name, image in images.items()
+            }
+    return images

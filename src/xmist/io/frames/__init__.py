@@ -1,0 +1,1 @@
+"""Read detector frames: one reader per format."""

@@ -1,0 +1,224 @@
+"""Where frames are: files, patterns of files, and datasets inside them."""
+
+from __future__ import annotations
+
+import glob
+import os
+import re
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+from xmist.core.errors import InputError
+from xmist.io.frames.sources import listed, reason
+
+Spec = str | os.PathLike[str] | Sequence[str | os.PathLike[str]]
+
+KEY_NAMES: Final = ("image_key", "image_key_control")
+# What stands at the end of an address of some frames of a stack: [image_key=1].
+_KEYED: Final = re.compile(r"(.*)\[([^\[\]=]*)=([^\[\]=]*)\]", re.DOTALL)
+
+
+@dataclass(frozen=True)
+class FrameKey:
+    """Which frames of a stack are meant, by what NeXus (NXtomo) states of each.
+
+    Parameters
+    ----------
+    name : str
+        "image_key" or "image_key_control", or a path in the file that ends so.
+    value : int
+        0: projections (with the sample), 1: flats (without it), 2: darks.
+    """
+
+    name: str
+    value: int
+
+    def __str__(self) -> str:
+        return f"[{self.name}={self.value}]"
+
+
+@dataclass(frozen=True)
+class Address:
+    """A file and, for HDF5, the dataset in it.
+
+    Parameters
+    ----------
+    path : Path
+        The file.
+    dataset : str, optional
+        Path of the dataset inside the file; None if none was named.
+    key : FrameKey, optional
+        Which of its frames; None for all.
+    """
+
+    path: Path
+    dataset: str | None = None
+    key: FrameKey | None = None
+
+    def __str__(self) -> str:
+        if self.dataset is None and self.key is None:
+            return str(self.path)
+        return f"{self.path}::{self.dataset or ''}{self.key or ''}"
+
+
+def split_address(item: str) -> tuple[str, str | None, FrameKey | None]:
+    """Part the name of a file from what is meant in it.
+
+    Parameters
+    ----------
+    item : str
+        "scan.nxs", "scan.nxs::/entry/data" or "scan.nxs::/entry/data[image_key=1]".
+
+    Returns
+    -------
+    tuple
+        Name of the file; dataset, or None; key of the frames, or None for all of them.
+
+    Raises
+    ------
+    InputError
+        If what stands in brackets is no key.
+
+    Examples
+    --------
+    >>> split_address("scan.nxs::/entry/data[image_key=1]")
+    ('scan.nxs', '/entry/data', FrameKey(name='image_key', value=1))
+    """
+    text, _, inside = item.partition("::")
+    keyed = _KEYED.fullmatch(inside.strip())
+    if keyed is None:
+        return text, inside.strip() or None, None
+    dataset, name, value = (part.strip() for part in keyed.groups())
+    if name.rpartition("/")[2] not in KEY_NAMES or value not in ("0", "1", "2"):
+        raise InputError(
+            f"{item!r} ends in [{name}={value}]; expected [image_key=0] for projections, [image_key=1] for "
+            "frames without the sample or [image_key=2] for darks"
+        )
+    return text, dataset or None, FrameKey(name, int(value))
+
+
+def find_addresses(spec: Spec, folder: str | Path | None, faults: list[str]) -> list[Address]:
+    """Give the files that a specification names.
+
+    Parameters
+    ----------
+    spec : str, path, or sequence of them
+        Files ("ref.edf"), patterns ("ref_*.tif"), datasets ("scan.h5::/entry/data/data"), and frames of a
+        dataset by their key ("scan.nxs::/entry/data/data[image_key=1]").
+    folder : str or Path, optional
+        What relative names start from; the current folder if None.
+    faults : list of str
+        Receives a sentence for each fault.
+
+    Returns
+    -------
+    list of Address
+        In the order given; what a pattern finds is in natural order (`ref_2` before `ref_10`).
+
+    Examples
+    --------
+    >>> faults = []
+    >>> [str(address) for address in find_addresses("scan.h5::/entry/data", None, faults)]
+    ['scan.h5::/entry/data']
+    """
+    if isinstance(spec, (str, bytes, os.PathLike)) or not isinstance(spec, Iterable):
+        items = [spec]
+    else:
+        items = list(spec)
+    if not items:
+        faults.append('names no file; expected a file, or a pattern such as "ref_*.tif"')
+    found: list[Address] = []
+    for item in items:
+        if not isinstance(item, (str, os.PathLike)) or isinstance(os.fspath(item), bytes):
+            faults.append(f"{item!r} is of type {type(item).__name__}; expected the name of a file as text")
+        elif "\0" in os.fspath(item):
+            faults.append(f"{item!r} holds a NUL; expected the name of a file")
+        elif not os.fspath(item).strip():
+            faults.append('holds an empty name; expected a file, or a pattern such as "ref_*.tif"')
+        else:
+            found += _find(os.fspath(item), folder, faults)
+    seen: dict[tuple[str, str | None, FrameKey | None], Address] = {}
+    twice = []
+    for address in found:
+        key = (os.path.realpath(address.path), address.dataset, address.key)
+        if key in seen:
+            twice.append(address)
+        seen.setdefault(key, address)
+    if twice:
+        faults.append(f"{listed(twice)} is named more than once; name every file once")
+    return list(seen.values())
+
+
+def natural_key(name: str) -> list[str | int]:
+    """Give the key that sorts names as people count: `ref_2` before `ref_10`.
+
+    Parameters
+    ----------
+    name : str
+        The name of a file.
+
+    Examples
+    --------
+    >>> sorted(["ref_10.tif", "ref_2.tif", "ref_1.tif"], key=natural_key)
+    ['ref_1.tif', 'ref_2.tif', 'ref_10.tif']
+    """
+    parts = re.split(r"([0-9]+)", name)  # text and numbers alternate, so only like is compared with like
+    return [int(part) if place % 2 else part for place, part in enumerate(parts)]
+
+
+def natural_sort(paths: Iterable[Path]) -> list[Path]:
+    """Sort files as people count.
+
+    Parameters
+    ----------
+    paths : iterable of Path
+        The files.
+
+    Examples
+    --------
+    >>> [path.name for path in natural_sort([Path("b10"), Path("b9"), Path("a1")])]
+    ['a1', 'b9', 'b10']
+    """
+    return sorted(paths, key=lambda path: (natural_key(str(path)), str(path)))
+
+
+def _find(item: str, folder: str | Path | None, faults: list[str]) -> list[Address]:
+    """Give the files of one name or pattern."""
+    try:
+        text, dataset, key = split_address(item)
+    except InputError as error:
+        faults += error.faults
+        return []
+    try:
+        path = Path(text).expanduser()
+        path = path if folder is None else Path(folder) / path
+        if path.exists() or not glob.has_magic(str(path)):
+            return [Address(path, dataset, key)]
+        # The folder is taken literally: its name may hold brackets. (Path.glob would find hidden files.)
+        base, pattern = _split_pattern(path)
+        matches = [base / match for match in glob.glob(pattern, root_dir=base)]  # noqa: PTH207
+        files = [match for match in natural_sort(matches) if not match.is_dir()]
+    except (OSError, ValueError, RuntimeError) as error:
+        faults.append(f"{item!r} cannot be looked up ({reason(error)})")
+        return []
+    if not files:
+        faults.append(_empty_pattern(item, base, pattern))
+    return [Address(file, dataset, key) for file in files]
+
+
+def _split_pattern(path: Path) -> tuple[Path, str]:
+    """Part a path where it stops to exist and a pattern begins."""
+    base = path
+    while glob.has_magic(str(base)) and not base.exists() and base != base.parent:
+        base = base.parent
+    return base, str(path.relative_to(base))
+
+
+def _empty_pattern(item: str, base: Path, pattern: str) -> str:
+    if not base.is_dir():
+        return f"the folder {base} of the pattern {item!r} does not exist"
+    there = natural_sort(Path(name.name) for name in base.iterdir() if not name.name.startswith("."))
+    holds = f"it holds {listed(there)}" if there else "it is empty"
+    return f"the pattern {pattern!r} matches no file in {base} ({holds})"

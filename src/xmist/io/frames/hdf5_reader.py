@@ -1,0 +1,339 @@
+"""Frames out of HDF5 and NeXus files: one dataset, named or the only one that can be meant."""
+
+from __future__ import annotations
+
+import math
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass, field
+from pathlib import Path
+from types import MappingProxyType
+from typing import TYPE_CHECKING, Any, Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from xmist.core.errors import InputError, raise_faults
+from xmist.io.frames.addresses import FrameKey
+from xmist.io.frames.hdf5_columns import MEANINGS, choose_frames
+from xmist.io.frames.hdf5_holes import Piece, find_holes
+from xmist.io.frames.hdf5_links import Hdf5, Place, is_plausible
+from xmist.io.frames.sources import Source, frame_faults, listed, native, reading
+
+if TYPE_CHECKING:
+    import h5py
+
+# Frames that share compressed chunks are read together, up to this many bytes at a time.
+_SLAB: Final = 2**28
+# What a header says in one value; a document is cut.
+_LONGEST_TEXT: Final = 1000
+
+
+@dataclass(frozen=True, kw_only=True)
+class Hdf5Source(Source):
+    """A dataset of shape (y, x) or (frame, y, x).
+
+    Parameters
+    ----------
+    dataset : str
+        Its path in the file.
+    depth : int
+        How many frames a chunk spans.
+    texts : mapping
+        What the file states near the dataset, by path; a tuple where it differs by frame.
+    holes : mapping of int to str
+        Frames that cannot be read, and why; empty unless holes were allowed.
+    pieces : tuple of Piece
+        The files of a virtual dataset, where holes were allowed.
+    chosen : tuple of int or None
+        The frames of the dataset that are meant, which `count`, `texts` and `holes` are of; None for all.
+    gaps : tuple of int
+        For each frame that was left out as invalid how many of the frames come before it.
+    runs : tuple of int
+        How many of the frames follow each other without a projection between; empty for projections, and
+        where no key chooses.
+    """
+
+    dataset: str
+    depth: int
+    texts: dict[str, str | tuple[str, ...]] = field(repr=False)
+    holes: Mapping[int, str] = field(default_factory=dict, repr=False)
+    pieces: tuple[Piece, ...] = field(default=(), repr=False)
+    chosen: tuple[int, ...] | None = field(default=None, repr=False)
+    gaps: tuple[int, ...] = field(default=(), repr=False)
+    runs: tuple[int, ...] = field(default=(), repr=False)
+
+    @property
+    def kinds(self) -> Mapping[str, int]:
+        """How many frames of each kind an image key near the dataset tells, if all of them are taken."""
+        # Some files keep a copy beside NXdata.
+        told = {text for path, text in self.texts.items() if path.endswith("/image_key")}
+        keys = told.pop() if len(told) == 1 else ()
+        if self.chosen is not None or isinstance(keys, str):
+            return {}
+        counts = Counter(keys)
+        return {MEANINGS.get(text.removesuffix(".0"), text): number for text, number in counts.items()}
+
+    @property
+    def remark(self) -> str:
+        """Say so if all frames are taken, though the file tells that they are of several kinds."""
+        if len(self.kinds) < 2:
+            return ""
+        found = ", ".join(f"{number} {kind}" for kind, number in self.kinds.items())
+        return (
+            f"{self.label} holds {found} by its image_key, and all are taken; {self.label}[image_key=0] "
+            "would take the projections alone (1: without the sample, 2: darks)"
+        )
+
+    def read(self, index: int) -> NDArray[Any]:
+        """Read one frame; see `Source.read`."""
+        return next(self.frames([index]))
+
+    def frames(self, indices: Sequence[int]) -> Iterator[NDArray[Any]]:
+        """Read several frames; those that share chunks are decompressed once; see `Source.frames`."""
+        frame_bytes = math.prod(self.shape) * self.dtype.itemsize
+        most = max(1, min(self.depth, _SLAB // frame_bytes))
+        with ExitStack() as stack:
+            with reading(self.label):
+                place = stack.enter_context(_opened(self.path)).find(self.dataset)
+                if place is None or place.node.shape[-2:] != self.shape:
+                    raise InputError(f"{self.label} has changed since it was opened")
+                data = place.node
+            start, slab = 0, np.empty((0, *self.shape))
+            for index in indices:
+                with reading(self.label):
+                    inside = index if self.chosen is None else self.chosen[index]
+                    self._check_hole(index, inside)
+                    if not start <= inside < start + len(slab):
+                        start = inside - inside % most
+                        slab = data[()][None] if data.ndim == 2 else data[start : start + most]
+                    frame = native(slab[inside - start])
+                yield frame
+
+    def _check_hole(self, index: int, inside: int) -> None:
+        """Refuse a frame that HDF5 would read as zeros; its number, and that in the dataset."""
+        if index in self.holes:
+            raise InputError(f"{self.label} frame {index + 1}: {self.holes[index]}")
+        for piece in self.pieces:
+            if piece.start <= inside < piece.stop and not piece.path.is_file():
+                raise InputError(f"{self.label} frame {index + 1} comes from {piece.path}, which is missing")
+
+    def header(self, index: int) -> Mapping[str, str]:
+        """Give what the file states near the dataset, by path; see `Source.header`."""
+        return MappingProxyType(
+            {key: text if isinstance(text, str) else text[index] for key, text in self.texts.items()}
+        )
+
+
+def open_hdf5(
+    path: Path, dataset: str | None = None, key: FrameKey | None = None, *, holes: bool = False
+) -> Hdf5Source:
+    """Find the frames in an HDF5 file and make sure that they are complete.
+
+    Parameters
+    ----------
+    path : Path
+        The file.
+    dataset : str, optional
+        Path of the dataset, or of a group that holds just one that can be meant; None for the whole file.
+    key : FrameKey, optional
+        Which of its frames; None for all.
+    holes : bool
+        Note frames that are missing, and refuse them when they are read, instead of refusing the dataset.
+
+    Returns
+    -------
+    Hdf5Source
+        Its frames.
+
+    Raises
+    ------
+    InputError
+        If the dataset is missing, incomplete, of another shape or type, or in a file outside the folder;
+        if several can be meant: lists them; or if the key is missing or damaged, or no frame has it.
+
+    Examples
+    --------
+    >>> open_hdf5(Path("scan.h5"), "/entry/data/data").count  # doctest: +SKIP
+    20
+    """
+    import h5py
+
+    with reading(str(path)), _opened(path) as file:
+        place = _chosen(file, dataset)
+        data = place.node
+        label = f"{path}::{place.path}{key or ''}"
+        if data.shape is None:
+            raise InputError(f"{label} is an empty dataset; expected (y, x) or (frame, y, x)")
+        text = h5py.check_string_dtype(data.dtype) is not None
+        kind = np.dtype(str) if text else data.dtype
+        raise_faults([f"{label} {fault}" for fault in frame_faults(data.shape, kind)])
+        missing: dict[int, str] = {}
+        pieces: tuple[Piece, ...] = ()
+        if holes and data.ndim == 3:
+            missing, pieces = find_holes(file, place)
+        if not missing:
+            raise_faults([f"{label} {fault}" for fault in file.dataset_faults(place)])
+        count = data.shape[0] if data.ndim == 3 else 1
+        texts = _texts(file, place, count)
+        chosen: tuple[int, ...] | None = None
+        gaps: tuple[int, ...] = ()
+        runs: tuple[int, ...] = ()
+        if key is not None:
+            chosen, gaps, runs = choose_frames(file, place, count, key)
+            texts = {
+                name: text if isinstance(text, str) else tuple(text[frame] for frame in chosen)
+                for name, text in texts.items()
+            }
+            missing = {number: missing[frame] for number, frame in enumerate(chosen) if frame in missing}
+        return Hdf5Source(
+            label=label,
+            path=path,
+            files=file.files,
+            count=count if chosen is None else len(chosen),
+            shape=(data.shape[-2], data.shape[-1]),
+            dtype=data.dtype.newbyteorder("="),
+            dataset=place.path,
+            depth=data.chunks[0] if data.ndim == 3 and data.chunks else 1,
+            texts=texts,
+            holes=missing,
+            pieces=pieces,
+            chosen=chosen,
+            gaps=gaps,
+            runs=runs,
+        )
+
+
+def list_datasets(path: Path) -> list[tuple[str, tuple[int, ...], str]]:
+    """List the datasets that could be frames.
+
+    Parameters
+    ----------
+    path : Path
+        An HDF5 file.
+
+    Returns
+    -------
+    list of (str, tuple of int, str)
+        Path in the file, shape and dtype of each.
+    """
+    with reading(str(path)), _opened(path) as file:
+        places = [place for place in file.walk(file.root) if is_plausible(place)]
+        return [(place.path, tuple(place.node.shape), str(place.node.dtype)) for place in places]
+
+
+def _opened(path: Path) -> Hdf5:
+    import hdf5plugin  # noqa: F401  # registers the compressions that beamlines write
+
+    return Hdf5(path)
+
+
+def _chosen(file: Hdf5, dataset: str | None) -> Place:
+    """Give the dataset that is meant, or say which could be."""
+    import h5py
+
+    start = file.root
+    if dataset is not None:
+        found = file.find("/" + dataset)
+        if found is None:
+            known = [place.path for place in file.walk(start) if is_plausible(place)]
+            raise InputError(
+                f"{file.path} has no dataset {dataset}; it holds {listed(known) if known else 'no frames'}"
+            )
+        if isinstance(found.node, h5py.Dataset):
+            return found
+        start = found
+    places = [start, *file.walk(start)]
+    candidates = {place.identity: place for place in places if is_plausible(place)}
+    if {"xmist_schema", "xmist_stack"} & {name for place in places for name in place.node.attrs}:
+        raise InputError(f"{file.path} holds a result of xmist, not frames; xmist.open_result reads it")
+    if len(candidates) == 1:
+        return next(iter(candidates.values()))
+    if not candidates:
+        raise InputError(
+            f"{file.path} holds no dataset that can be frames; expected one of shape (y, x) or (frame, y, x)"
+        )
+    signals = {
+        signal.identity: signal
+        for place in places
+        if (signal := _signal(file, place)) is not None and signal.identity in candidates
+    }
+    if len(signals) == 1:
+        return next(iter(signals.values()))
+    several = [f"{place.path} {place.node.shape}" for place in (signals or candidates).values()]
+    first = next(iter((signals or candidates).values()))
+    raise InputError(
+        f"{file.path} holds {len(several)} datasets that can be frames: {listed(several, most=8)}; name one, "
+        f'as in "{file.path}::{first.path}"'
+    )
+
+
+def _signal(file: Hdf5, place: Place) -> Place | None:
+    """Give the signal of an NXdata group."""
+    import h5py
+
+    if not isinstance(place.node, h5py.Group) or _text(place.node.attrs.get("NX_class")) != "NXdata":
+        return None
+    name = _text(place.node.attrs.get("signal"))
+    names = [name] if name else [key for key in place.node if _is_old_signal(file, place, key)]
+    try:
+        return file.find(names[0], place) if names else None
+    except InputError:
+        return None
+
+
+def _is_old_signal(file: Hdf5, group: Place, name: str) -> bool:
+    """Say whether a dataset carries the attribute signal=1, as NeXus had it before 2014."""
+    try:
+        place = file.find(name, group)
+    except InputError:
+        return False
+    return place is not None and _text(place.node.attrs.get("signal")) == "1"
+
+
+def _texts(file: Hdf5, place: Place, count: int) -> dict[str, str | tuple[str, ...]]:
+    """Give the short values around a dataset: its entry's scalars, and what has one value a frame."""
+    import h5py
+
+    top = "/" + place.path.strip("/").partition("/")[0]
+    entry = file.find(top)
+    start = entry if entry is not None and isinstance(entry.node, h5py.Group) else file.root
+    texts: dict[str, str | tuple[str, ...]] = {}
+    for found in [start, *file.walk(start, inside=True)]:
+        for name in ("NX_class", "units"):
+            if attribute := _text(found.node.attrs.get(name)):
+                texts[f"{found.path}@{name}"] = attribute
+        if isinstance(found.node, h5py.Dataset):
+            values = _values(found.node, count)
+            if values is not None:
+                texts[found.path] = values
+    return texts
+
+
+def _values(data: h5py.Dataset, count: int) -> str | tuple[str, ...] | None:
+    """Give the text of a scalar, or of a value a frame."""
+    import h5py
+
+    if data.shape is None or data.size not in (1, count) or data.ndim > 2 or data.dtype.kind not in "iufSO":
+        return None
+    if data.dtype.kind == "O" and h5py.check_string_dtype(data.dtype) is None:
+        return None
+    if data.is_virtual or data.external or (data.size > 1 and data.shape[0] != count):
+        return None
+    values = [_text(value) for value in np.asarray(data[()]).reshape(-1)]
+    if any(value is None for value in values):
+        return None
+    texts = tuple(value[:_LONGEST_TEXT] for value in values if value is not None)
+    return texts[0] if len(texts) == 1 else texts
+
+
+def _text(value: object) -> str | None:
+    """Give an attribute or a value as text; None if it is neither text nor a number."""
+    if isinstance(value, np.ndarray) and value.size == 1:
+        value = value.reshape(-1)[0]
+    if isinstance(value, bytes):
+        return value.decode("utf-8", errors="replace").strip()
+    if isinstance(value, (str, int, float, np.number)):
+        return str(value).strip()
+    return None

@@ -1,0 +1,202 @@
+"""Reference and sample frames of the same position of the mask, brought together."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+from xmist.core.errors import InputError, raise_faults
+from xmist.io.frames.geometry import offer_geometry
+from xmist.io.frames.loading import Groups, group_exposures
+from xmist.io.frames.positions import Position, format_position, position_scale, same_position
+from xmist.io.frames.series import FrameSeries
+from xmist.io.frames.sources import listed
+
+# Sample and reference are taken minutes apart, on the same set-up: what their headers say of it may differ
+# by the motors' noise alone.
+_AGREEMENT = 1e-3
+
+
+@dataclass(frozen=True)
+class Pairing:
+    """Which frames of the reference and of the sample belong together.
+
+    Parameters
+    ----------
+    reference, sample : tuple of tuple of int
+        For each position of the mask the frames that were exposed there; for `load_frames(groups=…)`.
+    positions : tuple of tuple, optional
+        The mask's coordinates as the reference's headers give them; None if the frames were paired in their
+        order.
+    """
+
+    reference: Groups
+    sample: Groups
+    positions: tuple[Position, ...] | None
+
+    def __len__(self) -> int:
+        return len(self.reference)
+
+
+def pair_frames(
+    reference: FrameSeries, sample: FrameSeries, *, exposures: int | Literal["all"] = 1
+) -> Pairing:
+    """Pair reference and sample by the mask's position where the headers give it, else by their order.
+
+    Parameters
+    ----------
+    reference, sample : FrameSeries
+        The frames; only their headers are looked at.
+    exposures : int or "all"
+        Repeated exposures of each position, in both, see `group_exposures`.
+
+    Returns
+    -------
+    Pairing
+        In the order of the reference.
+
+    Raises
+    ------
+    InputError
+        Lists what contradicts the pairing: another number of frames, another shape, positions that only
+        one of them has (with files), or another energy, pixel or distance in the headers.
+
+    Examples
+    --------
+    >>> from xmist.io.frames.frames import load_frames, open_frames
+    >>> np.save("ref.npy", np.zeros((4, 8, 9)))
+    >>> reference = sample = open_frames("ref.npy", name="input.reference")
+    >>> pairing = pair_frames(reference, sample, exposures=2)
+    >>> load_frames(sample, groups=pairing.sample).frames.shape
+    (2, 8, 9)
+    """
+    faults: list[str] = []
+    if reference.shape != sample.shape:
+        faults.append(
+            f"{reference.name} has frames of {_size(reference)} pixels ({reference.label(0)}) and "
+            f"{sample.name} of {_size(sample)} ({sample.label(0)}); expected the same"
+        )
+    faults += _geometry_faults(reference, sample)
+    groups: list[Groups] = []
+    for series in (reference, sample):
+        try:
+            groups.append(group_exposures(series, exposures))
+        except InputError as error:
+            faults += error.faults
+    order: list[int] | None = None
+    if len(groups) == 2:
+        if reference.positions is not None and sample.positions is not None:
+            order = _match(reference, sample, groups[0], groups[1], faults)
+        elif len(groups[0]) != len(groups[1]):
+            faults.append(_count_fault(reference, sample, len(groups[0]), len(groups[1]), exposures))
+    raise_faults(list(dict.fromkeys(faults)))
+    if order is None:
+        raise_faults(_gap_faults(reference, sample))
+        return Pairing(groups[0], groups[1], None)
+    assert reference.positions is not None
+    positions = tuple(reference.positions[group[0]] for group in groups[0])
+    return Pairing(groups[0], tuple(groups[1][index] for index in order), positions)
+
+
+def _match(
+    reference: FrameSeries, sample: FrameSeries, first: Groups, second: Groups, faults: list[str]
+) -> list[int] | None:
+    """Give for each position of the reference the sample's; faults name what has no partner."""
+    ours, theirs = reference.positions, sample.positions
+    assert ours is not None
+    assert theirs is not None
+    if len(reference.position_keys) != len(sample.position_keys):
+        faults.append(
+            f"the headers of {reference.name} give {listed(reference.position_keys)} and those of "
+            f"{sample.name} {listed(sample.position_keys)}; name the ones to pair by with position_key"
+        )
+        return None
+    scale = position_scale([*ours, *theirs])
+    if len(first) == len(second) == 1:  # they span nothing that noise could be told from
+        scale = tuple(_AGREEMENT * abs(value) if isinstance(value, float) else 0.0 for value in ours[0])
+    unmoved = not (reference.position_asked or sample.position_asked) and all(
+        same_position(ours[0], position, scale) for position in [*ours, *theirs]
+    )
+    if unmoved:  # the headers do not tell positions apart
+        if len(first) != len(second):
+            faults.append(_count_fault(reference, sample, len(first), len(second), 1))
+        return None
+    free = list(range(len(second)))
+    order = []
+    alone = []
+    for group in first:
+        position = ours[group[0]]
+        partner = next((i for i in free if same_position(position, theirs[second[i][0]], scale)), None)
+        if partner is None:
+            alone.append(group)
+        else:
+            free.remove(partner)
+            order.append(partner)
+    if alone or free:
+        faults.append(
+            f"{reference.name} and {sample.name} were not exposed at the same positions of the mask: "
+            + "; ".join(
+                _without_partner(series, groups)
+                for series, groups in ((reference, alone), (sample, [second[i] for i in free]))
+                if groups
+            )
+            + "; expected a sample frame for each reference frame (position_key chooses other values of "
+            "the header; an empty one pairs the frames in their order)"
+        )
+        return None
+    return order
+
+
+def _without_partner(series: FrameSeries, groups: Sequence[Sequence[int]]) -> str:
+    assert series.positions is not None
+    named = [
+        f"{series.label(group[0])} ({format_position(series.position_keys, series.positions[group[0]])})"
+        for group in groups
+    ]
+    return f"only {series.name} has {listed(named)}"
+
+
+def _count_fault(
+    reference: FrameSeries, sample: FrameSeries, first: int, second: int, exposures: int | str
+) -> str:
+    more, most = (reference, first) if first > second else (sample, second)
+    what = "frames" if exposures == 1 else f"positions of {exposures} frames"
+    return (
+        f"{reference.name} has {first} {what} and {sample.name} {second}; expected as many: {more.name} goes "
+        f"on to {more.label(len(more) - 1)}, number {most}"
+    )
+
+
+def _gap_faults(reference: FrameSeries, sample: FrameSeries) -> list[str]:
+    """Say where frames that were left out as invalid make the order of the others say nothing."""
+    faults = []
+    for series in (reference, sample):
+        marked = [source.label for source in series.sources if getattr(source, "gaps", ())]
+        if marked:
+            faults.append(
+                f"{series.name}: frames of {listed(marked, 2)} are marked as invalid (image_key 3), and "
+                "without them the order of the others does not tell their positions; expected positions in "
+                "the headers (position_key), or no such frames"
+            )
+    return faults
+
+
+def _geometry_faults(reference: FrameSeries, sample: FrameSeries) -> list[str]:
+    """Say where the headers of the two describe different set-ups."""
+    faults = []
+    ours = {offer.name: offer for offer in reversed(offer_geometry(reference))}
+    theirs = {offer.name: offer for offer in reversed(offer_geometry(sample))}
+    for name in ours.keys() & theirs.keys():
+        one, other = ours[name], theirs[name]
+        if not math.isclose(one.value, other.value, rel_tol=_AGREEMENT):
+            faults.append(
+                f"{one.source} gives {name} = {one.value:.6g} {one.unit} and {other.source} "
+                f"{other.value:.6g}; expected the same set-up for reference and sample"
+            )
+    return sorted(faults)
+
+
+def _size(series: FrameSeries) -> str:
+    return f"{series.shape[0]} × {series.shape[1]}"

@@ -1,0 +1,334 @@
+"""A series of frames: files opened by their headers, read one frame at a time."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from types import MappingProxyType
+from typing import Any, Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from xmist.core.errors import InputError, raise_faults
+from xmist.io.frames.addresses import Address, Spec, find_addresses
+from xmist.io.frames.positions import Position, asked_positions, found_positions
+from xmist.io.frames.sources import Source, check_file, listed, reading
+
+_FORMATS: Final[Mapping[str, str]] = {
+    ".tif": "TIFF",
+    ".tiff": "TIFF",
+    ".btf": "TIFF",
+    ".edf": "EDF",
+    ".h5": "HDF5",
+    ".hdf5": "HDF5",
+    ".hdf": "HDF5",
+    ".nxs": "HDF5",
+    ".nx": "HDF5",
+    ".cxi": "HDF5",
+    ".npy": "npy",
+}
+FRAME_ENDINGS: Final = tuple(_FORMATS)
+_ADVICE: Final = {
+    ".jpg": "JPEG alters intensities: use the frames as recorded",
+    ".jpeg": "JPEG alters intensities: use the frames as recorded",
+    ".png": "save them as TIFF of 16 or 32 bits",
+    ".mat": "save the array as HDF5 or .npy",
+    ".npz": "save one array with numpy.save",
+    ".raw": "raw numbers have no shape: save them as TIFF, EDF, HDF5 or .npy",
+    ".gz": "unpack it first",
+    ".bz2": "unpack it first",
+    ".zip": "unpack it first",
+}
+_SIGNATURES: Final = (
+    (b"II*\0", "TIFF"),
+    (b"MM\0*", "TIFF"),
+    (b"II+\0", "TIFF"),
+    (b"MM\0+", "TIFF"),
+    (b"\x89HDF\r\n\x1a\n", "HDF5"),
+    (b"\x93NUMPY", "npy"),
+)
+
+
+@dataclass(frozen=True)
+class FrameSeries:
+    """Frames of one shape and type, from one or many files; headers only, until a frame is read.
+
+    Parameters
+    ----------
+    name : str
+        How messages call it, such as "input.reference".
+    sources : tuple of Source
+        The files or datasets, in order.
+    positions : tuple of tuple, optional
+        For each frame the mask's coordinates as the headers give them; None if they do not.
+    position_keys : tuple of str
+        The header's names of these coordinates.
+    position_asked : bool
+        Whether the caller named the keys; otherwise they were found by their names.
+    """
+
+    name: str
+    sources: tuple[Source, ...] = field(repr=False)
+    positions: tuple[Position, ...] | None = field(default=None, repr=False)
+    position_keys: tuple[str, ...] = ()
+    position_asked: bool = False
+
+    def __len__(self) -> int:
+        return sum(source.count for source in self.sources)
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        """(y, x) of each frame."""
+        return self.sources[0].shape
+
+    @property
+    def dtype(self) -> np.dtype[Any]:
+        """Type of the numbers."""
+        return self.sources[0].dtype
+
+    @property
+    def files(self) -> tuple[Path, ...]:
+        """All files that hold the frames, each once."""
+        return tuple(dict.fromkeys(path for source in self.sources for path in source.files))
+
+    def locate(self, index: int) -> tuple[Source, int]:
+        """Give the file of a frame and its number in it.
+
+        Parameters
+        ----------
+        index : int
+            From 0; negative ones count from the end.
+
+        Raises
+        ------
+        IndexError
+            If there is no such frame.
+        """
+        count = len(self)
+        if not -count <= index < count:
+            raise IndexError(f"{self.name} has {count} frames; there is no frame {index}")
+        index %= count
+        for source in self.sources:
+            if index < source.count:
+                return source, index
+            index -= source.count
+        raise AssertionError("the counts changed")
+
+    def label(self, index: int) -> str:
+        """Name a frame for a message: its file, and its number where the file holds several.
+
+        Parameters
+        ----------
+        index : int
+            From 0.
+        """
+        source, inside = self.locate(index)
+        return source.label if source.count == 1 else f"{source.label} frame {inside + 1}"
+
+    def read(self, index: int) -> NDArray[Any]:
+        """Read one frame.
+
+        Parameters
+        ----------
+        index : int
+            From 0; negative ones count from the end.
+
+        Returns
+        -------
+        (y, x) array
+            Values as stored, in the byte order of this machine.
+
+        Raises
+        ------
+        InputError
+            If the file cannot be read in full.
+        """
+        source, inside = self.locate(index)
+        try:
+            return source.read(inside)
+        except InputError as error:
+            raise InputError([f"{self.name}: {fault}" for fault in error.faults]) from error
+
+    def frames(self, indices: Sequence[int]) -> Iterator[NDArray[Any]]:
+        """Read several frames one at a time; runs within one file are read the fastest way.
+
+        Parameters
+        ----------
+        indices : sequence of int
+            From 0, in any order.
+
+        Raises
+        ------
+        InputError
+            If a file cannot be read in full.
+        """
+        places = [self.locate(index) for index in indices]
+        start = 0
+        while start < len(places):
+            source = places[start][0]
+            end = start
+            while end < len(places) and places[end][0] is source:
+                end += 1
+            try:
+                yield from source.frames([inside for _, inside in places[start:end]])
+            except InputError as error:
+                raise InputError([f"{self.name}: {fault}" for fault in error.faults]) from error
+            start = end
+
+    def header(self, index: int) -> Mapping[str, str]:
+        """Give what the file states about a frame, as text.
+
+        Parameters
+        ----------
+        index : int
+            From 0; negative ones count from the end.
+        """
+        source, inside = self.locate(index)
+        return source.header(inside)
+
+
+def open_frames(
+    spec: Spec,
+    *,
+    name: str,
+    folder: str | Path | None = None,
+    position_key: str | Sequence[str] | None = None,
+) -> FrameSeries:
+    """Open frames by their headers; no frame is read.
+
+    Parameters
+    ----------
+    spec : str, path, or sequence of them
+        A file (TIFF of one or many pages, EDF, HDF5 or NeXus, .npy), a pattern (`"ref_*.tif"`, taken in
+        natural order), a dataset (`"scan.h5::/entry/data/data"`), frames of it by their key in an NXtomo file
+        (`"scan.nxs::/entry/data/data[image_key=1]"`), or several of these in order.
+    name : str
+        How messages call it, such as "input.reference".
+    folder : str or Path, optional
+        What relative names start from; the current folder if None.
+    position_key : str or sequence of str, optional
+        Names of the header's values (EDF key, motor, TIFF description, HDF5 path or its end) that state
+        where the mask is. None: names that say so are looked for (`mask_x`, `diffuser_pos` …); an empty
+        sequence: the headers are not asked.
+
+    Returns
+    -------
+    FrameSeries
+        All of one shape and type.
+
+    Raises
+    ------
+    InputError
+        Lists for every file why it cannot be read or used: missing, truncated, of another format, shape or
+        type, colour, complex, or without the position that was asked for.
+
+    Examples
+    --------
+    >>> np.save("ref.npy", np.zeros((10, 32, 48), np.uint16))
+    >>> series = open_frames("ref.npy", name="input.reference")
+    >>> len(series), series.shape, str(series.dtype)
+    (10, (32, 48), 'uint16')
+    """
+    faults: list[str] = []
+    addresses = find_addresses(spec, folder, faults)
+    sources = []
+    for address in addresses:
+        try:
+            sources.append(open_source(address))
+        except InputError as error:
+            faults += error.faults
+    faults += _unlike_faults(sources)
+    keys = [position_key] if isinstance(position_key, str) else list(position_key or ())
+    positions = None
+    if keys:
+        positions = asked_positions(sources, keys, faults)
+    elif position_key is None and not faults:
+        keys, positions = found_positions(sources)
+    raise_faults([f"{name}: {fault}" for fault in faults])
+    return FrameSeries(name, tuple(sources), positions, tuple(keys), bool(position_key))
+
+
+def open_source(address: Address) -> Source:
+    """Open one file or dataset by its headers.
+
+    Parameters
+    ----------
+    address : Address
+        Where it is.
+
+    Raises
+    ------
+    InputError
+        Says why it cannot be read.
+    """
+    path = address.path
+    check_file(path)
+    kind = _format(path)
+    inside = str(address).removeprefix(str(path))
+    if inside and kind != "HDF5":
+        raise InputError(f"{path} is {kind} and has no datasets; leave out {inside}")
+    # A reader costs what its library costs to import.
+    if kind == "TIFF":
+        from xmist.io.frames.tiff_reader import open_tiff
+
+        return open_tiff(path)
+    if kind == "HDF5":
+        from xmist.io.frames.hdf5_reader import open_hdf5
+
+        return open_hdf5(path, address.dataset, address.key)
+    if kind == "EDF":
+        from xmist.io.frames.edf_reader import open_edf
+
+        return open_edf(path)
+    from xmist.io.frames.npy_reader import open_npy
+
+    return open_npy(path)
+
+
+def _format(path: Path) -> str:
+    """Give the format of a file, by its ending and its first bytes, which must agree."""
+    ending = path.suffix.lower()
+    if ending not in _FORMATS:
+        found = f"ends in '{path.suffix}'" if ending else "has no ending"
+        advice = _ADVICE.get(ending)
+        raise InputError(
+            f"{path} {found}; expected frames as {', '.join(_FORMATS)}{f' ({advice})' if advice else ''}"
+        )
+    with reading(str(path)), path.open("rb") as file:
+        head = file.read(512)
+    found = next((kind for signature, kind in _SIGNATURES if head.startswith(signature)), "")
+    if not found and head.lstrip().startswith(b"{"):
+        found = "EDF"
+    kind = _FORMATS[ending]
+    if found and found != kind:
+        raise InputError(f"{path} holds {found}, though it ends in '{path.suffix}'; rename it")
+    if not found and kind != "HDF5":  # HDF5 may begin with a block of the user's
+        raise InputError(f"{path} is not {kind}, or its beginning is damaged; copy or record it again")
+    return kind
+
+
+def _unlike_faults(sources: Sequence[Source]) -> list[str]:
+    """Say which files differ from most in shape or type."""
+    faults = []
+    for what, form in _FORMS.items():
+        counts = Counter(form(source) for source in sources)
+        if len(counts) > 1:
+            usual = counts.most_common(1)[0][0]
+            unlike = [f"{source.label} ({form(source)})" for source in sources if form(source) != usual]
+            like = next(source.label for source in sources if form(source) == usual)
+            faults.append(
+                f"{listed(unlike)} differ{'s' if len(unlike) == 1 else ''} in {what}; expected {usual}, as "
+                f"{like} has"
+            )
+    return faults
+
+
+_FORMS: Final[Mapping[str, Callable[[Source], str]]] = MappingProxyType(
+    {
+        "shape": lambda source: f"{source.shape[0]} × {source.shape[1]} pixels",
+        "type": lambda source: str(source.dtype),
+    }
+)

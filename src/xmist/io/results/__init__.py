@@ -1,0 +1,1 @@
+"""Write and read results: NeXus, ImageJ TIFF, NXtomo."""

@@ -1,0 +1,152 @@
+"""Results as float32 ImageJ TIFF, one file a channel."""
+
+from __future__ import annotations
+
+from io import BytesIO
+from pathlib import Path
+from typing import Any, BinaryIO
+
+import numpy as np
+from numpy.typing import NDArray
+
+from xmist.core.data import CHANNELS, Retrieval
+from xmist.core.errors import OutputError
+from xmist.core.flags import FLAGS
+from xmist.core.version import __version__
+from xmist.io.results.atomic import Job, write_files
+from xmist.io.results.plain import to_text
+
+
+def tiff_names(path: str | Path, result: Retrieval) -> dict[str, Path]:
+    """Give the file of each channel, and of the flags.
+
+    Parameters
+    ----------
+    path : str or Path
+        Name that the channel's name is added to.
+    result : Retrieval
+        The result.
+
+    Returns
+    -------
+    dict of str to Path
+        The channels in their order, then `flags`.
+
+    Examples
+    --------
+    >>> import numpy as np, xmist
+    >>> experiment = xmist.Experiment(energy_kev=17.0, pixel_size=5.8e-6, sample_to_detector=1.0)
+    >>> flags = np.zeros((8, 9), np.uint16)
+    >>> result = Retrieval(method="mist", experiment=experiment, flags=flags, phase=np.zeros((8, 9)))
+    >>> [file.name for file in tiff_names("berry.tif", result).values()]
+    ['berry_phase.tif', 'berry_flags.tif']
+    """
+    path = Path(path)
+    names = [*(name for name, _ in result.channels()), "flags"]
+    return {name: path.with_name(f"{path.stem}_{name}{path.suffix}") for name in names}
+
+
+def write_tiff(result: Retrieval, path: str | Path, *, overwrite: bool = False) -> Path:
+    """Write a result as ImageJ TIFF: float32, one file a channel, and the flags as uint16.
+
+    Parameters
+    ----------
+    result : Retrieval
+        What to write.
+    path : str or Path
+        Name that the channel's name is added to: `berry.tif` gives `berry_phase.tif` and so on. All files
+        appear, each whole, or none does.
+    overwrite : bool
+        Replace files that stand there already.
+
+    Returns
+    -------
+    Path
+        The first file.
+
+    Raises
+    ------
+    InputError
+        If a file cannot be written there.
+    OutputError
+        When writing failed; says what was kept and where.
+
+    Notes
+    -----
+    ImageJ shows the pixel in µm in the sample's plane; NaN stays NaN. A tensor or vector is a stack whose
+    slices carry the names of its components. The display range is that of the middle 99 % of the unflagged
+    pixels. Unit, method, options, geometry and findings are in ImageJ's info (Image > Show Info...).
+
+    Examples
+    --------
+    >>> write_tiff(result, "berry.tif")  # doctest: +SKIP
+    PosixPath('berry_phase.tif')
+    """
+    arrays: dict[str, NDArray[Any]] = {**dict(result.channels()), "flags": result.flags}
+    files = tiff_names(path, result)
+    write_files([_job(result, name, arrays[name], file) for name, file in files.items()], overwrite=overwrite)
+    return next(iter(files.values()))
+
+
+def _job(result: Retrieval, name: str, array: NDArray[Any], path: Path) -> Job:
+    import tifffile
+
+    micrometres = result.experiment.effective_pixel * 1e6
+    metadata: dict[str, Any] = {
+        "axes": "YX" if array.ndim == 2 else "ZYX",
+        "unit": "um",
+        "Info": _info(result, name),
+        **_display_range(array, result.flags),
+    }
+    if name in CHANNELS and CHANNELS[name].components:
+        metadata["Labels"] = list(CHANNELS[name].components)
+
+    def write(file: BinaryIO) -> None:
+        # In memory first: NumPy, which would write to a file for tifffile, hides why a disk refuses.
+        content = BytesIO()
+        # ImageJ takes the resolution as pixels per `unit` of the metadata, and wants no unit in the tag.
+        tifffile.imwrite(
+            content,
+            array,
+            imagej=True,
+            resolution=(1.0 / micrometres, 1.0 / micrometres),
+            resolutionunit="NONE",
+            metadata=metadata,
+        )
+        file.write(content.getbuffer())
+
+    def verify(written: Path) -> None:
+        if not np.array_equal(tifffile.imread(written), array, equal_nan=array.dtype.kind == "f"):
+            raise OutputError("the pixels differ")
+
+    return Job(path, write, verify)
+
+
+def _display_range(array: NDArray[Any], flags: NDArray[np.uint16]) -> dict[str, float]:
+    if array.dtype.kind != "f":
+        return {"min": 0.0, "max": float(max(array.max(), 1))}
+    usable = np.isfinite(array)
+    good = usable & (flags == 0)
+    values = array[good if good.any() else usable]
+    if not values.size:
+        return {}
+    low, high = (float(limit) for limit in np.percentile(values, (0.5, 99.5)))
+    return {"min": low, "max": high} if low < high else {}
+
+
+def _info(result: Retrieval, name: str) -> str:
+    """Give what ImageJ shows as the image's info."""
+    if name in CHANNELS:
+        channel = CHANNELS[name]
+        lines = [f"{channel.title} {channel.symbol}", f"unit: {channel.unit}"]
+        if channel.components:
+            lines.append(f"slices: {', '.join(channel.components)}")
+    else:
+        lines = ["quality flags", *(f"{flag.bit}: {flag.name}, {flag.meaning}" for flag in FLAGS)]
+    lines.append(f"method: {result.method}")
+    for part in ("options", "findings", "provenance"):
+        lines.append(f"{part}: {to_text(part, getattr(result, part))[0]}")
+    lines.append(f"experiment: {to_text('experiment', result.experiment.to_dict())[0]}")
+    lines.append(f"pixel in the sample's plane: {result.experiment.effective_pixel:.9g} m")
+    lines.append(f"written by xmist {__version__}")
+    return "\n".join(lines)

@@ -1,0 +1,107 @@
+"""Plain data (None, booleans, numbers, text, lists, tuples, mappings) as JSON text, and back exactly."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+
+from xmist.core.errors import raise_faults
+
+# Where a tuple stood: the keys and indices that lead to it. JSON knows lists alone.
+Places = list[list[str | int]]
+
+
+def to_text(name: str, data: Any) -> tuple[str, Places]:
+    """Give plain data as JSON text, and the places of its tuples.
+
+    Parameters
+    ----------
+    name : str
+        What the data is called in a fault.
+    data : mapping, list or tuple
+        Plain data; NumPy's scalars become Python's.
+
+    Returns
+    -------
+    str
+        JSON, in which a tuple stands as a list.
+    list
+        The keys and indices that lead to each tuple, but not to `data` itself.
+
+    Raises
+    ------
+    InputError
+        Lists every value that is not plain.
+
+    Examples
+    --------
+    >>> to_text("options", {"ridge": 0.5, "unknowns": ("phase",)})
+    ('{"ridge": 0.5, "unknowns": ["phase"]}', [['unknowns']])
+    """
+    faults: list[str] = []
+    places: Places = []
+
+    def plain(value: Any, place: list[str | int]) -> Any:
+        if isinstance(value, np.generic):
+            value = value.item()
+        if value is None or isinstance(value, (bool, int, float, str)):
+            return value
+        if isinstance(value, Mapping) and all(isinstance(key, str) for key in value):
+            return {key: plain(item, [*place, key]) for key, item in value.items()}
+        if isinstance(value, (list, tuple)):
+            if isinstance(value, tuple) and place:
+                places.append(place)
+            return [plain(item, [*place, index]) for index, item in enumerate(value)]
+        where = name + "".join(f"[{key!r}]" for key in place)
+        faults.append(
+            f"{where} is of type {type(value).__name__}; expected plain data (None, a boolean, number or "
+            "text, or lists, tuples and mappings of them with text as keys)"
+        )
+        return None
+
+    content = plain(data, [])
+    raise_faults(faults)
+    text = json.dumps(content, ensure_ascii=False)
+    if "\x00" in text or not _is_unicode(text):  # names of files can be any bytes
+        text = json.dumps(content)
+    return text, places
+
+
+def from_text(text: str, places: Places) -> Any:
+    """Give back what `to_text` wrote.
+
+    Parameters
+    ----------
+    text : str
+        JSON.
+    places : list
+        The places of the tuples.
+
+    Raises
+    ------
+    ValueError, LookupError, TypeError, RecursionError
+        If the text or the places were damaged.
+
+    Examples
+    --------
+    >>> from_text('{"ridge": 0.5, "unknowns": ["phase"]}', [["unknowns"]])
+    {'ridge': 0.5, 'unknowns': ('phase',)}
+    """
+    data = json.loads(text)
+    for *way, last in sorted(places, key=len, reverse=True):  # the inner ones first
+        holder = data
+        for key in way:
+            holder = holder[key]
+        holder[last] = tuple(holder[last])
+    return data
+
+
+def _is_unicode(text: str) -> bool:
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return False
+    return True

@@ -1,0 +1,352 @@
+"""Stacks of results, as `xmist scan` writes them: one projection, a lazy dataset, or the quality numbers."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from xmist.core.data import CHANNELS, Retrieval
+from xmist.core.errors import InputError
+from xmist.core.experiment import Experiment
+from xmist.io.frames.sources import check_file, reading
+from xmist.io.results.nexus_reader import GIVEN
+from xmist.io.results.plain import from_text
+
+if TYPE_CHECKING:
+    import h5py
+    import xarray
+
+# Raised whenever an older xmist would misread a newer file.
+STACK_SCHEMA: Final = 1
+
+_MISSING: Final = 0  # status of a projection that has not been retrieved
+
+
+def is_stack(path: str | Path) -> bool:
+    """Say whether a file is the master of a scan.
+
+    Parameters
+    ----------
+    path : str or Path
+        Any file.
+
+    Examples
+    --------
+    >>> _ = Path("note.txt").write_text("no")
+    >>> is_stack("note.txt")
+    False
+    """
+    import h5py
+
+    path = Path(path)
+    try:
+        if not path.is_file() or not h5py.is_hdf5(path):
+            return False
+        with h5py.File(path, "r", locking="best-effort") as file:
+            return "xmist_stack" in file["entry"].attrs
+    except (OSError, LookupError, RuntimeError, AttributeError):
+        return False
+
+
+@dataclass(frozen=True)
+class StackArray:
+    """A channel of a stack, read when it is sliced; it can travel between processes.
+
+    Parameters
+    ----------
+    path : str
+        The master.
+    dataset : str
+        The dataset.
+    shape : tuple of int
+        (projection, …, y, x).
+    dtype : numpy dtype
+        Of its numbers.
+    """
+
+    path: str
+    dataset: str
+    shape: tuple[int, ...]
+    dtype: np.dtype[Any]
+
+    @property
+    def ndim(self) -> int:
+        """Number of axes."""
+        return len(self.shape)
+
+    def __getitem__(self, key: Any) -> NDArray[Any]:
+        """Read a part."""
+        import h5py
+
+        with (
+            reading(f"{self.path}::{self.dataset}"),
+            h5py.File(self.path, "r", locking="best-effort") as file,
+        ):
+            part: NDArray[Any] = file[self.dataset][key]
+            return part
+
+
+@dataclass(frozen=True, kw_only=True)
+class Stack:
+    """What the master of a scan states.
+
+    Parameters
+    ----------
+    path : Path
+        The master.
+    method : str
+        Name of the method.
+    options : mapping
+        Its options.
+    experiment : Experiment
+        With the pixel of the results.
+    arrays : mapping of str to StackArray
+        Channels, and "flags".
+    table : mapping of str to array
+        Quality numbers, one a projection.
+    notes : tuple of str
+        What a person should know of each projection; empty until the scan has ended.
+    angles : (projection,) float64 array or None
+        In degrees.
+    """
+
+    path: Path
+    method: str
+    options: Mapping[str, Any]
+    experiment: Experiment
+    arrays: Mapping[str, StackArray]
+    table: Mapping[str, NDArray[Any]]
+    notes: tuple[str, ...]
+    angles: NDArray[np.float64] | None
+
+    def __len__(self) -> int:
+        return self.arrays["flags"].shape[0]
+
+
+def open_stack(path: str | Path) -> Stack:
+    """Open the master of a scan; its images are left in the files.
+
+    Parameters
+    ----------
+    path : str or Path
+        The master.
+
+    Raises
+    ------
+    InputError
+        If it is missing, damaged, or from a newer schema.
+
+    Examples
+    --------
+    >>> open_stack("scan.h5").table["flux"]  # doctest: +SKIP
+    array([0.91, 0.92])
+    """
+    import h5py
+
+    path = Path(path)
+    check_file(path)
+    with reading(str(path)), h5py.File(path, "r", locking="best-effort") as file:
+        entry = file["entry"]
+        schema = int(entry.attrs["xmist_stack"])
+        if schema > STACK_SCHEMA:
+            raise InputError(
+                f"{path}: written by a newer xmist (schema {schema}); this one knows up to {STACK_SCHEMA}"
+            )
+        names = [name for name in str(entry.attrs["channels"]).split() if name in CHANNELS]
+        where = os.path.abspath(path)  # noqa: PTH100  # a link to the master keeps its own folder
+        arrays = {
+            name: StackArray(where, f"entry/{name}/data", data.shape, data.dtype)
+            for name in (*names, "flags")
+            if (data := entry[f"{name}/data"]) is not None
+        }
+        table = {
+            name: np.asarray(data[()])
+            for name, data in entry["table"].items()
+            if isinstance(data, h5py.Dataset) and name != "notes"
+        }
+        table["projection"] = np.asarray(entry["axes/projection"][()])
+        angle = entry.get("axes/rotation_angle")
+        given = {
+            name: float(entry[f"experiment/{name}"][()]) for name in GIVEN if name in entry["experiment"]
+        }
+        return Stack(
+            path=path,
+            method=entry["process/method"].asstr()[()],
+            options=_plain(entry["process"], "options"),
+            experiment=Experiment(**given),
+            arrays=arrays,
+            table=table,
+            notes=tuple(entry["table/notes"].asstr()[()]) if "notes" in entry["table"] else (),
+            angles=None if angle is None else np.asarray(angle[()], np.float64),
+        )
+
+
+def describe_stack(path: str | Path) -> dict[str, Any]:
+    """Say what the master of a scan holds; `xmist.io.describe` lists the keys.
+
+    Parameters
+    ----------
+    path : str or Path
+        The master.
+
+    Examples
+    --------
+    >>> describe_stack("scan.h5")["projections"]  # doctest: +SKIP
+    500
+    """
+    import h5py
+
+    stack = open_stack(path)
+    with reading(str(path)), h5py.File(path, "r", locking="best-effort") as file:
+        status = file["entry/table/status"].attrs
+        names = dict(zip(status["status_values"].tolist(), map(str, status["status_meanings"]), strict=True))
+    counts = {names.get(code, str(code)): 0 for code in names}
+    for code in stack.table["status"].tolist():
+        counts[names.get(code, str(code))] = counts.get(names.get(code, str(code)), 0) + 1
+    images = {name: array for name, array in stack.arrays.items() if name != "flags"}
+    angles = stack.angles
+    return {
+        "kind": "stack",
+        "path": str(path),
+        "bytes": stack.path.stat().st_size,
+        "method": stack.method,
+        "projections": len(stack),
+        "shape": list(stack.arrays["flags"].shape[1:]),
+        "stacks": {
+            name: f"{' × '.join(map(str, array.shape))} ({CHANNELS[name].unit})"
+            for name, array in images.items()
+        },
+        "angles": None if angles is None else [float(angles[0]), float(angles[-1])],
+        "status": {name: number for name, number in counts.items() if number},
+        "experiment": stack.experiment.to_dict(),
+        "options": dict(stack.options),
+    }
+
+
+def _plain(group: h5py.Group, name: str) -> Any:
+    places = json.loads(group[f"{name}_tuples"].asstr()[()]) if f"{name}_tuples" in group else []
+    return from_text(group[name].asstr()[()], places)
+
+
+def read_projection(path: str | Path, projection: int) -> Retrieval:
+    """Read one projection of a stack as a result of its own.
+
+    Parameters
+    ----------
+    path : str or Path
+        The master.
+    projection : int
+        Its number in the whole scan.
+
+    Raises
+    ------
+    InputError
+        If there is none of that number, or it has not been retrieved yet.
+
+    Examples
+    --------
+    >>> read_projection("scan.h5", 0).phase.shape  # doctest: +SKIP
+    (2048, 2048)
+    """
+    stack = open_stack(path)
+    found = np.flatnonzero(stack.table["projection"] == projection)
+    if isinstance(projection, bool) or found.size == 0:
+        numbers = stack.table["projection"]
+        raise InputError(f"{path} has no projection {projection!r}; it has {numbers[0]} to {numbers[-1]}")
+    place = int(found[0])
+    if stack.table["status"][place] == _MISSING:
+        raise InputError(f"{path}: projection {projection} has not been retrieved yet; run xmist scan again")
+    images: dict[str, Any] = {name: array[place] for name, array in stack.arrays.items() if name != "flags"}
+    row = {name: column[place].item() for name, column in stack.table.items()}
+    return Retrieval(
+        method=stack.method,
+        experiment=stack.experiment,
+        flags=stack.arrays["flags"][place],
+        options=stack.options,
+        findings=(stack.notes[place],) if stack.notes and stack.notes[place] else (),
+        provenance={"scan": Path(path).name, "quality": row},
+        **images,
+    )
+
+
+def lazy_dataset(path: str | Path, chunks: Any) -> xarray.Dataset:
+    """Give a stack as a dataset of Dask arrays, which read when they are computed.
+
+    Parameters
+    ----------
+    path : str or Path
+        The master.
+    chunks : int, str, tuple or dict
+        As xarray and Dask take them: {"projection": 16}, "auto"; {} takes a projection a chunk.
+
+    Raises
+    ------
+    InputError
+        If xarray or Dask is not installed, or the chunks are not as they take them.
+
+    Examples
+    --------
+    >>> lazy_dataset("scan.h5", {"projection": 1})["phase"].dims  # doctest: +SKIP
+    ('projection', 'y', 'x')
+    """
+    try:
+        import dask.array
+        import xarray
+    except ImportError:
+        raise InputError(
+            'chunks needs xarray and Dask; install them with: pip install "xmist[xarray,dask]"'
+        ) from None
+    stack = open_stack(path)
+    pixel = stack.experiment.effective_pixel
+    y, x = stack.arrays["flags"].shape[1:]
+    coordinates: dict[str, Any] = {
+        "projection": stack.table["projection"],
+        "y": ("y", np.arange(y) * pixel, {"units": "m"}),
+        "x": ("x", np.arange(x) * pixel, {"units": "m"}),
+    }
+    if stack.angles is not None:
+        coordinates["angle"] = ("projection", stack.angles, {"units": "degrees"})
+    variables: dict[str, Any] = {}
+    for name, array in stack.arrays.items():
+        dims = ["projection", "y", "x"]
+        attributes: dict[str, Any] = {"long_name": "quality flags"}
+        if name in CHANNELS:
+            channel = CHANNELS[name]
+            attributes = {"units": channel.unit, "long_name": channel.title, "symbol": channel.symbol}
+            if channel.components:
+                dims.insert(1, "tensor" if name == "dark_field_tensor" else "direction")
+                coordinates[dims[1]] = list(channel.components)
+        try:
+            wrap: Any = dask.array.from_array
+            lazy = wrap(array, chunks=_chunks(chunks, dims, array), inline_array=True)
+        except (ValueError, TypeError, ArithmeticError, NotImplementedError) as error:
+            raise InputError(
+                f'chunks is {chunks!r} ({error}); expected such as {{"projection": 16}} or "auto"'
+            ) from error
+        variables[name] = (dims, lazy, attributes)
+    for name, column in stack.table.items():
+        if name not in ("projection", "angle"):
+            variables[name] = ("projection", column)
+    return xarray.Dataset(variables, coordinates, {"method": stack.method, **stack.experiment.to_dict()})
+
+
+def _chunks(chunks: Any, dims: list[str], array: StackArray) -> Any:
+    """Give chunks for the axes of an array: those that are not named are whole, projections come singly."""
+    if isinstance(chunks, Mapping):
+        unknown = [name for name in chunks if name not in ("projection", "y", "x", "tensor", "direction")]
+        if unknown:
+            raise ValueError(f"there is no axis {unknown[0]!r}")
+        return tuple(
+            chunks.get(name, 1 if name == "projection" else size)
+            for name, size in zip(dims, array.shape, strict=True)
+        )
+    if isinstance(chunks, int):
+        return (chunks, *array.shape[1:])
+    return chunks

@@ -1,0 +1,73 @@
+"""What the file of a result holds, in plain data."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from xmist.core.data import CHANNELS
+from xmist.core.experiment import Experiment
+from xmist.core.flags import count_flags
+from xmist.io.results.nexus_reader import read_nexus, read_version
+
+
+def describe_result(path: str | Path) -> dict[str, Any]:
+    """Say what the file of a result holds; `xmist.io.describe` lists the keys.
+
+    Parameters
+    ----------
+    path : str or Path
+        A file that `write_nexus` wrote.
+
+    Raises
+    ------
+    InputError
+        As `read_nexus`.
+
+    Examples
+    --------
+    >>> describe_result("result.h5")["shape"]  # doctest: +SKIP
+    [2048, 2048]
+    """
+    path = Path(path)
+    result = read_nexus(path)
+    version, schema = read_version(path) or ("", 0)
+    return {
+        "kind": "result",
+        "path": str(path),
+        "bytes": path.stat().st_size,
+        "method": result.method,
+        "shape": list(result.shape),
+        "channels": {
+            name: {"unit": CHANNELS[name].unit, **_statistics(array)} for name, array in result.channels()
+        },
+        "diagnostics": {name: _statistics(array) for name, array in result.diagnostics.items()},
+        "flags": count_flags(result.flags),
+        "flagged": int(np.count_nonzero(result.flags)),
+        "experiment": _geometry(result.experiment),
+        "options": dict(result.options),
+        "findings": list(result.findings),
+        "provenance": dict(result.provenance),
+        "written_by": f"xmist {version}",
+        "schema": schema,
+    }
+
+
+def _statistics(array: NDArray[np.float32]) -> dict[str, float | int | None]:
+    values = array[np.isfinite(array)]
+    numbers: dict[str, float | int | None] = dict.fromkeys(("minimum", "median", "maximum"))
+    if values.size:
+        numbers = {
+            "minimum": float(values.min()),
+            "median": float(np.median(values)),
+            "maximum": float(values.max()),
+        }
+    return numbers | {"nan": int(np.count_nonzero(np.isnan(array)))}
+
+
+def _geometry(experiment: Experiment) -> dict[str, Any]:
+    derived = ("wavelength", "wavenumber", "magnification", "effective_pixel", "effective_distance")
+    return experiment.to_dict() | {name: getattr(experiment, name) for name in derived}

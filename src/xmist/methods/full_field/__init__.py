@@ -1,0 +1,1 @@
+"""`full-field`: the whole transport equation over the whole image."""

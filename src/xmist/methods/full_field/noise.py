@@ -1,0 +1,164 @@
+"""Draws of what separates sample frames from their model: noise of the frame, and errors of the reference.
+
+A reference without noise is an estimate. What it is wrong by moves and dims with the speckles and is of their
+size: it falls where the unknowns are read, and weighs more than as much noise in the sample frame, which is
+white.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import Any, Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from xmist.core.arrays import Image
+from xmist.numerics.images.denoise import Spectrum
+from xmist.numerics.operators.transport import Transport
+from xmist.numerics.solvers.whole_image import Right, energy, to_cosines
+
+Real = NDArray[Any]
+
+_MOST: Final = 0.95  # of the residual's mean square that errors of the reference may be said to make
+
+
+def draw_noise(
+    random: np.random.Generator,
+    reference: Image,
+    level: Real,
+    spectra: Sequence[Spectrum],
+    *,
+    transmission: Real | None = None,
+    threads: int | None = None,
+) -> Image:
+    """Draw what a residual of a given level consists of.
+
+    Parameters
+    ----------
+    random : Generator
+        Source of the draw.
+    reference : (position, y, x) float32 array
+        References without noise, in units of their mean.
+    level : (y, x) float array
+        Rms over the exposures of the residual.
+    spectra : sequence of Spectrum
+        Spectrum of the square root of each reference, with its noise; empty if the references have none.
+    transmission : (y, x) float array, optional
+        Transmission T of the sample; None is 1.
+    threads : int, optional
+        Threads; the result does not depend on it.
+
+    Returns
+    -------
+    (position, y, x) float32 array
+        Errors of the references, as large as their noise makes them, and white noise that makes up for the
+        rest of the mean square of `level`.
+
+    Examples
+    --------
+    >>> reference, level = np.ones((2, 64, 64), np.float32), np.full((64, 64), 0.1)
+    >>> drawn = draw_noise(np.random.default_rng(1), reference, level, ())
+    >>> bool(abs(drawn.std() / 0.1 - 1) < 0.05)
+    True
+    """
+    out = np.zeros(reference.shape, np.float32)
+    made = 0.0
+    for n, error in _errors(random, reference, spectra, transmission, threads):
+        out[n] = error
+        made += _mean_square(error) / len(out)
+    of_errors, of_white = _shares(made, _mean_square(level))
+    out *= np.float32(of_errors)
+    rest = (of_white * level).astype(np.float32)
+    for image in out:
+        image += rest * random.standard_normal(image.shape, np.float32)
+    return out
+
+
+def right_of_noise(
+    random: np.random.Generator,
+    reference: Image,
+    level: Real,
+    spectra: Sequence[Spectrum],
+    transport: Transport,
+    *,
+    transmission: Real | None = None,
+) -> Right:
+    """Give the right side that a draw of `draw_noise` makes, without the memory for all its images at once.
+
+    Parameters
+    ----------
+    random, reference, level, spectra, transmission
+        As in `draw_noise`.
+    transport : Transport
+        The operator.
+
+    Returns
+    -------
+    Right
+        Its constant leaves out what errors of the references and white noise have to do with each other by
+        chance.
+
+    Examples
+    --------
+    >>> from xmist.numerics.operators.transport import LOG_T
+    >>> reference, level = np.ones((2, 64, 64), np.float32), np.full((64, 64), 0.1, np.float32)
+    >>> transport = Transport(frames=reference, kinds=(LOG_T,))
+    >>> right = right_of_noise(np.random.default_rng(1), reference, level, (), transport)
+    >>> other = Right.of(transport, draw_noise(np.random.default_rng(1), reference, level, ()))
+    >>> bool(np.allclose(right.coefficients, other.coefficients, atol=1e-4))
+    True
+    """
+    threads, shape = transport.threads, (len(transport.kinds), *level.shape)
+    right = np.zeros(shape, np.float32)
+    made = constant = 0.0
+    for n, error in _errors(random, reference, spectra, transmission, threads):
+        made += _mean_square(error) / len(reference)
+        constant += _gather(transport, n, error, right)
+    of_errors, of_white = _shares(made, _mean_square(level))
+    right *= np.float32(of_errors)
+    constant *= of_errors**2
+    rest = (of_white * level).astype(np.float32)
+    for n in range(len(reference)):
+        white = random.standard_normal(shape[1:], np.float32)
+        white *= rest
+        constant += _gather(transport, n, white, right)
+    return Right(coefficients=to_cosines(right, threads=threads), constant=constant)
+
+
+def _gather(transport: Transport, n: int, image: Real, right: Real) -> float:
+    transport.gather(n, image, right)
+    weights = None if transport.weights is None else [transport.weights[n]]
+    return energy([image], weights, threads=transport.threads)
+
+
+def _errors(
+    random: np.random.Generator,
+    reference: Image,
+    spectra: Sequence[Spectrum],
+    transmission: Real | None,
+    threads: int | None,
+) -> Iterator[tuple[int, Image]]:
+    """Draw the error of one reference after the other."""
+    for n, (frame, spectrum) in enumerate(zip(reference, spectra, strict=False)):
+        error = spectrum.draw_error((int(frame.shape[0]), int(frame.shape[1])), random, threads)
+        # The error of I is 2√I times that of √I.
+        root = np.maximum(frame, np.float32(0.0))
+        np.sqrt(root, out=root)
+        error *= root
+        error *= np.float32(2.0)
+        if transmission is not None:
+            error *= transmission
+        yield n, error
+
+
+def _shares(made: float, square: float) -> tuple[float, float]:
+    """Give what to multiply errors of this mean square by, and the level of white noise, for that of all."""
+    most = _MOST * square
+    part = min(made / most, 1.0) if most else 0.0
+    return (float(np.sqrt(most / made)) if made > most else 1.0), float(np.sqrt(1.0 - _MOST * part))
+
+
+def _mean_square(image: Real) -> float:
+    """Give the mean square, summed row by row: its own copy in float64 would be twice the image."""
+    return sum(float(np.square(row, dtype=np.float64).sum()) for row in image) / max(image.size, 1)

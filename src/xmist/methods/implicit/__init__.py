@@ -1,0 +1,1 @@
+"""Implicit methods: the transport equation solved one pixel at a time, or by transforms."""

@@ -1,0 +1,1 @@
+"""Window matching methods: `umpa` and `xsvt`."""

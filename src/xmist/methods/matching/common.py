@@ -1,0 +1,387 @@
+"""What `umpa` and `xsvt` share: the search, visibility to metres, gradient to phase."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, Final
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from xmist.core import flags as flag
+from xmist.core.arrays import Image, as_frames, as_weights
+from xmist.core.data import Retrieval
+from xmist.core.errors import InputError, raise_faults
+from xmist.core.experiment import Experiment
+from xmist.core.version import __version__
+from xmist.methods.common.findings import compare_frames, describe_flags, determined_background
+from xmist.methods.full_field.options import background_mask
+from xmist.methods.implicit.pixelwise import PreparedReference, prepare_reference
+from xmist.methods.matching.options import MatchingOptions, shift_of
+from xmist.numerics.images.fill import fill
+from xmist.numerics.matching.contrast import contrast_decay, noise_gain
+from xmist.numerics.matching.match import FLAT, NOTHING, ON_EDGE, ROUGH, Match, Window, match
+from xmist.numerics.parallel import count_threads, for_blocks
+from xmist.numerics.solvers.integrate import integrate
+
+Real = NDArray[Any]
+
+# A visibility below would make D of nothing but noise: (1/V − 1) grows without bound.
+_LEAST_VISIBILITY: Final = 0.05
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class MatchingPlan:
+    """A matching method prepared for a reference; call it with the sample frames of a projection.
+
+    Parameters
+    ----------
+    method : str
+        Name of the method.
+    model : int
+        Model of `xmist.numerics.matching.match`.
+    experiment : Experiment
+        Geometry.
+    options : MatchingOptions
+        Options.
+    reference : PreparedReference
+        Frames and flags.
+    good : (position, y, x) uint8 array or None
+        Where a reference frame counts.
+    weights : (position, y, x) float32 array or None
+        Weights that were given with the reference.
+    background : (y, x) bool array or None
+        Bare beam.
+    noise : float
+        Variance of the reference's noise over its mean.
+    level : float
+        Mean of the reference.
+    decay : (y, x) float32 array or None
+        κ_s² in rad² per pixel², see "From visibility to metres" in `dark_field_from_visibility`.
+    first : Plan or None
+        Plan of the method that gives the start values.
+    threads : int
+        Threads.
+    """
+
+    method: str
+    model: int
+    experiment: Experiment
+    options: MatchingOptions
+    reference: PreparedReference
+    good: NDArray[np.uint8] | None
+    weights: Image | None
+    background: NDArray[np.bool_] | None
+    noise: float
+    level: float
+    decay: Image | None
+    first: Any
+    threads: int
+
+    def __call__(self, sample: ArrayLike, *, weights: ArrayLike | None = None) -> Retrieval:
+        """Retrieve one projection.
+
+        Parameters
+        ----------
+        sample : (position, y, x) array_like
+            Frames with the sample.
+        weights : (position, y, x) array_like, optional
+            Weights that multiply those of the reference; 0 means that a pixel is ignored.
+
+        Returns
+        -------
+        Retrieval
+            Shift in pixels, visibility, transmission, dark-field in m, refraction angle and phase in rad.
+
+        Raises
+        ------
+        InputError
+            If the frames do not fit the reference, or if no pixel is determined.
+        """
+        faults: list[str] = []
+        shape = self.reference.frames.shape
+        frames = as_frames("sample", sample, faults)
+        if frames is not None and frames.shape != shape:
+            faults.append(f"sample has shape {frames.shape}; expected the reference's {shape}")
+        given = None if weights is None else as_weights("weights", weights, shape, faults)
+        raise_faults(faults)
+        assert frames is not None  # as_frames gave a fault otherwise
+        flags = self.reference.flags.copy()
+        for frame in frames:
+            flags[~np.isfinite(frame)] |= flag.BAD_SAMPLE
+        combined = self.weights
+        if given is not None:
+            flags[(given == 0).any(axis=0)] |= flag.MASKED
+            combined = given if combined is None else given * combined
+        found = match(
+            self.reference.frames,
+            frames,
+            Window(self.options.window, self.options.weighting),
+            reach=self.options.reach,
+            model=self.model,
+            good=self.good,
+            weights=combined,
+            start=self._start(sample, weights),
+            noise=self.noise,
+            level=self.level,
+            threads=self.threads,
+        )
+        self._settle(found, flags)
+        return self._result(found, flags, frames)
+
+    def _start(self, sample: ArrayLike, weights: ArrayLike | None) -> NDArray[np.int64] | None:
+        """Round the start values to whole pixels."""
+        initial = self.options.initial
+        if initial is None:
+            return None
+        if self.first is not None:
+            initial = self.first(sample, weights=weights)
+        shift = shift_of(initial, self.experiment, self.reference.flags.shape)
+        limit = min(self.reference.flags.shape) // 2
+        whole: NDArray[np.int64] = np.rint(np.clip(np.nan_to_num(shift, nan=0.0), -limit, limit)).astype(
+            np.int64
+        )
+        return whole
+
+    def _settle(self, found: Match, flags: NDArray[np.uint16]) -> None:
+        """Flag what matching could not tell, and fill it from neighbours."""
+        nothing = (found.status & NOTHING) > 0
+        flat = ((found.status & FLAT) > 0) & ~nothing
+        lost = nothing | flat
+        if lost.all():
+            raise InputError(
+                "no window of any pixel holds speckles that reference and sample share; expected frames with "
+                "contrast whose good pixels overlap (look at weights, NaN and reference values at or below 0)"
+            )
+        flags[(found.status & ON_EDGE) > 0] |= flag.SEARCH_EDGE
+        flags[((found.status & ROUGH) > 0) | flat] |= flag.ILL_DETERMINED
+        flags[nothing] |= flag.FILLED
+        unsure = ~lost & ~np.isfinite(found.visibility)
+        flags[unsure] |= flag.ILL_DETERMINED
+        if lost.any() or unsure.any():
+            for image, bad in (
+                (found.shift[0], lost),
+                (found.shift[1], lost),
+                (found.scale, nothing),
+                (found.visibility, lost | unsure),
+            ):
+                image[...] = fill(image, ~bad, threads=self.threads)
+        unknown = ~(np.isfinite(found.shift).all(axis=0) & np.isfinite(found.scale))
+        unknown |= ~np.isfinite(found.visibility)
+        if unknown.any():
+            flags[unknown] &= ~np.uint16(flag.FILLED | flag.ILL_DETERMINED | flag.SEARCH_EDGE)
+            flags[unknown] |= flag.UNDETERMINED
+            for image in (*found.shift, found.scale, found.visibility):
+                image[unknown] = np.nan
+
+    def _result(self, found: Match, flags: NDArray[np.uint16], frames: Image) -> Retrieval:
+        lost = (flags & flag.UNDETERMINED) > 0
+        shift, transmission, visibility = found.shift, found.scale, found.visibility
+        findings = compare_frames(self.reference.frames, frames, self.reference.weights, may_attenuate=True)
+        bare = determined_background(self.background, lost, findings)
+        if bare is not None:
+            for image in shift:
+                image -= image.mean(where=bare, dtype=np.float64)
+            transmission /= transmission.mean(where=bare, dtype=np.float64)
+            if self.decay is not None:
+                visibility /= visibility.mean(where=bare, dtype=np.float64)
+        k, p = self.experiment.wavenumber, self.experiment.effective_pixel
+        distance = self.experiment.effective_distance
+        phase = integrate(
+            shift * np.float32(k * p**2 / distance),
+            kind=self.options.integrator,  # type: ignore[arg-type]
+            weights=~lost if lost.any() else None,
+            threads=self.threads,
+        )
+        if bare is not None:
+            phase -= phase.mean(where=bare, dtype=np.float64)
+        phase[lost] = np.nan
+        dark_field = None
+        if self.decay is not None:
+            dark_field = dark_field_from_visibility(
+                visibility, self.decay, shift, self.experiment, threads=self.threads
+            )
+            flags[visibility < _LEAST_VISIBILITY] |= flag.ILL_DETERMINED
+        return Retrieval(
+            method=self.method,
+            experiment=self.experiment,
+            options=self.options.plain(),
+            flags=flags,
+            findings=tuple(findings + _describe(flags, self.options)),
+            provenance={"xmist_version": __version__, "exposures": len(frames)},
+            phase=phase,
+            transmission=transmission,
+            dark_field=dark_field,
+            refraction_angle=shift * np.float32(p / distance),
+            shift=shift,
+            visibility=None if self.decay is None else visibility,
+        )
+
+
+def _describe(flags: NDArray[np.uint16], options: MatchingOptions) -> list[str]:
+    """Say what a reader should know; what helps differs from the methods that solve pixel by pixel."""
+    found = describe_flags(flags & ~np.uint16(flag.ILL_DETERMINED))
+    share = np.count_nonzero(flags & flag.ILL_DETERMINED) / flags.size
+    if share > 0.002:
+        found.append(
+            f"{100 * share:.2g} % of the pixels are ill-determined, for their windows hold next to no "
+            "speckle; a larger window or more exposures help"
+        )
+    share = np.count_nonzero(flags & flag.SEARCH_EDGE) / flags.size
+    if share > 0.002:
+        found.append(
+            f"the best shift of {100 * share:.2g} % of the pixels lies on the edge of the search range of "
+            f"{options.reach} pixels; a larger max_shift may find a better one"
+        )
+    return found
+
+
+def dark_field_from_visibility(
+    visibility: Image,
+    decay: Image,
+    shift: Image,
+    experiment: Experiment,
+    *,
+    threads: int | None = None,
+) -> Image:
+    """Turn visibility into the effective diffusion coefficient.
+
+    To first order V = 1 − ∆ D κ_s², κ_s² = −cov(I_R, ∇²I_R)/var(I_R) over the same window; and
+    D = (1/V − 1)/(∆ κ_s²) is exact for speckles of Gaussian correlation.
+
+    Parameters
+    ----------
+    visibility : (y, x) float32 array
+        V; below 0.05 counts as 0.05.
+    decay : (y, x) float32 array
+        κ_s² in rad² per pixel², in the reference's frame.
+    shift : (2, y, x) float32 array
+        Where the window came from, in pixels.
+    experiment : Experiment
+        Geometry.
+    threads : int, optional
+        Threads; the result does not depend on it.
+
+    Returns
+    -------
+    (y, x) float32 array
+        D in m.
+
+    Examples
+    --------
+    >>> experiment = Experiment(energy_kev=17.0, pixel_size=5e-6, sample_to_detector=1.0)
+    >>> half = np.full((8, 8), 0.5, np.float32)
+    >>> d = dark_field_from_visibility(half, half, np.zeros((2, 8, 8), np.float32), experiment)
+    >>> round(float(d[4, 4]) * 1e12, 3)
+    50.0
+    """
+    from scipy.ndimage import map_coordinates
+
+    out = np.empty(visibility.shape, np.float32)
+    columns = np.arange(visibility.shape[1])
+
+    def task(start: int, stop: int) -> None:
+        rows = np.arange(start, stop)[:, None]
+        moved = np.nan_to_num(shift[:, start:stop])
+        at = np.stack([rows - moved[1], columns - moved[0]])
+        local = map_coordinates(decay, at, order=1, mode="nearest")
+        v = np.maximum(visibility[start:stop], np.float32(_LEAST_VISIBILITY))
+        out[start:stop] = (1.0 / v - 1.0) / local
+
+    for_blocks(task, len(out), threads=threads)
+    out *= np.float32(experiment.effective_pixel**2 / experiment.effective_distance)
+    return out
+
+
+def prepare_matching(
+    reference: ArrayLike,
+    experiment: Experiment,
+    options: MatchingOptions,
+    *,
+    method: str,
+    model: int,
+    minimum: int,
+    weights: ArrayLike | None,
+    threads: int | None,
+) -> MatchingPlan:
+    """Do once what depends on the reference alone.
+
+    Parameters
+    ----------
+    reference : (position, y, x) array_like
+        Frames without the sample.
+    experiment : Experiment
+        Geometry.
+    options : MatchingOptions
+        Options.
+    method : str
+        Name of the method.
+    model : int
+        Model of `xmist.numerics.matching.match`.
+    minimum : int
+        Least number of exposures.
+    weights : (position, y, x) array_like or None
+        Weight of each pixel; 0 means that it is ignored.
+    threads : int or None
+        Threads.
+
+    Raises
+    ------
+    InputError
+        Lists what is wrong with frames, weights and the sizes of window and search.
+    """
+    prepared = prepare_reference(reference, weights, method=method, minimum=minimum, threads=threads)
+    shape = prepared.flags.shape
+    faults = []
+    if options.window > min(shape):
+        faults.append(f"option window is {options.window} pixels; expected at most the frames' {min(shape)}")
+    elif options.reach > min(shape) - options.window:
+        faults.append(
+            f"option max_shift is {options.reach} pixels; expected at most "
+            f"{min(shape) - options.window}, or a window of {options.window} leaves the frames of "
+            f"{shape[0]} × {shape[1]} pixels"
+        )
+    bare = None
+    try:
+        bare = background_mask(options.background, shape)
+    except InputError as error:
+        faults.extend(error.faults)
+    first = None
+    if isinstance(options.initial, str):
+        from xmist.methods import prepare
+
+        if options.initial == method:
+            faults.append(f"option initial is '{method}' itself; expected another method")
+        elif not faults:
+            first = prepare(reference, experiment, method=options.initial, weights=weights, threads=threads)
+    elif options.initial is not None:
+        try:
+            shift_of(options.initial, experiment, shape)
+        except InputError as error:
+            faults.extend(error.faults)
+    raise_faults(faults)
+    good = None if prepared.weights is None else (prepared.weights > 0).astype(np.uint8)
+    window = Window(options.window, options.weighting)
+    number = count_threads(threads)
+    decay, noise = None, 0.0
+    level = float(prepared.frames.mean(dtype=np.float64))
+    if options.dark_field != "none":
+        noise = noise_gain(prepared.frames, good)
+        decay = contrast_decay(
+            prepared.frames, window, model=model, level=level, good=good, noise=noise, threads=number
+        )
+    return MatchingPlan(
+        method=method,
+        model=model,
+        experiment=experiment,
+        options=options,
+        reference=prepared,
+        good=good,
+        weights=None if weights is None else as_weights("weights", weights, prepared.frames.shape, []),
+        background=bare,
+        noise=noise,
+        level=level,
+        decay=decay,
+        first=first,
+        threads=number,
+    )

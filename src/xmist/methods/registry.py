@@ -1,0 +1,398 @@
+"""The methods: one table, and the two calls that use it."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping
+from dataclasses import dataclass
+from importlib import import_module
+from types import MappingProxyType
+from typing import Any, Final, Protocol
+
+from numpy.typing import ArrayLike
+
+from xmist.core.data import Retrieval, SpeckleStack
+from xmist.core.errors import InputError, suggest
+from xmist.core.experiment import Experiment
+
+
+@dataclass(frozen=True, kw_only=True)
+class Method:
+    """What a method needs and gives, and whom to cite.
+
+    Parameters
+    ----------
+    name : str
+        Name in the literature.
+    module : str
+        Module that holds its `OPTIONS` and `prepare`.
+    summary : str
+        One sentence for people.
+    minimum_exposures : int
+        Least number N of positions of the membrane.
+    gives : tuple of str
+        Channels of the `Retrieval`.
+    attenuation : bool
+        Whether the sample may attenuate.
+    directional : bool
+        Whether the dark-field comes as a tensor.
+    needs_delta_over_beta : bool
+        Whether γ = δ/β must be given.
+    attenuation_needs_delta_over_beta : bool
+        Whether the sample may attenuate only where γ is given.
+    cost : float
+        Time of a prepared plan in times that of `mist`, as measured at N = 10 (benchmarks/RESULTS.md).
+    citation : str
+        The paper.
+    doi : str
+        Its DOI.
+    """
+
+    name: str
+    module: str
+    summary: str
+    minimum_exposures: int
+    gives: tuple[str, ...]
+    attenuation: bool
+    directional: bool
+    needs_delta_over_beta: bool
+    attenuation_needs_delta_over_beta: bool = False
+    cost: float
+    citation: str
+    doi: str
+
+    @property
+    def begins(self) -> bool:
+        """Whether a plan can begin from a result that is near."""
+        return any(item.name == "initial" for item in dataclasses.fields(import_module(self.module).OPTIONS))
+
+    @property
+    def delta_over_beta(self) -> str:
+        """Whether γ = δ/β is "required", "optional" or not an option, "no"."""
+        if self.needs_delta_over_beta:
+            return "required"
+        names = [item.name for item in dataclasses.fields(import_module(self.module).OPTIONS)]
+        return "optional" if "delta_over_beta" in names else "no"
+
+    @property
+    def attenuating(self) -> str:
+        """Whether the sample may attenuate: "yes", "with δ/β" or "no"."""
+        if not self.attenuation:
+            return "no"
+        return "with δ/β" if self.attenuation_needs_delta_over_beta else "yes"
+
+
+_TABLE = (
+    Method(
+        name="full-field",
+        module="xmist.methods.full_field.method",
+        summary="phase, dark-field (also directional) and transmission: the whole equation, the whole image",
+        minimum_exposures=1,
+        gives=("phase", "dark_field", "dark_field_tensor", "transmission", "refraction_angle"),
+        attenuation=True,
+        directional=True,
+        needs_delta_over_beta=False,
+        cost=200,
+        citation="xmist; the equation of Pavlov et al. 2020, J. Opt. 22 125604",
+        doi="10.1088/2040-8986/abc313",
+    ),
+    Method(
+        name="mist",
+        module="xmist.methods.implicit.mist",
+        summary="phase and dark-field of a sample that does not attenuate, one pixel at a time",
+        minimum_exposures=2,
+        gives=("phase", "dark_field", "refraction_angle"),
+        attenuation=False,
+        directional=False,
+        needs_delta_over_beta=False,
+        cost=1,
+        citation="Pavlov et al. 2020, J. Opt. 22 125604",
+        doi="10.1088/2040-8986/abc313",
+    ),
+    Method(
+        name="mist-attenuating",
+        module="xmist.methods.implicit.mist_attenuating",
+        summary="transmission and dark-field of an attenuating sample, and its phase when δ/β is given",
+        minimum_exposures=2,
+        gives=("transmission", "dark_field", "phase", "refraction_angle"),
+        attenuation=True,
+        directional=False,
+        needs_delta_over_beta=False,
+        cost=1,
+        citation="Alloo et al. 2022, J. Med. Imaging 9 031502",
+        doi="10.1117/1.JMI.9.3.031502",
+    ),
+    Method(
+        name="umpa",
+        module="xmist.methods.matching.umpa",
+        summary="shift, transmission and visibility by matching windows of all exposures",
+        minimum_exposures=1,
+        gives=("phase", "transmission", "dark_field", "refraction_angle", "shift", "visibility"),
+        attenuation=True,
+        directional=False,
+        needs_delta_over_beta=False,
+        cost=40,
+        citation="Zdora et al. 2017, Phys. Rev. Lett. 118 203903",
+        doi="10.1103/PhysRevLett.118.203903",
+    ),
+    Method(
+        name="xsvt",
+        module="xmist.methods.matching.xsvt",
+        summary="shift, transmission and visibility by correlating speckle vectors; XST for one exposure",
+        minimum_exposures=1,
+        gives=("phase", "transmission", "dark_field", "refraction_angle", "shift", "visibility"),
+        attenuation=True,
+        directional=False,
+        needs_delta_over_beta=False,
+        cost=30,
+        citation="Berujon & Ziegler 2016, Phys. Rev. Appl. 5 044014",
+        doi="10.1103/PhysRevApplied.5.044014",
+    ),
+    Method(
+        name="mist-directional",
+        module="xmist.methods.implicit.mist_directional",
+        summary="phase and directional dark-field of a sample that does not attenuate, or whose δ/β is known",
+        minimum_exposures=4,
+        gives=("phase", "dark_field", "dark_field_tensor", "refraction_angle", "transmission"),
+        attenuation=True,
+        directional=True,
+        needs_delta_over_beta=False,
+        attenuation_needs_delta_over_beta=True,
+        cost=2,
+        citation="Pavlov et al. 2021, Phys. Rev. A 104 053505",
+        doi="10.1103/PhysRevA.104.053505",
+    ),
+    Method(
+        name="mist-rapid",
+        module="xmist.methods.implicit.mist_rapid",
+        summary="phase and rapidly varying dark-field; with δ/β also of a sample that attenuates",
+        minimum_exposures=4,
+        gives=("phase", "dark_field", "refraction_angle", "transmission"),
+        attenuation=True,
+        directional=False,
+        needs_delta_over_beta=False,
+        attenuation_needs_delta_over_beta=True,
+        cost=3,
+        citation="Alloo et al. 2023, Sci. Rep. 13 5424",
+        doi="10.1038/s41598-023-31574-z",
+    ),
+    Method(
+        name="lcs",
+        module="xmist.methods.implicit.lcs",
+        summary="transmission, refraction and, as asked for, scalar or directional dark-field, without δ/β",
+        minimum_exposures=3,
+        gives=(
+            "transmission",
+            "phase",
+            "refraction_angle",
+            "shift",
+            "dark_field",
+            "dark_field_tensor",
+        ),
+        attenuation=True,
+        directional=True,
+        needs_delta_over_beta=False,
+        cost=2,
+        citation="Quénot et al. 2021, Optica 8 1412; Magnin et al. 2023, Opt. Lett. 48 5839",
+        doi="10.1364/OPTICA.434954",
+    ),
+    Method(
+        name="optical-flow",
+        module="xmist.methods.implicit.optical_flow",
+        summary="phase of a sample that only refracts, by the flow between two whole images",
+        minimum_exposures=1,
+        gives=("phase", "refraction_angle", "transmission"),
+        attenuation=False,
+        directional=False,
+        needs_delta_over_beta=False,
+        cost=1.5,
+        citation="Paganin et al. 2018, Phys. Rev. A 98 053813",
+        doi="10.1103/PhysRevA.98.053813",
+    ),
+    Method(
+        name="single-material",
+        module="xmist.methods.implicit.single_material",
+        summary="transmission and phase of a sample of one material whose δ/β is known",
+        minimum_exposures=1,
+        gives=("transmission", "phase", "refraction_angle"),
+        attenuation=True,
+        directional=False,
+        needs_delta_over_beta=True,
+        cost=1,
+        citation="Pavlov et al. 2020, Phys. Rev. Applied 13 054023",
+        doi="10.1103/PhysRevApplied.13.054023",
+    ),
+    Method(
+        name="single-exposure",
+        module="xmist.methods.implicit.single_exposure",
+        summary="transmission and phase as by single-material, and a qualitative dark-field of either sign",
+        minimum_exposures=1,
+        gives=("transmission", "phase", "dark_field", "refraction_angle"),
+        attenuation=True,
+        directional=False,
+        needs_delta_over_beta=True,
+        cost=1.5,
+        citation="Beltran et al. 2023, Optica 10 422; Alloo et al. 2025, Opt. Express 33 3577",
+        doi="10.1364/OPTICA.480489",
+    ),
+)
+
+METHODS: Final[Mapping[str, Method]] = MappingProxyType({method.name: method for method in _TABLE})
+
+
+class Plan(Protocol):
+    """A method, prepared once for a reference; called for every projection."""
+
+    def __call__(self, sample: ArrayLike, *, weights: ArrayLike | None = None) -> Retrieval:
+        """Retrieve one projection from its (position, y, x) sample frames."""
+        ...
+
+
+def find_method(name: str) -> Method:
+    """Give the method of that name.
+
+    Raises
+    ------
+    InputError
+        For an unknown name; suggests the nearest.
+
+    Examples
+    --------
+    >>> find_method("mist").minimum_exposures
+    2
+    """
+    if name not in METHODS:
+        raise InputError(f"unknown method '{name}'; {suggest(str(name), METHODS)}")
+    return METHODS[name]
+
+
+def make_options(method: str, options: Mapping[str, Any]) -> Any:
+    """Check options by name and value and give the method's frozen options.
+
+    Parameters
+    ----------
+    method : str
+        Name of a method.
+    options : mapping
+        Options by name; what is left out keeps its default.
+
+    Raises
+    ------
+    InputError
+        Lists every unknown name, with the nearest known one, and every value that is out of range.
+
+    Examples
+    --------
+    >>> make_options("mist", {"smoothing": 2.0}).smoothing
+    2.0
+    """
+    kind = import_module(find_method(method).module).OPTIONS
+    known = [item.name for item in dataclasses.fields(kind)]
+    unknown = [name for name in options if name not in known]
+    if unknown:
+        raise InputError(
+            [f"'{name}' is not an option of {method}; {suggest(name, known)}" for name in unknown]
+        )
+    return kind(**options)
+
+
+def prepare(
+    reference: ArrayLike,
+    experiment: Experiment,
+    *,
+    method: str,
+    weights: ArrayLike | None = None,
+    threads: int | None = None,
+    **options: Any,
+) -> Plan:
+    """Do once what depends on the reference alone.
+
+    Parameters
+    ----------
+    reference : (position, y, x) array_like
+        Frames without the sample.
+    experiment : Experiment
+        Geometry.
+    method : str
+        Name of a method, see `xmist.METHODS`.
+    weights : (position, y, x) array_like, optional
+        Weight of each pixel; 0 means that it is ignored.
+    threads : int, optional
+        Threads to compute with; None takes one for each core that the process may use. The result does
+        not depend on it.
+    **options
+        Options of the method.
+
+    Returns
+    -------
+    Plan
+        Call it with the sample frames of a projection: `plan(sample) -> Retrieval`.
+
+    Raises
+    ------
+    InputError
+        Lists what is wrong with the frames, the method's name or its options.
+
+    Examples
+    --------
+    >>> import numpy as np, xmist
+    >>> reference = np.random.default_rng(1).uniform(1, 2, (2, 32, 32))
+    >>> experiment = xmist.Experiment(energy_kev=17.0, pixel_size=5.8e-6, sample_to_detector=1.0)
+    >>> plan = xmist.prepare(reference, experiment, method="mist")
+    >>> float(abs(plan(reference).dark_field).max())
+    0.0
+    """
+    entry = find_method(method)
+    plan: Plan = import_module(entry.module).prepare(
+        reference, experiment, make_options(method, options), weights=weights, threads=threads
+    )
+    return plan
+
+
+def retrieve(
+    stack: SpeckleStack,
+    experiment: Experiment,
+    *,
+    method: str,
+    threads: int | None = None,
+    **options: Any,
+) -> Retrieval:
+    """Retrieve the pictures of one projection.
+
+    Parameters
+    ----------
+    stack : SpeckleStack
+        Reference and sample frames.
+    experiment : Experiment
+        Geometry.
+    method : str
+        Name of a method, see `xmist.METHODS`.
+    threads : int, optional
+        Threads to compute with; None takes one for each core that the process may use. The result does
+        not depend on it.
+    **options
+        Options of the method.
+
+    Returns
+    -------
+    Retrieval
+        The channels that the method determines, in SI units.
+
+    Raises
+    ------
+    InputError
+        Lists what is wrong with the frames, the method's name or its options.
+
+    Examples
+    --------
+    >>> import numpy as np, xmist
+    >>> reference = np.random.default_rng(1).uniform(1, 2, (2, 32, 32))
+    >>> stack = xmist.SpeckleStack(reference, reference)
+    >>> experiment = xmist.Experiment(energy_kev=17.0, pixel_size=5.8e-6, sample_to_detector=1.0)
+    >>> xmist.retrieve(stack, experiment, method="mist").findings[0]
+    'sample and reference of exposures 0 and 1 are identical'
+    """
+    plan = prepare(
+        stack.reference, experiment, method=method, weights=stack.weights, threads=threads, **options
+    )
+    return plan(stack.sample)

@@ -1,0 +1,1 @@
+"""Image processing: filters, noise, holes, tensors."""

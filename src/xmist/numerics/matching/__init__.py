@@ -1,0 +1,1 @@
+"""Match windows of sample frames with the references."""

@@ -1,0 +1,195 @@
+"""What a reference alone tells about matching: its noise, and how fast blur takes its contrast."""
+
+from __future__ import annotations
+
+from typing import Any, Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from xmist.numerics.images.denoise import MEDIAN_OF_SQUARE
+from xmist.numerics.matching.match import MEANS, Window
+from xmist.numerics.operators.derivatives import LAPLACIAN, RADIUS, derivative
+from xmist.numerics.parallel import for_blocks
+
+Real = NDArray[Any]
+
+# Six differences leave of a well-sampled image next to nothing but its noise; 924 is the sum of squares.
+_DIFFERENCES: Final = np.array([1.0, -6.0, 15.0, -20.0, 15.0, -6.0, 1.0]) / np.sqrt(924.0)
+_CENTRE: Final = -49.0 / 9.0  # of the sixth-order Laplacian
+_ARM: Final = (3.0 / 2.0, -3.0 / 20.0, 1.0 / 90.0)
+_LEAST: Final = 0.1  # of the median κ²: below, the window saw no speckle
+
+
+def noise_gain(frames: Real, good: NDArray[np.uint8] | None = None) -> float:
+    """Estimate the variance of the noise over the mean, as photons make it proportional to.
+
+    Parameters
+    ----------
+    frames : (number, y, x) float array
+        Frames of well-sampled structure, at least 7 × 7 pixels.
+    good : (number, y, x) uint8 array, optional
+        Where a frame counts.
+
+    Returns
+    -------
+    float
+        Variance over mean, in the unit of the frames.
+
+    Examples
+    --------
+    >>> frames = np.random.default_rng(1).poisson(400.0, (2, 64, 64)) * 0.5
+    >>> bool(abs(noise_gain(frames) - 0.5) < 0.05)
+    True
+    """
+    from scipy.ndimage import correlate1d
+
+    unit = _unit(frames)
+    gains = []
+    for n, frame in enumerate(frames):
+        values = frame.astype(np.float32) * np.float32(1.0 / unit)
+        rough = correlate1d(correlate1d(values, _DIFFERENCES, axis=0), _DIFFERENCES, axis=1)[3:-3, 3:-3]
+        rough *= rough
+        rough /= np.maximum(values[3:-3, 3:-3], np.float32(1e-30))
+        if good is not None:
+            rough = rough[good[n, 3:-3, 3:-3] > 0]
+        if rough.size:
+            gains.append(unit * float(np.median(rough)) / MEDIAN_OF_SQUARE)
+    return float(np.mean(gains)) if gains else 0.0
+
+
+def _unit(frames: Real) -> float:
+    """Give the mean: in units of it single precision holds, whatever the frames are measured in."""
+    mean = float(frames.mean(dtype=np.float64))
+    return mean if np.isfinite(mean) and mean > 0.0 else 1.0
+
+
+def contrast_decay(
+    frames: Real,
+    window: Window,
+    *,
+    model: int,
+    level: float = 0.0,
+    good: NDArray[np.uint8] | None = None,
+    noise: float = 0.0,
+    threads: int | None = None,
+) -> Real:
+    """Give κ² = −cov(R, ∇²R)/var(R) over windows and frames: blur of variance 2d takes V to 1 − d κ².
+
+    The mean, and what noise adds to either, are those of the model of `match`, so that V
+    and κ² belong together.
+
+    Parameters
+    ----------
+    frames : (number, y, x) float32 array
+        Reference frames R.
+    window : Window
+        The window.
+    model : int
+        `MEANS` or `OFFSET`.
+    level : float
+        Mean of R, for `OFFSET`.
+    good : (number, y, x) uint8 array, optional
+        Where a frame counts.
+    noise : float
+        Variance of the noise over the mean.
+    threads : int, optional
+        Threads; the result does not depend on it.
+
+    Returns
+    -------
+    (y, x) float32 array
+        κ² in rad² per pixel²; the median of all where a window has next to no contrast.
+
+    Examples
+    --------
+    >>> x = np.arange(64)
+    >>> wave = 1 + 0.2 * np.cos(0.5 * x) + 0 * x[:, None]
+    >>> decay = contrast_decay(wave[None], Window(15), model=2, level=1.0)
+    >>> bool(abs(decay[32, 32] - 0.25) < 0.01)
+    True
+    """
+    unit = _unit(frames)
+    level, noise = level / unit, noise / unit
+    decay = np.empty(frames.shape[1:], np.float32)
+    # Of windows about windows about stencils.
+    halo = 2 * (window.size // 2) + RADIUS
+
+    def band(start: int, stop: int) -> None:
+        first, last = max(0, start - halo), min(len(decay), stop + halo)
+        own = _decay_of_band(
+            frames[:, first:last] * np.float32(1.0 / unit),
+            None if good is None else good[:, first:last] > 0,
+            window,
+            model,
+            level,
+            noise,
+        )
+        decay[start:stop] = own[start - first : stop - first]
+
+    for_blocks(band, len(decay), threads=threads)
+    with np.errstate(invalid="ignore"):
+        positive = decay > 0.0
+        usual = float(np.median(decay[positive])) if positive.any() else 1.0
+        decay[~(decay > _LEAST * usual)] = usual
+    return decay
+
+
+def _decay_of_band(
+    frames: Real, good: NDArray[np.bool_] | None, window: Window, model: int, level: float, noise: float
+) -> Real:
+    """Give κ² where there is contrast, else NaN or what may be anything."""
+    from scipy.ndimage import correlate1d
+
+    profile = window.profile.astype(np.float64)
+
+    def sums(image: Real) -> Real:
+        out: Real = correlate1d(
+            correlate1d(image, profile, axis=0, mode="constant"), profile, axis=1, mode="constant"
+        )
+        return out
+
+    shape = frames.shape[1:]
+    pp, pq, qq, pl, ql, level_sum = (np.zeros(shape, np.float32) for _ in range(6))
+    for n, values in enumerate(frames):
+        counted = np.ones(shape, np.float32) if good is None else good[n].astype(np.float32)
+        curvature = derivative(np.ascontiguousarray(values), LAPLACIAN, threads=1)
+        if model == MEANS:
+            weight, total = sums(counted), sums(counted * values)
+            mean = np.where(weight > 0, total / np.maximum(weight, np.float32(1e-6)), values)
+            detail = values - mean
+        else:
+            mean, detail = np.ones(shape, np.float32), values - np.float32(level)
+        level_sum += sums(counted * values)
+        for total, product in (
+            (pp, mean * mean),
+            (pq, mean * detail),
+            (qq, detail * detail),
+            (pl, mean * curvature),
+            (ql, detail * curvature),
+        ):
+            total += sums(counted * product)
+    if noise > 0.0:
+        for total, factor in zip((pp, pq, qq, pl, ql), _noise_of_sums(window, model), strict=True):
+            total -= np.float32(factor * noise) * level_sum
+    seen = pp > 0.0
+    ratio = np.divide(pq, pp, out=np.zeros(shape, np.float32), where=seen)
+    variance = qq - ratio * pq
+    decay = np.full(shape, np.nan, np.float32)
+    np.divide(ratio * pl - ql, variance, out=decay, where=seen & (variance > 0.0))
+    return decay
+
+
+def _noise_of_sums(window: Window, model: int) -> tuple[float, float, float, float, float]:
+    """Give what white noise of variance 1 adds to the five sums, over Σ w."""
+    if model != MEANS:
+        return 0.0, 0.0, 1.0, 0.0, _CENTRE
+    profile = window.profile.astype(np.float64) / window.profile.astype(np.float64).sum()
+    half = window.size // 2
+    centre, squares = profile[half] ** 2, (profile**2).sum() ** 2
+    # Of the mean and the Laplacian: the weight of the window at the arms of the stencil.
+    cross = _CENTRE * centre
+    for step, coefficient in enumerate(_ARM, 1):
+        if step <= half:
+            cross += 4.0 * coefficient * profile[half] * profile[half + step]
+    return squares, centre - squares, 1.0 - 2.0 * centre + squares, cross, _CENTRE - cross

@@ -1,0 +1,1 @@
+"""Derivatives and transport operators, with their adjoints."""

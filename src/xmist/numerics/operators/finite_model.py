@@ -1,0 +1,196 @@
+"""The finite transport model of sample frames, about which the linear operator is taken.
+
+    S_n = M_n − ∇·(M_n ∇ψ_r) + M_n t_r,    M_n = B_d W_u (T_s I_R,n)
+
+with W_u the warp by u = ∇ψ_s that conserves intensity, B_d the blur by diffusion, and ψ = ψ_s + ψ_r,
+ln T = t_s + t_r split into a smooth and a rough part.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from xmist.numerics.operators.derivatives import DX, DY, LAPLACIAN, derivative, jit
+from xmist.numerics.operators.finite_transport import Warp, diffuse
+from xmist.numerics.operators.transport import LOG_T, PSI
+from xmist.numerics.parallel import for_blocks
+from xmist.numerics.solvers.poisson import smoothed
+
+Real = NDArray[Any]
+
+
+@jit
+def _leave_rows(model, sample, unit, value, along_x, along_y, slope, out, start, stop):  # type: ignore[no-untyped-def]
+    """Make the residual of the slope of the model along x, which is in its place, and of that along y."""
+    for y in range(start, stop):
+        m, s, v, p, q, g, line = model[y], sample[y], value[y], along_x[y], along_y[y], slope[y], out[y]
+        for x in range(len(line)):
+            line[x] = line[x] * p[x] + m[x] * v[x] + g[x] * q[x] + s[x] / unit
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Residual:
+    """What a model leaves of sample frames, S_n − model: a sequence of images, made when they are asked for.
+
+    A stack of them would be as large as the frames, and is read once or twice.
+
+    Parameters
+    ----------
+    sample, models : (position, y, x) float array
+        Sample frames, and model images M_n.
+    kinds : tuple of int
+        Unknowns.
+    fields : (unknown, y, x) array
+        Their values.
+    smoothing, unit, threads
+        As in `linearise`.
+    """
+
+    sample: Real
+    models: Real
+    kinds: tuple[int, ...]
+    fields: Real
+    smoothing: float
+    unit: float = 1.0
+    threads: int | None = None
+    _slopes: list[Real] = field(default_factory=list)
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """Number of images, and their size."""
+        return self.models.shape
+
+    def __len__(self) -> int:
+        return len(self.models)
+
+    def __iter__(self) -> Iterator[Real]:
+        return (self[n] for n in range(len(self)))
+
+    def __array__(self, dtype: Any = None, copy: bool | None = None) -> Real:
+        return np.array(list(self), dtype)
+
+    def __getitem__(self, n: int, /) -> Real:
+        model, sample = self.models[n], self.sample[n]
+        number = model.dtype.type(self.unit)
+        if not self.fields.any():
+            out: Real = np.divide(sample, number, dtype=model.dtype)
+            out -= model
+            return out
+        slopes = self._along()
+        out = derivative(model, DX, threads=self.threads)
+        slope = derivative(model, DY, threads=self.threads)
+        for_blocks(
+            lambda a, b: _leave_rows(model, sample, number, *slopes, slope, out, a, b),
+            len(out),
+            threads=self.threads,
+        )
+        return out
+
+    def _along(self) -> list[Real]:
+        """Give what a model image is multiplied by, and its slopes; kept until they are forgotten."""
+        if not self._slopes:
+            named, threads = dict(zip(self.kinds, self.fields, strict=True)), self.threads
+            rough = smoothed(named[PSI], self.smoothing, threads=threads)
+            np.subtract(named[PSI], rough, out=rough)
+            value = derivative(rough, LAPLACIAN, threads=threads)
+            value -= 1
+            self._slopes.extend([value, *(derivative(rough, kind, threads=threads) for kind in (DX, DY))])
+            if LOG_T in named:
+                del rough
+                value += smoothed(named[LOG_T], self.smoothing, threads=threads)
+                value -= named[LOG_T]
+        return self._slopes
+
+    def forget(self) -> None:
+        """Free the memory of what all images have in common; it is made anew where it is needed again."""
+        self._slopes.clear()
+
+
+def linearise(
+    reference: Real,
+    sample: Real,
+    kinds: tuple[int, ...],
+    fields: Real,
+    *,
+    smoothing: float,
+    unit: float = 1.0,
+    out: Real | None = None,
+    threads: int | None = None,
+) -> tuple[Real, Residual]:
+    """Give the model images M_n and the residual S_n − model.
+
+    Parameters
+    ----------
+    reference, sample : (position, y, x) float array
+        Frames.
+    kinds : tuple of int
+        Unknowns, see `xmist.numerics.operators.transport`; ψ is one of them.
+    fields : (unknown, y, x) array
+        Their values in pixel units, of the frames' dtype.
+    smoothing : float
+        σ in pixels of the Gaussian that makes the smooth parts.
+    unit : float
+        What the sample frames are divided by.
+    out : (position, y, x) array, optional
+        Memory for the models; it may not be that of the frames.
+    threads : int, optional
+        Threads; the result does not depend on it.
+
+    Returns
+    -------
+    models : (position, y, x) array
+        M_n, of the frames' dtype. Without a sample they are the reference itself.
+    residual : Residual
+        S_n − model, which keeps hold of sample, models and fields.
+
+    Examples
+    --------
+    >>> frames = np.random.default_rng(1).uniform(1, 2, (2, 16, 18))
+    >>> models, residual = linearise(frames, frames, (PSI,), np.full((1, 16, 18), 3.0), smoothing=2.0)
+    >>> bool(np.allclose(models, frames)), bool(np.allclose(residual, 0.0))
+    (True, True)
+    """
+    models = _models(reference, kinds, fields, smoothing, out, threads) if fields.any() else reference
+    return models, Residual(
+        sample=sample,
+        models=models,
+        kinds=kinds,
+        fields=fields,
+        smoothing=smoothing,
+        unit=unit,
+        threads=threads,
+    )
+
+
+def _models(
+    reference: Real,
+    kinds: tuple[int, ...],
+    fields: Real,
+    smoothing: float,
+    out: Real | None,
+    threads: int | None,
+) -> Real:
+    named = dict(zip(kinds, fields, strict=True))
+    smooth = smoothed(named.pop(PSI), smoothing, threads=threads)
+    flow = np.empty((2, *smooth.shape), smooth.dtype)
+    for line, kind in zip(flow, (DX, DY), strict=True):
+        derivative(smooth, kind, out=line, threads=threads)
+    del smooth
+    warp = Warp.of(flow, threads=threads)
+    del flow
+    factor = None
+    log_t = named.pop(LOG_T, None)
+    if log_t is not None:
+        smooth = smoothed(log_t, smoothing, threads=threads)
+        factor = warp(np.exp(smooth, out=smooth))
+        del smooth
+    models = np.empty_like(reference) if out is None else out
+    for frame, model in zip(reference, models, strict=True):
+        warp(frame, factor=factor, out=model)
+        diffuse(model, named, overwrite=True, threads=threads)
+    return models

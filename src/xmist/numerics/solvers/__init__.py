@@ -1,0 +1,1 @@
+"""Solvers: conjugate gradients, Poisson, least squares."""

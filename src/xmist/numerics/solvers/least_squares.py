@@ -1,0 +1,409 @@
+"""Weighted least squares at every pixel, for a few unknowns and N exposures, in one pass over the frames.
+
+The equation of exposure n at a pixel is Σ_j c_jn x_j = t_n; its columns c are derivatives of the reference
+frame (or the sample's value) and its target t is the difference of the frames or one of them. Nothing of size
+(N, unknowns, y, x) is ever stored: tiles of a row pass through the cache. Sums are in float64.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from xmist.numerics.operators.derivatives import RADIUS, SAMPLE, copy_row, jit, row_derivative
+from xmist.numerics.parallel import for_blocks
+
+Real = NDArray[Any]
+
+DIFFERENCE: Final = 0  # target I_R − I_S
+REFERENCE_FRAME: Final = 1  # target I_R
+
+LOST_SAMPLE: Final = 1
+TOO_FEW: Final = 2
+ILL: Final = 4
+
+# A pixel whose normal matrix has a pivot below this part of the image's mean diagonal would amplify noise a
+# hundred times more than an average pixel (the square root of the ratio).
+ILL_LIMIT: Final = 1e-4
+_TILE = 1024
+
+
+@dataclass(frozen=True)
+class System:
+    """Columns and target of the equations.
+
+    Parameters
+    ----------
+    kinds : tuple of int
+        One of `derivatives.VALUE`, `LAPLACIAN`, … or `SAMPLE` for each unknown; columns are in
+        pixel units and carry no sign.
+    target : int
+        `DIFFERENCE` or `REFERENCE_FRAME`.
+    """
+
+    kinds: tuple[int, ...]
+    target: int = DIFFERENCE
+
+    @property
+    def unknowns(self) -> int:
+        """Number of unknowns at a pixel."""
+        return len(self.kinds)
+
+    @property
+    def uses_sample(self) -> bool:
+        """Whether the normal matrix depends on the sample."""
+        return SAMPLE in self.kinds
+
+
+# Many short loops over few arrays each, on slices that start at 0: the compiler then proves that they do not
+# overlap and vectorises.
+
+
+@jit
+def _add_product(left, right, total, width):  # type: ignore[no-untyped-def]
+    for i in range(width):
+        total[i] += np.float64(left[i]) * np.float64(right[i])
+
+
+@jit
+def _count_lost(row):  # type: ignore[no-untyped-def]
+    count = 0
+    for i in range(len(row)):
+        s = row[i]
+        count += s - s != 0.0  # NaN for a NaN or an infinity
+    return count
+
+
+@jit
+def _weigh(sample_row, weight, valid, lost):  # type: ignore[no-untyped-def]
+    for i in range(len(sample_row)):
+        s = sample_row[i]
+        if s - s != 0.0:
+            weight[i] = 0.0
+            lost[i] = 1
+        valid[i] += weight[i] > 0.0
+
+
+@jit
+def _accumulate(  # type: ignore[no-untyped-def]
+    reference, sample, weights, kinds, target, y, x0, width, columns, padded, weight, right, valid, lost,
+    matrix, rhs,
+):  # fmt: skip
+    """Sum the normal equations of one row of one tile over the exposures."""
+    unknowns = len(kinds)
+    x1 = x0 + width
+    matrix[:] = 0.0
+    rhs[:] = 0.0
+    valid[:] = 0
+    lost[:] = 0
+    everywhere = 0  # exposures that are usable along the whole row of the tile
+    for n in range(reference.shape[0]):
+        r, s = reference[n, y][x0:x1], sample[n, y][x0:x1]
+        weighted = _count_lost(s) > 0
+        if weights is not None:
+            copy_row(weights[n, y][x0:x1], weight)
+            weighted = True
+        elif weighted:
+            weight[:width] = 1.0
+        if weighted:
+            _weigh(s, weight, valid, lost)
+        else:
+            everywhere += 1
+        if target == DIFFERENCE:
+            for i in range(width):
+                right[i] = r[i] - s[i]
+        else:
+            copy_row(r, right)
+        for j in range(unknowns):
+            if kinds[j] == SAMPLE:
+                copy_row(s, columns[j])
+            else:
+                row_derivative(kinds[j], reference[n], y, x0, width, columns[j], padded)
+        if weighted:
+            for i in range(width):
+                # Set, not multiplied: 0 times a NaN would not be 0.
+                if weight[i] == 0.0:
+                    right[i] = 0.0
+                    for j in range(unknowns):
+                        columns[j, i] = 0.0
+        k = 0
+        for j in range(unknowns):
+            left = columns[j]
+            if weighted:
+                left = padded
+                for i in range(width):
+                    left[i] = weight[i] * columns[j, i]
+            _add_product(left, right, rhs[j], width)
+            for m in range(j + 1):
+                _add_product(left, columns[m], matrix[k], width)
+                k += 1
+    for i in range(width):
+        valid[i] += everywhere
+
+
+@jit
+def _subtract_product(left, right, factor, total, width):  # type: ignore[no-untyped-def]
+    for i in range(width):
+        total[i] -= left[i] * right[i] * factor[i]
+
+
+@jit
+def _factor_and_solve(matrix, rhs, floors, ridge, width, ill):  # type: ignore[no-untyped-def]
+    """Solve by LDLᵀ in place, all pixels of a tile at once; the solution replaces `rhs`."""
+    unknowns = rhs.shape[0]
+    ill[:] = 0.0
+    for j in range(unknowns):
+        first = j * (j + 1) // 2
+        pivot = matrix[first + j]
+        for i in range(width):
+            pivot[i] += ridge
+        for m in range(j):
+            diagonal = matrix[m * (m + 1) // 2 + m]
+            _subtract_product(matrix[first + m], matrix[first + m], diagonal, pivot, width)
+        limit = floors[j] + ridge
+        for i in range(width):
+            ill[i] += 0.0 if pivot[i] >= limit else 1.0
+        rescue = 1.0 if ridge == 0.0 else ridge
+        for i in range(width):
+            pivot[i] = pivot[i] if pivot[i] >= limit or pivot[i] > ridge > 0.0 else rescue
+        for row in range(j + 1, unknowns):
+            base = row * (row + 1) // 2
+            below = matrix[base + j]
+            for m in range(j):
+                diagonal = matrix[m * (m + 1) // 2 + m]
+                _subtract_product(matrix[base + m], matrix[first + m], diagonal, below, width)
+            for i in range(width):
+                below[i] /= pivot[i]
+            solved, remaining = rhs[j], rhs[row]
+            for i in range(width):
+                remaining[i] -= below[i] * solved[i]
+    for j in range(unknowns - 1, -1, -1):
+        pivot, solved = matrix[j * (j + 1) // 2 + j], rhs[j]
+        for i in range(width):
+            solved[i] /= pivot[i]
+        for row in range(j + 1, unknowns):
+            below, known = matrix[row * (row + 1) // 2 + j], rhs[row]
+            for i in range(width):
+                solved[i] -= below[i] * known[i]
+
+
+@jit
+def _solve_rows(  # type: ignore[no-untyped-def]
+    reference, sample, weights, kinds, target, floors, ridge, solution, status, start, stop
+):  # fmt: skip
+    size, unknowns, dtype = reference.shape[2], len(kinds), reference.dtype
+    columns, padded = np.empty((unknowns, _TILE), dtype), np.empty(_TILE + 2 * RADIUS, dtype)
+    weight, right = np.empty(_TILE, dtype), np.empty(_TILE, dtype)
+    valid, lost = np.empty(_TILE, np.int64), np.empty(_TILE, np.int64)
+    matrix, rhs = np.empty((unknowns * (unknowns + 1) // 2, _TILE)), np.empty((unknowns, _TILE))
+    ill = np.empty(_TILE)
+    for x0 in range(0, size, _TILE):
+        width = min(_TILE, size - x0)
+        for y in range(start, stop):
+            _accumulate(
+                reference, sample, weights, kinds, target, y, x0, width,
+                columns, padded, weight, right, valid, lost, matrix, rhs,
+            )  # fmt: skip
+            _factor_and_solve(matrix, rhs, floors, ridge, width, ill)
+            for j in range(unknowns):
+                solution[j, y, x0 : x0 + width] = rhs[j, :width]
+            line = status[y, x0 : x0 + width]
+            for i in range(width):
+                line[i] = (lost[i] > 0) * LOST_SAMPLE + (valid[i] < unknowns) * TOO_FEW + (ill[i] > 0.0) * ILL
+
+
+@jit
+def _sum_rows(  # type: ignore[no-untyped-def]
+    reference, sample, weights, kinds, target, want_matrix, all_matrix, all_rhs, status, start, stop
+):  # fmt: skip
+    size, unknowns, dtype = reference.shape[2], len(kinds), reference.dtype
+    columns, padded = np.empty((unknowns, _TILE), dtype), np.empty(_TILE + 2 * RADIUS, dtype)
+    weight, right = np.empty(_TILE, dtype), np.empty(_TILE, dtype)
+    valid, lost = np.empty(_TILE, np.int64), np.empty(_TILE, np.int64)
+    matrix, rhs = np.empty((unknowns * (unknowns + 1) // 2, _TILE)), np.empty((unknowns, _TILE))
+    for x0 in range(0, size, _TILE):
+        width = min(_TILE, size - x0)
+        for y in range(start, stop):
+            _accumulate(
+                reference, sample, weights, kinds, target, y, x0, width,
+                columns, padded, weight, right, valid, lost, matrix, rhs,
+            )  # fmt: skip
+            if want_matrix:
+                for k in range(len(matrix)):
+                    all_matrix[k, y, x0 : x0 + width] = matrix[k, :width]
+            for j in range(unknowns):
+                all_rhs[j, y, x0 : x0 + width] = rhs[j, :width]
+            line = status[y, x0 : x0 + width]
+            for i in range(width):
+                line[i] = (lost[i] > 0) * LOST_SAMPLE + (valid[i] < unknowns) * TOO_FEW
+
+
+@jit
+def _solve_sums(all_matrix, all_rhs, floors, ridge, status, start, stop):  # type: ignore[no-untyped-def]
+    unknowns, _, size = all_rhs.shape
+    matrix, rhs = np.empty((len(all_matrix), _TILE)), np.empty((unknowns, _TILE))
+    ill = np.empty(_TILE)
+    for y in range(start, stop):
+        for x0 in range(0, size, _TILE):
+            width = min(_TILE, size - x0)
+            for k in range(len(all_matrix)):
+                copy_row(all_matrix[k, y, x0 : x0 + width], matrix[k])
+            for j in range(unknowns):
+                copy_row(all_rhs[j, y, x0 : x0 + width], rhs[j])
+            _factor_and_solve(matrix, rhs, floors, ridge, width, ill)
+            for j in range(unknowns):
+                all_rhs[j, y, x0 : x0 + width] = rhs[j, :width]
+            line = status[y, x0 : x0 + width]
+            for i in range(width):
+                line[i] |= (ill[i] > 0.0) * ILL
+
+
+def solve(
+    reference: Real,
+    sample: Real,
+    system: System,
+    *,
+    weights: Real | None = None,
+    floors: Sequence[float] | Real | None = None,
+    ridge: float = 0.0,
+    threads: int | None = None,
+) -> tuple[Real, NDArray[np.uint8]]:
+    """Solve for the unknowns at every pixel.
+
+    Parameters
+    ----------
+    reference : (position, y, x) float array
+        Reference frames, finite.
+    sample : (position, y, x) float array
+        Sample frames; NaN and infinities get weight 0.
+    system : System
+        Columns and target.
+    weights : (position, y, x) array, optional
+        Weight of each equation; 0 ignores it.
+    floors : sequence of float, optional
+        Least pivot of the normal matrix for each unknown; below it a pixel counts as ill-determined.
+    ridge : float
+        Added to the diagonal of the normal matrix.
+    threads : int, optional
+        Threads; the result does not depend on it.
+
+    Returns
+    -------
+    solution : (unknowns, y, x) array
+        In the frames' dtype; without a ridge of no meaning where the status has `TOO_FEW` or `ILL`.
+    status : (y, x) uint8 array
+        Bits `LOST_SAMPLE`, `TOO_FEW` and `ILL`.
+
+    Examples
+    --------
+    >>> from xmist.numerics.operators.derivatives import LAPLACIAN, VALUE
+    >>> frames = np.random.default_rng(1).uniform(1, 2, (3, 16, 16))
+    >>> solution, status = solve(frames, 0.75 * frames, System(kinds=(VALUE, LAPLACIAN)))
+    >>> bool(np.allclose(solution[0], 0.25)), bool(np.allclose(solution[1], 0.0))
+    (True, True)
+    """
+    shape = reference.shape[1:]
+    solution = np.empty((system.unknowns, *shape), reference.dtype)
+    status = np.empty(shape, np.uint8)
+    kinds, low = np.array(system.kinds, np.int64), _floors(floors, system.unknowns)
+    for_blocks(
+        lambda a, b: _solve_rows(
+            reference, sample, weights, kinds, system.target, low, ridge, solution, status, a, b
+        ),
+        shape[0],
+        threads=threads,
+    )
+    return solution, status
+
+
+def normal_equations(
+    reference: Real,
+    sample: Real,
+    system: System,
+    *,
+    weights: Real | None = None,
+    want_matrix: bool = True,
+    threads: int | None = None,
+) -> tuple[Real, Real, NDArray[np.uint8]]:
+    """Sum the normal equations of every pixel without solving them.
+
+    Parameters
+    ----------
+    reference, sample, system, weights, threads
+        As in `solve`.
+    want_matrix : bool
+        Whether the matrix is stored; False gives an empty one.
+
+    Returns
+    -------
+    matrix : (unknowns (unknowns + 1)/2, y, x) array
+        Lower triangle, row by row.
+    rhs : (unknowns, y, x) array
+        Right side.
+    status : (y, x) uint8 array
+        Bits `LOST_SAMPLE` and `TOO_FEW`.
+
+    Examples
+    --------
+    >>> from xmist.numerics.operators.derivatives import VALUE
+    >>> frames = np.full((3, 16, 16), 2.0)
+    >>> matrix, rhs, _ = normal_equations(frames, frames, System(kinds=(VALUE,)))
+    >>> float(matrix[0, 0, 0]), float(rhs[0, 0, 0])
+    (12.0, 0.0)
+    """
+    shape = reference.shape[1:]
+    unknowns = system.unknowns
+    matrix = np.empty((unknowns * (unknowns + 1) // 2 if want_matrix else 0, *shape), reference.dtype)
+    rhs = np.empty((unknowns, *shape), reference.dtype)
+    status = np.empty(shape, np.uint8)
+    kinds = np.array(system.kinds, np.int64)
+    for_blocks(
+        lambda a, b: _sum_rows(
+            reference, sample, weights, kinds, system.target, want_matrix, matrix, rhs, status, a, b
+        ),
+        shape[0],
+        threads=threads,
+    )
+    return matrix, rhs, status
+
+
+def solve_normal_equations(
+    matrix: Real,
+    rhs: Real,
+    status: NDArray[np.uint8],
+    *,
+    floors: Sequence[float] | Real | None = None,
+    ridge: float = 0.0,
+    threads: int | None = None,
+) -> None:
+    """Solve summed (and perhaps smoothed) normal equations in place.
+
+    Parameters
+    ----------
+    matrix : (unknowns (unknowns + 1)/2, y, x) array
+        Lower triangle, row by row. Not modified.
+    rhs : (unknowns, y, x) array
+        Right side; replaced by the solution.
+    status : (y, x) uint8 array
+        Gets the bit `ILL` where a pivot is below its floor.
+    floors, ridge, threads
+        As in `solve`.
+
+    Examples
+    --------
+    >>> rhs, status = np.full((1, 8, 8), 6.0), np.zeros((8, 8), np.uint8)
+    >>> solve_normal_equations(np.full((1, 8, 8), 3.0), rhs, status)
+    >>> float(rhs[0, 0, 0])
+    2.0
+    """
+    low = _floors(floors, rhs.shape[0])
+    for_blocks(lambda a, b: _solve_sums(matrix, rhs, low, ridge, status, a, b), rhs.shape[1], threads=threads)
+
+
+def _floors(floors: Sequence[float] | Real | None, unknowns: int) -> Real:
+    low = np.zeros(unknowns) if floors is None else np.asarray(floors, np.float64)
+    return np.maximum(low, np.finfo(np.float64).tiny)  # a pivot of 0 is never usable

@@ -1,0 +1,125 @@
+"""Least squares at pixels that have too few equations of their own, with those of their neighbours."""
+
+from __future__ import annotations
+
+from typing import Any, Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from xmist.numerics.images.fill import REACH
+from xmist.numerics.operators.derivatives import jit
+from xmist.numerics.parallel import for_blocks
+from xmist.numerics.solvers.least_squares import ILL, solve_normal_equations
+
+Real = NDArray[Any]
+
+_RADII: Final = (2, 3, 4, 6, REACH)  # pixels, twice the Gaussian's σ
+_ENOUGH: Final = 1.0  # sum of the Gaussian weights of informed neighbours; below, look farther
+
+
+@jit
+def _sum_around(matrix, rhs, informed, ys, xs, radius, sums, right, total, start, stop):  # type: ignore[no-untyped-def]
+    height, width = informed.shape
+    for k in range(start, stop):
+        y, x = ys[k], xs[k]
+        norm = 0.0
+        for v in range(max(0, y - radius), min(height, y + radius + 1)):
+            for u in range(max(0, x - radius), min(width, x + radius + 1)):
+                if informed[v, u]:
+                    weight = np.exp(-2.0 * ((v - y) ** 2 + (u - x) ** 2) / radius**2)
+                    norm += weight
+                    for i in range(len(matrix)):
+                        sums[i, 0, k] += weight * matrix[i, v, u]
+                    for j in range(len(rhs)):
+                        right[j, 0, k] += weight * rhs[j, v, u]
+        total[k] = norm
+        if norm > 0.0:
+            sums[:, 0, k] /= norm
+            right[:, 0, k] /= norm
+
+
+def borrow(
+    matrix: Real,
+    rhs: Real,
+    informed: NDArray[np.bool_],
+    wanted: NDArray[np.bool_],
+    *,
+    floors: Real,
+    ridge: float = 0.0,
+    threads: int | None = None,
+) -> Real:
+    """Solve at some pixels the Gaussian average of the normal equations around them.
+
+    A neighbour counts by what its equations say, so that the noise of one whose own solution is nearly
+    undetermined does not enter.
+
+    Parameters
+    ----------
+    matrix : (unknowns (unknowns + 1)/2, y, x) array
+        Lower triangle of the normal matrix, row by row.
+    rhs : (unknowns, y, x) array
+        Right side.
+    informed : (y, x) bool array
+        Pixels whose equations count.
+    wanted : (y, x) bool array
+        Pixels to solve at.
+    floors : (unknowns,) array
+        Least pivots.
+    ridge : float
+        Added to the diagonal.
+    threads : int, optional
+        Threads; the result does not depend on it.
+
+    Returns
+    -------
+    (unknowns, number) array
+        Solutions in the order of `numpy.nonzero(wanted)`; NaN where the pixels within 8 pixels do not
+        determine them.
+
+    Examples
+    --------
+    >>> matrix, rhs, wanted = np.full((1, 9, 9), 2.0), np.full((1, 9, 9), 6.0), np.zeros((9, 9), bool)
+    >>> wanted[4, 4] = True
+    >>> borrow(matrix, rhs, ~wanted, wanted, floors=np.zeros(1)).tolist()
+    [[3.0]]
+    """
+    ys, xs = np.nonzero(wanted)
+    found = np.full((len(rhs), len(ys)), np.nan, rhs.dtype)
+    left = np.arange(len(ys))
+    for radius in _RADII:
+        if left.size == 0:
+            break
+        solved, status, total = _solve_around(
+            matrix, rhs, informed, ys[left], xs[left], radius, floors, ridge, threads
+        )
+        enough = total > (_ENOUGH if radius < REACH else 0.0)
+        if ridge == 0.0:
+            enough &= (status & ILL) == 0
+        found[:, left[enough]] = solved[:, enough]
+        left = left[~enough]
+    return found
+
+
+def _solve_around(
+    matrix: Real,
+    rhs: Real,
+    informed: NDArray[np.bool_],
+    ys: NDArray[np.int64],
+    xs: NDArray[np.int64],
+    radius: int,
+    floors: Real,
+    ridge: float,
+    threads: int | None,
+) -> tuple[Real, NDArray[np.uint8], Real]:
+    """Average and solve within one radius; gives solutions, status and sum of the Gaussian weights."""
+    sums, right = np.zeros((len(matrix), 1, ys.size)), np.zeros((len(rhs), 1, ys.size))
+    total, status = np.empty(ys.size), np.zeros((1, ys.size), np.uint8)
+    for_blocks(
+        lambda a, b: _sum_around(matrix, rhs, informed, ys, xs, radius, sums, right, total, a, b),
+        ys.size,
+        threads=threads,
+        block=1024,
+    )
+    solve_normal_equations(sums, right, status, floors=floors, ridge=ridge, threads=1)
+    return right[:, 0], status[0], total

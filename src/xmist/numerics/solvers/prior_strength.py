@@ -1,0 +1,210 @@
+"""How strong a prior should be, read from the spectrum of an estimate.
+
+An estimate made with a weak prior is the truth, damped, plus noise. Per frequency, with H the normal
+operator's block, P the priors' precisions and G = (H + P)⁻¹, its expected power is
+
+    |(G H)_ff|² S(κ) + σ² (G H G)_ff,    S(κ) = σ²/α s^−order
+
+The two terms differ in shape: what stands out at low frequencies is signal, what levels at high ones is noise
+of whatever origin (photons, the sample's own speckle). Whittle's likelihood (1953, Ark. Mat. 2 423) over
+rings of frequencies is maximised over α, σ² in closed form, and compared between orders. Its α makes the
+prior that of the truth itself, so that the fit is the best linear estimate.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from xmist.numerics.parallel import for_blocks
+from xmist.numerics.solvers.poisson import frequencies
+from xmist.numerics.solvers.preconditioner import Moments, Prior, expected_block
+
+Real = NDArray[Any]
+
+_GRID: Final = (192, 192)  # frequencies at which the expected blocks are averaged over rings
+_RINGS: Final = 24
+_LOWEST: Final = 3.0  # half waves over the shorter side; below, the mean and the frame's borders rule
+_ROWS: Final = 64
+_HIGHEST: Final = 2.0  # rad per pixel; beyond, stencils rule
+
+
+def _symbol(shape: tuple[int, int]) -> Real:
+    s_y, s_x = (4 * np.sin(np.pi * np.arange(size) / size / 2) ** 2 for size in shape)
+    symbol: Real = s_y[:, None] + s_x[None]
+    return symbol
+
+
+def _response(
+    kinds: tuple[int, ...], moment: Moments, priors: tuple[Prior, ...], field: int, mix: Real | None
+) -> tuple[Real, Real]:
+    """Give |(G H)_ff|² and (G H G)_ff on the grid of frequencies."""
+    block = expected_block(kinds, moment, _GRID, mix=mix)
+    total = block.copy()
+    weight = np.eye(len(kinds)) if mix is None else mix
+    if mix is not None:
+        field = int(np.flatnonzero(mix[field])[0])
+    for i, prior in enumerate(priors):
+        total += np.outer(weight[i], weight[i]) * prior.precision(_GRID)[..., None, None]
+    diagonal = np.arange(len(weight.T))
+    total[0, 0] = np.eye(len(diagonal))
+    total[..., diagonal, diagonal] *= 1.0 + 1e-6
+    inverse = np.linalg.inv(total)
+    damping = np.einsum("yxj,yxj->yx", inverse[..., field, :], block[..., :, field])
+    noise = np.einsum("yxj,yxjk,yxk->yx", inverse[..., field, :], block, inverse[..., field, :])
+    return damping**2, noise
+
+
+@dataclass(frozen=True, kw_only=True)
+class Estimate:
+    """What a spectrum says of a prior of some order.
+
+    Parameters
+    ----------
+    order : float
+        Order of the prior.
+    strength : float
+        α that the spectrum asks for; infinity if nothing stands out of the noise.
+    deviance : float
+        −2 log likelihood, but for what is the same for every order.
+    """
+
+    order: float
+    strength: float
+    deviance: float
+
+
+def estimate_strength(
+    coefficients: Real,
+    kinds: tuple[int, ...],
+    moment: Moments,
+    priors: tuple[Prior, ...],
+    field: int,
+    *,
+    noise: Real,
+    orders: Sequence[float],
+    mix: Real | None = None,
+    threads: int | None = None,
+) -> list[Estimate]:
+    """Give the strength α of a field's prior that its estimate asks for.
+
+    Parameters
+    ----------
+    coefficients : (y, x) float array
+        Cosine coefficients of the field, as estimated with `priors`.
+    kinds : tuple of int
+        Unknowns, see `xmist.numerics.operators.transport`.
+    moment : Moments
+        Of the model images.
+    priors : tuple of Prior
+        Priors of the estimate, weak on the field.
+    field : int
+        Which of the unknowns.
+    noise : (ring,) float array
+        `power_over_rings` of the field as estimated from noise of variance 1 alone, which knows how unevenly
+        few exposures determine the pixels, as the expected blocks do not.
+    orders : sequence of float
+        Orders that the prior may have.
+    mix : (kinds, unknowns) float array, optional
+        B of kinds that are B times fewer unknowns; the field is one of them.
+    threads : int, optional
+        Threads; the result does not depend on it.
+
+    Returns
+    -------
+    list of Estimate
+        One an order; the likeliest has the least deviance.
+
+    Examples
+    --------
+    >>> from xmist.numerics.operators.transport import LOG_T
+    >>> one, other = np.random.default_rng(1).normal(size=(2, 128, 128))
+    >>> weak = (Prior(strength=1e-6),)
+    >>> drawn, moment = power_over_rings(other), Moments(1.0, 0.0, 0.0)
+    >>> estimate_strength(one, (LOG_T,), moment, weak, 0, noise=drawn, orders=[1.0])[0].strength > 10
+    True
+    """
+    counts, *sums = _over_rings(coefficients, threads)
+    used = counts > 0
+    counts = counts[used]
+    centres, power, noise_power = (values[used] / counts for values in (*sums, noise))
+    if not power.any():
+        return [Estimate(order=order, strength=float("inf"), deviance=0.0) for order in orders]
+    radius = np.sqrt(_symbol(_GRID))
+    damping, expected = (
+        _along(radius, values, centres) for values in _response(kinds, moment, priors, field, mix)
+    )
+    drawn = expected * _smoothed(noise_power / expected)
+    out = []
+    for order in orders:
+        signal = damping * centres ** (-2.0 * order)
+        ratios = np.geomspace(1e-6, 1e9, 601) * float(np.median(signal / drawn))
+        shapes = signal / ratios[:, None] + drawn
+        level = (counts * power / shapes).sum(axis=1) / counts.sum()
+        deviance = (counts * (np.log(level)[:, None] + np.log(shapes))).sum(axis=1)
+        best = int(np.argmin(deviance))
+        strength = float("inf") if best == len(ratios) - 1 else float(ratios[best])
+        out.append(Estimate(order=order, strength=strength, deviance=float(deviance[best])))
+    return out
+
+
+def power_over_rings(coefficients: Real, *, threads: int | None = None) -> Real:
+    """Sum the power of an image over rings of frequencies.
+
+    Parameters
+    ----------
+    coefficients : (y, x) float array
+        Cosine coefficients.
+    threads : int, optional
+        Threads; the result does not depend on it.
+
+    Examples
+    --------
+    >>> power_over_rings(np.zeros((32, 32))).max()
+    np.float64(0.0)
+    """
+    power: Real = _over_rings(coefficients, threads)[2]
+    return power
+
+
+def _over_rings(coefficients: Real, threads: int | None) -> Real:
+    """Sum 1, the frequency, and the power over rings of frequencies: (3, ring)."""
+    edges = np.geomspace(_LOWEST * np.pi / min(coefficients.shape), _HIGHEST, _RINGS + 1)
+    s_y, s_x = (4 * np.sin(k / 2) ** 2 for k in frequencies(coefficients.shape))
+    blocks = -(-len(s_y) // _ROWS)
+    sums = np.empty((blocks, 3, len(edges) + 1))
+
+    def task(start: int, stop: int) -> None:
+        symbol = np.sqrt(s_y[start:stop, None] + s_x).ravel()
+        ring = np.digitize(symbol, edges)
+        power = coefficients[start:stop].astype(np.float64).ravel() ** 2
+        for out, values in zip(sums[start // _ROWS], (None, symbol, power), strict=True):
+            out[:] = np.bincount(ring, values, len(edges) + 1)
+
+    for_blocks(task, len(s_y), threads=threads, block=_ROWS)
+    total: Real = sums.sum(axis=0)[:, 1:-1]
+    return total
+
+
+def _smoothed(values: Real) -> Real:
+    """Geometric mean over five rings: few modes make a ring of low frequency."""
+    kernel = np.ones(5)
+    sums: Real = np.convolve(np.log(values), kernel, "same") / np.convolve(
+        np.ones_like(values), kernel, "same"
+    )
+    return np.exp(sums)
+
+
+def _along(radius: Real, values: Real, centres: Real) -> Real:
+    """Mean over directions at given frequencies."""
+    edges = np.linspace(0.0, radius.max() * (1 + 1e-9), 97)
+    ring = np.digitize(radius.ravel(), edges) - 1
+    counts = np.bincount(ring, minlength=96)
+    used = counts > 0
+    middle = np.bincount(ring, radius.ravel(), 96)[used] / counts[used]
+    mean = np.bincount(ring, values.ravel(), 96)[used] / counts[used]
+    return np.interp(centres, middle[1:], mean[1:])

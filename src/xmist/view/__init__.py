@@ -1,0 +1,1 @@
+"""Figures, report page, notebook display, napari."""

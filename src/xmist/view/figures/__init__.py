@@ -1,0 +1,391 @@
+"""Figures of results, with colour bars in SI units and a scale bar; no display, and no global state."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, BinaryIO, Final
+
+from numpy.typing import ArrayLike
+
+from xmist.core.data import CHANNELS, Retrieval
+from xmist.core.errors import InputError, raise_faults, suggest
+from xmist.core.version import __version__
+from xmist.io.results.atomic import Job, target_faults, write_file
+from xmist.view.figures.directions import TITLE, Directions, direction_colours, wheel_colours
+from xmist.view.figures.page import (
+    NORMAL,
+    Page,
+    block_notes,
+    colour_bar,
+    columns_for,
+    draw,
+    no_value_legend,
+    text_width,
+    wrap,
+)
+from xmist.view.figures.panels import Image, Panel, common_scales, panels, si
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+__all__ = [
+    "comparison",
+    "direction_colours",
+    "figure",
+    "panels",
+    "save_figure",
+    "save_picture",
+    "wheel_colours",
+]
+
+# Drawn only when asked for, or when there is nothing else.
+_SECONDARY: Final = ("refraction_angle", "shift", "phase_std", "transmission_std", "dark_field_std")
+_DPI: Final = 150
+_SHORTEST_BAR: Final = 0.75  # inches
+_WHEEL: Final = 0.75
+_SMALL_WHEEL: Final = 0.6
+_LEGEND: Final = 1.5  # the wheel with its words
+
+
+def figure(result: Retrieval, *, channels: Sequence[str] | None = None, title: str | None = None) -> Figure:
+    """Draw a result, one panel a channel; a dark-field tensor also as a picture of its directions.
+
+    Parameters
+    ----------
+    result : Retrieval
+        What to draw.
+    channels : sequence of str, optional
+        Channels to draw, in this order; None takes all but gradients, shifts and standard deviations.
+    title : str, optional
+        First line; None gives the method and the number of exposures.
+
+    Returns
+    -------
+    matplotlib.figure.Figure
+        With an Agg canvas of its own: it needs no display and touches nothing of pyplot. Pixels without a
+        value have a colour of their own. The limits of the colours hold the middle 99 % of the unflagged
+        pixels. Images beyond 1024 pixels are shown as means of blocks.
+
+    Raises
+    ------
+    InputError
+        If a channel is unknown, or the result does not have it.
+
+    Examples
+    --------
+    >>> import numpy as np, xmist
+    >>> experiment = xmist.Experiment(energy_kev=17.0, pixel_size=5.8e-6, sample_to_detector=1.0)
+    >>> flags = np.zeros((64, 80), np.uint16)
+    >>> phase = -np.hypot(*np.mgrid[-32:32, -40:40])
+    >>> result = Retrieval(method="mist", experiment=experiment, flags=flags, phase=phase)
+    >>> figure(result).axes[0].get_title(loc="left")
+    'phase'
+    """
+    chosen = _choose(result, channels)
+    shown = panels(chosen)
+    images = [Image.of(panel.pick(result), result.flags) for panel in shown]
+    scales = common_scales(shown, [[image] for image in images])
+    directions = Directions(result) if "dark_field_tensor" in chosen else None
+    titles = [panel.title for panel in shown] + ([TITLE] if directions is not None else [])
+    columns = columns_for(len(titles), result.shape)
+    lowest = _SHORTEST_BAR if directions is None else _LEGEND
+    page = Page(
+        result.shape,
+        -(-len(titles) // columns),
+        columns,
+        side=3.6,
+        titles=titles,
+        header=(title or _headline(result), _conditions(result)),
+        notes=[*block_notes(images), *(f"Finding: {finding}" for finding in result.findings)],
+        no_value=no_value_legend(images),
+        right=0.95,
+        below=0.34,
+        lowest=lowest,
+    )
+    for number, (panel, image) in enumerate(zip(shown, images, strict=True)):
+        place = divmod(number, columns)
+        axes = page.axes(*place)
+        draw(axes, image, panel, scales[panel.scale])
+        axes.set_title(page.wrap(panel.title), fontsize=NORMAL, loc="left", pad=4)
+        page.scale_bar(*place, result.experiment.effective_pixel)
+        bar = page.axes(*place, page.width + 0.08, 0.0, 0.12, max(page.height, _SHORTEST_BAR))
+        colour_bar(bar, panel, scales[panel.scale])
+    if directions is not None:
+        place = divmod(len(shown), columns)
+        axes = page.axes(*place)
+        directions.draw(axes)
+        axes.set_title(page.wrap(TITLE), fontsize=NORMAL, loc="left", pad=4)
+        page.scale_bar(*place, result.experiment.effective_pixel)
+        top = max(page.height, lowest) - 0.2
+        wheel = page.axes(*place, page.width + 0.1, top - _WHEEL, _WHEEL, _WHEEL)
+        directions.draw_wheel(wheel)
+    return page.figure
+
+
+def comparison(
+    rows: Mapping[str, Retrieval],
+    channels: Sequence[str],
+    truth: Retrieval | Mapping[str, ArrayLike] | object | None = None,
+    *,
+    title: str | None = None,
+) -> Figure:
+    """Draw results side by side: a row a result, a column a channel, one colour scale a column.
+
+    Parameters
+    ----------
+    rows : mapping of str to Retrieval
+        Results by their label, from top to bottom.
+    channels : sequence of str
+        Channels, from left to right; a vector or tensor takes a column a component, and a tensor one more for
+        the picture of its directions.
+    truth : optional
+        What would be right, as a first row: a result, or a mapping or object with the channels' names. It
+        then sets the limits of the colours.
+    title : str, optional
+        First line.
+
+    Returns
+    -------
+    matplotlib.figure.Figure
+        As from `figure`. The phase is drawn without its mean, which no speckle method determines.
+
+    Raises
+    ------
+    InputError
+        If there is no row, or a channel is unknown.
+
+    Examples
+    --------
+    >>> import numpy as np, xmist
+    >>> experiment = xmist.Experiment(energy_kev=17.0, pixel_size=5.8e-6, sample_to_detector=1.0)
+    >>> flags = np.zeros((64, 80), np.uint16)
+    >>> phase = -np.hypot(*np.mgrid[-32:32, -40:40])
+    >>> result = Retrieval(method="mist", experiment=experiment, flags=flags, phase=phase)
+    >>> page = comparison({"mist": result}, ["phase"], truth={"phase": phase})
+    >>> [text.get_text() for text in page.texts]
+    ['Phase without its mean.', 'truth', 'mist', '100 µm']
+    """
+    shown = panels(channels)
+    if not rows or not shown:
+        raise InputError(f"{len(rows)} results and {len(shown)} channels to compare; expected one at least")
+    first = next(iter(rows.values()))
+    sources: dict[str, Any] = {} if truth is None else {"truth": truth}
+    sources |= rows
+    table = [
+        [
+            Image.of(panel.pick(source), getattr(source, "flags", None), centred=panel.name == "phase")
+            for panel in shown
+        ]
+        for source in sources.values()
+    ]
+    images = [image for row in table for image in row]
+    # The truth judges all rows, unless it is the same everywhere.
+    judged = [
+        [row[column] for row in (table[:1] if truth is not None and table[0][column].varies else table)]
+        for column in range(len(shown))
+    ]
+    scales = common_scales(shown, judged)
+    directions = _directions(sources) if "dark_field_tensor" in channels else {}
+    labels = {label: wrap(label, 1.4) for label in sources}
+    remarks = ["Phase without its mean."] if any(panel.name == "phase" for panel in shown) else []
+    page = Page(
+        first.shape,
+        len(table),
+        len(shown) + bool(directions),
+        side=2.3,
+        titles=[panel.title for panel in shown] + ([TITLE] if directions else []),
+        header=(title or "", ""),
+        notes=[*block_notes(images), *remarks],
+        no_value=no_value_legend(images),
+        left=0.15 + max(text_width(line) for lines in labels.values() for line in lines),
+        right=0.14,
+        above=0.12,
+        last=0.85,
+        titled_once=True,
+    )
+    for row, (label, lines) in enumerate(labels.items()):
+        page.text(row, 0, -0.12, page.height / 2, "\n".join(lines), ha="right", va="center")
+        for column, panel in enumerate(shown):
+            axes = page.axes(row, column)
+            draw(axes, table[row][column], panel, scales[panel.scale])
+            if table[row][column].blocks is None:
+                page.text(row, column, page.width / 2, page.height / 2, "not given", ha="center")
+            if row == 0:
+                axes.set_title(page.wrap(panel.title), fontsize=NORMAL, pad=4)
+            if row == len(table) - 1:
+                bar = page.axes(row, column, 0.0, -0.4, page.width, 0.1)
+                colour_bar(bar, panel, scales[panel.scale], horizontal=True)
+        if directions:
+            axes = page.axes(row, len(shown))
+            if label in directions:
+                directions[label].draw(axes)
+            else:
+                axes.set(xticks=[], yticks=[], frame_on=False)
+                page.text(row, len(shown), page.width / 2, page.height / 2, "not given", ha="center")
+            if row == 0:
+                axes.set_title(page.wrap(TITLE), fontsize=NORMAL, pad=4)
+    if directions:
+        wheel = page.axes(len(table) - 1, len(shown), 0.0, -0.1 - _SMALL_WHEEL, _SMALL_WHEEL, _SMALL_WHEEL)
+        next(iter(directions.values())).draw_wheel(wheel, beside=True)
+    page.scale_bar(len(table) - 1, 0, first.experiment.effective_pixel)
+    return page.figure
+
+
+def _directions(sources: Mapping[str, Any]) -> dict[str, Directions]:
+    """Give the pictures of the sources that have a tensor, of one brightness: the truth's if it has one."""
+    panel = Panel("dark_field_tensor", "xx")
+    found = {label: Directions(source) for label, source in sources.items() if panel.pick(source) is not None}
+    judges = [found["truth"]] if "truth" in found else found.values()
+    brightest = max((judge.brightest for judge in judges), default=0.0)
+    for picture in found.values():
+        picture.brightest = brightest
+    return found
+
+
+def save_figure(page: Figure, path: str | Path, *, overwrite: bool = False, about: str = "") -> Path:
+    """Write a figure as PNG.
+
+    Parameters
+    ----------
+    page : matplotlib.figure.Figure
+        What to write.
+    path : str or Path
+        The file (`.png`), which appears whole or not at all.
+    overwrite : bool
+        Replace a file that stands there already.
+    about : str
+        Description that the file carries.
+
+    Returns
+    -------
+    Path
+        `path`.
+
+    Raises
+    ------
+    InputError
+        For another ending, or if the file cannot be written there.
+    OutputError
+        When writing failed; says what was kept and where.
+
+    Examples
+    --------
+    >>> save_figure(figure(result), "result.png")  # doctest: +SKIP
+    PosixPath('result.png')
+    """
+    job = figure_job(page, path, about=about)
+    return write_file(path, job.write, job.verify, overwrite=overwrite)
+
+
+def figure_job(page: Figure, path: str | Path, *, about: str = "") -> Job:
+    """Give the writing of a figure as PNG, for `xmist.io.results.atomic.write_files`.
+
+    Parameters
+    ----------
+    page : matplotlib.figure.Figure
+        What to write.
+    path : str or Path
+        The file (`.png`).
+    about : str
+        Description that the file carries.
+
+    Returns
+    -------
+    Job
+        What writes the file and reads it back.
+
+    Raises
+    ------
+    InputError
+        For another ending.
+
+    Examples
+    --------
+    >>> figure_job(figure(result), "result.png").path.name  # doctest: +SKIP
+    'result.png'
+    """
+    from matplotlib.image import imread
+
+    if Path(path).suffix.lower() != ".png":
+        raise InputError(f"{path}: a figure is written as PNG; expected a name that ends in .png")
+
+    def write(file: BinaryIO) -> None:
+        metadata = {"Software": f"xmist {__version__}", "Description": about}
+        page.savefig(file, format="png", dpi=_DPI, metadata=metadata)
+
+    def verify(written: Path) -> None:
+        try:
+            imread(written, format="png")
+        except SyntaxError as error:  # Pillow's word for a broken PNG
+            raise ValueError(str(error)) from error
+
+    return Job(Path(path), write, verify)
+
+
+def save_picture(result: Retrieval, path: str | Path, *, overwrite: bool = False) -> Path:
+    """Draw a result and write the figure as PNG: `save_figure(figure(result), path)`.
+
+    Parameters
+    ----------
+    result : Retrieval
+        What to draw.
+    path : str or Path
+        The file (`.png`).
+    overwrite : bool
+        Replace a file that stands there already.
+
+    Returns
+    -------
+    Path
+        `path`.
+
+    Raises
+    ------
+    InputError
+        If the file cannot be written there, or the result has no channel.
+    OutputError
+        When writing failed; says what was kept and where.
+
+    Examples
+    --------
+    >>> save_picture(result, "result.png")  # doctest: +SKIP
+    PosixPath('result.png')
+    """
+    raise_faults(target_faults(path, overwrite=overwrite))  # before the work of drawing
+    about = f"{_headline(result)}; {_conditions(result)}"
+    return save_figure(figure(result), path, overwrite=overwrite, about=about)
+
+
+def _choose(result: Retrieval, channels: Sequence[str] | None) -> list[str]:
+    """Give the channels to draw; say which of them the result does not have."""
+    given = [name for name, _ in result.channels()]
+    if not given or not result.flags.size:
+        raise InputError("the result has no channel to draw")
+    if channels is None:
+        return [name for name in given if name not in _SECONDARY] or given
+    if not channels:
+        raise InputError(f"channels is empty; expected some of {', '.join(given)}")
+    missing = [name for name in channels if name in CHANNELS and name not in given]
+    raise_faults([f"the result has no channel '{name}'; {suggest(name, given)}" for name in missing])
+    return list(channels)
+
+
+def _headline(result: Retrieval) -> str:
+    exposures = result.provenance.get("exposures")
+    return result.method + (f", N = {exposures}" if isinstance(exposures, int) else "")
+
+
+def _conditions(result: Retrieval) -> str:
+    """Give geometry and options in a sentence."""
+    experiment = result.experiment
+    geometry = (
+        f"{experiment.energy_kev:g} keV, effective distance {si(experiment.effective_distance, 'm')}, "
+        f"pixel {si(experiment.effective_pixel, 'm')} in the sample's plane"
+    )
+    options = [
+        f"{name} = {value:g}" if isinstance(value, float) else f"{name} = {value}"
+        for name, value in result.options.items()
+        if value is not None
+    ]
+    return "; ".join([geometry, ", ".join(options)] if options else [geometry])

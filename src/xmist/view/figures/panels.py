@@ -1,0 +1,342 @@
+"""What a panel shows: which channel, which pixels, which colours and limits."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Final
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from xmist.core.data import CHANNELS, Retrieval
+from xmist.core.errors import InputError, suggest
+
+Values = NDArray[np.float64]
+
+# An image with more pixels than this along a side is averaged in blocks, for display only.
+_SHOWN_PIXELS: Final = 1024
+PREFIXES: Final = {0: "", -3: "m", -6: "µ", -9: "n", -12: "p", -15: "f", -18: "a"}
+
+
+@dataclass(frozen=True)
+class Panel:
+    """One image of a figure: a channel, or a component of one.
+
+    Parameters
+    ----------
+    name : str
+        Channel.
+    component : str
+        Component along the channel's first axis, "mean" of a tensor's diagonal, or empty.
+    """
+
+    name: str
+    component: str = ""
+
+    @property
+    def unit(self) -> str:
+        """SI unit of the channel."""
+        return CHANNELS[self.name].unit
+
+    @property
+    def title(self) -> str:
+        """Title and component for people."""
+        return f"{CHANNELS[self.name].title} {self.component}".strip()
+
+    @property
+    def symbol(self) -> str:
+        """Symbol for the colour bar."""
+        symbol = CHANNELS[self.name].symbol
+        if self.name == "dark_field_tensor":
+            return "D" if self.component == "mean" else f"$D_{{{self.component}}}$"
+        if symbol.startswith("σ_"):
+            return f"$σ_{{{symbol[2:]}}}$"
+        return f"${symbol}_{{{self.component}}}$" if self.component else symbol
+
+    @property
+    def signed(self) -> bool:
+        """Whether the colours are symmetric about 0."""
+        return self.component == "xy"
+
+    @property
+    def scale(self) -> str:
+        """Key of the colour scale; the panels of a figure that share it share their limits."""
+        if self.name in ("dark_field", "dark_field_tensor") and not self.signed:
+            return "scatter"
+        return self.name + (self.component if self.signed else "")
+
+    @property
+    def colours(self) -> str:
+        """Colour map: perceptual for scatter and spread, grey for the rest."""
+        if self.signed:
+            return "RdBu_r"
+        scatter = self.name.startswith("dark_field") or self.name.endswith("_std")
+        return "inferno" if scatter else "gray"
+
+    def pick(self, source: Retrieval | Mapping[str, ArrayLike] | object) -> NDArray[Any] | None:
+        """Give the (y, x) image of a result, a mapping, or an object with the channel's name."""
+        given = source.get(self.name) if isinstance(source, Mapping) else getattr(source, self.name, None)
+        if given is None:
+            return None
+        array = np.asarray(given)
+        if not self.component:
+            return array
+        if self.component == "mean":
+            mean: NDArray[Any] = (array[0] + array[2]) / 2
+            return mean
+        image: NDArray[Any] = array[CHANNELS[self.name].components.index(self.component)]
+        return image
+
+
+def panels(names: Iterable[str]) -> list[Panel]:
+    """Give the panels that show channels: one for an image, one a component for a vector or tensor.
+
+    Parameters
+    ----------
+    names : iterable of str
+        Channels. A tensor also shows its mean, unless `dark_field`, which is the same, is among them.
+
+    Raises
+    ------
+    InputError
+        Lists every unknown channel.
+
+    Examples
+    --------
+    >>> [panel.title for panel in panels(["phase", "refraction_angle"])]
+    ['phase', 'refraction angle x', 'refraction angle y']
+    """
+    names = list(names)
+    faults = [
+        f"'{name}' is not a channel; {suggest(name, CHANNELS)}" for name in names if name not in CHANNELS
+    ]
+    if faults:
+        raise InputError(faults)
+    found = []
+    for name in names:
+        parts = CHANNELS[name].components or ("",)
+        if name == "dark_field_tensor" and "dark_field" not in names:
+            parts = ("mean", *parts)
+        found += [Panel(name, part) for part in parts]
+    return found
+
+
+@dataclass(frozen=True, eq=False)
+class Image:
+    """An image as it is drawn: means over blocks of its finite pixels, NaN where a block has none."""
+
+    blocks: Values | None = None
+    unflagged: Values | None = None
+    factor: int = 1
+    shape: tuple[int, int] = (1, 1)
+    holes: int = 0
+
+    @staticmethod
+    def of(
+        array: NDArray[Any] | None,
+        flags: NDArray[Any] | None,
+        *,
+        centred: bool = False,
+        most: int = _SHOWN_PIXELS,
+    ) -> Image:
+        """Give an image as it is drawn.
+
+        Parameters
+        ----------
+        array : (y, x) array or None
+            Values; None where a result lacks the channel.
+        flags : (y, x) array or None
+            Quality flags; only pixels without any decide the limits of the colours.
+        centred : bool
+            Subtract the mean.
+        most : int
+            Pixels along a side that are enough.
+        """
+        if array is None:
+            return Image()
+        factor = -(-max(array.shape) // most)
+        finite = np.isfinite(array)
+        if centred and finite.any():
+            array = array - np.mean(array[finite], dtype=np.float64)
+        blocks = block_means(array, finite, factor)
+        good = finite if flags is None else finite & (flags == 0)
+        unflagged = blocks if good is finite else block_means(array, good, factor)
+        shape = (int(array.shape[0]), int(array.shape[1]))
+        return Image(blocks, unflagged, factor, shape, int(array.size - np.count_nonzero(finite)))
+
+    @property
+    def values(self) -> Values:
+        """The finite values that decide the limits: unflagged ones where there are any."""
+        for blocks in (self.unflagged, self.blocks):
+            if blocks is not None and np.isfinite(blocks).any():
+                return blocks[np.isfinite(blocks)]
+        return np.empty(0)
+
+    @property
+    def varies(self) -> bool:
+        """Whether the values are not all the same."""
+        values = self.values
+        return bool(values.size and values.min() < values.max())
+
+
+def block_means(array: NDArray[Any], usable: NDArray[np.bool_], factor: int) -> Values:
+    """Give the means over square blocks; those at the end of a row or column may be narrower.
+
+    Parameters
+    ----------
+    array : (y, x) array
+        Values.
+    usable : (y, x) bool array
+        Which of them count; a block without any is NaN.
+    factor : int
+        Pixels along a side of a block.
+
+    Examples
+    --------
+    >>> block_means(np.array([[1.0, 3.0, 5.0]]), np.ones((1, 3), bool), 2).tolist()
+    [[2.0, 5.0]]
+    """
+    if factor == 1:
+        return np.where(usable, array, np.nan).astype(np.float64)
+    rows, columns = (np.arange(0, size, factor) for size in array.shape)
+
+    def total(values: NDArray[Any]) -> Any:
+        return np.add.reduceat(np.add.reduceat(values, rows, axis=0, dtype=np.float64), columns, axis=1)
+
+    count = total(usable)
+    sums = total(np.where(usable, array, 0))
+    means: Values = np.divide(sums, count, out=np.full(count.shape, np.nan), where=count > 0)
+    return means
+
+
+@dataclass(frozen=True)
+class Scale:
+    """Limits of the colours, in units of 10^exponent."""
+
+    low: float
+    high: float
+    exponent: int
+
+    @property
+    def factor(self) -> float:
+        """What a value in SI is multiplied with."""
+        return 10.0 ** (-self.exponent)
+
+
+def common_scales(shown: Sequence[Panel], images: Sequence[Sequence[Image]]) -> dict[str, Scale]:
+    """Give each colour scale from the images of all panels that share it.
+
+    Parameters
+    ----------
+    shown : sequence of Panel
+        Panels.
+    images : sequence of sequence of Image
+        For each panel the images that decide its limits.
+
+    Returns
+    -------
+    dict of str to Scale
+        By `Panel.scale`.
+    """
+    scales = {}
+    for panel in shown:
+        pool = [
+            image.values
+            for other, column in zip(shown, images, strict=True)
+            for image in column
+            if other.scale == panel.scale
+        ]
+        scales[panel.scale] = _scale(np.concatenate(pool), panel)
+    return scales
+
+
+def typical_scale(panel: Panel, images: Sequence[Image]) -> Scale:
+    """Give the colour scale of a typical one of many images, which noisy ones do not stretch.
+
+    Parameters
+    ----------
+    panel : Panel
+        Which channel they show.
+    images : sequence of Image
+        The images.
+
+    Returns
+    -------
+    Scale
+        Each limit is the median of the images' limits. Of scatter, which some methods find with enormous
+        values at a few pixels, the limits of the image that spans least.
+
+    Examples
+    --------
+    >>> images = [Image.of(np.array([[0.0, top]]), None) for top in (1.0, 1.0, 1000.0)]
+    >>> typical_scale(Panel("transmission"), images).high < 1.0
+    True
+    """
+    limits = [_limits(image.values) for image in images if image.varies]
+    if not limits:
+        return _scale(np.concatenate([image.values for image in images] or [np.empty(0)]), panel)
+    if panel.scale == "scatter":
+        return _as_scale(*min(limits, key=lambda ends: ends[1] - ends[0]), panel)
+    low, high = (float(limit) for limit in np.median(limits, axis=0))
+    return _as_scale(low, high, panel)
+
+
+def _scale(values: Values, panel: Panel) -> Scale:
+    return _as_scale(*_limits(values), panel)
+
+
+def _limits(values: Values) -> tuple[float, float]:
+    """Give the limits that hold the middle 99 % of the values."""
+    if not values.size:
+        return 0.0, 0.0
+    low, high = (float(limit) for limit in np.percentile(values, (0.5, 99.5)))
+    return (float(values.min()), float(values.max())) if low == high else (low, high)
+
+
+def _as_scale(low: float, high: float, panel: Panel) -> Scale:
+    if panel.signed:
+        high = max(abs(low), abs(high))
+        low = -high
+    if low == high:
+        margin = abs(low) / 2 or 1.0
+        low, high = low - margin, high + margin
+    exponent = prefix_exponent(max(abs(low), abs(high))) if panel.unit in ("m", "rad") else 0
+    return Scale(low * 10.0**-exponent, high * 10.0**-exponent, exponent)
+
+
+def prefix_exponent(size: float) -> int:
+    """Give the power of ten of the SI prefix that suits a size; none above 1.
+
+    Parameters
+    ----------
+    size : float
+        Absolute value.
+
+    Examples
+    --------
+    >>> prefix_exponent(3.2e-10)
+    -12
+    """
+    return min(0, max(min(PREFIXES), 3 * math.floor(math.log10(size) / 3))) if size > 0 else 0
+
+
+def si(value: float, unit: str) -> str:
+    """Give a value with the SI prefix that suits it.
+
+    Parameters
+    ----------
+    value : float
+        Value in `unit`.
+    unit : str
+        SI unit.
+
+    Examples
+    --------
+    >>> si(5.8e-6, "m")
+    '5.8 µm'
+    """
+    # A hair above, so that 1e-6 does not come out as 1000 n.
+    exponent = prefix_exponent(abs(value) * (1 + 1e-9))
+    return f"{value * 10.0**-exponent:.4g} {PREFIXES[exponent]}{unit}"

@@ -1,0 +1,199 @@
+"""Results in napari: calibrated layers, and the directions of a dark-field tensor as lines.
+
+napari finds `get_reader` by the manifest `napari.json` beside this file. Nothing here imports napari: a
+reader gives plain data, from which napari makes its layers.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any, Final
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from xmist.core.data import CHANNELS, Retrieval
+from xmist.core.errors import InputError
+from xmist.core.flags import FLAGS, count_flags
+from xmist.io.results.nexus_reader import read_nexus, read_version
+from xmist.numerics.images.tensors import anisotropy, direction
+from xmist.view.figures.panels import PREFIXES, Image, Panel, block_means, common_scales, panels
+
+__all__ = ["Layer", "get_reader", "layers", "lines"]
+
+# Data, what the constructor of the layer is given, and the kind of layer.
+Layer = tuple[NDArray[Any], dict[str, Any], str]
+
+_MOST_LINES: Final = 64  # along the longer side
+_FAINTEST: Final = 0.05  # of the brightest scatter; weaker scatter has no direction worth a line
+
+
+def get_reader(path: str | Sequence[str]) -> Callable[[str | Sequence[str]], list[Layer]] | None:
+    """Give napari a reader for results of xmist.
+
+    Parameters
+    ----------
+    path : str or sequence of str
+        What was dropped onto napari.
+
+    Returns
+    -------
+    callable or None
+        Takes the path and gives the layers; None if there is any file that holds no result of xmist.
+
+    Examples
+    --------
+    >>> get_reader("picture.png") is None
+    True
+    """
+    paths = [path] if isinstance(path, str) else list(path)
+    try:
+        if not paths or any(read_version(item) is None for item in paths):
+            return None
+    except InputError:  # missing, or damaged: another reader may know what to do
+        return None
+    return _read
+
+
+def layers(result: Retrieval, name: str = "") -> list[Layer]:
+    """Give the layers of a result.
+
+    Parameters
+    ----------
+    result : Retrieval
+        The result.
+    name : str
+        What the layers' names begin with, such as that of the file.
+
+    Returns
+    -------
+    list of tuple
+        Data, keywords and kind of each layer: an image a channel or component, in the unit that its name ends
+        with; the diagnostics; the flags as labels; for a dark-field tensor the directions of the scatter as
+        vectors. All are scaled in micrometres in the plane of the sample. The contrast of an image is the
+        middle 99 % of its unflagged pixels, common to the elements of a tensor.
+
+    Examples
+    --------
+    >>> import numpy as np, xmist
+    >>> experiment = xmist.Experiment(energy_kev=17.0, pixel_size=5.8e-6, sample_to_detector=1.0)
+    >>> flags = np.zeros((8, 9), np.uint16)
+    >>> result = Retrieval(method="mist", experiment=experiment, flags=flags, phase=np.ones((8, 9)))
+    >>> [(keywords["name"], kind) for _, keywords, kind in layers(result)]
+    [('phase φ (rad)', 'image'), ('flags', 'labels')]
+    """
+    pixel = result.experiment.effective_pixel * 1e6
+    placed = {"scale": (pixel, pixel), "units": ("um", "um"), "axis_labels": ("y", "x")}
+    head = f"{name}: " if name else ""
+    shown = panels(channel for channel, _ in result.channels())
+    images = [panel.pick(result) for panel in shown]
+    scales = common_scales(shown, [[Image.of(image, result.flags)] for image in images])
+    found: list[Layer] = []
+    for panel, image in zip(shown, images, strict=True):
+        assert image is not None  # the result has the channel
+        scale = scales[panel.scale]
+        keywords = {
+            "name": head + _title(panel, scale.exponent),
+            "colormap": _colours(panel),
+            "contrast_limits": (scale.low, scale.high),
+            "visible": not found,
+            "metadata": {"xmist": _about(result) | {"unit": panel.unit, "factor": scale.factor}},
+            **placed,
+        }
+        with np.errstate(over="ignore"):  # a wild value becomes infinite
+            found.append((np.asarray(image * np.float32(scale.factor)), keywords, "image"))
+    for title, image in result.diagnostics.items():
+        values = Image.of(image, result.flags).values
+        low, high = np.percentile(values, (0.5, 99.5)) if values.size else (0.0, 1.0)
+        limits = (float(low), float(high) if high > low else float(low) + 1.0)
+        keywords = {"name": f"{head}{title.replace('_', ' ')}", "contrast_limits": limits, "visible": False}
+        found.append((np.asarray(image), keywords | placed, "image"))
+    about = {flag.name: {"bit": flag.bit, "meaning": flag.meaning} for flag in FLAGS}
+    keywords = {"name": f"{head}flags", "visible": False, "opacity": 0.5, "metadata": {"xmist": about}}
+    found.append((result.flags.astype(np.int32), keywords | placed, "labels"))
+    if result.dark_field_tensor is not None:
+        vectors, features = lines(result.dark_field_tensor)
+        keywords = {
+            "name": f"{head}directions of the scatter",
+            "features": features,
+            "edge_color": "direction",
+            "edge_colormap": "hsv",
+            "edge_contrast_limits": (0.0, 180.0),
+            "edge_width": 0.3,
+            "vector_style": "line",
+            **placed,
+        }
+        found.append((vectors, keywords, "vectors"))
+    return found
+
+
+def lines(tensor: ArrayLike) -> tuple[NDArray[np.float32], Mapping[str, NDArray[Any]]]:
+    """Give the directions of a tensor image as lines, one a block of pixels.
+
+    Parameters
+    ----------
+    tensor : (3, y, x) array_like
+        D_xx, D_xy, D_yy; NaN does not count.
+
+    Returns
+    -------
+    (line, 2, 2) float32 array
+        Where each line begins and what leads to its end, (y, x) in pixels. Its middle is that of the block,
+        its length the anisotropy times the size of a block. Blocks that scatter least have none.
+    dict of str to (line,) array
+        `direction` in degrees from +x towards +y, `anisotropy`, and `dark_field` (trace/2, in the unit of the
+        tensor).
+
+    Examples
+    --------
+    >>> vectors, features = lines(np.ones((3, 1, 1)) * [[[2.0]], [[0.0]], [[0.0]]])
+    >>> vectors.tolist(), features["direction"].tolist()
+    ([[[0.0, -0.5], [0.0, 1.0]]], [0.0])
+    """
+    given = np.asarray(tensor, np.float64)
+    step = max(1, -(-max(given.shape[1:]) // _MOST_LINES))
+    blocks = np.stack([block_means(part, np.isfinite(part), step) for part in given])
+    strength = (blocks[0] + blocks[2]) / 2
+    brightest = np.nanmax(strength, initial=0.0)
+    chosen = (strength > _FAINTEST * brightest) & (strength > 0)
+    round_, angle = anisotropy(blocks)[chosen], direction(blocks)[chosen]
+    # The last block of a row or column may be narrower than the others.
+    middles = [
+        (np.arange(0, size, step) + np.minimum(np.arange(0, size, step) + step, size) - 1) / 2
+        for size in given.shape[1:]
+    ]
+    middle = np.stack(np.meshgrid(*middles, indexing="ij"), axis=-1)[chosen]
+    radians = np.radians(angle)
+    way = np.stack([np.sin(radians), np.cos(radians)], axis=-1) * (round_ * step)[:, None]
+    vectors = np.stack([middle - way / 2, way], axis=1).astype(np.float32)
+    return vectors, {"direction": angle, "anisotropy": round_, "dark_field": strength[chosen]}
+
+
+def _read(path: str | Sequence[str]) -> list[Layer]:
+    paths = [path] if isinstance(path, str) else list(path)
+    return [layer for item in paths for layer in layers(read_nexus(item), Path(item).stem)]
+
+
+def _title(panel: Panel, exponent: int) -> str:
+    """Give what a layer is called, in napari's plain text."""
+    channel = CHANNELS[panel.name]
+    symbol = channel.symbol.removesuffix("_ij")
+    part = f"_{panel.component}" if panel.component and panel.component != "mean" else ""
+    unit = "" if panel.unit == "1" else f" ({PREFIXES[exponent]}{panel.unit})"
+    return f"{channel.title} {symbol}{part}{unit}"
+
+
+def _colours(panel: Panel) -> str:
+    """Give napari's name of a panel's colours."""
+    return "PiYG" if panel.signed else panel.colours
+
+
+def _about(result: Retrieval) -> dict[str, Any]:
+    return {
+        "method": result.method,
+        "options": dict(result.options),
+        "experiment": result.experiment.to_dict(),
+        "findings": list(result.findings),
+        "flagged": count_flags(result.flags),
+    }

@@ -1,0 +1,158 @@
+"""How results and stacks show themselves in a notebook: small pictures and a table, without any script."""
+
+from __future__ import annotations
+
+import base64
+import html
+import io
+from collections.abc import Iterable
+from typing import Any, Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from xmist.core.data import CHANNELS, Retrieval, SpeckleStack
+from xmist.core.flags import count_flags
+from xmist.view.figures.page import NO_VALUE
+from xmist.view.figures.panels import PREFIXES, Image, Panel, Scale, common_scales, panels, si
+from xmist.view.report.encode import some
+
+_SIDE: Final = 200  # pixels of a small picture along its longer side
+_MOST: Final = 6  # pictures
+
+# No colours of its own: the page may be light or dark.
+_ROW: Final = "display:flex;flex-wrap:wrap;gap:16px;margin:8px 0"
+_FIGURE: Final = "margin:0;text-align:left"
+_IMAGE: Final = "display:block;border-radius:3px;image-rendering:pixelated"
+_CELL: Final = "text-align:left;vertical-align:top;padding:2px 12px 2px 0"
+
+
+def result_html(result: Retrieval) -> str:
+    """Give a result as HTML: its pictures with the limits of their greys, and what it is.
+
+    Parameters
+    ----------
+    result : Retrieval
+        The result.
+
+    Examples
+    --------
+    >>> experiment = xmist.Experiment(energy_kev=17.0, pixel_size=5.8e-6, sample_to_detector=1.0)
+    >>> flags = np.zeros((8, 9), np.uint16)
+    >>> result = xmist.Retrieval(method="mist", experiment=experiment, flags=flags, phase=np.ones((8, 9)))
+    >>> "phase" in result_html(result), "data:image/png" in result_html(result)
+    (True, True)
+    """
+    names = [name for name, _ in result.channels()]
+    main = [name for name in names if not name.endswith("_std") and not CHANNELS[name].components] or names
+    figures = []
+    for panel in panels(main)[:_MOST] if result.flags.size else []:
+        image = Image.of(panel.pick(result), result.flags, most=_SIDE)
+        scale = common_scales([panel], [[image]])[panel.scale]
+        figures.append(_figure(panel.title, _limits(panel, scale), image, panel.colours, scale))
+    experiment = result.experiment
+    exposures = result.provenance.get("exposures")
+    flags = ", ".join(f"{number} {name}" for name, number in count_flags(result.flags).items())
+    rows = [
+        ("method", result.method + (f", {exposures} exposures" if isinstance(exposures, int) else "")),
+        (
+            "size",
+            f"{result.shape[0]} × {result.shape[1]} pixels (y × x) of {si(experiment.effective_pixel, 'm')}",
+        ),
+        (
+            "experiment",
+            f"{experiment.energy_kev:g} keV, effective distance {si(experiment.effective_distance, 'm')}",
+        ),
+        ("channels", ", ".join(f"{name} ({CHANNELS[name].unit})" for name in names) or "none"),
+        ("flagged pixels", flags or "none"),
+        *(("finding", finding) for finding in result.findings),
+    ]
+    return _page("Retrieval", figures, rows)
+
+
+def stack_html(stack: SpeckleStack) -> str:
+    """Give a stack as HTML: its first pair of frames, and what it is.
+
+    Parameters
+    ----------
+    stack : SpeckleStack
+        The stack.
+
+    Examples
+    --------
+    >>> frames = np.random.default_rng(1).uniform(1, 2, (2, 16, 20))
+    >>> "2 positions" in stack_html(xmist.SpeckleStack(frames, frames))
+    True
+    """
+    images = [Image.of(frames[0], None, most=_SIDE) for frames in (stack.reference, stack.sample)]
+    panel = Panel("transmission")  # grey, without unit
+    scale = common_scales([panel], [images])[panel.scale]
+    figures = [
+        _figure(f"{name} 1", _limits(panel, scale), image, panel.colours, scale)
+        for name, image in zip(("reference", "sample"), images, strict=True)
+    ]
+    pixels = stack.reference.size
+    bad = [int(np.count_nonzero(~np.isfinite(frames))) for frames in (stack.reference, stack.sample)]
+    ignored = 0 if stack.weights is None else int(np.count_nonzero(stack.weights == 0))
+    levels = [_median(frames) for frames in (stack.reference, stack.sample)]
+    number = stack.positions
+    rows = [
+        ("frames", f"{number} position{'s' * (number > 1)}, each without and with the sample"),
+        ("size", f"{stack.shape[0]} × {stack.shape[1]} pixels (y × x)"),
+        ("median", f"reference {levels[0]:.4g}, sample {levels[1]:.4g}"),
+        ("NaN or infinite", f"reference {_share(bad[0], pixels)}, sample {_share(bad[1], pixels)}"),
+        ("weight 0", "no weights given" if stack.weights is None else _share(ignored, pixels)),
+    ]
+    return _page("SpeckleStack", figures, rows)
+
+
+def _page(title: str, figures: Iterable[str], rows: Iterable[tuple[str, str]]) -> str:
+    cells = "".join(
+        f'<tr><th style="{_CELL}">{html.escape(name)}</th><td style="{_CELL}">{html.escape(text)}</td></tr>'
+        for name, text in rows
+    )
+    return (
+        f'<div><strong>{title}</strong><div style="{_ROW}">{"".join(figures)}</div>'
+        f"<table><tbody>{cells}</tbody></table></div>"
+    )
+
+
+def _figure(title: str, limits: str, image: Image, colours: str, scale: Scale) -> str:
+    blocks = image.blocks
+    assert blocks is not None
+    y, x = blocks.shape
+    larger = max(1, _SIDE // max(y, x))  # whole pixels, so that a tiny image is no dot
+    text = f"{html.escape(title)}<br><small>{html.escape(limits)}</small>"
+    return (
+        f'<figure style="{_FIGURE}"><img alt="{html.escape(title)}" style="{_IMAGE}" '
+        f'width="{x * larger}" height="{y * larger}" '
+        f'src="data:image/png;base64,{_png(blocks, colours, scale)}">'
+        f"<figcaption>{text}</figcaption></figure>"
+    )
+
+
+def _limits(panel: Panel, scale: Scale) -> str:
+    unit = "" if panel.unit == "1" else f" {PREFIXES[scale.exponent]}{panel.unit}"
+    low, high = (f"{limit:.3g}".replace("-", "−") for limit in (scale.low, scale.high))
+    return f"{low} to {high}{unit}"
+
+
+def _png(blocks: NDArray[Any], colours: str, scale: Scale) -> str:
+    from matplotlib import colormaps
+    from matplotlib.image import imsave
+
+    part = np.ma.masked_invalid((blocks * scale.factor - scale.low) / (scale.high - scale.low))
+    painted = colormaps[colours].with_extremes(bad=NO_VALUE)(part, bytes=True)
+    buffer = io.BytesIO()
+    imsave(buffer, painted, format="png")
+    return base64.b64encode(buffer.getvalue()).decode("ascii")
+
+
+def _median(frames: NDArray[np.float32]) -> float:
+    looked_at = some(frames)
+    finite = looked_at[np.isfinite(looked_at)]
+    return float(np.median(finite)) if finite.size else float("nan")
+
+
+def _share(number: int, pixels: int) -> str:
+    return f"{number} ({100 * number / pixels:.2g} %)" if number else "none"

@@ -1,0 +1,200 @@
+"""One self-contained HTML page for results: pictures to look into, and everything that was done."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Any, BinaryIO, Final
+
+from xmist.core.data import Retrieval
+from xmist.core.errors import InputError, raise_faults, shown, suggest
+from xmist.io.results.atomic import target_faults, write_file
+
+__all__ = ["write_report"]
+
+ENDINGS: Final = (".html", ".htm")
+_END: Final = b"</html>\n"
+# Pixels are compared with each other only if they are the same size to this part of it.
+_AGREEMENT: Final = 1e-6
+
+
+def write_report(
+    path: str | Path,
+    results: Sequence[tuple[str, Retrieval]],
+    *,
+    channels: Sequence[str] | None = None,
+    overwrite: bool = False,
+) -> Path:
+    """Write results as one HTML page that needs no server and no network.
+
+    Parameters
+    ----------
+    path : str or Path
+        The file (`.html`), which appears whole or not at all.
+    results : sequence of (str, Retrieval)
+        Results with their names. The page shows the first; others can be switched to, and compared with it
+        by a slider or by blinking. All have the same number (y, x) of pixels of the same size.
+    channels : sequence of str, optional
+        Channels to show, such as "phase", each with its standard deviation, and diagnostics by their names;
+        None shows all. The flags are always shown.
+    overwrite : bool
+        Replace a file that stands there already.
+
+    Returns
+    -------
+    Path
+        `path`.
+
+    Raises
+    ------
+    InputError
+        Lists everything that is wrong with the name of the file and the results.
+    OutputError
+        When writing failed; says what was kept and where.
+
+    Notes
+    -----
+    Values travel as 16-bit numbers with their scale, in steps of a 32nd of a pixel's noise or a 65532nd of
+    the range, whichever is greater; the page tells the step. Every text is shown as text, whatever it holds.
+
+    Examples
+    --------
+    >>> experiment = xmist.Experiment(energy_kev=17.0, pixel_size=5.8e-6, sample_to_detector=1.0)
+    >>> flags = np.zeros((8, 9), np.uint16)
+    >>> result = xmist.Retrieval(method="mist", experiment=experiment, flags=flags, phase=np.ones((8, 9)))
+    >>> write_report("page.html", [("plain", result)]).name
+    'page.html'
+    """
+    from xmist.view.report.content import Blocks, describe
+    from xmist.view.report.document import document
+
+    results = _pairs(results)
+    faults = []
+    if channels is not None:
+        faults = channel_faults(channels, results)
+        results = [(name, _kept(result, channels)) for name, result in results] if not faults else results
+    raise_faults([*page_faults(path, overwrite=overwrite), *faults, *_result_faults(results)])
+    blocks = Blocks()
+    found = [describe(name, result, blocks) for name, result in results]
+    title = f"{' · '.join(name for name, _ in results)} · xmist"
+
+    def write(file: BinaryIO) -> None:
+        for piece in document(title, {"results": found}, blocks.texts):
+            # Names of files can hold bytes that are no text.
+            file.write(piece.encode("utf-8", errors="replace"))
+
+    return write_file(path, write, _verify, overwrite=overwrite)
+
+
+def page_faults(path: str | Path, *, overwrite: bool = False) -> list[str]:
+    """Say what keeps a page from being written under a name, without writing anything.
+
+    Parameters
+    ----------
+    path : str or Path
+        The name.
+    overwrite : bool
+        Whether a file that stands there already may be replaced.
+
+    Examples
+    --------
+    >>> page_faults("page.pdf")
+    ['page.pdf: a report is a web page; expected a name that ends in .html']
+    """
+    if Path(path).suffix.lower() not in ENDINGS:
+        return [f"{path}: a report is a web page; expected a name that ends in .html"]
+    return target_faults(path, overwrite=overwrite)
+
+
+def channel_faults(channels: Sequence[str], results: Sequence[tuple[str, Retrieval]]) -> list[str]:
+    """Say what is wrong with the channels that are to be shown.
+
+    Parameters
+    ----------
+    channels : sequence of str
+        Their names.
+    results : sequence of (str, Retrieval)
+        The results with their names. A channel is known if one of them has it; each has one at least.
+
+    Examples
+    --------
+    >>> experiment = xmist.Experiment(energy_kev=17.0, pixel_size=5.8e-6, sample_to_detector=1.0)
+    >>> flags = np.zeros((8, 9), np.uint16)
+    >>> result = xmist.Retrieval(method="mist", experiment=experiment, flags=flags, phase=np.ones((8, 9)))
+    >>> channel_faults(["phases"], [("plain", result)])
+    ["channels names 'phases'; did you mean 'phase'? Known: phase"]
+    """
+    known = {name for _, result in results for name in _shown_names(result)}
+    if isinstance(channels, str) or not all(isinstance(name, str) for name in channels):
+        return [f"channels is {shown(channels)}; expected a list of names such as ['phase']"]
+    if not channels:
+        return [f"channels is empty; expected names out of {', '.join(sorted(known))}"]
+    faults = [f"channels names '{name}'; {suggest(name, known)}" for name in channels if name not in known]
+    return faults or [
+        f"channels names none that {name} has; expected one at least of "
+        f"{', '.join(channel for channel, _ in result.channels())}"
+        for name, result in results
+        if not any(channel in channels for channel, _ in result.channels())
+    ]
+
+
+def _shown_names(result: Retrieval) -> list[str]:
+    return [*(name for name, _ in result.channels()), *result.diagnostics]
+
+
+def _kept(result: Retrieval, names: Sequence[str]) -> Retrieval:
+    """Give a result with some of its channels, their standard deviations, and some of its diagnostics."""
+    wanted = {*names, *(f"{name}_std" for name in names)}
+    lost: dict[str, Any] = {name: None for name, _ in result.channels() if name not in wanted}
+    maps = {name: image for name, image in result.diagnostics.items() if name in wanted}
+    return dataclasses.replace(result, **lost, diagnostics=maps)
+
+
+def _pairs(results: Any) -> list[tuple[str, Retrieval]]:
+    """Give the results as a list, if they are pairs of a name and a result."""
+    given = list(results) if isinstance(results, Iterable) and not isinstance(results, Mapping) else [results]
+    for item in given:
+        pair = item if isinstance(item, (tuple, list)) and len(item) == 2 else (None, None)
+        if not isinstance(pair[0], str) or not isinstance(pair[1], Retrieval):
+            raise InputError(
+                f"results hold a {type(item).__name__}; expected pairs of a name and a Retrieval, such as "
+                "[('result', result)]"
+            )
+    return given
+
+
+def _result_faults(results: Sequence[tuple[str, Retrieval]]) -> list[str]:
+    if not results:
+        return ["there is no result to report; expected one at least"]
+    faults = []
+    first_name, first = results[0]
+    for name, result in results:
+        if not result.flags.size or not any(True for _ in result.channels()):
+            faults.append(f"{name} has no channel or no pixel; expected a picture to show")
+        elif result.shape != first.shape:
+            faults.append(
+                f"{name} has {result.shape} pixels (y, x) and {first_name} has {first.shape}; expected equal "
+                "sizes, to be laid over each other"
+            )
+        else:
+            one, other = result.experiment.effective_pixel, first.experiment.effective_pixel
+            if abs(one - other) > _AGREEMENT * other:
+                faults.append(
+                    f"{name} has pixels of {one:.6g} m in the sample's plane and {first_name} of "
+                    f"{other:.6g} m; expected equal ones, to be laid over each other"
+                )
+    names = [name for name, _ in results]
+    for name in dict.fromkeys(names):
+        if names.count(name) > 1:
+            faults.append(
+                f"{names.count(name)} results are called {name}; expected a name of its own for each"
+            )
+    return faults
+
+
+def _verify(written: Path) -> None:
+    with written.open("rb") as file:
+        file.seek(-len(_END), 2)
+        if file.read() != _END:
+            raise ValueError("the page does not end as it should")

@@ -1,0 +1,298 @@
+"""What a page shows of a result, as plain data and packed images."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import Any, Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from xmist.core.data import CHANNELS, Retrieval
+from xmist.core.experiment import Experiment
+from xmist.core.flags import FLAGS
+from xmist.core.version import __version__
+from xmist.methods import METHODS
+from xmist.view.figures.directions import Directions
+from xmist.view.figures.panels import panels, si
+from xmist.view.report.encode import ABOVE, BELOW, FIRST, LAST, NO_VALUE, Codes, pack, quantise
+
+# Of the unflagged pixels: what the contrast spans at first.
+_MIDDLE: Final = (0.005, 0.995)
+
+# Maps that do not say more than their name, by the name that methods give them.
+_DIAGNOSTICS: Final = {
+    "residual": ("residual", "residual over its expected noise, rms over the exposures"),
+    "phase_information": ("information on the phase", "share of the value that comes from the frames"),
+    "dark_field_information": (
+        "information on the dark-field",
+        "share of the value that comes from the frames",
+    ),
+}
+_SCALED_UNITS: Final = ("m", "rad")
+_DERIVED: Final = {
+    "wavelength": "m",
+    "magnification": "",
+    "effective_pixel": "m",
+    "effective_distance": "m",
+}
+
+
+@dataclass
+class Blocks:
+    """Packed images, by the number under which the plain data names them.
+
+    Parameters
+    ----------
+    texts : list of str
+        Base64 of each.
+    """
+
+    texts: list[str] = field(default_factory=list)
+
+    def add(self, codes: NDArray[np.uint16]) -> dict[str, Any]:
+        """Pack an image; give what the page needs to find and unpack it.
+
+        Parameters
+        ----------
+        codes : (y, x) uint16 array
+            The image.
+        """
+        text, predictor = pack(codes)
+        self.texts.append(text)
+        return {"block": len(self.texts) - 1, "predictor": predictor}
+
+
+def describe(name: str, result: Retrieval, blocks: Blocks) -> dict[str, Any]:
+    """Give everything that the page says about a result.
+
+    Parameters
+    ----------
+    name : str
+        What the result is called.
+    result : Retrieval
+        The result.
+    blocks : Blocks
+        Receives the images.
+
+    Returns
+    -------
+    dict
+        Plain data: texts, numbers, and where the images are.
+
+    Examples
+    --------
+    >>> experiment = xmist.Experiment(energy_kev=17.0, pixel_size=5.8e-6, sample_to_detector=1.0)
+    >>> flags = np.zeros((8, 9), np.uint16)
+    >>> result = xmist.Retrieval(method="mist", experiment=experiment, flags=flags, phase=np.ones((8, 9)))
+    >>> blocks = Blocks()
+    >>> found = describe("result.h5", result, blocks)
+    >>> found["size"], [channel["title"] for channel in found["channels"]], len(blocks.texts)
+    ([8, 9], ['phase'], 2)
+    """
+    exposures = result.provenance.get("exposures")
+    found: dict[str, Any] = plain(
+        {
+            "name": name,
+            "method": result.method,
+            "exposures": exposures if isinstance(exposures, int) else None,
+            "conditions": _conditions(result.experiment),
+            "size": list(result.shape),
+            "pixel": result.experiment.effective_pixel,
+            "channels": list(_channels(result, blocks)),
+            "direction": _direction(result),
+            "flags": _flags(result, blocks),
+            "findings": list(result.findings),
+            "convergence": result.provenance.get("convergence"),
+            "configuration": _configuration(result),
+            "citation": _citation(result.method),
+        }
+    )
+    return found
+
+
+def plain(value: Any) -> Any:
+    """Give data as JSON can carry it: what it cannot is told in words.
+
+    Parameters
+    ----------
+    value : object
+        Anything.
+
+    Examples
+    --------
+    >>> plain({"a": (1, np.float32(0.5)), 2: float("nan"), "c": {3}})
+    {'a': [1, 0.5], '2': 'nan', 'c': '{3}'}
+    """
+    if isinstance(value, np.generic):
+        value = value.item()
+    if isinstance(value, float) and not math.isfinite(value):
+        return str(value)
+    if value is None or isinstance(value, (bool, int, float, str)):
+        return value
+    if isinstance(value, Mapping):
+        return {str(key): plain(item) for key, item in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [plain(item) for item in value]
+    return str(value)
+
+
+def _conditions(experiment: Experiment) -> list[str]:
+    source = experiment.source_to_sample
+    return [
+        f"{experiment.energy_kev:g} keV",
+        "parallel beam" if source is None else f"cone beam × {experiment.magnification:.4g}",
+        f"effective distance {si(experiment.effective_distance, 'm')}",
+        f"pixel {si(experiment.effective_pixel, 'm')}",
+    ]
+
+
+def _channels(result: Retrieval, blocks: Blocks) -> Iterator[dict[str, Any]]:
+    """Give each image that the result holds; vectors and tensors by their components."""
+    plain_pixels = result.flags == 0
+    for panel in panels(name for name, _ in result.channels()):
+        if panel.component == "mean":
+            continue  # the picture of directions tells it
+        image = panel.pick(result)
+        assert image is not None  # it is one of the result's channels
+        base, _, below = CHANNELS[panel.name].symbol.partition("_")
+        spread = f"{panel.name}_std"
+        yield {
+            "key": f"{panel.name} {panel.component}".strip(),
+            "title": panel.title,
+            "about": "",
+            "symbol": [base, panel.component or below],
+            "unit": "" if panel.unit == "1" else panel.unit,
+            "scaled": panel.unit in _SCALED_UNITS,
+            "signed": panel.signed,
+            "group": "uncertainty" if panel.name.endswith("_std") else "picture",
+            "std": spread if getattr(result, spread, None) is not None else None,
+            # Only differences of phase are determined: two are laid over each other without their means.
+            "free": panel.name == "phase",
+            "mean": _mean(image) if panel.name == "phase" else None,
+            **_image(image, plain_pixels, blocks, signed=panel.signed),
+        }
+    for name, image in result.diagnostics.items():
+        title, about = _DIAGNOSTICS.get(name, (name.replace("_", " "), ""))
+        yield {
+            "key": f"diagnostics {name}",
+            "title": title,
+            "about": about,
+            "symbol": ["", ""],
+            "unit": "",
+            "scaled": False,
+            "signed": False,
+            "group": "diagnostic",
+            "std": None,
+            "free": False,
+            "mean": None,
+            **_image(image, plain_pixels, blocks, signed=False),
+        }
+
+
+def _image(
+    image: NDArray[Any], plain_pixels: NDArray[np.bool_], blocks: Blocks, *, signed: bool
+) -> dict[str, Any]:
+    found = quantise(image)
+    return {
+        "low": found.low,
+        "step": found.step,
+        "range": _values(found, (FIRST, _highest(found))),
+        "limits": _limits(found, plain_pixels, signed=signed),
+        "outside": int(np.count_nonzero((found.codes == BELOW) | (found.codes == ABOVE))),
+        "missing": int(np.count_nonzero(found.codes == NO_VALUE)),
+        **blocks.add(found.codes),
+    }
+
+
+def _mean(image: NDArray[Any]) -> float | None:
+    finite = image[np.isfinite(image)]
+    return float(np.mean(finite, dtype=np.float64)) if finite.size else None
+
+
+def _highest(found: Codes) -> int:
+    usual = found.codes[found.codes <= LAST]
+    return int(usual.max()) if usual.size else FIRST
+
+
+def _values(found: Codes, codes: tuple[int, int]) -> list[float]:
+    return [found.low + (code - FIRST) * found.step for code in codes]
+
+
+def _limits(found: Codes, plain_pixels: NDArray[np.bool_], *, signed: bool) -> list[float]:
+    """Give the values between which the middle of the unflagged pixels lies; of all, if there are none."""
+    for codes in (found.codes[plain_pixels], found.codes):
+        counts = np.bincount(codes.reshape(-1), minlength=LAST + 1)[: LAST + 1]
+        total = np.cumsum(counts)
+        if total[-1]:
+            break
+    else:
+        return [0.0, 1.0]
+    low, high = (max(FIRST, int(np.searchsorted(total, share * total[-1]))) for share in _MIDDLE)
+    values = _values(found, (low, high))
+    if signed:
+        values = [-max(map(abs, values)), max(map(abs, values))]
+    if values[0] == values[1]:
+        margin = abs(values[0]) / 2 or 1.0
+        values = [values[0] - margin, values[1] + margin]
+    return values
+
+
+def _direction(result: Retrieval) -> dict[str, Any] | None:
+    if result.dark_field_tensor is None:
+        return None
+    return {"brightest": Directions(result).brightest}
+
+
+def _flags(result: Retrieval, blocks: Blocks) -> dict[str, Any]:
+    total = max(1, result.flags.size)
+    rows = []
+    for flag in FLAGS:
+        number = int(np.count_nonzero(result.flags & flag.bit))
+        rows.append(
+            {
+                "bit": flag.bit,
+                "name": flag.name.replace("_", " "),
+                "meaning": flag.meaning,
+                "number": number,
+                "share": number / total,
+            }
+        )
+    return {
+        "rows": rows,
+        "flagged": int(np.count_nonzero(result.flags)),
+        "pixels": int(result.flags.size),
+        **blocks.add(result.flags),
+    }
+
+
+def _configuration(result: Retrieval) -> dict[str, Any]:
+    """Give all that was set and where it came from, in the order in which people ask for it."""
+    experiment = result.experiment
+    geometry = {name: value for name, value in experiment.to_dict().items() if value is not None}
+    derived = {
+        f"{name} ({unit})" if unit else name: getattr(experiment, name) for name, unit in _DERIVED.items()
+    }
+    provenance = {name: value for name, value in result.provenance.items() if name != "convergence"}
+    version = provenance.pop("xmist_version", None)
+    return {
+        "method": result.method,
+        "options": dict(result.options),
+        "experiment": geometry,
+        "what follows from it": derived,
+        "provenance": provenance,
+        "versions": {"retrieved by xmist": version, "page written by xmist": __version__},
+    }
+
+
+def _citation(name: str) -> list[str]:
+    lines = [
+        f"The xmist developers, xmist: transmission, phase and dark-field from X-ray speckle images, "
+        f"version {__version__}."
+    ]
+    method = METHODS.get(name)
+    if method is not None:
+        lines.append(f"Method {name}: {method.citation}, https://doi.org/{method.doi}")
+    return lines

@@ -1,0 +1,221 @@
+"""Quality numbers, one row a projection: the table of a scan and its plot."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from types import MappingProxyType
+from typing import Any, Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+# What became of a projection; MISSING is what a block reads as that was not written.
+MISSING: Final = 0
+GOOD: Final = 1
+VALUELESS: Final = 2
+FAILED: Final = 3
+UNREADABLE: Final = 4
+
+STATUS: Final[Mapping[int, str]] = MappingProxyType(
+    {
+        MISSING: "not retrieved yet",
+        GOOD: "good",
+        VALUELESS: "some pixels have no value though no mask hid them",
+        FAILED: "could not be retrieved",
+        UNREADABLE: "frames are missing or cannot be read",
+    }
+)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Row:
+    """Quality of one projection; a number that is not known is NaN.
+
+    Parameters
+    ----------
+    projection : int
+        Its number in the whole scan.
+    angle : float
+        In degrees.
+    status : int
+        What became of it, see `STATUS`.
+    valueless : int
+        Pixels without a value that no mask hid.
+    flagged : int
+        Pixels with any flag.
+    flux : float
+        Mean of the sample frames over that of the references.
+    drift_x, drift_y : float
+        Drift in pixels that the step drift measured, the mean over positions.
+    misfit : float
+        Reduced χ²: how well the method's model fits, in units of the expected noise.
+    iterations : float
+        Iterations of the method, of all its solves together.
+    converged : float
+        1 if they converged, 0 if not.
+    note : str
+        What a person should know.
+    """
+
+    projection: int
+    status: int
+    angle: float = math.nan
+    valueless: int = 0
+    flagged: int = 0
+    flux: float = math.nan
+    drift_x: float = math.nan
+    drift_y: float = math.nan
+    misfit: float = math.nan
+    iterations: float = math.nan
+    converged: float = math.nan
+    note: str = ""
+
+    def __post_init__(self) -> None:
+        # A message can quote what stands in a damaged header; HDF5 takes neither NUL nor half characters.
+        plain = self.note.replace("\0", "\N{SYMBOL FOR NULL}").encode("utf-8", "replace").decode()
+        object.__setattr__(self, "note", plain)
+
+
+@dataclass(frozen=True)
+class Column:
+    """A column of the table.
+
+    Parameters
+    ----------
+    dtype : str
+        Type of its numbers.
+    unit : str
+        Their unit; "" where there is none.
+    title : str
+        Name for people.
+    """
+
+    dtype: str
+    unit: str
+    title: str
+
+
+COLUMNS: Final[Mapping[str, Column]] = MappingProxyType(
+    {
+        "projection": Column("i8", "", "number of the projection"),
+        "angle": Column("f8", "degrees", "angle"),
+        "status": Column("u1", "", "status"),
+        "valueless": Column("i8", "", "pixels without a value"),
+        "flagged": Column("i8", "", "pixels with a flag"),
+        "flux": Column("f8", "1", "mean of sample over reference frames"),
+        "drift_x": Column("f8", "pixel", "drift along x"),
+        "drift_y": Column("f8", "pixel", "drift along y"),
+        "misfit": Column("f8", "1", "reduced χ², misfit over expected noise"),
+        "iterations": Column("f8", "1", "iterations"),
+        "converged": Column("f8", "1", "converged"),
+    }
+)
+
+
+def to_columns(rows: Sequence[Row]) -> dict[str, NDArray[Any]]:
+    """Give rows as columns.
+
+    Parameters
+    ----------
+    rows : sequence of Row
+        In order.
+
+    Examples
+    --------
+    >>> to_columns([Row(projection=3, status=GOOD, flux=0.9)])["flux"].tolist()
+    [0.9]
+    """
+    return {
+        name: np.array([getattr(row, name) for row in rows], dtype=column.dtype)
+        for name, column in COLUMNS.items()
+    }
+
+
+def to_rows(columns: Mapping[str, NDArray[Any]], notes: Sequence[str]) -> list[Row]:
+    """Give columns as rows.
+
+    Parameters
+    ----------
+    columns : mapping of str to array
+        By name.
+    notes : sequence of str
+        A text for each row.
+
+    Examples
+    --------
+    >>> rows = [Row(projection=3, status=GOOD, flux=0.9, note="fine")]
+    >>> again = to_rows(to_columns(rows), ["fine"])
+    >>> again[0].flux, again[0].note
+    (0.9, 'fine')
+    """
+    rows = []
+    for k, note in enumerate(notes):
+        values: dict[str, Any] = {name: columns[name][k].item() for name in COLUMNS}
+        rows.append(Row(**values, note=note))
+    return rows
+
+
+def plot_table(columns: Mapping[str, NDArray[Any]], path: str | Path, *, title: str, overwrite: bool) -> Path:
+    """Draw the quality numbers over the projections.
+
+    Parameters
+    ----------
+    columns : mapping of str to array
+        By name.
+    path : str or Path
+        The picture, .png.
+    title : str
+        Above it.
+    overwrite : bool
+        Replace a file that stands there.
+
+    Returns
+    -------
+    Path
+        `path`.
+    """
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+    from matplotlib.ticker import MaxNLocator, ScalarFormatter
+
+    from xmist.io.results.atomic import write_file
+
+    drawn = [
+        name
+        for name in ("flux", "misfit", "iterations", "drift_x", "drift_y", "flagged", "valueless")
+        if np.isfinite(columns[name].astype(float)).any()
+    ]
+    figure = Figure(figsize=(8.0, 1.2 + 1.4 * len(drawn)), layout="constrained")
+    FigureCanvasAgg(figure)
+    across = columns["projection"]
+    bad = columns["status"] != GOOD
+    axes = figure.subplots(max(len(drawn), 1), 1, sharex=True, squeeze=False)[:, 0]
+    for axis, name in zip(axes, drawn, strict=False):
+        column = COLUMNS[name]
+        axis.plot(across, columns[name], ".-", lw=0.6, ms=3, color="tab:blue")
+        for where in across[bad]:
+            axis.axvline(where, color="tab:red", lw=0.8, alpha=0.5)
+        unit = f" ({column.unit})" if column.unit not in ("", "1") else ""
+        axis.set_title(f"{column.title}{unit}", fontsize=8, loc="left", pad=3)
+        axis.tick_params(labelsize=7)
+        axis.yaxis.set_major_formatter(ScalarFormatter(useOffset=False))
+        if np.issubdtype(columns[name].dtype, np.integer) or name == "iterations":
+            top = max(1.05 * float(np.nanmax(columns[name])), 1.0)
+            axis.set_ylim(-0.04 * top, top)
+            axis.yaxis.set_major_locator(MaxNLocator(4, integer=True))
+    angles = columns["angle"]
+    if len(across) > 1 and np.isfinite(angles).all():
+        first, start = across[0], angles[0]
+        step = (angles[-1] - start) / (across[-1] - first)
+        if step and np.allclose(angles, start + step * (across - first), atol=0.01 * abs(step)):
+            above = axes[0].secondary_xaxis(
+                "top", functions=(lambda n: start + step * (n - first), lambda a: first + (a - start) / step)
+            )
+            above.set_xlabel("angle (degrees)", fontsize=8)
+            above.tick_params(labelsize=7)
+    axes[-1].set_xlabel("projection; red: not good", fontsize=8)
+    figure.suptitle(title, fontsize=9)
+    return write_file(path, lambda file: figure.savefig(file, format="png", dpi=120), overwrite=overwrite)

@@ -1,0 +1,95 @@
+"""The tables of `xmist benchmark`: true numbers, reasons, and files."""
+
+import json
+
+import numpy as np
+import pytest
+
+from tests.cli.scenes import call
+from xmist import METHODS, InputError, retrieve
+from xmist.evaluate.benchmark import run_benchmark, save_benchmark
+from xmist.evaluate.benchmark.request import SEED
+from xmist.simulate import phantom
+
+QUICK = {"methods": ["mist", "single-material", "lcs"], "cases": ["fine"], "size": 48}
+
+
+@pytest.fixture(scope="module")
+def found():
+    return run_benchmark(**QUICK, exposures=[2, 4], speed_sizes=[32], repeats=1, threads=1)
+
+
+def test_the_scores_are_those_of_the_results(found):
+    stack, experiment, truth = phantom("fine", shape=(48, 48), positions=4, seed=SEED)
+    (row,) = [row for row in found.accuracy if (row.method, row.exposures) == ("mist", 4)]
+    phase = retrieve(stack, experiment, method="mist", smoothing=2.0).phase
+    a, b = (image.astype(float) - image.mean(dtype=float) for image in (phase, truth.phase))
+    expected = (
+        (a * b).sum() / np.sqrt((a**2).sum() * (b**2).sum()),
+        np.sqrt(((a - b) ** 2).sum() / (b**2).sum()),
+    )
+    assert row.scores["phase"] == pytest.approx(expected, rel=1e-5)  # float32 images
+
+
+def test_what_a_method_needs_is_told_in_its_row(found):
+    reasons = {(row.method, row.exposures): row.reason for row in found.accuracy}
+    assert reasons["lcs", 2] == "needs at least 3 exposures"
+    assert reasons["lcs", 4] == reasons["mist", 2] == ""
+    assert "delta_over_beta" in reasons["single-material", 2]
+    assert {(row.method, row.exposures) for row in found.speed} == {("mist", 2), ("lcs", 4)}
+    assert all(row.seconds > 0 and row.memory > 0 for row in found.speed)
+
+
+def test_the_tables_hold_every_row(found):
+    text = str(found)
+    lines = [line for line in text.splitlines() if line.startswith("| ")]
+    assert len(lines) == 2 * 2 + len(found.accuracy) + len(found.speed)
+    assert len({line.count("|") for line in lines}) == 1
+    for fact in ("xmist", "date", "python", "cores", "seed"):
+        assert f"{fact} {found.provenance[fact]}" in text
+
+
+def test_files_hold_the_same(found, tmp_path):
+    save_benchmark(found, tmp_path / "b.json")
+    data = json.loads((tmp_path / "b.json").read_text(encoding="utf-8"))
+    assert data["accuracy"][0]["scores"] == {k: list(v) for k, v in found.accuracy[0].scores.items()}
+    assert save_benchmark(found, tmp_path / "b.md").read_text(encoding="utf-8") == str(found)
+    with pytest.raises(InputError, match="exists already"):
+        save_benchmark(found, tmp_path / "b.md")
+    with pytest.raises(InputError, match=r"ends in '\.txt'; expected \.md"):
+        save_benchmark(found, tmp_path / "b.txt")
+
+
+def test_all_faults_are_told_at_once():
+    with pytest.raises(InputError) as caught:
+        run_benchmark(methods=["mst"], cases=["fin"], exposures=[0], size=5, speed_sizes=[9], repeats=0)
+    assert len(caught.value.faults) == 6
+    with pytest.raises(InputError) as caught:
+        run_benchmark(methods=["mist"], exposures=["2"], size=48.0, speed_sizes=[True], repeats=1.5)
+    assert len(caught.value.faults) == 4
+    with pytest.raises(InputError, match="exposures is empty"):
+        run_benchmark(exposures=[])
+    with pytest.raises(InputError) as caught:
+        run_benchmark(methods=["mist", "mist"], cases=[], exposures=[2, 2], speed_sizes=[])
+    assert caught.value.faults == (
+        "methods names mist more than once; expected it once",
+        "exposures names 2 more than once; expected it once",
+    )
+
+
+def test_the_command(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    arguments = ("benchmark", "--method", "mist", "--phantom", "fine", "--exposures", "2", "--size", "48")
+    done = call(capsys, *arguments, "--no-speed", "-o", "b.md")
+    assert done.code == 0
+    assert "| fine | mist | 2 | 0." in done.out
+    assert done.out.rstrip() == (tmp_path / "b.md").read_text(encoding="utf-8").rstrip()
+    assert call(capsys, *arguments, "--no-accuracy", "-o", "b.md").code == 2  # before any work
+    done = call(capsys, "benchmark", "--method", "mist", "--no-accuracy", "--speed-size", "32", "--json")
+    assert json.loads(done.out)["speed"][0]["method"] == "mist"
+    assert call(capsys, "benchmark", "--method", next(iter(METHODS)) + "x").code == 2
+    done = call(capsys, "benchmark", "--method", "mst", "-o", "b.txt", "--no-accuracy", "--no-speed")
+    assert done.code == 2
+    assert "leave nothing to measure" in done.err
+    assert "b.txt ends in '.txt'" in done.err
+    assert "unknown method 'mst'" in done.err

@@ -1,0 +1,374 @@
+"""Methods × numbers of exposures: the same numbers as by hand, and every reason told."""
+
+import csv
+import io
+import json
+import math
+import tracemalloc
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+import xmist
+from tests.evaluate.scene import SHAPE, stack, truth
+from tests.manufactured import EXPERIMENT
+from xmist.core.errors import InputError
+from xmist.evaluate.comparison import Quality, runs
+from xmist.evaluate.metrics import angular_sensitivity, cnr, correlation, fourier_ring_correlation, nrmse
+from xmist.view.figures.grids import Cell, picture_grid
+
+METHODS = ("mist", "mist-attenuating", "lcs", "single-material")
+OPTIONS = {
+    "mist-attenuating": {"smoothing": 1.0, "delta_over_beta": 500.0},
+    "lcs": {"dark_field": "none"},
+}
+
+
+@pytest.fixture(scope="module")
+def found():
+    seen = []
+    result = xmist.compare(
+        stack(),
+        EXPERIMENT,
+        methods=METHODS,
+        exposures=(2, 4, 6),
+        options=OPTIONS,
+        truth=truth(),
+        progress=lambda *step: seen.append(step),
+    )
+    assert seen[-1] == ("comparing", 12, 12)
+    assert ("lcs, N = 4", 7, 12) in seen
+    return result
+
+
+def test_results_are_those_of_retrieve(found):
+    assert found.methods == METHODS
+    assert found.exposures == (2, 4, 6)
+    names = ["mist", "mist", "mist-attenuating", "mist-attenuating", "lcs"]
+    assert list(found.results) == list(zip(names, (2, 4, 2, 4, 4), strict=True))
+    for (method, n), result in found.results.items():
+        some = xmist.SpeckleStack(stack().reference[:n], stack().sample[:n])
+        again = xmist.retrieve(some, EXPERIMENT, method=method, **OPTIONS.get(method, {}))
+        for name, array in again.channels():
+            assert np.array_equal(getattr(result, name), array, equal_nan=True)
+    assert found.run("lcs", 4).result is found.results["lcs", 4]
+    with pytest.raises(InputError, match="was not compared"):
+        found.run("umpa", 2)
+
+
+def test_what_is_impossible_is_told(found):
+    reasons = {run.label: run.reason for run in found.runs if run.reason}
+    assert reasons["lcs, N = 2"] == "needs at least 3 exposures"
+    assert reasons["mist, N = 6"] == "the frames have 4 exposures"
+    assert reasons["single-material, N = 4"] == "needs the option delta_over_beta"
+    text = str(found)
+    assert "every method, N = 6: the frames have 4 exposures" in text
+    assert "single-material, N = 2, 4: needs the option delta_over_beta" in text
+    assert "N = 6  " not in text
+    with pytest.raises(InputError, match="no method can work on these frames: mist-rapid, N = 2: needs at"):
+        xmist.compare(stack(), EXPERIMENT, methods=["mist-rapid"], exposures=[2])
+
+
+def test_a_method_that_gives_up_is_listed(found):
+    again = xmist.compare(
+        stack(),
+        EXPERIMENT,
+        methods=["mist", "umpa"],
+        exposures=[2],
+        options={"umpa": {"window": 99}},
+        regions=found.regions,
+        resolution=False,
+    )
+    assert again.run("mist", 2).result is not None
+    assert again.run("umpa", 2).reason.startswith("option window is 99 pixels")
+
+
+def test_contrast_noise_and_sensitivity_are_those_of_the_metrics(found):
+    regions = found.regions
+    for run in found.done:
+        for channel, quality in run.quality.items():
+            image = getattr(run.result, channel).astype(np.float64)
+            assert quality.cnr == pytest.approx(cnr(image, regions.outside, regions.inside), rel=1e-9)
+            beam, within = image[regions.outside], image[regions.inside]
+            spread = 1.4826 * np.median(np.abs(beam - np.median(beam)))
+            assert quality.cnr_median == pytest.approx(
+                (np.median(beam) - np.median(within)) / spread, rel=1e-6
+            )
+        expected = angular_sensitivity(run.result.refraction_angle, regions.outside)
+        assert run.sensitivity == expected
+    # The disc absorbs a tenth of the light, and scatters: T falls, D rises.
+    assert found.run("lcs", 4).quality["transmission"].cnr > 10
+    assert found.run("mist-attenuating", 4).quality["dark_field"].cnr < -1
+
+
+def test_resolution_is_that_of_every_other_exposure(found):
+    run = found.run("mist", 4)
+    frames = stack()
+    halves = [
+        xmist.retrieve(
+            xmist.SpeckleStack(frames.reference[start:4:2], frames.sample[start:4:2]),
+            EXPERIMENT,
+            method="mist",
+        )
+        for start in (0, 1)
+    ]
+    for channel in ("dark_field", "phase"):
+        ring = fourier_ring_correlation(
+            *(getattr(half, channel) for half in halves), pixel_size=EXPERIMENT.effective_pixel
+        )
+        best = 2 * EXPERIMENT.effective_pixel
+        expected = best if math.isnan(ring.resolution) else ring.resolution
+        assert run.quality[channel].resolution == expected
+    assert found.run("mist", 2).quality["phase"].resolution is None
+    assert "half of 2 exposures is less than the 2 that mist needs" in found.run("mist", 2).remarks[0]
+
+
+def test_errors_are_against_the_truth(found):
+    right = truth()
+    run = found.run("mist-attenuating", 4)
+    for channel in right:
+        image, quality = getattr(run.result, channel), run.quality[channel]
+        assert quality.correlation == correlation(image, right[channel])
+        assert quality.nrmse == nrmse(image, right[channel])
+        inside = found.regions.inside
+        assert quality.nrmse_inside == nrmse(image, right[channel], mask=inside)
+    # The truth is constant inside the disc: there is no correlation.
+    assert quality.correlation_inside is None
+    assert run.quality["phase"].nrmse is None
+
+
+def test_the_truth_may_come_as_file_or_object(found, tmp_path):
+    frames = stack(2)
+    result = found.results["mist-attenuating", 4]
+    result.save(tmp_path / "truth.h5")
+    options = {"methods": ["mist"], "exposures": [2], "resolution": False, "regions": found.regions}
+    for given in (result, tmp_path / "truth.h5", {"phase": result.phase}):
+        again = xmist.compare(frames, EXPERIMENT, truth=given, **options)
+        assert np.array_equal(again.truth["phase"], result.phase)
+    assert set(again.truth) == {"phase"}
+
+
+def test_agreement(found):
+    labels = [run.label for run in found.done]
+    matrix = found.agreement["dark_field"]
+    assert matrix.shape == (len(labels),) * 2
+    assert np.array_equal(matrix, matrix.T, equal_nan=True)
+    a, b = (labels.index(name) for name in ("mist, N = 4", "mist-attenuating, N = 4"))
+    pair = [found.results[name, 4].dark_field for name in ("mist", "mist-attenuating")]
+    assert matrix[a, b] == correlation(*pair)
+    assert np.isnan(found.agreement["transmission"][a]).all()  # mist has none
+    assert np.isnan(matrix[labels.index("lcs, N = 4")]).all()
+
+
+def test_all_faults_at_once():
+    with pytest.raises(InputError) as caught:
+        xmist.compare(
+            stack(),
+            EXPERIMENT,
+            methods=["mist", "misst", "mist"],
+            exposures=[2, 2.5],
+            options={"mist": {"smoothin": 1}, "umpa": {"window": 5}},
+            regions={"outside": [0, 99, 0, 9]},
+            truth={"phase": np.zeros((3, 3))},
+        )
+    text = "\n".join(caught.value.faults)
+    for part in (
+        "unknown method 'misst'; did you mean 'mist'",
+        "methods names mist more than once",
+        "exposures is [2, 2.5]",
+        "mist: 'smoothin' is not an option",
+        "options are given for 'umpa', which is not compared",
+        "regions.outside has the box",
+        "truth has phase of shape (3, 3)",
+    ):
+        assert part in text
+
+
+@pytest.mark.parametrize(
+    ("given", "fault"),
+    [
+        ({"exposures": 2}, "exposures is 2; expected different"),
+        ({"exposures": []}, "exposures is"),
+        ({"exposures": [2, 2]}, "different whole numbers"),
+        ({"exposures": [True]}, "exposures is"),
+        ({"exposures": [0]}, "exposures is"),
+        ({"methods": []}, "methods is empty"),
+        ({"truth": {}}, "truth has none of"),
+        ({"truth": "missing.h5"}, "truth: missing.h5"),
+        ({"options": {"mist": {"ridge": -1.0}}}, "mist: option ridge is -1"),
+    ],
+)
+def test_bad_input(given, fault):
+    with pytest.raises(InputError, match=fault):
+        xmist.compare(stack(2), EXPERIMENT, **{"methods": ["mist"], "exposures": [2], **given})
+
+
+def test_without_regions_the_rest_is_said():
+    frames = stack(2)
+    same = xmist.SpeckleStack(frames.reference, frames.reference)
+    found = xmist.compare(same, EXPERIMENT, methods=["mist"], exposures=[2], resolution=False)
+    assert found.regions.about["outside"].startswith("not found: no sample")
+    assert found.run("mist", 2).quality["phase"].cnr is None
+    assert found.run("mist", 2).sensitivity is None
+    assert "not found: no sample" in str(found)
+
+
+def test_time_and_memory_are_measured(found):
+    for run in found.done:
+        assert run.seconds > 0
+        assert run.prepare_seconds > 0
+        # Holds its channels at least: φ, the angles and D in four bytes a pixel.
+        assert run.memory > 4 * 4 * math.prod(SHAPE)
+    assert not tracemalloc.is_tracing()
+
+
+def test_memory_counts_what_is_asked_for_and_no_more(monkeypatch):
+    def prepare(*_arguments, **_named):
+        return lambda _sample: np.ones(2**20) + 0 * np.ones(2**20)
+
+    monkeypatch.setattr(runs, "prepare", prepare)
+    held = np.ones(2**20)
+    tracemalloc.start()
+    try:
+        memory = runs.measure(stack(2), EXPERIMENT, "mist", {}, None)[3]
+        assert tracemalloc.is_tracing()
+    finally:
+        tracemalloc.stop()
+    # Two or three arrays of 8 MiB at a time, as numpy reuses temporaries.
+    assert 2 * held.nbytes <= memory < 3.5 * held.nbytes
+
+
+def test_files(found, tmp_path):
+    folder = tmp_path / "made" / "here"
+    written = found.save(folder, results=True)
+    assert sorted(folder.iterdir()) == sorted(written)
+    expected = found.targets(folder, results=True)
+    assert set(written) <= set(expected)
+    rows = list(csv.DictReader(io.StringIO((folder / "comparison.csv").read_text())))
+    assert len(rows) == len(found.runs) == len(found.table)
+    for row, item in zip(rows, found.table, strict=True):
+        assert row["method"] == item["method"]
+        value = item["dark_field_cnr"]
+        assert row["dark_field_cnr"] == ("" if value is None else repr(value))
+    data = json.loads((folder / "comparison.json").read_text())
+    assert (
+        data["runs"][1]["quality"]["phase"]["resolution"] == found.run("mist", 4).quality["phase"].resolution
+    )
+    assert data["agreement"]["labels"] == [run.label for run in found.done]
+    assert data["runs"][3]["options"] == OPTIONS["mist-attenuating"]
+    page = (folder / "comparison.md").read_text()
+    for part in ("## Contrast-to-noise ratio, dark-field", "![dark-field.png]", "Sample (inside): found"):
+        assert part in page
+    result = xmist.open_result(folder / "mist-4.h5")
+    assert np.array_equal(result.phase, found.results["mist", 4].phase)
+
+
+def test_nothing_is_overwritten(found, tmp_path, monkeypatch):
+    (tmp_path / "comparison.csv").write_text("mine")
+    with pytest.raises(InputError, match=r"comparison.csv exists already"):
+        found.save(tmp_path)
+    assert [path.name for path in tmp_path.iterdir()] == ["comparison.csv"]
+    assert (tmp_path / "comparison.csv").read_text() == "mine"
+    monkeypatch.setattr(type(found), "figures", lambda _: {})
+    found.save(tmp_path, overwrite=True)
+    assert (tmp_path / "comparison.csv").read_text().startswith("method,exposures")
+
+
+def test_the_figure_has_a_row_a_method_and_a_column_a_number(found):
+    page = found.figure("dark_field")
+    texts = [text.get_text() for text in page.texts]
+    assert "mist" in texts
+    labels = [text.replace("\n", " ") for text in texts]
+    assert "mist-attenuating, smoothing = 1, delta_over_beta = 500" in labels
+    assert not any(label.startswith("lcs") for label in labels)  # was asked for none
+    assert "Not given by lcs." in texts
+    images = [axes for axes in page.axes if axes.images]
+    assert [axes.get_title() for axes in images if axes.get_title()] == ["N = 2", "N = 4", "truth"]
+    assert len(images) == 2 * 2 + 1
+    assert len({image.get_clim() for axes in images for image in axes.images}) == 1
+    assert all(image.get_array().min() >= 0 for axes in images for image in axes.images)
+    assert images[0].images[0].get_clim()[0] == 0
+    both = found.figure("dark_field", positive=False)
+    assert min(image.get_array().min() for axes in both.axes for image in axes.images) < 0
+    with pytest.raises(InputError, match="no result has the channel 'dark-field'; did you mean 'dark_field'"):
+        found.figure("dark-field")
+
+
+def test_without_the_truth_the_calmest_dark_field_sets_the_colours():
+    calm, wild = (scale * np.linspace(0, 1, 64 * 64).reshape(64, 64) for scale in (1e-12, 1e-9))
+    page = picture_grid("dark_field", [[Cell(wild), Cell(calm)]], rows=["a"], columns=["x", "y"], pixel=1e-6)
+    flagged = np.where(calm > 0.5e-12, 1, 0)
+    other = picture_grid("dark_field", [[Cell(calm, "", flagged)]], rows=["a"], columns=["x"], pixel=1e-6)
+    assert other.axes[0].images[0].get_clim()[1] == pytest.approx(498, abs=2)  # flagged pixels do not count
+    (limits,) = {image.get_clim() for axes in page.axes for image in axes.images}
+    # The middle 99 % of the calm one, in fm.
+    assert limits == pytest.approx((5.0, 995.0), abs=1.0)
+
+
+def test_no_table_for_people_has_powers_of_ten(found):
+    quality = {"dark_field": Quality(cnr=1740.0, resolution=1.74e-3, correlation=0.5, nrmse=1740.0)}
+    run = replace(found.run("mist", 2), quality=quality, sensitivity=(1.74e-6, 1.74e-6), memory=1.74e9)
+    text = str(replace(found, runs=(run,)))
+    assert text.count("1740") == 6
+    assert "e+" not in text
+
+
+@pytest.mark.parametrize("number", [2, 5, 14])
+def test_one_number_of_exposures_makes_no_strip(number):
+    names = [f"method {n}" for n in range(number)]
+    image = np.linspace(0, 1e-12, 64 * 64).reshape(64, 64)
+    page = picture_grid(
+        "dark_field", [[Cell(image)] for _ in names], rows=names, columns=["N = 2"], pixel=1e-6, truth=image
+    )
+    images = [axes for axes in page.axes if axes.images]
+    assert [axes.get_title() for axes in images] == [*names, "truth"]
+    assert "N = 2" in [text.get_text() for text in page.texts]
+    places = [axes.get_position() for axes in images]
+    assert len({(round(place.x0, 6), round(place.y0, 6)) for place in places}) == number + 1
+    width, height = page.get_size_inches()
+    assert 0.6 < width / height < 2.5  # 3 : 2 within what whole rows and columns allow
+
+
+def test_what_a_method_cannot_do_is_written_in_its_place(found):
+    texts = [text.get_text().replace("\n", " ") for text in found.figure("transmission").texts]
+    assert "needs at least 3 exposures" in texts
+
+
+def test_the_phase_is_zero_in_bare_beam(found):
+    page = found.figure("phase")
+    shown = next(axes for axes in page.axes if axes.images).images[0].get_array()
+    mean = float(shown[found.regions.outside].mean())
+    assert abs(mean) < 1e-5 * float(np.abs(shown).max())  # float32
+
+
+def test_a_dead_first_frame_keeps_only_the_first_from_being_compared():
+    frames = stack()
+    sample = frames.sample.copy()
+    sample[0] = np.nan
+    dead = xmist.SpeckleStack(frames.reference, sample)
+    options = {"single-exposure": {"delta_over_beta": 500.0}}
+    found = xmist.compare(
+        dead, EXPERIMENT, methods=["single-exposure"], exposures=[1, 3], options=options, resolution=False
+    )
+    assert found.run("single-exposure", 1).reason.startswith("sample has no finite pixel")
+    assert found.run("single-exposure", 3).result is not None
+    with pytest.raises(InputError, match="no method could work on these frames"):
+        xmist.compare(dead, EXPERIMENT, methods=["single-exposure"], exposures=[1], options=options)
+
+
+@pytest.mark.parametrize(
+    ("given", "message"),
+    [
+        ({"methods": 5}, "methods has 5; expected names"),
+        ({"methods": [["mist"]]}, r"methods has \['mist'\]; expected names"),
+        ({"options": 5}, "options are 5; expected a mapping"),
+        ({"options": {"mist": 5}}, "options of 'mist' are 5; expected a mapping"),
+        ({"options": {5: {}}}, "options are given for '5', which is not compared"),
+        ({"regions": [0, 5, 0, 5]}, r"regions are \[0, 5, 0, 5\]; expected a mapping"),
+        ({"threads": 0}, "^threads is 0; expected a whole number"),
+    ],
+)
+def test_other_kinds_of_arguments(given, message):
+    with pytest.raises(InputError, match=message):
+        xmist.compare(stack(), EXPERIMENT, **{"methods": ["mist"], "exposures": [2], **given})

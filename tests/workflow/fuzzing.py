@@ -1,0 +1,259 @@
+"""Scans with damaged input, by seed: each must end in a message, a flag, or the result of those bytes."""
+
+from __future__ import annotations
+
+import io
+import multiprocessing
+import os
+import pickle
+import random
+import shutil
+import signal
+import time
+from contextlib import redirect_stderr, redirect_stdout
+from pathlib import Path
+
+import fabio
+import h5py
+import numpy as np
+import tifffile
+
+import xmist
+from tests.workflow.nxtomo import DARK, FLAT, INVALID, PROJECTION, replace, write_nxtomo
+from tests.workflow.series_scenes import frames, in_child, sections, write_toml
+from xmist.cli import main
+from xmist.core.errors import InputError
+from xmist.workflow.series import executors, guard
+
+FORMS = ("tiff", "edf", "hdf5", "nxtomo", "toml")
+SHAPE = (16, 20)
+KEY = "/entry/instrument/detector/image_key"
+PROJECTIONS = 3
+POSITIONS = 2
+_PATIENCE = 90.0  # seconds; a case takes a tenth of one
+
+
+def write_case(folder, form, rng, *, damaged=True):
+    """Write a scan with one damaged file; give what was done to it."""
+    folder.mkdir(parents=True)
+    reference, samples = frames(PROJECTIONS, POSITIONS, SHAPE)
+    if form == "nxtomo":
+        return _write_keyed(folder, rng, reference, samples, damaged)
+    ending = {"hdf5": "h5", "edf": "edf"}.get(form, "tif")
+    inputs = {"reference": f"ref_*.{ending}", "sample": f"p_{{projection}}_{{position}}.{ending}"}
+    changes = {"scan": {"block": 2}}
+    if form == "hdf5":
+        inputs["sample"] = "all.h5::/entry/data"
+        changes["scan"] |= {"order": "projection", "angles": "all.h5::/entry/angle"}
+        flat = samples.reshape(-1, *SHAPE)
+        options = rng.choice(
+            [{}, {"chunks": (2, 8, 10), "compression": 1, "shuffle": True}, {"chunks": (1, *SHAPE)}]
+        )
+        with h5py.File(folder / "all.h5", "w") as file:
+            file.create_dataset("entry/data", data=flat, **options)
+            file["entry/angle"] = np.arange(float(PROJECTIONS))
+        if rng.random() < 0.3:
+            _make_virtual(folder, flat)
+        with h5py.File(folder / "ref_0.h5", "w") as file:
+            file["data"] = reference
+        inputs["reference"] = "ref_0.h5"
+    else:
+        for position, frame in enumerate(reference):
+            _write_frame(folder / f"ref_{position}.{ending}", frame, rng)
+        for number, projection in enumerate(samples):
+            for position, frame in enumerate(projection):
+                _write_frame(folder / f"p_{number}_{position}.{ending}", frame, rng)
+    scan = write_toml(folder, sections(input=inputs, **changes))
+    if not damaged:
+        return "nothing"
+    victims = [scan] if form == "toml" else sorted(path for path in folder.iterdir() if path != scan)
+    victim = rng.choice(victims)
+    return f"{victim.name}: {_damage(victim, rng)}"
+
+
+def _write_keyed(folder, rng, reference, samples, damaged):
+    """Write a scan out of one NXtomo stack, whose file or whose key is damaged."""
+    stack = "scan.nxs::/entry/data/data[image_key={}]"
+    dark = np.zeros((1, *SHAPE), np.float32)
+    parts = [(FLAT, reference), (DARK, dark), (INVALID, reference[:1]), (DARK, dark)]
+    parts += [(PROJECTION, projection) for projection in samples]
+    angles = np.repeat(np.arange(float(PROJECTIONS)), POSITIONS)
+    path = write_nxtomo(folder / "scan.nxs", parts, angles=angles, virtual=rng.random() < 0.5)
+    inputs = {
+        role: stack.format(key) for role, key in (("sample", PROJECTION), ("reference", FLAT), ("dark", DARK))
+    }
+    changes = {
+        "order": "projection",
+        "angles": "scan.nxs::/entry/sample/rotation_angle[image_key=0]",
+        "block": 2,
+    }
+    scan = write_toml(folder, sections(input=inputs, preprocess=[{"step": "dark"}], scan=changes))
+    if not damaged:
+        return "nothing"
+    if rng.random() < 0.5:
+        victim = rng.choice(sorted(file for file in folder.iterdir() if file != scan))
+        return f"{victim.name}: {_damage(victim, rng)}"
+    key = np.concatenate([np.full(len(frames), value) for value, frames in parts]).astype(
+        rng.choice(["i4", "u1", "f8", "i8"])
+    )
+    kind = rng.choice(["another", "unknown", "short", "long", "shape", "text", "gone"])
+    if kind in ("another", "unknown"):
+        key[rng.randrange(key.size)] = rng.randrange(4) if kind == "another" else rng.choice([4, 7, 255])
+    else:
+        key = {
+            "short": key[:-1],
+            "long": np.append(key, 0),
+            "shape": key[None],
+            "text": "0 1 2 3",
+            "gone": None,
+        }[kind]
+    replace(path, KEY, key)
+    return f"scan.nxs: key {kind}"
+
+
+def _make_virtual(folder, flat):
+    (folder / "all.h5").unlink()
+    layout = h5py.VirtualLayout(flat.shape, flat.dtype)
+    half = len(flat) // 2
+    for part, rows in enumerate((slice(0, half), slice(half, None))):
+        with h5py.File(folder / f"part_{part}.h5", "w") as file:
+            file["data"] = flat[rows]
+        layout[rows] = h5py.VirtualSource(f"part_{part}.h5", "data", flat[rows].shape)
+    with h5py.File(folder / "all.h5", "w") as file:
+        file.create_virtual_dataset("entry/data", layout)
+        file["entry/angle"] = np.arange(float(PROJECTIONS))
+
+
+def _write_frame(path, frame, rng):
+    if path.suffix == ".edf":
+        fabio.edfimage.EdfImage(data=frame, header={"omega": "1"}).write(str(path))
+    else:
+        tifffile.imwrite(path, frame, compression=rng.choice([None, "zlib"]))
+
+
+def _damage(path, rng):
+    """Damage a file in one way; say which."""
+    content = bytearray(path.read_bytes())
+    size = len(content)
+    kind = rng.choice(["truncated", "flipped", "zeroed", "inserted", "repeated", "replaced"])
+    start = rng.randrange(size)
+    if kind == "truncated":
+        del content[start:]
+    elif kind == "flipped":
+        for _ in range(rng.choice([1, 1, 2, 8])):
+            # Headers stand at the beginning of most formats.
+            place = rng.randrange(min(size, 1024)) if rng.random() < 0.5 else rng.randrange(size)
+            content[place] ^= 1 << rng.randrange(8)
+    elif kind == "zeroed":
+        end = min(size, start + rng.choice([1, 4, 64, 512]))
+        content[start:end] = bytes(end - start)
+    elif kind == "inserted":
+        content[start:start] = rng.randbytes(rng.choice([1, 8, 300]))
+    elif kind == "repeated":
+        content[start:start] = content[start : start + 64]
+    elif path.suffix == ".toml":
+        content = bytearray(rng.choice([b"", b"[scan", b"\xff\xfe", b"a = 1\n" * 9]))
+    elif path.suffix == ".h5":
+        path.unlink()
+        shape = rng.choice([(3,), (2, 16, 21), (5, 5), (0, 16, 20)])
+        with h5py.File(path, "w") as file:
+            file["entry/data"] = np.ones(shape, rng.choice(["f4", "u2", "c8", "i8"]))
+        return f"replaced by {shape}"
+    else:
+        shape = rng.choice([(16, 21), (3, 16, 20), (4, 4), (16, 20)])
+        kind = rng.choice([np.uint8, np.uint16, np.float64])
+        if path.suffix == ".tif":
+            tifffile.imwrite(path, np.ones(shape, kind), photometric="minisblack")
+        else:
+            fabio.edfimage.EdfImage(data=np.ones(shape[-2:], kind)).write(str(path))
+        return f"replaced by {shape} of {kind.__name__}"
+    path.write_bytes(content)
+    return f"{kind} at {start} of {size}"
+
+
+def fork_call(function, *arguments, what, timeout=None):
+    """Do what `guard.call` does in a forked child, which costs a hundredth."""
+    reader, writer = os.pipe()
+
+    def task():
+        try:
+            answer = ("value", function(*arguments))
+        except InputError as error:
+            answer = ("input", error.faults)
+        with os.fdopen(writer, "wb") as pipe:
+            pickle.dump(answer, pipe)
+        return 0
+
+    child = os.fork()
+    if child == 0:  # pragma: no cover
+        code = 99
+        try:
+            code = task()
+        finally:
+            os._exit(code)
+    os.close(writer)
+    with os.fdopen(reader, "rb") as pipe:
+        answer = pipe.read()
+    code = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
+    if not answer:
+        raise InputError(f"{what} ended with {code}")
+    kind, value = pickle.loads(answer)
+    if kind == "input":
+        raise InputError(value)
+    return value
+
+
+def warm(folder):
+    """Let this process import and compile what its children need."""
+    for form in ("edf", "hdf5"):
+        place = Path(folder) / form
+        write_case(place, form, random.Random(0), damaged=False)
+        begin = guard.call
+        guard.call = lambda function, *arguments, **_: function(*arguments)
+        try:
+            xmist.scan(place / "scan.toml")
+        finally:
+            guard.call = begin
+        shutil.rmtree(place)
+
+
+def run_case(folder, seed):
+    """Run the case of a seed; give its form, the damage, the exit code (None: it hung) and stderr."""
+    rng = random.Random(seed)
+    form = FORMS[seed % len(FORMS)]
+    folder = Path(folder) / str(seed)
+    damage = write_case(folder, form, rng)
+
+    def task():
+        guard.call = fork_call
+        executors._context = lambda: multiprocessing.get_context("fork")
+        os.chdir(folder)
+        os.setpgid(0, 0)
+        signal.signal(signal.SIGALRM, lambda *_: os.killpg(0, signal.SIGKILL))
+        signal.alarm(int(_PATIENCE))
+        err = io.StringIO()
+        with redirect_stderr(err), redirect_stdout(io.StringIO()):
+            code = main(["scan", "scan.toml", "--quiet"])
+        Path("stderr.txt").write_text(err.getvalue())
+        return code
+
+    begin = time.monotonic()
+    code = in_child(task)
+    hung = time.monotonic() - begin >= _PATIENCE - 1
+    told = folder / "stderr.txt"
+    err = told.read_text() if told.exists() else ""
+    shutil.rmtree(folder)
+    return form, damage, None if hung else code, err
+
+
+def wrong(code, err):
+    """Say what is wrong with how a case ended; empty if nothing."""
+    if code is None:
+        return "hung"
+    if code not in (0, 2, 3):
+        return f"exit code {code}"
+    if "Traceback" in err or "fault of xmist" in err:
+        return "not told as a fault of the input"
+    if code == 2 and "Error: " not in err:
+        return "no message"
+    return ""

@@ -1,0 +1,430 @@
+"""Projections, references, darks and angles taken out of one stack by image_key, and only where asked for."""
+
+import tomllib
+from pathlib import Path
+
+import h5py
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+import xmist
+from tests.cli.scenes import GEOMETRY, call
+from tests.workflow.nxtomo import DARK, FLAT, INVALID, PROJECTION, replace, write_nxtomo
+from tests.workflow.series_scenes import SHAPE, assert_same, frames, sections, volumes, write_scan, write_toml
+from xmist.core.errors import InputError
+from xmist.io.frames.frames import describe_frames, load_frames, open_frames, pair_frames
+from xmist.workflow.configuration import draft_scan, make_draft, propose_scan
+from xmist.workflow.projection import check
+from xmist.workflow.series.inputs import open_inputs
+from xmist.workflow.series.layout import lay_out
+from xmist.workflow.series.reader import Reader
+
+DATA = "/entry/instrument/detector/data"
+KEY = "/entry/instrument/detector/image_key"
+ANGLE = "/entry/sample/rotation_angle"
+
+
+def counted(keys):
+    """Frames that hold their own numbers, as (key, frames)."""
+    return [(key, np.full((1, 8, 9), number, np.float32)) for number, key in enumerate(keys)]
+
+
+def opened(spec, folder):
+    return open_frames(spec, name="input.sample", folder=folder)
+
+
+def numbers(series):
+    return [int(series.read(index)[0, 0]) for index in range(len(series))]
+
+
+@settings(deadline=None, max_examples=20)  # files take the time that the disk takes
+@given(keys=st.lists(st.sampled_from([0, 1, 2, 3]), min_size=2, max_size=12), chunk=st.integers(1, 4))
+def test_the_frames_of_a_key_are_those_of_the_key(tmp_path_factory, keys, chunk):
+    path = tmp_path_factory.mktemp("keys") / "scan.nxs"
+    write_nxtomo(path, counted(keys))
+    with h5py.File(path, "r+") as file:
+        data = file[DATA][()]
+        del file[DATA]
+        file.create_dataset(DATA, data=data, chunks=(min(chunk, len(keys)), 8, 9), compression=1)
+    for value in (0, 1, 2):
+        expected = [number for number, key in enumerate(keys) if key == value]
+        spec = f"scan.nxs::{DATA}[image_key={value}]"
+        if not expected:
+            with pytest.raises(InputError, match=f"no frames with image_key = {value}"):
+                opened(spec, path.parent)
+            continue
+        series = opened(spec, path.parent)
+        assert numbers(series) == expected
+        order = [-1, 0, len(series) // 2]
+        assert [int(frame[0, 0]) for frame in series.frames(order)] == [expected[i] for i in order]
+        assert load_frames(series).frames[:, 0, 0].tolist() == expected
+
+
+def test_the_key_is_found_beside_the_stack_or_in_its_entry(tmp_path):
+    path = write_nxtomo(tmp_path / "scan.nxs", counted([DARK, FLAT, PROJECTION, INVALID]))
+    for spec in (
+        f"scan.nxs::{DATA}[image_key=1]",
+        "scan.nxs::/entry/data/data[image_key=1]",
+        "scan.nxs::[image_key=1]",
+        f"scan.nxs::{DATA}[{KEY}=1]",
+        "scan.nxs::/entry/data/data[ detector/image_key = 1 ]",
+    ):
+        assert numbers(opened(spec, tmp_path)) == [1], spec
+    with h5py.File(path, "r+") as file:
+        file["entry/data/image_key_control"] = [1, 1, 0, -1]
+        file["entry/other/image_key"] = [1, 1, 1, 1]
+    assert numbers(opened("scan.nxs::/entry/data/data[image_key_control=0]", tmp_path)) == [2]
+    assert numbers(opened(f"scan.nxs::{DATA}[image_key=1]", tmp_path)) == [1]
+    with pytest.raises(InputError, match=r"2 datasets image_key in its entry .*expected the path"):
+        opened("scan.nxs::/entry/data/data[image_key=1]", tmp_path)
+
+
+def damaged(path, kind):
+    if kind == "short":
+        replace(path, KEY, [0, 1, 2])
+    elif kind == "unknown":
+        replace(path, KEY, [2, 1, 7, 0])
+    elif kind == "broken":
+        replace(path, KEY, [2.0, 1.0, 0.5, 0.0])
+    elif kind == "nan":
+        replace(path, KEY, [2.0, 1.0, np.nan, 0.0])
+    elif kind == "text":
+        replace(path, KEY, "none")
+    elif kind == "never written":
+        with h5py.File(path, "r+") as file:
+            del file[KEY]
+            file.create_dataset(KEY, (4,), "i4", chunks=(2,))
+    elif kind == "virtual":
+        with h5py.File(path, "r+") as file:
+            del file[KEY]
+            layout = h5py.VirtualLayout((4,), "i4")
+            layout[:] = h5py.VirtualSource("gone.h5", "key", (4,))
+            file.create_virtual_dataset(KEY, layout)
+    else:
+        with h5py.File(path, "r+") as file:
+            del file[KEY]
+
+
+DAMAGES = {
+    "short": "has shape (3,), and",
+    "unknown": "gives 7 for frame 3",
+    "broken": "gives 0.5 for frame 3",
+    "nan": "gives nan for frame 3",
+    "text": "no list of numbers",
+    "never written": "is incomplete: 0 of its 2 chunks",
+    "virtual": "gone.h5, which does not exist",
+    "missing": "has no dataset image_key beside it or in its entry",
+}
+
+
+@pytest.mark.parametrize("kind", DAMAGES)
+def test_a_damaged_key_is_told(tmp_path, kind):
+    path = write_nxtomo(tmp_path / "scan.nxs", counted([DARK, FLAT, PROJECTION, PROJECTION]))
+    damaged(path, kind)
+    with pytest.raises(InputError) as caught:
+        opened(f"scan.nxs::{DATA}[image_key=0]", tmp_path)
+    assert DAMAGES[kind] in str(caught.value)
+    assert "scan.nxs" in str(caught.value)
+
+
+def test_what_is_no_key_is_refused(tmp_path):
+    write_nxtomo(tmp_path / "scan.nxs", counted([DARK, FLAT, PROJECTION]))
+    np.save(tmp_path / "scan.npy", np.zeros((3, 8, 9)))
+    for spec, told in (
+        (f"scan.nxs::{DATA}[image_key=3]", "ends in [image_key=3]; expected [image_key=0] for projections"),
+        (f"scan.nxs::{DATA}[imagekey=0]", "ends in [imagekey=0]; expected [image_key=0]"),
+        ("scan.npy::[image_key=0]", "is npy and has no datasets; leave out ::[image_key=0]"),
+        ([f"scan.nxs::{DATA}[image_key=0]"] * 2, "named more than once"),
+    ):
+        with pytest.raises(InputError) as caught:
+            opened(spec, tmp_path)
+        assert told in str(caught.value)
+    place = {"outer": "projection", "folder": tmp_path, "order": None, "exposures": 1}
+    with pytest.raises(InputError, match=r"input.sample: .*expected \[image_key=0\]"):
+        lay_out(["scan_{projection}.nxs::data[key=0]"], name="input.sample", **place)
+
+
+def scene(projections=4, positions=3):
+    """Raw counts of a scan with a dark signal: darks, references and samples."""
+    reference, samples = frames(projections, positions)
+    darks = np.full((2, *reference.shape[1:]), 100, np.float32)
+    return darks, reference + 100, samples + 100
+
+
+def keyed_sections(sample, angles, **scan):
+    """Give the sections of a scan that takes everything out of NXtomo files."""
+    return sections(
+        input={
+            "reference": f"{sample}::{DATA}[image_key=1]",
+            "sample": f"{sample}::{DATA}[image_key=0]",
+            "dark": f"{sample.replace('{position}', '*')}::{DATA}[image_key=2]",
+        },
+        preprocess=[{"step": "dark"}],
+        scan={"angles": angles, **scan},
+    )
+
+
+@pytest.mark.parametrize(("form", "virtual"), [("a stack", True), ("a stack a position", False)])
+def test_a_scan_takes_everything_by_the_key(tmp_path, form, virtual):
+    darks, reference, samples = scene()
+    turned = [0.0, 30.0, 60.0, 90.0]
+    for name, array in (("ref", reference), ("dark", darks), ("sample", samples.reshape(-1, *SHAPE))):
+        np.save(tmp_path / f"{name}.npy", array)
+    data = sections(
+        input={"reference": "ref.npy", "sample": "sample.npy", "dark": "dark.npy"},
+        preprocess=[{"step": "dark"}],
+        scan={"order": "projection", "angles": turned},
+        output={"files": ["plain.h5"]},
+    )
+    expected = volumes(xmist.scan(write_toml(tmp_path, data)))
+    if form == "a stack":
+        parts = [(DARK, darks), (FLAT, reference), *((PROJECTION, projection) for projection in samples[:2])]
+        parts += [(DARK, darks), *((PROJECTION, projection) for projection in samples[2:])]
+        write_nxtomo(tmp_path / "scan.nxs", parts, angles=np.repeat(turned, 3), virtual=virtual)
+        data = keyed_sections("scan.nxs", f"scan.nxs::{ANGLE}[image_key=0]", order="projection")
+    else:
+        for position in range(3):
+            # Invalid frames at the same place of every stack leave out one projection, with its angle.
+            parts = [(DARK, darks), (FLAT, reference[[position]]), (PROJECTION, samples[:1, position])]
+            parts += [
+                (INVALID, darks[:1]),
+                (PROJECTION, samples[1:, position]),
+                (FLAT, reference[[position]]),
+            ]
+            write_nxtomo(tmp_path / f"pos_{position}.nxs", parts, angles=turned, virtual=virtual)
+        data = keyed_sections("pos_{position}.nxs", "rotation_angle", reference_at=[0, 4], between="nearest")
+    assert_same(volumes(xmist.scan(write_toml(tmp_path, data))), expected)
+
+
+def test_angles_of_all_frames_are_asked_for_by_the_key(tmp_path):
+    darks, reference, samples = scene()
+    parts = [(DARK, darks), (FLAT, reference), *((PROJECTION, projection) for projection in samples)]
+    write_nxtomo(tmp_path / "scan.nxs", parts, angles=np.repeat([0.0, 1.0, 2.0, 3.0], 3))
+    data = keyed_sections("scan.nxs", f"scan.nxs::{ANGLE}", order="projection")
+    data["scan"]["angles"] = "rotation_angle"
+    assert open_inputs(draft_scan(write_toml(tmp_path, data))).angles.tolist() == [0, 1, 2, 3]
+    with h5py.File(tmp_path / "scan.nxs", "r+") as file:
+        file[ANGLE].attrs["units"] = "rad"
+    turned = np.rad2deg(np.arange(4.0))
+    for key in ("rotation_angle", f"scan.nxs::{ANGLE}[image_key=0]"):
+        data["scan"]["angles"] = key
+        assert np.allclose(open_inputs(draft_scan(write_toml(tmp_path, data))).angles, turned, rtol=1e-15)
+    data["scan"]["angles"] = f"scan.nxs::{ANGLE}"
+    with pytest.raises(
+        InputError, match=r"17 angles, and \[image_key=0\] chooses 4 .*rotation_angle\[image_key=0\]"
+    ):
+        open_inputs(draft_scan(write_toml(tmp_path, data)))
+
+
+@pytest.mark.parametrize("order", ["position", "projection"])
+def test_an_angle_for_every_frame_of_one_stack(tmp_path, order):
+    _, reference, samples = scene()
+    np.save(tmp_path / "ref.npy", reference)
+    stack = samples if order == "projection" else samples.swapaxes(0, 1)
+    turned = np.arange(4.0)
+    with h5py.File(tmp_path / "all.h5", "w") as file:
+        file["data"] = stack.reshape(-1, *reference.shape[1:])
+        file["angle"] = np.repeat(turned, 3) if order == "projection" else np.tile(turned, 3)
+    data = sections(
+        input={"reference": "ref.npy", "sample": "all.h5::data"},
+        scan={"order": order, "angles": "all.h5::angle"},
+    )
+    assert open_inputs(draft_scan(write_toml(tmp_path, data))).angles.tolist() == turned.tolist()
+
+
+def test_angles_that_were_never_written_are_no_zeros(tmp_path):
+    write_scan(tmp_path, 4)
+    with h5py.File(tmp_path / "angles.h5", "w") as file:
+        layout = h5py.VirtualLayout((4,), "f8")
+        layout[:] = h5py.VirtualSource("gone.h5", "angle", (4,))
+        file.create_virtual_dataset("angle", layout)
+    data = sections(scan={"angles": "angles.h5::angle"})
+    with pytest.raises(InputError, match=r"scan.angles: .*gone.h5, which does not exist"):
+        open_inputs(draft_scan(write_toml(tmp_path, data)))
+
+
+def laid_out(folder, spec, **changes):
+    place = {"outer": "projection", "folder": Path(folder), "order": None, "exposures": 1}
+    return lay_out([spec], name="input.sample", **place | changes)
+
+
+def test_invalid_frames_are_left_out_where_no_other_moves(tmp_path):
+    write_nxtomo(tmp_path / "one.nxs", counted([DARK, PROJECTION, INVALID, PROJECTION, FLAT, INVALID, FLAT]))
+    found = laid_out(tmp_path, f"one.nxs::{DATA}[image_key=0]", positions=1)
+    with Reader(found) as reader:
+        assert [reader.read(index)[0, 0, 0] for index in range(found.count)] == [1, 3]
+    for changes in ({"order": "projection", "positions": 2}, {"positions": 1, "exposures": 2}):
+        with pytest.raises(InputError, match=r"1 frame of .* is marked as invalid \(image_key 3\)"):
+            laid_out(tmp_path, f"one.nxs::{DATA}[image_key=0]", **changes)
+    # An invalid frame among darks moves no projection.
+    keys = [DARK, INVALID, DARK, PROJECTION, PROJECTION]
+    write_nxtomo(tmp_path / "dark.nxs", counted(keys))
+    assert laid_out(tmp_path, f"dark.nxs::{DATA}[image_key=0]", order="projection", positions=2).count == 1
+    for number, keys in enumerate(([0, 3, 0, 0], [0, 0, 3, 0])):
+        write_nxtomo(tmp_path / f"pos_{number}.nxs", counted(keys))
+    with pytest.raises(InputError, match=r"2 frames of .* are marked as invalid"):
+        laid_out(tmp_path, f"pos_{{position}}.nxs::{DATA}[image_key=0]")
+    write_nxtomo(tmp_path / "pos_1.nxs", counted([0, 3, 0, 0]))
+    assert laid_out(tmp_path, f"pos_{{position}}.nxs::{DATA}[image_key=0]").count == 3
+
+
+def test_a_file_without_a_frame_in_a_virtual_stack(tmp_path):
+    layout = h5py.VirtualLayout((6, 8, 9), np.float32)
+    for part in range(3):
+        with h5py.File(tmp_path / f"part_{part}.h5", "w") as file:
+            file["data"] = np.full((2, 8, 9), part, np.float32)
+        layout[2 * part : 2 * part + 2] = h5py.VirtualSource(f"part_{part}.h5", "data", (2, 8, 9))
+    with h5py.File(tmp_path / "scan.nxs", "w") as file:
+        file.create_virtual_dataset("data", layout)
+        file["image_key"] = [1, 0, 0, 0, 0, 2]
+    (tmp_path / "part_1.h5").unlink()
+    found = laid_out(tmp_path, "scan.nxs::data[image_key=0]", positions=1)
+    assert sorted(found.missing) == [1, 2]
+    with Reader(found) as reader:
+        assert (reader.read(0)[0, 0, 0], reader.read(3)[0, 0, 0]) == (0, 2)
+        (tmp_path / "part_2.h5").unlink()
+        with pytest.raises(InputError, match=r"part_2\.h5, which is missing"):
+            reader.read(3)
+
+
+def test_one_projection_by_the_key(tmp_path, capsys):
+    darks, reference, samples = scene(1)
+    write_nxtomo(tmp_path / "scan.nxs", [(DARK, darks), (FLAT, reference), (PROJECTION, samples[0])])
+    data = keyed_sections("scan.nxs", None)
+    del data["scan"]
+    data["output"]["files"] = ["result.h5"]
+    path = write_toml(tmp_path, data)
+    result = call(capsys, "retrieve", path)
+    assert result.code == 0, result.err
+    np.save(tmp_path / "ref.npy", reference)
+    np.save(tmp_path / "sample.npy", samples[0])
+    np.save(tmp_path / "dark.npy", darks)
+    data["input"] = {"reference": "ref.npy", "sample": "sample.npy", "dark": "dark.npy"}
+    data["output"]["files"] = ["plain.h5"]
+    assert call(capsys, "retrieve", write_toml(tmp_path, data, "plain.toml")).code == 0
+    one, other = (xmist.open_result(tmp_path / name) for name in ("result.h5", "plain.h5"))
+    assert one.phase.tobytes() == other.phase.tobytes()
+    # The key is a choice: without it, nothing is left out, and check says so.
+    data["input"]["sample"] = f"scan.nxs::{DATA}"
+    remarks = check(draft_scan(write_toml(tmp_path, data))).remarks
+    assert "holds 2 darks, 3 flats, 3 projections by its image_key, and all are taken" in remarks[0]
+
+
+def test_frames_in_order_are_not_paired_past_an_invalid_one(tmp_path):
+    keys = [FLAT, INVALID, FLAT, PROJECTION, PROJECTION]
+    path = write_nxtomo(tmp_path / "scan.nxs", counted(keys))
+    reference, sample = (opened(f"scan.nxs::{DATA}[image_key={key}]", tmp_path) for key in (1, 0))
+    with pytest.raises(InputError, match=r"marked as invalid .*expected positions in the headers"):
+        pair_frames(reference, sample)
+    with h5py.File(path, "r+") as file:
+        file["entry/instrument/mask_x"] = [2.0, 0.0, 1.0, 1.0, 2.0]
+    reference, sample = (opened(f"scan.nxs::{DATA}[image_key={key}]", tmp_path) for key in (1, 0))
+    assert pair_frames(reference, sample).sample == ((1,), (0,))
+
+
+@pytest.mark.parametrize("command", ["scan", "retrieve"])
+def test_a_damaged_key_ends_the_command_with_a_message(tmp_path, capsys, command):
+    darks, reference, samples = scene()
+    parts = [(DARK, darks), (FLAT, reference), *((PROJECTION, projection) for projection in samples)]
+    path = write_nxtomo(tmp_path / "scan.nxs", parts)
+    data = keyed_sections("scan.nxs", None, order="projection")
+    if command == "retrieve":
+        del data["scan"]
+    scan = write_toml(tmp_path, data)
+    replace(path, KEY, np.full(17, 9))
+    result = call(capsys, command, scan)
+    assert result.code == 2
+    assert "gives 9 for frame 1 (17 such frames)" in result.err.replace("\n", " ")
+    assert not (tmp_path / "scan.h5").exists()
+
+
+def proposed(folder):
+    """Give what is proposed for a folder, with the geometry filled in."""
+    data = tomllib.loads(propose_scan(folder))
+    return make_draft(data | {"experiment": dict(GEOMETRY)}, folder=folder, source="scan.toml")
+
+
+@pytest.mark.parametrize("exposures", [1, 2])
+def test_a_scan_is_proposed_from_the_keys_of_one_stack(tmp_path, exposures):
+    darks, reference, samples = scene()
+    flats = (FLAT, np.repeat(reference, exposures, axis=0))
+    parts = [(DARK, darks), flats, *((PROJECTION, projection) for projection in samples), flats]
+    write_nxtomo(tmp_path / "t_1.nxs", parts, angles=np.repeat(np.arange(4.0), 3))
+    draft = proposed(tmp_path)
+    assert draft.scan.reference_at == (0, 4)
+    assert draft.scan.reference_exposures == exposures
+    found = open_inputs(draft)
+    assert (found.layout.count, found.layout.positions) == (4, 3)
+    assert found.angles.tolist() == [0, 1, 2, 3]
+    assert np.array_equal(found.references.sets[1], reference - 100)
+    assert "Was the mask in the" in propose_scan(tmp_path)
+
+
+def test_a_scan_is_proposed_from_the_keys_of_stacks_of_a_position(tmp_path):
+    darks, reference, samples = scene()
+    for position in range(3):
+        parts = [(DARK, darks), (FLAT, reference[[position]]), (PROJECTION, samples[:, position])]
+        write_nxtomo(tmp_path / f"pos_{position}.nxs", parts, angles=np.arange(4.0))
+    found = open_inputs(proposed(tmp_path))
+    assert (found.layout.count, found.layout.positions) == (4, 3)
+    assert np.array_equal(found.references.sets[0], reference - 100)
+    with Reader(found.layout) as reader:
+        assert np.array_equal(reader.read(2), samples[2])
+
+
+def test_a_key_that_cannot_be_used_is_not_proposed(tmp_path):
+    path = write_nxtomo(tmp_path / "sample.nxs", counted([FLAT, PROJECTION]))
+    assert "[image_key=1]" in propose_scan(tmp_path)
+    for values in ([1], [5, 0], [0, 0]):
+        replace(path, KEY, values)
+        text = propose_scan(tmp_path)
+        assert f'sample = "sample.nxs::{DATA}"' in text
+        assert "image_key" not in text
+
+
+def test_references_in_more_parts_than_sets_are_remarked(tmp_path):
+    darks, reference, samples = scene()
+    flats = (FLAT, reference)
+    parts = [
+        (DARK, darks),
+        flats,
+        *((PROJECTION, projection) for projection in samples),
+        (DARK, darks),
+        flats,
+    ]
+    write_nxtomo(tmp_path / "scan.nxs", parts)
+    for changes, told in (({"reference_at": [0, 4]}, 0), ({"reference_exposures": 2}, 1)):
+        data = keyed_sections("scan.nxs", None, order="projection", **changes)
+        remarks = open_inputs(draft_scan(write_toml(tmp_path, data))).remarks
+        assert len(remarks) == told
+    assert (
+        "holds references in 2 parts with projections between, and scan.reference_at makes 1 set"
+        in remarks[0]
+    )
+
+
+def test_what_a_key_tells_is_described(tmp_path):
+    write_nxtomo(tmp_path / "scan.nxs", counted([DARK, FLAT, FLAT, PROJECTION, INVALID]))
+    found = describe_frames(tmp_path / "scan.nxs")
+    assert found["image_key"] == {"darks": 1, "flats": 2, "projections": 1, "invalid": 1}
+    assert "image_key" not in describe_frames(f"{tmp_path / 'scan.nxs'}::[image_key=1]")
+
+
+@pytest.mark.parametrize("order", [None, "position"])
+def test_references_are_the_mean_of_the_exposures_that_are_valid(tmp_path, order):
+    sets = [[FLAT, INVALID, FLAT], [INVALID, FLAT, FLAT], [FLAT, FLAT, FLAT], [FLAT, FLAT, INVALID]]
+    for position in (0, 1):
+        keys = [*sets[2 * position], PROJECTION, PROJECTION, DARK, *sets[2 * position + 1]]
+        write_nxtomo(tmp_path / f"pos_{position}.nxs", counted(keys))
+    spec = f"pos_{'{position}' if order is None else '*'}.nxs::{DATA}[image_key=1]"
+    place = {"outer": "set", "folder": tmp_path, "order": order, "exposures": 3}
+    found = lay_out([spec], name="input.reference", count=2, **place)
+    assert not found.missing
+    with Reader(found) as reader:
+        read = [reader.read(number)[:, 0, 0].tolist() for number in (0, 1)]
+    assert read == [[1, 1], [7.5, 6.5]]
+    for wrong in ({"exposures": 2, "count": 2}, {"exposures": 3, "count": 1}):
+        with pytest.raises(InputError):
+            lay_out([spec], name="input.reference", **place | wrong)
