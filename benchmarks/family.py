@@ -26,7 +26,7 @@ from xmist.evaluate.metrics import correlation, nrmse
 from xmist.simulate import phantoms
 from xmist.simulate.acquisition import acquire
 from xmist.simulate.detector import Detector
-from xmist.simulate.membranes import independent_positions
+from xmist.simulate.diffusers import independent_positions
 from xmist.simulate.sample import Part, Scatter
 from xmist.simulate.truth import Simulation
 
@@ -60,16 +60,16 @@ def _grains(positions: int, kind: str, parts: list[Part]) -> Simulation:
     """`phantom` with parts of our own."""
     case, experiment = phantoms.CASES[kind], phantoms.phantom(kind, shape=(32, 32), positions=1).experiment
     p = experiment.pixel_size
-    membrane = phantoms.speckle_membrane(
+    diffuser = phantoms.speckle_diffuser(
         experiment, 1.0, speckle=case.speckle * p, visibility=case.visibility, seed=0
     )
     return acquire(
         experiment,
         shape=SHAPE,
         sample=parts,
-        membrane=membrane,
-        membrane_to_sample=1.0,
-        positions=independent_positions(positions, extent=(max(SHAPE) + 100) * p, membrane=membrane),
+        diffuser=diffuser,
+        diffuser_to_sample=1.0,
+        positions=independent_positions(positions, extent=(max(SHAPE) + 100) * p, diffuser=diffuser),
         detector=Detector(
             pixel_size=p,
             oversampling=6,

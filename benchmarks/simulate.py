@@ -19,12 +19,12 @@ import psutil
 import xmist
 from xmist import simulate
 from xmist.simulate.detector import detect
-from xmist.simulate.membranes import transmission_functions
+from xmist.simulate.diffusers import transmission_functions
 
 EXPERIMENT = xmist.Experiment(energy_kev=17.0, pixel_size=5.8e-6, sample_to_detector=1.0)
 UPSTREAM, OVERSAMPLING = 0.5, 4
 WAVELENGTH = EXPERIMENT.wavelength
-MEMBRANE = simulate.RandomScreen(wavelength=WAVELENGTH, grain_size=45e-6, rms_phase=2.5, seed=1)
+DIFFUSER = simulate.RandomScreen(wavelength=WAVELENGTH, grain_size=45e-6, rms_phase=2.5, seed=1)
 PAPER = simulate.Sandpaper(
     wavelength=WAVELENGTH, grain_size=60e-6, rms_phase=3.0, layers=4, size_spread=0.3, seed=1
 )
@@ -51,16 +51,16 @@ def best(task: Callable[[], object], repeats: int = 3) -> float:
 def steps(size: int, workers: int | None) -> None:
     grid, pixel = (size * OVERSAMPLING,) * 2, EXPERIMENT.pixel_size / OVERSAMPLING
 
-    def sample(membrane: simulate.Membrane) -> np.ndarray:
-        (t,) = transmission_functions(membrane, grid, pixel, WAVELENGTH, [(1e-5, 2e-5)], workers=workers)
+    def sample(diffuser: simulate.Diffuser) -> np.ndarray:
+        (t,) = transmission_functions(diffuser, grid, pixel, WAVELENGTH, [(1e-5, 2e-5)], workers=workers)
         return t
 
-    wave = sample(MEMBRANE)
+    wave = sample(DIFFUSER)
     beam = {"wavelength": WAVELENGTH, "pixel_size": pixel, "distance": 1.0, "workers": workers}
     light = np.abs(wave) ** 2
     rng = np.random.default_rng(1)
     tasks: dict[str, Callable[[], object]] = {
-        "random screen": lambda: sample(MEMBRANE),
+        "random screen": lambda: sample(DIFFUSER),
         "sandpaper": lambda: sample(PAPER),
         "fresnel": lambda: simulate.fresnel(wave, overwrite=True, **beam),
         "angular spectrum": lambda: simulate.angular_spectrum(wave, overwrite=True, **beam),
@@ -82,8 +82,8 @@ def experiment(size: int, positions: int, workers: int | None) -> simulate.Simul
         EXPERIMENT,
         shape=(size, size),
         sample=[drop],
-        membrane=MEMBRANE,
-        membrane_to_sample=UPSTREAM,
+        diffuser=DIFFUSER,
+        diffuser_to_sample=UPSTREAM,
         positions=simulate.random_positions(positions, span=1e-3, seed=1),
         detector=DETECTOR,
         edge_sigma=3e-6,

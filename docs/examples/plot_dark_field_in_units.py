@@ -40,10 +40,10 @@ def measure(distance):
                 scatter=simulate.Scatter(power=POWER, correlation_length=3.5e-6),
             )
         ],
-        membrane=simulate.RandomScreen(
+        diffuser=simulate.RandomScreen(
             wavelength=experiment.wavelength, grain_size=40e-6, rms_phase=3.0, seed=1
         ),
-        membrane_to_sample=0.5,
+        diffuser_to_sample=0.5,
         positions=simulate.raster_positions(8, step=2e-4),
         detector=simulate.Detector(
             pixel_size=5.8e-6,
@@ -103,8 +103,8 @@ for distance, d, theta in zip(distances, found, angle, strict=True):
 # Other measures of the same thing:
 #
 # - *visibility* V, the contrast of the speckles with the sample over that without: to first order 1 − ∆Dκ², where κ belongs to the
-#   speckles. It depends on the membrane; D does not. Matching methods give both.
-# - *−ln V*, or *visibility reduction*: proportional to D for one membrane and one distance.
+#   speckles. It depends on the diffuser; D does not. Matching methods give both.
+# - *−ln V*, or *visibility reduction*: proportional to D for one diffuser and one distance.
 # - a tensor: for scatter with a direction D_xx, D_xy and D_yy, and the variance of the blur is the matrix 2∆D. The scalar D is then
 #   half of its trace. See :doc:`plot_directions`.
 #

@@ -2,7 +2,7 @@
 The physics in one equation
 ===========================
 
-A random membrane puts speckles into the beam. A sample behind it dims them, shifts them and blurs them. All three are in
+A random diffuser puts speckles into the beam. A sample behind it dims them, shifts them and blurs them. All three are in
 one equation for a sample frame I_S, given the reference frame I_R::
 
     I_S = T I_R − (∆/k) ∇·(T I_R ∇φ) + ∆ Σ_ij ∂_i∂_j (D_ij T I_R)                                    (M)
@@ -65,7 +65,7 @@ plt.show()
 # :doc:`plot_dark_field_in_units`.
 #
 # The three terms write three different patterns on the *same* speckles: I_R itself, its gradient and its Laplacian. One frame cannot
-# tell them apart at a pixel, for there are three unknowns and one number. Several positions of the membrane can, because
+# tell them apart at a pixel, for there are three unknowns and one number. Several positions of the diffuser can, because
 # speckles differ. How a method uses them is the next page, :doc:`plot_the_methods`.
 #
 # In a cone beam everything happens in the plane of the sample: pixel and distance are divided by the magnification M, which

@@ -315,7 +315,7 @@ CASES = {
     ),
     "the same reference three times": (
         same_frames_twice,
-        r"proportional to each other at every pixel; expected different positions of the membrane",
+        r"proportional to each other at every pixel; expected different positions of the diffuser",
     ),
     # The scan file.
     "no scan file": (given("retrieve", "scan.toml"), r"scan.toml does not exist; .*xmist init FOLDER"),

@@ -36,7 +36,7 @@ def test_without_a_sample_errors_are_noise_alone():
     by_choice = {(row.exposures, row.photons): row for row in table}
     for name in ("phase_error", "dark_field_error", "refraction_angle_error"):
         few, bright, many = (getattr(by_choice[choice], name) for choice in ((3, 1e6), (3, 4e6), (9, 1e6)))
-        # Linear in weak noise: four times the photons, half the error. The same membranes, other noise: the
+        # Linear in weak noise: four times the photons, half the error. The same diffusers, other noise: the
         # few lowest modes dominate φ, so that two images are good to some 40 %.
         assert abs(few / bright - 2.0) <= 0.8
         assert many < few or name == "phase_error"

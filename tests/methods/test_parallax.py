@@ -73,5 +73,5 @@ def test_a_moving_pattern_is_followed(monkeypatch):
 
 @pytest.mark.parametrize("part", [0.0, -0.5])
 def test_a_pattern_that_stands_still_is_left_alone(part):
-    """Nor is one followed that moves against the beam: no membrane upstream of a detector does so."""
+    """Nor is one followed that moves against the beam: no diffuser upstream of a detector does so."""
     assert _retrieve(_frames(part)).provenance["convergence"]["parallax"] == 0.0

@@ -6,12 +6,12 @@ import pytest
 
 import xmist
 from xmist import simulate
-from xmist.simulate.phantoms import speckle_membrane
+from xmist.simulate.phantoms import speckle_diffuser
 
 PIXEL, SHAPE = 5e-6, (48, 56)
 EXPERIMENT = xmist.Experiment(energy_kev=20.0, pixel_size=PIXEL, sample_to_detector=0.4)
 WATER = xmist.Material(delta=6e-7, beta=4e-9, energy_kev=20.0)
-MEMBRANE = speckle_membrane(EXPERIMENT, 0.5, speckle=20e-6, visibility=0.25, seed=1)
+DIFFUSER = speckle_diffuser(EXPERIMENT, 0.5, speckle=20e-6, visibility=0.25, seed=1)
 DETECTOR = simulate.Detector(
     pixel_size=PIXEL, oversampling=4, psf_sigma=4e-6, photons=1e5, gain=1.0, read_noise=0.0, offset=0.0
 )
@@ -19,8 +19,8 @@ BALL = simulate.Part(body=simulate.sphere(radius=70e-6, x=20e-6, y=-10e-6), mate
 GIVEN = {
     "shape": SHAPE,
     "sample": [BALL],
-    "membrane": MEMBRANE,
-    "membrane_to_sample": 0.5,
+    "diffuser": DIFFUSER,
+    "diffuser_to_sample": 0.5,
     "positions": [(0.0, 0.0), (0.0, 1e-4)],
     "detector": DETECTOR,
     "edge_sigma": 5e-6,
@@ -129,12 +129,12 @@ def test_a_cone_beam_is_a_parallel_one_of_scaled_lengths():
     parallel = xmist.Experiment(
         energy_kev=20.0, pixel_size=cone.effective_pixel, sample_to_detector=cone.effective_distance
     )
-    # The membrane at 1.5 m from the source is 4/3 as large in the sample's plane, 0.5 · 2/1.5 m upstream.
-    small = replace(MEMBRANE, grain_size=MEMBRANE.grain_size * 0.75)
-    seen = acquire(cone, membrane=small, positions=[(0, 0), (0, 0.75e-4)], noise=False)
+    # The diffuser at 1.5 m from the source is 4/3 as large in the sample's plane, 0.5 · 2/1.5 m upstream.
+    small = replace(DIFFUSER, grain_size=DIFFUSER.grain_size * 0.75)
+    seen = acquire(cone, diffuser=small, positions=[(0, 0), (0, 0.75e-4)], noise=False)
     same = acquire(
         parallel,
-        membrane_to_sample=0.5 * 2.0 / 1.5,
+        diffuser_to_sample=0.5 * 2.0 / 1.5,
         detector=replace(DETECTOR, pixel_size=PIXEL / m, psf_sigma=4e-6 / m),
         noise=False,
     )
@@ -198,7 +198,7 @@ def test_drift_and_source_are_those_of_a_cone_beam():
     still = acquire(cone, **given).stack
     moved = acquire(cone, drift=(4 * PIXEL, 0.0), **given).stack
     assert np.allclose(moved.sample[:, 2:], still.sample[:, :-2], atol=1e-4)
-    # From the membrane, 1.5 m from the source and 2.5 m from the detector, it is blurred by 2.5/1.5 of its σ.
+    # From the diffuser, 1.5 m from the source and 2.5 m from the detector, it is blurred by 2.5/1.5 of its σ.
     wide = replace(DETECTOR, pixel_size=2 * PIXEL, psf_sigma=9e-6 * 2.5 / 1.5)
     by_source = acquire(cone, source_sigma=9e-6, **given).stack
     by_detector = acquire(cone, **(given | {"detector": wide})).stack
@@ -223,7 +223,7 @@ def test_progress_and_settings():
     calls = []
     made = acquire(progress=lambda *call: calls.append(call))
     assert calls == [("simulating", 1, 2), ("simulating", 2, 2)]
-    assert made.settings["membrane"]["kind"] == "RandomScreen"
+    assert made.settings["diffuser"]["kind"] == "RandomScreen"
     stack, experiment, truth = made
     assert (stack, experiment, truth) == (made.stack, made.experiment, made.truth)
     result = made.truth_as_result()
@@ -247,9 +247,9 @@ def test_findings_are_warned_of():
             {"edge_sigma": 0.0, "sample": [replace(BALL, material=replace(WATER, delta=2e-5))]},
             "phase steps by",
         ),
-        ({"membrane_to_sample": -0.5}, "membrane_to_sample is -0.5"),
+        ({"diffuser_to_sample": -0.5}, "diffuser_to_sample is -0.5"),
         ({"detector": replace(DETECTOR, pixel_size=6e-6)}, "expected the same"),
-        ({"membrane": replace(MEMBRANE, rms_phase=200.0)}, "the membrane's phase turns by more than"),
+        ({"diffuser": replace(DIFFUSER, rms_phase=200.0)}, "the diffuser's phase turns by more than"),
         ({"screens": [simulate.Screen(angle=1e-4, correlation_length=3e-6)]}, "expected π at most"),
         ({"physics": "rays"}, "expected 'wave' or 'model'"),
         ({"illumination": np.zeros(SHAPE)}, "finite positive numbers"),
@@ -268,11 +268,11 @@ def test_bad_input(changes, message):
 
 def test_all_faults_at_once():
     with pytest.raises(xmist.InputError) as error:
-        acquire(membrane_to_sample=0.0, seed=0.5, physics="ray", shape=(48, 3))
+        acquire(diffuser_to_sample=0.0, seed=0.5, physics="ray", shape=(48, 3))
     assert len(error.value.faults) == 4
 
 
-def test_a_membrane_behind_the_source():
+def test_a_diffuser_behind_the_source():
     cone = xmist.Experiment(energy_kev=20.0, pixel_size=PIXEL, sample_to_detector=0.5, source_to_sample=0.4)
     with pytest.raises(xmist.InputError, match="after the source"):
         acquire(cone)

@@ -152,7 +152,7 @@ def test_conditions_are_told():
     steep, _ = check_screen(
         simulate.Screen(angle=1e-6, correlation_length=3e-6), **beam, grain=2e-5, turn=1.0
     )
-    assert len(steep) == 1  # a membrane so strong leaves no room
+    assert len(steep) == 1  # a diffuser so strong leaves no room
     _, findings = check_screen(simulate.Screen(angle=1e-6, correlation_length=2e-5), **beam, grain=2e-5)
     assert "shifts whole speckles" in findings[0]
     far = beam | {"distance": 5.0}

@@ -17,11 +17,11 @@ INSIDE = (slice(16, -16),) * 2
 
 @pytest.fixture(scope="module")
 def incident():
-    """The wave at the sample. Its membrane is periodic, as the field is: no border refracts."""
+    """The wave at the sample. Its diffuser is periodic, as the field is: no border refracts."""
     sigma = GRAIN / (4 * np.sqrt(np.log(2))) / PIXEL
     phase = ndi.gaussian_filter(np.random.default_rng(1).normal(size=(SIZE, SIZE)), sigma, mode="wrap")
-    membrane = np.exp(1j * RMS_PHASE / phase.std() * phase)
-    return fresnel(membrane, wavelength=_at(1.0).wavelength, pixel_size=PIXEL, distance=UPSTREAM)
+    diffuser = np.exp(1j * RMS_PHASE / phase.std() * phase)
+    return fresnel(diffuser, wavelength=_at(1.0).wavelength, pixel_size=PIXEL, distance=UPSTREAM)
 
 
 @pytest.fixture(scope="module")

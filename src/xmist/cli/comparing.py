@@ -10,7 +10,7 @@ import click
 from xmist.cli.console import DONE, Settings, progress_bars, say
 from xmist.cli.options import Whole, common, listed_names, read_options, single_scan
 from xmist.cli.show import before, option_page_faults, page_option, write_page
-from xmist.core.errors import raise_faults
+from xmist.core.errors import raise_errors
 
 
 @click.command(short_help="Compare methods on the same frames: tables and figures.")
@@ -76,7 +76,7 @@ def compare(
         if given[name]
     }
     of_page = option_page_faults(page, overwrite=given["overwrite"], made=folder)
-    raise_faults([*faults, *of_page] if faults else [])
+    raise_errors([*faults, *of_page] if faults else [])
     assert path is not None  # there were no faults
     assert folder is not None
     truth = None if given["truth"] is None else Path.cwd() / given["truth"]

@@ -12,7 +12,7 @@ import click
 
 from xmist.cli.console import DONE, Settings, echo_json, progress_bars, say
 from xmist.cli.options import Number, Whole, common
-from xmist.core.errors import InputError, raise_faults, suggest
+from xmist.core.errors import InputError, raise_errors, suggest
 
 if TYPE_CHECKING:
     from xmist.evaluate.planning_table import ExpectedErrors
@@ -43,7 +43,7 @@ _LARGEST = 1e12  # bytes of a machine that does not tell its memory
     "--positions",
     type=Whole(1),
     metavar="NUMBER",
-    help="Positions of the membrane; 10 if left out (ct 4).",
+    help="Positions of the diffuser; 10 if left out (ct 4).",
 )
 @click.option(
     "--angles", type=Whole(1), metavar="NUMBER", help="Projections of the preset ct; 60 if left out."
@@ -110,7 +110,7 @@ def _check_given(name: str, planned: bool, given: dict[str, Any]) -> None:
         wrong.append("--json goes with --plan; leave it out, or add --plan")
     if given["angles"] is not None and (planned or name != "ct"):
         wrong.append("--angles goes with the preset ct alone; leave it out")
-    raise_faults(wrong)
+    raise_errors(wrong)
 
 
 def _check_memory(name: str, planned: bool, given: dict[str, Any]) -> None:
@@ -147,7 +147,7 @@ def _simulate(settings: Settings, name: str, folder: Path, given: dict[str, Any]
         find_method(given["method"])
     scan = folder / "scan.toml"
     if scan.exists():
-        raise_faults(target_faults(scan, overwrite=given["overwrite"]))
+        raise_errors(target_faults(scan, overwrite=given["overwrite"]))
     wanted = {key: given[key] for key in ("shape", "positions", "angles") if given[key] is not None}
     make = getattr(presets, name.replace("-", "_"))
     with progress_bars(settings) as progress:
@@ -176,7 +176,7 @@ def _plan(settings: Settings, name: str, folder: str | None, given: dict[str, An
     if folder is not None:
         picture = Path(folder) / "plan.png"
         if picture.parent.exists():  # else it is made when there is something to put into it
-            raise_faults(target_faults(picture, overwrite=given["overwrite"]))
+            raise_errors(target_faults(picture, overwrite=given["overwrite"]))
     with progress_bars(settings) as progress, _as_options():
         table = expected_errors(
             recipe.sample,

@@ -6,7 +6,7 @@ import click
 
 from xmist.cli.console import DONE, Settings, echo_json, progress_bars, say
 from xmist.cli.options import Whole, common
-from xmist.core.errors import raise_faults
+from xmist.core.errors import raise_errors
 
 
 @click.command(short_help="Measure how good and how fast the methods are here.")
@@ -66,7 +66,7 @@ def benchmark(
         faults.append("--no-accuracy and --no-speed leave nothing to measure; expected one of them at most")
     if output is not None:
         faults += result_faults(output, overwrite=overwrite)  # before the work, not after it
-    raise_faults(faults)
+    raise_errors(faults)
     with progress_bars(settings) as progress:
         found = run_benchmark(
             methods=chosen,

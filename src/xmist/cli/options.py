@@ -10,7 +10,7 @@ from typing import Any, Final, TypeVar
 import click
 
 from xmist.cli.console import Settings
-from xmist.core.errors import InputError, raise_faults, shown
+from xmist.core.errors import InputError, raise_errors, shown
 
 Command = TypeVar("Command", bound=Callable[..., Any])
 
@@ -160,7 +160,7 @@ def changes(given: dict[str, Any]) -> tuple[dict[str, Any], dict[str, str]]:
     steps = [_step(text, faults) for text in given["step"]]
     if given["overwrite"]:
         sections.setdefault("output", {})["overwrite"] = True
-    raise_faults(faults)
+    raise_errors(faults)
     if steps:
         sections["preprocess"] = steps
         for index, step in enumerate(steps):

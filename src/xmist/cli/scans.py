@@ -10,7 +10,7 @@ import click
 from xmist.cli.console import DONE, FLAGGED, Settings, progress_bars, say
 from xmist.cli.options import Whole, common
 from xmist.cli.show import before, option_page_faults, page_option, write_page
-from xmist.core.errors import raise_faults
+from xmist.core.errors import raise_errors
 
 if TYPE_CHECKING:
     from xmist.core.data import Retrieval
@@ -69,7 +69,7 @@ def scan(
     with before(faults):
         if faults:
             check_choices(draft, choices)
-    raise_faults(faults)
+    raise_errors(faults)
     with progress_bars(settings) as progress:
         outcome = run_scan(draft, choices, progress=progress)
     click.echo(f"Wrote {outcome.path}")

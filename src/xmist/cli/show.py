@@ -11,7 +11,7 @@ import click
 
 from xmist.cli.console import DONE, Settings, say
 from xmist.cli.options import Command, Whole, common, listed_names
-from xmist.core.errors import InputError, raise_faults
+from xmist.core.errors import InputError, raise_errors
 
 if TYPE_CHECKING:
     from xmist.core.data import Retrieval
@@ -134,7 +134,7 @@ def report(
             faults += error.faults
     if names is not None and len(results) == len(paths):
         faults += [f"--{fault}" for fault in channel_faults(names, results)]
-    raise_faults([*faults, *page_faults(page, overwrite=overwrite)])
+    raise_errors([*faults, *page_faults(page, overwrite=overwrite)])
     write_report(page, results, channels=names, overwrite=overwrite)
     click.echo(f"Wrote {page}")
     say(settings, "It opens in any browser, and needs nothing but itself.")

@@ -9,7 +9,7 @@ import click
 
 from xmist.cli.console import DONE, Settings, progress_bars, say
 from xmist.cli.options import common
-from xmist.core.errors import InputError, raise_faults
+from xmist.core.errors import InputError, raise_errors
 
 _FOLDER: Final = "xmist-demo"
 _MOST_FOLDERS: Final = 1000
@@ -81,7 +81,7 @@ def init(settings: Settings, folder: str, output: str | None, overwrite: bool) -
     if path.suffix.lower() != ".toml":
         raise InputError(f"{path}: a scan file is TOML; expected a name that ends in .toml")
     text = propose_scan(folder, base=path.parent)
-    raise_faults(target_faults(path, overwrite=overwrite))
+    raise_errors(target_faults(path, overwrite=overwrite))
     write_file(path, lambda file: file.write(text.encode()), overwrite=overwrite)
     click.echo(f"Wrote {path}")
     number = text.count("# FILL IN")

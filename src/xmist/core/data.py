@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from xmist.core.arrays import Image, as_frames, as_image, as_weights, frozen
-from xmist.core.errors import InputError, raise_faults
+from xmist.core.errors import InputError, raise_errors
 from xmist.core.experiment import Experiment
 
 if TYPE_CHECKING:
@@ -59,7 +59,7 @@ CHANNELS: Final[Mapping[str, Channel]] = MappingProxyType(
 
 @dataclass(frozen=True, eq=False)
 class SpeckleStack:
-    """Pairs of frames, without and with the sample, at N positions of the membrane.
+    """Pairs of frames, without and with the sample, at N positions of the diffuser.
 
     Parameters
     ----------
@@ -109,7 +109,7 @@ class SpeckleStack:
             if reference.shape[0] != sample.shape[0]:
                 faults.append(
                     f"{reference.shape[0]} reference frames and {sample.shape[0]} sample frames; "
-                    "expected one of each for every position of the membrane"
+                    "expected one of each for every position of the diffuser"
                 )
             if reference.shape[1:] != sample.shape[1:]:
                 faults.append(
@@ -122,14 +122,14 @@ class SpeckleStack:
                 weights = as_weights("weights", self.weights, like.shape, faults)
         if not faults and reference is not None and sample is not None:
             faults.extend(_nothing_usable(reference, sample, weights))
-        raise_faults(faults)
+        raise_errors(faults)
         object.__setattr__(self, "reference", reference)
         object.__setattr__(self, "sample", sample)
         object.__setattr__(self, "weights", weights)
 
     @property
     def positions(self) -> int:
-        """Number N of positions of the membrane."""
+        """Number N of positions of the diffuser."""
         return int(self.reference.shape[0])
 
     @property
@@ -259,7 +259,7 @@ class Retrieval:
                 faults.append(f"diagnostics['{name}'] has shape {array.shape}; expected {flags.shape}")
             elif array is not None:
                 maps[str(name)] = frozen(array)
-        raise_faults(faults)
+        raise_errors(faults)
         object.__setattr__(self, "diagnostics", MappingProxyType(maps))
         object.__setattr__(self, "flags", frozen(flags))
         object.__setattr__(self, "options", MappingProxyType(dict(self.options)))

@@ -87,7 +87,7 @@ class OutputError(XmistError, OSError):
     """The result could not be written; the message says what was kept and where."""
 
 
-def raise_faults(faults: Sequence[str | ErrorRecord]) -> None:
+def raise_errors(faults: Sequence[str | ErrorRecord]) -> None:
     """Raise one `InputError` that lists `faults`; do nothing when there are none."""
     if faults:
         raise InputError(faults)

@@ -6,7 +6,7 @@ import math
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from xmist.core.errors import as_number, raise_faults, shown
+from xmist.core.errors import as_number, raise_errors, shown
 
 # What an X-ray speckle experiment can have; outside, a unit was mistaken.
 _PLAUSIBLE: dict[str, tuple[float, float, str, str]] = {
@@ -77,7 +77,7 @@ class Experiment:
                 faults.append(f"{name} is {number:g} {unit}; expected {low:g} to {high:g} {unit}: {advice}")
             else:
                 object.__setattr__(self, name, number)
-        raise_faults(faults)
+        raise_errors(faults)
 
     @property
     def wavelength(self) -> float:

@@ -17,7 +17,7 @@ from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any, Final
 
-from xmist.core.errors import InputError, raise_faults
+from xmist.core.errors import InputError, raise_errors
 from xmist.simulate.checks import check_number
 
 # Plastics of test objects that the tables of xraydb do not name: formula, and density in kg/m³ (usual
@@ -97,7 +97,7 @@ class Material:
             check_number("beta", self.beta, faults, low=0.0, high=0.1)
             low, high = _ENERGIES_KEV
             check_number("energy_kev", self.energy_kev, faults, unit="keV", low=low, high=high)
-        raise_faults(faults)
+        raise_errors(faults)
 
     @classmethod
     def of(cls, name: str, density: float | None = None) -> Material:

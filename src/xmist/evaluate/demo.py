@@ -1,6 +1,6 @@
 """`xmist demo`: the experiment of the paper on a simulated currant, compared with the truth.
 
-The currant is that of `xmist.simulate.currant`, a wave from the membrane to the detector: nothing of it uses
+The currant is that of `xmist.simulate.currant`, a wave from the diffuser to the detector: nothing of it uses
 the equations or the code of the methods. The methods and the numbers of exposures are those of Table I and
 Fig. 2 of Pavlov et al. 2020, J. Opt. 22 125604, doi:10.1088/2040-8986/abc313, and `full-field`.
 """
@@ -116,7 +116,7 @@ def run_demo(
     OutputError
         When writing failed.
     """
-    from xmist.core.errors import raise_faults
+    from xmist.core.errors import raise_errors
     from xmist.evaluate.comparison import compare
     from xmist.io.results.atomic import make_folder, target_faults
     from xmist.simulate import currant
@@ -125,7 +125,7 @@ def run_demo(
     tell = progress or (lambda *_: None)
     make_folder(folder)
     files = names(folder, plan)
-    raise_faults([fault for path in files.values() for fault in target_faults(path, overwrite=overwrite)])
+    raise_errors([fault for path in files.values() for fault in target_faults(path, overwrite=overwrite)])
     simulation = currant(shape=plan.shape, positions=max(plan.exposures), progress=tell)
     stack, experiment, truth = simulation
     found = compare(

@@ -17,7 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from xmist.core.data import Retrieval, SpeckleStack
-from xmist.core.errors import InputError, raise_faults
+from xmist.core.errors import InputError, raise_errors
 from xmist.core.experiment import Experiment
 from xmist.core.progress import Progress
 from xmist.evaluate.planning_table import Expected, ExpectedErrors
@@ -77,7 +77,7 @@ def expected_errors(
     visibility : float
         Standard deviation of the reference over its mean, before the detector's blur.
     exposures : sequence of int
-        Numbers N of positions of the membrane.
+        Numbers N of positions of the diffuser.
     photons : sequence of float
         Photons a pixel detects in the bare beam in one exposure.
     draws : int
@@ -165,7 +165,7 @@ def expected_errors(
     check_count("draws", draws, faults)
     check_count("seed", seed, faults, low=0)
     shape = check_shape(shape, faults, low=2 * _EDGE + 8)
-    raise_faults(faults)
+    raise_errors(faults)
     method, options = method or DEFAULT_METHOD, options or {}
     try:
         entry = find_method(method)
@@ -175,7 +175,7 @@ def expected_errors(
             faults.append(f"exposures has {few[0]}; expected at least {entry.minimum_exposures} for {method}")
     except InputError as error:
         faults += error.faults
-    raise_faults(faults)
+    raise_errors(faults)
     choices = list(itertools.product(distances, speckles, exposures, photons))
     rows = []
     for number, (distance, speckle, count, light) in enumerate(choices):
@@ -222,7 +222,7 @@ def _scene(
     edge_sigma: float,
 ) -> _Scene:
     pixel = experiment.effective_pixel
-    raise_faults(check_sample(sample, Grid(shape=shape, pixel=pixel), energy_kev=experiment.energy_kev))
+    raise_errors(check_sample(sample, Grid(shape=shape, pixel=pixel), energy_kev=experiment.energy_kev))
     grid = Grid(shape=(_FINE * shape[0], _FINE * shape[1]), pixel=pixel / _FINE)
     seen = project(
         sample,

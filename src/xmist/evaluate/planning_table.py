@@ -18,7 +18,7 @@ class Expected:
     speckle : float
         Size of the speckles in the sample's plane in metres.
     exposures : int
-        Number N of positions of the membrane.
+        Number N of positions of the diffuser.
     photons : float
         Photons a pixel detects in the bare beam in one exposure.
     dose : float

@@ -29,7 +29,7 @@ class Method:
     summary : str
         One sentence for people.
     minimum_exposures : int
-        Least number N of positions of the membrane.
+        Least number N of positions of the diffuser.
     gives : tuple of str
         Channels of the `Retrieval`.
     attenuation : bool

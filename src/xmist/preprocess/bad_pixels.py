@@ -1,7 +1,7 @@
 """Hot, dead and saturated pixels, told from speckle by their neighbours and by time.
 
 A grain of speckle spreads over its neighbours, an edge or a line of a sample goes on in them, and speckle
-changes from one position of the membrane to the next; a defect does none of these.
+changes from one position of the diffuser to the next; a defect does none of these.
 """
 
 from __future__ import annotations

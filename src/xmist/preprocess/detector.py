@@ -49,7 +49,7 @@ def divide_flat(frames: ArrayLike, flat: ArrayLike) -> Image:
     frames : (position, y, x) array_like
         Frames without the dark signal.
     flat : (y, x) or (frame, y, x) array_like
-        Frames with beam but without membrane and sample, without the dark signal; three or more are reduced
+        Frames with beam but without diffuser and sample, without the dark signal; three or more are reduced
         to their median.
 
     Returns

@@ -1,4 +1,4 @@
-"""Drift of the membrane between the reference and the sample frames.
+"""Drift of the diffuser between the reference and the sample frames.
 
 The shift is measured by least squares on bare beam, where the sample frame is a·R(r − u) + b, and the
 reference is moved by it with a windowed sinc. A reference that has not moved is left as it is, bit for bit.
@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from xmist.core.arrays import Image, as_array
-from xmist.core.errors import InputError, raise_faults
+from xmist.core.errors import InputError, raise_errors
 from xmist.numerics.images.fill import fill
 from xmist.numerics.operators.derivatives import DX, DY, derivative
 from xmist.numerics.parallel import for_blocks
@@ -133,7 +133,7 @@ def measure_drift(
             shifts[n] = found
 
     _for_each(measure, len(first), threads)
-    raise_faults([fault for fault in faults if fault])
+    raise_errors([fault for fault in faults if fault])
     return shifts
 
 
@@ -184,7 +184,7 @@ def correct_drift(
     series, given = check_frames("reference", reference, weights)
     faults: list[str] = []
     shifts = as_array("shift", shift, "numbers (x, y) for each frame", faults)
-    raise_faults(faults)
+    raise_errors(faults)
     assert shifts is not None  # as_array gave a fault otherwise
     if shifts.dtype.kind not in "iuf" or shifts.shape != (len(series), 2) or not np.isfinite(shifts).all():
         raise InputError(

@@ -12,7 +12,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from xmist.core.arrays import Image, as_array, as_frames, as_weights
 from xmist.core.data import SpeckleStack
-from xmist.core.errors import raise_faults
+from xmist.core.errors import raise_errors
 
 Span = tuple[int, int]
 
@@ -33,7 +33,7 @@ class Frames:
     weights : (position, y, x) array_like, optional
         Weight of each pixel of a pair; None means 1 everywhere.
     dark, flat : (y, x) or (frame, y, x) array_like, optional
-        Frames without beam, and frames with beam but without membrane and sample. The step that uses them
+        Frames without beam, and frames with beam but without diffuser and sample. The step that uses them
         takes them away.
     notes : tuple of str
         What each step did, in words.
@@ -82,7 +82,7 @@ class Frames:
             if given["sample"] is not None and given["sample"].shape != first.shape:
                 faults.append(
                     f"reference has shape {first.shape} and sample {given['sample'].shape}; expected one "
-                    "frame of each for every position of the membrane, of equal size"
+                    "frame of each for every position of the diffuser, of equal size"
                 )
             for name in ("dark", "flat"):
                 image = given[name]
@@ -94,7 +94,7 @@ class Frames:
                 given["weights"] = np.broadcast_to(np.float32(1.0), first.shape)
             else:
                 given["weights"] = as_weights("weights", weights, first.shape, faults)
-        raise_faults(faults)
+        raise_errors(faults)
         for name, array in given.items():
             object.__setattr__(self, name, array)
         object.__setattr__(self, "notes", tuple(notes))
@@ -102,7 +102,7 @@ class Frames:
 
     @property
     def positions(self) -> int:
-        """Number N of positions of the membrane."""
+        """Number N of positions of the diffuser."""
         return int(self.reference.shape[0])
 
     @property
@@ -156,7 +156,7 @@ def check_frames(name: str, frames: ArrayLike, weights: ArrayLike | None) -> tup
     given = None
     if series is not None and weights is not None:
         given = as_weights("weights", weights, series.shape, faults)
-    raise_faults(faults)
+    raise_errors(faults)
     assert series is not None  # as_frames gave a fault otherwise
     return series, given
 
@@ -193,7 +193,7 @@ def still_image(name: str, frames: ArrayLike, shape: tuple[int, ...]) -> Image:
     series = _still(name, frames, faults)
     if series is not None and series.shape[1:] != shape:
         faults.append(f"{name} has {series.shape[1:]} pixels (y, x); expected {shape}, as the frames")
-    raise_faults(faults)
+    raise_errors(faults)
     assert series is not None  # as_frames gave a fault otherwise
     if len(series) < 3:
         return np.asarray(series.mean(axis=0, dtype=np.float64), dtype=np.float32)
@@ -281,5 +281,5 @@ def box_slices(rows: Span | None, columns: Span | None, shape: tuple[int, int]) 
             faults.append(fault)
         else:
             slices.append(slice(int(span[0]), int(span[1])))
-    raise_faults(faults)
+    raise_errors(faults)
     return slices[0], slices[1]

@@ -7,7 +7,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
-from xmist.core.errors import InputError, raise_faults, shown
+from xmist.core.errors import InputError, raise_errors, shown
 from xmist.methods.common.options import Range, check_options
 from xmist.preprocess.frames import Span, check_span
 
@@ -59,7 +59,7 @@ def _check(options: Any, *, ranges: Iterable[Range] = (), wholes: Iterable[Whole
             faults.append(fault)
         else:
             object.__setattr__(options, name, (int(span[0]), int(span[1])))
-    raise_faults(faults)
+    raise_errors(faults)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -11,7 +11,7 @@ from typing import Any, Final
 import numpy as np
 
 from xmist.core.arrays import Image
-from xmist.core.errors import InputError, raise_faults, suggest
+from xmist.core.errors import InputError, raise_errors, suggest
 from xmist.preprocess.bad_pixels import survey
 from xmist.preprocess.detector import divide_flat, subtract_dark
 from xmist.preprocess.drift import correct_drift, measure_drift
@@ -51,7 +51,7 @@ def _flat(frames: Frames, options: FlatOptions) -> Frames:
         faults.append("there are no flat frames (or an earlier step took them); give input.flat")
     if frames.dark is not None:
         faults.append("there are dark frames that were not subtracted; put the step dark before flat")
-    raise_faults(faults)
+    raise_errors(faults)
     assert frames.flat is not None
     reference = divide_flat(frames.reference, frames.flat)
     lost = int(np.count_nonzero(np.isnan(reference[0]) & ~np.isnan(frames.reference[0])))
@@ -249,7 +249,7 @@ def make_step_options(name: str, options: Mapping[str, Any]) -> Any:
         made = kind(**{key: value for key, value in options.items() if key in known})
     except InputError as error:
         faults.extend(error.faults)
-    raise_faults(faults)
+    raise_errors(faults)
     return made
 
 
@@ -288,7 +288,7 @@ def apply_steps(frames: Frames, steps: Sequence[tuple[str, Mapping[str, Any]]]) 
             made.append((number, STEPS.get(name), make_step_options(name, options)))
         except InputError as error:
             faults.extend(f"step {number} ({name}): {fault}" for fault in error.faults)
-    raise_faults(faults)
+    raise_errors(faults)
     for number, step, settings in made:
         assert step is not None  # make_step_options raised otherwise
         try:

@@ -1,4 +1,4 @@
-"""Speckle experiments with a known truth: the experiment as a wave, from the membrane to the detector.
+"""Speckle experiments with a known truth: the experiment as a wave, from the diffuser to the detector.
 
 `acquire` simulates one; `phantom` and the presets are ready-made ones.
 """
@@ -41,13 +41,13 @@ _HOME = {
     "Detector": "detector",
     "Spectrum": "beam",
     "draw_dead_pixels": "detector",
-    "Checkerboard": "membranes",
-    "HoleGrid": "membranes",
-    "RandomScreen": "membranes",
-    "Sandpaper": "membranes",
-    "independent_positions": "membranes",
-    "random_positions": "membranes",
-    "raster_positions": "membranes",
+    "Checkerboard": "diffusers",
+    "HoleGrid": "diffusers",
+    "RandomScreen": "diffusers",
+    "Sandpaper": "diffusers",
+    "independent_positions": "diffusers",
+    "random_positions": "diffusers",
+    "raster_positions": "diffusers",
     "angular_spectrum": "propagation",
     "fresnel": "propagation",
     "check_sampling": "sampling",

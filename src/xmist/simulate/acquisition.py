@@ -1,4 +1,4 @@
-"""The experiment: membrane, sample and detector in the beam, with the truth beside the frames."""
+"""The experiment: diffuser, sample and detector in the beam, with the truth beside the frames."""
 
 from __future__ import annotations
 
@@ -15,8 +15,8 @@ from xmist.core.experiment import Experiment
 from xmist.core.progress import Progress
 from xmist.simulate.beam import Spectrum
 from xmist.simulate.detector import Detector
+from xmist.simulate.diffusers import Diffuser
 from xmist.simulate.exposure import expose, rms_turn, upstream_waves
-from xmist.simulate.membranes import Membrane
 from xmist.simulate.microstructure import Screen
 from xmist.simulate.sample import Part
 from xmist.simulate.scene import look_through
@@ -29,8 +29,8 @@ def acquire(
     *,
     shape: tuple[int, int],
     sample: Sequence[Part],
-    membrane: Membrane,
-    membrane_to_sample: float,
+    diffuser: Diffuser,
+    diffuser_to_sample: float,
     positions: ArrayLike,
     detector: Detector,
     seed: int,
@@ -55,29 +55,29 @@ def acquire(
         Detector's pixels (y, x).
     sample : sequence of Part
         Bodies with materials and structure; may be empty.
-    membrane : Membrane
+    diffuser : Diffuser
         What makes the speckles.
-    membrane_to_sample : float
-        Distance by which the membrane stands upstream of the sample, in metres.
+    diffuser_to_sample : float
+        Distance by which the diffuser stands upstream of the sample, in metres.
     positions : (position, 2) array_like
-        Displacements (y, x) of the membrane in metres, in its plane.
+        Displacements (y, x) of the diffuser in metres, in its plane.
     detector : Detector
         Detector; its pixel is the experiment's, its oversampling that of the wave.
     seed : int
-        Seed of structure and noise; the membrane has its own.
+        Seed of structure and noise; the diffuser has its own.
     screens : sequence of Screen
         Layers of unresolved structure beside that of the sample's parts.
     edge_sigma : float
         σ in metres, in the sample's plane, that all bodies are smoothed with (the truth too), so that no
         surface is too steep for the grid.
     physics : str
-        "wave": wave optics. "model": the membrane by wave optics, the sample by the transport model (M); its
+        "wave": wave optics. "model": the diffuser by wave optics, the sample by the transport model (M); its
         structure then is the mean over all draws.
     spectrum : Spectrum, optional
         Energies whose intensities add up; None is `experiment.energy_kev` alone, at which the truth holds
         anyway.
     source_sigma : float
-        σ of the source in metres; blurs as seen from the membrane.
+        σ of the source in metres; blurs as seen from the diffuser.
     drift : tuple of float
         Displacement (y, x) in metres on the detector between reference and sample frames.
     illumination : (y, x) array_like, optional
@@ -121,8 +121,8 @@ def acquire(
     ...     experiment,
     ...     shape=(32, 32),
     ...     sample=[drop],
-    ...     membrane=screen,
-    ...     membrane_to_sample=0.5,
+    ...     diffuser=screen,
+    ...     diffuser_to_sample=0.5,
     ...     positions=[(0, 0), (0, 1e-4)],
     ...     detector=detector,
     ...     edge_sigma=2e-6,
@@ -134,8 +134,8 @@ def acquire(
     setup = prepare(
         experiment,
         shape=shape,
-        membrane=membrane,
-        membrane_to_sample=membrane_to_sample,
+        diffuser=diffuser,
+        diffuser_to_sample=diffuser_to_sample,
         positions=positions,
         detector=detector,
         seed=seed,
@@ -168,8 +168,8 @@ def acquire(
         illumination=None if setup.illumination is None else setup.illumination.astype(np.float32),
         settings={
             "physics": physics,
-            "membrane": {"kind": type(membrane).__name__, **asdict(membrane)},
-            "membrane_to_sample": membrane_to_sample,
+            "diffuser": {"kind": type(diffuser).__name__, **asdict(diffuser)},
+            "diffuser_to_sample": diffuser_to_sample,
             "positions": setup.steps.tolist(),
             "detector": asdict(detector),
             "seed": seed,

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from xmist.core.errors import InputError, raise_faults
+from xmist.core.errors import InputError, raise_errors
 from xmist.simulate.checks import check_number
 
 Real = NDArray[Any]
@@ -22,7 +22,7 @@ def source_blur(*, source_sigma: float, source_to_plane: float, plane_to_detecto
     Through a point of a plane, a source point at height s is seen at −s · plane_to_detector/source_to_plane
     (a pinhole camera), so that the image of the plane is blurred by the source scaled so; measured in the
     sample's plane it is smaller by the magnification. With the sample as the plane this is the blur of the
-    sample's features; the membrane stands further upstream, and its own distances give the blur of its
+    sample's features; the diffuser stands further upstream, and its own distances give the blur of its
     speckles.
 
     Parameters
@@ -52,7 +52,7 @@ def source_blur(*, source_sigma: float, source_to_plane: float, plane_to_detecto
     check_number("source_sigma", source_sigma, faults, unit="m", low=0.0)
     check_number("source_to_plane", source_to_plane, faults, unit="m", low=0.0, strict=True)
     check_number("plane_to_detector", plane_to_detector, faults, unit="m", low=0.0)
-    raise_faults(faults)
+    raise_errors(faults)
     return source_sigma * plane_to_detector / source_to_plane
 
 
@@ -94,7 +94,7 @@ class Spectrum:
             check_number("weights", weight, faults, low=0.0)
         if not faults and sum(weights) == 0.0:
             faults.append("all weights of the spectrum are 0; expected one above 0 at least")
-        raise_faults(faults)
+        raise_errors(faults)
         total = math.fsum(weights)
         object.__setattr__(self, "energies_kev", tuple(float(energy) for energy in energies))
         object.__setattr__(self, "weights", tuple(weight / total for weight in weights))

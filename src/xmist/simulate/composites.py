@@ -6,7 +6,7 @@ import math
 
 import numpy as np
 
-from xmist.core.errors import raise_faults
+from xmist.core.errors import raise_errors
 from xmist.core.materials import Material
 from xmist.simulate.checks import check_count, check_number
 from xmist.simulate.objects import Ellipsoid, Tube, sphere
@@ -84,7 +84,7 @@ def berry(
     check_number("seed_size", seed_size, faults, unit="m", low=0.0, high=abs(radius), strict=True)
     check_count("seeds", seeds, faults, low=0)
     check_count("seed", seed, faults, low=0)
-    raise_faults(faults)
+    raise_errors(faults)
     inner = radius - skin
     parts = [
         Part(body=sphere(radius=radius, x=x, y=y), material=skin_material),
@@ -106,7 +106,7 @@ def berry(
         ):
             centres.append(centre)
     if len(centres) < seeds:
-        raise_faults([f"{seeds} seeds of {seed_size:g} m do not fit into a berry of radius {radius:g} m"])
+        raise_errors([f"{seeds} seeds of {seed_size:g} m do not fit into a berry of radius {radius:g} m"])
     for centre in centres:
         body = Ellipsoid(
             semi_axes=(0.5 * seed_size, 0.3 * seed_size, 0.25 * seed_size),
@@ -204,7 +204,7 @@ def tube_stack(
     check_count("rows", rows, faults)
     check_count("layers", layers, faults)
     check_count("seed", seed, faults, low=0)
-    raise_faults(faults)
+    raise_errors(faults)
     rng = np.random.default_rng(seed)
     turn = math.radians(angle)
     parts = []

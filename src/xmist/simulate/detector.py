@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from xmist.core.errors import raise_faults
+from xmist.core.errors import raise_errors
 from xmist.simulate.checks import check_count, check_number, check_shape
 from xmist.simulate.pixels import blur_and_bin
 
@@ -97,7 +97,7 @@ class Detector:
         whole: Any = self.whole_counts
         if not isinstance(whole, bool):
             faults.append(f"whole_counts is {whole!r}; expected true or false")
-        raise_faults(faults)
+        raise_errors(faults)
 
 
 def detect(
@@ -155,7 +155,7 @@ def detect(
         )
     margin = check_count("margin", margin, faults, low=0)
     blur = check_number("source_blur", source_blur, faults, unit="m", low=0.0)
-    raise_faults(faults)
+    raise_errors(faults)
     binning = detector.oversampling
     sizes = [size - 2 * margin for size in light.shape]
     if any(size < binning or size % binning for size in sizes):
@@ -169,7 +169,7 @@ def detect(
     for y, x in detector.dead_pixels:
         if not (0 <= y < height and 0 <= x < width):
             faults.append(f"dead pixel ({y}, {x}) lies outside the detector of {height} × {width} pixels")
-    raise_faults(faults)
+    raise_errors(faults)
     sigma = math.hypot(detector.psf_sigma, blur) / detector.pixel_size * binning
     counts = blur_and_bin(light, sigma, binning, margin=margin, workers=workers)
     counts *= detector.photons
@@ -217,7 +217,7 @@ def exposure_generators(seed: int, number: int) -> list[np.random.Generator]:
     faults: list[str] = []
     check_count("seed", seed, faults, low=0)
     check_count("number", number, faults, low=0)
-    raise_faults(faults)
+    raise_errors(faults)
     return [np.random.default_rng(child) for child in np.random.SeedSequence(seed).spawn(number)]
 
 
@@ -247,7 +247,7 @@ def draw_dead_pixels(shape: tuple[int, int], fraction: float, seed: int) -> tupl
     height, width = check_shape(shape, faults)
     fraction = check_number("fraction", fraction, faults, low=0.0, high=1.0)
     check_count("seed", seed, faults, low=0)
-    raise_faults(faults)
+    raise_errors(faults)
     size = height * width
     chosen = np.random.default_rng(seed).choice(size, round(fraction * size), replace=False)
     return tuple((int(index // width), int(index % width)) for index in np.sort(chosen))

@@ -10,9 +10,9 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
-from xmist.core.errors import raise_faults
+from xmist.core.errors import raise_errors
 from xmist.simulate.detector import detect
-from xmist.simulate.membranes import transmission_functions
+from xmist.simulate.diffusers import transmission_functions
 from xmist.simulate.model import transported
 from xmist.simulate.pixels import blur_and_bin
 from xmist.simulate.propagation import fresnel
@@ -26,7 +26,7 @@ _STEEP: Final = 0.75 * math.pi  # a wave that is sampled well hardly ever turns 
 
 
 def upstream_waves(setup: Setup) -> Iterator[tuple[Wave, ...]]:
-    """Give the wave that reaches the sample, for each position of the membrane.
+    """Give the wave that reaches the sample, for each position of the diffuser.
 
     Parameters
     ----------
@@ -41,14 +41,14 @@ def upstream_waves(setup: Setup) -> Iterator[tuple[Wave, ...]]:
     Raises
     ------
     InputError
-        If the samples are too coarse for the membrane.
+        If the samples are too coarse for the diffuser.
     """
     plane = setup.plane
     functions = [
         transmission_functions(
-            setup.membrane,
+            setup.diffuser,
             plane.samples.shape,
-            plane.samples.pixel * plane.membrane_scale,
+            plane.samples.pixel * plane.diffuser_scale,
             beam.wavelength,
             setup.steps,
             workers=setup.workers,
@@ -57,7 +57,7 @@ def upstream_waves(setup: Setup) -> Iterator[tuple[Wave, ...]]:
     ]
     for number, transmissions in enumerate(zip(*functions, strict=True)):
         if number == 0:
-            raise_faults(_membrane_faults(setup, transmissions[0]))
+            raise_errors(_diffuser_faults(setup, transmissions[0]))
         yield tuple(
             fresnel(
                 transmission,
@@ -96,15 +96,15 @@ def rms_turn(wave: Wave) -> float:
     return math.sqrt(max(turns))
 
 
-def _membrane_faults(setup: Setup, transmission: Wave) -> list[str]:
+def _diffuser_faults(setup: Setup, transmission: Wave) -> list[str]:
     turns = np.abs(np.angle(transmission[1:] * transmission[:-1].conj()))
     share = float(np.count_nonzero(turns > _STEEP)) / turns.size
     if share <= 0.01:
         return []
     return [
-        f"the membrane's phase turns by more than {_STEEP:.3g} rad between {100 * share:.0f} % of the "
+        f"the diffuser's phase turns by more than {_STEEP:.3g} rad between {100 * share:.0f} % of the "
         f"neighbouring samples of {setup.plane.samples.pixel:.3g} m; expected 1 % at most: use more "
-        "oversampling, a weaker membrane or coarser grains"
+        "oversampling, a weaker diffuser or coarser grains"
     ]
 
 

@@ -22,7 +22,7 @@ import scipy.fft
 from numpy.typing import ArrayLike, NDArray
 
 from xmist.core.arrays import as_array
-from xmist.core.errors import raise_faults
+from xmist.core.errors import raise_errors
 from xmist.numerics.parallel import for_blocks
 from xmist.simulate.checks import check_number
 from xmist.simulate.grid import Grid
@@ -72,7 +72,7 @@ class Screen:
         faults: list[str] = []
         expected = "one number or a map (y, x), in rad"
         given = as_array("angle", self.angle, expected, faults)
-        raise_faults(faults)
+        raise_errors(faults)
         assert given is not None  # as_array gave a fault otherwise
         numbers = given.dtype.kind in "iuf"
         angle = np.array(given, np.float64) if numbers else np.zeros(())
@@ -88,7 +88,7 @@ class Screen:
             faults.append(
                 f"anisotropy is {self.anisotropy:g} and there is no direction; expected both or none"
             )
-        raise_faults(faults)
+        raise_errors(faults)
         angle.flags.writeable = False
         object.__setattr__(self, "angle", angle)
 
@@ -357,7 +357,7 @@ def check_screen(
         faults.append(
             f"the microstructure ({angle:.3g} rad) and the wave before it turn by up to {step:.3g} rad "
             "between samples; expected π at most: use an oversampling of "
-            f"{math.ceil(pixel / sample * step / math.pi)}, a weaker membrane or weaker structure"
+            f"{math.ceil(pixel / sample * step / math.pi)}, a weaker diffuser or weaker structure"
         )
     coarse = pixel if grain is None else max(grain, pixel)
     # Share of ⟨θ²⟩ from wavelengths above twice the speckle: they shift speckles as a whole.

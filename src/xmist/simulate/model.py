@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from xmist.core.arrays import SMALLEST_FRAME
-from xmist.core.errors import raise_faults
+from xmist.core.errors import raise_errors
 from xmist.numerics.operators.derivatives import DX, DXX, DXY, DY, DYY, LAPLACIAN, derivative
 from xmist.simulate.checks import check_number
 
@@ -96,7 +96,7 @@ def transported(
         and image.shape != frame.shape
         and not (name == "dark_field" and image.shape == (3, *frame.shape))
     ]
-    raise_faults(faults)
+    raise_errors(faults)
 
     def slope(image: Real, kind: int) -> Real:
         result: Real = derivative(np.ascontiguousarray(image), kind, threads=workers)

@@ -17,7 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from xmist.core.arrays import SMALLEST_FRAME
-from xmist.core.errors import InputError, raise_faults, suggest
+from xmist.core.errors import InputError, raise_errors, suggest
 from xmist.core.experiment import Experiment
 from xmist.core.materials import Material
 from xmist.core.progress import Progress
@@ -25,8 +25,8 @@ from xmist.simulate.acquisition import acquire
 from xmist.simulate.checks import check_count, check_number, check_shape
 from xmist.simulate.composites import random_orientation
 from xmist.simulate.detector import Detector
+from xmist.simulate.diffusers import RandomScreen, independent_positions
 from xmist.simulate.grid import Grid
-from xmist.simulate.membranes import RandomScreen, independent_positions
 from xmist.simulate.objects import Ellipsoid, ThicknessMap
 from xmist.simulate.plane import seen_from_sample
 from xmist.simulate.sample import Part, Scatter
@@ -44,7 +44,7 @@ class Case:
     speckle : float
         Full width at half maximum of the speckles' autocorrelation in pixels, before the detector's blur.
     visibility : float
-        Standard deviation of the reference over its mean, before the detector's blur, for weak membranes.
+        Standard deviation of the reference over its mean, before the detector's blur, for weak diffusers.
     shift : float
         Greatest shift of a speckle in pixels (99.9th percentile).
     blur : float
@@ -75,7 +75,7 @@ CASES: Final[Mapping[str, Case]] = MappingProxyType(
 
 # 20 keV, 6.5 µm and 0.7 m: ∆/(kp²) = 0.16, so that speckles of four pixels are far from diffraction.
 _EXPERIMENT: Final = Experiment(energy_kev=20.0, pixel_size=6.5e-6, sample_to_detector=0.7)
-_MEMBRANE_TO_SAMPLE: Final = 1.0
+_DIFFUSER_TO_SAMPLE: Final = 1.0
 _PSF: Final = 0.8  # σ in pixels
 _CORRELATION: Final = 0.3  # of the structure, in pixels
 _OVERSAMPLING: Final = 6
@@ -107,9 +107,9 @@ def phantom(
     shape : tuple of int
         Pixels (y, x).
     positions : int
-        Number N of positions of the membrane, so far apart that speckles are independent.
+        Number N of positions of the diffuser, so far apart that speckles are independent.
     seed : int
-        Seed of grains, membrane, structure and noise.
+        Seed of grains, diffuser, structure and noise.
     speckle, visibility, shift, blur, transmission, photons : float, optional
         In place of the case's, see `Case`.
     physics : str
@@ -161,11 +161,11 @@ def phantom(
         ("photons", 0.0, math.inf, True),
     ):
         check_number(name, getattr(case, name), faults, low=low, high=high, strict=strict)
-    raise_faults(faults)
+    raise_errors(faults)
     p = _EXPERIMENT.pixel_size
-    membrane = speckle_membrane(
+    diffuser = speckle_diffuser(
         _EXPERIMENT,
-        _MEMBRANE_TO_SAMPLE,
+        _DIFFUSER_TO_SAMPLE,
         speckle=case.speckle * p,
         visibility=case.visibility,
         seed=seed,
@@ -174,9 +174,9 @@ def phantom(
         _EXPERIMENT,
         shape=shape,
         sample=grains(case, shape, seed=seed),
-        membrane=membrane,
-        membrane_to_sample=_MEMBRANE_TO_SAMPLE,
-        positions=independent_positions(positions, extent=(max(shape) + 100) * p, membrane=membrane),
+        diffuser=diffuser,
+        diffuser_to_sample=_DIFFUSER_TO_SAMPLE,
+        positions=independent_positions(positions, extent=(max(shape) + 100) * p, diffuser=diffuser),
         detector=Detector(
             pixel_size=p,
             oversampling=_OVERSAMPLING,
@@ -194,8 +194,8 @@ def phantom(
     )
 
 
-def speckle_membrane(
-    experiment: Experiment, membrane_to_sample: float, *, speckle: float, visibility: float, seed: int
+def speckle_diffuser(
+    experiment: Experiment, diffuser_to_sample: float, *, speckle: float, visibility: float, seed: int
 ) -> RandomScreen:
     """Give the random screen whose speckles have a size and a visibility at the detector.
 
@@ -207,7 +207,7 @@ def speckle_membrane(
     ----------
     experiment : Experiment
         Geometry.
-    membrane_to_sample : float
+    diffuser_to_sample : float
         Distance in metres.
     speckle : float
         Full width at half maximum of the speckles' autocorrelation in the sample's plane in metres.
@@ -219,17 +219,17 @@ def speckle_membrane(
     Returns
     -------
     RandomScreen
-        The membrane.
+        The diffuser.
 
     Examples
     --------
     >>> experiment = Experiment(energy_kev=17.0, pixel_size=5.8e-6, sample_to_detector=1.0)
-    >>> screen = speckle_membrane(experiment, 0.5, speckle=23e-6, visibility=0.3, seed=1)
+    >>> screen = speckle_diffuser(experiment, 0.5, speckle=23e-6, visibility=0.3, seed=1)
     >>> round(screen.rms_phase, 1)
     2.0
     """
     length = speckle / 1.277
-    upstream, scale = seen_from_sample(experiment, membrane_to_sample)
+    upstream, scale = seen_from_sample(experiment, diffuser_to_sample)
     distance = upstream + experiment.effective_distance
     return RandomScreen(
         wavelength=experiment.wavelength,

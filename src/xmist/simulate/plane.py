@@ -21,7 +21,7 @@ _SEARCH = 24  # pixels that the margin may grow by to make sizes that transform 
 
 @dataclass(frozen=True, kw_only=True)
 class Plane:
-    """The wave's grid in the sample's plane, and its distances to membrane and detector.
+    """The wave's grid in the sample's plane, and its distances to diffuser and detector.
 
     Parameters
     ----------
@@ -34,9 +34,9 @@ class Plane:
     margin : int
         Pixels on each side that the detector does not see.
     upstream : float
-        Distance from membrane to sample in metres, scaled.
-    membrane_scale : float
-        A length in the membrane's plane over the same in the sample's.
+        Distance from diffuser to sample in metres, scaled.
+    diffuser_scale : float
+        A length in the diffuser's plane over the same in the sample's.
     """
 
     experiment: Experiment
@@ -44,7 +44,7 @@ class Plane:
     oversampling: int
     margin: int
     upstream: float
-    membrane_scale: float
+    diffuser_scale: float
 
     @property
     def pixels(self) -> Grid:
@@ -94,20 +94,20 @@ class Plane:
         return np.pad(image, self.margin, mode="symmetric")
 
 
-def seen_from_sample(experiment: Experiment, membrane_to_sample: float) -> tuple[float, float]:
-    """Give how a membrane appears in the sample's plane.
+def seen_from_sample(experiment: Experiment, diffuser_to_sample: float) -> tuple[float, float]:
+    """Give how a diffuser appears in the sample's plane.
 
     Parameters
     ----------
     experiment : Experiment
         Geometry.
-    membrane_to_sample : float
+    diffuser_to_sample : float
         Distance in metres.
 
     Returns
     -------
     tuple of float
-        The distance of a parallel beam that equals it, in metres, and a length on the membrane over the same
+        The distance of a parallel beam that equals it, in metres, and a length on the diffuser over the same
         in the sample's plane.
 
     Examples
@@ -120,8 +120,8 @@ def seen_from_sample(experiment: Experiment, membrane_to_sample: float) -> tuple
     """
     source = experiment.source_to_sample
     if source is None:
-        return membrane_to_sample, 1.0
-    start = source - membrane_to_sample
+        return diffuser_to_sample, 1.0
+    start = source - diffuser_to_sample
     return scaled_distance(start=start, stop=source, plane=source), start / source
 
 
@@ -130,14 +130,14 @@ def make_plane(
     shape: tuple[int, int],
     *,
     oversampling: int,
-    membrane_to_sample: float,
+    diffuser_to_sample: float,
     blur: float,
     wavelengths: list[float],
 ) -> Plane:
     """Choose the grid.
 
     The margin is as wide as the steepest wave that the grid can hold, of the angle λ/(2 sample), travels
-    aside from the membrane to the detector: nothing that comes in over the border reaches the detector.
+    aside from the diffuser to the detector: nothing that comes in over the border reaches the detector.
 
     Parameters
     ----------
@@ -147,7 +147,7 @@ def make_plane(
         Detector's pixels (y, x).
     oversampling : int
         Samples of the wave a pixel has along a side.
-    membrane_to_sample : float
+    diffuser_to_sample : float
         Distance in metres.
     blur : float
         σ in metres of the detector's blur in the sample's plane, whose tail the margin also holds.
@@ -166,14 +166,14 @@ def make_plane(
     ...     experiment,
     ...     (64, 64),
     ...     oversampling=4,
-    ...     membrane_to_sample=0.5,
+    ...     diffuser_to_sample=0.5,
     ...     blur=0.0,
     ...     wavelengths=[experiment.wavelength],
     ... )
     >>> plane.margin, plane.samples.shape
     (8, (320, 320))
     """
-    upstream, scale = seen_from_sample(experiment, membrane_to_sample)
+    upstream, scale = seen_from_sample(experiment, diffuser_to_sample)
     pixel = experiment.effective_pixel
     reach = (upstream + experiment.effective_distance) * max(wavelengths) * oversampling / (2.0 * pixel)
     least = math.ceil((reach + 6.0 * blur) / pixel) + 1
@@ -189,5 +189,5 @@ def make_plane(
         oversampling=oversampling,
         margin=margin,
         upstream=upstream,
-        membrane_scale=scale,
+        diffuser_scale=scale,
     )

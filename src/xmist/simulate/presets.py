@@ -1,7 +1,7 @@
 """Ready-made experiments.
 
 Every preset takes `shape`, `positions` and `seed` and fills the field with its sample, whatever the shape.
-Its membrane is a random screen, which stands for sandpaper: only the speckles matter.
+Its diffuser is a random screen, which stands for sandpaper: only the speckles matter.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ from collections.abc import Callable, Mapping
 from types import MappingProxyType
 from typing import Final
 
-from xmist.core.errors import InputError, raise_faults, suggest
+from xmist.core.errors import InputError, raise_errors, suggest
 from xmist.core.progress import Progress
 from xmist.simulate.acquisition import acquire
 from xmist.simulate.checks import check_count, check_number
@@ -77,7 +77,7 @@ def currant(
     workers: int | None = None,
     progress: Progress | None = None,
 ) -> Simulation:
-    """Simulate a currant as in Pavlov et al. 2020: 17 keV, 5.8 µm, ∆ = 1 m, the membrane 0.5 m upstream.
+    """Simulate a currant as in Pavlov et al. 2020: 17 keV, 5.8 µm, ∆ = 1 m, the diffuser 0.5 m upstream.
 
     Flesh of water with cell walls that scatter weakly, a skin, and seeds that scatter more.
 
@@ -86,9 +86,9 @@ def currant(
     shape : tuple of int
         Pixels (y, x); the berry fills four fifths of the shorter side.
     positions : int
-        Number N of positions of the membrane, on a raster.
+        Number N of positions of the diffuser, on a raster.
     seed : int
-        Seed of membrane, seeds, structure and noise.
+        Seed of diffuser, seeds, structure and noise.
     photons : float
         Photons a pixel detects in the bare beam; 3·10⁵ is a signal-to-noise ratio of 550.
     physics : str
@@ -116,7 +116,7 @@ def currant(
     """
     faults: list[str] = []
     check_number("photons", photons, faults, unit="photons", low=0.0, strict=True)
-    raise_faults(faults)
+    raise_errors(faults)
     recipe = currant_recipe(shape, positions, seed, photons=photons)
     return _run(recipe, physics=physics, workers=workers, progress=progress)
 
@@ -137,9 +137,9 @@ def low_dose(
     shape : tuple of int
         Pixels (y, x).
     positions : int
-        Number N of positions of the membrane, on a raster.
+        Number N of positions of the diffuser, on a raster.
     seed : int
-        Seed of membrane, seeds, structure and noise.
+        Seed of diffuser, seeds, structure and noise.
     physics : str
         "wave" or "model", see `acquire`.
     workers : int, optional
@@ -183,9 +183,9 @@ def fibres(
     shape : tuple of int
         Pixels (y, x); the fibres lie on a raster of two rows and three columns.
     positions : int
-        Number N of positions of the membrane, on a raster.
+        Number N of positions of the diffuser, on a raster.
     seed : int
-        Seed of membrane, structure and noise.
+        Seed of diffuser, structure and noise.
     physics : str
         "wave" or "model", see `acquire`.
     workers : int, optional
@@ -223,9 +223,9 @@ def spheres(
     shape : tuple of int
         Pixels (y, x); the balls lie on a raster of two rows and three columns, in that order.
     positions : int
-        Number N of positions of the membrane, on a raster.
+        Number N of positions of the diffuser, on a raster.
     seed : int
-        Seed of membrane and noise.
+        Seed of diffuser and noise.
     physics : str
         "wave" or "model", see `acquire`.
     workers : int, optional
@@ -266,9 +266,9 @@ def tubes(
     shape : tuple of int
         Pixels (y, x).
     positions : int
-        Number N of positions of the membrane, on a raster.
+        Number N of positions of the diffuser, on a raster.
     seed : int
-        Seed of membrane, structure and noise.
+        Seed of diffuser, structure and noise.
     physics : str
         "wave" or "model", see `acquire`.
     workers : int, optional
@@ -306,9 +306,9 @@ def ct(
     shape : tuple of int
         Pixels (y, x).
     positions : int
-        Number N of positions of the membrane, on a raster.
+        Number N of positions of the diffuser, on a raster.
     seed : int
-        Seed of grains, membrane, structure and noise.
+        Seed of grains, diffuser, structure and noise.
     angles : int
         Number of projections.
     workers : int, optional
@@ -329,15 +329,15 @@ def ct(
     """
     faults: list[str] = []
     check_count("angles", angles, faults)
-    raise_faults(faults)
+    raise_errors(faults)
     recipe = ct_recipe(shape, positions, seed)
     return acquire_series(
         recipe.experiment,
         shape=shape,
         sample=recipe.sample,
         angles=[180.0 * number / angles for number in range(angles)],
-        membrane=recipe.membrane,
-        membrane_to_sample=recipe.membrane_to_sample,
+        diffuser=recipe.diffuser,
+        diffuser_to_sample=recipe.diffuser_to_sample,
         positions=recipe.positions,
         detector=recipe.detector,
         seed=seed,
@@ -353,8 +353,8 @@ def _run(recipe: Recipe, *, physics: str, workers: int | None, progress: Progres
         recipe.experiment,
         shape=recipe.shape,
         sample=recipe.sample,
-        membrane=recipe.membrane,
-        membrane_to_sample=recipe.membrane_to_sample,
+        diffuser=recipe.diffuser,
+        diffuser_to_sample=recipe.diffuser_to_sample,
         positions=recipe.positions,
         detector=recipe.detector,
         seed=recipe.seed,

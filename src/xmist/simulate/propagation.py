@@ -19,7 +19,7 @@ import numpy as np
 import scipy.fft
 from numpy.typing import ArrayLike, NDArray
 
-from xmist.core.errors import raise_faults
+from xmist.core.errors import raise_errors
 from xmist.numerics.parallel import for_blocks
 from xmist.simulate.checks import check_number
 from xmist.simulate.sampling import transfer_function_faults
@@ -192,7 +192,7 @@ def scaled_distance(*, start: float, stop: float, plane: float) -> float:
     faults: list[str] = []
     for name, value in {"start": start, "stop": stop, "plane": plane}.items():
         check_number(name, value, faults, unit="m", low=0.0, strict=True)
-    raise_faults(faults)
+    raise_errors(faults)
     return (plane / start) * (plane / stop) * (stop - start)
 
 
@@ -216,7 +216,7 @@ def _check(
     given = np.asarray(wave)
     if given.dtype.kind not in "iufc" or given.ndim != 2 or given.size == 0:
         faults.append(f"wave has shape {given.shape} and dtype {given.dtype}; expected numbers (y, x)")
-        raise_faults(faults)
+        raise_errors(faults)
     if not faults:
         if not paraxial and pixel_size < wavelength / np.sqrt(2.0):
             faults.append(
@@ -231,7 +231,7 @@ def _check(
     # A sum is finite only if every sample is; it needs no array of its own.
     if not np.isfinite(given.sum(dtype=np.complex128)):
         faults.append("wave holds NaN or infinite samples; expected finite numbers")
-    raise_faults(faults)
+    raise_errors(faults)
     reusable = overwrite and given.dtype == dtype and given.flags.writeable
     return given if reusable else given.astype(dtype)
 

@@ -10,15 +10,15 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
-from xmist.core.errors import raise_faults
+from xmist.core.errors import raise_errors
 from xmist.core.experiment import Experiment
 from xmist.core.materials import Material
 from xmist.simulate.checks import check_count, check_shape
 from xmist.simulate.composites import berry, random_orientation
 from xmist.simulate.detector import Detector
-from xmist.simulate.membranes import Membrane, raster_positions
+from xmist.simulate.diffusers import Diffuser, raster_positions
 from xmist.simulate.objects import Cylinder, Ellipsoid, Slab, Tube, sphere
-from xmist.simulate.phantoms import speckle_membrane
+from xmist.simulate.phantoms import speckle_diffuser
 from xmist.simulate.sample import Part, Scatter
 
 # The experiment of Pavlov et al. 2020, J. Opt. 22 125604, section 4: 17 keV, 5.8 µm, 1 m.
@@ -52,12 +52,12 @@ class Recipe:
         Seed of structure and noise.
     sample : tuple of Part
         The sample.
-    membrane : Membrane
+    diffuser : Diffuser
         What makes the speckles.
-    membrane_to_sample : float
+    diffuser_to_sample : float
         Distance in metres.
     positions : (position, 2) float64 array
-        Displacements (y, x) of the membrane in metres.
+        Displacements (y, x) of the diffuser in metres.
     detector : Detector
         Detector.
     edge_sigma : float
@@ -72,8 +72,8 @@ class Recipe:
     shape: tuple[int, int]
     seed: int
     sample: tuple[Part, ...]
-    membrane: Membrane
-    membrane_to_sample: float
+    diffuser: Diffuser
+    diffuser_to_sample: float
     positions: NDArray[np.float64]
     detector: Detector
     edge_sigma: float
@@ -89,7 +89,7 @@ def currant_recipe(shape: tuple[int, int], positions: int, seed: int, *, photons
     shape : tuple of int
         Pixels (y, x).
     positions, seed : int
-        Positions of the membrane, and seed.
+        Positions of the diffuser, and seed.
     photons : float
         Photons a pixel detects in the bare beam.
 
@@ -127,7 +127,7 @@ def fibres_recipe(shape: tuple[int, int], positions: int, seed: int) -> Recipe:
     shape : tuple of int
         Pixels (y, x).
     positions, seed : int
-        Positions of the membrane, and seed.
+        Positions of the diffuser, and seed.
 
     Returns
     -------
@@ -173,7 +173,7 @@ def spheres_recipe(shape: tuple[int, int], positions: int, seed: int) -> Recipe:
     shape : tuple of int
         Pixels (y, x).
     positions, seed : int
-        Positions of the membrane, and seed.
+        Positions of the diffuser, and seed.
 
     Returns
     -------
@@ -216,7 +216,7 @@ def tubes_recipe(shape: tuple[int, int], positions: int, seed: int) -> Recipe:
     shape : tuple of int
         Pixels (y, x).
     positions, seed : int
-        Positions of the membrane, and seed.
+        Positions of the diffuser, and seed.
 
     Returns
     -------
@@ -257,8 +257,8 @@ def tubes_recipe(shape: tuple[int, int], positions: int, seed: int) -> Recipe:
         shape=shape,
         seed=seed,
         sample=tuple(sample),
-        membrane=speckle_membrane(experiment, upstream, speckle=5.0 * pixel, visibility=0.3, seed=seed),
-        membrane_to_sample=upstream,
+        diffuser=speckle_diffuser(experiment, upstream, speckle=5.0 * pixel, visibility=0.3, seed=seed),
+        diffuser_to_sample=upstream,
         positions=raster_positions(positions, step=40.0 * pixel),
         detector=Detector(
             pixel_size=experiment.pixel_size,
@@ -284,7 +284,7 @@ def ct_recipe(shape: tuple[int, int], positions: int, seed: int) -> Recipe:
     shape : tuple of int
         Pixels (y, x).
     positions, seed : int
-        Positions of the membrane, and seed.
+        Positions of the diffuser, and seed.
 
     Returns
     -------
@@ -334,7 +334,7 @@ def check_arguments(shape: tuple[int, int], positions: int, seed: int) -> None:
     shape : tuple of int
         Pixels (y, x), 32 at least.
     positions, seed : int
-        Positions of the membrane, and seed.
+        Positions of the diffuser, and seed.
 
     Raises
     ------
@@ -345,7 +345,7 @@ def check_arguments(shape: tuple[int, int], positions: int, seed: int) -> None:
     check_shape(shape, faults, low=32)
     check_count("positions", positions, faults)
     check_count("seed", seed, faults, low=0)
-    raise_faults(faults)
+    raise_errors(faults)
 
 
 def _at_synchrotron(
@@ -364,8 +364,8 @@ def _at_synchrotron(
         shape=shape,
         seed=seed,
         sample=tuple(sample),
-        membrane=speckle_membrane(_SYNCHROTRON, upstream, speckle=5.0 * pixel, visibility=0.35, seed=seed),
-        membrane_to_sample=upstream,
+        diffuser=speckle_diffuser(_SYNCHROTRON, upstream, speckle=5.0 * pixel, visibility=0.35, seed=seed),
+        diffuser_to_sample=upstream,
         positions=raster_positions(positions, step=40.0 * pixel),
         detector=Detector(
             pixel_size=pixel,

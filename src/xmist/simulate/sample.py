@@ -10,7 +10,7 @@ import numpy as np
 import scipy.ndimage as ndi
 from numpy.typing import NDArray
 
-from xmist.core.errors import raise_faults
+from xmist.core.errors import raise_errors
 from xmist.core.materials import Material
 from xmist.simulate.checks import check_number
 from xmist.simulate.grid import Grid
@@ -55,7 +55,7 @@ class Scatter:
     def __post_init__(self) -> None:
         faults: list[str] = []
         check_number("power", self.power, faults, unit="rad²/m", low=0.0, strict=True)
-        raise_faults(faults)
+        raise_errors(faults)
         self.screen(0.0)
 
     def screen(self, angle: Any) -> Screen:

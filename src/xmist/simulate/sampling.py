@@ -8,7 +8,7 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from xmist.core.errors import raise_faults
+from xmist.core.errors import raise_errors
 from xmist.simulate.checks import check_number
 
 _ROWS: Final = 256
@@ -78,7 +78,7 @@ def check_sampling(
         check_number("refraction_angle", refraction_angle, faults, unit="rad", low=0.0)
     if margin is not None:
         check_number("margin", margin, faults, unit="m", low=0.0)
-    raise_faults(faults)
+    raise_errors(faults)
     faults = transfer_function_faults(wavelength, pixel_size, shape, distance, paraxial=True)
     angle = refraction_angle or 0.0
     if phase is not None:

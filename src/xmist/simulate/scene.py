@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from xmist.core.errors import raise_faults
+from xmist.core.errors import raise_errors
 from xmist.core.experiment import Experiment
 from xmist.numerics.parallel import for_blocks
 from xmist.simulate.checks import check_number
@@ -108,7 +108,7 @@ def _project(
 ) -> Projection:
     faults: list[str] = []
     check_number("edge_sigma", edge_sigma, faults, unit="m", low=0.0)
-    raise_faults(faults + check_sample(sample, setup.plane.pixels, energy_kev=beam.energy_kev))
+    raise_errors(faults + check_sample(sample, setup.plane.pixels, energy_kev=beam.energy_kev))
     return project(
         sample,
         setup.plane.samples,
@@ -144,7 +144,7 @@ def _check(setup: Setup, seen: Projection, turn: float) -> tuple[str, ...]:
         phase=seen.phase,
         name="the sample's phase",
     )
-    raise_faults(faults)
+    raise_errors(faults)
     return tuple(findings)
 
 

@@ -10,13 +10,13 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from xmist.core.arrays import SMALLEST_FRAME
-from xmist.core.errors import raise_faults
+from xmist.core.errors import raise_errors
 from xmist.core.experiment import Experiment
 from xmist.simulate.beam import Spectrum
 from xmist.simulate.beam import source_blur as blur_by_source
 from xmist.simulate.checks import check_count, check_number, check_shape
 from xmist.simulate.detector import Detector
-from xmist.simulate.membranes import Membrane
+from xmist.simulate.diffusers import Diffuser
 from xmist.simulate.plane import Plane, make_plane
 from xmist.simulate.sampling import check_sampling
 
@@ -39,8 +39,8 @@ class Setup:
         Grid and distances.
     beams : tuple of (Experiment, float)
         Energies with their weights, of sum 1.
-    membrane : Membrane
-        Membrane.
+    diffuser : Diffuser
+        Diffuser.
     steps : (position, 2) float64 array
         Its displacements (y, x) in metres.
     detector : Detector
@@ -61,7 +61,7 @@ class Setup:
 
     plane: Plane
     beams: tuple[tuple[Experiment, float], ...]
-    membrane: Membrane
+    diffuser: Diffuser
     steps: NDArray[np.float64]
     detector: Detector
     blur: float
@@ -73,20 +73,20 @@ class Setup:
 
     @property
     def grain(self) -> float | None:
-        """Size of the speckles in the sample's plane in metres, as far as the membrane tells."""
-        width = getattr(self.membrane, "correlation_width", None)
+        """Size of the speckles in the sample's plane in metres, as far as the diffuser tells."""
+        width = getattr(self.diffuser, "correlation_width", None)
         if width is None:
-            period = getattr(self.membrane, "period", None)
-            return None if period is None else 0.5 * float(period) / self.plane.membrane_scale
-        return float(width) * _SPECKLE / self.plane.membrane_scale
+            period = getattr(self.diffuser, "period", None)
+            return None if period is None else 0.5 * float(period) / self.plane.diffuser_scale
+        return float(width) * _SPECKLE / self.plane.diffuser_scale
 
 
 def prepare(
     experiment: Experiment,
     *,
     shape: tuple[int, int],
-    membrane: Membrane,
-    membrane_to_sample: float,
+    diffuser: Diffuser,
+    diffuser_to_sample: float,
     positions: ArrayLike,
     detector: Detector,
     seed: int,
@@ -102,7 +102,7 @@ def prepare(
 
     Parameters
     ----------
-    experiment, shape, membrane, membrane_to_sample, positions, detector, seed, physics, spectrum
+    experiment, shape, diffuser, diffuser_to_sample, positions, detector, seed, physics, spectrum
         As for `acquire`.
     source_sigma, drift, illumination, noise, workers
         As for `acquire`.
@@ -122,14 +122,14 @@ def prepare(
     check_count("seed", seed, faults, low=0)
     source = experiment.source_to_sample
     check_number(
-        "membrane_to_sample",
-        membrane_to_sample,
+        "diffuser_to_sample",
+        diffuser_to_sample,
         faults,
         unit="m",
         low=0.0,
         high=math.inf if source is None else 0.999 * source,
         strict=True,
-        advice="the membrane stands upstream of the sample"
+        advice="the diffuser stands upstream of the sample"
         + ("" if source is None else ", after the source"),
     )
     check_number("source_sigma", source_sigma, faults, unit="m", low=0.0)
@@ -149,13 +149,13 @@ def prepare(
         faults.append(
             f"illumination has shape {light.shape}; expected {shape} finite positive numbers (y, x)"
         )
-    raise_faults(faults)
+    raise_errors(faults)
     blur = detector.psf_sigma
     if source_sigma > 0.0 and source is not None:
         by_source = blur_by_source(
             source_sigma=source_sigma,
-            source_to_plane=source - membrane_to_sample,
-            plane_to_detector=membrane_to_sample + experiment.sample_to_detector,
+            source_to_plane=source - diffuser_to_sample,
+            plane_to_detector=diffuser_to_sample + experiment.sample_to_detector,
         )
         blur = math.hypot(blur, by_source)
     beams = (
@@ -167,7 +167,7 @@ def prepare(
         experiment,
         shape,
         oversampling=detector.oversampling,
-        membrane_to_sample=membrane_to_sample,
+        diffuser_to_sample=diffuser_to_sample,
         blur=blur / experiment.magnification,
         wavelengths=[beam.wavelength for beam, _ in beams],
     )
@@ -179,11 +179,11 @@ def prepare(
                 shape=plane.samples.shape,
                 distance=distance,
             )
-    raise_faults(faults)
+    raise_errors(faults)
     return Setup(
         plane=plane,
         beams=beams,
-        membrane=membrane,
+        diffuser=diffuser,
         steps=np.array(positions, np.float64),
         detector=detector,
         blur=blur,

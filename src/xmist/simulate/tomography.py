@@ -13,13 +13,13 @@ from numpy.typing import ArrayLike, NDArray
 
 from xmist.core.arrays import Image
 from xmist.core.data import SpeckleStack
-from xmist.core.errors import InputError, raise_faults
+from xmist.core.errors import InputError, raise_errors
 from xmist.core.experiment import Experiment
 from xmist.core.progress import Progress
 from xmist.simulate.detector import Detector
+from xmist.simulate.diffusers import Diffuser
 from xmist.simulate.exposure import expose, rms_turn, upstream_waves
 from xmist.simulate.grid import Grid
-from xmist.simulate.membranes import Membrane
 from xmist.simulate.objects import Ellipsoid
 from xmist.simulate.sample import Part
 from xmist.simulate.scene import look_through
@@ -128,8 +128,8 @@ def acquire_series(
     shape: tuple[int, int],
     sample: Sequence[Part],
     angles: Sequence[float],
-    membrane: Membrane,
-    membrane_to_sample: float,
+    diffuser: Diffuser,
+    diffuser_to_sample: float,
     positions: ArrayLike,
     detector: Detector,
     seed: int,
@@ -151,12 +151,12 @@ def acquire_series(
         Ellipsoids and spheres; their structure must be isotropic.
     angles : sequence of float
         Angles in degrees, from +x towards +z.
-    membrane : Membrane
-        Membrane.
-    membrane_to_sample : float
+    diffuser : Diffuser
+        Diffuser.
+    diffuser_to_sample : float
         Distance in metres.
     positions : (position, 2) array_like
-        Displacements (y, x) of the membrane in metres; the same for every projection.
+        Displacements (y, x) of the diffuser in metres; the same for every projection.
     detector : Detector
         Detector.
     seed : int
@@ -200,12 +200,12 @@ def acquire_series(
             faults.append(f"part {number} of the sample has oriented structure; expected isotropic structure")
     if not len(angles):
         faults.append("there are no angles; expected one at least, in degrees")
-    raise_faults(faults)
+    raise_errors(faults)
     setup = prepare(
         experiment,
         shape=shape,
-        membrane=membrane,
-        membrane_to_sample=membrane_to_sample,
+        diffuser=diffuser,
+        diffuser_to_sample=diffuser_to_sample,
         positions=positions,
         detector=detector,
         seed=seed,

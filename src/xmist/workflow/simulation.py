@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from xmist.core.arrays import Image
-from xmist.core.errors import raise_faults, suggest
+from xmist.core.errors import raise_errors, suggest
 from xmist.io.results.atomic import Job, make_folder, target_faults, write_files
 from xmist.methods import METHODS
 from xmist.simulate.checks import check_count
@@ -89,7 +89,7 @@ def write_simulation(
         faults.append(f"unknown method '{method}'; {suggest(str(method), METHODS)}")
     check_count("dark_frames", dark_frames, faults, low=0)
     check_count("flat_frames", flat_frames, faults, low=0)
-    raise_faults(faults)
+    raise_errors(faults)
     folder = Path(folder)
     first = simulation.projection(0) if isinstance(simulation, Tomography) else simulation
     series = _frames(simulation, first, dark_frames, flat_frames)
@@ -111,7 +111,7 @@ def write_simulation(
     for parent in {job.path.parent for job in jobs}:
         make_folder(parent)
     truth = folder / "truth.h5"
-    raise_faults(
+    raise_errors(
         [
             fault
             for path in (truth, *(job.path for job in jobs))

@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from datetime import date
 from importlib.metadata import version
 
-from xmist.core.errors import raise_faults
+from xmist.core.errors import raise_errors
 from xmist.core.progress import Progress
 from xmist.core.version import __version__
 from xmist.evaluate.benchmark.accuracy import measure_accuracy
@@ -81,7 +81,7 @@ def run_benchmark(
     True
     """
     chosen = tuple(METHODS) if methods is None else tuple(methods)
-    raise_faults(request_faults(chosen, cases, exposures, size, speed_sizes, repeats))
+    raise_errors(request_faults(chosen, cases, exposures, size, speed_sizes, repeats))
     tell = progress or (lambda *_: None)
     return Benchmark(
         accuracy=tuple(measure_accuracy(chosen, cases, exposures, size, threads, tell)),

@@ -8,7 +8,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, BinaryIO, Final
 
-from xmist.core.errors import raise_faults
+from xmist.core.errors import raise_errors
 from xmist.io.results.atomic import target_faults, write_file
 
 CHANNELS: Final = ("phase", "dark_field", "transmission")
@@ -140,7 +140,7 @@ def save_benchmark(found: Benchmark, path: str | Path, *, overwrite: bool = Fals
     >>> save_benchmark(Benchmark(accuracy=(), speed=(), provenance={}), "benchmark.md").name
     'benchmark.md'
     """
-    raise_faults(result_faults(path, overwrite=overwrite))
+    raise_errors(result_faults(path, overwrite=overwrite))
     text = (
         str(found)
         if Path(path).suffix.lower() == ".md"

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from xmist.core.data import Retrieval, SpeckleStack
-from xmist.core.errors import InputError, XmistError, raise_faults
+from xmist.core.errors import InputError, XmistError, raise_errors
 from xmist.core.experiment import Experiment
 from xmist.core.progress import Progress
 from xmist.evaluate.comparison.regions import Regions, find_regions, make_regions
@@ -133,7 +133,7 @@ def compare(
         found = make_regions(stack, regions)
     except InputError as error:
         faults += error.faults
-    raise_faults(faults)
+    raise_errors(faults)
     pairs = [(name, int(n)) for name in chosen for n in exposures]
     reasons = {pair: unable(*pair, given.get(pair[0], {}), stack.positions) for pair in pairs}
     if all(reasons.values()):

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from xmist.core.data import SpeckleStack
-from xmist.core.errors import raise_faults, shown, suggest
+from xmist.core.errors import raise_errors, shown, suggest
 
 Mask = NDArray[np.bool_]
 Real = NDArray[np.float64]
@@ -87,10 +87,10 @@ def make_regions(
     faults: list[str] = []
     if isinstance(given, Regions):
         _given_as_masks(given, stack.shape, faults)
-        raise_faults(faults)
+        raise_errors(faults)
         return given
     masks, boxes, about = _read(given or {}, stack.shape, faults)
-    raise_faults(faults)
+    raise_errors(faults)
     if len(masks) < len(NAMES):
         *found, reason = find_regions(stack)
         for name, mask in zip(NAMES, found, strict=True):

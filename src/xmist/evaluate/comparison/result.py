@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from xmist.core.data import CHANNELS, Retrieval
-from xmist.core.errors import InputError, raise_faults, suggest
+from xmist.core.errors import InputError, raise_errors, suggest
 from xmist.core.experiment import Experiment
 from xmist.evaluate.comparison import records, tables
 from xmist.evaluate.comparison.regions import Regions
@@ -270,7 +270,7 @@ class Comparison:
         folder = Path(folder)
         make_folder(folder)
         standing = [path for path in self.targets(folder, results=results) if path.exists()]
-        raise_faults([fault for path in standing for fault in target_faults(path, overwrite=overwrite)])
+        raise_errors([fault for path in standing for fault in target_faults(path, overwrite=overwrite)])
         figures = self.figures()
         texts = {
             "comparison.md": tables.markdown(self, [f"{stem}.png" for stem in figures]),
@@ -284,7 +284,7 @@ class Comparison:
             for stem, page in figures.items()
         ]
         paths = [*(job.path for job in jobs), *numbers]
-        raise_faults([fault for path in paths for fault in target_faults(path, overwrite=overwrite)])
+        raise_errors([fault for path in paths for fault in target_faults(path, overwrite=overwrite)])
         for path, result in numbers.items():
             result.save(path, overwrite=overwrite)
         return [*write_files(jobs, overwrite=overwrite), *numbers]

@@ -10,7 +10,7 @@ from typing import Any, Final
 from numpy.typing import NDArray
 
 from xmist.core.data import Retrieval
-from xmist.core.errors import InputError, raise_faults
+from xmist.core.errors import InputError, raise_errors
 from xmist.core.progress import Progress
 from xmist.evaluate.comparison import EXPOSURES, METHODS_COMPARED, Comparison, compare
 from xmist.evaluate.comparison.regions import region_faults
@@ -117,7 +117,7 @@ def compare_scan(
     read = [Path(file) for series in found.series.values() for file in series.files]
     read.append(scan.folder / (truth or wished.truth or TRUTH))
     wrong += _target_faults(scan, folder, targets, read, overwrite=overwrite)
-    raise_faults([*wrong, *faults])
+    raise_errors([*wrong, *faults])
     try:
         stack, notes, noise = load_stack(bare, found, tell)
         compared = compare(

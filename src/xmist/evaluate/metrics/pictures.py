@@ -7,7 +7,7 @@ import math
 import numpy as np
 from numpy.typing import ArrayLike
 
-from xmist.core.errors import InputError, raise_faults
+from xmist.core.errors import InputError, raise_errors
 from xmist.evaluate.metrics.checks import Real, check_image, check_mask
 
 
@@ -18,7 +18,7 @@ def _pair(image: ArrayLike, truth: ArrayLike, mask: ArrayLike | None) -> tuple[R
     if a is not None and b is not None and a.shape != b.shape:
         faults.append(f"image has shape {a.shape} and truth {b.shape}; expected equal shapes")
     used = None if a is None else check_mask("mask", mask, a.shape, faults)
-    raise_faults(faults)
+    raise_errors(faults)
     assert a is not None  # there were no faults
     assert b is not None
     assert used is not None
@@ -61,7 +61,7 @@ def cnr(image: ArrayLike, outside: ArrayLike, inside: ArrayLike) -> float:
     """
     faults: list[str] = []
     array = check_image("image", image, faults)
-    raise_faults(faults)
+    raise_errors(faults)
     assert array is not None  # there were no faults
     masks = [
         check_mask(name, m, array.shape, faults) for name, m in (("outside", outside), ("inside", inside))
@@ -74,7 +74,7 @@ def cnr(image: ArrayLike, outside: ArrayLike, inside: ArrayLike) -> float:
                 faults.append(
                     f"{name} holds {values[-1].size} pixels with a value; expected at least {least}"
                 )
-    raise_faults(faults)
+    raise_errors(faults)
     noise = float(values[0].std())
     if noise == 0.0:
         raise InputError("the image has no noise outside; the contrast-to-noise ratio is not defined")
@@ -187,7 +187,7 @@ def angular_sensitivity(refraction_angle: ArrayLike, background: ArrayLike) -> t
         if array.shape[0] != 2:
             faults.append(f"refraction_angle has shape {array.shape}; expected (2, y, x), x first")
         mask = check_mask("background", background, array.shape[1:], faults)
-    raise_faults(faults)
+    raise_errors(faults)
     assert array is not None  # there were no faults
     assert mask is not None
     used = mask & ~np.isnan(array).any(axis=0)

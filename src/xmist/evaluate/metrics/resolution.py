@@ -9,7 +9,7 @@ from typing import Final
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from xmist.core.errors import InputError, as_number, raise_faults, shown
+from xmist.core.errors import InputError, as_number, raise_errors, shown
 from xmist.evaluate.metrics.checks import Real, check_image, check_mask
 
 _FEWEST: Final = 10.0  # independent coefficients of a ring that says something
@@ -89,7 +89,7 @@ def fourier_ring_correlation(
     if size is None or not (math.isfinite(size) and size > 0):
         faults.append(f"pixel_size is {shown(pixel_size)}; expected a positive number of metres")
     used = None if first is None else check_mask("mask", mask, first.shape, faults)
-    raise_faults(faults)
+    raise_errors(faults)
     assert first is not None  # there were no faults
     assert second is not None
     assert used is not None

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from xmist.core.arrays import as_array
-from xmist.core.errors import InputError, raise_faults, shown
+from xmist.core.errors import InputError, raise_errors, shown
 from xmist.evaluate.metrics.checks import Mask, Real, check_image
 from xmist.numerics.images.autocorrelation import half_width
 
@@ -23,7 +23,7 @@ def _frames(frames: ArrayLike, weights: ArrayLike | None) -> tuple[Real, Mask]:
         faults.append(f"weights have dtype {given.dtype}; expected numbers")
     if array is not None and given is not None and given.shape != array.shape:
         faults.append(f"weights have shape {given.shape}; expected the frames' {array.shape}")
-    raise_faults(faults)
+    raise_errors(faults)
     assert array is not None  # there were no faults
     used = np.isfinite(array)
     if given is not None:
@@ -33,7 +33,7 @@ def _frames(frames: ArrayLike, weights: ArrayLike | None) -> tuple[Real, Mask]:
     for n, part in enumerate(used):
         if np.count_nonzero(part) < 2:
             faults.append(f"frame {n} has fewer than two usable pixels")
-    raise_faults(faults)
+    raise_errors(faults)
     return array, used
 
 

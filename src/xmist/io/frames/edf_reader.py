@@ -17,7 +17,7 @@ from typing import Any, BinaryIO, Final
 import numpy as np
 from numpy.typing import NDArray
 
-from xmist.core.errors import InputError, raise_faults
+from xmist.core.errors import InputError, raise_errors
 from xmist.io.frames.sources import Source, frame_faults, listed, native, reading
 
 # No header of a detector comes near; a file without an end of header is not read through.
@@ -202,7 +202,7 @@ def _claim(
         faults.append(f"{where} is compressed ({keys['COMPRESSION']}); save it uncompressed")
     if "EDF_BINARYFILENAME" in keys:
         faults.append(f"{where} keeps its numbers in another file ({keys['EDF_BINARYFILENAME']}); join them")
-    raise_faults(faults)
+    raise_errors(faults)
     shape = tuple(length for length in reversed(sizes) if length is not None)
     while len(shape) > 2 and shape[0] == 1:
         shape = shape[1:]
@@ -210,11 +210,11 @@ def _claim(
     faults = frame_faults(shape, dtype)
     if len(shape) == 3:
         faults = [f"has shape {shape}; expected (y, x) a frame"]
-    raise_faults([f"{where} {fault}" for fault in faults])
+    raise_errors([f"{where} {fault}" for fault in faults])
     needed = math.prod(shape) * dtype.itemsize
     stated = _whole(own.get("EDF_BinarySize", keys.get("SIZE", str(needed))))
     if stated is None or stated < needed:
-        raise_faults(
+        raise_errors(
             [f"{where} states a size of {stated} bytes; expected {needed} for {shape[0]} × {shape[1]} pixels"]
         )
     if start + needed > size:

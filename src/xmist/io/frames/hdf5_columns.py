@@ -10,7 +10,7 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
-from xmist.core.errors import InputError, raise_faults
+from xmist.core.errors import InputError, raise_errors
 from xmist.io.frames.addresses import KEY_NAMES, Address, FrameKey
 from xmist.io.frames.hdf5_links import Hdf5, Place
 from xmist.io.frames.sources import listed, reading
@@ -113,7 +113,7 @@ def read_column(address: Address, most: int) -> tuple[NDArray[np.float64], str]:
         data = place.node
         if not 0 < data.size <= most:
             raise InputError(f"{address} holds {data.size} numbers; expected 1 to {most}")
-        raise_faults([f"{address} {fault}" for fault in file.dataset_faults(place)])
+        raise_errors([f"{address} {fault}" for fault in file.dataset_faults(place)])
         values = np.asarray(data[()], np.float64)
         if address.key is not None:
             frames, _, _ = choose_frames(file, place, values.size, address.key)
@@ -216,7 +216,7 @@ def _read_key(file: Hdf5, found: Place, count: int, label: str) -> NDArray[np.in
             "file again"
         )
     # HDF5 would read what is not there as zeros: as projections.
-    raise_faults([f"{name} {fault}" for fault in file.dataset_faults(found)])
+    raise_errors([f"{name} {fault}" for fault in file.dataset_faults(found)])
     values = np.asarray(data[()], np.float64).reshape(-1)
     known = (*_KNOWN, _ALIGNMENT) if found.path.endswith("_control") else _KNOWN
     wrong = np.flatnonzero(~np.isin(values, known))

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
-from xmist.core.errors import InputError, raise_faults
+from xmist.core.errors import InputError, raise_errors
 from xmist.io.frames.addresses import FrameKey
 from xmist.io.frames.hdf5_columns import MEANINGS, choose_frames
 from xmist.io.frames.hdf5_holes import Piece, find_holes
@@ -168,13 +168,13 @@ def open_hdf5(
             raise InputError(f"{label} is an empty dataset; expected (y, x) or (frame, y, x)")
         text = h5py.check_string_dtype(data.dtype) is not None
         kind = np.dtype(str) if text else data.dtype
-        raise_faults([f"{label} {fault}" for fault in frame_faults(data.shape, kind)])
+        raise_errors([f"{label} {fault}" for fault in frame_faults(data.shape, kind)])
         missing: dict[int, str] = {}
         pieces: tuple[Piece, ...] = ()
         if holes and data.ndim == 3:
             missing, pieces = find_holes(file, place)
         if not missing:
-            raise_faults([f"{label} {fault}" for fault in file.dataset_faults(place)])
+            raise_errors([f"{label} {fault}" for fault in file.dataset_faults(place)])
         count = data.shape[0] if data.ndim == 3 else 1
         texts = _texts(file, place, count)
         chosen: tuple[int, ...] | None = None

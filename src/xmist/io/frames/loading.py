@@ -10,7 +10,7 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import DTypeLike, NDArray
 
-from xmist.core.errors import InputError, raise_faults
+from xmist.core.errors import InputError, raise_errors
 from xmist.io.frames.positions import Position, format_position, position_scale, same_position
 from xmist.io.frames.series import FrameSeries
 from xmist.io.frames.sources import Progress, listed
@@ -168,7 +168,7 @@ def group_exposures(series: FrameSeries, exposures: int | Literal["all"] = 1) ->
         return tuple(tuple(range(start, start + exposures)) for start in range(0, count, exposures))
     if exposures > 1:
         assert series.positions is not None
-        raise_faults(
+        raise_errors(
             [
                 f"{series.name}: the headers give {len(group)} frame{'s' if len(group) > 1 else ''} at "
                 f"{format_position(series.position_keys, series.positions[group[0]])} "

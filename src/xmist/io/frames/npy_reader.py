@@ -12,7 +12,7 @@ import numpy as np
 from numpy.lib import format as npy
 from numpy.typing import NDArray
 
-from xmist.core.errors import InputError, raise_faults
+from xmist.core.errors import InputError, raise_errors
 from xmist.io.frames.sources import Source, frame_faults, native, reading
 
 
@@ -87,7 +87,7 @@ def open_npy(path: Path) -> NpySource:
         read_header = npy.read_array_header_1_0 if version == (1, 0) else npy.read_array_header_2_0
         shape, fortran, dtype = read_header(file)
         offset = file.tell()
-        raise_faults([f"{path} {fault}" for fault in frame_faults(shape, dtype)])
+        raise_errors([f"{path} {fault}" for fault in frame_faults(shape, dtype)])
         size = path.stat().st_size
     claimed = offset + math.prod(shape) * dtype.itemsize
     if size < claimed:

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
-from xmist.core.errors import InputError, raise_faults
+from xmist.core.errors import InputError, raise_errors
 from xmist.io.frames.geometry import offer_geometry
 from xmist.io.frames.loading import Groups, group_exposures
 from xmist.io.frames.positions import Position, format_position, position_scale, same_position
@@ -91,9 +91,9 @@ def pair_frames(
             order = _match(reference, sample, groups[0], groups[1], faults)
         elif len(groups[0]) != len(groups[1]):
             faults.append(_count_fault(reference, sample, len(groups[0]), len(groups[1]), exposures))
-    raise_faults(list(dict.fromkeys(faults)))
+    raise_errors(list(dict.fromkeys(faults)))
     if order is None:
-        raise_faults(_gap_faults(reference, sample))
+        raise_errors(_gap_faults(reference, sample))
         return Pairing(groups[0], groups[1], None)
     assert reference.positions is not None
     positions = tuple(reference.positions[group[0]] for group in groups[0])

@@ -12,7 +12,7 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
-from xmist.core.errors import InputError, raise_faults
+from xmist.core.errors import InputError, raise_errors
 from xmist.io.frames.addresses import Address, Spec, find_addresses
 from xmist.io.frames.positions import Position, asked_positions, found_positions
 from xmist.io.frames.sources import Source, check_file, listed, reading
@@ -247,7 +247,7 @@ def open_frames(
         positions = asked_positions(sources, keys, faults)
     elif position_key is None and not faults:
         keys, positions = found_positions(sources)
-    raise_faults([f"{name}: {fault}" for fault in faults])
+    raise_errors([f"{name}: {fault}" for fault in faults])
     return FrameSeries(name, tuple(sources), positions, tuple(keys), bool(position_key))
 
 

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, Final, cast
 import numpy as np
 from numpy.typing import NDArray
 
-from xmist.core.errors import InputError, raise_faults
+from xmist.core.errors import InputError, raise_errors
 from xmist.io.frames.sources import MOST_SHRUNK, Source, frame_faults, listed, native, reading, silence
 
 if TYPE_CHECKING:
@@ -101,7 +101,7 @@ def open_tiff(path: Path) -> TiffSource:
                 for number, page in enumerate(pages, 1)
                 for fault in _storage_faults(page, size)
             ]
-        raise_faults([f"{path} {fault}" for fault in faults[:5]])
+        raise_errors([f"{path} {fault}" for fault in faults[:5]])
         stored = np.dtype(first.dtype).newbyteorder(file.byteorder)
         data = tuple(page.dataoffsets[0] for page in pages) if all(p.is_final for p in pages) else ()
         count = len(pages)

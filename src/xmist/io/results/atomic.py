@@ -18,7 +18,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO, Final
 
-from xmist.core.errors import OutputError, raise_faults
+from xmist.core.errors import OutputError, raise_errors
 from xmist.io.results.targets import folder_faults, make_folder, resolve, target_faults
 
 __all__ = [
@@ -140,7 +140,7 @@ def write_files(jobs: Sequence[Job], *, overwrite: bool = False) -> list[Path]:
     >>> write_files([])
     []
     """
-    raise_faults([fault for job in jobs for fault in target_faults(job.path, overwrite=overwrite)])
+    raise_errors([fault for job in jobs for fault in target_faults(job.path, overwrite=overwrite)])
     finals = [resolve(job.path) for job in jobs]
     moves = [(_temporary_name(final), final) for final in finals]
     try:

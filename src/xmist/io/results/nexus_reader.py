@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from xmist.core.data import CHANNELS, Retrieval
-from xmist.core.errors import InputError, raise_faults
+from xmist.core.errors import InputError, raise_errors
 from xmist.core.experiment import Experiment
 from xmist.io.frames.sources import check_file
 from xmist.io.results.plain import from_text
@@ -195,7 +195,7 @@ def _read_entry(entry: h5py.Group) -> Retrieval:
     for name in TEXTS:
         parts[name] = _read_plain(entry, name, faults)
     given: dict[str, Any] = {name: _read_number(entry, f"experiment/{name}", faults) for name in GIVEN}
-    raise_faults(faults)
+    raise_errors(faults)
     return Retrieval(experiment=Experiment(**given), **parts)
 
 

@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from xmist.core.arrays import Image
-from xmist.core.errors import InputError, OutputError, raise_faults, suggest
+from xmist.core.errors import InputError, OutputError, raise_errors, suggest
 from xmist.core.experiment import Experiment
 from xmist.io.results.atomic import target_faults, write_file
 from xmist.io.results.stacks import Stack, open_stack
@@ -121,7 +121,7 @@ def export_tomography(
     """
     stack = open_stack(master)
     _check(stack, channel, air)
-    raise_faults(target_faults(path, overwrite=overwrite))
+    raise_errors(target_faults(path, overwrite=overwrite))
     status = stack.table["status"]
     kept = np.flatnonzero(~np.isin(status, (MISSING, FAILED, UNREADABLE)) & np.isfinite(_angles(stack)))
     if not kept.size:
@@ -154,7 +154,7 @@ def _check(stack: Stack, channel: str, air: Any) -> None:
         numbers = len(air) == 4 and all(isinstance(item, (int, np.integer)) for item in air)
         if not numbers or not (0 <= air[0] < air[1] <= y and 0 <= air[2] < air[3] <= x):
             faults.append(f"air is {air!r}; expected (y0, y1, x0, x1) inside {y} × {x} pixels")
-    raise_faults(faults)
+    raise_errors(faults)
 
 
 def _angles(stack: Stack) -> NDArray[np.float64]:

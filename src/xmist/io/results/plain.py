@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from xmist.core.errors import raise_faults
+from xmist.core.errors import raise_errors
 
 # Where a tuple stood: the keys and indices that lead to it. JSON knows lists alone.
 Places = list[list[str | int]]
@@ -63,7 +63,7 @@ def to_text(name: str, data: Any) -> tuple[str, Places]:
         return None
 
     content = plain(data, [])
-    raise_faults(faults)
+    raise_errors(faults)
     text = json.dumps(content, ensure_ascii=False)
     if "\x00" in text or not _is_unicode(text):  # names of files can be any bytes
         text = json.dumps(content)

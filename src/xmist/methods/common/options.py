@@ -7,7 +7,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from xmist.core.errors import as_number, raise_faults, shown
+from xmist.core.errors import as_number, raise_errors, shown
 
 
 @dataclass(frozen=True)
@@ -93,4 +93,4 @@ def check_options(
         if not isinstance(value, (str, type(None))) or value not in words:
             faults.append(f"option {name} is {shown(value)}; expected {' or '.join(map(repr, words))}")
     faults += [sentence for contradict, sentence in exclusions if contradict]
-    raise_faults(faults)
+    raise_errors(faults)

@@ -11,7 +11,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from xmist.core import flags as flag
 from xmist.core.arrays import Image, as_frames, as_weights
-from xmist.core.errors import InputError, raise_faults
+from xmist.core.errors import InputError, raise_errors
 from xmist.numerics.images.fill import fill
 
 Real = NDArray[Any]
@@ -86,9 +86,9 @@ def prepare_reference(
     if frames is not None and len(frames) < minimum:
         faults.append(
             f"{len(frames)} exposure{'s' if len(frames) > 1 else ''}; {method} needs at least {minimum} "
-            "positions of the membrane"
+            "positions of the diffuser"
         )
-    raise_faults(faults)
+    raise_errors(faults)
     assert frames is not None  # as_frames gave a fault otherwise
     scale = _scale(frames) if scaled else 1.0
     if scale != 1.0:

@@ -88,7 +88,7 @@ class Speckles:
         if self.size < _FINEST:
             found.append(
                 f"speckles of {self.size:.2g} pixels: below {_FINEST:g} pixels the detector cuts off their "
-                "finest structure, and D comes out wrong; use a coarser membrane or bin less"
+                "finest structure, and D comes out wrong; use a coarser diffuser or bin less"
             )
         if self.visibility < _FAINTEST:
             found.append(
@@ -208,7 +208,7 @@ def describe_background(found: Fit, background: NDArray[np.bool_] | None) -> lis
         return []
     return [
         f"over the background, which is said to be bare beam, speckles moved by up to {largest:.2g} pixels: "
-        "beam or membrane moved between reference and sample frames. φ is held at 0 there and has a ramp "
+        "beam or diffuser moved between reference and sample frames. φ is held at 0 there and has a ramp "
         "elsewhere, so that the background stands out with edges; add the step 'drift' before the method"
     ]
 

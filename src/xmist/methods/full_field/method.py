@@ -21,7 +21,7 @@ from numpy.typing import ArrayLike, NDArray
 from xmist.core import flags as flag
 from xmist.core.arrays import Image, as_frames, as_weights
 from xmist.core.data import Retrieval
-from xmist.core.errors import InputError, raise_faults
+from xmist.core.errors import InputError, raise_errors
 from xmist.core.experiment import Experiment
 from xmist.core.version import __version__
 from xmist.methods.common.findings import compare_frames, describe_flags
@@ -203,7 +203,7 @@ class FullFieldPlan:
         if given is not None and given.shape != shape:
             faults.append(f"sample has shape {given.shape}; expected that of the reference, {shape}")
         extra = as_weights("weights", weights, shape, faults) if weights is not None else None
-        raise_faults(faults)
+        raise_errors(faults)
         assert given is not None  # as_frames gave a fault otherwise
         flags = self.reference.flags.copy()
         read = (self.options.read_noise or 0.0) / self.flux
@@ -348,7 +348,7 @@ def prepare(
     if len(spectra) == len(noise) and not any(spectrum.power.any() for spectrum in spectra):
         raise InputError(
             "nothing in the reference frames stands out of white noise; expected speckles, from which phase "
-            "and dark-field are read (look at exposure time, membrane and dark frames)"
+            "and dark-field are read (look at exposure time, diffuser and dark frames)"
         )
     return FullFieldPlan(
         experiment=experiment,

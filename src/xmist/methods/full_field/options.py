@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from xmist.core.data import Retrieval
-from xmist.core.errors import InputError, raise_faults, shown, suggest
+from xmist.core.errors import InputError, raise_errors, shown, suggest
 from xmist.methods.common.options import Range, check_options
 from xmist.numerics.operators.transport import D_XX, D_XY, D_YY, LOG_T, PSI, D
 
@@ -128,7 +128,7 @@ class FullFieldOptions:
                 "can give"
             )
         faults += self._check_unknowns() + background_faults(self.background)
-        raise_faults(faults)
+        raise_errors(faults)
 
     def _check_unknowns(self) -> list[str]:
         if self.unknowns is None:

@@ -1,9 +1,9 @@
-"""The sample's own fine pattern, followed as it moves with the direction of the beam behind the membrane.
+"""The sample's own fine pattern, followed as it moves with the direction of the beam behind the diffuser.
 
 Structure that is not resolved makes a granular contrast. Were it the same in every exposure, rough ψ would
 explain it; but speckles are where rays converge, and each exposure sees the pattern moved by some tenths of a
 pixel, in directions that change within a speckle (module `parallax`). What that leaves falls
-where the dark-field is read. How far sample and membrane are apart need not be known: which part of the
+where the dark-field is read. How far sample and diffuser are apart need not be known: which part of the
 bending moves the pattern is read from what a fit leaves.
 """
 

@@ -205,7 +205,7 @@ class Fit:
     warm : bool
         Whether the fit began with what it was given.
     parallax : float
-        Part of the beam's bending by the membrane that moves the sample's own pattern; 0 where none is seen.
+        Part of the beam's bending by the diffuser that moves the sample's own pattern; 0 where none is seen.
     """
 
     fields: Image

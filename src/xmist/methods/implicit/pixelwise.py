@@ -11,7 +11,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from xmist.core import flags as flag
 from xmist.core.arrays import Image, as_frames, as_weights
-from xmist.core.errors import InputError, raise_faults
+from xmist.core.errors import InputError, raise_errors
 from xmist.methods.common.reference import PreparedReference, prepare_reference
 from xmist.numerics.images.fill import REACH, fill
 from xmist.numerics.images.smooth import gaussian
@@ -92,7 +92,7 @@ class PixelwiseSystem:
         if frames is not None and frames.shape != shape:
             faults.append(f"sample has shape {frames.shape}; expected the reference's {shape}")
         given = None if weights is None else as_weights("weights", weights, shape, faults)
-        raise_faults(faults)
+        raise_errors(faults)
         assert frames is not None  # as_frames gave a fault otherwise
         if self.reference.scale != 1.0:
             with np.errstate(over="ignore"):  # beyond single precision becomes inf, which is a bad pixel
@@ -268,7 +268,7 @@ class PixelwiseSystem:
             )
         return (
             "the reference frames are proportional to each other at every pixel; expected different "
-            "positions of the membrane"
+            "positions of the diffuser"
         )
 
 

@@ -11,7 +11,7 @@ from numpy.typing import ArrayLike, NDArray
 from xmist.core import flags as flag
 from xmist.core.arrays import Image, as_frames, as_weights
 from xmist.core.data import Retrieval
-from xmist.core.errors import InputError, raise_faults
+from xmist.core.errors import InputError, raise_errors
 from xmist.core.experiment import Experiment
 from xmist.core.version import __version__
 from xmist.methods.common.findings import compare_frames, describe_flags, determined_background
@@ -104,7 +104,7 @@ class MatchingPlan:
         if frames is not None and frames.shape != shape:
             faults.append(f"sample has shape {frames.shape}; expected the reference's {shape}")
         given = None if weights is None else as_weights("weights", weights, shape, faults)
-        raise_faults(faults)
+        raise_errors(faults)
         assert frames is not None  # as_frames gave a fault otherwise
         flags = self.reference.flags.copy()
         for frame in frames:
@@ -359,7 +359,7 @@ def prepare_matching(
             shift_of(options.initial, experiment, shape)
         except InputError as error:
             faults.extend(error.faults)
-    raise_faults(faults)
+    raise_errors(faults)
     good = None if prepared.weights is None else (prepared.weights > 0).astype(np.uint8)
     window = Window(options.window, options.weighting)
     number = count_threads(threads)

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from xmist.core.data import Retrieval
-from xmist.core.errors import InputError, raise_faults, shown, suggest
+from xmist.core.errors import InputError, raise_errors, shown, suggest
 from xmist.core.experiment import Experiment
 from xmist.methods.full_field.options import background_faults, plain_background
 from xmist.numerics.operators.stencils import gradient
@@ -64,7 +64,7 @@ class MatchingOptions:
 
     def __post_init__(self) -> None:
         faults = self._faults()
-        raise_faults(faults)
+        raise_errors(faults)
         for name in ("window", "max_shift"):
             value = getattr(self, name)
             if value is not None:

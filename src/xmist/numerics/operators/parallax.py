@@ -1,7 +1,7 @@
 """What a fine pattern of the sample does in a beam whose direction differs from speckle to speckle.
 
 Rays that meet at the detector at r crossed the sample at r − s(r), s what their direction makes of the way
-from sample to detector. Behind a membrane that bends rays a little, I = 1 − ∇·(L θ) at a distance L: so
+from sample to detector. Behind a diffuser that bends rays a little, I = 1 − ∇·(L θ) at a distance L: so
 L θ = −∇∇⁻²(I − 1) where θ has no curl, and s is a part of it. Where the sample is smooth over s, which is
 less than a pixel, this changes nothing. The rough part of ψ and ln T moves by it, from exposure to exposure
 in another direction.

@@ -10,7 +10,7 @@ import numpy as np
 import scipy.ndimage as ndi
 from numpy.typing import NDArray
 
-from xmist.core.errors import raise_faults
+from xmist.core.errors import raise_errors
 from xmist.simulate.checks import check_number
 from xmist.simulate.grid import Grid
 
@@ -51,7 +51,7 @@ class Body:
             low = 0.0 if expected == POSITIVE else -math.inf
             unit = "degrees" if expected == DEGREES else "m"
             check_number(name, value, faults, unit=unit, low=low, strict=expected == POSITIVE)
-        raise_faults(faults or self._faults())
+        raise_errors(faults or self._faults())
 
     def _faults(self) -> list[str]:
         """Say what is wrong beyond single numbers."""

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, BinaryIO, Final
 from numpy.typing import ArrayLike
 
 from xmist.core.data import CHANNELS, Retrieval
-from xmist.core.errors import InputError, raise_faults, suggest
+from xmist.core.errors import InputError, raise_errors, suggest
 from xmist.core.version import __version__
 from xmist.io.results.atomic import Job, target_faults, write_file
 from xmist.view.figures.directions import TITLE, Directions, direction_colours, wheel_colours
@@ -352,7 +352,7 @@ def save_picture(result: Retrieval, path: str | Path, *, overwrite: bool = False
     >>> save_picture(result, "result.png")  # doctest: +SKIP
     PosixPath('result.png')
     """
-    raise_faults(target_faults(path, overwrite=overwrite))  # before the work of drawing
+    raise_errors(target_faults(path, overwrite=overwrite))  # before the work of drawing
     about = f"{_headline(result)}; {_conditions(result)}"
     return save_figure(figure(result), path, overwrite=overwrite, about=about)
 
@@ -367,7 +367,7 @@ def _choose(result: Retrieval, channels: Sequence[str] | None) -> list[str]:
     if not channels:
         raise InputError(f"channels is empty; expected some of {', '.join(given)}")
     missing = [name for name in channels if name in CHANNELS and name not in given]
-    raise_faults([f"the result has no channel '{name}'; {suggest(name, given)}" for name in missing])
+    raise_errors([f"the result has no channel '{name}'; {suggest(name, given)}" for name in missing])
     return list(channels)
 
 

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any, BinaryIO, Final
 
 from xmist.core.data import Retrieval
-from xmist.core.errors import InputError, raise_faults, shown, suggest
+from xmist.core.errors import InputError, raise_errors, shown, suggest
 from xmist.io.results.atomic import target_faults, write_file
 
 __all__ = ["write_report"]
@@ -74,7 +74,7 @@ def write_report(
     if channels is not None:
         faults = channel_faults(channels, results)
         results = [(name, _kept(result, channels)) for name, result in results] if not faults else results
-    raise_faults([*page_faults(path, overwrite=overwrite), *faults, *_result_faults(results)])
+    raise_errors([*page_faults(path, overwrite=overwrite), *faults, *_result_faults(results)])
     blocks = Blocks()
     found = [describe(name, result, blocks) for name, result in results]
     title = f"{' · '.join(name for name, _ in results)} · xmist"

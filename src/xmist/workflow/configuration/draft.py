@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from xmist.core.errors import raise_faults
+from xmist.core.errors import raise_errors
 from xmist.core.experiment import Experiment
 from xmist.workflow.configuration.schema import CompareSection, InputSection, RegionsSection, ScanSection
 
@@ -96,7 +96,7 @@ class Draft:
         InputError
             Lists all faults.
         """
-        raise_faults(self.named(self.faults))
+        raise_errors(self.named(self.faults))
         return ScanFile(**{item.name: getattr(self, item.name) for item in dataclasses.fields(self)})
 
     def named(self, faults: Iterable[str]) -> list[str]:

@@ -14,7 +14,7 @@ import numpy as np
 
 from xmist.core import flags as flag
 from xmist.core.data import Retrieval, SpeckleStack
-from xmist.core.errors import InputError, OutputError, raise_faults
+from xmist.core.errors import InputError, OutputError, raise_errors
 from xmist.core.progress import Progress
 from xmist.io.frames.frames import LoadedFrames, digest, load_frames
 from xmist.io.frames.sources import listed
@@ -62,7 +62,7 @@ def run(scan: Draft, *, progress: Progress | None = None) -> Retrieval:
     """
     tell = progress or (lambda *_: None)
     found = survey(scan)
-    raise_faults(scan.named(found.faults))
+    raise_errors(scan.named(found.faults))
     final = scan.finish()
     for folder in dict.fromkeys(path.parent for path in found.outputs):
         _probe(folder)

@@ -12,7 +12,7 @@ import numpy as np
 
 from xmist.core.arrays import Image
 from xmist.core.data import CHANNELS
-from xmist.core.errors import InputError, raise_faults, suggest
+from xmist.core.errors import InputError, raise_errors, suggest
 from xmist.core.experiment import Experiment
 from xmist.io.frames.frames import load_frames, open_frames
 from xmist.io.frames.sources import listed
@@ -122,7 +122,7 @@ def open_inputs(draft: Draft) -> Inputs:
     InputError
         Lists everything that is wrong, with the name of the scan file.
     """
-    raise_faults(draft.named(section_faults(draft)))
+    raise_errors(draft.named(section_faults(draft)))
     scan = draft.finish()
     try:
         return _open(scan)
@@ -210,7 +210,7 @@ def _open(scan: ScanFile) -> Inputs:
         first, last = section.projections or (0, layout.count)
         if last > layout.count:
             faults.append(f"scan.projections ends at {last}; there are {layout.count} projections")
-    raise_faults(faults)
+    raise_errors(faults)
     assert reference is not None
     assert layout is not None
     assert shape is not None

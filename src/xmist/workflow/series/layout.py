@@ -16,7 +16,7 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
-from xmist.core.errors import InputError, raise_faults
+from xmist.core.errors import InputError, raise_errors
 from xmist.io.frames.addresses import Address, find_addresses, split_address
 from xmist.io.frames.series import open_source
 from xmist.io.frames.sources import Source, check_file, listed
@@ -159,7 +159,7 @@ def lay_out(
     else:
         table, missing = place_by_order(files, name, outer, order, exposures, count, positions)
     if uneven is None:
-        raise_faults(gap_faults(files, table, name))
+        raise_errors(gap_faults(files, table, name))
         for index in np.unique(np.argwhere((table < 0).any(axis=(1, 2, 3)))):
             missing.setdefault(int(index), "frames are missing")
     for number, file in enumerate(files):
@@ -229,11 +229,11 @@ def _find_files(
     ]
     if len({frozenset(found) for found in places}) > 1:
         faults.append(f"{name}: {listed(spec)} have different places in braces; expected the same in all")
-    raise_faults(list(dict.fromkeys(faults)))
+    raise_errors(list(dict.fromkeys(faults)))
     if not places[0]:
         told: list[str] = []
         addresses = find_addresses(tuple(spec), folder, told)
-        raise_faults([f"{name}: {fault}" for fault in told])
+        raise_errors([f"{name}: {fault}" for fault in told])
         return [FoundFile(address, {}) for address in addresses], ()
     try:
         files = [file for item in spec for file in _match(item, folder)]

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import replace
 
-from xmist.core.errors import InputError, raise_faults
+from xmist.core.errors import InputError, raise_errors
 from xmist.io.frames.positions import Position, format_position, position_in, position_scale, same_position
 from xmist.io.frames.sources import listed
 from xmist.workflow.series.layout import Layout
@@ -51,7 +51,7 @@ def pair_positions(reference: Layout, sample: Layout, keys: Sequence[str]) -> tu
     [1, 0]
     """
     ours, faults = _read(reference, keys)
-    raise_faults([f"{reference.name}: {fault}" for fault in faults.values()])
+    raise_errors([f"{reference.name}: {fault}" for fault in faults.values()])
     theirs, missing = _read(sample, keys)
     scale = position_scale([position for frames in (*ours, *theirs) for position in frames])
     order: list[Position] = []
@@ -65,7 +65,7 @@ def pair_positions(reference: Layout, sample: Layout, keys: Sequence[str]) -> tu
             f"{reference.positions} (scan.reference_exposures, scan.reference_at)"
         )
     ordered, faults = _ordered(reference, ours, order, scale, keys)
-    raise_faults([f"{reference.name}: {fault}" for fault in faults.values()])
+    raise_errors([f"{reference.name}: {fault}" for fault in faults.values()])
     projections, unlike = _ordered(sample, theirs, order, scale, keys)
     missing |= unlike
     if len(missing | dict(sample.missing)) == sample.count:

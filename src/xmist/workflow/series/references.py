@@ -1,6 +1,6 @@
 """The references at the time of each projection: one set, the nearest, or two interpolated.
 
-Between two sets the membrane creeps. The speckles of both are moved to where they were at the time of the
+Between two sets the diffuser creeps. The speckles of both are moved to where they were at the time of the
 projection, as if the drift were even in time, and then averaged with linear weights.
 """
 

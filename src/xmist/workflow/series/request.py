@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from xmist.core.errors import InputError, raise_faults
+from xmist.core.errors import InputError, raise_errors
 from xmist.io import NEXUS_ENDINGS
 from xmist.io.frames.sources import listed
 from xmist.io.results.atomic import target_faults
@@ -109,7 +109,7 @@ def outputs(draft: Draft) -> tuple[Path, tuple[Path, ...]]:
             f"output.files names {listed(others)}; a scan writes one NeXus file, and .png of its quality "
             "numbers"
         )
-    raise_faults(draft.named(faults))
+    raise_errors(draft.named(faults))
     return masters[0], plots
 
 
@@ -175,11 +175,11 @@ def check_choices(draft: Draft, choices: Choices) -> float | None:
         limit = None if choices.memory is None else parse_memory(choices.memory)
     except InputError as error:
         faults += error.faults
-    raise_faults(faults)
+    raise_errors(faults)
     if draft.files:
         master, _ = outputs(draft)
         told = target_faults(master, overwrite=True)
-        raise_faults(draft.named(told))
+        raise_errors(draft.named(told))
     return limit
 
 

@@ -12,7 +12,7 @@ from typing import Any, Final
 
 import numpy as np
 
-from xmist.core.errors import InputError, OutputError, raise_faults
+from xmist.core.errors import InputError, OutputError, raise_errors
 from xmist.core.progress import Progress
 from xmist.core.version import __version__
 from xmist.io.results.atomic import make_folder
@@ -86,7 +86,7 @@ def run_scan(draft: Draft, choices: Choices, *, progress: Progress | None = None
         journal = None
         begun = begin(draft, full=choices.full_hash, trial=1, child=child)
     if journal is None:
-        raise_faults(draft.named(standing_faults(master, choices)))
+        raise_errors(draft.named(standing_faults(master, choices)))
         assert begun.trial is not None
         form = begun.trial.form(begun.inputs, begun.identity.hash)
         section = draft.finish().scan

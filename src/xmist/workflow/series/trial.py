@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
-from xmist.core.errors import InputError, raise_faults
+from xmist.core.errors import InputError, raise_errors
 from xmist.workflow.configuration import Draft
 from xmist.workflow.series import guard
 from xmist.workflow.series.blocks import Form
@@ -122,7 +122,7 @@ def reads_hdf5(draft: Draft) -> bool:
 def _begin(draft: Draft, full: bool, trial: int) -> Beginning:
     inputs = open_inputs(draft)
     scan = draft.finish()
-    raise_faults(scan.named(written_faults(scan, inputs.files)))
+    raise_errors(scan.named(written_faults(scan, inputs.files)))
     identity = identify(scan, [Path(file) for file in inputs.files], full=full)
     found = None
     if trial:

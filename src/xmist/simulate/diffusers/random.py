@@ -1,4 +1,4 @@
-"""Random membranes: a Gaussian screen, and sandpaper as a stack of grains."""
+"""Random diffusers: a Gaussian screen, and sandpaper as a stack of grains."""
 
 from __future__ import annotations
 
@@ -9,17 +9,17 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from xmist.core.errors import raise_faults
+from xmist.core.errors import raise_errors
 from xmist.numerics.parallel import for_blocks
 from xmist.simulate.checks import check_number
-from xmist.simulate.membranes.base import Membrane
-from xmist.simulate.membranes.relief import gaussian_field, sphere_thickness
+from xmist.simulate.diffusers.base import Diffuser
+from xmist.simulate.diffusers.relief import gaussian_field, sphere_thickness
 
 Real = NDArray[Any]
 
 
 @dataclass(frozen=True, kw_only=True)
-class RandomScreen(Membrane):
+class RandomScreen(Diffuser):
     """A Gaussian random phase screen.
 
     Parameters
@@ -34,11 +34,11 @@ class RandomScreen(Membrane):
         Standard deviation of the phase in rad. The mean phase is −5 `rms_phase`, so that the thickness is
         practically never negative.
     seed : int
-        Seed; another seed is another membrane.
+        Seed; another seed is another diffuser.
 
     Examples
     --------
-    >>> from xmist.simulate.membranes import transmission_functions
+    >>> from xmist.simulate.diffusers import transmission_functions
     >>> screen = RandomScreen(wavelength=7.3e-11, grain_size=20e-6, rms_phase=1.0, seed=1)
     >>> (t,) = transmission_functions(screen, (64, 64), 1e-6, 7.3e-11, [(0.0, 0.0)])
     >>> bool(np.allclose(abs(t), 1.0))
@@ -69,7 +69,7 @@ class RandomScreen(Membrane):
 
 
 @dataclass(frozen=True, kw_only=True)
-class Sandpaper(Membrane):
+class Sandpaper(Diffuser):
     """A stack of round grains, each at random.
 
     By Campbell's theorem ⟨t⟩ = layers (4/3) ⟨r³⟩/⟨r²⟩ and var t = 2 layers ⟨r⁴⟩/⟨r²⟩ for the thickness t of
@@ -90,7 +90,7 @@ class Sandpaper(Membrane):
     size_spread : float
         Diameters are uniform in grain_size·(1 ± size_spread).
     seed : int
-        Seed; another seed is another membrane.
+        Seed; another seed is another diffuser.
 
     Examples
     --------
@@ -141,7 +141,7 @@ class Sandpaper(Membrane):
         faults: list[str] = []
         check_number("delta", delta, faults, low=0.0, strict=True)
         check_number("beta", beta, faults, low=0.0)
-        raise_faults(faults)
+        raise_errors(faults)
         unit = cls(
             wavelength=wavelength,
             delta_over_beta=delta / beta if beta else None,

@@ -1,4 +1,4 @@
-"""Where a membrane stands at each exposure."""
+"""Where a diffuser stands at each exposure."""
 
 from __future__ import annotations
 
@@ -7,10 +7,10 @@ import math
 import numpy as np
 from numpy.typing import NDArray
 
-from xmist.core.errors import InputError, raise_faults
+from xmist.core.errors import InputError, raise_errors
 from xmist.simulate.checks import check_count, check_number
-from xmist.simulate.membranes.base import Membrane
-from xmist.simulate.membranes.random import RandomScreen, Sandpaper
+from xmist.simulate.diffusers.base import Diffuser
+from xmist.simulate.diffusers.random import RandomScreen, Sandpaper
 
 
 def raster_positions(number: int, *, step: float) -> NDArray[np.float64]:
@@ -36,7 +36,7 @@ def raster_positions(number: int, *, step: float) -> NDArray[np.float64]:
     faults: list[str] = []
     number = check_count("number", number, faults)
     step = check_number("step", step, faults, unit="m", low=0.0, strict=True)
-    raise_faults(faults)
+    raise_errors(faults)
     side = math.ceil(math.sqrt(number))
     return step * np.array([divmod(n, side) for n in range(number)], np.float64)
 
@@ -67,11 +67,11 @@ def random_positions(number: int, *, span: float, seed: int) -> NDArray[np.float
     number = check_count("number", number, faults)
     span = check_number("span", span, faults, unit="m", low=0.0, strict=True)
     check_count("seed", seed, faults, low=0)
-    raise_faults(faults)
+    raise_errors(faults)
     return np.random.default_rng(seed).uniform(0.0, span, (number, 2))
 
 
-def independent_positions(number: int, *, extent: float, membrane: Membrane) -> NDArray[np.float64]:
+def independent_positions(number: int, *, extent: float, diffuser: Diffuser) -> NDArray[np.float64]:
     """Give positions so far apart that no grain is seen twice: independent screens.
 
     Parameters
@@ -80,8 +80,8 @@ def independent_positions(number: int, *, extent: float, membrane: Membrane) -> 
         Positions.
     extent : float
         Width of the field along x in metres, margin included.
-    membrane : Membrane
-        A random membrane.
+    diffuser : Diffuser
+        A random diffuser.
 
     Returns
     -------
@@ -91,23 +91,23 @@ def independent_positions(number: int, *, extent: float, membrane: Membrane) -> 
     Raises
     ------
     InputError
-        If the membrane is periodic, or a number is out of range.
+        If the diffuser is periodic, or a number is out of range.
 
     Examples
     --------
     >>> screen = RandomScreen(wavelength=7.3e-11, grain_size=8e-6, rms_phase=1.0, seed=1)
-    >>> independent_positions(2, extent=1e-3, membrane=screen).round(6).tolist()
+    >>> independent_positions(2, extent=1e-3, diffuser=screen).round(6).tolist()
     [[0.0, 0.0], [0.0, 0.001032]]
     """
     faults: list[str] = []
     number = check_count("number", number, faults)
     extent = check_number("extent", extent, faults, unit="m", low=0.0, strict=True)
-    raise_faults(faults)
-    if not isinstance(membrane, RandomScreen | Sandpaper):
+    raise_errors(faults)
+    if not isinstance(diffuser, RandomScreen | Sandpaper):
         raise InputError(
-            f"membrane is a {type(membrane).__name__}, which repeats itself; expected a RandomScreen or a "
+            f"diffuser is a {type(diffuser).__name__}, which repeats itself; expected a RandomScreen or a "
             "Sandpaper (or use raster_positions)"
         )
     # Gaussians are cut at 5.5 σ = 1.65 grains on either side; spheres reach one grain at most.
-    pitch = extent + 4.0 * membrane.grain_size
+    pitch = extent + 4.0 * diffuser.grain_size
     return np.stack([np.zeros(number), pitch * np.arange(number)], axis=1)

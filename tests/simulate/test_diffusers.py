@@ -4,10 +4,10 @@ import numpy as np
 import pytest
 
 import xmist
-from xmist.simulate.membranes import (
+from xmist.simulate.diffusers import (
     Checkerboard,
+    Diffuser,
     HoleGrid,
-    Membrane,
     RandomScreen,
     Sandpaper,
     independent_positions,
@@ -24,18 +24,18 @@ SCREEN = RandomScreen(wavelength=WAVELENGTH, grain_size=20e-6, rms_phase=0.5, se
 PAPER = Sandpaper(wavelength=WAVELENGTH, grain_size=24e-6, rms_phase=0.5, layers=6, size_spread=0.4, seed=2)
 HOLES = HoleGrid(wavelength=WAVELENGTH, period=40e-6, diameter=22e-6, phase=-1.0, delta_over_beta=50.0)
 BOARD = Checkerboard(wavelength=WAVELENGTH, period=16e-6, phase=-1.0)
-KINDS = pytest.mark.parametrize("membrane", [SCREEN, PAPER, HOLES, BOARD], ids=lambda m: type(m).__name__)
-RANDOM = pytest.mark.parametrize("membrane", [SCREEN, PAPER], ids=lambda m: type(m).__name__)
+KINDS = pytest.mark.parametrize("diffuser", [SCREEN, PAPER, HOLES, BOARD], ids=lambda m: type(m).__name__)
+RANDOM = pytest.mark.parametrize("diffuser", [SCREEN, PAPER], ids=lambda m: type(m).__name__)
 
 
-def _sample(membrane, shape=(60, 70), positions=((0.0, 0.0),), wavelength=WAVELENGTH, **options):
-    sampled = transmission_functions(membrane, shape, PIXEL, wavelength, positions, **options)
+def _sample(diffuser, shape=(60, 70), positions=((0.0, 0.0),), wavelength=WAVELENGTH, **options):
+    sampled = transmission_functions(diffuser, shape, PIXEL, wavelength, positions, **options)
     return [t.copy() for t in sampled]
 
 
-def _phase(membrane, shape, **options):
-    (t,) = _sample(membrane, shape, dtype=np.complex128, **options)
-    return np.angle(t * np.exp(-1j * membrane.mean_phase))
+def _phase(diffuser, shape, **options):
+    (t,) = _sample(diffuser, shape, dtype=np.complex128, **options)
+    return np.angle(t * np.exp(-1j * diffuser.mean_phase))
 
 
 def _width(image):
@@ -47,13 +47,13 @@ def _width(image):
 
 
 @RANDOM
-def test_grain_size_and_rms_phase_are_as_stated(membrane):
+def test_grain_size_and_rms_phase_are_as_stated(diffuser):
     # 1000² samples hold about (2 mm/20 µm)² = 10⁴ grains: 1 % for a mean square, 3 σ is 1.5 % for its root.
-    phase = _phase(membrane, (1000, 1000))
-    assert abs(phase.mean()) <= 0.03 * membrane.rms_phase
-    assert abs(phase.std() / membrane.rms_phase - 1) <= 0.015
+    phase = _phase(diffuser, (1000, 1000))
+    assert abs(phase.mean()) <= 0.03 * diffuser.rms_phase
+    assert abs(phase.std() / diffuser.rms_phase - 1) <= 0.015
     for width in _width(phase):
-        assert abs(width / membrane.correlation_width - 1) <= 0.03
+        assert abs(width / diffuser.correlation_width - 1) <= 0.03
 
 
 def test_sandpaper_of_a_material():
@@ -71,38 +71,38 @@ def test_sandpaper_of_a_material():
 
 
 @KINDS
-def test_translation_by_whole_pixels_is_a_shift_of_the_samples(membrane):
-    still, moved = _sample(membrane, positions=[(0, 0), (3 * PIXEL, -5 * PIXEL)], dtype=np.complex128)
+def test_translation_by_whole_pixels_is_a_shift_of_the_samples(diffuser):
+    still, moved = _sample(diffuser, positions=[(0, 0), (3 * PIXEL, -5 * PIXEL)], dtype=np.complex128)
     assert np.abs(moved[3:, :-5] - still[:-3, 5:]).max() <= 3e-6
 
 
 @KINDS
-def test_translation_by_a_part_of_a_pixel_samples_the_same_plane(membrane):
-    """A grid twice as fine holds the membrane where the moved one is sampled."""
+def test_translation_by_a_part_of_a_pixel_samples_the_same_plane(diffuser):
+    """A grid twice as fine holds the diffuser where the moved one is sampled."""
     step = (PIXEL / 2, -PIXEL / 2)
-    (moved,) = _sample(membrane, (30, 34), [step], dtype=np.complex128)
-    (fine,) = transmission_functions(membrane, (61, 69), PIXEL / 2, WAVELENGTH, [(0, 0)], dtype=np.complex128)
+    (moved,) = _sample(diffuser, (30, 34), [step], dtype=np.complex128)
+    (fine,) = transmission_functions(diffuser, (61, 69), PIXEL / 2, WAVELENGTH, [(0, 0)], dtype=np.complex128)
     # Sample i of the coarse grid lies at (i − 14.5) p − p/2 = (2i − 30) p/2, sample 2i of the fine one.
     expected = fine[0:60:2, 2:70:2]
-    if isinstance(membrane, RandomScreen | Sandpaper):  # a few float32 roundings of some rad
+    if isinstance(diffuser, RandomScreen | Sandpaper):  # a few float32 roundings of some rad
         assert np.abs(moved - expected).max() <= 3e-6
     else:  # edges are means over pixels of another size
         assert np.median(np.abs(moved - expected)) <= 1e-12
 
 
 @RANDOM
-def test_a_small_field_is_cut_from_a_large_one(membrane):
+def test_a_small_field_is_cut_from_a_large_one(diffuser):
     # At 12 places, so that some border cuts grains of a neighbouring tile.
     positions = np.random.default_rng(0).uniform(-1e-3, 1e-3, (12, 2))
-    small, large = (_sample(membrane, shape, positions) for shape in ((20, 30), (60, 70)))
+    small, large = (_sample(diffuser, shape, positions) for shape in ((20, 30), (60, 70)))
     for part, whole in zip(small, large, strict=True):
         assert np.abs(part - whole[20:40, 20:50]).max() <= 1e-5
 
 
 @RANDOM
-def test_absorption_and_other_wavelengths(membrane):
+def test_absorption_and_other_wavelengths(diffuser):
     """Twice the wavelength: twice the phase, and eight times the logarithm of T."""
-    absorbing = dataclasses.replace(membrane, delta_over_beta=40.0, rms_phase=0.2)
+    absorbing = dataclasses.replace(diffuser, delta_over_beta=40.0, rms_phase=0.2)
     shape = (200, 200)
     (near,) = _sample(absorbing, shape, dtype=np.complex128)
     (far,) = _sample(absorbing, shape, wavelength=2 * WAVELENGTH, dtype=np.complex128)
@@ -136,32 +136,32 @@ def test_checkerboard():
 
 
 @KINDS
-def test_no_thread_changes_a_bit(membrane):
+def test_no_thread_changes_a_bit(diffuser):
     shape = (150, 131)
-    results = [_sample(membrane, shape, [(1e-6, 2.3e-6)], workers=workers)[0] for workers in (1, 2, 5)]
+    results = [_sample(diffuser, shape, [(1e-6, 2.3e-6)], workers=workers)[0] for workers in (1, 2, 5)]
     assert all(np.array_equal(result, results[0]) for result in results)
     assert results[0].dtype == np.complex64
 
 
 @RANDOM
-def test_seeds(membrane):
-    (a,), (b,) = _sample(membrane), _sample(dataclasses.replace(membrane, seed=99))
-    assert np.array_equal(a, _sample(membrane)[0])
+def test_seeds(diffuser):
+    (a,), (b,) = _sample(diffuser), _sample(dataclasses.replace(diffuser, seed=99))
+    assert np.array_equal(a, _sample(diffuser)[0])
     assert abs(np.corrcoef(a.ravel(), b.ravel())[0, 1]) < 0.5
 
 
 @RANDOM
-def test_independent_positions_see_no_grain_twice(membrane):
+def test_independent_positions_see_no_grain_twice(diffuser):
     shape = (200, 200)
-    positions = independent_positions(3, extent=shape[1] * PIXEL, membrane=membrane)
-    spectra = [np.fft.fft2(t - t.mean()) for t in _sample(membrane, shape, positions)]
+    positions = independent_positions(3, extent=shape[1] * PIXEL, diffuser=diffuser)
+    spectra = [np.fft.fft2(t - t.mean()) for t in _sample(diffuser, shape, positions)]
     norms = [np.linalg.norm(s) for s in spectra]
     # 400 grains: a correlation of 1/20 is one σ; over all displacements of a grain or more, 5 σ is rare.
     for a, b in ((0, 1), (1, 2), (0, 2)):
         correlation = np.fft.ifft2(spectra[a] * spectra[b].conj()) * shape[0] * shape[1]
         assert np.abs(correlation).max() <= 0.3 * norms[a] * norms[b]
     with pytest.raises(xmist.InputError, match="HoleGrid, which repeats itself"):
-        independent_positions(3, extent=1e-3, membrane=HOLES)
+        independent_positions(3, extent=1e-3, diffuser=HOLES)
 
 
 def test_step_lists():
@@ -173,7 +173,7 @@ def test_step_lists():
     assert 0.99e-3 < drawn.max() <= 1e-3
 
 
-def test_what_a_membrane_cannot_be():
+def test_what_a_diffuser_cannot_be():
     with pytest.raises(xmist.InputError) as caught:
         RandomScreen(wavelength=-1.0, grain_size=0.0, rms_phase=np.nan, seed=-1, delta_over_beta=0)
     assert len(caught.value.faults) == 5
@@ -188,7 +188,7 @@ def test_what_a_membrane_cannot_be():
 
 
 def test_faults_are_raised_by_the_call():
-    plain = Membrane(wavelength=WAVELENGTH)
+    plain = Diffuser(wavelength=WAVELENGTH)
     with pytest.raises(xmist.InputError) as caught:
         transmission_functions(plain, (0, 4), 0.0, -1.0, [1.0], dtype=np.float32)
     text = str(caught.value)
@@ -201,7 +201,7 @@ def test_faults_are_raised_by_the_call():
     for call in (
         lambda: raster_positions(0, step=-1.0),
         lambda: random_positions(2.5, span=0.0, seed=1),
-        lambda: independent_positions(0, extent=0.0, membrane=SCREEN),
+        lambda: independent_positions(0, extent=0.0, diffuser=SCREEN),
     ):
         with pytest.raises(xmist.InputError) as caught:
             call()

@@ -1,7 +1,7 @@
-"""The random parts of a membrane, drawn where they are looked at.
+"""The random parts of a diffuser, drawn where they are looked at.
 
-A membrane is a function of the plane, the same for every grid that samples it: its random numbers belong to
-tiles of the plane, each with a generator of its own, so that a membrane has no border, a translation by any
+A diffuser is a function of the plane, the same for every grid that samples it: its random numbers belong to
+tiles of the plane, each with a generator of its own, so that a diffuser has no border, a translation by any
 part of a pixel is exact, and only what a field sees is ever drawn.
 """
 
@@ -33,7 +33,7 @@ def tile_generator(seed: int, y: int, x: int) -> np.random.Generator:
     Parameters
     ----------
     seed : int
-        The membrane's seed.
+        The diffuser's seed.
     y, x : int
         Index of the tile, of either sign.
 
@@ -47,7 +47,7 @@ def tile_generator(seed: int, y: int, x: int) -> np.random.Generator:
 
 
 def coordinates(size: int, pixel_size: float, displacement: float) -> NDArray[np.float64]:
-    """Where the samples of a centred grid lie on a membrane that was moved.
+    """Where the samples of a centred grid lie on a diffuser that was moved.
 
     Parameters
     ----------
@@ -56,7 +56,7 @@ def coordinates(size: int, pixel_size: float, displacement: float) -> NDArray[np
     pixel_size : float
         Their spacing in metres.
     displacement : float
-        How far the membrane was moved, in metres.
+        How far the diffuser was moved, in metres.
 
     Examples
     --------

@@ -1,4 +1,4 @@
-"""Periodic membranes: a grid of holes, and a checkerboard."""
+"""Periodic diffusers: a grid of holes, and a checkerboard."""
 
 from __future__ import annotations
 
@@ -10,13 +10,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from xmist.numerics.parallel import for_blocks
-from xmist.simulate.membranes.base import Membrane
+from xmist.simulate.diffusers.base import Diffuser
 
 Real = NDArray[Any]
 
 
 @dataclass(frozen=True, kw_only=True)
-class HoleGrid(Membrane):
+class HoleGrid(Diffuser):
     """A plate with round holes on a square grid; a pixel that an edge crosses holds the mean of both sides.
 
     Parameters
@@ -34,7 +34,7 @@ class HoleGrid(Membrane):
 
     Examples
     --------
-    >>> from xmist.simulate.membranes import transmission_functions
+    >>> from xmist.simulate.diffusers import transmission_functions
     >>> plate = HoleGrid(
     ...     wavelength=7.3e-11, period=40e-6, diameter=20e-6, phase=-50.0, delta_over_beta=10.0
     ... )
@@ -66,7 +66,7 @@ class HoleGrid(Membrane):
 
 
 @dataclass(frozen=True, kw_only=True)
-class Checkerboard(Membrane):
+class Checkerboard(Diffuser):
     """Squares of matter and of nothing; a pixel that an edge crosses holds the mean of both sides.
 
     Parameters
@@ -82,7 +82,7 @@ class Checkerboard(Membrane):
 
     Examples
     --------
-    >>> from xmist.simulate.membranes import transmission_functions
+    >>> from xmist.simulate.diffusers import transmission_functions
     >>> board = Checkerboard(wavelength=7.3e-11, period=4e-6, phase=-np.pi)
     >>> (t,) = transmission_functions(board, (4, 4), 1e-6, 7.3e-11, [(0.0, 0.0)])
     >>> t.real.astype(int)
@@ -115,15 +115,15 @@ class Checkerboard(Membrane):
 
 def _two_phases(
     open_part: Callable[[int, int], Real],
-    membrane: HoleGrid | Checkerboard,
+    diffuser: HoleGrid | Checkerboard,
     wavelength: float,
     shape: tuple[int, int],
     dtype: Any,
     workers: int | None,
 ) -> Real:
-    """Give 1 where the membrane is open and its plate's transmission elsewhere."""
-    turn, loss = membrane._exponents(wavelength)
-    plate = complex(np.exp((1j * turn + loss) * membrane.phase))
+    """Give 1 where the diffuser is open and its plate's transmission elsewhere."""
+    turn, loss = diffuser._exponents(wavelength)
+    plate = complex(np.exp((1j * turn + loss) * diffuser.phase))
     out = np.empty(tuple(shape), dtype)
 
     def task(start: int, stop: int) -> None:

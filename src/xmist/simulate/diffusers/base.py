@@ -1,4 +1,4 @@
-"""What every membrane states, and how it is sampled."""
+"""What every diffuser states, and how it is sampled."""
 
 from __future__ import annotations
 
@@ -10,16 +10,16 @@ from typing import Any, ClassVar
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from xmist.core.errors import raise_faults
+from xmist.core.errors import raise_errors
 from xmist.simulate.checks import check_count, check_number, check_shape
-from xmist.simulate.membranes.relief import coordinates
+from xmist.simulate.diffusers.relief import coordinates
 
 Real = NDArray[Any]
 
 
 @dataclass(frozen=True, kw_only=True)
-class Membrane:
-    """What every membrane states; use one of its kinds.
+class Diffuser:
+    """What every diffuser states; use one of its kinds.
 
     Parameters
     ----------
@@ -62,13 +62,13 @@ class Membrane:
                 object.__setattr__(self, item.name, number)
         if not faults:
             self._check(faults)
-        raise_faults(faults)
+        raise_errors(faults)
 
     def _check(self, faults: list[str]) -> None:
         """Check what concerns several numbers."""
 
     def _sample(self, y: Real, x: Real, wavelength: float, dtype: Any, workers: int | None) -> Real:
-        """Sample the transmission function at coordinates on the membrane."""
+        """Sample the transmission function at coordinates on the diffuser."""
         raise NotImplementedError
 
     def _exponents(self, wavelength: float) -> tuple[float, float]:
@@ -78,7 +78,7 @@ class Membrane:
 
 
 def transmission_functions(
-    membrane: Membrane,
+    diffuser: Diffuser,
     shape: tuple[int, int],
     pixel_size: float,
     wavelength: float,
@@ -87,20 +87,20 @@ def transmission_functions(
     dtype: Any = np.complex64,
     workers: int | None = None,
 ) -> Iterator[NDArray[Any]]:
-    """Give the membrane's transmission function at one position after the other.
+    """Give the diffuser's transmission function at one position after the other.
 
     Parameters
     ----------
-    membrane : Membrane
-        Membrane.
+    diffuser : Diffuser
+        Diffuser.
     shape : (int, int)
         Samples along y and x; the origin lies in the middle of the grid.
     pixel_size : float
-        Spacing of the samples in metres, in the membrane's plane.
+        Spacing of the samples in metres, in the diffuser's plane.
     wavelength : float
         Wavelength in metres.
     positions : (position, 2) array_like
-        Displacements (y, x) of the membrane in metres.
+        Displacements (y, x) of the diffuser in metres.
     dtype : dtype
         complex64 or complex128.
     workers : int, optional
@@ -118,16 +118,16 @@ def transmission_functions(
 
     Examples
     --------
-    >>> from xmist.simulate.membranes import RandomScreen
+    >>> from xmist.simulate.diffusers import RandomScreen
     >>> screen = RandomScreen(wavelength=7.3e-11, grain_size=8e-6, rms_phase=1.0, seed=1)
     >>> a, b = transmission_functions(screen, (32, 32), 1e-6, 7.3e-11, [(0, 0), (0, 3e-6)])
     >>> bool(np.allclose(a[:, :-3], b[:, 3:], atol=1e-5))
     True
     """
     faults: list[str] = []
-    if not isinstance(membrane, Membrane) or type(membrane) is Membrane:
+    if not isinstance(diffuser, Diffuser) or type(diffuser) is Diffuser:
         faults.append(
-            f"membrane is {membrane!r}; expected a RandomScreen, Sandpaper, HoleGrid or Checkerboard"
+            f"diffuser is {diffuser!r}; expected a RandomScreen, Sandpaper, HoleGrid or Checkerboard"
         )
     height, width = check_shape(shape, faults)
     check_number("pixel_size", pixel_size, faults, unit="m", low=0.0, strict=True)
@@ -135,12 +135,12 @@ def transmission_functions(
     if np.dtype(dtype) not in (np.complex64, np.complex128):
         faults.append(f"dtype is {np.dtype(dtype)}; expected complex64 or complex128")
     steps = _as_positions(positions, faults)
-    raise_faults(faults)
-    return _each(membrane, height, width, pixel_size, wavelength, steps, dtype, workers)
+    raise_errors(faults)
+    return _each(diffuser, height, width, pixel_size, wavelength, steps, dtype, workers)
 
 
 def _each(
-    membrane: Membrane,
+    diffuser: Diffuser,
     height: int,
     width: int,
     pixel_size: float,
@@ -152,7 +152,7 @@ def _each(
     for step_y, step_x in steps:
         y = coordinates(height, pixel_size, step_y)
         x = coordinates(width, pixel_size, step_x)
-        yield membrane._sample(y, x, wavelength, dtype, workers)
+        yield diffuser._sample(y, x, wavelength, dtype, workers)
 
 
 def _as_positions(positions: ArrayLike, faults: list[str]) -> NDArray[np.float64]:
