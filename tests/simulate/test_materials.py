@@ -1,4 +1,3 @@
-import builtins
 import math
 
 import pytest
@@ -102,20 +101,6 @@ def test_energies_that_are_not_known():
         xmist.Material(delta=1e-6, beta=1e-9, energy_kev=17.0).index(18.0)
     with pytest.raises(xmist.InputError, match="the tables hold"):
         xmist.Material(formula="H2O", density=1000.0).index(0.01)
-
-
-def test_without_the_extra(monkeypatch):
-    load = builtins.__import__
-
-    def refuse(name, *rest, **more):
-        if name == "xraydb":
-            raise ImportError(name)
-        return load(name, *rest, **more)
-
-    monkeypatch.setattr(builtins, "__import__", refuse)
-    with pytest.raises(xmist.InputError, match=r'^materials by formula need .*"xmist\[simulate\]"'):
-        xmist.Material(formula="H2O", density=1000.0)
-    assert xmist.Material(delta=1e-6, beta=1e-9, energy_kev=17.0).index(17.0) == (1e-6, 1e-9)
 
 
 def test_a_material_by_its_name():

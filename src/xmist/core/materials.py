@@ -1,10 +1,8 @@
 """Optical constants of matter: n = 1 − δ + iβ, by number or by formula and density.
 
-The tables are those of xraydb, an optional dependency (`pip install "xmist[simulate]"`): Chantler's
-scattering factors (2000, J. Phys. Chem. Ref. Data 29 597) for δ, and the attenuation of Elam, Ravel and
-Sieber (2002, Radiat. Phys. Chem. 63 121) for β. β stands for all that the beam loses, what is scattered away
-included, so that exp(−2kβt) is the transmission; that of scattering factors alone is a third too small for
-water at 20 keV.
+The tables are those of xraydb: Chantler's scattering factors (2000, J. Phys. Chem. Ref. Data 29 597) for δ,
+and the attenuation of Elam, Ravel and Sieber (2002, Radiat. Phys. Chem. 63 121) for β. β includes scattering,
+so that exp(−2kβt) is the transmission; scattering factors alone give a third less for water at 20 keV.
 """
 
 from __future__ import annotations
@@ -146,11 +144,6 @@ class Material:
         tuple of str
             In alphabetical order.
 
-        Raises
-        ------
-        InputError
-            If the tables are not installed.
-
         Examples
         --------
         >>> len(Material.names()) > 90, Material.names()[0]
@@ -219,20 +212,11 @@ class Material:
         return _table_index(self.formula, float(self.density), float(energy_kev))
 
 
-def _xraydb() -> Any:
-    try:
-        import xraydb
-    except ImportError:
-        raise InputError(
-            "materials by formula need the tables of xraydb; install them with: pip install "
-            '"xmist[simulate]", or give delta, beta and energy_kev'
-        ) from None
-    return xraydb
-
-
 def _known() -> dict[str, tuple[str, float]]:
     """Give formula and density in kg/m³ by name."""
-    tables = {name: (item.formula, 1000.0 * item.density) for name, item in _xraydb().get_materials().items()}
+    import xraydb
+
+    tables = {name: (item.formula, 1000.0 * item.density) for name, item in xraydb.get_materials().items()}
     return tables | _PLASTICS
 
 
@@ -258,9 +242,10 @@ def _name_fault(name: str, density: float | None, known: Mapping[str, tuple[str,
 def _formula_faults(formula: Any) -> list[str]:
     if not isinstance(formula, str):
         return [f"formula is {formula!r}; expected a chemical formula such as 'H2O'"]
-    tables = _xraydb()
+    import xraydb
+
     try:
-        elements = tables.chemparse(formula)
+        elements = xraydb.chemparse(formula)
     except ValueError as error:
         reason = " ".join(str(error).split())
         return [f"formula {formula!r} cannot be read ({reason}); expected one such as 'H2O' or 'C8H8'"]
@@ -271,10 +256,11 @@ def _formula_faults(formula: Any) -> list[str]:
 
 @lru_cache(maxsize=256)
 def _table_index(formula: str, density: float, energy_kev: float) -> tuple[float, float]:
+    import xraydb
     from scipy import constants
 
-    database, volts = _xraydb(), energy_kev * 1e3
-    delta, _, _ = database.xray_delta_beta(formula, density * 1e-3, volts)
-    per_metre = 100.0 * database.material_mu(formula, volts, density=density * 1e-3, kind="total")
+    volts = energy_kev * 1e3
+    delta, _, _ = xraydb.xray_delta_beta(formula, density * 1e-3, volts)
+    per_metre = 100.0 * xraydb.material_mu(formula, volts, density=density * 1e-3, kind="total")
     wavelength = constants.h * constants.c / (volts * constants.e)
     return float(delta), float(per_metre * wavelength / (4.0 * math.pi))
