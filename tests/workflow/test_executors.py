@@ -15,11 +15,12 @@ from tests.workflow.series_scenes import SHAPE, assert_same, volumes, write_scan
 from xmist.core.data import Retrieval
 from xmist.core.errors import InputError
 from xmist.core.experiment import Experiment
+from xmist.io.results.stacks import FAILED, GOOD
 from xmist.workflow.series import guard
 from xmist.workflow.series.blocks import Form, split
 from xmist.workflow.series.executors import Processes, connect
 from xmist.workflow.series.memory import disk_space, fit_workers, parse_memory
-from xmist.workflow.series.table import FAILED, GOOD, Row
+from xmist.workflow.series.table import Row
 from xmist.workflow.series.work import Job
 
 

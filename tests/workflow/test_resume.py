@@ -25,9 +25,9 @@ from tests.workflow.series_scenes import (
 from xmist.core.errors import InputError, OutputError
 from xmist.io.results import atomic
 from xmist.io.results.atomic import leftovers
+from xmist.io.results.stacks import GOOD, UNREADABLE
 from xmist.workflow.series import block_file
 from xmist.workflow.series.journal import locked
-from xmist.workflow.series.table import GOOD, UNREADABLE
 
 KILLS = 6
 

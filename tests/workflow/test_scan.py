@@ -26,10 +26,10 @@ from tests.workflow.series_scenes import (
 from xmist.core.errors import InputError
 from xmist.io import describe
 from xmist.io.results.nxtomo import export_tomography
+from xmist.io.results.stacks import FAILED, GOOD, UNREADABLE, VALUELESS
 from xmist.workflow.configuration import read_scan
 from xmist.workflow.projection import run
 from xmist.workflow.series.blocks import split
-from xmist.workflow.series.table import FAILED, GOOD, UNREADABLE, VALUELESS
 
 
 @pytest.fixture(scope="module")

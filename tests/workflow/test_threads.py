@@ -11,11 +11,12 @@ import xmist
 from tests.workflow.series_scenes import SHAPE, volumes, write_scan
 from xmist.core.errors import OutputError
 from xmist.io.results.atomic import leftovers
+from xmist.io.results.stacks import GOOD
 from xmist.workflow.series import block_file
 from xmist.workflow.series.block_file import Result, write_block
 from xmist.workflow.series.blocks import NOTHING, Block, Form, read_rows, split
 from xmist.workflow.series.executors import Processes
-from xmist.workflow.series.table import GOOD, Row
+from xmist.workflow.series.table import Row
 from xmist.workflow.series.threads import AbandonedError, Ahead, Belt
 from xmist.workflow.series.writing import WAITING, Writer
 

@@ -87,7 +87,7 @@ def scan(
 def _some_projections(outcome: Outcome) -> list[tuple[str, Retrieval]]:
     """Give the first, the middle and the last projection that were retrieved."""
     from xmist.io import open_result
-    from xmist.workflow.series.table import MISSING
+    from xmist.io.results.stacks import MISSING
 
     numbers = [row.projection for row in outcome.rows if row.status != MISSING]
     chosen = dict.fromkeys(numbers[place] for place in (0, len(numbers) // 2, -1)) if numbers else {}
@@ -95,7 +95,7 @@ def _some_projections(outcome: Outcome) -> list[tuple[str, Retrieval]]:
 
 
 def _outcome_lines(outcome: Outcome) -> Iterator[str]:
-    from xmist.workflow.series.table import STATUS
+    from xmist.io.results.stacks import STATUS
 
     total = len(outcome.rows)
     if outcome.done_before:

@@ -16,9 +16,8 @@ from xmist.core.arrays import Image
 from xmist.core.errors import InputError, OutputError, raise_errors, suggest
 from xmist.core.experiment import Experiment
 from xmist.io.results.atomic import target_faults, write_file
-from xmist.io.results.stacks import Stack, open_stack
+from xmist.io.results.stacks import FAILED, MISSING, UNREADABLE, Stack, open_stack
 from xmist.numerics.images.fill import fill
-from xmist.workflow.series.table import FAILED, MISSING, UNREADABLE
 
 if TYPE_CHECKING:
     import h5py

@@ -7,6 +7,7 @@ import os
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
@@ -26,7 +27,22 @@ if TYPE_CHECKING:
 # Raised whenever an older xmist would misread a newer file.
 STACK_SCHEMA: Final = 1
 
-_MISSING: Final = 0  # status of a projection that has not been retrieved
+# What became of a projection; MISSING is what a block reads as that was not written.
+MISSING: Final = 0
+GOOD: Final = 1
+VALUELESS: Final = 2
+FAILED: Final = 3
+UNREADABLE: Final = 4
+
+STATUS: Final[Mapping[int, str]] = MappingProxyType(
+    {
+        MISSING: "not retrieved yet",
+        GOOD: "good",
+        VALUELESS: "some pixels have no value though no mask hid them",
+        FAILED: "could not be retrieved",
+        UNREADABLE: "frames are missing or cannot be read",
+    }
+)
 
 
 def is_stack(path: str | Path) -> bool:
@@ -261,7 +277,7 @@ def read_projection(path: str | Path, projection: int) -> Retrieval:
         numbers = stack.table["projection"]
         raise InputError(f"{path} has no projection {projection!r}; it has {numbers[0]} to {numbers[-1]}")
     place = int(found[0])
-    if stack.table["status"][place] == _MISSING:
+    if stack.table["status"][place] == MISSING:
         raise InputError(f"{path}: projection {projection} has not been retrieved yet; run xmist scan again")
     images: dict[str, Any] = {name: array[place] for name, array in stack.arrays.items() if name != "flags"}
     row = {name: column[place].item() for name, column in stack.table.items()}

@@ -18,7 +18,8 @@ from xmist.core.data import CHANNELS
 from xmist.core.errors import InputError, OutputError
 from xmist.core.flags import BAD_SAMPLE, UNDETERMINED
 from xmist.io.results.atomic import leftovers
-from xmist.workflow.series.table import COLUMNS, GOOD, VALUELESS, Row, to_rows
+from xmist.io.results.stacks import GOOD, VALUELESS
+from xmist.workflow.series.table import COLUMNS, Row, to_rows
 
 if TYPE_CHECKING:
     import h5py

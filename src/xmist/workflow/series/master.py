@@ -23,9 +23,9 @@ from xmist.core.version import __version__
 from xmist.io.results.atomic import write_file
 from xmist.io.results.nexus import add_group, write_experiment
 from xmist.io.results.plain import to_text
-from xmist.io.results.stacks import STACK_SCHEMA
+from xmist.io.results.stacks import MISSING, STACK_SCHEMA, STATUS
 from xmist.workflow.series.blocks import NOTHING, Block, Form
-from xmist.workflow.series.table import COLUMNS, MISSING, STATUS, Row, to_columns
+from xmist.workflow.series.table import COLUMNS, Row, to_columns
 
 if TYPE_CHECKING:
     import h5py

@@ -11,14 +11,14 @@ from xmist.core.errors import InputError, raise_errors
 from xmist.io import NEXUS_ENDINGS
 from xmist.io.frames.sources import listed
 from xmist.io.results.atomic import target_faults
-from xmist.io.results.stacks import is_stack
+from xmist.io.results.stacks import GOOD, is_stack
 from xmist.workflow.configuration import Draft
 from xmist.workflow.projection.reading import reading_faults
 from xmist.workflow.series.blocks import Block
 from xmist.workflow.series.inputs import section_faults
 from xmist.workflow.series.journal import Journal, read_journal
 from xmist.workflow.series.memory import parse_memory
-from xmist.workflow.series.table import GOOD, Row
+from xmist.workflow.series.table import Row
 
 
 @dataclass(frozen=True, kw_only=True)

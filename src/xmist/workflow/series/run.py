@@ -16,7 +16,7 @@ from xmist.core.errors import InputError, OutputError, raise_errors
 from xmist.core.progress import Progress
 from xmist.core.version import __version__
 from xmist.io.results.atomic import make_folder
-from xmist.io.results.stacks import is_stack, open_stack
+from xmist.io.results.stacks import GOOD, MISSING, STATUS, is_stack, open_stack
 from xmist.numerics.parallel import count_threads
 from xmist.workflow.configuration import Draft
 from xmist.workflow.projection.estimate import about
@@ -35,7 +35,7 @@ from xmist.workflow.series.request import (
     refusal,
     standing_faults,
 )
-from xmist.workflow.series.table import GOOD, MISSING, STATUS, Row, plot_table, to_columns
+from xmist.workflow.series.table import Row, plot_table, to_columns
 from xmist.workflow.series.trial import Beginning, begin, block_size
 from xmist.workflow.series.work import Job
 from xmist.workflow.series.workshop import Workshop

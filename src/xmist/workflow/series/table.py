@@ -12,22 +12,7 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
-# What became of a projection; MISSING is what a block reads as that was not written.
-MISSING: Final = 0
-GOOD: Final = 1
-VALUELESS: Final = 2
-FAILED: Final = 3
-UNREADABLE: Final = 4
-
-STATUS: Final[Mapping[int, str]] = MappingProxyType(
-    {
-        MISSING: "not retrieved yet",
-        GOOD: "good",
-        VALUELESS: "some pixels have no value though no mask hid them",
-        FAILED: "could not be retrieved",
-        UNREADABLE: "frames are missing or cannot be read",
-    }
-)
+from xmist.io.results.stacks import GOOD
 
 
 @dataclass(frozen=True, kw_only=True)

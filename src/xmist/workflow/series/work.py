@@ -14,10 +14,11 @@ from pathlib import Path
 from typing import Final
 
 from xmist.core.data import Retrieval
+from xmist.io.results.stacks import FAILED, GOOD
 from xmist.workflow.series.block_file import Result
 from xmist.workflow.series.blocks import Block, Form
 from xmist.workflow.series.reader import Reader
-from xmist.workflow.series.table import FAILED, GOOD, Row
+from xmist.workflow.series.table import Row
 from xmist.workflow.series.threads import Ahead
 from xmist.workflow.series.workshop import Workshop
 from xmist.workflow.series.writing import Report, Writer

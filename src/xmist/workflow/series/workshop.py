@@ -18,12 +18,13 @@ from numpy.typing import NDArray
 from xmist.core.arrays import Image
 from xmist.core.data import Retrieval, SpeckleStack
 from xmist.core.errors import InputError
+from xmist.io.results.stacks import FAILED, GOOD, UNREADABLE, VALUELESS
 from xmist.methods import Plan, prepare
 from xmist.preprocess import Frames, apply_steps
 from xmist.workflow.projection import count_valueless
 from xmist.workflow.series.inputs import Inputs
 from xmist.workflow.series.reader import Reader
-from xmist.workflow.series.table import FAILED, GOOD, UNREADABLE, VALUELESS, Row
+from xmist.workflow.series.table import Row
 
 T = TypeVar("T")
 
