@@ -39,6 +39,10 @@ class ErrorRecord:
 ERROR_CODES: Final[Mapping[str, str]] = MappingProxyType(
     {
         "invalid-input": "The input cannot be used.",
+        "option-conflict": "Two options contradict each other.",
+        "option-invalid": "An option has a value that it cannot have.",
+        "option-missing": "A required option is missing.",
+        "option-unknown": "There is no option of this name.",
     }
 )
 
