@@ -21,21 +21,12 @@ METHOD: Final = "full-field"
 
 @dataclass(frozen=True, kw_only=True)
 class Plan:
-    """What a demo does.
+    """What a demo does."""
 
-    Parameters
-    ----------
-    shape : tuple of int
-        Pixels (y, x).
-    options : mapping
-        By name of a method its options: which are compared, in this order.
-    exposures : tuple of int
-        Numbers N of exposures.
-    """
-
-    shape: tuple[int, int]
+    shape: tuple[int, int]  # pixels (y, x)
+    # by name of a method its options: which are compared, in this order
     options: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
-    exposures: tuple[int, ...]
+    exposures: tuple[int, ...]  # numbers N of exposures
 
 
 # The windows of the paper have 5 × 5 pixels. `mist` is shown smoothed: pixel by pixel two exposures drown in
@@ -56,20 +47,7 @@ QUICK: Final = Plan(
 
 
 def names(folder: str | Path, plan: Plan = FULL) -> dict[str, Path]:
-    """Give the files that a demo writes.
-
-    Parameters
-    ----------
-    folder : str or Path
-        Its folder.
-    plan : Plan
-        What it does.
-
-    Returns
-    -------
-    dict of str to Path
-        "figure", "table", "scan", "frames" and "truth"; all others by their name.
-    """
+    """Return the files that a demo writes."""
     from xmist.evaluate.comparison.result import target_files
 
     folder = Path(folder)
@@ -91,31 +69,7 @@ def run_demo(
     overwrite: bool = False,
     progress: Callable[[str, int, int], object] | None = None,
 ) -> Comparison:
-    """Simulate, retrieve, compare and draw.
-
-    Parameters
-    ----------
-    folder : str or Path
-        Folder for the files; made if it does not exist.
-    plan : Plan
-        What to do: `FULL` or `QUICK`.
-    overwrite : bool
-        Replace the files of an earlier demo.
-    progress : callable, optional
-        Called with what is done, and how much of how much of it.
-
-    Returns
-    -------
-    Comparison
-        Every method with every number of exposures, and the truth.
-
-    Raises
-    ------
-    InputError
-        If a file stands there already, or the folder cannot be made.
-    OutputError
-        When writing failed.
-    """
+    """Simulate, retrieve, compare and draw."""
     from xmist.core.errors import raise_errors
     from xmist.evaluate.comparison import compare
     from xmist.io.results.atomic import make_folder, target_faults
@@ -145,18 +99,7 @@ def run_demo(
 
 
 def words(found: Comparison) -> str:
-    """Give the tables with what they mean.
-
-    Parameters
-    ----------
-    found : Comparison
-        From `run_demo`.
-
-    Returns
-    -------
-    str
-        Lines without an end of line at the end.
-    """
+    """Return the tables with what they mean."""
     return "\n".join(
         [
             str(found),

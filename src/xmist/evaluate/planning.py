@@ -57,7 +57,7 @@ def expected_errors(
     workers: int | None = None,
     progress: Progress | None = None,
 ) -> ExpectedErrors:
-    """Tell what errors to expect, by Monte-Carlo runs of a method through the fast path.
+    """Return what errors to expect, by Monte-Carlo runs of a method through the fast path.
 
     Parameters
     ----------

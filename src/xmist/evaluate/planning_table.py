@@ -9,38 +9,17 @@ from typing import Any
 
 @dataclass(frozen=True, kw_only=True)
 class Expected:
-    """What to expect of one choice; errors are root mean squares over pixels and draws.
+    """What to expect of one choice; errors are root mean squares over pixels and draws."""
 
-    Parameters
-    ----------
-    distance : float
-        Distance from sample to detector in metres.
-    speckle : float
-        Size of the speckles in the sample's plane in metres.
-    exposures : int
-        Number N of positions of the diffuser.
-    photons : float
-        Photons a pixel detects in the bare beam in one exposure.
-    dose : float
-        Photons a pixel detects in all reference and sample exposures, 2 N photons.
-    phase_error : float or None
-        Error of φ in rad, its mean removed; None where the method gives none.
-    dark_field_error : float or None
-        Error of D in m.
-    refraction_angle_error : float or None
-        Error of each component of ∇φ/k in rad.
-    phase_nrmse, dark_field_nrmse, refraction_angle_nrmse : float or None
-        The same over the standard deviation of the truth; None where the truth is constant.
-    """
-
-    distance: float
-    speckle: float
-    exposures: int
-    photons: float
-    dose: float
-    phase_error: float | None
-    dark_field_error: float | None
-    refraction_angle_error: float | None
+    distance: float  # distance from sample to detector in metres
+    speckle: float  # size of the speckles in the sample's plane in metres
+    exposures: int  # number N of positions of the diffuser
+    photons: float  # photons a pixel detects in the bare beam in one exposure
+    dose: float  # photons a pixel detects in all reference and sample exposures, 2 N photons
+    phase_error: float | None  # error of φ in rad, its mean removed; None where the method gives none
+    dark_field_error: float | None  # error of D in m
+    refraction_angle_error: float | None  # error of each component of ∇φ/k in rad
+    # the same over the standard deviation of the truth; None where the truth is constant
     phase_nrmse: float | None
     dark_field_nrmse: float | None
     refraction_angle_nrmse: float | None
@@ -85,15 +64,15 @@ class ExpectedErrors:
     draws: int
 
     def __iter__(self) -> Iterator[Expected]:
-        """Give the rows."""
+        """Return the rows."""
         return iter(self.rows)
 
     def __len__(self) -> int:
-        """Give the number of rows."""
+        """Return the number of rows."""
         return len(self.rows)
 
     def __str__(self) -> str:
-        """Give the table as text."""
+        """Return the table as text."""
         lines = [
             f"{'':37}{'error of φ':>14}{'error of D':>15}{'error of ∇φ/k':>19}",
             "distance    speckle     N  photons      rad   NRMSE      pm    NRMSE      nrad    NRMSE",
@@ -115,7 +94,7 @@ class ExpectedErrors:
         return "\n".join(lines)
 
     def to_rows(self) -> list[dict[str, Any]]:
-        """Give the rows as plain data."""
+        """Return the rows as plain data."""
         return [asdict(row) for row in self.rows]
 
 

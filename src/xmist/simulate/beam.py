@@ -24,29 +24,7 @@ def source_blur(*, source_sigma: float, source_to_plane: float, plane_to_detecto
     sample's plane it is smaller by the magnification. With the sample as the plane this is the blur of the
     sample's features; the diffuser stands further upstream, and its own distances give the blur of its
     speckles.
-
-    Parameters
-    ----------
-    source_sigma : float
-        σ of the source in metres.
-    source_to_plane, plane_to_detector : float
-        Distances in metres.
-
-    Returns
-    -------
-    float
-        σ in metres.
-
-    Raises
-    ------
-    InputError
-        Lists every value that is out of range.
-
-    Examples
-    --------
-    >>> blur = source_blur(source_sigma=50e-6, source_to_plane=50.0, plane_to_detector=1.0)
-    >>> round(blur * 1e6, 6)
-    1.0
+    `source_sigma` in metres, `source_to_plane`, `plane_to_detector` in metres; returns in metres.
     """
     faults: list[str] = []
     check_number("source_sigma", source_sigma, faults, unit="m", low=0.0)
@@ -100,32 +78,14 @@ class Spectrum:
         object.__setattr__(self, "weights", tuple(weight / total for weight in weights))
 
     def __iter__(self) -> Iterator[tuple[float, float]]:
-        """Give (energy_kev, weight) pairs."""
+        """Return (energy_kev, weight) pairs."""
         return iter(zip(self.energies_kev, self.weights, strict=True))
 
 
 def incoherent_sum(terms: Iterable[tuple[float, ArrayLike]]) -> Real:
     """Add up the intensities of waves that do not interfere, in the order in which they come.
 
-    Parameters
-    ----------
-    terms : iterable of (float, (y, x) array_like)
-        Weight and wave, or weight and intensity if it is real. A generator keeps one in memory at a time.
-
-    Returns
-    -------
-    (y, x) array
-        Σ weight · |wave|², in the precision of the first term.
-
-    Raises
-    ------
-    InputError
-        If there is nothing to add.
-
-    Examples
-    --------
-    >>> incoherent_sum((weight, np.full((1, 2), 1j * weight)) for weight in (0.5, 0.5))
-    array([[0.25, 0.25]])
+    `terms` (y, x); returns (y, x).
     """
     total: Real | None = None
     for weight, term in terms:

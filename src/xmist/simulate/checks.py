@@ -23,38 +23,7 @@ def check_number(
     strict: bool = False,
     advice: str = "",
 ) -> float:
-    """Give a number as a float, or NaN with a fault that says what would be right.
-
-    Parameters
-    ----------
-    name : str
-        What the number is called in a fault.
-    value : object
-        What was given.
-    faults : list of str
-        Receives a sentence if it is no finite number of the range.
-    unit : str
-        Its unit; empty for a pure number.
-    low, high : float
-        Least and greatest value.
-    strict : bool
-        Whether `low` itself is excluded.
-    advice : str
-        Sentence part that helps.
-
-    Returns
-    -------
-    float
-        The number, or NaN.
-
-    Examples
-    --------
-    >>> faults = []
-    >>> check_number("photons", 0, faults, low=0, strict=True)
-    nan
-    >>> faults
-    ['photons is 0; expected a number above 0']
-    """
+    """Return a number as a float, or NaN with a fault that says what would be right."""
     unit = f" {unit}" if unit else ""
     bounds = []
     if math.isfinite(low):
@@ -78,19 +47,7 @@ def check_number(
 
 
 def check_count(name: str, value: Any, faults: list[str], *, low: int = 1) -> int:
-    """Give a whole number of at least `low`, or `low` with a fault.
-
-    Parameters
-    ----------
-    name : str
-        What the number is called in a fault.
-    value : object
-        What was given.
-    faults : list of str
-        Receives a sentence if it is no such number.
-    low : int
-        Least value.
-    """
+    """Return a whole number of at least `low`, or `low` with a fault."""
     if isinstance(value, bool) or not isinstance(value, numbers.Integral) or value < low:
         faults.append(f"{name} is {shown(value)}; expected a whole number of at least {low}")
         return low
@@ -98,25 +55,7 @@ def check_count(name: str, value: Any, faults: list[str], *, low: int = 1) -> in
 
 
 def check_shape(shape: Any, faults: list[str], *, low: int = 1) -> tuple[int, int]:
-    """Give a size (y, x), or `low` along an axis with a fault.
-
-    Parameters
-    ----------
-    shape : object
-        What was given: pixels or samples along y and x.
-    faults : list of str
-        Receives a sentence for each fault.
-    low : int
-        Least size along an axis.
-
-    Examples
-    --------
-    >>> faults = []
-    >>> check_shape(64, faults)
-    (1, 1)
-    >>> faults
-    ['shape is 64; expected two whole numbers, along y and x']
-    """
+    """Return a size (y, x), or `low` along an axis with a fault."""
     if not isinstance(shape, Sequence | np.ndarray) or isinstance(shape, str) or len(shape) != 2:
         faults.append(f"shape is {shown(shape)}; expected two whole numbers, along y and x")
         return low, low

@@ -30,7 +30,7 @@ def berry(
     y: float = 0.0,
     seed: int,
 ) -> list[Part]:
-    """Give a berry: a ball of flesh with a skin around it and seeds inside.
+    """Return a berry: a ball of flesh with a skin around it and seeds inside.
 
     Parameters
     ----------
@@ -120,24 +120,7 @@ def berry(
 
 
 def random_orientation(rng: np.random.Generator) -> tuple[tuple[float, float, float], ...]:
-    """Draw a rotation matrix, every orientation equally likely.
-
-    Parameters
-    ----------
-    rng : numpy.random.Generator
-        Source of chance.
-
-    Returns
-    -------
-    tuple of tuple of float
-        Matrix Q with Q Qᵀ = 1, as `Ellipsoid` takes it.
-
-    Examples
-    --------
-    >>> q = np.array(random_orientation(np.random.default_rng(1)))
-    >>> bool(np.allclose(q @ q.T, np.eye(3)))
-    True
-    """
+    """Draw a rotation matrix, every orientation equally likely."""
     q, r = np.linalg.qr(rng.normal(size=(3, 3)))
     q = q * np.sign(np.diag(r))
     return tuple((float(row[0]), float(row[1]), float(row[2])) for row in q)
@@ -156,7 +139,7 @@ def tube_stack(
     spread: float = 0.0,
     seed: int,
 ) -> list[Part]:
-    """Give a stack of parallel tubes, as the cells of wood are: rows side by side, layers behind each other.
+    """Return parallel tubes like the cells of wood: rows side by side, layers behind each other.
 
     Parameters
     ----------

@@ -111,41 +111,7 @@ def detect(
 ) -> NDArray[np.float32]:
     """Expose a detector.
 
-    Parameters
-    ----------
-    intensity : (y, x) array_like
-        Intensity on the wave's grid, 1 in the bare beam, ≥ 0.
-    detector : Detector
-        Detector.
-    rng : Generator or None
-        Source of the noise; None gives the expected counts.
-    margin : int
-        Samples on each side that the detector does not see; only blur brings them in. Without any, the
-        border is an even mirror.
-    source_blur : float
-        σ in metres, in the detector's plane, of the blur by the source's size, by
-        `xmist.simulate.beam.source_blur`.
-    workers : int, optional
-        Threads; the result does not depend on it, bit for bit.
-
-    Returns
-    -------
-    (y, x) float32 array
-        Counts of (rows − 2 margin)/oversampling × (columns − 2 margin)/oversampling pixels.
-
-    Raises
-    ------
-    InputError
-        If the intensity does not fit the pixels, or is negative, NaN or infinite.
-
-    Examples
-    --------
-    >>> detector = Detector(
-    ...     pixel_size=5.8e-6, oversampling=1, psf_sigma=0, photons=100, gain=1, read_noise=0, offset=0
-    ... )
-    >>> counts = detect(np.ones((300, 300)), detector, np.random.default_rng(1))
-    >>> round(float(counts.mean())), round(float(counts.var()), -1)
-    (100, 100.0)
+    `intensity` (y, x), `source_blur` in metres; returns (y, x).
     """
     faults: list[str] = []
     light = np.asarray(intensity)
@@ -189,31 +155,7 @@ def detect(
 
 
 def exposure_generators(seed: int, number: int) -> list[np.random.Generator]:
-    """Give each exposure a generator of its own, so that no order of work changes its noise.
-
-    Parameters
-    ----------
-    seed : int
-        Seed of all exposures.
-    number : int
-        Exposures; the first ones do not depend on how many follow.
-
-    Returns
-    -------
-    list of Generator
-        One an exposure.
-
-    Raises
-    ------
-    InputError
-        If the seed or the number is not a whole number of the range.
-
-    Examples
-    --------
-    >>> a, b = exposure_generators(1, 2)
-    >>> bool(a.random() == exposure_generators(1, 5)[0].random())
-    True
-    """
+    """Return each exposure a generator of its own, so that no order of work changes its noise."""
     faults: list[str] = []
     check_count("seed", seed, faults, low=0)
     check_count("number", number, faults, low=0)

@@ -26,22 +26,9 @@ _STEEP: Final = 0.75 * math.pi  # a wave that is sampled well hardly ever turns 
 
 
 def upstream_waves(setup: Setup) -> Iterator[tuple[Wave, ...]]:
-    """Give the wave that reaches the sample, for each position of the diffuser.
+    """Return the wave that reaches the sample, for each position of the diffuser.
 
-    Parameters
-    ----------
-    setup : Setup
-        Beamline.
-
-    Yields
-    ------
-    tuple of (y, x) complex64 array
-        One an energy.
-
-    Raises
-    ------
-    InputError
-        If the samples are too coarse for the diffuser.
+    Returns (y, x).
     """
     plane = setup.plane
     functions = [
@@ -72,22 +59,9 @@ def upstream_waves(setup: Setup) -> Iterator[tuple[Wave, ...]]:
 
 
 def rms_turn(wave: Wave) -> float:
-    """Give the rms by which a wave turns between neighbouring samples, weighted by its intensity.
+    """Return the rms by which a wave turns between neighbouring samples, weighted by its intensity.
 
-    Parameters
-    ----------
-    wave : (y, x) complex array
-        Wave.
-
-    Returns
-    -------
-    float
-        In rad, of the steeper axis.
-
-    Examples
-    --------
-    >>> float(round(rms_turn(np.exp(0.5j * np.arange(8.0)) * np.ones((8, 1))), 6))
-    0.5
+    `wave` (y, x).
     """
     turns = []
     for pair in (wave[1:] * wave[:-1].conj(), wave[:, 1:] * wave[:, :-1].conj()):
@@ -109,21 +83,9 @@ def _diffuser_faults(setup: Setup, transmission: Wave) -> list[str]:
 
 
 def expected(setup: Setup, waves: Sequence[Wave], seen: Seen | None) -> Real:
-    """Give the intensity on the detector's pixels, without noise.
+    """Return the intensity on the detector's pixels, without noise.
 
-    Parameters
-    ----------
-    setup : Setup
-        Beamline.
-    waves : sequence of (y, x) complex64 array
-        Wave that reaches the sample, one an energy.
-    seen : Seen or None
-        Sample; None is a reference.
-
-    Returns
-    -------
-    (y, x) float64 array
-        Intensity, 1 in the bare beam.
+    `waves` (y, x); returns (y, x).
     """
     plane = setup.plane
     total = np.zeros(plane.shape)
@@ -162,21 +124,7 @@ def expected(setup: Setup, waves: Sequence[Wave], seen: Seen | None) -> Real:
 def expose(setup: Setup, waves: Sequence[Wave], seen: Seen | None, *, number: int) -> NDArray[np.float32]:
     """Expose the detector, and correct the frame for offset, gain, photons and illumination.
 
-    Parameters
-    ----------
-    setup : Setup
-        Beamline.
-    waves : sequence of (y, x) complex64 array
-        Wave that reaches the sample, one an energy.
-    seen : Seen or None
-        Sample; None is a reference.
-    number : int
-        Number of the exposure; chooses its noise.
-
-    Returns
-    -------
-    (y, x) float32 array
-        Frame, 1 in the bare beam.
+    `waves` (y, x); returns (y, x).
     """
     light = np.maximum(expected(setup, waves, seen), 0.0)
     if setup.illumination is not None:

@@ -33,7 +33,7 @@ class Grid:
     pixel: float
 
     def y(self, rows: slice) -> Real:
-        """Give the y of the pixels' centres.
+        """Return the y of the pixels' centres.
 
         Parameters
         ----------
@@ -48,7 +48,7 @@ class Grid:
         return (np.arange(self.shape[0])[rows] - (self.shape[0] - 1) / 2.0) * self.pixel
 
     def x(self, columns: slice) -> Real:
-        """Give the x of the pixels' centres.
+        """Return the x of the pixels' centres.
 
         Parameters
         ----------
@@ -63,7 +63,7 @@ class Grid:
         return (np.arange(self.shape[1])[columns] - (self.shape[1] - 1) / 2.0) * self.pixel
 
     def window(self, box: tuple[float, float, float, float], margin: int = 0) -> tuple[slice, slice]:
-        """Give the rows and columns that touch a box.
+        """Return the rows and columns that touch a box.
 
         Parameters
         ----------
@@ -90,23 +90,7 @@ class Grid:
 def binned(image: Real, factor: int) -> Real:
     """Average an image over squares of pixels.
 
-    Parameters
-    ----------
-    image : (..., y, x) array
-        Image.
-    factor : int
-        Pixels a side; divides both sizes.
-
-    Returns
-    -------
-    (..., y/factor, x/factor) float64 array
-        Means.
-
-    Examples
-    --------
-    >>> binned(np.arange(16.0).reshape(4, 4), 2)
-    array([[ 2.5,  4.5],
-           [10.5, 12.5]])
+    `image` (..., y, x); returns (..., y/factor, x/factor).
     """
     y, x = image.shape[-2:]
     blocks = image.reshape(*image.shape[:-2], y // factor, factor, x // factor, factor)

@@ -98,7 +98,7 @@ class Screen:
         return self.correlation_length * math.sqrt((1.0 + self.anisotropy) / (1.0 - self.anisotropy))
 
     def covariance(self) -> tuple[float, float, float]:
-        """Give ⟨θ_xθ_x⟩, ⟨θ_xθ_y⟩ and ⟨θ_yθ_y⟩ in rad² where the angle is greatest.
+        """Return ⟨θ_xθ_x⟩, ⟨θ_xθ_y⟩ and ⟨θ_yθ_y⟩ in rad² where the angle is greatest.
 
         Returns
         -------
@@ -110,7 +110,7 @@ class Screen:
         return across * xx, across * xy, across * yy
 
     def shape_tensor(self) -> tuple[float, float, float]:
-        """Give the covariance for an rms angle of 1 across the fibres.
+        """Return the covariance for an rms angle of 1 across the fibres.
 
         Returns
         -------
@@ -123,7 +123,7 @@ class Screen:
         return along * c**2 + s**2, (along - 1.0) * s * c, along * s**2 + c**2
 
     def strength(self, grid: Grid) -> Real:
-        """Give the rms angle on a grid over the same field.
+        """Return the rms angle on a grid over the same field.
 
         Parameters
         ----------
@@ -190,7 +190,7 @@ class Screen:
 
 
 def _support(strength: Real, margin: int) -> tuple[slice, slice] | None:
-    """Give the rows and columns where there is any structure, and some more."""
+    """Return the rows and columns where there is any structure, and some more."""
     slices = []
     for axis, size in enumerate(strength.shape):
         present = np.flatnonzero((strength > 0.0).any(axis=1 - axis))
@@ -211,29 +211,7 @@ def gaussian_field(
 ) -> Real:
     """Draw a periodic Gaussian random field of variance 1 and Gaussian correlation.
 
-    Parameters
-    ----------
-    shape : tuple of int
-        Size (y, x).
-    across, along : float
-        Correlation lengths in pixels across and along its fibres.
-    direction : float
-        Direction of the fibres in degrees from +x towards +y.
-    rng : numpy.random.Generator
-        Source of chance.
-    workers : int, optional
-        Threads; the field does not depend on their number.
-
-    Returns
-    -------
-    (y, x) float32 array
-        The field.
-
-    Examples
-    --------
-    >>> field = gaussian_field((64, 64), across=2.0, along=2.0, direction=0.0, rng=np.random.default_rng(1))
-    >>> field.shape, field.dtype.name
-    ((64, 64), 'float32')
+    `across`, `along` in pixels, `direction` in degrees; returns (y, x).
     """
     turn = math.radians(direction)
     c, s = math.cos(turn), math.sin(turn)
@@ -275,28 +253,9 @@ def gaussian_field(
 
 
 def dark_field_tensor(screens: Sequence[Screen], grid: Grid, *, distance: float) -> Real:
-    """Give the truth D_ij = ∆ ⟨θ_iθ_j⟩/2 of layers, on a grid.
+    """Return the truth D_ij = ∆ ⟨θ_iθ_j⟩/2 of layers, on a grid.
 
-    Parameters
-    ----------
-    screens : sequence of Screen
-        Layers; independent, so that their covariances add.
-    grid : Grid
-        Pixels in the sample's plane.
-    distance : float
-        Effective distance ∆ in metres.
-
-    Returns
-    -------
-    (3, y, x) float64 array
-        D_xx, D_xy and D_yy in metres.
-
-    Examples
-    --------
-    >>> grid = Grid(shape=(2, 2), pixel=1e-6)
-    >>> screen = Screen(angle=2e-6, correlation_length=3e-6)
-    >>> float(dark_field_tensor([screen], grid, distance=1.0)[0, 0, 0])
-    2e-12
+    `distance` in metres; returns (3, y, x) in metres.
     """
     tensor = np.zeros((3, *grid.shape))
     for screen in screens:
@@ -316,30 +275,10 @@ def check_screen(
     grain: float | None = None,
     turn: float = 0.0,
 ) -> tuple[list[str], list[str]]:
-    """Say where a layer cannot be drawn, and where D = ∆θ²/2 does not describe it.
+    """Return where a layer cannot be drawn, and where D = ∆θ²/2 does not describe it.
 
-    Parameters
-    ----------
-    screen : Screen
-        The layer.
-    wavenumber : float
-        k in rad/m.
-    distance : float
-        Effective distance ∆ in metres.
-    pixel : float
-        Pixel in the sample's plane in metres.
-    sample : float
-        Spacing of the wave's samples in metres.
-    grain : float, optional
-        Size of the speckles in the sample's plane in metres.
-    turn : float
-        Rms in rad by which the wave that arrives turns between neighbouring samples.
-
-    Returns
-    -------
-    tuple of list of str
-        Faults, which make the simulation wrong, and findings, which make its truth differ from what a method
-        can see.
+    `wavenumber` in rad, `distance` in metres, `pixel` in metres, `sample` in metres, `grain` in metres,
+    `turn` in rad.
     """
     faults, findings = [], []
     length = screen.correlation_length

@@ -32,7 +32,7 @@ def transported(
     dark_field: ArrayLike | None = None,
     workers: int | None = None,
 ) -> Real:
-    """Give the sample frame that model (M) makes of a reference frame.
+    """Return the sample frame that model (M) makes of a reference frame.
 
     Derivatives are of sixth order, with the even mirror at the border.
 

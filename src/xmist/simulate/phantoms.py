@@ -37,30 +37,16 @@ Real = NDArray[Any]
 
 @dataclass(frozen=True, kw_only=True)
 class Case:
-    """How strong a phantom is.
+    """How strong a phantom is."""
 
-    Parameters
-    ----------
-    speckle : float
-        Full width at half maximum of the speckles' autocorrelation in pixels, before the detector's blur.
-    visibility : float
-        Standard deviation of the reference over its mean, before the detector's blur, for weak diffusers.
-    shift : float
-        Greatest shift of a speckle in pixels (99.9th percentile).
-    blur : float
-        σ in pixels of the widest blur by structure below the pixel; 0 has none.
-    transmission : float
-        Least transmission; 1 does not absorb.
-    photons : float
-        Photons a pixel detects in the bare beam.
-    """
-
+    # full width at half maximum of the speckles' autocorrelation in pixels, before the detector's blur
     speckle: float
+    # standard deviation of the reference over its mean, before the detector's blur, for weak diffusers
     visibility: float
-    shift: float
-    blur: float
-    transmission: float
-    photons: float
+    shift: float  # greatest shift of a speckle in pixels (99.9th percentile)
+    blur: float  # σ in pixels of the widest blur by structure below the pixel; 0 has none
+    transmission: float  # least transmission; 1 does not absorb
+    photons: float  # photons a pixel detects in the bare beam
 
 
 CASES: Final[Mapping[str, Case]] = MappingProxyType(
@@ -197,36 +183,12 @@ def phantom(
 def speckle_diffuser(
     experiment: Experiment, diffuser_to_sample: float, *, speckle: float, visibility: float, seed: int
 ) -> RandomScreen:
-    """Give the random screen whose speckles have a size and a visibility at the detector.
+    """Return the random screen whose speckles have a size and a visibility at the detector.
 
     In the near field the intensity is 1 − (z/k) ∇²φ. For a screen of Gaussian correlation of length ℓ its
     autocorrelation is that of ∇²φ, ∝ (u² − 8u + 8) e^{−u/2} with u = r²/ℓ², of full width 1.277 ℓ, and its
     standard deviation is √8 (z/k) σ_φ/ℓ².
-
-    Parameters
-    ----------
-    experiment : Experiment
-        Geometry.
-    diffuser_to_sample : float
-        Distance in metres.
-    speckle : float
-        Full width at half maximum of the speckles' autocorrelation in the sample's plane in metres.
-    visibility : float
-        Standard deviation over mean, in the limit of weak visibility.
-    seed : int
-        Seed.
-
-    Returns
-    -------
-    RandomScreen
-        The diffuser.
-
-    Examples
-    --------
-    >>> experiment = Experiment(energy_kev=17.0, pixel_size=5.8e-6, sample_to_detector=1.0)
-    >>> screen = speckle_diffuser(experiment, 0.5, speckle=23e-6, visibility=0.3, seed=1)
-    >>> round(screen.rms_phase, 1)
-    2.0
+    `diffuser_to_sample` in metres, `speckle` in metres.
     """
     length = speckle / 1.277
     upstream, scale = seen_from_sample(experiment, diffuser_to_sample)
@@ -240,22 +202,7 @@ def speckle_diffuser(
 
 
 def grains(case: Case, shape: tuple[int, int], *, seed: int) -> list[Part]:
-    """Draw the grains of a phantom.
-
-    Parameters
-    ----------
-    case : Case
-        Strengths.
-    shape : tuple of int
-        Pixels (y, x).
-    seed : int
-        Seed.
-
-    Returns
-    -------
-    list of Part
-        Three parts: what refracts alone, what scatters too, and what absorbs too.
-    """
+    """Draw the grains of a phantom."""
     rng = np.random.default_rng([seed, 3])
     p, k, distance = _EXPERIMENT.pixel_size, _EXPERIMENT.wavenumber, _EXPERIMENT.effective_distance
     # The maps reach beyond the field, as far as grains do that leave it.

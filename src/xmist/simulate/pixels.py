@@ -21,30 +21,7 @@ def blur_and_bin(
 
     The Gaussian is the discrete one, e^{−σ²} I_n(σ²), whose variance is σ² for every σ (Lindeberg 1990, IEEE
     Trans. PAMI 12, 234).
-
-    Parameters
-    ----------
-    image : (y, x) array
-        Samples.
-    sigma : float
-        σ in samples.
-    binning : int
-        Samples a pixel has along a side.
-    margin : int
-        Samples on each side that no pixel covers.
-    workers : int, optional
-        Threads; the result does not depend on it.
-
-    Returns
-    -------
-    (y, x) float64 array
-        Means over the pixels.
-
-    Examples
-    --------
-    >>> blur_and_bin(np.arange(16.0).reshape(4, 4), 0.0, 2)
-    array([[ 2.5,  4.5],
-           [10.5, 12.5]])
+    `image` (y, x); returns (y, x).
     """
     weights = np.convolve(discrete_gaussian(sigma), np.full(binning, 1.0 / binning))
     reach = (len(weights) - binning) // 2
@@ -62,20 +39,7 @@ def blur_and_bin(
 
 
 def discrete_gaussian(sigma: float) -> NDArray[np.float64]:
-    """Weights of the discrete Gaussian, centred, of sum 1.
-
-    Parameters
-    ----------
-    sigma : float
-        Standard deviation in samples, exact for every value.
-
-    Examples
-    --------
-    >>> weights = discrete_gaussian(0.8)
-    >>> n = np.arange(len(weights)) - len(weights) // 2
-    >>> round(float((weights * n**2).sum()), 6)
-    0.64
-    """
+    """Weights of the discrete Gaussian, centred, of sum 1."""
     from scipy.special import ive
 
     reach = 0 if sigma == 0.0 else math.ceil(6.0 * sigma + 4.0)

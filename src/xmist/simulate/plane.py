@@ -21,30 +21,14 @@ _SEARCH = 24  # pixels that the margin may grow by to make sizes that transform 
 
 @dataclass(frozen=True, kw_only=True)
 class Plane:
-    """The wave's grid in the sample's plane, and its distances to diffuser and detector.
-
-    Parameters
-    ----------
-    experiment : Experiment
-        Geometry.
-    shape : tuple of int
-        Detector's pixels (y, x).
-    oversampling : int
-        Samples of the wave a pixel has along a side.
-    margin : int
-        Pixels on each side that the detector does not see.
-    upstream : float
-        Distance from diffuser to sample in metres, scaled.
-    diffuser_scale : float
-        A length in the diffuser's plane over the same in the sample's.
-    """
+    """The wave's grid in the sample's plane, and its distances to diffuser and detector."""
 
     experiment: Experiment
-    shape: tuple[int, int]
-    oversampling: int
-    margin: int
-    upstream: float
-    diffuser_scale: float
+    shape: tuple[int, int]  # detector's pixels (y, x)
+    oversampling: int  # samples of the wave a pixel has along a side
+    margin: int  # pixels on each side that the detector does not see
+    upstream: float  # distance from diffuser to sample in metres, scaled
+    diffuser_scale: float  # A length in the diffuser's plane over the same in the sample's
 
     @property
     def pixels(self) -> Grid:
@@ -65,15 +49,7 @@ class Plane:
     def mean(self, image: Real) -> Real:
         """Average an image on the samples over the detector's pixels.
 
-        Parameters
-        ----------
-        image : (..., y, x) array
-            Image on the wave's samples.
-
-        Returns
-        -------
-        (..., y, x) float64 array
-            Means over pixels, without the margin.
+        `image` (..., y, x); returns (..., y, x).
         """
         cut = self.cut
         return binned(image[..., cut : image.shape[-2] - cut, cut : image.shape[-1] - cut], self.oversampling)
@@ -81,42 +57,15 @@ class Plane:
     def around(self, image: Real) -> Real:
         """Extend an image of the detector's pixels into the margin by its mirror.
 
-        Parameters
-        ----------
-        image : (y, x) array
-            Image on the detector's pixels.
-
-        Returns
-        -------
-        (y, x) array
-            With the margin.
+        `image` (y, x); returns (y, x).
         """
         return np.pad(image, self.margin, mode="symmetric")
 
 
 def seen_from_sample(experiment: Experiment, diffuser_to_sample: float) -> tuple[float, float]:
-    """Give how a diffuser appears in the sample's plane.
+    """Return how a diffuser appears in the sample's plane.
 
-    Parameters
-    ----------
-    experiment : Experiment
-        Geometry.
-    diffuser_to_sample : float
-        Distance in metres.
-
-    Returns
-    -------
-    tuple of float
-        The distance of a parallel beam that equals it, in metres, and a length on the diffuser over the same
-        in the sample's plane.
-
-    Examples
-    --------
-    >>> cone = xmist.Experiment(
-    ...     energy_kev=8.04, pixel_size=15e-6, sample_to_detector=0.8, source_to_sample=0.5
-    ... )
-    >>> [round(value, 6) for value in seen_from_sample(cone, 0.1)]
-    [0.125, 0.8]
+    `diffuser_to_sample` in metres; returns in metres.
     """
     source = experiment.source_to_sample
     if source is None:
@@ -138,40 +87,7 @@ def make_plane(
 
     The margin is as wide as the steepest wave that the grid can hold, of the angle λ/(2 sample), travels
     aside from the diffuser to the detector: nothing that comes in over the border reaches the detector.
-
-    Parameters
-    ----------
-    experiment : Experiment
-        Geometry.
-    shape : tuple of int
-        Detector's pixels (y, x).
-    oversampling : int
-        Samples of the wave a pixel has along a side.
-    diffuser_to_sample : float
-        Distance in metres.
-    blur : float
-        σ in metres of the detector's blur in the sample's plane, whose tail the margin also holds.
-    wavelengths : list of float
-        Wavelengths in metres.
-
-    Returns
-    -------
-    Plane
-        Grid and distances.
-
-    Examples
-    --------
-    >>> experiment = xmist.Experiment(energy_kev=17.0, pixel_size=5.8e-6, sample_to_detector=1.0)
-    >>> plane = make_plane(
-    ...     experiment,
-    ...     (64, 64),
-    ...     oversampling=4,
-    ...     diffuser_to_sample=0.5,
-    ...     blur=0.0,
-    ...     wavelengths=[experiment.wavelength],
-    ... )
-    >>> plane.margin, plane.samples.shape
-    (8, (320, 320))
+    `diffuser_to_sample` in metres, `blur` in metres, `wavelengths` in metres.
     """
     upstream, scale = seen_from_sample(experiment, diffuser_to_sample)
     pixel = experiment.effective_pixel

@@ -40,7 +40,7 @@ RECIPES: Final[Mapping[str, Callable[[tuple[int, int], int, int], Recipe]]] = Ma
 
 
 def find_recipe(name: str) -> Callable[[tuple[int, int], int, int], Recipe]:
-    """Give what a preset consists of.
+    """Return what a preset consists of.
 
     Parameters
     ----------

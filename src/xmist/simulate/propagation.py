@@ -159,35 +159,10 @@ def scaled_distance(*, start: float, stop: float, plane: float) -> float:
     """Distance of a parallel beam that equals a stretch of a cone beam, by the Fresnel scaling theorem.
 
     With transverse coordinates measured in a common plane (r = plane·θ, θ the angle from the source), the
-    paraxial equation of a cone beam at the distance s from the source is that of a parallel beam in
-    dz = (plane/s)² ds; its integral is plane² (1/start − 1/stop). From the sample, which is the plane, to
-    the detector this is `Experiment.effective_distance`.
-
-    Parameters
-    ----------
-    start, stop : float
-        Distances from the source in metres at which the stretch begins and ends.
-    plane : float
-        Distance from the source of the plane whose coordinates are used, the sample's.
-
-    Returns
-    -------
-    float
-        Distance in metres; negative if `stop` is upstream of `start`.
-
-    Raises
-    ------
-    InputError
-        If a distance from the source is not positive.
-
-    Examples
-    --------
-    >>> cone = xmist.Experiment(
-    ...     energy_kev=8.04, pixel_size=75e-6, sample_to_detector=0.8, source_to_sample=0.55
-    ... )
-    >>> distance = scaled_distance(start=0.55, stop=1.35, plane=0.55)
-    >>> bool(np.isclose(distance, cone.effective_distance, rtol=1e-12))
-    True
+    paraxial equation of a cone beam at the distance s from the source is that of a parallel beam in dz =
+    (plane/s)² ds; its integral is plane² (1/start − 1/stop). From the sample, which is the plane, to the
+    detector this is `Experiment.effective_distance`.
+    `start`, `stop` in metres; returns in metres.
     """
     faults: list[str] = []
     for name, value in {"start": start, "stop": stop, "plane": plane}.items():
@@ -242,7 +217,7 @@ def _frequencies(shape: tuple[int, ...], pixel_size: float) -> list[NDArray[np.f
 
 
 def _unit(cycles: NDArray[np.float64], dtype: np.dtype[Any]) -> Wave:
-    """Give exp(2πi cycles), from float64: many turns leave nothing to single precision."""
+    """Return exp(2πi cycles), from float64: many turns leave nothing to single precision."""
     return np.asarray(np.exp(2j * np.pi * cycles), dtype)
 
 

@@ -82,22 +82,7 @@ class Recipe:
 
 
 def currant_recipe(shape: tuple[int, int], positions: int, seed: int, *, photons: float = BRIGHT) -> Recipe:
-    """Give the currant: flesh of water with cell walls that scatter weakly, a skin, seeds that scatter more.
-
-    Parameters
-    ----------
-    shape : tuple of int
-        Pixels (y, x).
-    positions, seed : int
-        Positions of the diffuser, and seed.
-    photons : float
-        Photons a pixel detects in the bare beam.
-
-    Returns
-    -------
-    Recipe
-        The experiment.
-    """
+    """Return the currant: flesh of water with weakly scattering cell walls, a skin, and seeds."""
     check_arguments(shape, positions, seed)
     pixel = _SYNCHROTRON.pixel_size
     radius = 0.4 * min(shape) * pixel
@@ -120,20 +105,7 @@ def currant_recipe(shape: tuple[int, int], positions: int, seed: int, *, photons
 
 
 def fibres_recipe(shape: tuple[int, int], positions: int, seed: int) -> Recipe:
-    """Give six fibres in resin at 0, 30, … 150 degrees, of fibrils that scatter across them.
-
-    Parameters
-    ----------
-    shape : tuple of int
-        Pixels (y, x).
-    positions, seed : int
-        Positions of the diffuser, and seed.
-
-    Returns
-    -------
-    Recipe
-        The experiment.
-    """
+    """Return six fibres in resin at 0, 30, … 150 degrees, of fibrils that scatter across them."""
     check_arguments(shape, positions, seed)
     pixel = _SYNCHROTRON.pixel_size
     cell = min(shape[0] / 2.0, shape[1] / 3.0) * pixel
@@ -166,20 +138,7 @@ def fibres_recipe(shape: tuple[int, int], positions: int, seed: int) -> Recipe:
 
 
 def spheres_recipe(shape: tuple[int, int], positions: int, seed: int) -> Recipe:
-    """Give six balls of known materials without structure.
-
-    Parameters
-    ----------
-    shape : tuple of int
-        Pixels (y, x).
-    positions, seed : int
-        Positions of the diffuser, and seed.
-
-    Returns
-    -------
-    Recipe
-        The experiment.
-    """
+    """Return six balls of known materials without structure."""
     check_arguments(shape, positions, seed)
     pixel = _SYNCHROTRON.pixel_size
     radius = 0.36 * min(shape[0] / 2.0, shape[1] / 3.0) * pixel
@@ -209,20 +168,7 @@ def spheres_recipe(shape: tuple[int, int], positions: int, seed: int) -> Recipe:
 
 
 def tubes_recipe(shape: tuple[int, int], positions: int, seed: int) -> Recipe:
-    """Give five tubes of glass fibres at a laboratory source.
-
-    Parameters
-    ----------
-    shape : tuple of int
-        Pixels (y, x).
-    positions, seed : int
-        Positions of the diffuser, and seed.
-
-    Returns
-    -------
-    Recipe
-        The experiment.
-    """
+    """Return five tubes of glass fibres at a laboratory source."""
     check_arguments(shape, positions, seed)
     experiment = _LABORATORY
     pixel = experiment.effective_pixel
@@ -277,20 +223,7 @@ def tubes_recipe(shape: tuple[int, int], positions: int, seed: int) -> Recipe:
 
 
 def ct_recipe(shape: tuple[int, int], positions: int, seed: int) -> Recipe:
-    """Give a ball of wax with five grains in it, three of which scatter.
-
-    Parameters
-    ----------
-    shape : tuple of int
-        Pixels (y, x).
-    positions, seed : int
-        Positions of the diffuser, and seed.
-
-    Returns
-    -------
-    Recipe
-        The experiment.
-    """
+    """Return a ball of wax with five grains in it, three of which scatter."""
     check_arguments(shape, positions, seed)
     pixel = _SYNCHROTRON.pixel_size
     radius = 0.42 * min(shape) * pixel
@@ -327,20 +260,7 @@ def ct_recipe(shape: tuple[int, int], positions: int, seed: int) -> Recipe:
 
 
 def check_arguments(shape: tuple[int, int], positions: int, seed: int) -> None:
-    """Check what every preset takes.
-
-    Parameters
-    ----------
-    shape : tuple of int
-        Pixels (y, x), 32 at least.
-    positions, seed : int
-        Positions of the diffuser, and seed.
-
-    Raises
-    ------
-    InputError
-        Lists what is out of range.
-    """
+    """Check what every preset takes."""
     faults: list[str] = []
     check_shape(shape, faults, low=32)
     check_count("positions", positions, faults)
@@ -386,7 +306,7 @@ def _at_synchrotron(
 def _scatter(
     experiment: Experiment, *, blur: float, thickness: float, length: float, **options: Any
 ) -> Scatter:
-    """Give structure that blurs by `blur` pixels (σ) where a body has a thickness."""
+    """Return structure that blurs by `blur` pixels (σ) where a body has a thickness."""
     angle = blur * experiment.effective_pixel / experiment.effective_distance
     return Scatter(power=angle**2 / thickness, correlation_length=length, **options)
 

@@ -59,7 +59,7 @@ class Scatter:
         self.screen(0.0)
 
     def screen(self, angle: Any) -> Screen:
-        """Give the thin layer that stands for it.
+        """Return the thin layer that stands for it.
 
         Parameters
         ----------
@@ -107,7 +107,7 @@ class Part:
     scatter: Scatter | None = None
 
     def index(self, energy_kev: float) -> tuple[float, float]:
-        """Give δ and β over what it stands in place of.
+        """Return δ and β over what it stands in place of.
 
         Parameters
         ----------
@@ -128,21 +128,11 @@ class Part:
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Projection:
-    """A sample seen along the beam.
+    """A sample seen along the beam."""
 
-    Parameters
-    ----------
-    phase : (y, x) float64 array
-        Phase φ = −k ∫δ dz in rad.
-    absorbance : (y, x) float64 array
-        2k ∫β dz, so that T = exp(−absorbance).
-    screens : tuple of Screen
-        Its structure below the pixel.
-    """
-
-    phase: Real
-    absorbance: Real
-    screens: tuple[Screen, ...]
+    phase: Real  # (y, x), phase φ = −k ∫δ dz in rad
+    absorbance: Real  # (y, x), 2k ∫β dz, so that T = exp(−absorbance)
+    screens: tuple[Screen, ...]  # its structure below the pixel
 
 
 def project(
@@ -156,34 +146,7 @@ def project(
 ) -> Projection:
     """Project a sample along the beam.
 
-    Parameters
-    ----------
-    parts : sequence of Part
-        The sample.
-    grid : Grid
-        Pixels in the sample's plane.
-    energy_kev : float
-        Photon energy in keV.
-    wavenumber : float
-        k in rad/m.
-    screens : sequence of Screen
-        Layers of structure beside that of the parts.
-    edge_sigma : float
-        σ in metres of a Gaussian that the thickness is smoothed with: an ideal surface, seen edge on, is
-        infinitely steep, and no grid can hold its phase.
-
-    Returns
-    -------
-    Projection
-        Phase, absorbance and layers; layers of equal structure are joined.
-
-    Examples
-    --------
-    >>> from xmist.simulate.objects import Slab
-    >>> plate = Part(body=Slab(depth=1e-4), material=Material(delta=8e-7, beta=5e-10, energy_kev=17.0))
-    >>> seen = project([plate], Grid(shape=(2, 2), pixel=1e-6), energy_kev=17.0, wavenumber=8.615e10)
-    >>> float(seen.phase[0, 0].round(3))
-    -6.892
+    `energy_kev` in keV, `wavenumber` in rad, `edge_sigma` in metres.
     """
     phase, absorbance = np.zeros(grid.shape), np.zeros(grid.shape)
     squared: dict[tuple[float, float | None, float], Real] = {}
@@ -208,21 +171,9 @@ def project(
 
 
 def check_sample(parts: Sequence[Part], field: Grid, *, energy_kev: float) -> list[str]:
-    """Say which parts lie outside the field, and which materials are not known at an energy.
+    """Return which parts lie outside the field, and which materials are not known at an energy.
 
-    Parameters
-    ----------
-    parts : sequence of Part
-        The sample.
-    field : Grid
-        The detector's field in the sample's plane.
-    energy_kev : float
-        Photon energy in keV.
-
-    Returns
-    -------
-    list of str
-        One fault each.
+    `energy_kev` in keV.
     """
     faults = check_bodies([part.body for part in parts], field)
     for number, part in enumerate(parts):

@@ -105,15 +105,7 @@ def check_sampling(
 def largest_step(phase: ArrayLike) -> float:
     """Largest difference between neighbours along y or x.
 
-    Parameters
-    ----------
-    phase : (y, x) array_like
-        Phase in rad, not wrapped.
-
-    Examples
-    --------
-    >>> largest_step([[0.0, 1.0], [0.5, -2.0]])
-    3.0
+    `phase` (y, x) in rad.
     """
     image: NDArray[Any] = np.asarray(phase)
     step = 0.0
@@ -131,17 +123,8 @@ def transfer_function_faults(
 ) -> list[str]:
     """List the axes along which the phase of the transfer function steps by more than π.
 
-    The step is greatest between the two highest frequencies. It is the same as asking that the steepest
-    wave that the grid can hold, of the angle λ/(2 pixel_size), stays within half the field.
-
-    Parameters
-    ----------
-    wavelength, pixel_size, distance : float
-        In metres, as in `check_sampling`.
-    shape : tuple of int
-        Samples along y and x.
-    paraxial : bool
-        Whether Fresnel's transfer function is meant; else that of the angular spectrum.
+    The step is greatest between the two highest frequencies. It is the same as asking that the steepest wave
+    that the grid can hold, of the angle λ/(2 pixel_size), stays within half the field.
     """
     faults = []
     for axis, size in zip("yx", shape, strict=True):

@@ -26,24 +26,12 @@ Wave = NDArray[np.complex64]
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Seen:
-    """A sample as a beamline's wave meets it.
+    """A sample as a beamline's wave meets it."""
 
-    Parameters
-    ----------
-    truth : Truth
-        What is true of it.
-    findings : tuple of str
-        Where the truth is not what speckles can see.
-    waves : tuple of (y, x) complex64 array
-        Its transmission function for each energy; empty for the model.
-    images : tuple of (phase, transmission, tensor)
-        What the model needs for each energy; empty for wave optics.
-    """
-
-    truth: Truth
-    findings: tuple[str, ...]
-    waves: tuple[Wave, ...]
-    images: tuple[tuple[Real, Real, Real], ...]
+    truth: Truth  # what is true of it
+    findings: tuple[str, ...]  # where the truth is not what speckles can see
+    waves: tuple[Wave, ...]  # (y, x), its transmission function for each energy; empty for the model
+    images: tuple[tuple[Real, Real, Real], ...]  # what the model needs for each energy; empty for wave optics
 
 
 def look_through(
@@ -57,25 +45,7 @@ def look_through(
 ) -> Seen:
     """Project a sample, draw its structure, and state the truth.
 
-    Parameters
-    ----------
-    setup : Setup
-        Beamline.
-    sample : sequence of Part
-        The sample.
-    screens : sequence of Screen
-        Layers of structure beside that of its parts.
-    edge_sigma : float
-        σ in metres that bodies are smoothed with.
-    seed : int
-        Seed of the structure.
-    turn : float
-        Rms in rad by which the wave that arrives turns between neighbouring samples, see `rms_turn`.
-
-    Returns
-    -------
-    Seen
-        The sample as the wave meets it.
+    `edge_sigma` in metres, `turn` in rad.
     """
     plane, nominal = setup.plane, setup.plane.experiment
     seen = _project(setup, sample, nominal, screens, edge_sigma)

@@ -31,45 +31,19 @@ _SPECKLE: Final = 1.0 / 1.84
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Setup:
-    """Everything but the sample.
+    """Everything but the sample."""
 
-    Parameters
-    ----------
-    plane : Plane
-        Grid and distances.
-    beams : tuple of (Experiment, float)
-        Energies with their weights, of sum 1.
-    diffuser : Diffuser
-        Diffuser.
-    steps : (position, 2) float64 array
-        Its displacements (y, x) in metres.
-    detector : Detector
-        Detector.
-    blur : float
-        σ of point spread and source in metres, in the detector's plane.
-    drift : tuple of float
-        Displacement (y, x) of the sample frames in the sample's plane in metres.
-    illumination : (y, x) float64 array or None
-        Intensity of the bare beam.
-    physics : str
-        "wave" or "model".
-    noise_seed : int or None
-        Seed of the noise; None gives expected values.
-    workers : int or None
-        Threads.
-    """
-
-    plane: Plane
-    beams: tuple[tuple[Experiment, float], ...]
+    plane: Plane  # grid and distances
+    beams: tuple[tuple[Experiment, float], ...]  # energies with their weights, of sum 1
     diffuser: Diffuser
-    steps: NDArray[np.float64]
-    detector: Detector
-    blur: float
-    drift: tuple[float, float]
-    illumination: Real | None
-    physics: str
-    noise_seed: int | None
-    workers: int | None
+    steps: NDArray[np.float64]  # (position, 2), its displacements (y, x) in metres
+    detector: Detector  # detector
+    blur: float  # σ of point spread and source in metres, in the detector's plane
+    drift: tuple[float, float]  # displacement (y, x) of the sample frames in the sample's plane in metres
+    illumination: Real | None  # (y, x), intensity of the bare beam
+    physics: str  # "wave" or "model"
+    noise_seed: int | None  # seed of the noise; None gives expected values
+    workers: int | None  # threads
 
     @property
     def grain(self) -> float | None:
@@ -98,25 +72,7 @@ def prepare(
     noise: bool,
     workers: int | None,
 ) -> Setup:
-    """Check all that does not concern the sample, and choose the grid.
-
-    Parameters
-    ----------
-    experiment, shape, diffuser, diffuser_to_sample, positions, detector, seed, physics, spectrum
-        As for `acquire`.
-    source_sigma, drift, illumination, noise, workers
-        As for `acquire`.
-
-    Returns
-    -------
-    Setup
-        Everything but the sample.
-
-    Raises
-    ------
-    InputError
-        Lists all that is wrong.
-    """
+    """Check all that does not concern the sample, and choose the grid."""
     faults: list[str] = []
     shape = check_shape(shape, faults, low=SMALLEST_FRAME)
     check_count("seed", seed, faults, low=0)

@@ -92,15 +92,15 @@ class Tomography:
     illumination: Image | None = None
 
     def __len__(self) -> int:
-        """Give the number of projections."""
+        """Return the number of projections."""
         return len(self.angles)
 
     def __iter__(self) -> Iterator[Simulation]:
-        """Give the projections in turn."""
+        """Return the projections in turn."""
         return (self.projection(number) for number in range(len(self)))
 
     def projection(self, number: int) -> Simulation:
-        """Give one projection.
+        """Return one projection.
 
         Parameters
         ----------
@@ -253,22 +253,7 @@ def acquire_series(
 def make_volume(
     bodies: Sequence[tuple[Part, Ellipsoid]], experiment: Experiment, shape: tuple[int, int]
 ) -> Volume:
-    """Fill a volume, each cube by 2 × 2 × 2 points.
-
-    Parameters
-    ----------
-    bodies : sequence of (Part, Ellipsoid)
-        Parts with their bodies.
-    experiment : Experiment
-        Geometry.
-    shape : tuple of int
-        Detector's pixels (y, x); the volume is as deep as it is wide.
-
-    Returns
-    -------
-    Volume
-        Truth in three dimensions.
-    """
+    """Fill a volume, each cube by 2 × 2 × 2 points."""
     fine = Grid(shape=(2 * shape[0], 2 * shape[1]), pixel=0.5 * experiment.effective_pixel)
     everywhere = slice(None)
     y, x = fine.y(everywhere)[:, None], fine.x(everywhere)[None, :]

@@ -101,11 +101,11 @@ class Simulation:
         object.__setattr__(self, "settings", MappingProxyType(dict(self.settings)))
 
     def __iter__(self) -> Iterator[Any]:
-        """Give stack, experiment and truth."""
+        """Return stack, experiment and truth."""
         return iter((self.stack, self.experiment, self.truth))
 
     def counts(self, frames: NDArray[Any]) -> Image:
-        """Give frames as the detector counted them.
+        """Return frames as the detector counted them.
 
         Parameters
         ----------
@@ -123,7 +123,7 @@ class Simulation:
         return np.asarray(np.rint(counts) if self.detector.whole_counts else counts, np.float32)
 
     def truth_as_result(self) -> Retrieval:
-        """Give the truth as a `Retrieval` of the method "truth", which can be saved and compared.
+        """Return the truth as a `Retrieval` of the method "truth", which can be saved and compared.
 
         Returns
         -------

@@ -28,21 +28,7 @@ _CELL: Final = "text-align:left;vertical-align:top;padding:2px 12px 2px 0"
 
 
 def result_html(result: Retrieval) -> str:
-    """Give a result as HTML: its pictures with the limits of their greys, and what it is.
-
-    Parameters
-    ----------
-    result : Retrieval
-        The result.
-
-    Examples
-    --------
-    >>> experiment = xmist.Experiment(energy_kev=17.0, pixel_size=5.8e-6, sample_to_detector=1.0)
-    >>> flags = np.zeros((8, 9), np.uint16)
-    >>> result = xmist.Retrieval(method="mist", experiment=experiment, flags=flags, phase=np.ones((8, 9)))
-    >>> "phase" in result_html(result), "data:image/png" in result_html(result)
-    (True, True)
-    """
+    """Return a result as HTML: its pictures with the limits of their greys, and what it is."""
     names = [name for name, _ in result.channels()]
     main = [name for name in names if not name.endswith("_std") and not CHANNELS[name].components] or names
     figures = []
@@ -71,19 +57,7 @@ def result_html(result: Retrieval) -> str:
 
 
 def stack_html(stack: SpeckleStack) -> str:
-    """Give a stack as HTML: its first pair of frames, and what it is.
-
-    Parameters
-    ----------
-    stack : SpeckleStack
-        The stack.
-
-    Examples
-    --------
-    >>> frames = np.random.default_rng(1).uniform(1, 2, (2, 16, 20))
-    >>> "2 positions" in stack_html(xmist.SpeckleStack(frames, frames))
-    True
-    """
+    """Return a stack as HTML: its first pair of frames, and what it is."""
     images = [Image.of(frames[0], None, most=_SIDE) for frames in (stack.reference, stack.sample)]
     panel = Panel("transmission")  # grey, without unit
     scale = common_scales([panel], [images])[panel.scale]

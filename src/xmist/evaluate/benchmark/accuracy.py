@@ -26,23 +26,7 @@ def measure_accuracy(
     threads: int | None,
     tell: Progress,
 ) -> Iterable[Accuracy]:
-    """Give one row a phantom, N and method.
-
-    Parameters
-    ----------
-    methods : sequence of str
-        Names of methods.
-    cases : sequence of str
-        Phantoms.
-    exposures : sequence of int
-        Numbers N.
-    size : int
-        Pixels along a side.
-    threads : int, optional
-        Threads.
-    tell : callable
-        Called with what is done, and how much of how much of it.
-    """
+    """Return one row a phantom, N and method."""
     total = len(cases) * len(exposures) * len(methods)
     done = 0
     for case in cases:

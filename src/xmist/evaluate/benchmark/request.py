@@ -29,18 +29,7 @@ def request_faults(
     speed_sizes: Sequence[int],
     repeats: int = 1,
 ) -> list[str]:
-    """Say what is wrong with what `run_benchmark` is asked for.
-
-    Parameters
-    ----------
-    methods, cases, exposures, size, speed_sizes, repeats
-        As for `run_benchmark`.
-
-    Examples
-    --------
-    >>> request_faults(["mist"], ["fine"], [2], 4, [])
-    ['size is 4; expected a whole number from 32 to 8192']
-    """
+    """Return the errors of what `run_benchmark` is asked for."""
     faults = method_faults(methods)
     faults += [f"there is no phantom '{name}'; {suggest(name, CASES)}" for name in cases if name not in CASES]
     ranges: tuple[tuple[str, Sequence[Any], int, int], ...] = (
@@ -72,17 +61,6 @@ def request_faults(
 
 
 def method_options(method: str) -> dict[str, Any]:
-    """Give the smoothing, where a method has it; window methods smooth by their window.
-
-    Parameters
-    ----------
-    method : str
-        Name of the method.
-
-    Examples
-    --------
-    >>> method_options("mist"), method_options("umpa")
-    ({'smoothing': 2.0}, {})
-    """
+    """Return the smoothing, where a method has it; window methods smooth by their window."""
     known = import_module(METHODS[method].module).OPTIONS.__dataclass_fields__
     return {"smoothing": SMOOTHING} if "smoothing" in known else {}

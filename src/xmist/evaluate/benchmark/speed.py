@@ -28,23 +28,7 @@ def measure_speed(
     threads: int | None,
     tell: Progress,
 ) -> Iterable[Speed]:
-    """Give one row a size and method, of the least N that the method takes.
-
-    Parameters
-    ----------
-    methods : sequence of str
-        Names of methods.
-    exposures : sequence of int
-        Numbers N.
-    sizes : sequence of int
-        Pixels along a side.
-    repeats : int
-        Times that each is done; the best counts.
-    threads : int, optional
-        Threads.
-    tell : callable
-        Called with what is done, and how much of how much of it.
-    """
+    """Return one row a size and method, of the least N that the method takes."""
     total = len(methods) * len(sizes)
     for number, (size, method) in enumerate((size, method) for size in sizes for method in methods):
         tell(f"speed of {method}, {size} × {size}", number, total)
@@ -65,7 +49,7 @@ def measure_speed(
 
 
 def _enough(method: str, exposures: Sequence[int], size: int) -> SpeckleStack | None:
-    """Give frames of the least N that a method works on with its options; None if there is none."""
+    """Return frames of the least N that a method works on with its options; None if there is none."""
     for n in sorted(exposures):
         if unable(method, n, method_options(method), n):
             continue
@@ -78,7 +62,7 @@ def _enough(method: str, exposures: Sequence[int], size: int) -> SpeckleStack | 
 
 
 def _speckle(size: int, exposures: int) -> SpeckleStack:
-    """Give random speckle of about six pixels, moved by half a pixel; noise of one per cent in both."""
+    """Return random speckle of about six pixels, moved by half a pixel; noise of one per cent in both."""
     from scipy.ndimage import gaussian_filter, shift
 
     random = np.random.default_rng(SEED)

@@ -85,7 +85,7 @@ class Benchmark:
     provenance: Mapping[str, Any]
 
     def __str__(self) -> str:
-        """Give the tables in Markdown."""
+        """Return the tables in Markdown."""
         facts = ", ".join(f"{name} {value}" for name, value in self.provenance.items())
         lines = ["# xmist benchmark", "", facts, ""]
         if self.accuracy:
@@ -107,7 +107,7 @@ class Benchmark:
         return "\n".join(lines)
 
     def to_dict(self) -> dict[str, Any]:
-        """Give all of it as plain data."""
+        """Return all of it as plain data."""
         return asdict(self)
 
 
@@ -154,25 +154,7 @@ def save_benchmark(found: Benchmark, path: str | Path, *, overwrite: bool = Fals
 
 
 def result_faults(path: str | Path, *, overwrite: bool = False) -> list[str]:
-    """Say what keeps the tables from being written.
-
-    Parameters
-    ----------
-    path : str or Path
-        The file.
-    overwrite : bool
-        Whether a file that stands there may be replaced.
-
-    Returns
-    -------
-    list of str
-        A sentence for another ending than `.md` and `.json`, or why the file cannot be written there.
-
-    Examples
-    --------
-    >>> result_faults("tables.txt")
-    ["tables.txt ends in '.txt'; expected .md (tables) or .json (data)"]
-    """
+    """Return the errors that keep the tables from being written."""
     ending = Path(path).suffix.lower()
     if ending not in (".md", ".json"):
         return [f"{path} ends in '{ending}'; expected .md (tables) or .json (data)"]

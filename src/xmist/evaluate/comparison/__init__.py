@@ -229,7 +229,7 @@ def _run(
 
 
 def _truth(truth: Truth | None, shape: tuple[int, int], faults: list[str]) -> dict[str, NDArray[Any]]:
-    """Give what is right by channel."""
+    """Return what is right by channel."""
     if truth is None:
         return {}
     if isinstance(truth, (str, Path)):
@@ -259,7 +259,7 @@ def _truth(truth: Truth | None, shape: tuple[int, int], faults: list[str]) -> di
 
 
 def _overview(stack: SpeckleStack) -> NDArray[np.float32]:
-    """Give the sample frames over the reference frames, summed over the exposures."""
+    """Return the sample frames over the reference frames, summed over the exposures."""
     sample, reference = (
         np.where(np.isfinite(frames), frames, 0).sum(0, dtype=np.float64)
         for frames in (stack.sample, stack.reference)

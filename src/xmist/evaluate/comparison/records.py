@@ -18,18 +18,7 @@ if TYPE_CHECKING:
 
 
 def rows(found: Comparison) -> list[dict[str, Any]]:
-    """Give one row a run.
-
-    Parameters
-    ----------
-    found : Comparison
-        The comparison.
-
-    Returns
-    -------
-    list of dict
-        Plain data with the same keys in each row; None where something cannot be said.
-    """
+    """Return one row a run."""
     table = []
     for run in found.runs:
         row: dict[str, Any] = {
@@ -53,13 +42,7 @@ def rows(found: Comparison) -> list[dict[str, Any]]:
 
 
 def csv_text(found: Comparison) -> str:
-    """Give the rows as CSV.
-
-    Parameters
-    ----------
-    found : Comparison
-        The comparison.
-    """
+    """Return the rows as CSV."""
     table = rows(found)
     file = io.StringIO()
     writer = csv.DictWriter(file, list(table[0]), lineterminator="\n")
@@ -69,13 +52,7 @@ def csv_text(found: Comparison) -> str:
 
 
 def json_text(found: Comparison) -> str:
-    """Give everything but the pictures as JSON.
-
-    Parameters
-    ----------
-    found : Comparison
-        The comparison.
-    """
+    """Return everything but the pictures as JSON."""
     regions = found.regions
     data = {
         "xmist_version": __version__,
@@ -117,13 +94,7 @@ def json_text(found: Comparison) -> str:
 
 
 def plain_options(run: Run) -> dict[str, Any]:
-    """Give the options as plain data: those of the result where there is one, for what was given.
-
-    Parameters
-    ----------
-    run : Run
-        The run.
-    """
+    """Return the options as plain data: those of the result where there is one, for what was given."""
     used = {} if run.result is None else run.result.options
     plain = (bool, int, float, str, list, tuple, dict)
     return {

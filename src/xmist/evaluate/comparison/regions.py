@@ -30,22 +30,13 @@ _APART: Final = 4.0  # standard deviations of the bare beam that the sample must
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Regions:
-    """Bare beam and inside of the sample.
+    """Bare beam and inside of the sample."""
 
-    Parameters
-    ----------
-    outside, inside : (y, x) bool array or None
-        The pixels; None where there are none.
-    about : mapping
-        For each of the two names in words where it comes from, or why it is missing.
-    boxes : mapping
-        For each of the two names the boxes [y0, y1, x0, x1] that were given, ends excluded; empty if found
-        in the frames or given as a mask.
-    """
-
-    outside: Mask | None
+    outside: Mask | None  # (y, x), the pixels; None where there are none
     inside: Mask | None
-    about: Mapping[str, str]
+    about: Mapping[str, str]  # for each of the two names in words where it comes from, or why it is missing
+    # for each of the two names the boxes [y0, y1, x0, x1] that were given, ends excluded; empty if found in
+    # the frames or given as a mask
     boxes: Mapping[str, tuple[tuple[int, int, int, int], ...]]
 
     @property
@@ -59,30 +50,7 @@ def make_regions(
 ) -> Regions:
     """Take the regions that are given, and find the others in the frames.
 
-    Parameters
-    ----------
-    stack : SpeckleStack
-        Frames.
-    given : mapping or Regions, optional
-        "outside" and "inside": a box [y0, y1, x0, x1] in pixels, ends excluded, a list of such boxes, or a
-        (y, x) mask. Regions are taken as they are.
-
-    Returns
-    -------
-    Regions
-        A region that is neither given nor found is None.
-
-    Raises
-    ------
-    InputError
-        Lists every unknown name, and every region that lies outside the frames or is empty.
-
-    Examples
-    --------
-    >>> frames = np.random.default_rng(1).uniform(1, 2, (2, 32, 40))
-    >>> found = make_regions(SpeckleStack(frames, frames), {"outside": [0, 8, 0, 40]})
-    >>> int(found.outside.sum()), found.inside is None
-    (320, True)
+    `given` in pixels.
     """
     faults: list[str] = []
     if isinstance(given, Regions):
@@ -111,20 +79,7 @@ def make_regions(
 
 
 def region_faults(given: Mapping[str, Boxes | ArrayLike | None], shape: tuple[int, int]) -> list[str]:
-    """Say what is wrong with regions, without the frames.
-
-    Parameters
-    ----------
-    given : mapping
-        As for `make_regions`.
-    shape : tuple of int
-        Size (y, x) of the frames.
-
-    Examples
-    --------
-    >>> region_faults({"outside": [0, 4, 0, 9], "inside": [3, 8, 0, 9]}, (8, 9))
-    ['regions.outside and regions.inside share 9 pixels; expected bare beam beside the sample']
-    """
+    """Return the errors of regions, without the frames."""
     faults: list[str] = []
     _read(given, shape, faults)
     return faults
@@ -133,36 +88,10 @@ def region_faults(given: Mapping[str, Boxes | ArrayLike | None], shape: tuple[in
 def find_regions(stack: SpeckleStack) -> tuple[Mask | None, Mask | None, str]:
     """Find bare beam and the sample's inside by how much the sample changed the frames.
 
-    Parameters
-    ----------
-    stack : SpeckleStack
-        Frames; pixels of weight 0 or without a value belong to neither.
-
-    Returns
-    -------
-    outside, inside : (y, x) bool array or None
-        Pixels of bare beam, away from the sample and from the border, and pixels of the sample, away from
-        its rim; None where there are too few.
-    reason : str
-        Why one is missing, or empty.
-
-    Notes
-    -----
-    c = G Σ_n (I_S − a I_R)² / G Σ_n I_R², G a Gaussian of 2.5 pixels and a the flux of the sample frames over
-    that of the reference frames in bare beam. Absorption, refraction and scatter all raise c; noise alone
-    leaves it even. The threshold on log c is Otsu's (1979, IEEE Trans. Syst. Man Cybern. 9 62,
-    doi:10.1109/TSMC.1979.4310076); it counts only if it stands four standard deviations above the bare beam.
-    No result of any method is used.
-
-    Examples
-    --------
-    >>> rng = np.random.default_rng(1)
-    >>> reference = rng.uniform(1, 2, (2, 64, 64))
-    >>> sample = reference + rng.normal(0, 0.01, reference.shape)
-    >>> sample[:, 16:48, 16:48] *= 0.8
-    >>> outside, inside, _ = find_regions(SpeckleStack(reference, sample))
-    >>> bool(outside[:8, 5:59].any()), bool(outside[16:48, 16:48].any()), bool(inside[32, 32])
-    (True, False, True)
+    Returns masks (y, x) of bare beam and of the inside, None where there are too few pixels, and the reason.
+    The change is c = G Σ_n (I_S − a I_R)² / G Σ_n I_R², with a Gaussian G of 2.5 pixels and the relative flux
+    a of the sample frames in bare beam. Otsu's threshold on log c (doi:10.1109/TSMC.1979.4310076) counts only
+    if it stands four standard deviations above the bare beam. No result of any method is used.
     """
     from scipy import ndimage
 
@@ -280,7 +209,7 @@ def _inside(sample: Mask) -> Mask:
 def _read(
     given: Any, shape: tuple[int, int], faults: list[str]
 ) -> tuple[dict[str, Mask | None], dict[str, tuple[tuple[int, int, int, int], ...]], dict[str, str]]:
-    """Give what is given as masks, its boxes, and in words where it comes from."""
+    """Return what is given as masks, its boxes, and in words where it comes from."""
     masks: dict[str, Mask | None] = {}
     about: dict[str, str] = {}
     boxes: dict[str, tuple[tuple[int, int, int, int], ...]] = dict.fromkeys(NAMES, ())
@@ -319,7 +248,7 @@ def _given_as_masks(given: Regions, shape: tuple[int, int], faults: list[str]) -
 def _given(
     name: str, value: Any, shape: tuple[int, int], faults: list[str]
 ) -> tuple[Mask | None, tuple[tuple[int, int, int, int], ...]]:
-    """Give a region as a mask, and its boxes."""
+    """Return a region as a mask, and its boxes."""
     expected = f"expected boxes [y0, y1, x0, x1] inside the frames of {shape[0]} × {shape[1]} pixels"
     try:
         array = np.asarray(value)

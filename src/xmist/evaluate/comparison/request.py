@@ -11,18 +11,7 @@ from xmist.methods import METHODS, make_options
 
 
 def method_faults(methods: Sequence[str]) -> list[str]:
-    """Say what is wrong with names of methods.
-
-    Parameters
-    ----------
-    methods : sequence of str
-        The names; whatever else it holds is a fault.
-
-    Examples
-    --------
-    >>> method_faults(["mist", "mist"])
-    ['methods names mist more than once; expected it once']
-    """
+    """Return the errors of names of methods."""
     expected = "expected names such as mist, full-field, umpa, xsvt"
     if not methods:
         return [f"methods is empty; {expected}"]
@@ -39,20 +28,7 @@ def method_faults(methods: Sequence[str]) -> list[str]:
 
 
 def option_faults(options: Mapping[str, Mapping[str, Any]], methods: Sequence[str]) -> list[str]:
-    """Say what is wrong with options; a missing δ/β is no fault but a reason why a method cannot work.
-
-    Parameters
-    ----------
-    options : mapping
-        By name of a method its options.
-    methods : sequence of str
-        The methods that are compared.
-
-    Examples
-    --------
-    >>> option_faults({"umpa": {"window": 5}}, ["mist"])
-    ["options are given for 'umpa', which is not compared; Known: mist"]
-    """
+    """Return the errors of options; a missing δ/β is no fault but a reason why a method cannot work."""
     faults = []
     for name, values in options.items():
         if not isinstance(values, Mapping) or not all(isinstance(option, str) for option in values):
@@ -70,18 +46,7 @@ def option_faults(options: Mapping[str, Mapping[str, Any]], methods: Sequence[st
 
 
 def exposure_faults(exposures: Sequence[int]) -> list[str]:
-    """Say what is wrong with numbers of exposures.
-
-    Parameters
-    ----------
-    exposures : sequence of int
-        The numbers.
-
-    Examples
-    --------
-    >>> exposure_faults([2, 2])
-    ['exposures is [2, 2]; expected different whole numbers from 1, such as 2, 4, 10']
-    """
+    """Return the errors of numbers of exposures."""
     try:
         given: Any = list(exposures)
         whole = [type(n) is not bool and isinstance(n, numbers.Integral) and int(n) >= 1 for n in given]

@@ -111,7 +111,7 @@ class Comparison:
         )
 
     def run(self, method: str, exposures: int) -> Run:
-        """Give one run.
+        """Return one run.
 
         Parameters
         ----------
@@ -290,7 +290,7 @@ class Comparison:
         return [*write_files(jobs, overwrite=overwrite), *numbers]
 
     def targets(self, folder: str | Path, *, results: bool = False) -> list[Path]:
-        """Give the files that `save` would write.
+        """Return the files that `save` would write.
 
         Parameters
         ----------
@@ -303,7 +303,7 @@ class Comparison:
         return {folder / f"{method}-{n}.h5": result for (method, n), result in self.results.items()}
 
     def _shown(self, channel: str, image: NDArray[Any]) -> NDArray[Any]:
-        """Give a picture as it is drawn: a phase from its zero."""
+        """Return a picture as it is drawn: a phase from its zero."""
         if channel != "phase":
             return image
         finite = np.isfinite(image)
@@ -314,24 +314,7 @@ class Comparison:
 def target_files(
     folder: str | Path, methods: tuple[str, ...], exposures: tuple[int, ...], *, results: bool = False
 ) -> list[Path]:
-    """Give every file that a comparison may write.
-
-    Parameters
-    ----------
-    folder : str or Path
-        Its folder.
-    methods : tuple of str
-        Methods.
-    exposures : tuple of int
-        Numbers N.
-    results : bool
-        Whether the results are written too.
-
-    Examples
-    --------
-    >>> [path.name for path in target_files("c", ("mist",), (2,))][:3]
-    ['comparison.md', 'comparison.csv', 'comparison.json']
-    """
+    """Return every file that a comparison may write."""
     folder = Path(folder)
     tabulated = [folder / f"comparison.{ending}" for ending in ("md", "csv", "json")]
     drawn = [folder / f"{stem}.png" for stem in (*_NAMES.values(), "regions", "agreement")]

@@ -28,73 +28,42 @@ _NORMAL: Final = 1.4826  # standard deviations in a median absolute deviation
 
 @dataclass(frozen=True, kw_only=True)
 class Quality:
-    """What can be said of a picture; None where it cannot be said.
+    """What can be said of a picture; None where it cannot be said."""
 
-    Parameters
-    ----------
-    cnr : float or None
-        Contrast-to-noise ratio (μ_outside − μ_inside)/σ_outside, eq. (8) of Pavlov et al. 2020.
-    cnr_median : float or None
-        The same with medians, and 1.4826 times the median absolute deviation for σ: blind to a few wild
-        pixels, which can rule a mean and a standard deviation.
-    resolution : float or None
-        In metres, by Fourier ring correlation of results from every other exposure, at the half-bit
-        threshold; two pixels where the correlation never falls below it.
-    correlation, nrmse : float or None
-        Against the truth, over the frame; the error relative to the root mean square of the truth, and of a
-        phase without the means of both.
-    correlation_inside, nrmse_inside : float or None
-        The same in the region inside.
-    """
-
+    # contrast-to-noise ratio (μ_outside − μ_inside)/σ_outside, eq. (8) of Pavlov et al. 2020
     cnr: float | None = None
+    # the same with medians, and 1.4826 times the median absolute deviation for σ: blind to a few wild
+    # pixels, which can rule a mean and a standard deviation
     cnr_median: float | None = None
+    # in metres, by Fourier ring correlation of results from every other exposure, at the half-bit
+    # threshold; two pixels where the correlation never falls below it
     resolution: float | None = None
+    # against the truth, over the frame; the error relative to the root mean square of the truth, and of a
+    # phase without the means of both
     correlation: float | None = None
     nrmse: float | None = None
-    correlation_inside: float | None = None
+    correlation_inside: float | None = None  # the same in the region inside
     nrmse_inside: float | None = None
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Run:
-    """One method on the first N exposures.
+    """One method on the first N exposures."""
 
-    Parameters
-    ----------
-    method : str
-        Name of the method.
-    exposures : int
-        Number N of exposures.
-    options : mapping
-        Options of the method that were given.
-    result : Retrieval or None
-        What it retrieved; None if it could not.
-    reason : str
-        Why there is no result; empty if there is one.
-    remarks : tuple of str
-        Why something is not said.
-    prepare_seconds, seconds : float or None
-        Time of what depends on the reference alone, and of one projection; compiling is left out.
-    memory : float or None
-        Peak memory in bytes of both, above what was there before; numpy's arrays, without the frames.
-    sensitivity : tuple of float or None
-        Standard deviation of the refraction angle along x and y in bare beam, in rad.
-    quality : mapping
-        `Quality` by channel.
-    """
-
-    method: str
-    exposures: int
-    options: Mapping[str, Any]
-    result: Retrieval | None = None
-    reason: str = ""
-    remarks: tuple[str, ...] = ()
+    method: str  # name of the method
+    exposures: int  # number N of exposures
+    options: Mapping[str, Any]  # options of the method that were given
+    result: Retrieval | None = None  # what it retrieved; None if it could not
+    reason: str = ""  # why there is no result; empty if there is one
+    remarks: tuple[str, ...] = ()  # why something is not said
+    # time of what depends on the reference alone, and of one projection; compiling is left out
     prepare_seconds: float | None = None
     seconds: float | None = None
+    # peak memory in bytes of both, above what was there before; numpy's arrays, without the frames
     memory: float | None = None
+    # standard deviation of the refraction angle along x and y in bare beam, in rad
     sensitivity: tuple[float, float] | None = None
-    quality: Mapping[str, Quality] = field(default_factory=dict)
+    quality: Mapping[str, Quality] = field(default_factory=dict)  # `Quality` by channel
 
     @property
     def label(self) -> str:
@@ -103,24 +72,7 @@ class Run:
 
 
 def unable(method: str, exposures: int, options: Mapping[str, Any], positions: int) -> str:
-    """Say why a method cannot work on N exposures; empty if it can.
-
-    Parameters
-    ----------
-    method : str
-        Name of the method.
-    exposures : int
-        Number N of exposures.
-    options : mapping
-        Its options.
-    positions : int
-        Number of exposures that there are.
-
-    Examples
-    --------
-    >>> unable("mist", 1, {}, 10), unable("mist", 2, {}, 10)
-    ('needs at least 2 exposures', '')
-    """
+    """Return why a method cannot work on N exposures; empty if it can."""
     entry = METHODS[method]
     if exposures > positions:
         return f"the frames have {positions} exposure{'s' * (positions > 1)}"
@@ -133,15 +85,7 @@ def unable(method: str, exposures: int, options: Mapping[str, Any], positions: i
 
 
 def first(stack: SpeckleStack, exposures: int | slice) -> SpeckleStack:
-    """Give some exposures of a stack.
-
-    Parameters
-    ----------
-    stack : SpeckleStack
-        Frames.
-    exposures : int or slice
-        How many from the first on, or which.
-    """
+    """Return some exposures of a stack."""
     part = slice(exposures) if isinstance(exposures, int) else exposures
     weights = None if stack.weights is None else stack.weights[part]
     return SpeckleStack(stack.reference[part], stack.sample[part], weights)
@@ -150,15 +94,7 @@ def first(stack: SpeckleStack, exposures: int | slice) -> SpeckleStack:
 def compile_method(
     stack: SpeckleStack, experiment: Experiment, method: str, options: Mapping[str, Any], threads: int | None
 ) -> None:
-    """Run a method on a small part of the frames, so that its kernels are compiled; faults do not matter.
-
-    Parameters
-    ----------
-    stack : SpeckleStack
-        Frames.
-    experiment, method, options, threads
-        As for `xmist.retrieve`.
-    """
+    """Run a method on a small part of the frames, so that its kernels are compiled; faults do not matter."""
     top, left = (max(0, (size - _TRIAL) // 2) for size in stack.shape)
     part = np.s_[:, top : top + _TRIAL, left : left + _TRIAL]
     weights = None if stack.weights is None else stack.weights[part]
@@ -177,24 +113,7 @@ def measure(
 ) -> tuple[Retrieval, float, float, float]:
     """Retrieve, and measure time and memory.
 
-    Parameters
-    ----------
-    stack, experiment, method, options, threads
-        As for `xmist.retrieve`.
-
-    Returns
-    -------
-    result : Retrieval
-        The result.
-    prepare_seconds, seconds : float
-        Time of the preparation and of the projection.
-    memory : float
-        Peak of both in bytes, above what was there before.
-
-    Raises
-    ------
-    InputError
-        As `xmist.retrieve` does.
+    Returns `memory` in bytes.
     """
     before = tracemalloc.is_tracing()
     if not before:
@@ -234,7 +153,7 @@ class _Clock:
 
 
 def _outermost(events: Sequence[tuple[float, Any]]) -> float:
-    """Give the time between the beginning and the end of work that may contain other such work."""
+    """Return the time between the beginning and the end of work that may contain other such work."""
     total, depth, begun = 0.0, 0, 0.0
     for moment, what in events:
         if what.is_start:
@@ -252,25 +171,9 @@ def judge(
     truth: Mapping[str, NDArray[Any]],
     halves: tuple[Retrieval, Retrieval] | None,
 ) -> tuple[dict[str, Quality], tuple[float, float] | None]:
-    """Say what can be said of a result.
+    """Return what can be said of a result.
 
-    Parameters
-    ----------
-    result : Retrieval
-        The result.
-    regions : Regions
-        Bare beam and inside.
-    truth : mapping
-        What is right, by channel; may be empty.
-    halves : tuple of Retrieval or None
-        Results from two halves of the exposures.
-
-    Returns
-    -------
-    quality : dict
-        `Quality` by channel.
-    sensitivity : tuple of float or None
-        Angular sensitivity along x and y in rad.
+    Returns `sensitivity` in rad.
     """
     quality = {}
     for name in CHANNELS_COMPARED:
@@ -303,23 +206,9 @@ def judge(
 
 
 def agreement(pictures: list[NDArray[Any] | None]) -> NDArray[np.float64]:
-    """Give the correlations of all pairs of pictures.
+    """Return the correlations of all pairs of pictures.
 
-    Parameters
-    ----------
-    pictures : list of (y, x) array or None
-        Pictures.
-
-    Returns
-    -------
-    (picture, picture) float64 array
-        Pearson's correlations; NaN where a picture is missing or constant.
-
-    Examples
-    --------
-    >>> a = np.arange(4.0).reshape(2, 2)
-    >>> agreement([a, 2 * a, -a]).round(6).tolist()
-    [[1.0, 1.0, -1.0], [1.0, 1.0, -1.0], [-1.0, -1.0, 1.0]]
+    `pictures` (y, x); returns (picture, picture).
     """
     matrix = np.full((len(pictures), len(pictures)), np.nan)
     for row, one in enumerate(pictures):
@@ -331,7 +220,7 @@ def agreement(pictures: list[NDArray[Any] | None]) -> NDArray[np.float64]:
 
 
 def _number(metric: Any, *arguments: Any, **named: Any) -> float | None:
-    """Give a metric, or None where it is not defined for these pictures."""
+    """Return a metric, or None where it is not defined for these pictures."""
     try:
         value = float(metric(*arguments, **named))
     except InputError:

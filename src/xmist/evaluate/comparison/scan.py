@@ -48,49 +48,7 @@ def compare_scan(
     progress: Progress | None = None,
     faults: Sequence[str] = (),
 ) -> Comparison:
-    """Compare methods on the frames of a scan file, and write tables and figures.
-
-    Parameters
-    ----------
-    scan : Draft
-        From `draft_scan`. Its sections compare and regions say what is not given here; its
-        [options] hold for its [retrieve] method, unless [compare.options] has a table for it.
-    folder : str or Path
-        Where to write; made if it does not exist.
-    methods, exposures, regions, resolution, threads
-        As for `xmist.compare`.
-    options : mapping, optional
-        By name of a method options that take the place of the file's.
-    truth : str or Path, optional
-        A saved result that is right; None takes the file's, or truth.h5 beside the scan file, if its size
-        fits. It is cropped and binned as the frames are.
-    results : bool
-        Also write every result.
-    overwrite : bool
-        Replace files that stand there already.
-    progress : callable, optional
-        Called with what is done, and how much of how much of it.
-    faults : sequence of str
-        What is known to be wrong with something else; told after all that is found here.
-
-    Returns
-    -------
-    Comparison
-        As it was written.
-
-    Raises
-    ------
-    InputError
-        Lists everything that is wrong before a frame is read; nothing was written then.
-    OutputError
-        When writing failed.
-
-    Examples
-    --------
-    >>> from xmist.workflow.configuration import draft_scan
-    >>> compare_scan(draft_scan("scan.toml"), "comparison").methods  # doctest: +SKIP
-    ('mist', 'full-field', 'umpa', 'xsvt')
-    """
+    """Compare methods on the frames of a scan file, and write tables and figures."""
     tell = progress or (lambda *_: None)
     wished = scan.compare or CompareSection()
     chosen = tuple((wished.methods or METHODS_COMPARED) if methods is None else methods)
@@ -171,7 +129,7 @@ def _boxes(section: RegionsSection | None) -> dict[str, Any]:
 def _target_faults(
     scan: Draft, folder: str | Path, targets: Sequence[Path], read: Sequence[Path], *, overwrite: bool
 ) -> list[str]:
-    """Say what keeps the files from being written, and whether they would replace what is read."""
+    """Return why the files cannot be written, or which of them would replace an input."""
     faults = folder_faults(folder)
     if faults:
         return faults
@@ -187,7 +145,7 @@ def _target_faults(
 def _truth(
     scan: Draft, given: str | Path | None, found: Survey, faults: list[str]
 ) -> tuple[Mapping[str, NDArray[Any]] | None, list[str]]:
-    """Give what is right, as large as the prepared frames, and a remark if a file beside does not fit."""
+    """Return what is right, as large as the prepared frames, and a remark if a file beside does not fit."""
     path = scan.folder / (given or TRUTH)
     if given is None and not path.is_file():
         return None, []

@@ -32,13 +32,7 @@ class _Grid:
 
 
 def text(found: Comparison) -> str:
-    """Give the tables for a terminal.
-
-    Parameters
-    ----------
-    found : Comparison
-        The comparison.
-    """
+    """Return the tables for a terminal."""
     blocks = []
     for grid in _grids(found):
         if grid.short:
@@ -61,15 +55,7 @@ def text(found: Comparison) -> str:
 
 
 def markdown(found: Comparison, figures: Sequence[str]) -> str:
-    """Give everything for people, as Markdown.
-
-    Parameters
-    ----------
-    found : Comparison
-        The comparison.
-    figures : sequence of str
-        Names of the figures' files.
-    """
+    """Return everything for people, as Markdown."""
     experiment = found.experiment
     lines = [
         "# Methods compared on the same frames",
@@ -120,15 +106,7 @@ _READING: Final = (
 
 
 def caption(run: Run, channel: str) -> str:
-    """Give what stands below a picture.
-
-    Parameters
-    ----------
-    run : Run
-        The run.
-    channel : str
-        The picture.
-    """
+    """Return what stands below a picture."""
     quality = run.quality.get(channel, Quality())
     parts = []
     if quality.cnr is not None:
@@ -140,7 +118,7 @@ def caption(run: Run, channel: str) -> str:
 
 
 def _grids(found: Comparison) -> Iterator[_Grid]:
-    """Give the tables that say something."""
+    """Return the tables that say something."""
 
     def said(name: str, channel: str) -> bool:
         return any(getattr(run.quality.get(channel, Quality()), name) is not None for run in found.done)
@@ -216,7 +194,7 @@ def _digits(number: float) -> str:
 
 
 def _table(found: Comparison, grid: _Grid) -> list[list[str]]:
-    """Give a table as text, without methods and numbers at which nothing was possible."""
+    """Return a table as text, without methods and numbers at which nothing was possible."""
     names = tuple(dict.fromkeys(run.method for run in found.done))
     columns = [n for n in found.exposures if any(run.exposures == n for run in found.done)]
     return [
@@ -226,7 +204,7 @@ def _table(found: Comparison, grid: _Grid) -> list[list[str]]:
 
 
 def _impossible(found: Comparison) -> list[str]:
-    """Give what was not possible and why, each reason once."""
+    """Return what was not possible and why, each reason once."""
     by_reason: dict[str, dict[int, list[str]]] = {}
     for run in found.runs:
         if run.reason:
@@ -252,7 +230,7 @@ def _markdown_table(table: Sequence[Sequence[str]]) -> list[str]:
 
 
 def _agreement_lines(found: Comparison) -> Iterator[str]:
-    """Give the correlations between methods at the largest N that several have."""
+    """Return the correlations between methods at the largest N that several have."""
     shared = [n for n in found.exposures if sum(run.exposures == n for run in found.done) > 1]
     if not shared:
         return
@@ -285,13 +263,7 @@ def _boxes(boxes: Sequence[tuple[int, ...]]) -> str:
 
 
 def row_label(run: Run) -> str:
-    """Give the method with the options that were given, for a figure.
-
-    Parameters
-    ----------
-    run : Run
-        The run.
-    """
+    """Return the method with the options that were given, for a figure."""
     told = [
         f"{name} = {value:g}" if isinstance(value, float) else f"{name} = {value}"
         for name, value in plain_options(run).items()

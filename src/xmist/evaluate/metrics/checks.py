@@ -19,21 +19,7 @@ def check_image(
     *,
     infinite: bool = False,
 ) -> Real | None:
-    """Give an image in float64; None, with a fault, if it is none.
-
-    Parameters
-    ----------
-    name : str
-        What it is called in a fault.
-    image : array_like
-        Numbers; NaN, and what is masked, is one without a value.
-    faults : list of str
-        Receives a sentence for each fault.
-    dimensions : tuple of int
-        How many axes it may have.
-    infinite : bool
-        Whether it may hold infinities, which then are without a value.
-    """
+    """Return an image in float64; None, with a fault, if it is none."""
     array = as_array(name, image, "numbers", faults)
     if array is None:
         return None
@@ -56,19 +42,7 @@ def check_image(
 
 
 def check_mask(name: str, mask: ArrayLike | None, shape: tuple[int, ...], faults: list[str]) -> Mask | None:
-    """Give a mask; all pixels for None.
-
-    Parameters
-    ----------
-    name : str
-        What it is called in a fault.
-    mask : bool array_like or None
-        Mask.
-    shape : tuple of int
-        Shape that it must have.
-    faults : list of str
-        Receives a sentence for each fault.
-    """
+    """Return a mask; all pixels for None."""
     if mask is None:
         return np.ones(shape, bool)
     array = np.asarray(mask)

@@ -12,7 +12,7 @@ from xmist.evaluate.metrics.checks import Real, check_image, check_mask
 
 
 def _pair(image: ArrayLike, truth: ArrayLike, mask: ArrayLike | None) -> tuple[Real, Real]:
-    """Give the pixels that count of two images, as rows of numbers."""
+    """Return the pixels that count of two images, as rows of numbers."""
     faults: list[str] = []
     a, b = check_image("image", image, faults, (2, 3)), check_image("truth", truth, faults, (2, 3))
     if a is not None and b is not None and a.shape != b.shape:

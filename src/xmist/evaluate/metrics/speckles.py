@@ -15,7 +15,7 @@ from xmist.numerics.images.autocorrelation import half_width
 
 
 def _frames(frames: ArrayLike, weights: ArrayLike | None) -> tuple[Real, Mask]:
-    """Give frames (frame, y, x), and which pixels count."""
+    """Return frames (frame, y, x), and which pixels count."""
     faults: list[str] = []
     array = check_image("frames", frames, faults, (2, 3), infinite=True)
     given = None if weights is None else as_array("weights", weights, "numbers", faults)

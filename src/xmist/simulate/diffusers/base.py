@@ -19,23 +19,10 @@ Real = NDArray[Any]
 
 @dataclass(frozen=True, kw_only=True)
 class Diffuser:
-    """What every diffuser states; use one of its kinds.
+    """What every diffuser states; use one of its kinds."""
 
-    Parameters
-    ----------
-    wavelength : float
-        Wavelength λ₀ in metres at which phase and γ are stated.
-    delta_over_beta : float, optional
-        γ = δ/β there; None does not absorb.
-
-    Raises
-    ------
-    InputError
-        Lists every value that is out of range.
-    """
-
-    wavelength: float
-    delta_over_beta: float | None = None
+    wavelength: float  # wavelength λ₀ in metres at which phase and γ are stated
+    delta_over_beta: float | None = None  # γ = δ/β there; None does not absorb
 
     # Name -> (unit, low, high, strict) of the numbers of each kind.
     _ranges: ClassVar[dict[str, tuple[str, float, float, bool]]] = {
@@ -72,7 +59,7 @@ class Diffuser:
         raise NotImplementedError
 
     def _exponents(self, wavelength: float) -> tuple[float, float]:
-        """Give (a, b): t = exp((ia + b) φ), φ the phase at λ₀."""
+        """Return (a, b): t = exp((ia + b) φ), φ the phase at λ₀."""
         ratio = wavelength / self.wavelength
         return ratio, 0.0 if self.delta_over_beta is None else ratio**3 / self.delta_over_beta
 
@@ -87,42 +74,9 @@ def transmission_functions(
     dtype: Any = np.complex64,
     workers: int | None = None,
 ) -> Iterator[NDArray[Any]]:
-    """Give the diffuser's transmission function at one position after the other.
+    """Return the diffuser's transmission function at one position after the other.
 
-    Parameters
-    ----------
-    diffuser : Diffuser
-        Diffuser.
-    shape : (int, int)
-        Samples along y and x; the origin lies in the middle of the grid.
-    pixel_size : float
-        Spacing of the samples in metres, in the diffuser's plane.
-    wavelength : float
-        Wavelength in metres.
-    positions : (position, 2) array_like
-        Displacements (y, x) of the diffuser in metres.
-    dtype : dtype
-        complex64 or complex128.
-    workers : int, optional
-        Threads; the result does not depend on it, bit for bit.
-
-    Yields
-    ------
-    (y, x) complex array
-        Transmission function t(r − s); it may be overwritten.
-
-    Raises
-    ------
-    InputError
-        Lists every fault; raised by the call, before anything is sampled.
-
-    Examples
-    --------
-    >>> from xmist.simulate.diffusers import RandomScreen
-    >>> screen = RandomScreen(wavelength=7.3e-11, grain_size=8e-6, rms_phase=1.0, seed=1)
-    >>> a, b = transmission_functions(screen, (32, 32), 1e-6, 7.3e-11, [(0, 0), (0, 3e-6)])
-    >>> bool(np.allclose(a[:, :-3], b[:, 3:], atol=1e-5))
-    True
+    `pixel_size` in metres, `wavelength` in metres, `positions` (position, 2) in metres; returns (y, x).
     """
     faults: list[str] = []
     if not isinstance(diffuser, Diffuser) or type(diffuser) is Diffuser:

@@ -121,7 +121,7 @@ def _two_phases(
     dtype: Any,
     workers: int | None,
 ) -> Real:
-    """Give 1 where the diffuser is open and its plate's transmission elsewhere."""
+    """Return 1 where the diffuser is open and its plate's transmission elsewhere."""
     turn, loss = diffuser._exponents(wavelength)
     plate = complex(np.exp((1j * turn + loss) * diffuser.phase))
     out = np.empty(tuple(shape), dtype)

@@ -119,7 +119,7 @@ class Sandpaper(Diffuser):
         size_spread: float,
         seed: int,
     ) -> Sandpaper:
-        """Give the sandpaper whose grains have the refractive index 1 − δ + iβ.
+        """Return the sandpaper whose grains have the refractive index 1 − δ + iβ.
 
         Parameters
         ----------
@@ -200,7 +200,7 @@ class Sandpaper(Diffuser):
 
 
 def _exponential(phase: Real, turn: float, loss: float, dtype: Any, workers: int | None) -> Real:
-    """Give exp((i·turn + loss) φ)."""
+    """Return exp((i·turn + loss) φ)."""
     out = np.empty(phase.shape, dtype)
 
     def task(start: int, stop: int) -> None:

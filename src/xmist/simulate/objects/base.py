@@ -26,15 +26,7 @@ DEGREES: Final = "degrees"
 
 
 def given(expected: str = LENGTH, **options: Any) -> Any:
-    """Declare a field of a body whose number is checked.
-
-    Parameters
-    ----------
-    expected : str
-        What is right: `POSITIVE`, `LENGTH` or `DEGREES`.
-    **options
-        As for `dataclasses.field`.
-    """
+    """Declare a field of a body whose number is checked."""
     return field(metadata={"expected": expected}, **options)
 
 
@@ -54,7 +46,7 @@ class Body:
         raise_errors(faults or self._faults())
 
     def _faults(self) -> list[str]:
-        """Say what is wrong beyond single numbers."""
+        """Return what is wrong beyond single numbers."""
         return []
 
     @property
@@ -63,32 +55,16 @@ class Body:
         raise NotImplementedError
 
     def chord(self, y: Real, x: Real) -> Real:
-        """Give the length along the beam at points.
+        """Return the length along the beam at points.
 
-        Parameters
-        ----------
-        y, x : array
-            Coordinates in metres, broadcast against each other.
-
-        Returns
-        -------
-        array
-            Length in metres, 0 outside.
+        `y`, `x` in metres; returns in metres.
         """
         raise NotImplementedError
 
     def thickness(self, grid: Grid) -> Real:
-        """Give the thickness along the beam, averaged over pixels.
+        """Return the thickness along the beam, averaged over pixels.
 
-        Parameters
-        ----------
-        grid : Grid
-            Pixels in the sample's plane.
-
-        Returns
-        -------
-        (y, x) float64 array
-            Thickness in metres.
+        Returns (y, x) in metres.
         """
         out = np.zeros(grid.shape)
         rows, columns = grid.window(self.box, 1)
@@ -130,20 +106,7 @@ class Body:
 
 
 def check_bodies(bodies: list[Body], grid: Grid) -> list[str]:
-    """Say which bodies lie outside the field.
-
-    Parameters
-    ----------
-    bodies : list of Body
-        Bodies.
-    grid : Grid
-        The detector's field.
-
-    Returns
-    -------
-    list of str
-        One fault each.
-    """
+    """Return which bodies lie outside the field."""
     half_y, half_x = 0.5 * grid.shape[0] * grid.pixel, 0.5 * grid.shape[1] * grid.pixel
     faults = []
     for number, body in enumerate(bodies):

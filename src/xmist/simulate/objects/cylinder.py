@@ -72,7 +72,7 @@ class Cylinder(Body):
         return self.y - y, self.y + y, self.x - x, self.x + x
 
     def chord(self, y: Real, x: Real) -> Real:
-        """Give the length along the beam at points; see `Body.chord`."""
+        """Return the length along the beam at points; see `Body.chord`."""
         c, s, ct, st = self._axes()
         x, y = x - self.x, y - self.y
         across, along = c * y - s * x, c * x + s * y
@@ -173,13 +173,13 @@ class Tube(Body):
         return self._cylinder(self.radius).box
 
     def chord(self, y: Real, x: Real) -> Real:
-        """Give the length along the beam at points; see `Body.chord`."""
+        """Return the length along the beam at points; see `Body.chord`."""
         outer = self._cylinder(self.radius).chord(y, x)
         inner: Real = self._cylinder(self.radius - self.wall).chord(y, x)
         return outer - inner
 
     def thickness(self, grid: Grid) -> Real:
-        """Give the thickness along the beam, averaged over pixels; see `Body.thickness`."""
+        """Return the thickness along the beam, averaged over pixels; see `Body.thickness`."""
         outer = self._cylinder(self.radius).thickness(grid)
         outer -= self._cylinder(self.radius - self.wall).thickness(grid)
         return outer

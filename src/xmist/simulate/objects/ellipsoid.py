@@ -64,7 +64,7 @@ class Ellipsoid(Body):
         return faults
 
     def _matrix(self) -> Real:
-        """Give the matrix A of rᵀ A r = 1, in (x, y, z)."""
+        """Return the matrix A of rᵀ A r = 1, in (x, y, z)."""
         turn = np.eye(3) if self.orientation is None else np.asarray(self.orientation, dtype=float)
         matrix: Real = turn @ np.diag(1.0 / np.asarray(self.semi_axes, dtype=float) ** 2) @ turn.T
         return matrix
@@ -76,7 +76,7 @@ class Ellipsoid(Body):
         return self.y - spread[1], self.y + spread[1], self.x - spread[0], self.x + spread[0]
 
     def chord(self, y: Real, x: Real) -> Real:
-        """Give the length along the beam at points; see `Body.chord`."""
+        """Return the length along the beam at points; see `Body.chord`."""
         a = self._matrix()
         x, y = x - self.x, y - self.y
         # A_zz z² + 2 (A_xz x + A_yz y) z + q − 1 = 0 has roots that differ by the chord.
@@ -86,7 +86,7 @@ class Ellipsoid(Body):
         return chord
 
     def contains(self, z: Real, y: Real, x: Real) -> Real:
-        """Say which points lie inside.
+        """Return which points lie inside.
 
         Parameters
         ----------
@@ -109,7 +109,7 @@ class Ellipsoid(Body):
         return inside
 
     def turned(self, angle: float) -> Ellipsoid:
-        """Give the body after the sample was turned about the y axis.
+        """Return the body after the sample was turned about the y axis.
 
         Parameters
         ----------
@@ -130,7 +130,7 @@ class Ellipsoid(Body):
 
 
 def sphere(*, radius: float, x: float = 0.0, y: float = 0.0, z: float = 0.0) -> Ellipsoid:
-    """Give a sphere.
+    """Return a sphere.
 
     Parameters
     ----------

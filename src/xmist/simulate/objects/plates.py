@@ -51,7 +51,7 @@ class Slab(Body):
         return self.y - half_y, self.y + half_y, self.x - half_x, self.x + half_x
 
     def chord(self, y: Real, x: Real) -> Real:
-        """Give the length along the beam at points; see `Body.chord`."""
+        """Return the length along the beam at points; see `Body.chord`."""
         low_y, high_y, low_x, high_x = self.box
         inside = (y >= low_y) & (y <= high_y) & (x >= low_x) & (x <= high_x)
         return np.where(inside, self.depth, 0.0)
@@ -120,7 +120,7 @@ class Wedge(Body):
         return inside, c * x + s * y
 
     def chord(self, y: Real, x: Real) -> Real:
-        """Give the length along the beam at points; see `Body.chord`."""
+        """Return the length along the beam at points; see `Body.chord`."""
         inside, along = self._place(y, x)
         slope = (self.thick - self.thin) / self.length
         return np.where(inside, 0.5 * (self.thin + self.thick) + slope * along, 0.0)
@@ -185,7 +185,7 @@ class ThicknessMap(Body):
         return self.y - y, self.y + y, self.x - x, self.x + x
 
     def chord(self, y: Real, x: Real) -> Real:
-        """Give the length along the beam at points; see `Body.chord`."""
+        """Return the length along the beam at points; see `Body.chord`."""
         values = np.asarray(self.values)
         rows = (y - self.y) / self.pixel + 0.5 * (values.shape[0] - 1)
         columns = (x - self.x) / self.pixel + 0.5 * (values.shape[1] - 1)

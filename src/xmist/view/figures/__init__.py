@@ -233,7 +233,7 @@ def comparison(
 
 
 def _directions(sources: Mapping[str, Any]) -> dict[str, Directions]:
-    """Give the pictures of the sources that have a tensor, of one brightness: the truth's if it has one."""
+    """Return the pictures of the sources that have a tensor, of one brightness: the truth's if it has one."""
     panel = Panel("dark_field_tensor", "xx")
     found = {label: Directions(source) for label, source in sources.items() if panel.pick(source) is not None}
     judges = [found["truth"]] if "truth" in found else found.values()
@@ -279,32 +279,7 @@ def save_figure(page: Figure, path: str | Path, *, overwrite: bool = False, abou
 
 
 def figure_job(page: Figure, path: str | Path, *, about: str = "") -> Job:
-    """Give the writing of a figure as PNG, for `xmist.io.results.atomic.write_files`.
-
-    Parameters
-    ----------
-    page : matplotlib.figure.Figure
-        What to write.
-    path : str or Path
-        The file (`.png`).
-    about : str
-        Description that the file carries.
-
-    Returns
-    -------
-    Job
-        What writes the file and reads it back.
-
-    Raises
-    ------
-    InputError
-        For another ending.
-
-    Examples
-    --------
-    >>> figure_job(figure(result), "result.png").path.name  # doctest: +SKIP
-    'result.png'
-    """
+    """Return the writing of a figure as PNG, for `xmist.io.results.atomic.write_files`."""
     from matplotlib.image import imread
 
     if Path(path).suffix.lower() != ".png":
@@ -358,7 +333,7 @@ def save_picture(result: Retrieval, path: str | Path, *, overwrite: bool = False
 
 
 def _choose(result: Retrieval, channels: Sequence[str] | None) -> list[str]:
-    """Give the channels to draw; say which of them the result does not have."""
+    """Return the channels to draw; say which of them the result does not have."""
     given = [name for name, _ in result.channels()]
     if not given or not result.flags.size:
         raise InputError("the result has no channel to draw")
@@ -377,7 +352,7 @@ def _headline(result: Retrieval) -> str:
 
 
 def _conditions(result: Retrieval) -> str:
-    """Give geometry and options in a sentence."""
+    """Return geometry and options in a sentence."""
     experiment = result.experiment
     geometry = (
         f"{experiment.energy_kev:g} keV, effective distance {si(experiment.effective_distance, 'm')}, "

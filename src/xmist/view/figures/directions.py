@@ -24,7 +24,7 @@ _WHEEL: Final = 181  # pixels across
 
 
 def direction_colours(tensor: ArrayLike, *, brightest: float) -> Values:
-    """Give the colours of a tensor image.
+    """Return the colours of a tensor image.
 
     Parameters
     ----------
@@ -59,7 +59,7 @@ def direction_colours(tensor: ArrayLike, *, brightest: float) -> Values:
 
 
 def wheel_colours(size: int = _WHEEL) -> Values:
-    """Give the wheel that explains the colours: direction around, anisotropy outwards, full brightness.
+    """Return the wheel that explains the colours: direction around, anisotropy outwards, full brightness.
 
     Parameters
     ----------
@@ -86,18 +86,7 @@ def wheel_colours(size: int = _WHEEL) -> Values:
 
 
 class Directions:
-    """The directional dark-field of a result, as it is drawn.
-
-    Parameters
-    ----------
-    source : Retrieval, mapping or object
-        A result, or what has its names, with a `dark_field_tensor`.
-
-    Attributes
-    ----------
-    brightest : float
-        D = trace/2 in m that gets full brightness.
-    """
+    """The directional dark-field of a result, as it is drawn."""
 
     def __init__(self, source: Retrieval | Mapping[str, ArrayLike] | object) -> None:
         components = [Panel("dark_field_tensor", name).pick(source) for name in ("xx", "xy", "yy")]

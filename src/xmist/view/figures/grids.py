@@ -41,20 +41,11 @@ _TELLING: Final = 0.36  # inches that a written number needs
 
 @dataclass(frozen=True, eq=False)
 class Cell:
-    """A picture with what stands below it, or nothing and why.
+    """A picture with what stands below it, or nothing and why."""
 
-    Parameters
-    ----------
-    image : (y, x) array or None
-        The picture in SI units.
-    caption : str
-        What stands below it; of a missing one, in its place.
-    flags : (y, x) array, optional
-        Quality flags; only pixels without any decide the limits of the colours.
-    """
-
-    image: Values | None
-    caption: str = ""
+    image: Values | None  # (y, x), the picture in SI units
+    caption: str = ""  # what stands below it; of a missing one, in its place
+    # (y, x), quality flags; only pixels without any decide the limits of the colours
     flags: Values | None = None
 
 
@@ -72,38 +63,7 @@ def picture_grid(
 ) -> Figure:
     """Draw one channel of many results with one colour scale.
 
-    Parameters
-    ----------
-    channel : str
-        Name of the channel.
-    cells : sequence of sequence of Cell
-        Row by row.
-    rows, columns : sequence of str
-        Their labels. Rows of a single column are folded to a page that is no strip: the label of a row then
-        stands above its picture, and that of the column below the title.
-    pixel : float
-        Pixel in the sample's plane in metres.
-    truth : (y, x) array, optional
-        What is right, drawn at the end of the first row; it sets the limits of the colours. Without it
-        they are those of a typical picture (`typical_scale`), so that a noisy one does not hide the others.
-    positive : bool
-        Draw negative values as 0.
-    title : str
-        First line.
-    notes : sequence of str
-        Sentences at the foot.
-
-    Returns
-    -------
-    matplotlib.figure.Figure
-        With an Agg canvas of its own.
-
-    Examples
-    --------
-    >>> phase = -np.hypot(*np.mgrid[-32:32, -40:40])
-    >>> page = picture_grid("phase", [[Cell(phase)]], rows=["mist"], columns=["N = 2"], pixel=1e-6)
-    >>> [text.get_text() for text in page.texts]
-    ['mist', '20 µm']
+    `pixel` in metres, `truth` (y, x).
     """
     panel = Panel(channel)
 
@@ -178,25 +138,7 @@ def regions_figure(
 ) -> Figure:
     """Draw where regions lie, over the sample frames divided by the reference frames.
 
-    Parameters
-    ----------
-    frames : (y, x) array
-        The ratio.
-    regions : mapping of str to (y, x) bool array or None
-        Regions by their name; None is one that is not known.
-    pixel : float
-        Pixel in the sample's plane in metres.
-
-    Returns
-    -------
-    matplotlib.figure.Figure
-        With an Agg canvas of its own.
-
-    Examples
-    --------
-    >>> page = regions_figure(np.ones((32, 32)), {"bare beam": np.eye(32, dtype=bool)}, pixel=1e-6)
-    >>> page.axes[0].get_title(loc="left")
-    'sample frames over reference frames'
+    `frames` (y, x), `regions` (y, x), `pixel` in metres.
     """
     panel = Panel("transmission")
     image = Image.of(frames, None)
@@ -235,23 +177,7 @@ def regions_figure(
 def agreement_figure(matrices: Mapping[str, Values], labels: Sequence[str]) -> Figure:
     """Draw how far results agree: the correlations of all pairs, a panel a channel.
 
-    Parameters
-    ----------
-    matrices : mapping of str to (result, result) array
-        Correlations by channel; NaN where there is none.
-    labels : sequence of str
-        What the results are called.
-
-    Returns
-    -------
-    matplotlib.figure.Figure
-        With an Agg canvas of its own.
-
-    Examples
-    --------
-    >>> page = agreement_figure({"phase": np.eye(2)}, ["mist, N = 2", "umpa, N = 2"])
-    >>> page.axes[0].get_title()
-    'phase'
+    `matrices` (result, result).
     """
     import matplotlib as mpl
     from matplotlib.backends.backend_agg import FigureCanvasAgg

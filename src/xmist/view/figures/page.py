@@ -36,30 +36,7 @@ NO_VALUE: Final = "#5fa08f"  # apart from every grey, and from every colour of t
 class Page:
     """A figure with a grid of equal images, a header and notes at its foot; lengths are in inches.
 
-    Parameters
-    ----------
-    shape : tuple of int
-        Size (y, x) of an image in pixels.
-    rows, columns : int
-        Number of images.
-    side : float
-        Longer side of a square image; an oblong one is longer and narrower.
-    titles : sequence of str
-        Titles of the images.
-    header : tuple of str
-        Title of the page, and small text below it; empty ones take no room.
-    notes : sequence of str
-        Sentences at the foot.
-    no_value : str
-        Legend of the colour of pixels without a value; empty if there are none.
-    left, last : float
-        Room at the left of the first column, and below the last row.
-    right, above, below : float
-        Room beside, above and below each image.
-    lowest : float
-        Least height of a row.
-    titled_once : bool
-        Whether titles stand above the first row alone.
+    `shape` in pixels, `no_value` in pixels.
     """
 
     def __init__(
@@ -172,19 +149,7 @@ class Page:
 
 
 def draw(axes: Axes, image: Image, panel: Panel, scale: Scale) -> None:
-    """Draw an image into its axes, without ticks; nothing but a frame where there is no image.
-
-    Parameters
-    ----------
-    axes : matplotlib.axes.Axes
-        Where to draw.
-    image : Image
-        What to draw.
-    panel : Panel
-        Which channel it is.
-    scale : Scale
-        Limits of the colours.
-    """
+    """Draw an image into its axes, without ticks; nothing but a frame where there is no image."""
     import matplotlib as mpl
 
     axes.set(xticks=[], yticks=[])
@@ -207,19 +172,7 @@ def draw(axes: Axes, image: Image, panel: Panel, scale: Scale) -> None:
 
 
 def colour_bar(axes: Axes, panel: Panel, scale: Scale, *, horizontal: bool = False) -> None:
-    """Draw a colour bar into its axes, labelled with symbol and unit.
-
-    Parameters
-    ----------
-    axes : matplotlib.axes.Axes
-        Where to draw.
-    panel : Panel
-        Which channel it is for.
-    scale : Scale
-        Limits of the colours.
-    horizontal : bool
-        Whether it lies.
-    """
+    """Draw a colour bar into its axes, labelled with symbol and unit."""
     from matplotlib.cm import ScalarMappable
     from matplotlib.colors import Normalize
     from matplotlib.ticker import MaxNLocator, ScalarFormatter
@@ -240,19 +193,9 @@ def colour_bar(axes: Axes, panel: Panel, scale: Scale, *, horizontal: bool = Fal
 
 
 def columns_for(number: int, shape: tuple[int, int]) -> int:
-    """Give the number of columns that brings a page of images nearest to 3 : 2.
+    """Return the number of columns that brings a page of images nearest to 3 : 2.
 
-    Parameters
-    ----------
-    number : int
-        Number of images.
-    shape : tuple of int
-        Size (y, x) of an image in pixels.
-
-    Examples
-    --------
-    >>> columns_for(6, (64, 64)), columns_for(6, (64, 640))
-    (3, 2)
+    `shape` in pixels.
     """
 
     def badness(columns: int) -> float:
@@ -264,18 +207,7 @@ def columns_for(number: int, shape: tuple[int, int]) -> int:
 
 
 def no_value_legend(images: Sequence[Image]) -> str:
-    """Give the legend of the pixels without a value; empty if there are none.
-
-    Parameters
-    ----------
-    images : sequence of Image
-        What is drawn.
-
-    Examples
-    --------
-    >>> no_value_legend([Image.of(np.array([[1.0, np.nan]]), None)])
-    'no value (50 % of the pixels)'
-    """
+    """Return the legend of the pixels without a value; empty if there are none."""
     shares = [image.holes / (image.shape[0] * image.shape[1]) for image in images if image.holes]
     if not shares:
         return ""
@@ -284,18 +216,7 @@ def no_value_legend(images: Sequence[Image]) -> str:
 
 
 def block_notes(images: Sequence[Image]) -> list[str]:
-    """Give the note that images are shown as means of blocks; empty if they are not.
-
-    Parameters
-    ----------
-    images : sequence of Image
-        What is drawn.
-
-    Examples
-    --------
-    >>> block_notes([Image.of(np.ones((8, 1500)), None)])
-    ['Shown as means of 2 × 2 pixels.']
-    """
+    """Return the note that images are shown as means of blocks; empty if they are not."""
     factor = max((image.factor for image in images), default=1)
     return [f"Shown as means of {factor} × {factor} pixels."] if factor > 1 else []
 
@@ -305,28 +226,7 @@ def wrap(
 ) -> list[str]:
     """Break a text into lines; a value stays with its name.
 
-    Parameters
-    ----------
-    text : str
-        The text.
-    width : float
-        Greatest width of a line in inches.
-    most : int, optional
-        Most lines; what is beyond becomes "…".
-    size : float
-        Size of the letters in points.
-    bold : bool
-        Whether they are bold.
-
-    Returns
-    -------
-    list of str
-        The lines; letters that the font lacks, which would be boxes and a warning, become "?".
-
-    Examples
-    --------
-    >>> wrap("closed form of the paper", 0.9)
-    ['closed form of', 'the paper']
+    `width` in inches.
     """
     text = "".join(
         letter if letter.isspace() or _font(bold).get_char_index(ord(letter)) else "?" for letter in text
@@ -345,17 +245,7 @@ def wrap(
 
 
 def text_width(text: str, *, size: float = SMALL, bold: bool = False) -> float:
-    """Give the width of a line in inches.
-
-    Parameters
-    ----------
-    text : str
-        The line.
-    size : float
-        Size of the letters in points.
-    bold : bool
-        Whether they are bold.
-    """
+    """Return the width of a line in inches."""
     font = _font(bold)
     font.set_size(size, 72)
     font.set_text(text)

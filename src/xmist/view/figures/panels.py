@@ -22,18 +22,10 @@ PREFIXES: Final = {0: "", -3: "m", -6: "µ", -9: "n", -12: "p", -15: "f", -18: "
 
 @dataclass(frozen=True)
 class Panel:
-    """One image of a figure: a channel, or a component of one.
+    """One image of a figure: a channel, or a component of one."""
 
-    Parameters
-    ----------
-    name : str
-        Channel.
-    component : str
-        Component along the channel's first axis, "mean" of a tensor's diagonal, or empty.
-    """
-
-    name: str
-    component: str = ""
+    name: str  # channel
+    component: str = ""  # component along the channel's first axis, "mean" of a tensor's diagonal, or empty
 
     @property
     def unit(self) -> str:
@@ -76,7 +68,7 @@ class Panel:
         return "inferno" if scatter else "gray"
 
     def pick(self, source: Retrieval | Mapping[str, ArrayLike] | object) -> NDArray[Any] | None:
-        """Give the (y, x) image of a result, a mapping, or an object with the channel's name."""
+        """Return the (y, x) image of a result, a mapping, or an object with the channel's name."""
         given = source.get(self.name) if isinstance(source, Mapping) else getattr(source, self.name, None)
         if given is None:
             return None
@@ -91,7 +83,7 @@ class Panel:
 
 
 def panels(names: Iterable[str]) -> list[Panel]:
-    """Give the panels that show channels: one for an image, one a component for a vector or tensor.
+    """Return the panels that show channels: one for an image, one a component for a vector or tensor.
 
     Parameters
     ----------
@@ -141,18 +133,9 @@ class Image:
         centred: bool = False,
         most: int = _SHOWN_PIXELS,
     ) -> Image:
-        """Give an image as it is drawn.
+        """Return an image as it is drawn.
 
-        Parameters
-        ----------
-        array : (y, x) array or None
-            Values; None where a result lacks the channel.
-        flags : (y, x) array or None
-            Quality flags; only pixels without any decide the limits of the colours.
-        centred : bool
-            Subtract the mean.
-        most : int
-            Pixels along a side that are enough.
+        `array` (y, x), `flags` (y, x).
         """
         if array is None:
             return Image()
@@ -182,21 +165,9 @@ class Image:
 
 
 def block_means(array: NDArray[Any], usable: NDArray[np.bool_], factor: int) -> Values:
-    """Give the means over square blocks; those at the end of a row or column may be narrower.
+    """Return the means over square blocks; those at the end of a row or column may be narrower.
 
-    Parameters
-    ----------
-    array : (y, x) array
-        Values.
-    usable : (y, x) bool array
-        Which of them count; a block without any is NaN.
-    factor : int
-        Pixels along a side of a block.
-
-    Examples
-    --------
-    >>> block_means(np.array([[1.0, 3.0, 5.0]]), np.ones((1, 3), bool), 2).tolist()
-    [[2.0, 5.0]]
+    `array` (y, x), `usable` (y, x).
     """
     if factor == 1:
         return np.where(usable, array, np.nan).astype(np.float64)
@@ -226,20 +197,7 @@ class Scale:
 
 
 def common_scales(shown: Sequence[Panel], images: Sequence[Sequence[Image]]) -> dict[str, Scale]:
-    """Give each colour scale from the images of all panels that share it.
-
-    Parameters
-    ----------
-    shown : sequence of Panel
-        Panels.
-    images : sequence of sequence of Image
-        For each panel the images that decide its limits.
-
-    Returns
-    -------
-    dict of str to Scale
-        By `Panel.scale`.
-    """
+    """Return each colour scale from the images of all panels that share it."""
     scales = {}
     for panel in shown:
         pool = [
@@ -253,27 +211,7 @@ def common_scales(shown: Sequence[Panel], images: Sequence[Sequence[Image]]) -> 
 
 
 def typical_scale(panel: Panel, images: Sequence[Image]) -> Scale:
-    """Give the colour scale of a typical one of many images, which noisy ones do not stretch.
-
-    Parameters
-    ----------
-    panel : Panel
-        Which channel they show.
-    images : sequence of Image
-        The images.
-
-    Returns
-    -------
-    Scale
-        Each limit is the median of the images' limits. Of scatter, which some methods find with enormous
-        values at a few pixels, the limits of the image that spans least.
-
-    Examples
-    --------
-    >>> images = [Image.of(np.array([[0.0, top]]), None) for top in (1.0, 1.0, 1000.0)]
-    >>> typical_scale(Panel("transmission"), images).high < 1.0
-    True
-    """
+    """Return the colour scale of a typical one of many images, which noisy ones do not stretch."""
     limits = [_limits(image.values) for image in images if image.varies]
     if not limits:
         return _scale(np.concatenate([image.values for image in images] or [np.empty(0)]), panel)
@@ -288,7 +226,7 @@ def _scale(values: Values, panel: Panel) -> Scale:
 
 
 def _limits(values: Values) -> tuple[float, float]:
-    """Give the limits that hold the middle 99 % of the values."""
+    """Return the limits that hold the middle 99 % of the values."""
     if not values.size:
         return 0.0, 0.0
     low, high = (float(limit) for limit in np.percentile(values, (0.5, 99.5)))
@@ -307,36 +245,12 @@ def _as_scale(low: float, high: float, panel: Panel) -> Scale:
 
 
 def prefix_exponent(size: float) -> int:
-    """Give the power of ten of the SI prefix that suits a size; none above 1.
-
-    Parameters
-    ----------
-    size : float
-        Absolute value.
-
-    Examples
-    --------
-    >>> prefix_exponent(3.2e-10)
-    -12
-    """
+    """Return the power of ten of the SI prefix that suits a size; none above 1."""
     return min(0, max(min(PREFIXES), 3 * math.floor(math.log10(size) / 3))) if size > 0 else 0
 
 
 def si(value: float, unit: str) -> str:
-    """Give a value with the SI prefix that suits it.
-
-    Parameters
-    ----------
-    value : float
-        Value in `unit`.
-    unit : str
-        SI unit.
-
-    Examples
-    --------
-    >>> si(5.8e-6, "m")
-    '5.8 µm'
-    """
+    """Return a value with the SI prefix that suits it."""
     # A hair above, so that 1e-6 does not come out as 1000 n.
     exponent = prefix_exponent(abs(value) * (1 + 1e-9))
     return f"{value * 10.0**-exponent:.4g} {PREFIXES[exponent]}{unit}"

@@ -30,7 +30,7 @@ _FAINTEST: Final = 0.05  # of the brightest scatter; weaker scatter has no direc
 
 
 def get_reader(path: str | Sequence[str]) -> Callable[[str | Sequence[str]], list[Layer]] | None:
-    """Give napari a reader for results of xmist.
+    """Return napari a reader for results of xmist.
 
     Parameters
     ----------
@@ -57,7 +57,7 @@ def get_reader(path: str | Sequence[str]) -> Callable[[str | Sequence[str]], lis
 
 
 def layers(result: Retrieval, name: str = "") -> list[Layer]:
-    """Give the layers of a result.
+    """Return the layers of a result.
 
     Parameters
     ----------
@@ -129,7 +129,7 @@ def layers(result: Retrieval, name: str = "") -> list[Layer]:
 
 
 def lines(tensor: ArrayLike) -> tuple[NDArray[np.float32], Mapping[str, NDArray[Any]]]:
-    """Give the directions of a tensor image as lines, one a block of pixels.
+    """Return the directions of a tensor image as lines, one a block of pixels.
 
     Parameters
     ----------
@@ -176,7 +176,7 @@ def _read(path: str | Sequence[str]) -> list[Layer]:
 
 
 def _title(panel: Panel, exponent: int) -> str:
-    """Give what a layer is called, in napari's plain text."""
+    """Return what a layer is called, in napari's plain text."""
     channel = CHANNELS[panel.name]
     symbol = channel.symbol.removesuffix("_ij")
     part = f"_{panel.component}" if panel.component and panel.component != "mean" else ""
@@ -185,7 +185,7 @@ def _title(panel: Panel, exponent: int) -> str:
 
 
 def _colours(panel: Panel) -> str:
-    """Give napari's name of a panel's colours."""
+    """Return napari's name of a panel's colours."""
     return "PiYG" if panel.signed else panel.colours
 
 

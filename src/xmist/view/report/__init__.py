@@ -88,43 +88,14 @@ def write_report(
 
 
 def page_faults(path: str | Path, *, overwrite: bool = False) -> list[str]:
-    """Say what keeps a page from being written under a name, without writing anything.
-
-    Parameters
-    ----------
-    path : str or Path
-        The name.
-    overwrite : bool
-        Whether a file that stands there already may be replaced.
-
-    Examples
-    --------
-    >>> page_faults("page.pdf")
-    ['page.pdf: a report is a web page; expected a name that ends in .html']
-    """
+    """Return the errors that keep a page from being written under a name, without writing anything."""
     if Path(path).suffix.lower() not in ENDINGS:
         return [f"{path}: a report is a web page; expected a name that ends in .html"]
     return target_faults(path, overwrite=overwrite)
 
 
 def channel_faults(channels: Sequence[str], results: Sequence[tuple[str, Retrieval]]) -> list[str]:
-    """Say what is wrong with the channels that are to be shown.
-
-    Parameters
-    ----------
-    channels : sequence of str
-        Their names.
-    results : sequence of (str, Retrieval)
-        The results with their names. A channel is known if one of them has it; each has one at least.
-
-    Examples
-    --------
-    >>> experiment = xmist.Experiment(energy_kev=17.0, pixel_size=5.8e-6, sample_to_detector=1.0)
-    >>> flags = np.zeros((8, 9), np.uint16)
-    >>> result = xmist.Retrieval(method="mist", experiment=experiment, flags=flags, phase=np.ones((8, 9)))
-    >>> channel_faults(["phases"], [("plain", result)])
-    ["channels names 'phases'; did you mean 'phase'? Known: phase"]
-    """
+    """Return the errors of the channels that are to be shown."""
     known = {name for _, result in results for name in _shown_names(result)}
     if isinstance(channels, str) or not all(isinstance(name, str) for name in channels):
         return [f"channels is {shown(channels)}; expected a list of names such as ['phase']"]
@@ -144,7 +115,7 @@ def _shown_names(result: Retrieval) -> list[str]:
 
 
 def _kept(result: Retrieval, names: Sequence[str]) -> Retrieval:
-    """Give a result with some of its channels, their standard deviations, and some of its diagnostics."""
+    """Return a result with some of its channels, their standard deviations, and some of its diagnostics."""
     wanted = {*names, *(f"{name}_std" for name in names)}
     lost: dict[str, Any] = {name: None for name, _ in result.channels() if name not in wanted}
     maps = {name: image for name, image in result.diagnostics.items() if name in wanted}
@@ -152,7 +123,7 @@ def _kept(result: Retrieval, names: Sequence[str]) -> Retrieval:
 
 
 def _pairs(results: Any) -> list[tuple[str, Retrieval]]:
-    """Give the results as a list, if they are pairs of a name and a result."""
+    """Return the results as a list, if they are pairs of a name and a result."""
     given = list(results) if isinstance(results, Iterable) and not isinstance(results, Mapping) else [results]
     for item in given:
         pair = item if isinstance(item, (tuple, list)) and len(item) == 2 else (None, None)

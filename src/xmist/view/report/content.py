@@ -42,23 +42,14 @@ _DERIVED: Final = {
 
 @dataclass
 class Blocks:
-    """Packed images, by the number under which the plain data names them.
+    """Packed images, by the number under which the plain data names them."""
 
-    Parameters
-    ----------
-    texts : list of str
-        Base64 of each.
-    """
-
-    texts: list[str] = field(default_factory=list)
+    texts: list[str] = field(default_factory=list)  # base64 of each
 
     def add(self, codes: NDArray[np.uint16]) -> dict[str, Any]:
         """Pack an image; give what the page needs to find and unpack it.
 
-        Parameters
-        ----------
-        codes : (y, x) uint16 array
-            The image.
+        `codes` (y, x).
         """
         text, predictor = pack(codes)
         self.texts.append(text)
@@ -66,32 +57,7 @@ class Blocks:
 
 
 def describe(name: str, result: Retrieval, blocks: Blocks) -> dict[str, Any]:
-    """Give everything that the page says about a result.
-
-    Parameters
-    ----------
-    name : str
-        What the result is called.
-    result : Retrieval
-        The result.
-    blocks : Blocks
-        Receives the images.
-
-    Returns
-    -------
-    dict
-        Plain data: texts, numbers, and where the images are.
-
-    Examples
-    --------
-    >>> experiment = xmist.Experiment(energy_kev=17.0, pixel_size=5.8e-6, sample_to_detector=1.0)
-    >>> flags = np.zeros((8, 9), np.uint16)
-    >>> result = xmist.Retrieval(method="mist", experiment=experiment, flags=flags, phase=np.ones((8, 9)))
-    >>> blocks = Blocks()
-    >>> found = describe("result.h5", result, blocks)
-    >>> found["size"], [channel["title"] for channel in found["channels"]], len(blocks.texts)
-    ([8, 9], ['phase'], 2)
-    """
+    """Return everything that the page says about a result."""
     exposures = result.provenance.get("exposures")
     found: dict[str, Any] = plain(
         {
@@ -114,18 +80,7 @@ def describe(name: str, result: Retrieval, blocks: Blocks) -> dict[str, Any]:
 
 
 def plain(value: Any) -> Any:
-    """Give data as JSON can carry it: what it cannot is told in words.
-
-    Parameters
-    ----------
-    value : object
-        Anything.
-
-    Examples
-    --------
-    >>> plain({"a": (1, np.float32(0.5)), 2: float("nan"), "c": {3}})
-    {'a': [1, 0.5], '2': 'nan', 'c': '{3}'}
-    """
+    """Return data as JSON can carry it: what it cannot is told in words."""
     if isinstance(value, np.generic):
         value = value.item()
     if isinstance(value, float) and not math.isfinite(value):
@@ -150,7 +105,7 @@ def _conditions(experiment: Experiment) -> list[str]:
 
 
 def _channels(result: Retrieval, blocks: Blocks) -> Iterator[dict[str, Any]]:
-    """Give each image that the result holds; vectors and tensors by their components."""
+    """Return each image that the result holds; vectors and tensors by their components."""
     plain_pixels = result.flags == 0
     for panel in panels(name for name, _ in result.channels()):
         if panel.component == "mean":
@@ -222,7 +177,7 @@ def _values(found: Codes, codes: tuple[int, int]) -> list[float]:
 
 
 def _limits(found: Codes, plain_pixels: NDArray[np.bool_], *, signed: bool) -> list[float]:
-    """Give the values between which the middle of the unflagged pixels lies; of all, if there are none."""
+    """Return the values between which the middle of the unflagged pixels lies; of all, if there are none."""
     for codes in (found.codes[plain_pixels], found.codes):
         counts = np.bincount(codes.reshape(-1), minlength=LAST + 1)[: LAST + 1]
         total = np.cumsum(counts)
@@ -269,7 +224,7 @@ def _flags(result: Retrieval, blocks: Blocks) -> dict[str, Any]:
 
 
 def _configuration(result: Retrieval) -> dict[str, Any]:
-    """Give all that was set and where it came from, in the order in which people ask for it."""
+    """Return all that was set and where it came from, in the order in which people ask for it."""
     experiment = result.experiment
     geometry = {name: value for name, value in experiment.to_dict().items() if value is not None}
     derived = {

@@ -38,29 +38,7 @@ _MARK: Final = re.compile(r"\{\{(\w+)\}\}")
 
 
 def document(title: str, data: Mapping[str, Any], blocks: list[str]) -> Iterator[str]:
-    """Give the text of a page in pieces.
-
-    Parameters
-    ----------
-    title : str
-        Title of the window; any text.
-    data : mapping
-        Plain data that the script shows; any text in it is shown as text.
-    blocks : list of str
-        Packed images, base64.
-
-    Yields
-    ------
-    str
-        HTML. A policy in its head lets the browser run this page's own script alone, by its digest, and load
-        nothing: a text that got past the escapes could still do nothing.
-
-    Examples
-    --------
-    >>> page = "".join(document("<b>", {"results": []}, ["AAAA"]))
-    >>> "<b>" in page, "&lt;b&gt;" in page
-    (False, True)
-    """
+    """Return the text of a page in pieces."""
     style, script = _asset("page.css"), _script()
     everything = {**data, "maps": _maps(), "version": __version__}
     parts = {
@@ -86,18 +64,7 @@ def document(title: str, data: Mapping[str, Any], blocks: list[str]) -> Iterator
 
 
 def embedded(data: Any) -> str:
-    r"""Give data as JSON that cannot end the element that holds it, nor begin another.
-
-    Parameters
-    ----------
-    data : object
-        Plain data with finite numbers.
-
-    Examples
-    --------
-    >>> embedded({"name": "</script><script>alert(1)"})
-    '{"name":"\\u003c/script\\u003e\\u003cscript\\u003ealert(1)"}'
-    """
+    """Return data as JSON that cannot end the element that holds it, nor begin another."""
     text = json.dumps(data, allow_nan=False, separators=(",", ":"))
     return text.replace("<", "\\u003c").replace(">", "\\u003e").replace("&", "\\u0026")
 
@@ -118,7 +85,7 @@ def _digest(text: str) -> str:
 
 
 def _maps() -> dict[str, str]:
-    """Give each colour map as 256 colours in hexadecimal."""
+    """Return each colour map as 256 colours in hexadecimal."""
     from matplotlib import colormaps
 
     places = np.linspace(0.0, 1.0, 256)

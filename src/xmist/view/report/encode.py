@@ -38,24 +38,14 @@ PREDICTORS: Final = ("left", "plane")
 
 @dataclass(frozen=True, eq=False)
 class Codes:
-    """An image as codes with their scale.
+    """An image as codes with their scale."""
 
-    Parameters
-    ----------
-    codes : (y, x) uint16 array
-        The codes.
-    low : float
-        Value of code 1.
-    step : float
-        Difference of the values of two neighbouring codes.
-    """
-
-    codes: Codes16
-    low: float
-    step: float
+    codes: Codes16  # (y, x), the codes
+    low: float  # value of code 1
+    step: float  # difference of the values of two neighbouring codes
 
     def values(self) -> NDArray[np.float64]:
-        """Give the (y, x) values back: NaN for no value, and infinities beyond the range."""
+        """Return the (y, x) values back: NaN for no value, and infinities beyond the range."""
         values = self.low + (self.codes.astype(np.float64) - FIRST) * self.step
         values[self.codes == BELOW] = -np.inf
         values[self.codes == ABOVE] = np.inf
@@ -64,25 +54,9 @@ class Codes:
 
 
 def quantise(image: ArrayLike) -> Codes:
-    """Give an image as 16-bit codes.
+    """Return an image as 16-bit codes.
 
-    Parameters
-    ----------
-    image : (y, x) array_like
-        Values; NaN has no value, and infinities are beyond the range.
-
-    Returns
-    -------
-    Codes
-        The step is the greater of a 65532nd of the range and a 32nd of the noise of a pixel. A value within
-        the range is off by half a step at most. The range is that of the values; where few lie far away from
-        the rest, it ends eight times the width of the inner 99.8 % beyond them.
-
-    Examples
-    --------
-    >>> codes = quantise([[0.0, 0.25], [np.nan, 1.0]])
-    >>> codes.codes.tolist(), codes.values().round(4).tolist()
-    ([[1, 16384], [65535, 65533]], [[0.0, 0.25], [nan, 1.0]])
+    `image` (y, x).
     """
     array = np.asarray(image)
     finite = np.isfinite(array)
@@ -105,24 +79,7 @@ def quantise(image: ArrayLike) -> Codes:
 def pack(codes: Codes16) -> tuple[str, str]:
     """Pack codes as text.
 
-    Parameters
-    ----------
-    codes : (y, x) uint16 array
-        Any 16-bit numbers.
-
-    Returns
-    -------
-    text : str
-        Base64 of the compressed differences.
-    predictor : str
-        What the differences are taken from: "left", the pixel to the left, or "plane", the left plus the
-        upper minus the upper left; whichever makes them smaller. Pixels outside the image count as 0.
-
-    Examples
-    --------
-    >>> text, predictor = pack(np.arange(12, dtype=np.uint16).reshape(3, 4))
-    >>> unpack(text, (3, 4), predictor).tolist()
-    [[0, 1, 2, 3], [4, 5, 6, 7], [8, 9, 10, 11]]
+    `codes` (y, x).
     """
     left = np.diff(codes, axis=1, prepend=np.uint16(0))  # modulo 65536
     plane = np.diff(left, axis=0, prepend=np.uint16(0))
@@ -134,26 +91,9 @@ def pack(codes: Codes16) -> tuple[str, str]:
 
 
 def unpack(text: str, shape: tuple[int, int], predictor: str) -> Codes16:
-    """Give back the codes that `pack` packed, as the page does.
+    """Return back the codes that `pack` packed, as the page does.
 
-    Parameters
-    ----------
-    text : str
-        From `pack`.
-    shape : tuple of int
-        Size (y, x) of the image.
-    predictor : str
-        From `pack`.
-
-    Returns
-    -------
-    (y, x) uint16 array
-        The codes.
-
-    Examples
-    --------
-    >>> unpack(pack(np.full((2, 3), 7, np.uint16))[0], (2, 3), "plane").tolist()
-    [[7, 7, 7], [7, 7, 7]]
+    Returns (y, x).
     """
     halves = np.frombuffer(zlib.decompress(base64.b64decode(text)), np.uint8).reshape(2, -1).astype(np.uint16)
     folded = (halves[0] | (halves[1] << 8)).reshape(shape)
@@ -163,31 +103,20 @@ def unpack(text: str, shape: tuple[int, int], predictor: str) -> Codes16:
 
 
 def _folded(differences: Codes16) -> Codes16:
-    """Give 0, -1, 1, -2, ... the numbers 0, 1, 2, 3, ..., so that small ones have an empty high byte."""
+    """Return 0, -1, 1, -2, ... the numbers 0, 1, 2, 3, ..., so that small ones have an empty high byte."""
     signed = differences.view(np.int16)
     folded: Codes16 = ((signed << 1) ^ (signed >> 15)).view(np.uint16)
     return folded
 
 
 def _bits(folded: Codes16) -> float:
-    """Give the mean number of bits of some of the numbers."""
+    """Return the mean number of bits of some of the numbers."""
     looked_at = some(folded).astype(np.float64)
     return float(np.mean(np.log2(looked_at + 1.0))) if looked_at.size else 0.0
 
 
 def some(values: NDArray[Any]) -> NDArray[Any]:
-    """Give as many of the values, evenly spread, as tell what all of them are like.
-
-    Parameters
-    ----------
-    values : array
-        Values.
-
-    Examples
-    --------
-    >>> some(np.ones((3000, 2000))).size
-    1200000
-    """
+    """Return as many of the values, evenly spread, as tell what all of them are like."""
     flat = values.reshape(-1)
     return flat[:: max(1, flat.size // _LOOKED_AT)]
 
