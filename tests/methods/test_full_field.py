@@ -5,8 +5,7 @@ import scipy.ndimage as ndi
 import xmist
 from tests.manufactured import EXPERIMENT, blob, speckle
 from xmist.core import flags as flag
-from xmist.methods.full_field.gauss_newton import linearise
-from xmist.methods.full_field.problem import Frames
+from xmist.methods.full_field.problem import FitData
 from xmist.numerics.operators.transport import D_XX, D_XY, D_YY, LOG_T, PSI, D
 from xmist.numerics.weights import Weights
 
@@ -20,9 +19,9 @@ def _made(positions, fields, seed=0, noise=0.0, shape=SHAPE, grain=1.6):
     reference = speckle(rng, positions, shape, grain)
     reference /= reference.mean()
     zero = np.zeros_like(reference, np.float32)
-    frames = Frames(reference=reference.astype(np.float32), sample=zero, weights=Weights.of(zero), threads=2)
+    data = FitData(reference=reference.astype(np.float32), sample=zero, weights=Weights.of(zero), threads=2)
     kinds = tuple(fields)
-    _, residual = linearise(frames, kinds, np.stack([fields[kind] for kind in kinds]).astype(np.float32))
+    _, residual = data.linearise(kinds, np.stack([fields[kind] for kind in kinds]).astype(np.float32))
     return reference, -np.asarray(residual) + noise * rng.normal(size=reference.shape)
 
 

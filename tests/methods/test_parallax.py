@@ -6,7 +6,7 @@ import scipy.ndimage as ndi
 
 import xmist
 from tests.manufactured import EXPERIMENT, blob, laplacian6, speckle
-from xmist.methods.full_field import method as full_field
+from xmist.methods.full_field import plan
 
 P, Z = EXPERIMENT.effective_pixel, EXPERIMENT.effective_distance
 SHAPE = (96, 96)
@@ -64,7 +64,7 @@ def test_a_moving_pattern_is_followed(monkeypatch):
     # Read once, from a pattern that is blurred by what it has moved (18 % too large as measured).
     assert abs(record["parallax"] / 0.3 - 1.0) <= 0.3
     assert record["converged"]
-    monkeypatch.setattr(full_field, "follow", lambda frames, problem, found: (frames, found))
+    monkeypatch.setattr(plan, "correct_parallax", lambda data, problem, found: (data, found))
     still = _retrieve(stack)
     assert still.provenance["convergence"]["parallax"] == 0.0
     assert _error(result) <= 0.5 * _error(still)

@@ -85,7 +85,7 @@ class Method:
 _TABLE = (
     Method(
         name="full-field",
-        module="xmist.methods.full_field.method",
+        module="xmist.methods.full_field",
         summary="phase, dark-field (also directional) and transmission: the whole equation, the whole image",
         minimum_exposures=1,
         gives=("phase", "dark_field", "dark_field_tensor", "transmission", "refraction_angle"),

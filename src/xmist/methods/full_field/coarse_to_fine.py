@@ -1,143 +1,86 @@
-"""Frames at half the resolution, for shifts that are too large to begin with at the full one.
+"""The loop over resolutions, around a solver that knows one level.
 
-A Taylor step knows where a speckle went only while the shift is small against its size. Binned frames show
-speckles without their finest structure, and so with a wider basin for a shift that is half as many pixels:
-their fit is where the fit of the frames themselves begins. In pixel units ψ and d are four times as large at
-twice the resolution, ln T is the same.
+A Taylor step finds a speckle again only while the shift is small against its size. Binned frames show
+speckles without their finest structure, with a wider basin for a shift of half as many pixels: where the
+solver does not find the speckles, it is given binned frames first, and begins from their fit. In pixel units
+ψ and d are four times as large at twice the resolution, ln T is the same.
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from dataclasses import replace
 from typing import Any, Final
 
 import numpy as np
 import scipy.ndimage
 from numpy.typing import NDArray
 
+from xmist.core.arrays import Image
+from xmist.methods.full_field.problem import Fit, FitData, Problem, Start
+from xmist.numerics.images.blocks import halve
 from xmist.numerics.operators.transport import LOG_T
-from xmist.numerics.weights import Images
+from xmist.numerics.weights import Weights
 
 Real = NDArray[Any]
 
-LEAST: Final = 24  # pixels a side of the coarsest frames
-BLOCK: Final = 4  # pixels a side over which statistics are summed
-_ROUNDING: Final = 1e-12
-_LOCAL: Final = 6.0  # σ in pixels over which speckles are judged
-# Part of the speckles' variance that a fit may leave: what a shift by a sixth of a speckle's width makes.
-_LEFT: Final = 0.15
-LOST: Final = 0.005  # part of the image that says that shifts are too large
+_LEAST: Final = 24  # pixels a side of the coarsest frames
+_MANY: Final = 24  # outer steps for large shifts: about the shifted speckles a step belongs elsewhere
 
 
-def lost_share(models: Images, residual: Images, weights: Images, noise: float) -> float:
-    """Give the part of the image in which a fit has not found the speckles.
+def coarse_to_fine(solve: Callable[..., tuple[Fit, bool]], data: FitData, problem: Problem) -> Fit:
+    """Fit from no sample, at as many resolutions as it takes to find the speckles.
 
-    Parameters
-    ----------
-    models, residual : (position, y, x) float array or sequence of images
-        Model images, and what they leave.
-    weights : (position, y, x) float array or Weights
-        Weights.
-    noise : float
-        Variance of a pixel of weight 1.
-
-    Returns
-    -------
-    float
-        Share of the pixels around which the residual's variance, less that of the noise in sample and
-        reference, is above a part of the speckles' own.
-
-    Examples
-    --------
-    >>> models = np.random.default_rng(1).uniform(1, 2, (1, 64, 64))
-    >>> weights = np.ones_like(models)
-    >>> lost_share(models, 0.1 * models, weights, 0.0), lost_share(models, models - 1.5, weights, 0.0)
-    (0.0, 1.0)
+    `solve(data, problem, start, watch=, steps=)` fits at one resolution; with `watch` it may stop and return
+    True besides the fit, where shifts are too large for it.
     """
-    left: Real = np.zeros(())
-    speckle: Real = np.zeros(())
-    for model, rest, w in zip(models, residual, weights, strict=True):
-        total = np.maximum(_local(w), 1e-9)
-        left = left + _local(w * rest * rest) - _local(w * rest) ** 2 / total
-        left -= 2.0 * noise * _local((w > 0).astype(np.float32))
-        speckle = speckle + _local(w * model * model) - _local(w * model) ** 2 / total
-    return float(np.mean(left > _LEFT * speckle + _ROUNDING))
+    levels = []
+    while True:
+        found, lost = solve(data, problem, None, watch=min(data.sample.shape[1:]) >= 2 * _LEAST)
+        if not lost:
+            break
+        levels.append((data, problem, found))
+        data, problem = halved(data, found), problem.halved()
+    for data, problem, before in reversed(levels):
+        kinds = problem.kinds
+        near = double(found.fields, kinds, data.sample.shape[1:])
+        # Where the binned speckles were not found either, their fit need not be the better start.
+        if found.lost and not data.explained_better_by(near, before.fields, kinds):
+            found, _ = solve(data, problem, Start(fields=before.fields), watch=False)
+        else:
+            binning = 2 * found.binning
+            found, _ = solve(data, problem, Start(fields=near), watch=False, steps=_MANY)
+            found = replace(found, binning=binning)
+    return found
 
 
-def halve(images: Real) -> Real:
-    """Bin by two; the last row or column of an odd number counts twice.
+def halved(data: FitData, found: Fit) -> FitData:
+    """Return data binned by two, without the outliers of a fit."""
+    numbers = range(len(data.sample))
 
-    Parameters
-    ----------
-    images : (number, y, x) float array
-        Images.
+    def sample(n: int) -> Image:
+        out: Image = data.sample[n] / np.float32(data.unit)
+        out.flat[found.outliers[n]] = data.reference[n].flat[found.outliers[n]]
+        return out
 
-    Returns
-    -------
-    (number, (y + 1)//2, (x + 1)//2) array
-        Means over 2 × 2 pixels.
+    def weights(n: int) -> Image:
+        out = data.weights[n]
+        out.flat[found.outliers[n]] = 0.0
+        return out
 
-    Examples
-    --------
-    >>> halve(np.arange(6.0).reshape(1, 2, 3))
-    array([[[2. , 3.5]]])
-    """
-    _, height, width = images.shape
-    even = np.pad(images, ((0, 0), (0, height % 2), (0, width % 2)), mode="edge")
-    out: Real = 0.25 * (
-        (even[:, ::2, ::2] + even[:, 1::2, 1::2]) + (even[:, 1::2, ::2] + even[:, ::2, 1::2])
-    ).astype(images.dtype)
-    return out
+    return FitData(
+        reference=np.concatenate([halve(frame[None]) for frame in data.reference]),
+        sample=np.concatenate([halve(sample(n)[None]) for n in numbers]),
+        weights=Weights.of(np.concatenate([halve(weights(n)[None]) for n in numbers])),
+        noise=0.25 * data.noise,
+        threads=data.threads,
+    )
 
 
 def double(fields: Real, kinds: tuple[int, ...], shape: tuple[int, ...]) -> Real:
-    """Bring unknowns to twice the resolution.
-
-    Parameters
-    ----------
-    fields : (unknown, y, x) float array
-        Unknowns in units of the coarse pixel.
-    kinds : tuple of int
-        Which they are, see `xmist.numerics.operators.transport`.
-    shape : tuple of int
-        Size (y, x) of what `halve` was given.
-
-    Returns
-    -------
-    (unknown, y, x) array
-        Cubic splines through them at the fine pixels, in units of the fine pixel.
-
-    Examples
-    --------
-    >>> round(float(double(np.ones((1, 4, 4)), (0,), (7, 8))[0, 3, 3]), 3)
-    4.0
-    """
+    """Return fields (unknown, y, x) at twice the resolution, in its pixel units, by cubic splines."""
     out = np.empty((len(fields), *shape), fields.dtype)
     for field, kind, target in zip(fields, kinds, out, strict=True):
         fine = scipy.ndimage.zoom(field.astype(np.float64), 2, order=3, mode="reflect", grid_mode=True)
         target[...] = fine[: shape[0], : shape[1]] * (1.0 if kind == LOG_T else 4.0)
-    return out
-
-
-def _local(image: Real) -> Real:
-    out: Real = scipy.ndimage.gaussian_filter(block_mean(image), _LOCAL / BLOCK, mode="reflect")
-    return out
-
-
-def block_mean(image: Real) -> Real:
-    """Give the means over blocks of `BLOCK` × `BLOCK` pixels; at the border the last row or column repeats.
-
-    Parameters
-    ----------
-    image : (y, x) float array
-        Image.
-
-    Examples
-    --------
-    >>> block_mean(np.arange(20.0).reshape(4, 5))
-    array([[ 9. , 11.5]])
-    """
-    height, width = (-(-size // BLOCK) * BLOCK for size in image.shape)
-    even = np.pad(image, ((0, height - image.shape[0]), (0, width - image.shape[1])), mode="edge")
-    blocks = even.reshape(height // BLOCK, BLOCK, width // BLOCK, BLOCK)
-    out: Real = blocks.mean(axis=(1, 3), dtype=np.float64)
     return out

@@ -1,13 +1,8 @@
-"""Gauss–Newton on the finite transport model, for whole images.
+"""The solver of one level: Gauss–Newton on the finite model, at one resolution.
 
-The sample frame of exposure n is modelled as
-
-    S_n = M_n − ∇·(M_n ∇ψ_r) + M_n t_r,    M_n = B_d W_u (T_s I_R,n)
-
-with W_u the warp by u = ∇ψ_s that conserves intensity, B_d the blur by diffusion, and ψ = ψ_s + ψ_r,
-ln T = t_s + t_r split into a smooth and a rough part: rough ψ is lensing by structure that is not resolved,
-no displacement, and a warp by it would blur the model. Its first order is (M) of Pavlov et al. 2020, J. Opt.
-22 125604. Unknowns are in pixel units: ψ = ∆φ/(k p²), d = ∆D/p².
+An outer step linearises the model about the present images, solves the linear problem with the present
+priors, and goes as far towards its solution as the objective allows. After the first steps the strengths of
+the priors are chosen and the step is solved again. Single pixels that contradict the model lose their weight.
 """
 
 from __future__ import annotations
@@ -16,260 +11,117 @@ from dataclasses import replace
 from typing import Any, Final
 
 import numpy as np
+import scipy.ndimage
 from numpy.typing import NDArray
 
 from xmist.core.arrays import Image
-from xmist.methods.full_field.coarse_to_fine import LEAST, LOST, double, halve, lost_share
-from xmist.methods.full_field.problem import Fit, Frames, Problem, Start
-from xmist.methods.full_field.strengths import power_of_noise, read_strengths
+from xmist.methods.full_field.problem import Fit, FitData, Problem, Start
+from xmist.numerics.images.blocks import BLOCK, block_mean
 from xmist.numerics.images.smooth import local_mean
-from xmist.numerics.operators import finite_model
 from xmist.numerics.operators.finite_model import Residual
-from xmist.numerics.operators.transport import PSI
+from xmist.numerics.operators.transport import Transport
 from xmist.numerics.reduce import dot
 from xmist.numerics.solvers.conjugate_gradients import Convergence
 from xmist.numerics.solvers.preconditioner import Prior
-from xmist.numerics.solvers.whole_image import Right, energy, prior_energy
-from xmist.numerics.weights import Weights
+from xmist.numerics.solvers.whole_image import Right, Solver, prior_energy
+from xmist.numerics.weights import Images
 
 Real = NDArray[Any]
-Places = NDArray[np.intp]  # in a flattened image
+Places = NDArray[np.intp]  # in a flattened frame
 
-SMOOTH: Final = 2.0  # σ in pixels of the smooth parts
 _OUTLIER: Final = 8.0  # residual over its local rms; Gaussian noise never gets there
 _LOCAL: Final = 8.0  # σ in pixels of "local"
 _STEPS: Final = 8
-_LARGE: Final = 24  # outer steps for large shifts: about the shifted speckles a step belongs elsewhere
 _LOOK: Final = 1  # outer step after which it is asked whether the speckles were found
-_READ: Final = (1, 2)  # outer steps after whose solve the priors' strengths are read
-_READ_AGAIN: Final = (0,)  # the same, where they are known from a fit like this
 _HALVINGS: Final = 5
 _RISE: Final = 1e-3  # of the objective that rounding may make
 _SETTLED: Final = 0.01  # relative change of the objective between outer steps that counts as none
 _BELOW: Final = 0.25  # part of the noise's variance that a misfit of no consequence may have
+_ROUNDING: Final = 1e-12
+_SPECKLES: Final = 6.0  # σ in pixels over which speckles are judged
+# Part of the speckles' variance that a fit may leave: what a shift by a sixth of a speckle's width makes.
+_LEFT: Final = 0.15
+_LOST: Final = 0.005  # part of the image that says that shifts are too large
 
 
-def linearise(
-    frames: Frames, kinds: tuple[int, ...], fields: Image, *, out: Image | None = None
-) -> tuple[Image, Residual]:
-    """Give the model images M_n and the residual S_n − model at the present unknowns.
+def solve_level(
+    data: FitData, problem: Problem, start: Start | None, *, watch: bool, steps: int = _STEPS
+) -> tuple[Fit, bool]:
+    """Fit the unknowns by at most `steps` outer steps, from a start or from no sample.
 
-    Parameters
-    ----------
-    frames : Frames
-        Data.
-    kinds : tuple of int
-        Unknowns, see `xmist.numerics.operators.transport`.
-    fields : (unknown, y, x) float32 array
-        Their values in pixel units.
-    out : (position, y, x) float32 array, optional
-        Memory for the models, other than that of the frames.
-
-    Returns
-    -------
-    models : (position, y, x) float32 array
-        M_n.
-    residual : Residual
-        S_n − model.
+    With `watch` it stops where the first steps do not find the speckles, and returns True besides the fit;
+    the outliers then have their weights back. Else the weights of outliers in `data` stay 0.
     """
-    return finite_model.linearise(
-        frames.reference,
-        frames.sample,
-        kinds,
-        fields,
-        smoothing=SMOOTH,
-        unit=frames.unit,
-        out=out,
-        threads=frames.threads,
-    )
-
-
-def fit(frames: Frames, problem: Problem, start: Start | None = None) -> Fit:
-    """Fit the unknowns to the frames.
-
-    Parameters
-    ----------
-    frames : Frames
-        Data.
-    problem : Problem
-        Unknowns, priors and constraints.
-    start : Start, optional
-        What to begin with, where it explains the frames better than no sample.
-
-    Returns
-    -------
-    Fit
-        The unknowns, the operator at the end and the record of convergence. Its weights are those of the
-        frames, in the same memory, from which outliers were taken.
-
-    Notes
-    -----
-    Where the first outer steps do not find the speckles, for shifts are too large, frames binned by two are
-    fitted first (which may bin again), and their unknowns are what the fit begins with.
-    """
-    if problem.free is not None:
-        return _with_background(frames, problem, start)
-    shape = frames.sample.shape[1:]
-
-    def nothing() -> Start:
-        return Start(fields=np.zeros((len(problem.kinds), *shape), np.float32))
-
-    if start is not None and _begins_better(frames, problem, start, nothing()):
-        found, lost = _descend(frames, problem, start, steps=_STEPS, watch=True)
-        if not lost:
-            return replace(found, warm=True)
-    found, lost = _descend(frames, problem, nothing(), steps=_STEPS, watch=min(shape) >= 2 * LEAST)
-    if not lost:
-        return found
-    below = fit(_binned(frames, found), problem.halved())
-    start = Start(fields=double(below.fields, problem.kinds, shape))
-    # Binned frames in which the speckles were not found either are no better a start than what there is.
-    if below.lost and not _begins_better(frames, problem, start, Start(fields=found.fields)):
-        return _descend(frames, problem, Start(fields=found.fields), steps=_STEPS, watch=False)[0]
-    found, _ = _descend(frames, problem, start, steps=_LARGE, watch=False)
-    return replace(found, binning=2 * below.binning)
-
-
-def _binned(frames: Frames, found: Fit) -> Frames:
-    """Give frames binned by two, without the outliers of a fit."""
-    numbers = range(len(frames.sample))
-
-    def sample(n: int) -> Image:
-        out: Image = frames.sample[n] / np.float32(frames.unit)
-        out.flat[found.outliers[n]] = frames.reference[n].flat[found.outliers[n]]
-        return out
-
-    def weights(n: int) -> Image:
-        out = frames.weights[n]
-        out.flat[found.outliers[n]] = 0.0
-        return out
-
-    return Frames(
-        reference=np.concatenate([halve(frame[None]) for frame in frames.reference]),
-        sample=np.concatenate([halve(sample(n)[None]) for n in numbers]),
-        weights=Weights.of(np.concatenate([halve(weights(n)[None]) for n in numbers])),
-        noise=0.25 * frames.noise,
-        threads=frames.threads,
-    )
-
-
-def proceed(frames: Frames, problem: Problem, found: Fit) -> Fit:
-    """Go on from a fit of nearly the same frames.
-
-    Parameters
-    ----------
-    frames : Frames
-        Data.
-    problem : Problem
-        What is fitted.
-    found : Fit
-        The fit to go on from; the strengths of its priors are what the new ones are read with.
-
-    Returns
-    -------
-    Fit
-        The fit to these frames, with the record of both.
-    """
-    near = Start(fields=found.fields, priors=found.priors)
-    new, _ = _descend(frames, problem, near, steps=_STEPS, watch=False)
-    outliers = (np.union1d(*both) for both in zip(found.outliers, new.outliers, strict=True))
-    return replace(
-        new,
-        solves=found.solves + new.solves,
-        misfit=found.misfit + new.misfit[1:],
-        outliers=tuple(outliers),
-        binning=found.binning,
-        warm=found.warm,
-    )
-
-
-def _with_background(frames: Frames, problem: Problem, start: Start | None) -> Fit:
-    """Fit without the background, then with it: it couples all frequencies and needs a near start."""
-    assert problem.free is not None
-    weights = frames.weights.copy()
-    first = fit(replace(frames, weights=weights), replace(problem, free=None), start)
-    fields = first.fields.copy()
-    for field, kind in zip(fields, problem.kinds, strict=True):
-        if kind == PSI and problem.length2 is None:
-            field -= field.mean(dtype=np.float64, where=~problem.free)
-        field[~problem.free] = 0.0
-    near = Start(fields=fields, priors=first.priors)
-    found, _ = _descend(frames, problem, near, steps=_STEPS, watch=False)
-    return replace(found, solves=first.solves + found.solves, binning=first.binning, warm=first.warm)
-
-
-def _begins_better(frames: Frames, problem: Problem, one: Start, other: Start) -> bool:
-    misfits = [_misfit(frames, linearise(frames, problem.kinds, start.fields)[1]) for start in (one, other)]
-    return misfits[0] < misfits[1]
-
-
-def _descend(frames: Frames, problem: Problem, start: Start, *, steps: int, watch: bool) -> tuple[Fit, bool]:
-    """Take outer steps; with `watch` stop, and say so, where the first do not find the speckles."""
-    kinds, fields = problem.kinds, start.fields
-    models, residual = linearise(frames, kinds, fields)
-    suspects, misfit = _judge(frames, residual)[1:]
-    taken = _reject(frames, suspects)
-    transport = frames.operator(kinds, models)
-    weakest = priors = problem.priors(transport)
-    known = start.priors
+    kinds, strengths = problem.kinds, problem.strengths
+    fields = np.zeros((len(kinds), *data.sample.shape[1:]), np.float32) if start is None else start.fields
+    models, residual = data.linearise(kinds, fields)
+    suspects, misfit = _judge(data, residual)[1:]
+    taken = _reject(data, suspects)
+    transport = data.operator(kinds, models)
+    weakest = priors = strengths.initial(transport)
+    known = None if start is None else start.priors
     if known is not None:
         priors = tuple(
             replace(prior, strength=one.strength, order=one.order)
             for prior, one in zip(priors, known, strict=True)
         )
-    read_at = _READ if known is None else _READ_AGAIN
+    choosing = strengths.steps(known=known is not None)
+    last = max(choosing)
     del start
     solves: list[Convergence] = []
     misfits = [misfit]
     # What is left below the noise decides nothing.
-    least = _BELOW * frames.noise * float(frames.weights.count())
+    least = _BELOW * data.noise * float(data.weights.count())
     settled = lost = False
     for step in range(steps):
-        # What is not needed for a while is let go: solves and models need the memory.
-        last = max(read_at)
         solver, used = problem.solver(transport, priors), priors
         noise = {}
-        if step in read_at:
-            noise = power_of_noise(frames, problem, solver, fields, residual, transport, weakest)
-        right = Right.about(transport, residual, fields)
-        residual.forget()
-        begin = fields.copy() if fields.any() else None
-        new, how = problem.run(solver, right, begin, rough=step <= last)
+        if step in choosing:
+            noise = strengths.noise_power(
+                lambda right, solver=solver: problem.run(solver, right, None, rough=True)[0],  # type: ignore[misc]
+                reference=data.reference,
+                spectra=data.spectra,
+                fields=fields,
+                residual=residual,
+                transport=transport,
+                weakest=weakest,
+            )
+        new, how = _solve(problem, solver, transport, residual, fields, fields.copy(), rough=step <= last)
         solves.append(how)
-        del solver, right, begin
-        priors = read_strengths(problem, new, noise, transport, priors, weakest)
+        del solver  # what is not needed for a while is let go: solves and models need the memory
+        priors = strengths.choose(
+            new, noise, transport=transport, priors=priors, weakest=weakest, mix=problem.mix
+        )
         if priors != used and step < last:  # the next step will do so after the last
-            right = Right.about(transport, residual, fields)
-            residual.forget()
             solver, used = problem.solver(transport, priors), priors
-            new, how = problem.run(solver, right, new, rough=True)
+            new, how = _solve(problem, solver, transport, residual, fields, new, rough=True)
             solves.append(how)
-            del solver, right
+            del solver
         del transport, models, residual
-        before = misfits[-1] + prior_energy(fields, used, threads=frames.threads)
-        after, new, trial = _search(frames, kinds, fields, new, used, before)
+        before = misfits[-1] + prior_energy(fields, used, threads=data.threads)
+        after, new, trial = _search(data, kinds, fields, new, used, before)
         moved = trial is not None
         models, residual, suspects, misfit = (
-            (*linearise(frames, kinds, fields), [], 0.0) if trial is None else trial
+            (*data.linearise(kinds, fields), [], 0.0) if trial is None else trial
         )
         fields = new
         del trial
         if watch and (step == _LOOK or not moved):
-            lost = lost_share(models, residual, frames.weights, frames.noise) > LOST
+            lost = lost_share(models, residual, data.weights, data.noise) > _LOST
         if lost or not moved:
-            transport = frames.operator(kinds, models)
+            transport = data.operator(kinds, models)
             break
-        taken += _reject(frames, suspects)
-        transport = frames.operator(kinds, models)
+        taken += _reject(data, suspects)
+        transport = data.operator(kinds, models)
         misfits.append(misfit)
         still = abs(before - after) <= _SETTLED * before or misfits[-1] < least
         if step > last and still:
             settled = True
             break
-    share = lost_share(models, residual, frames.weights, frames.noise)
+    share = lost_share(models, residual, data.weights, data.noise)
     if lost:  # another fit of these frames follows
         for n, where, codes in taken:
-            frames.weights.codes[n].flat[where] = codes
+            data.weights.codes[n].flat[where] = codes
     found = Fit(
         fields=fields,
         priors=priors,
@@ -277,17 +129,33 @@ def _descend(frames: Frames, problem: Problem, start: Start, *, steps: int, watc
         residual=residual,
         solves=tuple(solves),
         misfit=tuple(misfits),
-        converged=settled and share <= LOST and all(how.converged for how in solves),
+        converged=settled and share <= _LOST and all(how.converged for how in solves),
         outliers=tuple(
-            np.concatenate([where for m, where, _ in taken if m == n]) for n in range(len(frames.sample))
+            np.concatenate([where for m, where, _ in taken if m == n]) for n in range(len(data.sample))
         ),
-        lost=share if share > LOST else 0.0,
+        lost=share if share > _LOST else 0.0,
     )
     return found, lost
 
 
+def _solve(
+    problem: Problem,
+    solver: Solver,
+    transport: Transport,
+    residual: Residual,
+    fields: Image,
+    begin: Image,
+    *,
+    rough: bool,
+) -> tuple[Image, Convergence]:
+    """Solve the linear problem about `fields` from `begin`, whose memory is used."""
+    right = Right.about(transport, residual, fields)
+    residual.forget()
+    return problem.run(solver, right, begin, rough=rough)
+
+
 def _search(
-    frames: Frames,
+    data: FitData,
     kinds: tuple[int, ...],
     fields: Image,
     new: Image,
@@ -301,9 +169,9 @@ def _search(
     for _ in range(_HALVINGS + 1):
         if not np.isfinite(new).all():
             break
-        models, residual = linearise(frames, kinds, new)
-        misfit, suspects, without = _judge(frames, residual)
-        after = misfit + prior_energy(new, priors, threads=frames.threads)
+        models, residual = data.linearise(kinds, new)
+        misfit, suspects, without = _judge(data, residual)
+        after = misfit + prior_energy(new, priors, threads=data.threads)
         if after <= before * (1.0 + _RISE):
             return after, new, (models, residual, suspects, without)
         del models, residual
@@ -311,38 +179,55 @@ def _search(
     return before, fields, None
 
 
-def _misfit(frames: Frames, residual: Residual) -> float:
-    return energy(residual, frames.weights, threads=frames.threads)
-
-
-def _judge(frames: Frames, residual: Residual) -> tuple[float, list[Places], float]:
-    """Give the misfit, single pixels whose residual stands far out of those around, and it without them."""
+def _judge(data: FitData, residual: Residual) -> tuple[float, list[Places], float]:
+    """Return the misfit, outliers for each position, and the misfit without them."""
     suspects = []
     misfit = without = 0.0
     for n, image in enumerate(residual):
         image *= image
-        used = frames.weights.codes[n] > 0
-        level = local_mean(image, used, _LOCAL, threads=frames.threads)
+        used = data.weights.codes[n] > 0
+        level = local_mean(image, used, _LOCAL, threads=data.threads)
         level *= np.float32(_OUTLIER**2)
         used &= image > level
         del level
         where = np.flatnonzero(used)
         suspects.append(where)
-        weights = frames.weights[n]
-        part = dot(image, weights, threads=frames.threads)
+        weights = data.weights[n]
+        part = dot(image, weights, threads=data.threads)
         misfit += part
         if where.size:
             weights.flat[where] = 0.0
-            part = dot(image, weights, threads=frames.threads)
+            part = dot(image, weights, threads=data.threads)
         without += part
     return misfit, suspects, without
 
 
-def _reject(frames: Frames, suspects: list[Places]) -> list[tuple[int, Places, NDArray[np.uint8]]]:
-    """Take the weight from pixels; gives the exposures, places and codes of what was taken."""
+def _reject(data: FitData, suspects: list[Places]) -> list[tuple[int, Places, NDArray[np.uint8]]]:
+    """Set weights to 0; return positions, places and codes of what was taken."""
     taken = []
     for n, where in enumerate(suspects):
-        codes = frames.weights.codes[n]
+        codes = data.weights.codes[n]
         taken.append((n, where, codes.flat[where]))
         codes.flat[where] = 0
     return taken
+
+
+def lost_share(models: Images, residual: Images, weights: Images, noise: float) -> float:
+    """Return the part of the image in which a fit has not found the speckles, 0 to 1.
+
+    There the local variance of the residual (position, y, x), less that of the noise in sample and reference
+    (`noise` for a pixel of weight 1), is above a part of that of the speckles in the models.
+    """
+    left: Real = np.zeros(())
+    speckle: Real = np.zeros(())
+    for model, rest, w in zip(models, residual, weights, strict=True):
+        total = np.maximum(_local(w), 1e-9)
+        left = left + _local(w * rest * rest) - _local(w * rest) ** 2 / total
+        left -= 2.0 * noise * _local((w > 0).astype(np.float32))
+        speckle = speckle + _local(w * model * model) - _local(w * model) ** 2 / total
+    return float(np.mean(left > _LEFT * speckle + _ROUNDING))
+
+
+def _local(image: Real) -> Real:
+    out: Real = scipy.ndimage.gaussian_filter(block_mean(image), _SPECKLES / BLOCK, mode="reflect")
+    return out

@@ -32,35 +32,10 @@ def draw_noise(
     transmission: Real | None = None,
     threads: int | None = None,
 ) -> Image:
-    """Draw what a residual of a given level consists of.
+    """Draw what a residual (position, y, x) of a given local rms `level` (y, x) consists of.
 
-    Parameters
-    ----------
-    random : Generator
-        Source of the draw.
-    reference : (position, y, x) float32 array
-        References without noise, in units of their mean.
-    level : (y, x) float array
-        Rms over the exposures of the residual.
-    spectra : sequence of Spectrum
-        Spectrum of the square root of each reference, with its noise; empty if the references have none.
-    transmission : (y, x) float array, optional
-        Transmission T of the sample; None is 1.
-    threads : int, optional
-        Threads; the result does not depend on it.
-
-    Returns
-    -------
-    (position, y, x) float32 array
-        Errors of the references, as large as their noise makes them, and white noise that makes up for the
-        rest of the mean square of `level`.
-
-    Examples
-    --------
-    >>> reference, level = np.ones((2, 64, 64), np.float32), np.full((64, 64), 0.1)
-    >>> drawn = draw_noise(np.random.default_rng(1), reference, level, ())
-    >>> bool(abs(drawn.std() / 0.1 - 1) < 0.05)
-    True
+    Errors of the references (position, y, x; without noise), as large as the noise in their `spectra` makes
+    them, dimmed by `transmission` (y, x), and white noise that makes up for the rest of the mean square.
     """
     out = np.zeros(reference.shape, np.float32)
     made = 0.0
@@ -84,30 +59,9 @@ def right_of_noise(
     *,
     transmission: Real | None = None,
 ) -> Right:
-    """Give the right side that a draw of `draw_noise` makes, without the memory for all its images at once.
+    """Return the right side that a draw of `draw_noise` makes, without memory for all its images at once.
 
-    Parameters
-    ----------
-    random, reference, level, spectra, transmission
-        As in `draw_noise`.
-    transport : Transport
-        The operator.
-
-    Returns
-    -------
-    Right
-        Its constant leaves out what errors of the references and white noise have to do with each other by
-        chance.
-
-    Examples
-    --------
-    >>> from xmist.numerics.operators.transport import LOG_T
-    >>> reference, level = np.ones((2, 64, 64), np.float32), np.full((64, 64), 0.1, np.float32)
-    >>> transport = Transport(frames=reference, kinds=(LOG_T,))
-    >>> right = right_of_noise(np.random.default_rng(1), reference, level, (), transport)
-    >>> other = Right.of(transport, draw_noise(np.random.default_rng(1), reference, level, ()))
-    >>> bool(np.allclose(right.coefficients, other.coefficients, atol=1e-4))
-    True
+    Its constant leaves out what errors of the references and white noise have in common by chance.
     """
     threads, shape = transport.threads, (len(transport.kinds), *level.shape)
     right = np.zeros(shape, np.float32)
@@ -153,12 +107,12 @@ def _errors(
 
 
 def _shares(made: float, square: float) -> tuple[float, float]:
-    """Give what to multiply errors of this mean square by, and the level of white noise, for that of all."""
+    """Return factors for errors of mean square `made` and for white noise that sum to `square`."""
     most = _MOST * square
     part = min(made / most, 1.0) if most else 0.0
     return (float(np.sqrt(most / made)) if made > most else 1.0), float(np.sqrt(1.0 - _MOST * part))
 
 
 def _mean_square(image: Real) -> float:
-    """Give the mean square, summed row by row: its own copy in float64 would be twice the image."""
+    """Return the mean square, summed row by row: its own copy in float64 would be twice the image."""
     return sum(float(np.square(row, dtype=np.float64).sum()) for row in image) / max(image.size, 1)

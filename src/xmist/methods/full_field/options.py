@@ -51,13 +51,15 @@ class FullFieldOptions:
     regularisation : "auto" or float
         Strength α of the prior on the dark-field, in pixel units, next to the data term summed over the
         exposures with weights of mean 1 and references of mean 1. "auto" reads it from the spectrum of a
-        weakly regularised estimate (module `prior_strength`). The strength of the prior on ln T is
+        weakly regularised estimate (module
+        `xmist.methods.full_field.prior_strengths`). The strength of the prior on ln T is
         read from the data, unless this is 0: then there is none.
     prior : {"auto", "h1", "h3/2", "h2", "h5/2", "non-negative", "huber", "tv"}
         "h1" is α‖∇d‖², "h2" α‖∇²d‖²; "h3/2" and "h5/2" weigh a frequency κ by κ³ and κ⁵. "auto" is
         "h3/2", or "h2" or "h5/2" where the spectrum of the estimate speaks for it by far (for ln T likewise);
         "h3/2" where α is given. "non-negative" is "auto" with d ≥ 0; "huber" is "h1" with large slopes
-        counted to the first power, and "tv" counts all slopes so (module `xmist.methods.full_field.priors`).
+        counted to the first power, and "tv" counts all slopes so (module
+        `xmist.methods.full_field.edge_preserving`).
     delta_over_beta : float, optional
         γ = δ/β of a sample of one material: then φ = (γ/2) ln T.
     initial : Retrieval, optional

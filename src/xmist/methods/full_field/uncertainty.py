@@ -2,7 +2,7 @@
 
 A solution of (AᵀWA + P) δ = AᵀW e + P^½ z, with e of the residual's local variance (module `noise`) and z
 white, has the covariance of the posterior. What the model leaves unexplained in the same way in every
-exposure, such as a granular contrast of the sample, is noise to it.
+position, such as a granular contrast of the sample, is noise to it.
 """
 
 from __future__ import annotations
@@ -14,9 +14,8 @@ from numpy.typing import NDArray
 from scipy.ndimage import gaussian_filter
 
 from xmist.core.arrays import Image
-from xmist.methods.full_field.gauss_newton import SMOOTH
 from xmist.methods.full_field.noise import right_of_noise
-from xmist.methods.full_field.problem import Fit, Frames, Problem
+from xmist.methods.full_field.problem import SMOOTH, Fit, FitData, Problem
 from xmist.numerics.operators.transport import D_XX, D_YY, LOG_T, PSI, D
 from xmist.numerics.solvers.preconditioner import Prior
 
@@ -28,35 +27,17 @@ _ROWS: Final = 64
 
 
 def standard_deviations(
-    found: Fit, problem: Problem, frames: Frames, *, draws: int, seed: int, lost: NDArray[np.bool_]
+    found: Fit, problem: Problem, data: FitData, *, draws: int, seed: int, lost: NDArray[np.bool_]
 ) -> dict[str, Image]:
-    """Give standard deviations in pixel units.
+    """Return standard deviations (y, x) in pixel units from a number of perturbed solves.
 
-    Parameters
-    ----------
-    found : Fit
-        The fit.
-    problem : Problem
-        What was fitted.
-    frames : Frames
-        What it was fitted to.
-    draws : int
-        Number of perturbed solves.
-    seed : int
-        Seed of the perturbations.
-    lost : (y, x) bool array
-        Pixels that nothing determined.
-
-    Returns
-    -------
-    dict of str to (y, x) float32 array
-        Of ψ (without its mean where nothing fixes it) as "phase", of d (trace/2 of a tensor) as "dark_field"
-        and of ln T as "transmission", where they were fitted.
+    Of ψ (without its mean where nothing fixes it) as "phase", of d (trace/2 of a tensor) as "dark_field" and
+    of ln T as "transmission", where they were fitted. `lost` (y, x): pixels that nothing determined.
     """
     transport, kinds, weights = found.transport, found.transport.kinds, found.weights
-    exposures = len(found.residual)
-    # The unknown ψ takes up about one exposure's worth of noise.
-    correction = exposures / max(exposures - 1.0, 0.5)
+    positions = len(found.residual)
+    # The unknown ψ takes up about one position's worth of noise.
+    correction = positions / max(positions - 1.0, 0.5)
     shape = (int(weights.shape[1]), int(weights.shape[2]))
     square, total = (np.zeros(shape, np.float32) for _ in range(2))
     for image, weight in zip(found.residual, weights, strict=True):
@@ -75,23 +56,21 @@ def standard_deviations(
     }
     sums = {name: np.zeros(shape, np.float32) for name, there in present.items() if there}
     solver = problem.solver(transport, found.priors)
-    # With a mean that the data or the background fix, its spread counts.
-    fixed = problem.length2 is not None or problem.free is not None
     transmission = np.exp(found.fields[kinds.index(LOG_T)]) if LOG_T in kinds else None
     for draw in range(draws):
         random = np.random.default_rng([seed, draw])
         right = right_of_noise(
-            random, frames.reference, sigma, frames.spectra, transport, transmission=transmission
+            random, data.reference, sigma, data.spectra, transport, transmission=transmission
         )
         for image, prior in zip(right.coefficients, found.priors, strict=True):
             _pull(random, image, prior, level)
         delta, _ = solver(
             right,
-            negligible=lambda objective: 1e-3 * objective / exposures,
+            negligible=lambda objective: 1e-3 * objective / positions,
             relative=1e-9,
         )
         fields = dict(zip(kinds, delta, strict=True))
-        if not fixed:
+        if not problem.zero_is_known:  # else its spread counts
             fields[PSI] -= np.float32(fields[PSI].mean(dtype=np.float64, where=~lost))
         sums["phase"] += np.square(fields[PSI])
         if "dark_field" in sums:

@@ -1,7 +1,7 @@
 """The sample's own fine pattern, followed as it moves with the direction of the beam behind the diffuser.
 
-Structure that is not resolved makes a granular contrast. Were it the same in every exposure, rough ψ would
-explain it; but speckles are where rays converge, and each exposure sees the pattern moved by some tenths of a
+Structure that is not resolved makes a granular contrast. Were it the same in every position, rough ψ would
+explain it; but speckles are where rays converge, and each position sees the pattern moved by some tenths of a
 pixel, in directions that change within a speckle (module `parallax`). What that leaves falls
 where the dark-field is read. How far sample and diffuser are apart need not be known: which part of the
 bending moves the pattern is read from what a fit leaves.
@@ -16,12 +16,12 @@ import numpy as np
 
 from xmist.core.arrays import Image
 from xmist.methods.full_field.diagnostics import reduced_chi_squared
-from xmist.methods.full_field.gauss_newton import SMOOTH, linearise, proceed
-from xmist.methods.full_field.problem import Fit, Frames, Problem
+from xmist.methods.full_field.fit import continue_fit
+from xmist.methods.full_field.problem import SMOOTH, Fit, FitData, Problem
 from xmist.numerics.operators.finite_transport import sampled, spline_coefficients
 from xmist.numerics.operators.parallax import Pattern, bending
 
-_LOOKED_AT: Final = 3  # exposures that say how far the pattern moves
+_LOOKED_AT: Final = 3  # positions that say how far the pattern moves
 _TRIAL: Final = (0.25, 0.6)  # part of the bending that is tried first, and the most that is tried then
 _CALM: Final = 1.5  # reduced χ² below which there is no pattern to speak of
 # Part of what is left, without what ψ takes up, that moving the pattern must explain: with less than that
@@ -29,52 +29,38 @@ _CALM: Final = 1.5  # reduced χ² below which there is no pattern to speak of
 _WORTH: Final = 0.15
 
 
-def follow(frames: Frames, problem: Problem, found: Fit) -> tuple[Frames, Fit]:
+def correct_parallax(data: FitData, problem: Problem, found: Fit) -> tuple[FitData, Fit]:
     """Fit again to frames in which the pattern stands still, where it is seen to move.
 
-    Parameters
-    ----------
-    frames : Frames
-        Data.
-    problem : Problem
-        What was fitted.
-    found : Fit
-        The fit.
-
-    Returns
-    -------
-    frames : Frames
-        Frames as the detector would see them along rays that are parallel behind the sample, in units of the
-        mean reference; those given where nothing is gained.
-    found : Fit
-        The fit to them; its `parallax` is the part of the bending that moves the pattern.
+    These are what the detector would see along rays that are parallel behind the sample, in units of the mean
+    reference. Returns what was given where nothing is gained.
     """
-    level = reduced_chi_squared(found, frames.noise)
+    level = reduced_chi_squared(found, data.noise)
     if level is None or level < _CALM or found.lost:
-        return frames, found
-    pattern = Pattern.of(problem.kinds, found.fields, smoothing=SMOOTH, threads=frames.threads)
-    part, explained = _estimate(frames, found, pattern)
+        return data, found
+    pattern = Pattern.of(problem.kinds, found.fields, smoothing=SMOOTH, threads=data.threads)
+    part, explained = _estimate(data, found, pattern)
     if explained < _WORTH or part <= 0.0:
-        return frames, found
+        return data, found
     part = min(part, 1.0)
-    straight = _straightened(frames, problem, found, pattern, part)
+    straight = _straightened(data, problem, found, pattern, part)
     del pattern
-    return straight, replace(proceed(straight, problem, found), parallax=part)
+    return straight, replace(continue_fit(straight, problem, found), parallax=part)
 
 
-def _estimate(frames: Frames, found: Fit, pattern: Pattern) -> tuple[float, float]:
-    """Give the part of the bending that moves the pattern, and how much of what is left that explains."""
+def _estimate(data: FitData, found: Fit, pattern: Pattern) -> tuple[float, float]:
+    """Return the part of the bending that moves the pattern, and how much of what is left that explains."""
     part, explained = _TRIAL[0], 0.0
-    number = len(frames.reference)
+    number = len(data.reference)
     chosen = np.unique(np.linspace(0, number - 1, min(number, _LOOKED_AT)).round().astype(int))
     for _ in range(2):
         trial = min(max(part, _TRIAL[0]), _TRIAL[1])
-        # Sums over exposures at each pixel: ψ takes up what goes with the model image.
+        # Sums over positions at each pixel: ψ takes up what goes with the model image.
         sums = np.zeros((3, *found.fields.shape[1:]))
         changes = rests = products = 0.0
         for n in chosen:
             model, rest, weights = found.transport.frames[n], found.residual[n], found.weights[n]
-            shift = bending(frames.reference[n], threads=frames.threads)
+            shift = bending(data.reference[n], threads=data.threads)
             shift *= np.float32(trial)
             change = pattern.change(model, shift)
             for total, image in zip(sums, (change, rest, model), strict=True):
@@ -93,15 +79,15 @@ def _estimate(frames: Frames, found: Fit, pattern: Pattern) -> tuple[float, floa
     return part, explained
 
 
-def _straightened(frames: Frames, problem: Problem, found: Fit, pattern: Pattern, part: float) -> Frames:
-    """Give frames whose fit with the present unknowns leaves what is left with the pattern moved."""
-    threads = frames.threads
-    reference, left = np.empty_like(frames.reference), np.empty_like(frames.reference)
+def _straightened(data: FitData, problem: Problem, found: Fit, pattern: Pattern, part: float) -> FitData:
+    """Return data whose fit with the present unknowns leaves what is left with the pattern moved."""
+    threads = data.threads
+    reference, left = np.empty_like(data.reference), np.empty_like(data.reference)
 
     def pulled(image: Image, shift: Image, out: Image) -> None:
         sampled(spline_coefficients(image, threads=threads), shift, out=out, threads=threads)
 
-    for n, frame in enumerate(frames.reference):
+    for n, frame in enumerate(data.reference):
         shift = bending(frame, threads=threads)
         shift *= np.float32(part)
         rest = found.residual[n]
@@ -111,8 +97,8 @@ def _straightened(frames: Frames, problem: Problem, found: Fit, pattern: Pattern
         pulled(frame, shift, reference[n])
         pulled(rest, shift, left[n])
     found.residual.forget()
-    straight = replace(frames, reference=reference, sample=left, weights=found.weights, unit=1.0)
-    _, beyond = linearise(straight, problem.kinds, found.fields)
+    straight = replace(data, reference=reference, sample=left, weights=found.weights, unit=1.0)
+    _, beyond = straight.linearise(problem.kinds, found.fields)
     for n in range(len(left)):
         rest = left[n].copy()
         model = rest - beyond[n]

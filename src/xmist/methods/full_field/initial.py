@@ -1,4 +1,4 @@
-"""What a whole-image fit may begin with: a result, in the fit's own unknowns."""
+"""An initial result, in the unknowns of the fit."""
 
 from __future__ import annotations
 
@@ -21,38 +21,16 @@ from xmist.numerics.solvers.preconditioner import Prior
 Real = NDArray[Any]
 
 
-def start_of(
+def start_from(
     initial: Retrieval,
     experiment: Experiment,
     options: FullFieldOptions,
     kinds: tuple[int, ...],
     shape: tuple[int, ...],
 ) -> Start:
-    """Give what a result says about the unknowns.
+    """Return the start that a result with a phase makes for frames of `shape` (y, x).
 
-    Parameters
-    ----------
-    initial : Retrieval
-        A result with a phase; a dark-field and a transmission are used where it has them.
-    experiment : Experiment
-        Geometry of the fit.
-    options : FullFieldOptions
-        Options of the fit.
-    kinds : tuple of int
-        Unknowns, see `xmist.numerics.operators.transport`.
-    shape : tuple of int
-        Size (y, x) of the frames.
-
-    Returns
-    -------
-    Start
-        Unknowns in pixel units; with the priors where the result is one of `full-field` with the
-        same unknowns, prior and number of exposures.
-
-    Raises
-    ------
-    InputError
-        If the result has no phase or another size.
+    With the priors where it is one of `full-field` with the same unknowns and prior.
     """
     if initial.shape != shape:
         raise InputError(

@@ -29,16 +29,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from xmist.core.arrays import Image
-from xmist.methods.full_field.gauss_newton import linearise
-from xmist.methods.full_field.problem import Fit, Frames, Problem
+from xmist.methods.full_field.problem import DARK, Fit, FitData, Problem
 from xmist.numerics.images.tensors import nearest_positive
-from xmist.numerics.operators.transport import D_XX, D_XY, D_YY, D, Transport
+from xmist.numerics.operators.transport import Transport
 from xmist.numerics.solvers.preconditioner import Prior, moments
-from xmist.numerics.solvers.whole_image import Right, energy, to_cosines
+from xmist.numerics.solvers.whole_image import Right, to_cosines
 
 Real = NDArray[Any]
 
-_DARK: Final = (D, D_XX, D_XY, D_YY)
 # s over the slope √(σ²/α) that a quadratic prior of this α expects.
 _TYPICAL: Final = {"non-negative": 1.0, "huber": 0.5, "tv": 1.0}
 _OUTER: Final = 2  # linearisations
@@ -46,29 +44,11 @@ _SPLITS: Final = 30
 _CLOSE: Final = 2e-3  # change of the dark-field in a split, relative to its rms, that counts as none
 
 
-def constrain(frames: Frames, problem: Problem, found: Fit, prior: str) -> Fit:
-    """Fit again, with a prior on the dark-field that is not quadratic.
-
-    Parameters
-    ----------
-    frames : Frames
-        Data.
-    problem : Problem
-        What was fitted.
-    found : Fit
-        The fit with the quadratic prior, where this one begins.
-    prior : {"non-negative", "huber", "tv"}
-        Which one.
-
-    Returns
-    -------
-    Fit
-        The fit; its operator is about the new model images.
-    """
-    number = float(found.weights.count())
-    variance = found.misfit[-1] / max(number, 1.0)
+def fit_edge_preserving(data: FitData, problem: Problem, found: Fit, prior: str) -> Fit:
+    """Go on from a fit with quadratic priors: "non-negative", "huber" or "tv" on the dark-field."""
+    variance = found.misfit[-1] / max(float(found.weights.count()), 1.0)
     transport, residual, fields = found.transport, found.residual, found.fields
-    frames = replace(frames, weights=found.weights)
+    data = replace(data, weights=found.weights)
     solves, misfits = list(found.solves), list(found.misfit)
     settled = False
     for _ in range(_OUTER):
@@ -77,9 +57,9 @@ def constrain(frames: Frames, problem: Problem, found: Fit, prior: str) -> Fit:
         split = _Split(problem, transport, found.priors, prior, variance)
         fields, hows, settled = split.run(right, fields)
         solves += hows
-        models, residual = linearise(frames, problem.kinds, fields)
-        transport = frames.operator(problem.kinds, models)
-        misfits.append(energy(residual, frames.weights, threads=frames.threads))
+        models, residual = data.linearise(problem.kinds, fields)
+        transport = data.operator(problem.kinds, models)
+        misfits.append(data.misfit(residual))
     return replace(
         found,
         fields=fields,
@@ -103,7 +83,7 @@ class _Split:
         variance: float,
     ) -> None:
         self._problem, self._transport, self._prior = problem, transport, prior
-        self._dark = [i for i, kind in enumerate(problem.kinds) if kind in _DARK]
+        self._dark = [i for i, kind in enumerate(problem.kinds) if kind in DARK]
         self._threads = transport.threads
         self._alpha = max(priors[self._dark[0]].strength, 1e-12)
         self._slope = _TYPICAL[prior] * float(np.sqrt(variance / self._alpha))
@@ -122,7 +102,7 @@ class _Split:
         )
 
     def run(self, right: Right, fields: Image) -> tuple[Image, list[Any], bool]:
-        """Alternate from a start; give the fields, how the solves went, and whether they settled."""
+        """Alternate from a start; return the fields, how the solves went, and whether they settled."""
         solver = self._problem.solver(self._transport, self._priors)
         copy = self._apply(fields[self._dark])
         multiplier = np.zeros_like(copy)
@@ -165,7 +145,7 @@ class _Split:
         return out
 
     def _nearest(self, value: Image) -> Image:
-        """Give argmin f(v) + ρ|v − value|²."""
+        """Return argmin f(v) + ρ|v − value|²."""
         if self._prior == "non-negative":
             return (
                 nearest_positive(value).astype(np.float32)

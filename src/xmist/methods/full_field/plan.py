@@ -1,14 +1,4 @@
-"""`full-field`: the whole transport equation over the whole image.
-
-The evolving Fokker–Planck equation of an attenuating sample, for D_ij = D δ_ij and T = 1 eq. (1) of Pavlov et
-al. 2020, J. Opt. 22 125604, doi:10.1088/2040-8986/abc313,
-
-    I_S = T I_R − (∆/k) ∇·(T I_R ∇φ) + ∆ Σ_ij ∂_i∂_j (D_ij T I_R)
-
-is fitted to all exposures at once, with no term dropped: weighted least squares over whole images, priors
-whose strength is read from the data, and Gauss–Newton on the finite transport that the equation is the first
-order of (module `xmist.methods.full_field.gauss_newton`). Two exposures are enough for φ, D and T; one for φ.
-"""
+"""References without noise, and the plan that retrieves projections with them."""
 
 from __future__ import annotations
 
@@ -27,57 +17,61 @@ from xmist.core.version import __version__
 from xmist.methods.common.findings import compare_frames, describe_flags
 from xmist.methods.common.phase import screening_length2
 from xmist.methods.common.reference import PreparedReference, prepare_reference
-from xmist.methods.full_field import diagnostics
-from xmist.methods.full_field.diagnostics import Speckles
+from xmist.methods.full_field.correct_parallax import correct_parallax
+from xmist.methods.full_field.diagnostics import SpeckleStatistics, convergence_record, diagnostic_maps
+from xmist.methods.full_field.edge_preserving import fit_edge_preserving
+from xmist.methods.full_field.findings import (
+    background_findings,
+    fit_findings,
+    noise_findings,
+    speckle_findings,
+)
+from xmist.methods.full_field.initial import start_from
 from xmist.methods.full_field.options import PRIORS, FullFieldOptions, background_mask
-from xmist.methods.full_field.parallax import follow
-from xmist.methods.full_field.polish import explains_all, fit_with_given_priors, fit_without_priors, polish
-from xmist.methods.full_field.priors import constrain
-from xmist.methods.full_field.problem import Fit, Frames, Problem, Start
-from xmist.methods.full_field.refit_dark_field import DARK, reconsider
-from xmist.methods.full_field.start import start_of
+from xmist.methods.full_field.prior_strengths import PriorStrengths
+from xmist.methods.full_field.problem import DARK, Fit, FitData, Problem, Start
+from xmist.methods.full_field.refit_dark_field import refit_dark_field
 from xmist.methods.full_field.uncertainty import standard_deviations
+from xmist.methods.full_field.unregularised import (
+    explains_all,
+    fit_with_given_priors,
+    fit_without_priors,
+    remove_priors,
+)
 from xmist.numerics.images.denoise import Spectrum, noise_variance, spectrum_of, wiener
 from xmist.numerics.images.fill import fill
 from xmist.numerics.operators.stencils import gradient
-from xmist.numerics.operators.transport import D_XX, D_XY, D_YY, LOG_T, PSI, D, Transport
+from xmist.numerics.operators.transport import D_XX, D_XY, D_YY, LOG_T, PSI, D
 from xmist.numerics.parallel import count_threads
-from xmist.numerics.solvers.preconditioner import Prior, moments
 from xmist.numerics.weights import Weights
 
-_CROSSING: Final = 0.35  # rad per pixel: frequency at which the first, weak prior outweighs the data
 # Times the mean of the references, beyond which a value is none: its square would be beyond float32.
 _BRIGHTEST: Final = 1e9
 
-OPTIONS: Final = FullFieldOptions
+
+def fit_images(
+    data: FitData, options: FullFieldOptions, problem: Problem, start: Start | None
+) -> tuple[FitData, Fit]:
+    """Run the steps of the method; return the fit and the data that it explains in the end."""
+    strength, constraint = options.regularisation, PRIORS[options.prior][1]
+    found = (fit_without_priors if strength == 0.0 else fit_with_given_priors)(data, problem, start)
+    if strength == "auto" and explains_all(data, found):
+        found = remove_priors(data, problem, found)
+    elif strength != 0.0:
+        data, found = correct_parallax(data, problem, found)
+        found = refit_dark_field(data, problem, found)
+    if constraint and set(DARK) & set(problem.kinds):
+        found = fit_edge_preserving(data, problem, found, constraint)
+    return data, found
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class FullFieldPlan:
     """`full-field` prepared for a reference; call it with the sample frames of a projection.
 
-    Parameters
-    ----------
-    experiment : Experiment
-        Geometry.
-    options : FullFieldOptions
-        Options.
-    reference : PreparedReference
-        Reference frames as given, filled, with flags and weights.
-    clean : (position, y, x) float32 array
-        References without noise, in units of `flux`.
-    flux : float
-        Mean of the references, in the frames' unit.
-    gain : float
-        Variance of a pixel over its value, in units of `flux`.
-    spectra : tuple of Spectrum
-        Spectrum of the square root of each reference, with its noise; empty without noise.
-    speckles : Speckles
-        What the references' speckles are like.
-    background : (y, x) bool array or None
-        Where there is known to be nothing.
-    threads : int
-        Threads; no result depends on it.
+    `clean` (position, y, x): references without noise, in units of their mean `flux`; `gain`: variance of a
+    pixel over its value, in units of `flux`; `spectra`: of the square root of each reference, with its noise,
+    empty without noise; `background` (y, x): bare beam.
     """
 
     experiment: Experiment
@@ -87,7 +81,7 @@ class FullFieldPlan:
     flux: float
     gain: float
     spectra: tuple[Spectrum, ...]
-    speckles: Speckles
+    speckles: SpeckleStatistics
     background: NDArray[np.bool_] | None
     threads: int
 
@@ -110,37 +104,38 @@ class FullFieldPlan:
         Retrieval
             Phase in rad with mean 0 (0 on the background where one is known, (γ/2) ln T with δ/β) and
             refraction angle in rad; dark-field (tensor) in m and transmission where they were solved for;
-            with `uncertainty` their standard deviations. `diagnostics` holds the maps of
-            `maps`, `provenance["convergence"]` iterations, misfit and the priors'
-            strengths, `provenance["reference"]` size and visibility of the speckles.
+            with `uncertainty` their standard deviations. `diagnostics` holds maps,
+            `provenance["convergence"]` iterations, misfit and the priors' strengths,
+            `provenance["reference"]` size and visibility of the speckles.
 
         Raises
         ------
         InputError
-            If the frames or the start do not fit the reference, or if no pixel is usable.
+            If the frames or the initial result do not fit the reference, or if no pixel is usable.
         """
         initial = self.options.initial if initial is None else initial
-        frames, flags, given = self._frames(sample, weights)
-        kinds = self.options.kinds(len(self.clean))
+        data, flags, given = self._data(sample, weights)
+        problem = self._problem()
         start = None
         if initial is not None:
-            start = start_of(initial, self.experiment, self.options, kinds, self.clean.shape[1:])
-        found, problem, frames = self._fit(frames, kinds, start)
+            start = start_from(initial, self.experiment, self.options, problem.kinds, self.clean.shape[1:])
+        data, found = fit_images(data, self.options, problem, start)
         for where in found.outliers:
             flags.flat[where] |= flag.BAD_SAMPLE
         informed: NDArray[np.bool_] = np.any(found.weights.codes, axis=0)
         flags[~informed] |= flag.FILLED
-        lost = _lost(informed)
+        lost = _undetermined(informed)
         flags[lost] = (flags[lost] & ~np.uint16(flag.FILLED)) | flag.UNDETERMINED
         findings = compare_frames(
             self.reference.frames,
             given if self.reference.scale == 1.0 else given * np.float32(self.reference.scale),
             self.reference.weights,
-            may_attenuate=LOG_T in kinds,
+            may_attenuate=LOG_T in problem.kinds,
         )
-        findings += diagnostics.describe(found, self.speckles) + describe_flags(flags)
-        findings += diagnostics.describe_level(found, frames.noise, given=self.options.gain is not None)
-        findings += diagnostics.describe_background(found, self.background)
+        findings += speckle_findings(self.speckles) + fit_findings(found, self.speckles)
+        findings += describe_flags(flags)
+        findings += noise_findings(found, data.noise, given=self.options.gain is not None)
+        findings += background_findings(found, self.background)
         if start is not None and not found.warm:
             findings.append(
                 "the result given to begin with explains the frames no better than no sample, or not well "
@@ -152,51 +147,36 @@ class FullFieldPlan:
             options=self.options.plain(initial),
             flags=flags,
             findings=tuple(findings),
-            diagnostics=diagnostics.maps(frames, problem, found),
+            diagnostics=diagnostic_maps(data, problem, found),
             provenance={
                 "xmist_version": __version__,
                 "exposures": len(self.clean),
                 "reference": self.speckles.to_dict(),
-                "convergence": diagnostics.record(found, frames.noise),
+                "convergence": convergence_record(found, data.noise),
             },
-            **self._channels(found, problem, frames, lost),
+            **self._channels(found, problem, data, lost),
         )
 
-    def _fit(
-        self, frames: Frames, kinds: tuple[int, ...], start: Start | None
-    ) -> tuple[Fit, Problem, Frames]:
-        orders, constraint = PRIORS[self.options.prior]
-        alpha = self.options.regularisation
-        gamma = self.options.delta_over_beta
+    def _problem(self) -> Problem:
+        orders, _ = PRIORS[self.options.prior]
+        strength, gamma = self.options.regularisation, self.options.delta_over_beta
         length2 = None if gamma is None else screening_length2(self.experiment, gamma)
         fixed: dict[int, float | None] = {}
         if length2 is not None and len(self.clean) == 1:
             fixed = dict.fromkeys((*DARK, LOG_T))
-        if not isinstance(alpha, str):
-            fixed |= {kind: (2.0 if kind == D_XY else 1.0) * alpha for kind in DARK}
-        problem = Problem(
-            kinds=kinds,
-            weak=lambda transport: _weak_priors(transport, orders[0], length2),
-            orders=orders,
-            crossing=_CROSSING,
-            fixed=fixed,
+        if not isinstance(strength, str):
+            fixed |= {kind: (2.0 if kind == D_XY else 1.0) * strength for kind in DARK}
+        return Problem(
+            kinds=self.options.kinds(len(self.clean)),
+            strengths=PriorStrengths(orders=orders, fixed=fixed, length2=length2),
             length2=length2,
             free=None if self.background is None else ~self.background,
         )
-        found = (fit_without_priors if alpha == 0.0 else fit_with_given_priors)(frames, problem, start)
-        if alpha == "auto" and explains_all(frames, found):
-            found = polish(frames, problem, found)
-        elif alpha != 0.0:
-            frames, found = follow(frames, problem, found)
-            found = reconsider(frames, problem, found)
-        if constraint and set(DARK) & set(kinds):
-            found = constrain(frames, problem, found, constraint)
-        return found, problem, frames
 
-    def _frames(
+    def _data(
         self, sample: ArrayLike, weights: ArrayLike | None
-    ) -> tuple[Frames, NDArray[np.uint16], Image]:
-        """Check the sample frames; give the data of the fit, the flags and the frames as they were given."""
+    ) -> tuple[FitData, NDArray[np.uint16], Image]:
+        """Check the sample frames; return the data of the fit, the flags and the frames as given."""
         faults: list[str] = []
         given = as_frames("sample", sample, faults)
         shape = self.clean.shape
@@ -204,7 +184,7 @@ class FullFieldPlan:
             faults.append(f"sample has shape {given.shape}; expected that of the reference, {shape}")
         extra = as_weights("weights", weights, shape, faults) if weights is not None else None
         raise_errors(faults)
-        assert given is not None  # as_frames gave a fault otherwise
+        assert given is not None  # else there is an error
         flags = self.reference.flags.copy()
         read = (self.options.read_noise or 0.0) / self.flux
         gain = self.gain if self.options.gain is not None else self._sample_gain(given[len(given) // 2])
@@ -242,7 +222,7 @@ class FullFieldPlan:
             raise InputError(
                 "no pixel is usable in both frames of any pair; expected some with weight above 0"
             )
-        frames = Frames(
+        data = FitData(
             reference=self.clean,
             sample=given if filled is None else filled,
             unit=self.flux,
@@ -251,7 +231,7 @@ class FullFieldPlan:
             spectra=self.spectra,
             noise=floor / float(total) if gain > 0.0 or read > 0.0 else 0.0,
         )
-        return frames, flags, given
+        return data, flags, given
 
     def _sample_gain(self, frame: Image) -> float:
         """Estimate the gain of sample frames: the references may be means of many, or have no noise."""
@@ -262,14 +242,15 @@ class FullFieldPlan:
         return 4.0 * _without_rounding(noise_variance(root, threads=self.threads))
 
     def _channels(
-        self, found: Fit, problem: Problem, frames: Frames, lost: NDArray[np.bool_]
+        self, found: Fit, problem: Problem, data: FitData, lost: NDArray[np.bool_]
     ) -> dict[str, Any]:
+        """Return the image channels in SI units, with their standard deviations where these are asked for."""
         k, p = self.experiment.wavenumber, self.experiment.effective_pixel
         per_psi = k * p**2 / self.experiment.effective_distance
         per_d = p**2 / self.experiment.effective_distance
         fields = dict(zip(problem.kinds, found.fields, strict=True))
         phase = fields[PSI] * np.float32(per_psi)
-        if problem.length2 is None and problem.free is None:
+        if not problem.zero_is_known:
             phase -= np.float32(phase.mean(dtype=np.float64, where=~lost))
         channels = {
             "phase": phase,
@@ -285,7 +266,7 @@ class FullFieldPlan:
             channels["transmission"] = np.exp(fields[LOG_T])
         if self.options.uncertainty:
             deviations = standard_deviations(
-                found, problem, frames, draws=self.options.draws, seed=self.options.seed, lost=lost
+                found, problem, data, draws=self.options.draws, seed=self.options.seed, lost=lost
             )
             channels["phase_std"] = deviations["phase"] * np.float32(per_psi)
             if "dark_field" in channels:
@@ -358,40 +339,18 @@ def prepare(
         flux=flux,
         gain=4.0 * float(np.mean(noise)),
         spectra=tuple(spectra) if all(noise) else (),
-        speckles=Speckles.of(prepared.frames, clean, prepared.weights),
+        speckles=SpeckleStatistics.of(prepared.frames, clean, prepared.weights),
         background=background,
         threads=number,
     )
 
 
 def _without_rounding(variance: float) -> float:
-    """Give 0 for a variance that the rounding of float32 makes."""
+    """Return 0 for a variance that the rounding of float32 makes."""
     return variance if variance > 1e-12 else 0.0
 
 
-def _weak_priors(transport: Transport, order: float, length2: float | None) -> tuple[Prior, ...]:
-    """Give priors that let through all that the data can say, and more noise than is good."""
-    moment = moments(transport.frames, transport.weights, threads=transport.threads)
-    scale = _CROSSING ** (-2.0 * order)
-    floor = 1e-6 * moment.value
-    information = {D: moment.curvature, D_XX: 0.375 * moment.curvature, D_YY: 0.375 * moment.curvature,
-                   D_XY: 0.75 * moment.curvature, LOG_T: 0.1 * moment.value}  # fmt: skip
-    if length2 is not None:
-        information[LOG_T] = 0.0
-        if len(transport.frames) == 1:
-            # One image tells D from the thickness of a material only as far as that is smooth, and the ratio
-            # of the two priors decides; a spectrum cannot tell it.
-            information[LOG_T] = 0.01 * moment.value * (1.0 + length2 * _CROSSING**2) ** 2
-            information |= {kind: 0.5 * information[kind] for kind in DARK}
-    return tuple(
-        Prior()
-        if kind == PSI or information[kind] == 0.0
-        else Prior(strength=information[kind] * scale, order=order, floor=floor)
-        for kind in transport.kinds
-    )
-
-
-def _lost(informed: NDArray[np.bool_]) -> NDArray[np.bool_]:
-    """Find pixels too far from every usable one for it to say anything about them."""
+def _undetermined(informed: NDArray[np.bool_]) -> NDArray[np.bool_]:
+    """Return the pixels (y, x) too far from every usable one for it to say anything about them."""
     reached = fill(np.zeros(informed.shape, np.float32), informed)
     return ~np.isfinite(np.where(informed, np.float32(0.0), reached))
