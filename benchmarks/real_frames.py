@@ -38,7 +38,7 @@ def main() -> None:
     if missing:
         parser.error(f"no {', '.join(missing)} in {folder}")
     frames = prepared(folder)
-    print(*frames.notes, sep="\n")
+    print(*frames.history, sep="\n")
     for n, mask in enumerate(("random", "hexagonal")):
         reference, weights = (array[n, 300:480, 455:505] for array in (frames.reference, frames.weights))
         x, y = speckle_size(reference, weights)

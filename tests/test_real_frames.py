@@ -87,8 +87,8 @@ def test_unlit_regions_are_found():
 
 
 def test_flux_agrees_as_it_was_measured_to():
-    sample = _frames().notes[2].split("sample frames times ")[1].split(",")[0].split(" to ")
-    reference = _frames().notes[2].split("reference frames times ")[1].split(",")[0].split(" to ")
+    sample = _frames().history[2].split("sample frames × ")[1].split(";")[0].split(" to ")
+    reference = _frames().history[2].split("reference frames × ")[1].split(",")[0].split(" to ")
     for a, b in zip(reference, sample, strict=True):
         assert abs(float(a) / float(b) - 1) < 0.005
 

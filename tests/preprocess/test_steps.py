@@ -1,4 +1,5 @@
 import dataclasses
+import pickle
 
 import numpy as np
 import pytest
@@ -20,6 +21,7 @@ from xmist.preprocess import (
     measure_drift,
     subtract_dark,
 )
+from xmist.preprocess.steps import prepare_frame_steps
 
 SHAPE = (64, 80)
 
@@ -51,7 +53,7 @@ def test_all_steps_in_order():
     ]
     done = apply_steps(frames, steps)
     assert done.shape == (28, 38)
-    assert [note.split(":")[0] for note in done.notes] == [name for name, _ in steps]
+    assert [entry.split(":")[0] for entry in done.history] == [name for name, _ in steps]
     assert done.dark is None
     assert done.flat is None
     assert done.weights[0, 3, 6] == 0.75  # one hot pixel of four
@@ -90,7 +92,7 @@ def test_random_dead_pixels_of_any_value_are_found_and_change_nothing(positions)
 
 
 @pytest.mark.parametrize("name", STEPS)
-def test_steps_modify_nothing_and_leave_a_note(name):
+def test_steps_modify_nothing_and_add_to_the_history(name):
     frames, _ = _raw()
     if name == "flat":
         frames = apply_steps(frames, [("dark", {})])
@@ -98,8 +100,8 @@ def test_steps_modify_nothing_and_leave_a_note(name):
     before = {key: None if getattr(frames, key) is None else getattr(frames, key).copy() for key in names}
     done = apply_steps(frames, [(name, {})])
     assert done is not frames
-    assert done.notes[:-1] == frames.notes
-    assert done.notes[-1].startswith(f"{name}: ")
+    assert done.history[:-1] == frames.history
+    assert done.history[-1].startswith(f"{name}: ")
     for key, array in before.items():
         assert array is None or np.array_equal(getattr(frames, key), array)
     assert STEPS[name].summary
@@ -108,16 +110,36 @@ def test_steps_modify_nothing_and_leave_a_note(name):
         STEPS[name].options().anything = 1
 
 
-def test_notes_say_what_was_done():
+def test_the_history_holds_what_was_done():
     frames, _ = _raw()
     steps = [("dark", {}), ("flat", {}), ("bad-pixels", {}), ("flux", {})]
-    notes = apply_steps(frames, steps).notes
-    assert "one frame, of mean 109." in notes[0]
-    assert "the median of 3 frames" in notes[1]
-    assert "1 pixel at all positions" in notes[2]
-    assert "hot 1" in notes[2]
-    assert "dead 1" in notes[2]
-    assert "sample frames times 1.2" in notes[3]
+    history = apply_steps(frames, steps).history
+    assert "one frame, mean 109." in history[0]
+    assert "the median of 3 frames" in history[1]
+    assert "1 pixel of them at all positions" in history[2]
+    assert "hot 1" in history[2]
+    assert "dead 1" in history[2]
+    assert "sample frames × 1.2" in history[3]
+
+
+@pytest.mark.parametrize(
+    ("first", "last"),
+    [(["dark", "flat", "crop"], ["bad-pixels"]), (["dark"], ["bad-pixels", "flat", "crop"])],
+    ids=["all first", "flat and crop after bad-pixels"],
+)
+def test_steps_of_single_frames_are_the_same_prepared_once(first, last):
+    frames, _ = _raw()
+    options = {"crop": {"rows": (4, 60), "columns": (0, 76)}}
+    steps = [(name, options.get(name, {})) for name in (*first, *last)]
+    expected = apply_steps(frames, steps)
+    prepared = pickle.loads(pickle.dumps(prepare_frame_steps(steps, frames.dark, frames.flat)))
+    assert [name for name, _ in prepared.rest] == last
+    given = Frames(
+        prepared(frames.reference), prepared(frames.sample), dark=prepared.dark, flat=prepared.flat
+    )
+    done = apply_steps(given, prepared.rest)
+    for name in ("reference", "sample", "weights"):
+        assert np.array_equal(getattr(done, name), getattr(expected, name), equal_nan=True)
 
 
 def test_all_faults_of_all_steps_at_once():
@@ -155,10 +177,10 @@ def test_all_faults_of_all_steps_at_once():
         ([("flat", {})], "step 1 (flat): there are dark frames that were not subtracted"),
         ([("dark", {}), ("dark", {})], "step 2 (dark): there are no dark frames"),
         ([("dark", {}), ("flat", {}), ("flat", {})], "step 3 (flat): there are no flat frames"),
-        ([("crop", {"rows": [0, 100]})], "step 1 (crop): rows is [0, 100]; there are only 64 of them"),
+        ([("crop", {"rows": [0, 100]})], "step 1 (crop): rows is [0, 100]; the frames have 64"),
         ([("crop", {"rows": [0, 3]})], "step 1 (crop): the box has 3 × 80 pixels"),
         ([("bin", {"size": 20})], "step 1 (bin): joining 20 × 20 of 64 × 80 pixels leaves 3 × 4"),
-        ([("flux", {"columns": [70, 90]})], "step 1 (flux): columns is [70, 90]; there are only 80"),
+        ([("flux", {"columns": [70, 90]})], "step 1 (flux): columns is [70, 90]; the frames have 80"),
     ],
 )
 def test_steps_that_cannot_be_done(steps, message):

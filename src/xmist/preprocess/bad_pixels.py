@@ -1,7 +1,7 @@
-"""Hot, dead and saturated pixels, told from speckle by their neighbours and by time.
+"""Step bad-pixels: mask hot, dead, stuck and saturated pixels.
 
-A grain of speckle spreads over its neighbours, an edge or a line of a sample goes on in them, and speckle
-changes from one position of the diffuser to the next; a defect does none of these.
+A speckle grain spreads over several pixels, edges and lines of a sample continue in them, and speckle changes
+between diffuser positions; a defect does none of these.
 """
 
 from __future__ import annotations
@@ -14,42 +14,67 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from xmist.core.arrays import Image
+from xmist.methods.common.options import Range
 from xmist.numerics.images.neighbours import HIGH, LOW, neighbour_outliers, neighbour_ranks
-from xmist.preprocess.frames import check_frames, lit_level
-from xmist.preprocess.options import BadPixelsOptions
+from xmist.preprocess.frames import Frames, check_frames, count_pixels, lit_level
+from xmist.preprocess.options import Whole, check
 
 Mask = NDArray[np.bool_]
 
 _SAMPLES: Final = 65536  # pixels that a frame's own distribution is read from
-_SMALLEST: Final = 0.2  # relative; smaller deviations are the business of the flat
+_SMALLEST: Final = 0.2  # relative; smaller deviations are left to the flat
 _DARK: Final = 0.05  # of the lit level: below, there is no beam to be hot or dead in
-_CERTAIN: Final = 20.0  # photons; that none of so many comes happens at 2 of 10⁹ pixels
+_CERTAIN: Final = 20.0  # photons; a Poisson count of 20 is zero at 2 of 10⁹ pixels
 _ABSENT: Final = 0.01  # of the lit level: what a dead pixel may still show
 _RARE: Final = 0.02  # share of zeros up to which a zero is a defect and not a count
 _COPIED: Final = 0.05  # share of equal neighbours from which a row or column is a copy
-_STUCK_FRAMES: Final = 4  # frames from which the scatter of a single pixel over time says something
+_STUCK_FRAMES: Final = 4  # frames from which the scatter of a single pixel over time is meaningful
+
+
+@dataclass(frozen=True, kw_only=True)
+class BadPixelsOptions:
+    """Options of `bad-pixels`; see `xmist.preprocess.find_bad_pixels`.
+
+    Parameters
+    ----------
+    saturation : float, optional
+        Value from which a pixel is saturated; None looks for a plateau.
+    size : int
+        Side of the window of neighbours, odd.
+    loss : float
+        Share of the good pixels that may be lost to each test.
+    grow : int
+        Pixels around each bad one that are masked too.
+
+    Examples
+    --------
+    >>> BadPixelsOptions(saturation=65535).saturation
+    65535.0
+    """
+
+    saturation: float | None = None
+    size: int = 5
+    loss: float = 1e-4
+    grow: int = 0
+
+    def __post_init__(self) -> None:
+        check(
+            self,
+            ranges=[Range("saturation", strict=True, optional=True), Range("loss", high=0.01, strict=True)],
+            wholes=[Whole("size", 3, 15, odd=True), Whole("grow", 0, 100)],
+        )
 
 
 @dataclass
 class Survey:
-    """What `survey` found: one mask, and the number of bad pixels by kind for each frame.
-
-    Parameters
-    ----------
-    bad : (position, y, x) bool array
-        Pixels that are bad in the reference or the sample frame of a position.
-    counts : dict
-        Kind, then the frame's name, to number of pixels.
-    lasting : int
-        Pixels that are bad at every position.
-    """
+    """Bad pixels: mask (position, y, x), counts by kind and frame, number that is bad at every position."""
 
     bad: Mask
     counts: dict[str, dict[str, int]] = field(default_factory=dict)
     lasting: int = 0
 
     def count(self, kind: str, name: str, mask: Mask) -> None:
-        """Add the pixels of `mask` to the numbers."""
+        """Add the pixels of `mask` to the counts."""
         number = int(np.count_nonzero(mask))
         if number:
             frames = self.counts.setdefault(kind, {})
@@ -66,25 +91,25 @@ def find_bad_pixels(
     grow: int = 0,
     threads: int | None = None,
 ) -> Image:
-    """Give weight 0 to hot, dead, stuck and saturated pixels.
+    """Return weights that are 0 at hot, dead, stuck and saturated pixels.
 
     Parameters
     ----------
     frames : (position, y, x) array_like
         Frames of one kind, all with or all without the sample.
     weights : (position, y, x) array_like, optional
-        Weights that are there already; 0 stays 0, and such a pixel says nothing on its neighbours.
+        Weights so far; 0 stays 0, and such a pixel does not count as a neighbour.
     saturation : float, optional
-        Value from which a pixel is saturated. None finds a plateau by itself: at least four pixels that share
-        the highest value of a frame, and more of them than in the 1 % below it.
+        Value from which a pixel is saturated. None looks for a plateau: at least four pixels share the
+        highest value of a frame, and fewer lie in the 1 % below it.
     size : int
         Side of the window of neighbours, odd, at least 3: clusters of up to size − 1 pixels are found, and a
         line one pixel wide that crosses the window is kept.
     loss : float
-        Share of the good pixels that a test for bright ones may take for bad; a test for dark ones, which are
-        farther off, a tenth of it.
+        Share of the good pixels that a test for bright pixels may reject; a test for dark pixels, which
+        deviate more, may reject a tenth of it.
     grow : int
-        Pixels around each bad one that lose their weight too, for detectors whose charge spreads.
+        Pixels around each bad one that are masked too, for detectors whose charge spreads.
     threads : int, optional
         Threads; the result does not depend on it.
 
@@ -96,20 +121,20 @@ def find_bad_pixels(
     Raises
     ------
     InputError
-        Lists what is wrong with the options, or with the frames and the weights.
+        If the options, the frames or the weights are invalid.
 
     Notes
     -----
-    A pixel is compared with the k-th highest and k-th lowest of its neighbours, k = size − 1: relative excess
-    I/h − 1 on the one side, log(l/I) on the other. Both thresholds come from the frame itself, by continuing
-    the tail between its 80th and 95th percentile exponentially down to the share above. Fully developed
-    speckle, P(I) ∝ exp(−I/⟨I⟩), has exponential tails on both sides; weaker speckle falls faster and loses
-    less. The same two tests are made on the mean over positions, where speckle averages out and lasting
-    defects stay, and, from 4 positions, on the scatter over them, which stuck pixels lack and blinking ones
-    exceed. NaN, infinities and, as long as they are rare (2 % of the lit pixels), values at or below 0 where
-    there is beam are bad; but zeros among fewer than 20 counts, which may be photons, are not. Neighbouring
-    rows or columns that hold equal values where no others do are bad, for detectors fill the seams between
-    their modules so. Nothing is interpolated.
+    A pixel is compared with the k-th highest value h and the k-th lowest l of its neighbours, k = size − 1:
+    relative excess I/h − 1 for bright pixels, log(l/I) for dark ones. Both thresholds come from the frame:
+    the tail between its 80th and 95th percentile is extrapolated exponentially to the share `loss`. Fully
+    developed speckle, P(I) ∝ exp(−I/⟨I⟩), has exponential tails on both sides; weaker speckle falls faster
+    and loses fewer pixels. The same two tests run on the mean over positions, where speckle averages out and
+    permanent defects remain, and, from 4 positions, on the standard deviation over positions, which is too
+    small for stuck pixels and too large for blinking ones. NaN and infinities are bad. Values at or below 0
+    in the beam are bad if they are rare (up to 2 % of the lit pixels) and the level is at least 20 counts;
+    below, a zero may be a photon count. Neighbouring rows or columns that hold equal values where others do
+    not are bad, because detectors fill the seams between their modules with copies. Nothing is interpolated.
 
     Examples
     --------
@@ -129,19 +154,7 @@ def find_bad_pixels(
 def survey(
     series: dict[str, Image], weights: Image | None, options: BadPixelsOptions, *, threads: int | None
 ) -> Survey:
-    """Find the bad pixels of several series of frames that share their positions; see `find_bad_pixels`.
-
-    Parameters
-    ----------
-    series : dict
-        Frames (position, y, x) by name.
-    weights : (position, y, x) array or None
-        Weights that are there already.
-    options : BadPixelsOptions
-        Options.
-    threads : int or None
-        Threads.
-    """
+    """Find the bad pixels of frames (position, y, x), by name, that share their positions."""
     shape = next(iter(series.values())).shape
     found = Survey(np.zeros(shape, bool))
     tests: dict[str, Any] = {"radius": options.size // 2, "loss": options.loss, "threads": threads}
@@ -175,7 +188,7 @@ def survey(
 def _single(
     frame: Image, used: Mask, name: str, saturation: float | None, tests: dict[str, Any], found: Survey
 ) -> Mask:
-    """Find what one frame shows by itself."""
+    """Return the (y, x) mask of what a single frame shows."""
     finite = np.isfinite(frame)
     bad = used & ~finite
     found.count("not finite", name, bad)
@@ -193,7 +206,7 @@ def _single(
 
 
 def _plateau(values: NDArray[Any]) -> float | None:
-    """Give the highest value if the detector evidently stops there."""
+    """Return the highest value if the detector evidently saturates there."""
     if values.size == 0:
         return None
     top = float(values.max())
@@ -206,7 +219,7 @@ def _plateau(values: NDArray[Any]) -> float | None:
 
 
 def _tail(values: NDArray[Any], loss: float) -> float:
-    """Continue the tail of a distribution exponentially from its 80th and 95th percentile."""
+    """Extrapolate the tail of a distribution exponentially from its 80th and 95th percentile."""
     if values.size == 0:
         return math.inf
     low, high = (float(q) for q in np.quantile(values, [0.8, 0.95]))
@@ -215,7 +228,7 @@ def _tail(values: NDArray[Any], loss: float) -> float:
 
 
 def _whole_numbers(values: NDArray[Any]) -> bool:
-    """Say whether values may be numbers of photons."""
+    """Return whether values may be photon counts."""
     few = values[:1000]
     return bool((few == np.floor(few)).all() and (values == np.floor(values)).all())
 
@@ -223,7 +236,7 @@ def _whole_numbers(values: NDArray[Any]) -> bool:
 def _outliers(
     image: Image, good: Mask, *, photons: float, radius: int, loss: float, threads: int | None
 ) -> tuple[Mask, Mask]:
-    """Find hot and dead pixels of an image by its own distribution."""
+    """Return masks (y, x) of hot and dead pixels, by the distribution of the image."""
     nothing = np.zeros(image.shape, bool)
     level = lit_level(image[good])
     if level <= 0.0:
@@ -252,7 +265,7 @@ def _outliers(
     if photons < _CERTAIN:
         dead &= ~absent | (image < 0)
     elif absent.any():
-        # A value at or below 0 among neighbours that see the beam.
+        # A value at or below 0 among lit neighbours.
         lit = np.count_nonzero(good & (image > floor))
         ones = np.where(absent, np.float32(0.0), np.float32(1.0))
         alone = neighbour_outliers(
@@ -272,7 +285,7 @@ def _outliers(
 
 
 class _Moments:
-    """Mean and variance over frames of the pixels that are good, each frame by its own level."""
+    """Mean and scatter over frames of the good pixels, each frame relative to its level."""
 
     def __init__(self, shape: tuple[int, ...]) -> None:
         self.number = np.zeros(shape, np.int32)
@@ -298,7 +311,7 @@ class _Moments:
 
 
 class _Seams:
-    """Rows and columns that copy their neighbours, which a detector does between its modules."""
+    """Rows and columns that copy their neighbours, as detectors write seams between modules."""
 
     def __init__(self, shape: tuple[int, ...]) -> None:
         self.shape = shape
@@ -326,8 +339,8 @@ class _Seams:
 
 
 def _lasting(moments: _Moments, positions: int, name: str, tests: dict[str, Any], found: Survey) -> Mask:
-    """Find what all positions show together."""
-    # A pixel that most frames find bad is bad in all.
+    """Return the (y, x) mask of what all positions show together."""
+    # A pixel that is bad in most frames is bad in all.
     bad: Mask = moments.number < 0.5 * min(positions, int(moments.number.max()))
     if positions == 1:
         return np.zeros_like(bad)
@@ -344,3 +357,24 @@ def _lasting(moments: _Moments, positions: int, name: str, tests: dict[str, Any]
         found.count("stuck", name, stuck)
         bad |= blinking | stuck
     return bad
+
+
+def apply_bad_pixels(frames: Frames, options: BadPixelsOptions) -> Frames:
+    """Mask the bad pixels of reference and sample frames."""
+    found = survey(
+        {"reference": frames.reference, "sample": frames.sample}, frames.weights, options, threads=None
+    )
+    weights = frames.weights.copy()
+    before = np.count_nonzero(weights == 0)
+    weights[found.bad] = 0.0
+    new = (np.count_nonzero(weights == 0) - before) / frames.positions
+    kinds = [f"{kind} {_spread(list(counts.values()))}" for kind, counts in found.counts.items()]
+    return frames.replace(
+        f"bad-pixels: {new:.6g} pixels masked per position, {count_pixels(found.lasting)} of them at all "
+        f"positions ({'; '.join(kinds) or 'none found'})",
+        weights=weights,
+    )
+
+
+def _spread(counts: list[int]) -> str:
+    return str(counts[0]) if min(counts) == max(counts) else f"{min(counts)} to {max(counts)} per frame"

@@ -1,4 +1,4 @@
-"""Drift of the diffuser between the reference and the sample frames.
+"""Step drift: move the references to where the speckles of the sample frames are.
 
 The shift is measured by least squares on bare beam, where the sample frame is a·R(r − u) + b, and the
 reference is moved by it with a windowed sinc. A reference that has not moved is left as it is, bit for bit.
@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Final
 
 import numpy as np
@@ -15,11 +16,12 @@ from numpy.typing import ArrayLike, NDArray
 
 from xmist.core.arrays import Image, as_array
 from xmist.core.errors import InputError, raise_errors
+from xmist.methods.common.options import Range
 from xmist.numerics.images.fill import fill
 from xmist.numerics.operators.derivatives import DX, DY, derivative
 from xmist.numerics.parallel import for_blocks
-from xmist.preprocess.frames import Span, box_slices, check_frames, check_pair
-from xmist.preprocess.options import DriftOptions
+from xmist.preprocess.frames import Frames, Span, box_slices, check_frames, check_pair, count_pixels
+from xmist.preprocess.options import check
 
 Mask = NDArray[np.bool_]
 
@@ -29,6 +31,31 @@ _TOUCH: Final = 0.05  # part of a pixel's value that bad pixels may bring in
 _BLOCK: Final = 48  # pixels a side; each block has its own say where bare beam is not given
 _STEPS: Final = 12
 _SMALL: Final = 1e-4  # pixels; the least squares have settled
+
+
+@dataclass(frozen=True, kw_only=True)
+class DriftOptions:
+    """Options of `drift`; see `xmist.preprocess.measure_drift`.
+
+    Parameters
+    ----------
+    rows, columns : (start, stop), optional
+        Box of bare beam, counted from 0, stop excluded; without it the median over blocks is taken.
+    max_shift : float
+        Largest shift in pixels that is looked for.
+
+    Examples
+    --------
+    >>> DriftOptions(max_shift=3).max_shift
+    3.0
+    """
+
+    rows: Span | None = None
+    columns: Span | None = None
+    max_shift: float = 10.0
+
+    def __post_init__(self) -> None:
+        check(self, ranges=[Range("max_shift", "pixels", high=1000.0, strict=True)])
 
 
 def kernel(shift: float) -> NDArray[np.float64]:
@@ -336,3 +363,25 @@ def _fit(moved: Image, sample: Image, good: Mask, *, whole: bool) -> NDArray[np.
     if len(steps) == 1:
         return np.asarray(limited[0])
     return np.asarray(np.median(limited, axis=0))
+
+
+def apply_drift(frames: Frames, options: DriftOptions) -> Frames:
+    """Move the references onto the speckles of the sample frames."""
+    shift = measure_drift(
+        frames.reference,
+        frames.sample,
+        frames.weights,
+        rows=options.rows,
+        columns=options.columns,
+        max_shift=options.max_shift,
+    )
+    reference, weights = correct_drift(frames.reference, shift, frames.weights)
+    lost = int(np.count_nonzero((weights == 0) & (frames.weights > 0)))
+    listed = ", ".join(f"({x:+.3f}, {y:+.3f})" for x, y in shift)
+    return frames.replace(
+        f"drift: references moved by (x, y) {listed} pixels onto the samples; {count_pixels(lost)} masked "
+        "next to bad pixels or at the border",
+        reference=reference,
+        weights=weights,
+        measured={**frames.measured, "drift": shift},
+    )

@@ -1,16 +1,41 @@
-"""Frames brought to one flux."""
+"""Step flux: scale all frames to one flux of the bare beam."""
 
 from __future__ import annotations
+
+from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from xmist.core.arrays import Image
 from xmist.core.errors import InputError
-from xmist.preprocess.frames import Span, box_slices, check_pair
+from xmist.preprocess.frames import Frames, Span, box_slices, check_pair
+from xmist.preprocess.options import check
 
 _BLOCK = 16  # pixels a side; averages over speckle, and is smaller than bare beam around a sample
 _PART = 0.05  # of the blocks that bare beam must hold
+
+
+@dataclass(frozen=True, kw_only=True)
+class FluxOptions:
+    """Options of `flux`; see `xmist.preprocess.normalise_flux`.
+
+    Parameters
+    ----------
+    rows, columns : (start, stop), optional
+        Box of bare beam, counted from 0, stop excluded; without it bare beam is looked for.
+
+    Examples
+    --------
+    >>> FluxOptions(rows=[0, 50]).rows
+    (0, 50)
+    """
+
+    rows: Span | None = None
+    columns: Span | None = None
+
+    def __post_init__(self) -> None:
+        check(self)
 
 
 def normalise_flux(
@@ -176,3 +201,22 @@ def _bare(sums: NDArray[np.float64]) -> NDArray[np.bool_]:
     centre = order[near[np.argmax(counts[near])]]
     bare: NDArray[np.bool_] = used & (np.abs(ratio - centre) <= 2.0 * sigma)
     return bare
+
+
+def apply_flux(frames: Frames, options: FluxOptions) -> Frames:
+    """Scale reference and sample frames to the mean flux of the references."""
+    factors, share = flux_factors(
+        frames.reference, frames.sample, frames.weights, rows=options.rows, columns=options.columns
+    )
+    how = "given" if options.rows or options.columns else "found"
+    return frames.replace(
+        f"flux: reference frames × {_range(factors[0])}, sample frames × {_range(factors[1])}; bare beam is "
+        f"{100 * share:.3g} % of the frame ({how})",
+        reference=scale_frames(frames.reference, factors[0]),
+        sample=scale_frames(frames.sample, factors[1]),
+    )
+
+
+def _range(values: NDArray[np.float64]) -> str:
+    low, high = float(values.min()), float(values.max())
+    return f"{low:.4f}" if high - low < 5e-5 else f"{low:.4f} to {high:.4f}"

@@ -1,17 +1,50 @@
-"""Regions that the beam does not reach: behind a slit, a beam stop or the holder of the sample."""
+"""Step unlit: mask regions that the beam does not reach, behind a slit, a beam stop or the sample holder."""
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from xmist.core.arrays import Image
-from xmist.preprocess.frames import check_frames, lit_level
-from xmist.preprocess.options import UnlitOptions
+from xmist.methods.common.options import Range
+from xmist.preprocess.frames import Frames, check_frames, lit_level
+from xmist.preprocess.options import Whole, check
 
 Mask = NDArray[np.bool_]
+
+
+@dataclass(frozen=True, kw_only=True)
+class UnlitOptions:
+    """Options of `unlit`; see `xmist.preprocess.find_unlit`.
+
+    Parameters
+    ----------
+    threshold : float
+        Part of the lit level below which a pixel is dark.
+    size : int
+        Smallest width in pixels of a dark region, odd.
+    margin : int
+        Pixels around a region that are masked too.
+
+    Examples
+    --------
+    >>> UnlitOptions(margin=5).margin
+    5
+    """
+
+    threshold: float = 0.05
+    size: int = 11
+    margin: int = 2
+
+    def __post_init__(self) -> None:
+        check(
+            self,
+            ranges=[Range("threshold", high=1.0, strict=True)],
+            wholes=[Whole("size", 3, 999, odd=True), Whole("margin", 0, 1000)],
+        )
 
 
 def find_unlit(
@@ -22,21 +55,21 @@ def find_unlit(
     size: int = 11,
     margin: int = 2,
 ) -> Image:
-    """Give weight 0 to large regions without beam.
+    """Return weights that are 0 in large regions without beam.
 
     Parameters
     ----------
     frames : (position, y, x) array_like
         Frames of one kind, all with or all without the sample.
     weights : (position, y, x) array_like, optional
-        Weights that are there already; 0 stays 0.
+        Weights so far; 0 stays 0.
     threshold : float
-        Part of the level of the lit pixels below which a pixel is dark. Lower it for samples that let less
-        than this through.
+        Part of the level of the lit pixels below which a pixel is dark. Lower it for samples that transmit
+        less.
     size : int
         Smallest width in pixels of a dark region, odd; smaller ones are speckles, defects or the sample.
     margin : int
-        Pixels around a region that lose their weight too.
+        Pixels around a region that are masked too.
 
     Returns
     -------
@@ -46,7 +79,7 @@ def find_unlit(
     Raises
     ------
     InputError
-        Lists what is wrong with the options, or with the frames and the weights.
+        If the options, the frames or the weights are invalid.
 
     Notes
     -----
@@ -70,17 +103,7 @@ def find_unlit(
 
 
 def unlit_region(frames: Image, weights: Image | None, options: UnlitOptions) -> Mask:
-    """Find the region that most frames leave dark; see `find_unlit`.
-
-    Parameters
-    ----------
-    frames : (position, y, x) float32 array
-        Frames.
-    weights : (position, y, x) array or None
-        Weights.
-    options : UnlitOptions
-        Options.
-    """
+    """Return the (y, x) region that most frames (position, y, x) leave dark; see `find_unlit`."""
     from scipy import ndimage
 
     size = options.size
@@ -116,3 +139,15 @@ def _large(mask: Mask, size: int) -> Mask:
     keep[0] = False
     kept: Mask = keep[labels]
     return kept
+
+
+def apply_unlit(frames: Frames, options: UnlitOptions) -> Frames:
+    """Mask at all positions what the beam does not reach in reference or sample frames."""
+    region = unlit_region(frames.reference, frames.weights, options)
+    region |= unlit_region(frames.sample, frames.weights, options)
+    weights = frames.weights.copy()
+    weights[:, region] = 0.0
+    return frames.replace(
+        f"unlit: masked {100 * region.mean():.3g} % of the frame, which the beam does not reach",
+        weights=weights,
+    )

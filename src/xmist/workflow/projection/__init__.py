@@ -119,7 +119,7 @@ def load_stack(
     frames, noise = _prepare(scan, found, tell)
     # Weights that are all 1 say nothing and would cost memory.
     weights = None if bool((frames.weights == 1).all()) else frames.weights
-    return SpeckleStack(frames.reference, frames.sample, weights), tuple(frames.notes), noise
+    return SpeckleStack(frames.reference, frames.sample, weights), frames.history, noise
 
 
 def digests(found: Survey, tell: Progress) -> dict[str, Any]:

@@ -6,7 +6,7 @@ import dataclasses
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
-from typing import Any, Final
+from typing import Any
 
 import numpy as np
 
@@ -17,9 +17,8 @@ from xmist.core.experiment import Experiment
 from xmist.io.frames.frames import load_frames, open_frames
 from xmist.io.frames.sources import listed
 from xmist.methods import METHODS
-from xmist.preprocess import divide_flat, find_bad_pixels, make_step_options, subtract_dark
-from xmist.preprocess.frames import still_image
-from xmist.preprocess.regions import crop
+from xmist.preprocess import find_bad_pixels
+from xmist.preprocess.steps import FrameSteps, prepare_frame_steps
 from xmist.workflow.configuration import Draft, ScanFile
 from xmist.workflow.projection.survey import prepared_shape
 from xmist.workflow.series.angles import Angles, fit_angles, known_angles
@@ -27,37 +26,6 @@ from xmist.workflow.series.layout import Layout, lay_out
 from xmist.workflow.series.positions import pair_positions
 from xmist.workflow.series.reader import Reader
 from xmist.workflow.series.references import References, measure_shifts
-
-Steps = tuple[tuple[str, Mapping[str, Any]], ...]
-
-# Steps that treat every frame by itself: references go through them once.
-_LEADING: Final = ("dark", "flat", "crop")
-
-
-@dataclass(frozen=True, kw_only=True, eq=False)
-class Leading:
-    """A step that was prepared once for all frames.
-
-    Parameters
-    ----------
-    step : str
-        "dark", "flat" or "crop".
-    image : (y, x) float32 array or None
-        What to subtract or to divide by.
-    options : mapping
-        Options of crop.
-    """
-
-    step: str
-    image: Image | None
-    options: Mapping[str, Any]
-
-    def __call__(self, frames: Image) -> Image:
-        """Prepare frames of shape (position, y, x)."""
-        if self.step == "crop":
-            return crop(frames, **self.options)
-        assert self.image is not None
-        return (subtract_dark if self.step == "dark" else divide_flat)(frames, self.image)
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -72,12 +40,8 @@ class Inputs:
         Number of the first of them in the whole scan.
     references : References
         References after the leading steps.
-    leading : tuple of Leading
-        Steps for every frame by itself.
-    steps : tuple of (str, mapping)
-        Steps for pairs of frames.
-    dark, flat : (frame, y, x) float32 array or None
-        For a step that is not among the leading ones.
+    steps : FrameSteps
+        Steps for single frames, and the rest of them.
     angles : (projection,) float64 array or None
         In degrees.
     experiment : Experiment
@@ -93,10 +57,7 @@ class Inputs:
     layout: Layout
     first: int
     references: References
-    leading: tuple[Leading, ...]
-    steps: Steps
-    dark: Image | None
-    flat: Image | None
+    steps: FrameSteps
     angles: Angles | None
     experiment: Experiment
     shape: tuple[int, int]
@@ -214,15 +175,12 @@ def _open(scan: ScanFile) -> Inputs:
     assert reference is not None
     assert layout is not None
     assert shape is not None
-    references, leading, rest, left = _references(scan, reference, still, times)
+    references, steps = _references(scan, reference, still, times)
     return Inputs(
         layout=layout.part(first, last),
         first=first,
         references=references,
-        leading=leading,
-        steps=rest,
-        dark=left.get("dark"),
-        flat=left.get("flat"),
+        steps=steps,
         angles=None if angles is None else angles[first:last],
         experiment=dataclasses.replace(scan.experiment, pixel_size=scan.experiment.pixel_size * binning),
         shape=shape,
@@ -278,25 +236,18 @@ def _shape_faults(reference: Layout, layout: Layout, still: Mapping[str, Any]) -
 
 def _references(
     scan: ScanFile, layout: Layout, still: Mapping[str, tuple[Image, Any]], times: Sequence[float]
-) -> tuple[References, tuple[Leading, ...], Steps, dict[str, Image]]:
+) -> tuple[References, FrameSteps]:
     """Read the references, lead them through the steps for single frames, and register them."""
     section = scan.scan
     assert section is not None
     images = {role: loaded[0] for role, loaded in still.items()}
+    steps = prepare_frame_steps(scan.preprocess, images.get("dark"), images.get("flat"))
     with Reader(layout) as reader:
-        sets = [reader.read(number) for number in range(layout.count)]
-    leading: list[Leading] = []
-    for name, given in scan.preprocess:
-        if name not in _LEADING:
-            break
-        step = _lead(name, given, images)
-        sets = [step(frames) for frames in sets]
-        leading.append(step)
-    rest = scan.preprocess[len(leading) :]
+        sets = [steps(reader.read(number)) for number in range(layout.count)]
     joined = np.stack(sets).astype(np.float32, copy=False)
     weights = shifts = None
     if len(times) > 1 and section.between == "linear":
-        chosen = [given for name, given in rest if name == "bad-pixels"]
+        chosen = [given for name, given in steps.rest if name == "bad-pixels"]
         weights = np.ones_like(joined)
         if chosen:
             weights = np.stack([find_bad_pixels(frames, **chosen[0]) for frames in joined])
@@ -304,21 +255,7 @@ def _references(
     kept = References(
         sets=joined, weights=weights, times=tuple(times), between=section.between, shifts=shifts
     )
-    return kept, tuple(leading), tuple(rest), images
-
-
-def _lead(name: str, given: Mapping[str, Any], images: dict[str, Image]) -> Leading:
-    """Prepare a step once; dark and flat go the same way as in `xmist.preprocess`, bit for bit."""
-    if name == "crop":
-        options = dataclasses.asdict(make_step_options(name, given))
-        for role in images:
-            images[role] = crop(images[role], **options)
-        return Leading(step=name, image=None, options=options)
-    frames = images.pop(name)
-    image = still_image(name, frames, frames.shape[1:])
-    if name == "dark" and "flat" in images:
-        images["flat"] = subtract_dark(images["flat"], image)
-    return Leading(step=name, image=image, options={})
+    return kept, steps
 
 
 def _remarks(reference: Layout, layout: Layout, first: int, last: int) -> list[str]:

@@ -218,13 +218,11 @@ class Workshop:
     def _prepared(self, index: int, raw: Image) -> Frames:
         """Lead the frames of a projection and its references through the steps."""
         inputs = self.inputs
-        sample = raw
-        for step in inputs.leading:
-            sample = step(sample)
+        sample = inputs.steps(raw)
         with self._locks[0]:
             reference, weights = inputs.references.at(inputs.first + index)
-        frames = Frames(reference, sample, weights, dark=inputs.dark, flat=inputs.flat)
-        return apply_steps(frames, inputs.steps) if inputs.steps else frames
+        frames = Frames(reference, sample, weights, dark=inputs.steps.dark, flat=inputs.steps.flat)
+        return apply_steps(frames, inputs.steps.rest) if inputs.steps.rest else frames
 
     def _plan(self, reference: Image, weights: Image | None) -> Plan:
         """Give the plan for a reference; the last one, if it was made for the same numbers."""

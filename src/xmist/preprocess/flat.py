@@ -1,44 +1,26 @@
-"""What the detector adds to every frame: its dark signal and its uneven response."""
+"""Step flat: divide by the uneven response of the detector."""
 
 from __future__ import annotations
+
+from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import ArrayLike
 
 from xmist.core.arrays import Image
-from xmist.core.errors import InputError
-from xmist.preprocess.frames import check_frames, still_image
+from xmist.core.errors import InputError, raise_errors
+from xmist.preprocess.frames import Frames, check_frames, count_pixels, describe_reduction, still_image
 
 
-def subtract_dark(frames: ArrayLike, dark: ArrayLike) -> Image:
-    """Subtract the signal that the detector has without beam.
-
-    Parameters
-    ----------
-    frames : (position, y, x) array_like
-        Frames.
-    dark : (y, x) or (frame, y, x) array_like
-        Frames without beam, exposed as long; three or more are reduced to their median.
-
-    Returns
-    -------
-    (position, y, x) float32 array
-        Frames without the dark signal; NaN where it is not finite.
-
-    Raises
-    ------
-    InputError
-        If the shapes do not fit.
+@dataclass(frozen=True, kw_only=True)
+class FlatOptions:
+    """Options of `flat`: none.
 
     Examples
     --------
-    >>> float(subtract_dark(np.full((2, 9, 9), 110.0), np.full((9, 9), 10.0)).max())
-    100.0
+    >>> FlatOptions()
+    FlatOptions()
     """
-    series, _ = check_frames("frames", frames, None)
-    still = still_image("dark", dark, series.shape[1:])
-    with np.errstate(invalid="ignore"):  # inf − inf is a bad pixel
-        return series - np.where(np.isfinite(still), still, np.float32(np.nan))
 
 
 def divide_flat(frames: ArrayLike, flat: ArrayLike) -> Image:
@@ -60,7 +42,7 @@ def divide_flat(frames: ArrayLike, flat: ArrayLike) -> Image:
     Raises
     ------
     InputError
-        If the shapes do not fit, or if the flat is nowhere positive.
+        If the shapes do not fit, or if the flat has no finite positive pixel.
 
     Examples
     --------
@@ -78,3 +60,23 @@ def divide_flat(frames: ArrayLike, flat: ArrayLike) -> Image:
     response /= mean
     with np.errstate(over="ignore"):  # beyond float32 becomes inf, which is a bad pixel
         return np.divide(series, response, dtype=np.float32)
+
+
+def apply_flat(frames: Frames, options: FlatOptions) -> Frames:
+    """Divide reference and sample frames by the flat frames."""
+    errors = []
+    if frames.flat is None:
+        errors.append("there are no flat frames (or an earlier step used them); give input.flat")
+    if frames.dark is not None:
+        errors.append("there are dark frames that were not subtracted; put the step dark before flat")
+    raise_errors(errors)
+    assert frames.flat is not None
+    reference = divide_flat(frames.reference, frames.flat)
+    lost = int(np.count_nonzero(np.isnan(reference[0]) & ~np.isnan(frames.reference[0])))
+    return frames.replace(
+        f"flat: divided by {describe_reduction(len(frames.flat))}, scaled to mean 1; {count_pixels(lost)} "
+        "without response",
+        reference=reference,
+        sample=divide_flat(frames.sample, frames.flat),
+        flat=None,
+    )

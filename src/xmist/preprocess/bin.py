@@ -1,49 +1,41 @@
-"""Part of the frames, and larger pixels."""
+"""Step bin: join pixels into larger ones."""
 
 from __future__ import annotations
+
+from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import ArrayLike
 
 from xmist.core.arrays import SMALLEST_FRAME, Image
 from xmist.core.errors import InputError
-from xmist.preprocess.frames import Span, box_slices, check_frames
-from xmist.preprocess.options import BinOptions
+from xmist.methods.common.options import Range
+from xmist.preprocess.frames import Frames, check_frames
+from xmist.preprocess.options import Whole, check
 
 
-def crop(frames: ArrayLike, *, rows: Span | None = None, columns: Span | None = None) -> Image:
-    """Keep a box of the frames.
+@dataclass(frozen=True, kw_only=True)
+class BinOptions:
+    """Options of `bin`; see `xmist.preprocess.bin_frames`.
 
     Parameters
     ----------
-    frames : (position, y, x) array_like
-        Frames or weights.
-    rows, columns : (start, stop), optional
-        What to keep, counted from 0, stop excluded; None keeps all.
-
-    Returns
-    -------
-    (position, y, x) float32 array
-        The box.
-
-    Raises
-    ------
-    InputError
-        If a range lies outside the frames or keeps fewer than 7 pixels.
+    size : int
+        Pixels a side that are joined. The `pixel_size` of the experiment must then be that many times larger.
+    least : float
+        Least share of good pixels.
 
     Examples
     --------
-    >>> crop(np.ones((2, 20, 30)), rows=(5, 15)).shape
-    (2, 10, 30)
+    >>> BinOptions(size=2).least
+    0.5
     """
-    series, _ = check_frames("frames", frames, None)
-    ys, xs = box_slices(rows, columns, (series.shape[1], series.shape[2]))
-    if min(ys.stop - ys.start, xs.stop - xs.start) < SMALLEST_FRAME:
-        raise InputError(
-            f"the box has {ys.stop - ys.start} × {xs.stop - xs.start} pixels; "
-            f"expected at least {SMALLEST_FRAME} × {SMALLEST_FRAME}"
-        )
-    return np.ascontiguousarray(series[:, ys, xs])
+
+    size: int = 2
+    least: float = 0.5
+
+    def __post_init__(self) -> None:
+        check(self, ranges=[Range("least", high=1.0)], wholes=[Whole("size", 1, 1000)])
 
 
 def bin_frames(
@@ -60,21 +52,21 @@ def bin_frames(
     size : int
         Pixels a side. Rows and columns that are left over at the end are dropped.
     least : float
-        Least share of good pixels; with fewer, the joined pixel has weight 0: a speckle of which one corner
-        was seen is not the mean over the pixel.
+        Least share of good pixels; a joined pixel with fewer has weight 0, because the mean of one corner of
+        a speckle is not the mean over the pixel.
 
     Returns
     -------
     frames : (position, y, x) float32 array
         Weighted mean of the good pixels; 0 where there is none.
     weights : (position, y, x) float32 array
-        Mean of the weights, so that a joined pixel of which all parts have weight 1 has weight 1; 0 where
-        fewer than `least` of them are good.
+        Mean of the weights, 1 for a joined pixel whose parts all have weight 1; 0 where fewer than `least` of
+        them are good.
 
     Raises
     ------
     InputError
-        If the options or the frames are faulty, or the frames too small.
+        If the options or the frames are invalid, or the frames too small.
 
     Examples
     --------
@@ -110,3 +102,24 @@ def bin_frames(
         out[n] = value / np.where(total > 0, total, 1.0)
         new[n] = np.where(good >= max(1.0, options.least * size * size), total / size**2, 0.0)
     return out, new
+
+
+def apply_bin(frames: Frames, options: BinOptions) -> Frames:
+    """Bin frames, weights, dark and flat frames."""
+    # One set of weights: a pixel that either frame lacks is left out of both means.
+    good = np.isfinite(frames.reference) & np.isfinite(frames.sample) & (frames.reference > 0)
+    weights = np.where(good, frames.weights, np.float32(0.0))
+    reference, joined = bin_frames(frames.reference, weights, size=options.size, least=options.least)
+    sample, _ = bin_frames(frames.sample, weights, size=options.size, least=options.least)
+    dark, flat = (
+        None if images is None else bin_frames(images, size=options.size)[0]
+        for images in (frames.dark, frames.flat)
+    )
+    return frames.replace(
+        f"bin: joined {options.size} × {options.size} pixels; the pixel is {options.size} times as large",
+        reference=reference,
+        sample=sample,
+        weights=joined,
+        dark=dark,
+        flat=flat,
+    )
