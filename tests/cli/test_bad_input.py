@@ -386,7 +386,7 @@ CASES = {
     "step without a name": (scan(preprocess=[{"size": 5}]), r"preprocess\[1\].step is missing"),
     "crop outside the frames": (
         scan(preprocess=[{"step": "crop", "rows": [5, 30]}]),
-        r"preprocess\[1\].rows is \[5, 30\]; there are only 20",
+        r"preprocess\[1\].rows is \[5, 30\]; the frames have 20",
     ),
     "crop that leaves too little": (
         scan(preprocess=[{"step": "crop", "rows": [5, 9]}]),

@@ -38,11 +38,18 @@ class ErrorRecord:
 
 ERROR_CODES: Final[Mapping[str, str]] = MappingProxyType(
     {
+        "box-outside": "A box reaches beyond the frames.",
+        "flat-invalid": "The flat has no pixel that can be divided by.",
+        "frames-missing": "A step needs frames that were not given, or that an earlier step used.",
+        "frames-too-small": "The frames are smaller than the methods need.",
         "invalid-input": "The input cannot be used.",
         "option-conflict": "Two options contradict each other.",
         "option-invalid": "An option has a value that it cannot have.",
         "option-missing": "A required option is missing.",
         "option-unknown": "There is no option of this name.",
+        "shape-mismatch": "Arrays that belong together differ in shape.",
+        "step-order": "A preprocessing step stands before one that must come first.",
+        "step-unknown": "There is no preprocessing step of this name.",
     }
 )
 

@@ -8,16 +8,15 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass, field
-from typing import Any, Final
+from typing import Annotated, Any, Final
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from xmist.core.arrays import Image
-from xmist.methods.common.options import Range
+from xmist.core.options import Options, Range
 from xmist.numerics.images.neighbours import HIGH, LOW, neighbour_outliers, neighbour_ranks
 from xmist.preprocess.frames import Frames, check_frames, count_pixels, lit_level
-from xmist.preprocess.options import Whole, check
 
 Mask = NDArray[np.bool_]
 
@@ -31,8 +30,7 @@ _COPIED: Final = 0.05  # share of equal neighbours from which a row or column is
 _STUCK_FRAMES: Final = 4  # frames from which the scatter of a single pixel over time is meaningful
 
 
-@dataclass(frozen=True, kw_only=True)
-class BadPixelsOptions:
+class BadPixelsOptions(Options):
     """Options of `bad-pixels`; see `xmist.preprocess.find_bad_pixels`.
 
     Parameters
@@ -52,17 +50,10 @@ class BadPixelsOptions:
     65535.0
     """
 
-    saturation: float | None = None
-    size: int = 5
-    loss: float = 1e-4
-    grow: int = 0
-
-    def __post_init__(self) -> None:
-        check(
-            self,
-            ranges=[Range("saturation", strict=True, optional=True), Range("loss", high=0.01, strict=True)],
-            wholes=[Whole("size", 3, 15, odd=True), Whole("grow", 0, 100)],
-        )
+    saturation: Annotated[float, Range(0.0, above=True)] | None = None
+    size: Annotated[int, Range(3, 15, odd=True, unit="pixels")] = 5
+    loss: Annotated[float, Range(0.0, 0.01, above=True)] = 1e-4
+    grow: Annotated[int, Range(0, 100, unit="pixels")] = 0
 
 
 @dataclass

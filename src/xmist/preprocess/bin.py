@@ -2,20 +2,18 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from typing import Annotated
 
 import numpy as np
 from numpy.typing import ArrayLike
 
 from xmist.core.arrays import SMALLEST_FRAME, Image
 from xmist.core.errors import InputError
-from xmist.methods.common.options import Range
+from xmist.core.options import Options, Range
 from xmist.preprocess.frames import Frames, check_frames
-from xmist.preprocess.options import Whole, check
 
 
-@dataclass(frozen=True, kw_only=True)
-class BinOptions:
+class BinOptions(Options):
     """Options of `bin`; see `xmist.preprocess.bin_frames`.
 
     Parameters
@@ -31,11 +29,8 @@ class BinOptions:
     0.5
     """
 
-    size: int = 2
-    least: float = 0.5
-
-    def __post_init__(self) -> None:
-        check(self, ranges=[Range("least", high=1.0)], wholes=[Whole("size", 1, 1000)])
+    size: Annotated[int, Range(1, 1000, unit="pixels")] = 2
+    least: Annotated[float, Range(0.0, 1.0)] = 0.5
 
 
 def bin_frames(
@@ -83,7 +78,8 @@ def bin_frames(
     if min(height, width) < SMALLEST_FRAME:
         raise InputError(
             f"joining {size} × {size} of {series.shape[1]} × {series.shape[2]} pixels leaves {height} × "
-            f"{width}; expected at least {SMALLEST_FRAME} × {SMALLEST_FRAME}"
+            f"{width}; expected at least {SMALLEST_FRAME} × {SMALLEST_FRAME}",
+            "frames-too-small",
         )
     out = np.empty((len(series), height, width), np.float32)
     new = np.empty_like(out)

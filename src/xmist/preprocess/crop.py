@@ -2,19 +2,16 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 import numpy as np
 from numpy.typing import ArrayLike
 
 from xmist.core.arrays import SMALLEST_FRAME, Image
 from xmist.core.errors import InputError
-from xmist.preprocess.frames import Frames, Span, box_slices, check_frames
-from xmist.preprocess.options import check
+from xmist.core.options import Options
+from xmist.preprocess.frames import Frames, Span, SpanOption, box_slices, check_frames
 
 
-@dataclass(frozen=True, kw_only=True)
-class CropOptions:
+class CropOptions(Options):
     """Options of `crop`; see `xmist.preprocess.crop`.
 
     Parameters
@@ -28,11 +25,8 @@ class CropOptions:
     (10, 200)
     """
 
-    rows: Span | None = None
-    columns: Span | None = None
-
-    def __post_init__(self) -> None:
-        check(self)
+    rows: SpanOption = None
+    columns: SpanOption = None
 
 
 def crop(frames: ArrayLike, *, rows: Span | None = None, columns: Span | None = None) -> Image:
@@ -65,7 +59,8 @@ def crop(frames: ArrayLike, *, rows: Span | None = None, columns: Span | None = 
     if min(ys.stop - ys.start, xs.stop - xs.start) < SMALLEST_FRAME:
         raise InputError(
             f"the box has {ys.stop - ys.start} × {xs.stop - xs.start} pixels; "
-            f"expected at least {SMALLEST_FRAME} × {SMALLEST_FRAME}"
+            f"expected at least {SMALLEST_FRAME} × {SMALLEST_FRAME}",
+            "frames-too-small",
         )
     return np.ascontiguousarray(series[:, ys, xs])
 

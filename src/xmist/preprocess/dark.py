@@ -2,18 +2,16 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 import numpy as np
 from numpy.typing import ArrayLike
 
 from xmist.core.arrays import Image
 from xmist.core.errors import InputError
+from xmist.core.options import Options
 from xmist.preprocess.frames import Frames, check_frames, describe_reduction, still_image
 
 
-@dataclass(frozen=True, kw_only=True)
-class DarkOptions:
+class DarkOptions(Options):
     """Options of `dark`: none.
 
     Examples
@@ -57,7 +55,9 @@ def subtract_dark(frames: ArrayLike, dark: ArrayLike) -> Image:
 def apply_dark(frames: Frames, options: DarkOptions) -> Frames:
     """Subtract the dark frames from reference, sample and flat frames."""
     if frames.dark is None:
-        raise InputError("there are no dark frames (or an earlier step used them); give input.dark")
+        raise InputError(
+            "there are no dark frames (or an earlier step used them); give input.dark", "frames-missing"
+        )
     mean = float(frames.dark.mean(dtype=np.float64, where=np.isfinite(frames.dark)))
     return frames.replace(
         f"dark: subtracted {describe_reduction(len(frames.dark))}, mean {mean:.4g}",

@@ -8,20 +8,26 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from dataclasses import dataclass
-from typing import Final
+from typing import Annotated, Final
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from xmist.core.arrays import Image, as_array
 from xmist.core.errors import InputError, raise_errors
-from xmist.methods.common.options import Range
+from xmist.core.options import Options, Range
 from xmist.numerics.images.fill import fill
 from xmist.numerics.operators.derivatives import DX, DY, derivative
 from xmist.numerics.parallel import for_blocks
-from xmist.preprocess.frames import Frames, Span, box_slices, check_frames, check_pair, count_pixels
-from xmist.preprocess.options import check
+from xmist.preprocess.frames import (
+    Frames,
+    Span,
+    SpanOption,
+    box_slices,
+    check_frames,
+    check_pair,
+    count_pixels,
+)
 
 Mask = NDArray[np.bool_]
 
@@ -33,8 +39,7 @@ _STEPS: Final = 12
 _SMALL: Final = 1e-4  # pixels; the least squares have settled
 
 
-@dataclass(frozen=True, kw_only=True)
-class DriftOptions:
+class DriftOptions(Options):
     """Options of `drift`; see `xmist.preprocess.measure_drift`.
 
     Parameters
@@ -50,12 +55,9 @@ class DriftOptions:
     3.0
     """
 
-    rows: Span | None = None
-    columns: Span | None = None
-    max_shift: float = 10.0
-
-    def __post_init__(self) -> None:
-        check(self, ranges=[Range("max_shift", "pixels", high=1000.0, strict=True)])
+    rows: SpanOption = None
+    columns: SpanOption = None
+    max_shift: Annotated[float, Range(0.0, 1000.0, above=True, unit="pixels")] = 10.0
 
 
 def kernel(shift: float) -> NDArray[np.float64]:

@@ -2,18 +2,16 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 import numpy as np
 from numpy.typing import ArrayLike
 
 from xmist.core.arrays import Image
-from xmist.core.errors import InputError, raise_errors
+from xmist.core.errors import ErrorRecord, InputError, raise_errors
+from xmist.core.options import Options
 from xmist.preprocess.frames import Frames, check_frames, count_pixels, describe_reduction, still_image
 
 
-@dataclass(frozen=True, kw_only=True)
-class FlatOptions:
+class FlatOptions(Options):
     """Options of `flat`: none.
 
     Examples
@@ -54,7 +52,7 @@ def divide_flat(frames: ArrayLike, flat: ArrayLike) -> Image:
     still = still_image("flat", flat, series.shape[1:])
     usable = np.isfinite(still) & (still > 0)
     if not usable.any():
-        raise InputError("flat has no finite positive pixel; expected intensities above 0")
+        raise InputError("flat has no finite positive pixel; expected intensities above 0", "flat-invalid")
     mean = np.float32(still[usable].mean(dtype=np.float64))
     response = np.where(usable, still, np.float32(np.nan))
     response /= mean
@@ -66,9 +64,17 @@ def apply_flat(frames: Frames, options: FlatOptions) -> Frames:
     """Divide reference and sample frames by the flat frames."""
     errors = []
     if frames.flat is None:
-        errors.append("there are no flat frames (or an earlier step used them); give input.flat")
+        errors.append(
+            ErrorRecord(
+                "frames-missing", "there are no flat frames (or an earlier step used them); give input.flat"
+            )
+        )
     if frames.dark is not None:
-        errors.append("there are dark frames that were not subtracted; put the step dark before flat")
+        errors.append(
+            ErrorRecord(
+                "step-order", "there are dark frames that were not subtracted; put the step dark before flat"
+            )
+        )
     raise_errors(errors)
     assert frames.flat is not None
     reference = divide_flat(frames.reference, frames.flat)

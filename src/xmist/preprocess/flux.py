@@ -2,22 +2,19 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from xmist.core.arrays import Image
 from xmist.core.errors import InputError
-from xmist.preprocess.frames import Frames, Span, box_slices, check_pair
-from xmist.preprocess.options import check
+from xmist.core.options import Options
+from xmist.preprocess.frames import Frames, Span, SpanOption, box_slices, check_pair
 
 _BLOCK = 16  # pixels a side; averages over speckle, and is smaller than bare beam around a sample
 _PART = 0.05  # of the blocks that bare beam must hold
 
 
-@dataclass(frozen=True, kw_only=True)
-class FluxOptions:
+class FluxOptions(Options):
     """Options of `flux`; see `xmist.preprocess.normalise_flux`.
 
     Parameters
@@ -31,11 +28,8 @@ class FluxOptions:
     (0, 50)
     """
 
-    rows: Span | None = None
-    columns: Span | None = None
-
-    def __post_init__(self) -> None:
-        check(self)
+    rows: SpanOption = None
+    columns: SpanOption = None
 
 
 def normalise_flux(

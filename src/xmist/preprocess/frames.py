@@ -5,17 +5,19 @@ from __future__ import annotations
 import numbers
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any, Final
+from typing import Annotated, Any, Final
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from xmist.core.arrays import Image, as_array, as_frames, as_weights
 from xmist.core.data import SpeckleStack
-from xmist.core.errors import raise_errors
+from xmist.core.errors import ErrorRecord, InputError, raise_errors, shown
+from xmist.core.options import Parsed
 
 Span = tuple[int, int]
 
+_SPAN: Final = "[start, stop], whole numbers counted from 0 with start < stop"
 _MEDIAN: Final = 1 << 17  # pixels, enough for a median to 0.3 % of the scatter
 _LIT: Final = 0.1  # of the lit level: darker pixels do not count towards it
 
@@ -163,10 +165,12 @@ def still_image(name: str, frames: ArrayLike, shape: tuple[int, ...]) -> Image:
     """Reduce dark or flat frames of the given (y, x) shape: the median of three or more, the mean of two."""
     errors: list[str] = []
     series = _still(name, frames, errors)
-    if series is not None and series.shape[1:] != shape:
-        errors.append(f"{name} has {series.shape[1:]} pixels (y, x); expected {shape}, as the frames")
     raise_errors(errors)
     assert series is not None  # as_frames appended an error otherwise
+    if series.shape[1:] != shape:
+        raise InputError(
+            f"{name} has {series.shape[1:]} pixels (y, x); expected {shape}, as the frames", "shape-mismatch"
+        )
     if len(series) < 3:
         return np.asarray(series.mean(axis=0, dtype=np.float64), dtype=np.float32)
     out = np.empty(shape, np.float32)
@@ -192,18 +196,16 @@ def lit_level(values: NDArray[Any]) -> float:
     return level
 
 
-def check_span(name: str, span: Any, size: int | None = None) -> str | None:
-    """Return what is wrong with a range (start, stop) of `size` rows or columns; None if nothing is."""
-    expected = "expected [start, stop], whole numbers counted from 0 with start < stop"
-    if isinstance(span, (str, bytes)) or not hasattr(span, "__len__") or len(span) != 2:
-        return f"{name} is {span!r}; {expected}"
-    if any(isinstance(item, bool) or not isinstance(item, numbers.Integral) for item in span):
-        return f"{name} is {span!r}; {expected}"
-    if not 0 <= span[0] < span[1]:
-        return f"{name} is [{span[0]}, {span[1]}]; {expected}"
-    if size is not None and span[1] > size:
-        return f"{name} is [{span[0]}, {span[1]}]; the frames have {size}"
-    return None
+def as_span(span: Any) -> Span:
+    """Return a range as (start, stop), or raise ValueError."""
+    values = list(span) if isinstance(span, list | tuple | np.ndarray) else []
+    whole = all(isinstance(item, numbers.Integral) and not isinstance(item, bool) for item in values)
+    if len(values) != 2 or not whole or not 0 <= values[0] < values[1]:
+        raise ValueError(f"is {shown(values or span)}; expected {_SPAN}")
+    return int(values[0]), int(values[1])
+
+
+SpanOption = Annotated[Span, Parsed(as_span, _SPAN, plain=list)] | None
 
 
 def box_slices(rows: Span | None, columns: Span | None, shape: tuple[int, int]) -> tuple[slice, slice]:
@@ -211,14 +213,14 @@ def box_slices(rows: Span | None, columns: Span | None, shape: tuple[int, int]) 
     errors = []
     slices = []
     for name, span, size in (("rows", rows, shape[0]), ("columns", columns, shape[1])):
-        if span is None:
-            slices.append(slice(0, size))
+        try:
+            start, stop = (0, size) if span is None else as_span(span)
+        except ValueError as error:
+            errors.append(ErrorRecord("option-invalid", f"{name} {error}"))
             continue
-        message = check_span(name, span, size)
-        if message:
-            errors.append(message)
-        else:
-            slices.append(slice(int(span[0]), int(span[1])))
+        if stop > size:
+            errors.append(ErrorRecord("box-outside", f"{name} is [{start}, {stop}]; the frames have {size}"))
+        slices.append(slice(start, stop))
     raise_errors(errors)
     return slices[0], slices[1]
 

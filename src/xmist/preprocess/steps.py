@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -10,7 +9,8 @@ from types import MappingProxyType
 from typing import Any, Final
 
 from xmist.core.arrays import Image
-from xmist.core.errors import InputError, raise_errors, suggest
+from xmist.core.errors import ErrorRecord, InputError, raise_errors, suggest
+from xmist.core.options import Options, read_options
 from xmist.preprocess.bad_pixels import BadPixelsOptions, apply_bad_pixels
 from xmist.preprocess.bin import BinOptions, apply_bin
 from xmist.preprocess.crop import CropOptions, apply_crop, crop
@@ -33,7 +33,7 @@ class Step:
     name : str
         Name in a configuration file.
     options : type
-        Frozen dataclass of its options.
+        Class of its options.
     function : callable
         Takes `Frames` and options, returns `Frames` with one more entry in the history.
     summary : str
@@ -41,7 +41,7 @@ class Step:
     """
 
     name: str
-    options: type
+    options: type[Options]
     function: Callable[[Frames, Any], Frames]
     summary: str
 
@@ -81,17 +81,8 @@ def make_step_options(name: str, options: Mapping[str, Any]) -> Any:
     4
     """
     if name not in STEPS:
-        raise InputError(f"unknown step '{name}'; {suggest(str(name), STEPS)}")
-    kind = STEPS[name].options
-    known = [item.name for item in dataclasses.fields(kind)]
-    errors = [
-        f"'{key}' is not an option of {name}; {suggest(key, known)}" for key in options if key not in known
-    ]
-    made = None
-    try:
-        made = kind(**{key: value for key, value in options.items() if key in known})
-    except InputError as error:
-        errors.extend(error.faults)
+        raise InputError(f"unknown step '{name}'; {suggest(str(name), STEPS)}", "step-unknown")
+    made, errors = read_options(STEPS[name].options, options, owner=f"step '{name}'")
     raise_errors(errors)
     return made
 
@@ -124,23 +115,26 @@ def apply_steps(frames: Frames, steps: Steps) -> Frames:
     >>> done.shape, done.history[1]
     ((16, 20), 'bin: joined 2 × 2 pixels; the pixel is 2 times as large')
     """
-    errors: list[str] = []
+    errors: list[ErrorRecord] = []
     made = []
     for number, (name, options) in enumerate(steps, 1):
         try:
             made.append((number, STEPS.get(name), make_step_options(name, options)))
         except InputError as error:
-            errors.extend(f"step {number} ({name}): {message}" for message in error.faults)
+            errors += _of_step(number, name, error)
     raise_errors(errors)
     for number, step, settings in made:
         assert step is not None  # make_step_options raised otherwise
         try:
             frames = step.function(frames, settings)
         except InputError as error:
-            raise InputError(
-                [f"step {number} ({step.name}): {message}" for message in error.faults]
-            ) from None
+            raise InputError(_of_step(number, step.name, error)) from None
     return frames
+
+
+def _of_step(number: int, name: str, error: InputError) -> list[ErrorRecord]:
+    """Return the records of an error with the step in front of their messages."""
+    return [ErrorRecord(record.code, f"step {number} ({name}): {record.message}") for record in error.records]
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -178,7 +172,8 @@ def prepare_frame_steps(steps: Steps, dark: Image | None, flat: Image | None) ->
             functions.append(partial(divide_flat, flat=still_image("flat", flat, flat.shape[1:])))
             flat = None
         elif name == "crop":
-            box = partial(crop, **dataclasses.asdict(make_step_options(name, given)))
+            options = make_step_options(name, given)
+            box = partial(crop, rows=options.rows, columns=options.columns)
             functions.append(box)
             dark, flat = (None if images is None else box(images) for images in (dark, flat))
         else:

@@ -2,22 +2,19 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import Any
+from typing import Annotated, Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from xmist.core.arrays import Image
-from xmist.methods.common.options import Range
+from xmist.core.options import Options, Range
 from xmist.preprocess.frames import Frames, check_frames, lit_level
-from xmist.preprocess.options import Whole, check
 
 Mask = NDArray[np.bool_]
 
 
-@dataclass(frozen=True, kw_only=True)
-class UnlitOptions:
+class UnlitOptions(Options):
     """Options of `unlit`; see `xmist.preprocess.find_unlit`.
 
     Parameters
@@ -35,16 +32,9 @@ class UnlitOptions:
     5
     """
 
-    threshold: float = 0.05
-    size: int = 11
-    margin: int = 2
-
-    def __post_init__(self) -> None:
-        check(
-            self,
-            ranges=[Range("threshold", high=1.0, strict=True)],
-            wholes=[Whole("size", 3, 999, odd=True), Whole("margin", 0, 1000)],
-        )
+    threshold: Annotated[float, Range(0.0, 1.0, above=True)] = 0.05
+    size: Annotated[int, Range(3, 999, odd=True, unit="pixels")] = 11
+    margin: Annotated[int, Range(0, 1000, unit="pixels")] = 2
 
 
 def find_unlit(

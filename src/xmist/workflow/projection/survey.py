@@ -21,7 +21,7 @@ from xmist.io.frames.sources import listed
 from xmist.io.results.atomic import target_faults
 from xmist.methods import METHODS
 from xmist.preprocess import make_step_options
-from xmist.preprocess.frames import check_span
+from xmist.preprocess.frames import box_slices
 from xmist.workflow.configuration import Draft
 from xmist.workflow.projection.reading import ROLES, reading_faults
 
@@ -195,20 +195,13 @@ def prepared_shape(
     binning = 1
     for number, (name, given) in enumerate(draft.preprocess, 1):
         options = make_step_options(name, given)
-        spans = [getattr(options, part, None) for part in ("rows", "columns")]
-        wrong = [
-            fault
-            for part, span, size in zip(("rows", "columns"), spans, shape, strict=True)
-            if span is not None and (fault := check_span(part, span, size))
-        ]
-        if wrong:
-            faults += [f"preprocess[{number}].{fault}" for fault in wrong]
+        try:
+            ys, xs = box_slices(getattr(options, "rows", None), getattr(options, "columns", None), shape)
+        except InputError as error:
+            faults += [f"preprocess[{number}].{message}" for message in error.faults]
             return None, 1
         if name == "crop":
-            y, x = (
-                size if span is None else span[1] - span[0] for span, size in zip(spans, shape, strict=True)
-            )
-            shape = (y, x)
+            shape = (ys.stop - ys.start, xs.stop - xs.start)
         elif name == "bin":
             binning *= options.size
             shape = (shape[0] // options.size, shape[1] // options.size)

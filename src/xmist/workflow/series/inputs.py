@@ -39,7 +39,7 @@ class Inputs:
     first : int
         Number of the first of them in the whole scan.
     references : References
-        References after the leading steps.
+        References after the steps for single frames.
     steps : FrameSteps
         Steps for single frames, and the rest of them.
     angles : (projection,) float64 array or None

@@ -74,7 +74,7 @@ def process_memory(trial: int, inputs: Inputs, form: Form, *, warm: bool = False
     layout = inputs.layout
     frames = 4 * layout.positions * math.prod(layout.shape)
     # Steps need room for what they take and for what they give.
-    ahead = frames * (2 if inputs.leading or inputs.steps else 1)
+    ahead = frames * (2 if inputs.steps.functions or inputs.steps.rest else 1)
     start = 4 * _START * math.prod(layout.shape) if warm else 0
     return trial + ahead + start + _RESULTS * form.bytes_each
 
