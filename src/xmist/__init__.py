@@ -8,6 +8,7 @@ from __future__ import annotations
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
+from xmist.core.hooks import register
 from xmist.core.version import __version__
 
 if TYPE_CHECKING:
@@ -45,6 +46,14 @@ _HOME = {
     "scan": "xmist.workflow.series",
     "write_simulation": "xmist.workflow.simulation",
 }
+for _hook in (
+    ("save result", "xmist.io", "save_result"),
+    ("save figure", "xmist.view.figures", "save_picture"),
+    ("result html", "xmist.view.notebook", "result_html"),
+    ("stack html", "xmist.view.notebook", "stack_html"),
+):
+    register(*_hook)
+
 _MODULES = ("evaluate", "io", "preprocess", "simulate", "view")
 
 __all__ = [

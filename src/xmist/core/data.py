@@ -14,6 +14,7 @@ from numpy.typing import ArrayLike, NDArray
 from xmist.core.arrays import Image, as_frames, as_image, as_weights, frozen
 from xmist.core.errors import InputError, raise_errors
 from xmist.core.experiment import Experiment
+from xmist.core.hooks import hook
 
 if TYPE_CHECKING:
     import xarray
@@ -138,9 +139,7 @@ class SpeckleStack:
         return (int(self.reference.shape[1]), int(self.reference.shape[2]))
 
     def _repr_html_(self) -> str:
-        from xmist.view.notebook import stack_html
-
-        return stack_html(self)
+        return str(hook("stack html")(self))
 
 
 def _nothing_usable(reference: Image, sample: Image, weights: Image | None) -> list[str]:
@@ -281,9 +280,7 @@ class Retrieval:
         return f"<Retrieval by {self.method}: {names}; {self.shape[0]} × {self.shape[1]} pixels (y × x)>"
 
     def _repr_html_(self) -> str:
-        from xmist.view.notebook import result_html
-
-        return result_html(self)
+        return str(hook("result html")(self))
 
     @property
     def shape(self) -> tuple[int, int]:
@@ -325,13 +322,9 @@ class Retrieval:
         >>> result.save("result.h5")  # doctest: +SKIP
         PosixPath('result.h5')
         """
-        if Path(path).suffix.lower() == ".png":
-            from xmist.view.figures import save_picture
-
-            return save_picture(self, path, overwrite=overwrite)
-        from xmist.io import save_result
-
-        return save_result(self, path, overwrite=overwrite)
+        drawn = Path(path).suffix.lower() == ".png"
+        saved: Path = hook("save figure" if drawn else "save result")(self, path, overwrite=overwrite)
+        return saved
 
     def to_xarray(self) -> xarray.Dataset:
         """Give the result as a dataset with axes in metres (needs the extra `xmist[xarray]`).

@@ -1,0 +1,24 @@
+"""Functions of higher levels that lower ones reach by a name, so that no import goes upwards.
+
+`xmist/__init__.py` registers them; a module is imported when its function is first used.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from importlib import import_module
+from typing import Any, Final
+
+_TARGETS: Final[dict[str, tuple[str, str]]] = {}
+
+
+def register(name: str, module: str, function: str) -> None:
+    """Let `hook(name)` be a function of a module that is not imported yet."""
+    _TARGETS[name] = module, function
+
+
+def hook(name: str) -> Callable[..., Any]:
+    """Return the function that was registered under a name."""
+    module, function = _TARGETS[name]
+    found: Callable[..., Any] = getattr(import_module(module), function)
+    return found
