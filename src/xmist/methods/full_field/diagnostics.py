@@ -11,6 +11,7 @@ import scipy.ndimage
 from numpy.typing import NDArray
 
 from xmist.core.arrays import Image
+from xmist.methods.full_field.border import inside
 from xmist.methods.full_field.problem import Fit, FitData, Problem
 from xmist.numerics.images.autocorrelation import half_width
 from xmist.numerics.images.blocks import BLOCK, block_mean
@@ -86,7 +87,7 @@ def convergence_record(found: Fit, noise: float) -> dict[str, Any]:
         "prior_strengths": [prior.strength for prior in found.priors],
         "prior_orders": [prior.order for prior in found.priors],
         "residual_by_frame": [
-            float(np.sqrt(np.mean(image**2, dtype=np.float64))) for image in found.residual
+            float(np.sqrt(np.mean(inside(image) ** 2, dtype=np.float64))) for image in found.residual
         ],
     }
 

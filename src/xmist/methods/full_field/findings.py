@@ -8,6 +8,7 @@ import numpy as np
 import scipy.ndimage
 from numpy.typing import NDArray
 
+from xmist.methods.full_field.border import inside, with_margin
 from xmist.methods.full_field.diagnostics import SpeckleStatistics, reduced_chi_squared
 from xmist.methods.full_field.problem import Fit
 from xmist.numerics.operators.derivatives import DX, DY, derivative
@@ -45,9 +46,8 @@ def fit_findings(found: Fit, speckles: SpeckleStatistics) -> list[str]:
     """Return what a reader should know of how the fit went."""
     words = []
     if found.binning > 1:
-        psi = scipy.ndimage.gaussian_filter(
-            found.fields[found.transport.kinds.index(PSI)].astype(np.float64), 1.0, mode="reflect"
-        )
+        psi = inside(found.fields)[found.transport.kinds.index(PSI)].astype(np.float64)
+        psi = scipy.ndimage.gaussian_filter(psi, 1.0, mode="reflect")
         largest = float(np.quantile(np.hypot(*np.gradient(psi)), 0.999))
         words.append(
             f"shifts reach {largest / speckles.size:.2g} speckles ({largest:.2g} pixels); solved "
@@ -117,6 +117,7 @@ def background_findings(found: Fit, background: NDArray[np.bool_] | None) -> lis
     """
     if background is None:
         return []
+    background = with_margin(background, False)
     box = tuple(
         slice(int(places[0]), int(places[-1]) + 1)
         for places in (np.flatnonzero(background.any(axis=axis)) for axis in (1, 0))

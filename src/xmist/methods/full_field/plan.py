@@ -17,6 +17,7 @@ from xmist.core.version import __version__
 from xmist.methods.common.findings import compare_frames, describe_flags
 from xmist.methods.common.phase import screening_length2
 from xmist.methods.common.reference import PreparedReference, prepare_reference
+from xmist.methods.full_field.border import inside, with_margin
 from xmist.methods.full_field.correct_parallax import correct_parallax
 from xmist.methods.full_field.diagnostics import SpeckleStatistics, convergence_record, diagnostic_maps
 from xmist.methods.full_field.edge_preserving import fit_edge_preserving
@@ -121,8 +122,10 @@ class FullFieldPlan:
             start = start_from(initial, self.experiment, self.options, problem.kinds, self.clean.shape[1:])
         data, found = fit_images(data, self.options, problem, start)
         for where in found.outliers:
-            flags.flat[where] |= flag.BAD_SAMPLE
-        informed: NDArray[np.bool_] = np.any(found.weights.codes, axis=0)
+            contradicts = np.zeros(found.weights.shape[1:], bool)
+            contradicts.flat[where] = True
+            flags[inside(contradicts)] |= flag.BAD_SAMPLE
+        informed: NDArray[np.bool_] = np.any(inside(found.weights.codes), axis=0)
         flags[~informed] |= flag.FILLED
         lost = _undetermined(informed)
         flags[lost] = (flags[lost] & ~np.uint16(flag.FILLED)) | flag.UNDETERMINED
@@ -147,7 +150,10 @@ class FullFieldPlan:
             options=self.options.plain(initial),
             flags=flags,
             findings=tuple(findings),
-            diagnostics=diagnostic_maps(data, problem, found),
+            diagnostics={
+                name: np.ascontiguousarray(inside(image))
+                for name, image in diagnostic_maps(data, problem, found).items()
+            },
             provenance={
                 "xmist_version": __version__,
                 "exposures": len(self.clean),
@@ -170,7 +176,7 @@ class FullFieldPlan:
             kinds=self.options.kinds(len(self.clean)),
             strengths=PriorStrengths(orders=orders, fixed=fixed, length2=length2),
             length2=length2,
-            free=None if self.background is None else ~self.background,
+            free=None if self.background is None else with_margin(~self.background, True),
         )
 
     def _data(
@@ -223,10 +229,12 @@ class FullFieldPlan:
                 "no pixel is usable in both frames of any pair; expected some with weight above 0"
             )
         data = FitData(
-            reference=self.clean,
-            sample=given if filled is None else filled,
+            reference=with_margin(self.clean),
+            sample=with_margin(given if filled is None else filled),
             unit=self.flux,
-            weights=Weights.made(shape, lambda n: weigh(n) / np.float32(total)),
+            weights=Weights.made(
+                with_margin(self.clean).shape, lambda n: with_margin(weigh(n) / np.float32(total), 0.0)
+            ),
             threads=self.threads,
             spectra=self.spectra,
             noise=floor / float(total) if gain > 0.0 or read > 0.0 else 0.0,
@@ -248,7 +256,7 @@ class FullFieldPlan:
         k, p = self.experiment.wavenumber, self.experiment.effective_pixel
         per_psi = k * p**2 / self.experiment.effective_distance
         per_d = p**2 / self.experiment.effective_distance
-        fields = dict(zip(problem.kinds, found.fields, strict=True))
+        fields = dict(zip(problem.kinds, inside(found.fields), strict=True))
         phase = fields[PSI] * np.float32(per_psi)
         if not problem.zero_is_known:
             phase -= np.float32(phase.mean(dtype=np.float64, where=~lost))
@@ -265,9 +273,15 @@ class FullFieldPlan:
         if LOG_T in fields:
             channels["transmission"] = np.exp(fields[LOG_T])
         if self.options.uncertainty:
-            deviations = standard_deviations(
-                found, problem, data, draws=self.options.draws, seed=self.options.seed, lost=lost
+            wide = standard_deviations(
+                found,
+                problem,
+                data,
+                draws=self.options.draws,
+                seed=self.options.seed,
+                lost=with_margin(lost, True),
             )
+            deviations = {name: inside(image) for name, image in wide.items()}
             channels["phase_std"] = deviations["phase"] * np.float32(per_psi)
             if "dark_field" in channels:
                 channels["dark_field_std"] = deviations["dark_field"] * np.float32(per_d)
