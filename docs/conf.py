@@ -28,7 +28,7 @@ extensions = [
     "sphinx_click",
     "live",
     "tables",
-    "house",
+    "architecture",
 ]
 exclude_patterns = [
     "examples/**",

@@ -1,17 +1,15 @@
-"""Every example on a page is run while the page is built, and what fails is a warning, so an error under -W.
+"""Run every example of a page while the page is built; an example that fails is a warning, so an error under -W.
 
-A page has a folder and a namespace of its own, made when the page is read. In the order of the page,
+A page has its own folder and its own Python namespace. In the order of the page:
 
 - a block of `python` runs in that namespace;
-- the directive `command` runs lines such as `xmist check scan.toml` in that folder, shows each with what it
-  printed, and with `:figure: NAME` the picture that it wrote; `:exit: 3` says with which code the last
-  command ends, if not 0; `:quiet:` leaves the output out,
-  `:lines: 9` all but its beginning;
-- the directive `file` writes its content under a name, and shows it;
-- the directive `picture` shows a picture that a block before it wrote;
-- a line of a `console` or `sh` block that begins with `xmist` is parsed, not run: every command and
-  option in it exists;
-- a whole scan file in `toml` has no fault.
+- the directive `command` runs lines such as `xmist check config.toml` in that folder and shows each with its output. `:figure: NAME` shows
+  an image that the command wrote, `:exit: 3` states the exit code of the last command if it is not 0, `:quiet:` hides the output, `:lines: 9`
+  shows only its first lines;
+- the directive `file` writes its content to a file and shows it;
+- the directive `made-image` shows an image that an earlier block wrote;
+- a line of a `console` or `sh` block that begins with `xmist` is parsed, not run: every command and option in it exists;
+- a complete configuration file in `toml` is checked for errors.
 """
 
 from __future__ import annotations
@@ -37,7 +35,7 @@ MADE = "_made"
 
 
 class Command(SphinxDirective):
-    """Commands to be run, and what they print."""
+    """Commands to run, shown with their output."""
 
     has_content = True
     option_spec = {  # noqa: RUF012 - docutils' way
@@ -57,7 +55,7 @@ class Command(SphinxDirective):
 
 
 class File(SphinxDirective):
-    """A file that the commands after it find."""
+    """A file that later commands find."""
 
     has_content = True
     required_arguments = 1
@@ -71,26 +69,26 @@ class File(SphinxDirective):
         return [block]
 
 
-class Picture(SphinxDirective):
-    """A picture that an example before it wrote."""
+class MadeImage(SphinxDirective):
+    """An image that an earlier example wrote."""
 
     required_arguments = 1
     option_spec = {"alt": directives.unchanged_required}  # noqa: RUF012 - docutils' way
 
     def run(self) -> list[nodes.Node]:
         image = nodes.image(uri="", alt=self.options.get("alt", self.arguments[0]))
-        image["live_picture"] = self.arguments[0]
+        image["live_image"] = self.arguments[0]
         self.set_source_info(image)
         return [image]
 
 
 class Page:
-    """Where the examples of one page run."""
+    """Folder and namespace in which the examples of one page run."""
 
     def __init__(self, app: Sphinx, folder: Path, docname: str) -> None:
         self.app, self.folder, self.docname = app, folder, docname
         self.names: dict[str, Any] = {"__name__": "__main__"}
-        self.pictures = 0
+        self.images = 0
 
     def python(self, block: nodes.literal_block) -> None:
         code = compile(block.astext(), f"{self.docname} line {block.line}", "exec")
@@ -110,7 +108,7 @@ class Page:
         for line in block.astext().replace("\\\n", "").splitlines():
             name, *arguments = shlex.split(line, comments=True)
             if name != "xmist":
-                raise ValueError(f"{line!r} is no command of xmist")
+                raise ValueError(f"{line!r} is not a command of xmist")
             output = io.StringIO()
             with (
                 contextlib.chdir(self.folder),
@@ -136,15 +134,15 @@ class Page:
         block[:] = [nodes.Text(text)]
         block.rawsource = text
         if "figure" in options:
-            uri = self.picture(options["figure"])
+            uri = self.image(options["figure"])
             image = nodes.image(uri=uri, alt=options.get("alt", options["figure"]))
             block.parent.insert(block.parent.index(block) + 1, image)
 
-    def picture(self, path: str) -> str:
-        """Keep a picture that an example wrote where Sphinx looks for pictures; give its address."""
+    def image(self, path: str) -> str:
+        """Copy an image that an example wrote to where Sphinx looks for images; return its address."""
         source = self.folder / path
-        self.pictures += 1
-        name = f"{self.docname.replace('/', '-')}-{self.pictures}{source.suffix}"
+        self.images += 1
+        name = f"{self.docname.replace('/', '-')}-{self.images}{source.suffix}"
         target = Path(self.app.srcdir) / MADE / name
         target.parent.mkdir(exist_ok=True)
         shutil.copyfile(source, target)
@@ -155,7 +153,7 @@ class Page:
         target.parent.mkdir(parents=True, exist_ok=True)
         target.write_text(block.astext() + "\n", encoding="utf-8")
 
-    def scan_file(self, block: nodes.literal_block) -> None:
+    def configuration_file(self, block: nodes.literal_block) -> None:
         from xmist.workflow.configuration import make_draft
 
         data = tomllib.loads(block.astext())
@@ -186,7 +184,7 @@ class Page:
 
 
 def run_page(app: Sphinx, doctree: nodes.document) -> None:
-    """Run what stands on a page, in its order."""
+    """Run the examples of a page in their order."""
     docname = app.env.docname
     if docname.startswith(("gallery/", "reference/generated/")):
         return
@@ -201,12 +199,12 @@ def run_page(app: Sphinx, doctree: nodes.document) -> None:
                     page.command(block)
                 elif "live_file" in block:
                     page.file(block)
-                elif "live_picture" in block:
-                    block["uri"] = page.picture(block["live_picture"])
+                elif "live_image" in block:
+                    block["uri"] = page.image(block["live_image"])
                 elif language == "python":
                     page.python(block)
                 elif language == "toml":
-                    page.scan_file(block)
+                    page.configuration_file(block)
                 elif language in ("console", "sh", "bash"):
                     page.parsed(block)
             except Exception as error:
@@ -219,6 +217,6 @@ def setup(app: Sphinx) -> dict[str, bool]:
     """Register with Sphinx."""
     app.add_directive("command", Command)
     app.add_directive("file", File)
-    app.add_directive("picture", Picture)
-    app.connect("doctree-read", run_page, priority=100)  # before pictures are collected
+    app.add_directive("made-image", MadeImage)
+    app.connect("doctree-read", run_page, priority=100)  # before images are collected
     return {"parallel_read_safe": False, "parallel_write_safe": True}
