@@ -6,8 +6,8 @@ from hypothesis import strategies as st
 import xmist
 from tests.manufactured import EXPERIMENT
 from tests.preprocess.speckles import WIDTH, speckle
+from xmist.numerics.images.registration import TAPS, kernel
 from xmist.preprocess import correct_drift, measure_drift
-from xmist.preprocess.drift import TAPS, kernel
 
 SHAPE = (120, 140)
 POSITIONS = 6

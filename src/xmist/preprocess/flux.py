@@ -8,10 +8,10 @@ from numpy.typing import ArrayLike, NDArray
 from xmist.core.arrays import Image
 from xmist.core.errors import InputError
 from xmist.core.options import Options
+from xmist.numerics.images.bare_beam import block_sums, brightest_blocks
 from xmist.preprocess.frames import Frames, Span, SpanOption, box_slices, check_pair
 
 _BLOCK = 16  # pixels a side; averages over speckle, and is smaller than bare beam around a sample
-_PART = 0.05  # of the blocks that bare beam must hold
 
 
 class FluxOptions(Options):
@@ -123,7 +123,7 @@ def flux_factors(
     block = 0 if rows is not None or columns is not None else _BLOCK
     sums = np.array(
         [
-            _sums(
+            block_sums(
                 reference[n, ys, xs],
                 sample[n, ys, xs],
                 None if weights is None else weights[n, ys, xs],
@@ -137,7 +137,7 @@ def flux_factors(
         dark = int(np.flatnonzero(~(flux > 0))[0])
         where = "in the box" if block == 0 else "of weight above 0"
         raise InputError(f"reference {dark} has no flux in the pixels {where}; expected bare beam there")
-    bare = np.ones(sums.shape[2], bool) if block == 0 else _bare(sums)
+    bare = np.ones(sums.shape[2], bool) if block == 0 else brightest_blocks(sums)
     ratio = sums[:, 1][:, bare].sum(axis=1) / np.maximum(sums[:, 0][:, bare].sum(axis=1), 1e-300)
     if not (ratio > 0).all():
         dark = int(np.flatnonzero(~(ratio > 0))[0])
@@ -147,54 +147,6 @@ def flux_factors(
     scale = flux.mean() / flux
     share = (ys.stop - ys.start) * (xs.stop - xs.start) / reference[0].size
     return np.array([scale, scale / ratio]), float(share * bare.mean())
-
-
-def _sums(
-    reference: Image, sample: Image, weights: Image | None, block: int
-) -> tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.float64]]:
-    """Sum reference, sample and number of good pixels over blocks; over all pixels for block 0."""
-    good = np.isfinite(reference) & np.isfinite(sample) & (reference > 0)
-    if weights is not None:
-        good &= weights > 0
-    parts = (np.where(good, reference, np.float32(0.0)), np.where(good, sample, np.float32(0.0)), good)
-    if block == 0:
-        first, second, third = (np.array([part.sum(dtype=np.float64)]) for part in parts)
-        return first, second, third
-    side = min(block, *reference.shape)
-    height, width = (size // side for size in reference.shape)
-    summed = [
-        part[: height * side, : width * side]
-        .reshape(height, side, width * side)
-        .sum(axis=1, dtype=np.float64)
-        .reshape(height, width, side)
-        .sum(axis=2)
-        .ravel()
-        for part in parts
-    ]
-    return summed[0], summed[1], summed[2]
-
-
-def _bare(sums: NDArray[np.float64]) -> NDArray[np.bool_]:
-    """Find the blocks of bare beam: the brightest cluster of ratios."""
-    total = sums.sum(axis=0)
-    used = total[2] >= 0.5 * total[2].max()
-    ratio = np.where(used, total[1] / np.maximum(total[0], 1e-300), np.nan)
-    order = np.sort(ratio[used])
-    steps = np.abs(np.diff(ratio))
-    steps = steps[np.isfinite(steps)]
-    # The median step between neighbours is 0.95 σ of a block for Gaussian noise.
-    sigma = max(float(np.median(steps)) / 0.95 if steps.size else 0.0, 1e-4 * float(np.median(order)))
-    counts = np.searchsorted(order, order + 2.0 * sigma, "right") - np.searchsorted(
-        order, order - 2.0 * sigma, "left"
-    )
-    crowded = np.flatnonzero(counts >= max(1.0, _PART * order.size))
-    if crowded.size == 0:
-        return np.asarray(used)
-    brightest = order[crowded[-1]]
-    near = crowded[order[crowded] >= brightest - 4.0 * sigma]
-    centre = order[near[np.argmax(counts[near])]]
-    bare: NDArray[np.bool_] = used & (np.abs(ratio - centre) <= 2.0 * sigma)
-    return bare
 
 
 def apply_flux(frames: Frames, options: FluxOptions) -> Frames:
