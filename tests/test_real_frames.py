@@ -53,8 +53,8 @@ def test_transmission_is_the_ratio_of_the_smoothed_frames(name):
 
 
 def test_attenuation_is_told_to_those_who_use_mist():
-    assert any("mist-attenuating" in finding for finding in _result("mist").findings)
-    assert not any("attenuates" in finding for finding in _result("mist-attenuating").findings)
+    assert any(finding.code == "sample-attenuates" for finding in _result("mist").findings)
+    assert not any(finding.code == "sample-attenuates" for finding in _result("mist-attenuating").findings)
 
 
 def test_bad_pixels_are_found_and_few():

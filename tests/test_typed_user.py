@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 import xmist
 from xmist import preprocess, simulate
 from xmist.core.arrays import Image
+from xmist.core.findings import Finding
 from xmist.evaluate import metrics
 from xmist.methods import Plan
 from xmist.view import figures as plotting
@@ -26,7 +27,7 @@ def test_public_names_have_types(tmp_path: Path) -> None:
     assert_type(result, xmist.Retrieval)
     assert_type(xmist.retrieve(stack, experiment, method="mist"), xmist.Retrieval)
     assert_type(result.phase, Image | None)
-    assert_type(result.findings, tuple[str, ...])
+    assert_type(result.findings, tuple[Finding, ...])
     assert_type(result.save(tmp_path / "a.h5"), Path)
     assert result.phase is not None
     assert_type(metrics.correlation(reference[0], reference[0]), float)

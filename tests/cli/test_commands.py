@@ -184,7 +184,7 @@ def test_findings_are_told(folder, capsys):
         (folder / f"again_{number}.tif").write_bytes((folder / f"ref_{number}.tif").read_bytes())
     done = call(capsys, "retrieve", *OPTIONS[:2], "--sample", "again_*.tif", *OPTIONS[4:])
     assert done.code == 0
-    assert "Note: sample and reference of exposures 0, 1 and 2 are identical" in done.err
+    assert "sample and reference frames of positions 0, 1 and 2 are identical" in done.err
     assert call(capsys, "retrieve", "scan.toml", "--overwrite", "--quiet").err == ""
 
 

@@ -71,4 +71,4 @@ def test_speckles_that_moved_over_the_background_ask_for_the_step_drift(frames, 
     assert len(said) == (moved > 0)
     if moved:
         # To first order, on slopes of frames that are blurred: a few per cent too small.
-        assert 0.25 <= float(said[0].split("up to ")[1].split()[0]) <= 0.32
+        assert 0.25 <= float(said[0].message.split("up to ")[1].split()[0]) <= 0.32

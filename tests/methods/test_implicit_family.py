@@ -48,7 +48,7 @@ def test_identical_frames_give_exactly_nothing(method, options, least):
     result = _retrieve(method, options, frames, frames)
     for name, array in result.channels():
         assert (array == (1 if name == "transmission" else 0)).all(), name
-    assert any("identical" in finding for finding in result.findings)
+    assert any(finding.code == "identical-frames" for finding in result.findings)
 
 
 @every

@@ -43,7 +43,7 @@ def test_two_exposures_of_manufactured_frames():
     ill = (result.flags & flag.ILL_DETERMINED) > 0
     assert 0.001 < ill.mean() < 0.05
     assert np.isfinite(result.dark_field).all()
-    assert any("ill-determined" in finding for finding in result.findings)
+    assert any(finding.code == "ill-determined" for finding in result.findings)
     # From neighbours up to four pixels away, those that say more counting more: the bump of radius 0.15 · 96
     # pixels changes by at most √2 e^−½/14.4 = 6 % of its height a pixel.
     assert np.abs(result.dark_field - case.dark_field)[ill].max() <= 4 * 0.06 * case.dark_field.max()
@@ -73,7 +73,7 @@ def test_identical_frames_give_exactly_zero(positions, seed):
     result = _retrieve(frames, frames)
     assert not result.phase.any()
     assert not result.dark_field.any()
-    assert any("identical" in finding for finding in result.findings)
+    assert any(finding.code == "identical-frames" for finding in result.findings)
 
 
 CASE = phase_object(4, (40, 56))
@@ -264,7 +264,7 @@ def test_a_region_without_information_is_nan_and_nothing_else():
         assert not lost[32:].any()
         for _, array in result.channels():
             assert np.array_equal(np.isnan(array), np.broadcast_to(lost, array.shape))
-        assert any("not determined" in finding for finding in result.findings)
+        assert any(finding.code == "undetermined" for finding in result.findings)
 
 
 def test_a_dead_frame_of_two_is_an_error_and_of_three_is_not():
@@ -355,22 +355,31 @@ def test_findings():
     case = phase_object(3, (80, 90))
 
     def findings(reference, sample):
-        return " | ".join(_retrieve(reference, sample).findings)
+        return [(f.code, f.message) for f in _retrieve(reference, sample).findings]
 
-    assert findings(case.reference, case.sample) == ""
-    assert "attenuates" in findings(case.reference, 0.8 * case.sample)
-    assert "swapped" in findings(0.8 * case.reference, case.sample)
-    assert "times as bright" in findings(case.reference, 1.02 * case.sample)  # of a thin sample
+    def codes(reference, sample):
+        return [code for code, _ in findings(reference, sample)]
+
+    assert findings(case.reference, case.sample) == []
+    assert codes(case.reference, 0.8 * case.sample) == ["sample-attenuates"]
+    assert codes(0.8 * case.reference, case.sample) == ["sample-brighter"]
+    assert codes(case.reference, 1.02 * case.sample) == ["sample-brighter"]  # of a thin sample
     half = np.array([1, 1, 0.5])[:, None, None]
     closed = np.ones(3)[:, None, None]
     closed[1] = 0
-    assert "sample frames hold no light in exposure 1" in findings(case.reference, closed * case.sample)
-    assert "reference 2 has 0.5 times the flux" in findings(half * case.reference, half * case.sample)
+    code, message = findings(case.reference, closed * case.sample)[0]
+    assert code == "no-light"
+    assert "sample frames of position 1 " in message
+    code, message = findings(half * case.reference, half * case.sample)[0]
+    assert code == "unequal-flux"
+    assert "reference frame of position 2 has 0.5 times" in message
     sample = case.sample.copy()
     sample[1] = case.reference[1]
-    assert "exposure 1 are identical" in findings(case.reference, sample)
+    ((code, message),) = findings(case.reference, sample)
+    assert code == "identical-frames"
+    assert "position 1 " in message
     blurred = 1 + 0.7 * (case.sample - 1)
-    assert "swapped" in findings(blurred, 1.02 * case.sample)
+    assert codes(blurred, 1.005 * case.sample) == ["sample-sharper"]
 
 
 @pytest.mark.parametrize(

@@ -14,6 +14,7 @@ from numpy.typing import ArrayLike, NDArray
 from xmist.core.arrays import Image, as_frames, as_image, as_weights, frozen
 from xmist.core.errors import InputError, raise_errors
 from xmist.core.experiment import Experiment
+from xmist.core.findings import Finding
 from xmist.core.hooks import hook
 
 if TYPE_CHECKING:
@@ -173,8 +174,8 @@ class Retrieval:
         Quality flags, see `xmist.FLAGS`; 0 is a plain good pixel.
     options : mapping
         All options of the method as plain data.
-    findings : tuple of str
-        Suspicions in words that no pixel can prove, for the reader to judge.
+    findings : tuple of Finding
+        What was noticed about frames and result, each with a code, a severity and a message.
     provenance : mapping
         Plain data on where the result comes from: version, names and digests of the input, notes.
     phase : (y, x) float32 array, optional
@@ -215,7 +216,7 @@ class Retrieval:
     experiment: Experiment
     flags: NDArray[np.uint16]
     options: Mapping[str, Any] = field(default_factory=dict)
-    findings: tuple[str, ...] = ()
+    findings: tuple[Finding, ...] = ()
     provenance: Mapping[str, Any] = field(default_factory=dict)
     phase: Image | None = None
     transmission: Image | None = None
@@ -263,7 +264,11 @@ class Retrieval:
         object.__setattr__(self, "flags", frozen(flags))
         object.__setattr__(self, "options", MappingProxyType(dict(self.options)))
         object.__setattr__(self, "provenance", MappingProxyType(dict(self.provenance)))
-        object.__setattr__(self, "findings", tuple(self.findings))
+        findings = (
+            item if isinstance(item, Finding) else Finding("uncoded", "warning", item)
+            for item in self.findings
+        )
+        object.__setattr__(self, "findings", tuple(findings))
 
     def __getstate__(self) -> dict[str, Any]:
         # A mapping proxy does not travel between processes; a dict does.

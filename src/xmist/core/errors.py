@@ -38,18 +38,27 @@ class ErrorRecord:
 
 ERROR_CODES: Final[Mapping[str, str]] = MappingProxyType(
     {
-        "box-outside": "A box reaches beyond the frames.",
-        "flat-invalid": "The flat has no pixel that can be divided by.",
-        "frames-missing": "A step needs frames that were not given, or that an earlier step used.",
-        "frames-too-small": "The frames are smaller than the methods need.",
+        # One section for each part of the package: add a code in the section of the code that raises it.
         "invalid-input": "The input cannot be used.",
+        # --- options of methods, steps and the configuration (core) ---
         "option-conflict": "Two options contradict each other.",
         "option-invalid": "An option has a value that it cannot have.",
         "option-missing": "A required option is missing.",
         "option-unknown": "There is no option of this name.",
+        # --- experiment, material and arrays (core) ---
+        "frames-too-small": "The frames are smaller than the methods need.",
         "shape-mismatch": "Arrays that belong together differ in shape.",
+        # --- methods ---
+        # --- preprocessing ---
+        "box-outside": "A box reaches beyond the frames.",
+        "flat-invalid": "The flat has no pixel that can be divided by.",
+        "frames-missing": "A step needs frames that were not given, or that an earlier step used.",
         "step-order": "A preprocessing step stands before one that must come first.",
         "step-unknown": "There is no preprocessing step of this name.",
+        # --- input and output files (io) ---
+        # --- configuration, projections and series (workflow) ---
+        # --- simulation (simulate) ---
+        # --- comparison, planning and display (evaluate, view) ---
     }
 )
 

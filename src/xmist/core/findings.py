@@ -47,9 +47,9 @@ class Finding:
 
     Examples
     --------
-    >>> record = finding("identical-frames", "sample and reference of position 0 are identical")
+    >>> record = finding("identical-frames", "sample and reference frames of position 0 are identical")
     >>> record.severity, str(record)
-    ('warning', 'sample and reference of position 0 are identical')
+    ('warning', 'sample and reference frames of position 0 are identical')
     """
 
     code: str
@@ -58,6 +58,9 @@ class Finding:
 
     def __str__(self) -> str:
         return self.message
+
+    def __contains__(self, text: str) -> bool:
+        return text in self.message
 
     def to_dict(self) -> dict[str, str]:
         """Return the record as plain data."""
@@ -70,13 +73,98 @@ class Finding:
         return cls(str(data["code"]), severity, str(data["message"]))
 
 
+# One section for each part of the package: add a code in the section of the code that reports it.
 _TABLE: Final = (
+    # --- frames of a projection, for every method (methods/common) ---
     FindingCode(
         "identical-frames",
         "warning",
-        "Sample and reference frames are the same data.",
+        "Sample and reference frames are the same data, so that every image channel shows no object.",
         "Check which files were given as sample and as reference.",
     ),
+    FindingCode(
+        "no-light",
+        "warning",
+        "A frame has no light although others have: the beam shutter was probably closed.",
+        "Leave this position out or record it again.",
+    ),
+    FindingCode(
+        "unequal-flux",
+        "warning",
+        "The flux of one frame differs by more than 30 % from that of the others.",
+        "Normalise the flux (preprocessing step flux), or leave this position out.",
+    ),
+    FindingCode(
+        "sample-brighter",
+        "warning",
+        "The sample frames are brighter than the reference frames, which no sample can do.",
+        "Check whether sample and reference were swapped; otherwise normalise the flux (step flux).",
+    ),
+    FindingCode(
+        "sample-sharper",
+        "warning",
+        "The speckles have more contrast in the sample frames than in the reference frames.",
+        "Check whether sample and reference were swapped.",
+    ),
+    FindingCode(
+        "sample-attenuates",
+        "warning",
+        "The sample frames have less flux than the reference frames, and the method assumes a sample that "
+        "does not attenuate: the phase is wrong, and the dark-field is multiplied by the transmission.",
+        "Use a method that allows attenuation, such as full-field, lcs or mist-attenuating.",
+    ),
+    FindingCode(
+        "background-undetermined",
+        "warning",
+        "No pixel of the given background has a value, so that nothing was set to 0 or 1 there.",
+        "Give a background that lies on usable pixels.",
+    ),
+    # --- pixels of a result, for every method (methods/common) ---
+    FindingCode(
+        "ill-determined",
+        "warning",
+        "At some pixels the frames hold next to no information: the values there are mostly noise, or come "
+        "from neighbouring pixels. They carry the flag ill_determined.",
+        "Use smoothing or a larger window, or more positions of the diffuser.",
+    ),
+    FindingCode(
+        "undetermined",
+        "note",
+        "No frame determines some pixels; they are NaN and carry the flag undetermined.",
+        "None is needed; a smaller masked area or more positions give them values.",
+    ),
+    FindingCode(
+        "transmission-not-positive",
+        "warning",
+        "The transmission is 0 or negative at some pixels; phase and dark-field are NaN there.",
+        "Check dark frames and flux; smoothing or more positions reduce the noise.",
+    ),
+    # --- methods (methods/implicit and methods/matching) ---
+    FindingCode(
+        "not-converged",
+        "warning",
+        "The iterative solution stopped before it converged: the transmission and the phase are approximate.",
+        "Compare with the approximate form (exact = false), and check delta_over_beta and the frames.",
+    ),
+    FindingCode(
+        "dark-field-qualitative",
+        "warning",
+        "The dark-field of the method is qualitative: one position cannot separate attenuation and "
+        "scattering.",
+        "Use it for contrast only; for values in metres use full-field with two positions or more.",
+    ),
+    FindingCode(
+        "search-edge",
+        "warning",
+        "The best shift of some pixels lies on the edge of the search range; their flag is search_edge.",
+        "Increase max_shift.",
+    ),
+    # --- full-field (methods/full_field) ---
+    # --- preprocessing (preprocess) ---
+    # --- input files (io) ---
+    # --- workflow: one projection and series (workflow) ---
+    # --- simulation (simulate) ---
+    # --- comparison and planning (evaluate) ---
 )
 
 FINDING_CODES: Final[Mapping[str, FindingCode]] = MappingProxyType({entry.code: entry for entry in _TABLE})

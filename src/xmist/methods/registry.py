@@ -389,8 +389,8 @@ def retrieve(
     >>> reference = np.random.default_rng(1).uniform(1, 2, (2, 32, 32))
     >>> stack = xmist.SpeckleStack(reference, reference)
     >>> experiment = xmist.Experiment(energy_kev=17.0, pixel_size=5.8e-6, sample_to_detector=1.0)
-    >>> xmist.retrieve(stack, experiment, method="mist").findings[0]
-    'sample and reference of exposures 0 and 1 are identical'
+    >>> xmist.retrieve(stack, experiment, method="mist").findings[0].code
+    'identical-frames'
     """
     plan = prepare(
         stack.reference, experiment, method=method, weights=stack.weights, threads=threads, **options

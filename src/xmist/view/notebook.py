@@ -51,7 +51,7 @@ def result_html(result: Retrieval) -> str:
         ),
         ("channels", ", ".join(f"{name} ({CHANNELS[name].unit})" for name in names) or "none"),
         ("flagged pixels", flags or "none"),
-        *(("finding", finding) for finding in result.findings),
+        *(("finding", finding.message) for finding in result.findings),
     ]
     return _page("Retrieval", figures, rows)
 

@@ -75,7 +75,7 @@ def json_text(found: Comparison) -> str:
                 "memory_bytes": run.memory,
                 "sensitivity_rad": run.sensitivity,
                 "quality": {name: asdict(quality) for name, quality in run.quality.items()},
-                "findings": [] if run.result is None else list(run.result.findings),
+                "findings": [] if run.result is None else [record.message for record in run.result.findings],
                 "remarks": list(run.remarks),
             }
             for run in found.runs

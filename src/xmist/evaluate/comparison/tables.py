@@ -79,7 +79,7 @@ def markdown(found: Comparison, figures: Sequence[str]) -> str:
         lines += ["", "## Not possible", "", *(f"- {line}" for line in impossible)]
     remarks: dict[str, list[str]] = {}
     for run in found.done:
-        for remark in (*run.result.findings, *run.remarks) if run.result else ():
+        for remark in (*map(str, run.result.findings), *run.remarks) if run.result else ():
             remarks.setdefault(remark, []).append(run.label)
     if remarks:
         lines += ["", "## Findings", ""]

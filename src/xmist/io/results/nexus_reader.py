@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from xmist.core.data import CHANNELS, Retrieval
 from xmist.core.errors import InputError, raise_errors
 from xmist.core.experiment import Experiment
+from xmist.core.findings import Finding
 from xmist.io.frames.sources import check_file
 from xmist.io.results.plain import from_text
 
@@ -263,14 +264,13 @@ def _read_plain(entry: h5py.Group, name: str, faults: list[str]) -> Any:
     except (ValueError, LookupError, TypeError, RecursionError) as error:
         faults.append(f"{path} is damaged ({error})")
         return None
-    right = (
-        isinstance(data, list) and all(isinstance(item, str) for item in data)
-        if name == "findings"
-        else isinstance(data, dict)
-    )
-    if not right:
-        kind = "a list of sentences" if name == "findings" else "a mapping"
-        faults.append(f"{path} is not {kind}")
+    if name == "findings":
+        try:
+            return [Finding.from_dict(item) for item in data]
+        except (LookupError, TypeError):
+            faults.append(f"{path} is not a list of findings")
+    elif not isinstance(data, dict):
+        faults.append(f"{path} is not a mapping")
     return data
 
 

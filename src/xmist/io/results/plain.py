@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from xmist.core.errors import raise_errors
+from xmist.core.findings import Finding
 
 # Where a tuple stood: the keys and indices that lead to it. JSON knows lists alone.
 Places = list[list[str | int]]
@@ -47,6 +48,8 @@ def to_text(name: str, data: Any) -> tuple[str, Places]:
     def plain(value: Any, place: list[str | int]) -> Any:
         if isinstance(value, np.generic):
             value = value.item()
+        if isinstance(value, Finding):
+            value = value.to_dict()
         if value is None or isinstance(value, (bool, int, float, str)):
             return value
         if isinstance(value, Mapping) and all(isinstance(key, str) for key in value):

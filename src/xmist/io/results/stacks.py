@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from xmist.core.data import CHANNELS, Retrieval
 from xmist.core.errors import InputError
 from xmist.core.experiment import Experiment
+from xmist.core.findings import Finding
 from xmist.io.frames.sources import check_file, reading
 from xmist.io.results.nexus_reader import GIVEN
 from xmist.io.results.plain import from_text
@@ -286,7 +287,9 @@ def read_projection(path: str | Path, projection: int) -> Retrieval:
         experiment=stack.experiment,
         flags=stack.arrays["flags"][place],
         options=stack.options,
-        findings=(stack.notes[place],) if stack.notes and stack.notes[place] else (),
+        findings=(Finding("uncoded", "warning", stack.notes[place]),)
+        if stack.notes and stack.notes[place]
+        else (),
         provenance={"scan": Path(path).name, "quality": row},
         **images,
     )

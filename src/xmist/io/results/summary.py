@@ -49,7 +49,7 @@ def describe_result(path: str | Path) -> dict[str, Any]:
         "flagged": int(np.count_nonzero(result.flags)),
         "experiment": _geometry(result.experiment),
         "options": dict(result.options),
-        "findings": list(result.findings),
+        "findings": [record.message for record in result.findings],
         "provenance": dict(result.provenance),
         "written_by": f"xmist {version}",
         "schema": schema,

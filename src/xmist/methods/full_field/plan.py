@@ -129,7 +129,7 @@ class FullFieldPlan:
         flags[~informed] |= flag.FILLED
         lost = _undetermined(informed)
         flags[lost] = (flags[lost] & ~np.uint16(flag.FILLED)) | flag.UNDETERMINED
-        findings = compare_frames(
+        findings: list[Any] = compare_frames(
             self.reference.frames,
             given if self.reference.scale == 1.0 else given * np.float32(self.reference.scale),
             self.reference.weights,

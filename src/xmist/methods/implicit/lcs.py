@@ -26,11 +26,12 @@ from xmist.core.arrays import Image
 from xmist.core.data import Retrieval
 from xmist.core.experiment import Experiment
 from xmist.core.version import __version__
-from xmist.methods.common.findings import compare_frames, describe_flags, determined_background
+from xmist.methods.common.background import background_mask, determined_background, plain_background
+from xmist.methods.common.findings import compare_frames, describe_flags
 from xmist.methods.common.options import Range, check_options
 from xmist.methods.common.phase import centre
 from xmist.methods.common.reference import prepare_reference
-from xmist.methods.full_field.options import background_faults, background_mask, plain_background
+from xmist.methods.full_field.options import background_faults
 from xmist.methods.implicit.pixelwise import PixelwiseSystem, prepare_pixelwise
 from xmist.methods.implicit.regularisation import AUTOMATIC, Comparison, choose, chosen, contradictions
 from xmist.numerics.images.fill import fill

@@ -36,6 +36,7 @@ from xmist.core import flags as flag
 from xmist.core.arrays import Image, as_weights
 from xmist.core.data import Retrieval
 from xmist.core.experiment import Experiment
+from xmist.core.findings import Finding, finding
 from xmist.core.version import __version__
 from xmist.methods.common.findings import compare_frames, describe_flags
 from xmist.methods.common.options import Range, check_options
@@ -234,14 +235,15 @@ class OpticalFlowPlan:
         return divergence
 
 
-def _attenuated(ratio: float) -> list[str]:
+def _attenuated(ratio: float) -> list[Finding]:
     if ratio >= 0.98:
         return []
-    return [
-        f"the sample frames have {ratio:.3g} times the flux of the references: if the sample attenuates, the "
-        "phase of this method means nothing; set attenuation_smoothing, or use a method that allows "
+    message = (
+        f"the sample frames have {ratio:.3g} times the flux of the reference frames; if the sample "
+        "attenuates, the phase is wrong: set attenuation_smoothing, or use a method that allows "
         "attenuation, such as single-material"
-    ]
+    )
+    return [finding("sample-attenuates", message)]
 
 
 def prepare(

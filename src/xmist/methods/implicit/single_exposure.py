@@ -43,6 +43,7 @@ from xmist.core import flags as flag
 from xmist.core.arrays import Image, as_weights
 from xmist.core.data import Retrieval
 from xmist.core.experiment import Experiment
+from xmist.core.findings import finding
 from xmist.core.version import __version__
 from xmist.methods.common.findings import compare_frames, describe_flags
 from xmist.methods.common.options import Range, check_options
@@ -155,10 +156,11 @@ class SingleExposurePlan:
         assert gamma is not None  # the options require it
         frames, unknowns, flags = self.equations.solve(sample, weights)
         findings = compare_frames(reference.frames, frames, reference.weights, may_attenuate=True)
-        findings.append(
-            "the dark-field of this method is qualitative: its size means nothing, and with several "
-            "exposures not even its sign"
+        message = (
+            "the dark-field of this method is qualitative: its amplitude has no meaning, and with several "
+            "positions neither has its sign"
         )
+        findings.append(finding("dark-field-qualitative", message))
         lost = (flags & flag.UNDETERMINED) > 0
         length2 = screening_length2(self.experiment, gamma)
         transmission = single_material(unknowns[0], lost, length2=length2, threads=threads)

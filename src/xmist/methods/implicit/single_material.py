@@ -28,6 +28,7 @@ from xmist.core import flags as flag
 from xmist.core.arrays import as_weights
 from xmist.core.data import Retrieval
 from xmist.core.experiment import Experiment
+from xmist.core.findings import finding
 from xmist.core.version import __version__
 from xmist.methods.common.findings import compare_frames, describe_flags
 from xmist.methods.common.options import Range, check_options
@@ -158,9 +159,8 @@ class SingleMaterialPlan:
             transmission[lost] = np.nan
             provenance["iterations"] = how.iterations
             if not how.converged:
-                findings.append(
-                    f"conjugate gradients stopped after {how.iterations} steps, before they converged"
-                )
+                message = f"conjugate gradients stopped after {how.iterations} iterations without converging"
+                findings.append(finding("not-converged", message))
         phase = phase_of_transmission(above_zero(transmission, lost, flags), gamma)
         return Retrieval(
             method="single-material",

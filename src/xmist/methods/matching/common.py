@@ -13,9 +13,10 @@ from xmist.core.arrays import Image, as_frames, as_weights
 from xmist.core.data import Retrieval
 from xmist.core.errors import InputError, raise_errors
 from xmist.core.experiment import Experiment
+from xmist.core.findings import Finding, finding
 from xmist.core.version import __version__
-from xmist.methods.common.findings import compare_frames, describe_flags, determined_background
-from xmist.methods.full_field.options import background_mask
+from xmist.methods.common.background import background_mask, determined_background
+from xmist.methods.common.findings import compare_frames, describe_flags, share_of
 from xmist.methods.implicit.pixelwise import PreparedReference, prepare_reference
 from xmist.methods.matching.options import MatchingOptions, shift_of
 from xmist.numerics.images.fill import fill
@@ -218,21 +219,23 @@ class MatchingPlan:
         )
 
 
-def _describe(flags: NDArray[np.uint16], options: MatchingOptions) -> list[str]:
-    """Say what a reader should know; what helps differs from the methods that solve pixel by pixel."""
+def _describe(flags: NDArray[np.uint16], options: MatchingOptions) -> list[Finding]:
+    """Return findings about flags; the remedy differs from that of the pixelwise methods."""
     found = describe_flags(flags & ~np.uint16(flag.ILL_DETERMINED))
-    share = np.count_nonzero(flags & flag.ILL_DETERMINED) / flags.size
+    share = share_of(flags, flag.ILL_DETERMINED)
     if share > 0.002:
-        found.append(
-            f"{100 * share:.2g} % of the pixels are ill-determined, for their windows hold next to no "
-            "speckle; a larger window or more exposures help"
+        message = (
+            f"{100 * share:.2g} % of the pixels are ill-determined, because their windows have next to no "
+            "speckle; use a larger window or more positions"
         )
-    share = np.count_nonzero(flags & flag.SEARCH_EDGE) / flags.size
+        found.append(finding("ill-determined", message))
+    share = share_of(flags, flag.SEARCH_EDGE)
     if share > 0.002:
-        found.append(
+        message = (
             f"the best shift of {100 * share:.2g} % of the pixels lies on the edge of the search range of "
-            f"{options.reach} pixels; a larger max_shift may find a better one"
+            f"{options.reach} pixels; increase max_shift"
         )
+        found.append(finding("search-edge", message))
     return found
 
 

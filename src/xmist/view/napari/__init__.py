@@ -194,6 +194,6 @@ def _about(result: Retrieval) -> dict[str, Any]:
         "method": result.method,
         "options": dict(result.options),
         "experiment": result.experiment.to_dict(),
-        "findings": list(result.findings),
+        "findings": [record.message for record in result.findings],
         "flagged": count_flags(result.flags),
     }

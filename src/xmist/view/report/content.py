@@ -70,7 +70,7 @@ def describe(name: str, result: Retrieval, blocks: Blocks) -> dict[str, Any]:
             "channels": list(_channels(result, blocks)),
             "direction": _direction(result),
             "flags": _flags(result, blocks),
-            "findings": list(result.findings),
+            "findings": [record.message for record in result.findings],
             "convergence": result.provenance.get("convergence"),
             "configuration": _configuration(result),
             "citation": _citation(result.method),

@@ -159,7 +159,7 @@ class Workshop:
         return (
             Row(
                 status=VALUELESS if lost else GOOD,
-                note=" ".join(result.findings),
+                note=" ".join(map(str, result.findings)),
                 valueless=lost,
                 flagged=int(np.count_nonzero(result.flags)),
                 **told,
