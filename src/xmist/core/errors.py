@@ -56,6 +56,22 @@ ERROR_CODES: Final[Mapping[str, str]] = MappingProxyType(
         "step-order": "A preprocessing step stands before one that must come first.",
         "step-unknown": "There is no preprocessing step of this name.",
         # --- input and output files (io) ---
+        "dataset-ambiguous": "Several datasets of an HDF5 file could be meant.",
+        "dataset-incomplete": "Parts of a dataset were never written, are damaged, or are in missing files.",
+        "dataset-invalid": "A dataset holds other values than expected.",
+        "dataset-missing": "An HDF5 file has no such dataset.",
+        "file-changed": "A file changed while it was in use.",
+        "file-damaged": "A file is damaged or truncated.",
+        "file-missing": "A file does not exist.",
+        "file-unreadable": "A file cannot be read: no permission, or not a regular file.",
+        "frames-unsupported": "A file holds no frames, or stores them in a way that is not read.",
+        "image-key-invalid": "An image key does not tell the kind of each frame, or no frame has the value.",
+        "link-broken": "A link in an HDF5 file leads to nothing.",
+        "link-outside": 'A link leads to another folder, which links = "inside" does not allow.',
+        "memory-insufficient": "The data do not fit into memory.",
+        "output-exists": "A file of this name exists already.",
+        "output-invalid": "A name cannot be written to: no folder, no permission, or another ending.",
+        "result-invalid": "A file holds no result of xmist, or a damaged or newer one.",
         # --- configuration, projections and series (workflow) ---
         # --- simulation (simulate) ---
         # --- comparison, planning and display (evaluate, view) ---

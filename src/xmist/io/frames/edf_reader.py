@@ -1,29 +1,31 @@
-"""Frames out of EDF files (the ESRF data format): text headers, each followed by plain numbers.
+"""Frames out of EDF files (the ESRF data format): text headers, each followed by the numbers of its frames.
 
-The file is read here and not by fabio, which fills what is missing with zeros and can be sent round in
-circles by a header. Its writer is what the tests compare this reader with.
+fabio is not used: it fills missing data with zeros, and a header can make it loop for ever.
 """
 
 from __future__ import annotations
 
+import gzip
 import math
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import MappingProxyType
-from typing import Any, BinaryIO, Final
+from typing import Any, BinaryIO, Final, cast
 
 import numpy as np
 from numpy.typing import NDArray
 
-from xmist.core.errors import InputError, raise_errors
-from xmist.io.frames.sources import Source, frame_faults, listed, native, reading
+from xmist.core.errors import ErrorRecord, InputError, raise_errors
+from xmist.io.frames.sources import Source, frame_errors, listed, native, reading
 
-# No header of a detector comes near; a file without an end of header is not read through.
+# No header of a detector is as long; a file without an end of header is not read through.
 _LONGEST_HEADER: Final = 2**20
 _BLOCK: Final = 4096
 _END: Final = re.compile(rb"\}\r?\n")
+_BEGIN: Final = re.compile(rb"[\0\s]*\{\s*[A-Za-z_][^=;{}]*=")
+_MOST_FRAMES: Final = 2**24
 
 _KINDS: Final = {
     "i1": ("SignedByte", "Signed8"),
@@ -42,116 +44,108 @@ _TYPES: Final = {name.upper(): kind for kind, names in _KINDS.items() for name i
 
 @dataclass(frozen=True)
 class _Block:
-    """A header, and where its numbers stand."""
+    """A header, and where the numbers of its frames are, in bytes."""
 
     text: dict[str, str]
-    start: int
-    shape: tuple[int, ...]
+    starts: tuple[int, ...]
+    shape: tuple[int, int]
     dtype: np.dtype[Any]
+
+    def __str__(self) -> str:
+        return f"{self.shape[0]} × {self.shape[1]} pixels, {self.dtype.newbyteorder('=')}"
 
 
 @dataclass(frozen=True, kw_only=True)
 class EdfSource(Source):
-    """Frames of an EDF file.
-
-    Parameters
-    ----------
-    starts : tuple of int
-        Where each frame's numbers begin, in bytes.
-    stored : tuple of numpy dtype
-        Of each frame's numbers, with its byte order.
-    texts : tuple of mapping
-        Each frame's header.
-    """
+    """Frames of an EDF file, by their offsets in bytes, stored dtypes and headers."""
 
     starts: tuple[int, ...]
     stored: tuple[np.dtype[Any], ...]
     texts: tuple[dict[str, str], ...] = field(repr=False)
 
     def read(self, index: int) -> NDArray[Any]:
-        """Read one frame; see `Source.read`."""
-        with reading(self.label):
-            count = math.prod(self.shape)
-            numbers = np.fromfile(self.path, self.stored[index], count, offset=self.starts[index])
-            return native(numbers.reshape(self.shape))
+        """Return one frame; see `Source.read`."""
+        return next(self.frames([index]))
+
+    def frames(self, indices: Sequence[int]) -> Iterator[NDArray[Any]]:
+        """Read several frames; see `Source.frames`."""
+        count = math.prod(self.shape)
+        for index in indices:
+            with reading(self.label), _opened(self.path) as file:
+                file.seek(self.starts[index])
+                raw = file.read(count * self.stored[index].itemsize)
+                frame = native(np.frombuffer(raw, self.stored[index], count).reshape(self.shape))
+            yield frame
 
     def header(self, index: int) -> Mapping[str, str]:
-        """Give the header of a frame; see `Source.header`."""
+        """Return the header of a frame; see `Source.header`."""
         return MappingProxyType(self.texts[index])
 
 
 def open_edf(path: Path) -> EdfSource:
-    """Read the headers of an EDF file and make sure that the file holds the numbers that they claim.
+    """Read the headers of an EDF file, gzipped or not, and check that it holds the frames that they state.
 
-    Parameters
-    ----------
-    path : Path
-        The file.
-
-    Returns
-    -------
-    EdfSource
-        Its frames. What a header lists in pairs (`motor_mne` and `motor_pos`, `counter_mne` and
-        `counter_pos`) stands in it under the single names too.
-
-    Raises
-    ------
-    InputError
-        If the file is damaged or truncated, or holds compressed numbers or frames of different shapes.
-
-    Examples
-    --------
-    >>> open_edf(Path("ref_0001.edf")).header(0)["ExposureTime"]  # doctest: +SKIP
-    '30'
+    A header may state several frames (`Num_Images`, `Dim_3`). What it lists in pairs (`motor_mne` and
+    `motor_pos`) is also given under the single names.
     """
-    with reading(str(path)), path.open("rb") as file:
-        size = path.stat().st_size
+    with reading(str(path)), _opened(path) as file:
+        size = _size(path)
         blocks: list[_Block] = []
         general: dict[str, str] = {}
-        position = 0
-        while (header := _read_header(file, position, size, path, len(blocks) + 1)) is not None:
+        position = frames = 0
+        while (header := _read_header(file, position, size, path, frames + 1)) is not None:
             text, start = header
             if "EDF_DataFormatVersion" in text:  # a general block: defaults of all that follow
                 general = {key: value for key, value in text.items() if not key.startswith("EDF_")}
                 length = _whole(text.get("EDF_BinarySize", "0")) or 0
             else:
-                block, length = _claim(general | text, text, start, size, path, len(blocks) + 1)
+                block, length = _read_block(file, general | text, text, start, size, path, frames + 1)
                 blocks.append(block)
+                frames += len(block.starts)
             position = start + length  # never backwards: no length is negative
     if not blocks:
-        raise InputError(f"{path} holds no frame; expected an EDF header with Dim_1 and Dim_2")
-    first = blocks[0]
+        raise InputError(
+            f"{path} holds no frame; expected an EDF header with Dim_1 and Dim_2", "frames-unsupported"
+        )
     unlike = [
-        f"frame {number} ({_form(block)})"
-        for number, block in enumerate(blocks, 1)
-        if _form(block) != _form(first)
+        f"frame {number} ({block})" for number, block in enumerate(blocks, 1) if str(block) != str(blocks[0])
     ]
     if unlike:
         raise InputError(
-            f"{path} holds frames of different kinds: frame 1 ({_form(first)}), {listed(unlike)}; expected "
-            "one shape and type"
+            f"{path} holds frames of different kinds: frame 1 ({blocks[0]}), {listed(unlike)}; expected one "
+            "shape and type",
+            "shape-mismatch",
         )
     return EdfSource(
         label=str(path),
         path=path,
         files=(path,),
-        count=len(blocks),
-        shape=(first.shape[0], first.shape[1]),
-        dtype=first.dtype.newbyteorder("="),
-        starts=tuple(block.start for block in blocks),
-        stored=tuple(block.dtype for block in blocks),
-        texts=tuple(block.text for block in blocks),
+        count=frames,
+        shape=blocks[0].shape,
+        dtype=blocks[0].dtype.newbyteorder("="),
+        starts=tuple(start for block in blocks for start in block.starts),
+        stored=tuple(block.dtype for block in blocks for _ in block.starts),
+        texts=tuple(block.text for block in blocks for _ in block.starts),
     )
 
 
-def _form(block: _Block) -> str:
-    return f"{block.shape[0]} × {block.shape[1]} pixels, {block.dtype.newbyteorder('=')}"
+def _opened(path: Path) -> BinaryIO:
+    return cast(BinaryIO, gzip.open(path)) if path.suffix.lower() == ".gz" else path.open("rb")
+
+
+def _size(path: Path) -> int:
+    """Return the size of a file in bytes; of a gzipped one as it states at its end (modulo 2³²)."""
+    if path.suffix.lower() != ".gz":
+        return path.stat().st_size
+    with path.open("rb") as file:
+        file.seek(-4, 2)
+        return int.from_bytes(file.read(4), "little")
 
 
 def _read_header(
     file: BinaryIO, position: int, size: int, path: Path, number: int
 ) -> tuple[dict[str, str], int] | None:
-    """Give the header that begins at a position, and where it ends; None at the end of the file."""
+    """Return the header that begins at a position, and where it ends; None at the end of the file."""
     file.seek(position)
     raw = b""
     while (end := _END.search(raw)) is None:
@@ -164,7 +158,8 @@ def _read_header(
     if end is None or not raw.lstrip().startswith(b"{"):
         raise InputError(
             f"{path} is damaged or truncated: expected the header of frame {number}, {{ key = value ; … }}, "
-            f"at byte {position} of {size}"
+            f"at byte {position} of {size}",
+            "file-damaged",
         )
     text: dict[str, str] = {}
     body = raw[: end.start()].lstrip()[1:]
@@ -175,54 +170,72 @@ def _read_header(
     return text, position + end.end()
 
 
-def _claim(
-    text: dict[str, str], own: dict[str, str], start: int, size: int, path: Path, number: int
+def _read_block(
+    file: BinaryIO, text: dict[str, str], own: dict[str, str], start: int, size: int, path: Path, number: int
 ) -> tuple[_Block, int]:
-    """Give the block that a header claims, and the bytes to its end."""
+    """Return the frames that a header states, and the number of bytes to their end."""
     keys = {key.upper(): value for key, value in text.items()}
     where = f"{path}, frame {number},"
+    shape, dtype = _read_form(keys, where)
+    needed = math.prod(shape[-2:]) * dtype.itemsize
+    stacked = shape[0] if len(shape) == 3 else 1
+    stated = _whole(own.get("EDF_BinarySize", keys.get("SIZE", str(needed))))
+    if stated is None or stated < needed:
+        raise InputError(
+            f"{where} states a size of {stated} bytes; {shape[-2]} × {shape[-1]} pixels need {needed}",
+            "file-damaged",
+        )
+    count = max(stacked, _whole(keys.get("NUM_IMAGES", "1")) or 1)
+    if count > 1 and stacked == 1 and _has_header(file, start + max(stated, needed)):
+        count = 1  # each frame has its own header, which states how many there are
+    if count > _MOST_FRAMES or start + count * needed > size:
+        found = max(size - start, 0)
+        raise InputError(
+            f"{where} is truncated: expected {count * needed} bytes of pixels"
+            f"{f' ({count} frames)' if count > 1 else ''}, found {found}; copy or record it again",
+            "file-damaged",
+        )
+    # Several frames follow each other without gaps; the stated size is that of one or of all.
+    starts = tuple(start + frame * needed for frame in range(count))
+    length = max(stated, needed) if count == 1 else max(stated, count * needed)
+    return _Block(_with_lists(text), starts, (shape[-2], shape[-1]), dtype), length
+
+
+def _read_form(keys: Mapping[str, str], where: str) -> tuple[tuple[int, ...], np.dtype[Any]]:
+    """Return the shape, (y, x) or (frame, y, x), and dtype that a header states, by keys in upper case."""
     dims = sorted(key for key in keys if re.fullmatch(r"DIM_[0-9]+", key))
     sizes = [_whole(keys[key]) for key in dims]
-    faults = []
+    errors = []
     if dims[:2] != ["DIM_1", "DIM_2"] or any(length is None or length < 1 for length in sizes):
         found = ", ".join(f"{key.title()} = {keys[key]}" for key in dims) or "neither"
-        faults.append(f"{where} states {found}; expected Dim_1 and Dim_2, two whole numbers of pixels")
+        errors.append(f"{where} states {found}; expected Dim_1 and Dim_2, two whole numbers of pixels")
     kind = _TYPES.get(keys.get("DATATYPE", "").upper())
     if kind is None:
-        faults.append(
+        errors.append(
             f"{where} states DataType = {keys.get('DATATYPE', 'nothing')}; expected one such as "
             "UnsignedShort, SignedInteger or FloatValue"
         )
     order = keys.get("BYTEORDER", "")
     if order not in ("LowByteFirst", "HighByteFirst") and kind not in ("i1", "u1"):
-        faults.append(
+        errors.append(
             f"{where} states ByteOrder = {order or 'nothing'}; expected LowByteFirst or HighByteFirst"
         )
     if not keys.get("COMPRESSION", "NONE").upper().startswith("NO"):
-        faults.append(f"{where} is compressed ({keys['COMPRESSION']}); save it uncompressed")
+        errors.append(f"{where} is compressed ({keys['COMPRESSION']}); save it uncompressed")
     if "EDF_BINARYFILENAME" in keys:
-        faults.append(f"{where} keeps its numbers in another file ({keys['EDF_BINARYFILENAME']}); join them")
-    raise_errors(faults)
+        errors.append(f"{where} keeps its numbers in another file ({keys['EDF_BINARYFILENAME']}); join them")
+    raise_errors([ErrorRecord("frames-unsupported", text) for text in errors])
     shape = tuple(length for length in reversed(sizes) if length is not None)
     while len(shape) > 2 and shape[0] == 1:
         shape = shape[1:]
     dtype = np.dtype(f"{'>' if order == 'HighByteFirst' else '<'}{kind}")
-    faults = frame_faults(shape, dtype)
-    if len(shape) == 3:
-        faults = [f"has shape {shape}; expected (y, x) a frame"]
-    raise_errors([f"{where} {fault}" for fault in faults])
-    needed = math.prod(shape) * dtype.itemsize
-    stated = _whole(own.get("EDF_BinarySize", keys.get("SIZE", str(needed))))
-    if stated is None or stated < needed:
-        raise_errors(
-            [f"{where} states a size of {stated} bytes; expected {needed} for {shape[0]} × {shape[1]} pixels"]
-        )
-    if start + needed > size:
-        raise InputError(
-            f"{where} is truncated: expected {needed} bytes of pixels, found {max(size - start, 0)}; copy or "
-            "record it again"
-        )
-    return _Block(_with_lists(text), start, shape, dtype), max(stated or 0, needed)
+    raise_errors(frame_errors(where, shape, dtype))
+    return shape, dtype
+
+
+def _has_header(file: BinaryIO, position: int) -> bool:
+    file.seek(position)
+    return _BEGIN.match(file.read(_BLOCK)) is not None
 
 
 def _whole(text: str) -> int | None:

@@ -1,4 +1,4 @@
-"""Frames out of HDF5 and NeXus files: one dataset, named or the only one that can be meant."""
+"""Frames out of HDF5 and NeXus files: one dataset, named or the only one that can be frames."""
 
 from __future__ import annotations
 
@@ -17,16 +17,16 @@ from numpy.typing import NDArray
 from xmist.core.errors import InputError, raise_errors
 from xmist.io.frames.addresses import FrameKey
 from xmist.io.frames.hdf5_columns import MEANINGS, choose_frames
-from xmist.io.frames.hdf5_holes import Piece, find_holes
-from xmist.io.frames.hdf5_links import Hdf5, Place, is_plausible
-from xmist.io.frames.sources import Source, frame_faults, listed, native, reading
+from xmist.io.frames.hdf5_file import Hdf5, Links, Place, is_plausible
+from xmist.io.frames.hdf5_storage import Piece, check_dataset, find_holes
+from xmist.io.frames.sources import Source, frame_errors, listed, native, reading
 
 if TYPE_CHECKING:
     import h5py
 
 # Frames that share compressed chunks are read together, up to this many bytes at a time.
 _SLAB: Final = 2**28
-# What a header says in one value; a document is cut.
+# Of a value in a header; longer ones are cut.
 _LONGEST_TEXT: Final = 1000
 
 
@@ -41,13 +41,13 @@ class Hdf5Source(Source):
     depth : int
         How many frames a chunk spans.
     texts : mapping
-        What the file states near the dataset, by path; a tuple where it differs by frame.
+        What the file states near the dataset, by path; a tuple where it differs between frames.
     holes : mapping of int to str
         Frames that cannot be read, and why; empty unless holes were allowed.
     pieces : tuple of Piece
         The files of a virtual dataset, where holes were allowed.
     chosen : tuple of int or None
-        The frames of the dataset that are meant, which `count`, `texts` and `holes` are of; None for all.
+        The frames of the dataset that are used, to which `count`, `texts` and `holes` refer; None for all.
     gaps : tuple of int
         For each frame that was left out as invalid how many of the frames come before it.
     runs : tuple of int
@@ -66,10 +66,10 @@ class Hdf5Source(Source):
 
     @property
     def kinds(self) -> Mapping[str, int]:
-        """How many frames of each kind an image key near the dataset tells, if all of them are taken."""
+        """Number of frames of each kind, by the image key near the dataset, if all frames are used."""
         # Some files keep a copy beside NXdata.
-        told = {text for path, text in self.texts.items() if path.endswith("/image_key")}
-        keys = told.pop() if len(told) == 1 else ()
+        found = {text for path, text in self.texts.items() if path.endswith("/image_key")}
+        keys = found.pop() if len(found) == 1 else ()
         if self.chosen is not None or isinstance(keys, str):
             return {}
         counts = Counter(keys)
@@ -77,17 +77,17 @@ class Hdf5Source(Source):
 
     @property
     def remark(self) -> str:
-        """Say so if all frames are taken, though the file tells that they are of several kinds."""
+        """Text of a finding if all frames are used, though they are of several kinds; else empty."""
         if len(self.kinds) < 2:
             return ""
         found = ", ".join(f"{number} {kind}" for kind, number in self.kinds.items())
         return (
-            f"{self.label} holds {found} by its image_key, and all are taken; {self.label}[image_key=0] "
-            "would take the projections alone (1: without the sample, 2: darks)"
+            f"{self.label} holds {found} by its image_key, and all are used; {self.label}[image_key=0] "
+            "selects the projections (1: without the sample, 2: darks)"
         )
 
     def read(self, index: int) -> NDArray[Any]:
-        """Read one frame; see `Source.read`."""
+        """Return one frame; see `Source.read`."""
         return next(self.frames([index]))
 
     def frames(self, indices: Sequence[int]) -> Iterator[NDArray[Any]]:
@@ -98,7 +98,7 @@ class Hdf5Source(Source):
             with reading(self.label):
                 place = stack.enter_context(_opened(self.path)).find(self.dataset)
                 if place is None or place.node.shape[-2:] != self.shape:
-                    raise InputError(f"{self.label} has changed since it was opened")
+                    raise InputError(f"{self.label} has changed since it was opened", "file-changed")
                 data = place.node
             start, slab = 0, np.empty((0, *self.shape))
             for index in indices:
@@ -112,69 +112,56 @@ class Hdf5Source(Source):
                 yield frame
 
     def _check_hole(self, index: int, inside: int) -> None:
-        """Refuse a frame that HDF5 would read as zeros; its number, and that in the dataset."""
+        """Raise an error for a frame that HDF5 would read as zeros; its number, and that in the dataset."""
         if index in self.holes:
-            raise InputError(f"{self.label} frame {index + 1}: {self.holes[index]}")
+            raise InputError(f"{self.label} frame {index + 1}: {self.holes[index]}", "dataset-incomplete")
         for piece in self.pieces:
             if piece.start <= inside < piece.stop and not piece.path.is_file():
-                raise InputError(f"{self.label} frame {index + 1} comes from {piece.path}, which is missing")
+                raise InputError(
+                    f"{self.label} frame {index + 1} comes from {piece.path}, which is missing",
+                    "file-missing",
+                )
 
     def header(self, index: int) -> Mapping[str, str]:
-        """Give what the file states near the dataset, by path; see `Source.header`."""
+        """Return what the file states near the dataset, by path; see `Source.header`."""
         return MappingProxyType(
             {key: text if isinstance(text, str) else text[index] for key, text in self.texts.items()}
         )
 
 
 def open_hdf5(
-    path: Path, dataset: str | None = None, key: FrameKey | None = None, *, holes: bool = False
+    path: Path,
+    dataset: str | None = None,
+    key: FrameKey | None = None,
+    *,
+    holes: bool = False,
+    links: Links = "all",
 ) -> Hdf5Source:
-    """Find the frames in an HDF5 file and make sure that they are complete.
+    """Find the frames in an HDF5 file and check that they are complete.
 
-    Parameters
-    ----------
-    path : Path
-        The file.
-    dataset : str, optional
-        Path of the dataset, or of a group that holds just one that can be meant; None for the whole file.
-    key : FrameKey, optional
-        Which of its frames; None for all.
-    holes : bool
-        Note frames that are missing, and refuse them when they are read, instead of refusing the dataset.
-
-    Returns
-    -------
-    Hdf5Source
-        Its frames.
-
-    Raises
-    ------
-    InputError
-        If the dataset is missing, incomplete, of another shape or type, or in a file outside the folder;
-        if several can be meant: lists them; or if the key is missing or damaged, or no frame has it.
-
-    Examples
-    --------
-    >>> open_hdf5(Path("scan.h5"), "/entry/data/data").count  # doctest: +SKIP
-    20
+    `dataset` is the path of a dataset, or of a group with only one dataset that can be frames; None searches
+    the whole file. `holes` records frames that are missing, which raise an error when they are read, instead
+    of refusing the dataset.
     """
     import h5py
 
-    with reading(str(path)), _opened(path) as file:
+    with reading(str(path)), _opened(path, links) as file:
         place = _chosen(file, dataset)
         data = place.node
         label = f"{path}::{place.path}{key or ''}"
         if data.shape is None:
-            raise InputError(f"{label} is an empty dataset; expected (y, x) or (frame, y, x)")
+            raise InputError(
+                f"{label} is an empty dataset; expected (y, x) or (frame, y, x)", "frames-unsupported"
+            )
         text = h5py.check_string_dtype(data.dtype) is not None
         kind = np.dtype(str) if text else data.dtype
-        raise_errors([f"{label} {fault}" for fault in frame_faults(data.shape, kind)])
+        raise_errors(frame_errors(label, data.shape, kind))
         missing: dict[int, str] = {}
         pieces: tuple[Piece, ...] = ()
         if holes and data.ndim == 3:
             missing, pieces = find_holes(file, place)
         if not missing:
-            raise_errors([f"{label} {fault}" for fault in file.dataset_faults(place)])
+            check_dataset(file, place)
         count = data.shape[0] if data.ndim == 3 else 1
         texts = _texts(file, place, count)
         chosen: tuple[int, ...] | None = None
@@ -206,31 +193,20 @@ def open_hdf5(
 
 
 def list_datasets(path: Path) -> list[tuple[str, tuple[int, ...], str]]:
-    """List the datasets that could be frames.
-
-    Parameters
-    ----------
-    path : Path
-        An HDF5 file.
-
-    Returns
-    -------
-    list of (str, tuple of int, str)
-        Path in the file, shape and dtype of each.
-    """
+    """Return path, shape and dtype of the datasets that could be frames."""
     with reading(str(path)), _opened(path) as file:
         places = [place for place in file.walk(file.root) if is_plausible(place)]
         return [(place.path, tuple(place.node.shape), str(place.node.dtype)) for place in places]
 
 
-def _opened(path: Path) -> Hdf5:
+def _opened(path: Path, links: Links = "all") -> Hdf5:
     import hdf5plugin  # noqa: F401  # registers the compressions that beamlines write
 
-    return Hdf5(path)
+    return Hdf5(path, links)
 
 
 def _chosen(file: Hdf5, dataset: str | None) -> Place:
-    """Give the dataset that is meant, or say which could be."""
+    """Return the dataset that is meant, or raise an error that lists those that could be."""
     import h5py
 
     start = file.root
@@ -239,20 +215,27 @@ def _chosen(file: Hdf5, dataset: str | None) -> Place:
         if found is None:
             known = [place.path for place in file.walk(start) if is_plausible(place)]
             raise InputError(
-                f"{file.path} has no dataset {dataset}; it holds {listed(known) if known else 'no frames'}"
+                f"{file.path} has no dataset {dataset}; it holds {listed(known) if known else 'no frames'}",
+                "dataset-missing",
             )
         if isinstance(found.node, h5py.Dataset):
             return found
         start = found
-    places = [start, *file.walk(start)]
+    broken: list[InputError] = []
+    places = [start, *file.walk(start, broken=broken)]
     candidates = {place.identity: place for place in places if is_plausible(place)}
     if {"xmist_schema", "xmist_stack"} & {name for place in places for name in place.node.attrs}:
-        raise InputError(f"{file.path} holds a result of xmist, not frames; xmist.open_result reads it")
+        raise InputError(
+            f"{file.path} holds a result of xmist, not frames; xmist.open_result reads it",
+            "frames-unsupported",
+        )
     if len(candidates) == 1:
         return next(iter(candidates.values()))
     if not candidates:
         raise InputError(
             f"{file.path} holds no dataset that can be frames; expected one of shape (y, x) or (frame, y, x)"
+            + "".join(f"; {error}" for error in broken[:1]),
+            "dataset-missing",
         )
     signals = {
         signal.identity: signal
@@ -265,12 +248,13 @@ def _chosen(file: Hdf5, dataset: str | None) -> Place:
     first = next(iter((signals or candidates).values()))
     raise InputError(
         f"{file.path} holds {len(several)} datasets that can be frames: {listed(several, most=8)}; name one, "
-        f'as in "{file.path}::{first.path}"'
+        f'as in "{file.path}::{first.path}"',
+        "dataset-ambiguous",
     )
 
 
 def _signal(file: Hdf5, place: Place) -> Place | None:
-    """Give the signal of an NXdata group."""
+    """Return the signal of an NXdata group; None if it has none."""
     import h5py
 
     if not isinstance(place.node, h5py.Group) or _text(place.node.attrs.get("NX_class")) != "NXdata":
@@ -284,7 +268,7 @@ def _signal(file: Hdf5, place: Place) -> Place | None:
 
 
 def _is_old_signal(file: Hdf5, group: Place, name: str) -> bool:
-    """Say whether a dataset carries the attribute signal=1, as NeXus had it before 2014."""
+    """Return whether a dataset has the attribute signal=1, as in NeXus before 2014."""
     try:
         place = file.find(name, group)
     except InputError:
@@ -293,7 +277,7 @@ def _is_old_signal(file: Hdf5, group: Place, name: str) -> bool:
 
 
 def _texts(file: Hdf5, place: Place, count: int) -> dict[str, str | tuple[str, ...]]:
-    """Give the short values around a dataset: its entry's scalars, and what has one value a frame."""
+    """Return the short values around a dataset: the scalars of its entry, and what has a value per frame."""
     import h5py
 
     top = "/" + place.path.strip("/").partition("/")[0]
@@ -312,7 +296,7 @@ def _texts(file: Hdf5, place: Place, count: int) -> dict[str, str | tuple[str, .
 
 
 def _values(data: h5py.Dataset, count: int) -> str | tuple[str, ...] | None:
-    """Give the text of a scalar, or of a value a frame."""
+    """Return the text of a scalar, or of a value per frame; None for anything else."""
     import h5py
 
     if data.shape is None or data.size not in (1, count) or data.ndim > 2 or data.dtype.kind not in "iufSO":
@@ -329,7 +313,7 @@ def _values(data: h5py.Dataset, count: int) -> str | tuple[str, ...] | None:
 
 
 def _text(value: object) -> str | None:
-    """Give an attribute or a value as text; None if it is neither text nor a number."""
+    """Return an attribute or a value as text; None if it is neither text nor a number."""
     if isinstance(value, np.ndarray) and value.size == 1:
         value = value.reshape(-1)[0]
     if isinstance(value, bytes):

@@ -13,24 +13,12 @@ from numpy.lib import format as npy
 from numpy.typing import NDArray
 
 from xmist.core.errors import InputError, raise_errors
-from xmist.io.frames.sources import Source, frame_faults, native, reading
+from xmist.io.frames.sources import Source, frame_errors, native, reading
 
 
 @dataclass(frozen=True, kw_only=True)
 class NpySource(Source):
-    """An array of shape (y, x) or (frame, y, x) in a .npy file.
-
-    Parameters
-    ----------
-    offset : int
-        Where its numbers begin, in bytes.
-    stored : numpy dtype
-        Of the numbers in the file, with its byte order.
-    full_shape : tuple of int
-        As stored.
-    fortran : bool
-        Whether the first axis runs fastest.
-    """
+    """An array (y, x) or (frame, y, x) in a .npy file: where its numbers begin, and how they are stored."""
 
     offset: int
     stored: np.dtype[Any]
@@ -38,7 +26,7 @@ class NpySource(Source):
     fortran: bool
 
     def read(self, index: int) -> NDArray[Any]:
-        """Read one frame; see `Source.read`."""
+        """Return one frame; see `Source.read`."""
         with reading(self.label):
             mapped = np.memmap(
                 self.path,
@@ -51,49 +39,29 @@ class NpySource(Source):
             return native(mapped if mapped.ndim == 2 else mapped[index])
 
     def header(self, index: int) -> Mapping[str, str]:
-        """Give an empty mapping: the format has no header for people."""
+        """Return an empty mapping: the format states nothing about frames."""
         return {}
 
 
 def open_npy(path: Path) -> NpySource:
-    """Read the header of a .npy file and make sure that the file holds the numbers that it claims.
-
-    Parameters
-    ----------
-    path : Path
-        The file.
-
-    Returns
-    -------
-    NpySource
-        Its frames.
-
-    Raises
-    ------
-    InputError
-        If the file is damaged or truncated, or holds objects, complex numbers or another shape.
-
-    Examples
-    --------
-    >>> np.save("frames.npy", np.zeros((10, 32, 48), np.uint16))
-    >>> source = open_npy(Path("frames.npy"))
-    >>> source.count, source.shape
-    (10, (32, 48))
-    """
+    """Read the header of a .npy file and check that the file holds the numbers that it states."""
     with reading(str(path)), path.open("rb") as file:
         version = npy.read_magic(file)
         if version not in ((1, 0), (2, 0)):
-            raise InputError(f"{path} is of .npy version {version}; save plain numbers with numpy.save")
+            raise InputError(
+                f"{path} is of .npy version {version}; save plain numbers with numpy.save",
+                "frames-unsupported",
+            )
         read_header = npy.read_array_header_1_0 if version == (1, 0) else npy.read_array_header_2_0
         shape, fortran, dtype = read_header(file)
         offset = file.tell()
-        raise_errors([f"{path} {fault}" for fault in frame_faults(shape, dtype)])
+        raise_errors(frame_errors(str(path), shape, dtype))
         size = path.stat().st_size
     claimed = offset + math.prod(shape) * dtype.itemsize
     if size < claimed:
         raise InputError(
-            f"{path} is truncated: its header claims {claimed} bytes, and it has {size}; copy or save it "
-            "again"
+            f"{path} is truncated: expected {claimed} bytes, found {size}; copy or save it again",
+            "file-damaged",
         )
     return NpySource(
         label=str(path),

@@ -14,8 +14,8 @@ from typing import TYPE_CHECKING, Any, Final, cast
 import numpy as np
 from numpy.typing import NDArray
 
-from xmist.core.errors import InputError, raise_errors
-from xmist.io.frames.sources import MOST_SHRUNK, Source, frame_faults, listed, native, reading, silence
+from xmist.core.errors import ErrorRecord, InputError, raise_errors
+from xmist.io.frames.sources import MOST_SHRUNK, Source, frame_errors, listed, native, reading, silence
 
 if TYPE_CHECKING:
     import tifffile
@@ -26,18 +26,9 @@ _ADVICE: Final = "save it as grey values, uncompressed, of 8, 16 or 32 bits"
 
 @dataclass(frozen=True, kw_only=True)
 class TiffSource(Source):
-    """Pages of a TIFF file.
+    """Pages of a TIFF file, by the offsets of their directories in bytes.
 
-    Parameters
-    ----------
-    pages : tuple of int
-        Where each page's directory stands in the file, in bytes.
-    data : tuple of int
-        Where each frame's plain numbers stand in the file; empty if they are in pieces or compressed.
-    stored : numpy dtype
-        Of the numbers in the file, with its byte order.
-    texts : tuple of mapping
-        What each page states, as text.
+    `data` holds the offset of each frame's plain numbers; empty if these are in pieces or compressed.
     """
 
     pages: tuple[int, ...]
@@ -46,7 +37,7 @@ class TiffSource(Source):
     texts: tuple[dict[str, str], ...] = field(repr=False)
 
     def read(self, index: int) -> NDArray[Any]:
-        """Read one frame; see `Source.read`."""
+        """Return one frame; see `Source.read`."""
         with reading(f"{self.label}, page {index + 1} of {self.count}"):
             if self.data:
                 count = math.prod(self.shape)
@@ -59,56 +50,41 @@ class TiffSource(Source):
             return array
 
     def header(self, index: int) -> Mapping[str, str]:
-        """Give what a page states; see `Source.header`."""
+        """Return what a page states; see `Source.header`."""
         return MappingProxyType(self.texts[min(index, len(self.texts) - 1)])
 
 
 def open_tiff(path: Path) -> TiffSource:
-    """Read the directories of a TIFF file and make sure that the file holds the pixels that they claim.
+    """Read the directories of a TIFF file and check that the file holds the pixels that they state.
 
-    Parameters
-    ----------
-    path : Path
-        The file.
-
-    Returns
-    -------
-    TiffSource
-        Its pages in order, thumbnails left out.
-
-    Raises
-    ------
-    InputError
-        If the file is damaged or truncated, or holds colour, a compression that cannot be read, or pages
-        of different shapes.
-
-    Examples
-    --------
-    >>> open_tiff(Path("ref_0001.tif")).shape  # doctest: +SKIP
-    (2048, 2048)
+    Thumbnails are left out.
     """
     with reading(str(path)), _opened(path) as file:
         pages = [page for page in _all_pages(file) if not page.is_reduced]
         if not pages:
-            raise InputError(f"{path} holds no image; expected at least one page")
+            raise InputError(f"{path} holds no image; expected at least one page", "frames-unsupported")
         _check_alike(path, pages)
         first = pages[0]
-        faults = list(dict.fromkeys(fault for page in pages for fault in _page_faults(page)))
+        raise_errors(
+            list(dict.fromkeys(error for page in pages for error in _page_errors(str(path), page)))[:5]
+        )
         size = file.filehandle.size
-        if not faults:
-            faults = [
-                f"page {number} {fault}"
-                for number, page in enumerate(pages, 1)
-                for fault in _storage_faults(page, size)
-            ]
-        raise_errors([f"{path} {fault}" for fault in faults[:5]])
+        broken = [
+            ErrorRecord("file-damaged", f"{path} page {number} {error}")
+            for number, page in enumerate(pages, 1)
+            if (error := _storage_error(page, size))
+        ]
+        raise_errors(broken[:5])
         stored = np.dtype(first.dtype).newbyteorder(file.byteorder)
         data = tuple(page.dataoffsets[0] for page in pages) if all(p.is_final for p in pages) else ()
         count = len(pages)
         if count == 1 and data and (stack := _imagej_frames(file)) > 1:
             # ImageJ writes one directory for a stack; the other frames follow the first.
             if data[0] + first.nbytes * stack > size:
-                raise InputError(f"{path} is truncated: ImageJ's note claims {stack} frames; copy it again")
+                raise InputError(
+                    f"{path} is truncated: its ImageJ metadata state {stack} frames; copy it again",
+                    "file-damaged",
+                )
             count = stack
             data = tuple(data[0] + first.nbytes * number for number in range(count))
         return TiffSource(
@@ -129,7 +105,7 @@ def _opened(path: Path) -> tifffile.TiffFile:
     import tifffile
 
     silence("tifffile")
-    # The variants of microscopes rewrite pages when opened; a frame is a plain page.
+    # The formats of microscopes change pages when opened; a frame is a plain page.
     return tifffile.TiffFile(path, is_lsm=False, is_ndpi=False, is_scanimage=False, is_nih=False)
 
 
@@ -142,16 +118,17 @@ def _all_pages(file: tifffile.TiffFile) -> Iterator[tifffile.TiffPage]:
         except IndexError:
             break
         if page.offset in seen:
-            raise InputError(f"{file.filehandle.path} is damaged: its pages form a circle")
+            raise InputError(f"{file.filehandle.path} is damaged: its pages form a circle", "file-damaged")
         seen.add(page.offset)
         yield page
         index += 1
-    # The library ends the chain at whatever it cannot read; frames would be missed in silence.
+    # tifffile ends the chain at what it cannot read; frames would be missing without an error.
     file.filehandle.seek(file.pages.next_page_offset or 0)
     if any(file.filehandle.read(file.tiff.offsetsize)):
         raise InputError(
             f"{file.filehandle.path} is truncated or damaged: a page follows number {index} that cannot be "
-            "read; copy or record it again"
+            "read; copy or record it again",
+            "file-damaged",
         )
 
 
@@ -172,7 +149,8 @@ def _check_alike(path: Path, pages: list[tifffile.TiffPage]) -> None:
     if unlike:
         raise InputError(
             f"{path} holds pages of different kinds: page 1 ({_form(first)}), {listed(unlike)}; expected "
-            "frames of one shape and type"
+            "frames of one shape and type",
+            "shape-mismatch",
         )
 
 
@@ -180,21 +158,24 @@ def _form(page: tifffile.TiffPage) -> str:
     return f"{' × '.join(str(size) for size in page.shape) or 'no'} pixels, {page.dtype}"
 
 
-def _page_faults(page: tifffile.TiffPage) -> list[str]:
-    """Say why the kind of a page cannot be read."""
+def _page_errors(label: str, page: tifffile.TiffPage) -> list[ErrorRecord]:
+    """Return why the kind of a page cannot be read."""
     import tifffile
 
+    def error(text: str) -> list[ErrorRecord]:
+        return [ErrorRecord("frames-unsupported", f"{label} {text}")]
+
     if page.samplesperpixel != 1 or page.photometric in _COLOURS:
-        colour = _COLOURS.get(page.photometric, f"{page.samplesperpixel} values a pixel")
-        return [f"holds colour ({colour}); expected grey values: save one channel as grey"]
+        colour = _COLOURS.get(page.photometric, f"{page.samplesperpixel} values per pixel")
+        return error(f"holds colour ({colour}); expected grey values: save one channel as grey")
     if page.compression in tifffile.TIFF.IMAGE_COMPRESSIONS:
         name = tifffile.COMPRESSION(page.compression).name
-        return [f"is compressed as pictures are ({name}), which alters intensities; {_ADVICE}"]
+        return error(f"has a lossy compression ({name}), which alters intensities; {_ADVICE}")
     if page.dtype is None or page.bitspersample not in (8, 16, 32, 64):
-        return [f"stores {page.bitspersample} bits a pixel, packed; {_ADVICE}"]
-    faults = frame_faults(page.shape, np.dtype(page.dtype))
+        return error(f"stores {page.bitspersample} bits per pixel, packed; {_ADVICE}")
     if len(page.shape) == 3:
-        faults = [f"has pages of shape {page.shape}; expected (y, x) a page"]
+        return error(f"has pages of shape {page.shape}; expected (y, x)")
+    errors = frame_errors(label, page.shape, np.dtype(page.dtype))
     for table, key in (
         (tifffile.TIFF.DECOMPRESSORS, page.compression),
         (tifffile.TIFF.UNPREDICTORS, page.predictor),
@@ -203,12 +184,12 @@ def _page_faults(page: tifffile.TiffPage) -> list[str]:
             table[key]
         except KeyError:
             method = getattr(key, "name", str(key))
-            faults.append(f"is compressed with {method}, which needs the package imagecodecs; {_ADVICE}")
-    return faults
+            errors += error(f"is compressed with {method}, which needs the package imagecodecs; {_ADVICE}")
+    return errors
 
 
-def _storage_faults(page: tifffile.TiffPage, size: int) -> list[str]:
-    """Say why a file of a size cannot hold the pixels that a page claims."""
+def _storage_error(page: tifffile.TiffPage, size: int) -> str:
+    """Return why a file of `size` bytes cannot hold the pixels that a page states; empty if it can."""
     pieces = list(zip(page.dataoffsets, page.databytecounts, strict=False))
     height, width = page.shape
     if page.is_tiled:
@@ -219,27 +200,26 @@ def _storage_faults(page: tifffile.TiffPage, size: int) -> list[str]:
         claimed = page.nbytes
     if page.is_final:  # one run of plain numbers
         if page.dataoffsets[0] <= 0 or page.dataoffsets[0] + page.nbytes > size:
-            return ["is truncated: the file ends before its last pixel; copy or record it again"]
-        return []
+            return "is truncated: the file ends before its last pixel; copy or record it again"
+        return ""
     if not len(page.dataoffsets) == len(page.databytecounts) == expected:
-        return [f"is damaged: it has {len(pieces)} pieces of the {expected} that its shape needs"]
+        return f"is damaged: it has {len(pieces)} pieces of the {expected} that its shape needs"
     if any(start <= 0 or length <= 0 or start + length > size for start, length in pieces):
-        return ["is truncated or incomplete: some of its pixels are not in the file; copy or record it again"]
+        return "is truncated or incomplete: some of its pixels are not in the file; copy or record it again"
     stored = sum(length for _, length in pieces)
     shrunk = 1 if page.compression == 1 else MOST_SHRUNK
     if claimed > stored * shrunk:
-        return [f"is damaged: it claims {page.nbytes} bytes of pixels, and the file holds {stored} for them"]
-    return []
+        return f"is damaged: it states {page.nbytes} bytes of pixels, and the file holds {stored} for them"
+    return ""
 
 
 def _imagej_frames(file: tifffile.TiffFile) -> int:
-    note = file.imagej_metadata if file.is_imagej else None
-    images = (note or {}).get("images", 1)
+    images = (file.imagej_metadata or {}).get("images", 1) if file.is_imagej else 1
     return images if isinstance(images, int) else 1
 
 
 def _texts(page: tifffile.TiffPage) -> dict[str, str]:
-    """Give a page's text tags, and what its description holds: JSON, or `key = value` or `key: value`."""
+    """Return a page's text tags, and what its description holds: JSON, or `key = value` or `key: value`."""
     texts = {}
     for name in ("ImageDescription", "Software", "DateTime", "Make", "Model", "Artist"):
         value = page.tags.valueof(name)

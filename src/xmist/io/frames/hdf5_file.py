@@ -1,0 +1,248 @@
+"""Objects of an HDF5 file and of the files that it links to, by HDF5's own resolution of links."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from contextlib import ExitStack
+from dataclasses import dataclass
+from pathlib import Path
+from types import TracebackType
+from typing import TYPE_CHECKING, Any, Final, Literal
+
+from xmist.core.errors import InputError
+from xmist.io.frames.sources import check_file, frame_errors
+
+if TYPE_CHECKING:
+    import h5py
+
+Links = Literal["all", "inside"]
+
+# Files of beamlines hold some hundred objects; these bounds end what a hostile file could make us read.
+_MOST_OBJECTS: Final = 20_000
+_DEEPEST: Final = 12
+_MOST_FILES: Final = 10_000
+# Files that are searched for damage from which HDF5 does not return; larger ones hold pixels.
+_MOST_SEARCHED: Final = 2**24
+_HEAP: Final = b"GCOL\x01\0\0\0"
+
+
+@dataclass(frozen=True)
+class Place:
+    """An object (h5py Group or Dataset), its path from the file that was opened, and the file it is in."""
+
+    node: Any
+    path: str
+    home: Path
+
+    @property
+    def identity(self) -> tuple[int, int]:
+        """The same for all paths to one object."""
+        import h5py
+
+        info = h5py.h5o.get_info(self.node.id)
+        return info.fileno, info.addr
+
+
+class Hdf5:
+    """An HDF5 file opened to read, with the files that its links lead to.
+
+    `links="inside"` refuses links to files outside the folder of the file.
+    """
+
+    def __init__(self, path: Path, links: Links = "all") -> None:
+        self.path = path
+        self._folder = Path(os.path.realpath(path)).parent if links == "inside" else None
+        self._opened: dict[Path, h5py.File] = {}
+        self._used: list[Path] = []
+        self._stack = ExitStack()
+
+    def __enter__(self) -> Hdf5:
+        self._open(self.path)
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self._stack.close()
+
+    @property
+    def files(self) -> tuple[Path, ...]:
+        """The file that was given, and those whose data were used."""
+        return tuple(dict.fromkeys([self.path, *self._used]))
+
+    def use(self, place: Place) -> None:
+        """Note that the data of an object are used."""
+        self._used.append(place.home)
+
+    @property
+    def root(self) -> Place:
+        """The root group."""
+        return Place(self._opened[self.path]["/"], "/", self.path)
+
+    def find(self, path: str, start: Place | None = None) -> Place | None:
+        """Return the object at a path from the root, or from `start`; None if there is none.
+
+        A link that leads to nothing, or outside where that is not allowed, is an error.
+        """
+        import h5py
+
+        base = self.root if start is None or path.startswith("/") else start
+        parts = [part for part in path.split("/") if part not in ("", ".")]
+        shown = "/".join([base.path.rstrip("/"), *parts]) or "/"
+        if not parts:
+            return base
+        if not isinstance(base.node, h5py.Group):
+            return None
+        try:
+            node = base.node["/".join(parts)]
+        except (KeyError, RuntimeError, OSError, ValueError):
+            self._check_links(base, parts, shown)
+            return None
+        return Place(node, shown, self._home(node, base, shown))
+
+    def walk(
+        self, start: Place, *, inside: bool = False, broken: list[InputError] | None = None
+    ) -> Iterator[Place]:
+        """Yield everything under a group once, higher levels first.
+
+        `inside` does not follow links into other files; `broken` receives the errors of broken links.
+        """
+        import h5py
+
+        seen = {start.identity}
+        level = [start]
+        for _ in range(_DEEPEST):
+            groups = []
+            for group in level:
+                for name in group.node:
+                    if inside and isinstance(group.node.get(name, getlink=True), h5py.ExternalLink):
+                        continue
+                    try:
+                        place = self.find(name, group)
+                    except InputError as error:
+                        if broken is not None:
+                            broken.append(error)
+                        continue
+                    if place is None or place.identity in seen:
+                        continue
+                    if len(seen) > _MOST_OBJECTS:
+                        return
+                    seen.add(place.identity)
+                    yield place
+                    if isinstance(place.node, h5py.Group):
+                        groups.append(place)
+            level = groups
+
+    def source(self, place: Place, name: str, dataset: str) -> tuple[Place | None, Path]:
+        """Return a source of a virtual dataset, None if its file has no such dataset, and its file.
+
+        The file is looked for where HDF5 does: under its name from the folder of the virtual dataset, and if
+        that is absolute and missing, in that folder.
+        """
+        folder = Path(os.path.realpath(place.home)).parent
+        home = place.home if name == "." else folder / name
+        if Path(name).is_absolute() and not home.exists():
+            home = folder / Path(name).name
+        if home != place.home:
+            self._check_inside(home, place.path)
+            if not home.is_file():
+                raise InputError(
+                    f"{self.path}::{place.path} takes data from {home}, which does not exist; copy it there",
+                    "link-broken",
+                )
+        return self.find(dataset.lstrip("/"), Place(self._open(home)["/"], "/", home)), home
+
+    def _home(self, node: Any, base: Place, shown: str) -> Path:
+        """Return the file that an object is in."""
+        name = node.file.filename
+        if name == base.node.file.filename:
+            return base.home
+        home = Path(os.path.realpath(name))
+        if home not in self._opened:
+            self._check_inside(home, shown)
+            self._open(home)
+        return home
+
+    def _check_inside(self, home: Path, shown: str) -> None:
+        if self._folder is not None and not Path(os.path.realpath(home)).is_relative_to(self._folder):
+            raise InputError(
+                f'{self.path}::{shown} leads to {home}, outside its folder, which links = "inside" does not '
+                "allow; give that file itself, or allow all links",
+                "link-outside",
+            )
+
+    def _check_links(self, base: Place, parts: list[str], shown: str) -> None:
+        """Raise an error if the first part of a path that cannot be opened is a link."""
+        import h5py
+
+        node = base.node
+        for part in parts:
+            link = node.get(part, getlink=True) if isinstance(node, h5py.Group) else None
+            try:
+                node = node[part]
+            except (KeyError, RuntimeError, OSError, ValueError, TypeError):
+                if isinstance(link, h5py.ExternalLink):
+                    target = f"{link.filename}::{link.path}"
+                elif isinstance(link, h5py.SoftLink):
+                    target = link.path
+                else:
+                    return
+                raise InputError(
+                    f"{self.path}::{shown} leads to {target}, which cannot be opened; copy it to where the "
+                    "link leads",
+                    "link-broken",
+                ) from None
+
+    def _open(self, path: Path) -> h5py.File:
+        import h5py
+
+        if path not in self._opened:
+            check_file(path)
+            if len(self._opened) >= _MOST_FILES:
+                raise InputError(f"{self.path} leads to more than {_MOST_FILES} files", "frames-unsupported")
+            if not h5py.is_hdf5(path):
+                raise InputError(f"{path} is not an HDF5 file, or its beginning is damaged", "file-damaged")
+            if _has_endless_heap(path):
+                raise InputError(
+                    f"{path} is damaged (an object in its heap has no size); copy it again", "file-damaged"
+                )
+            self._opened[path] = self._stack.enter_context(h5py.File(path, "r", locking="best-effort"))
+        return self._opened[path]
+
+
+def is_plausible(place: Place) -> bool:
+    """Return whether an object could be frames, by its shape and type."""
+    import h5py
+
+    data = place.node
+    if not isinstance(data, h5py.Dataset) or data.shape is None:
+        return False
+    return not frame_errors("", data.shape, data.dtype)
+
+
+def _has_endless_heap(path: Path) -> bool:
+    """Return whether a global heap, which holds virtual mappings and texts, would make HDF5 loop for ever.
+
+    libhdf5 (2.0.0 too) walks a heap from object to object by their sizes, and a size of 0 stops it there.
+    """
+    if path.stat().st_size > _MOST_SEARCHED:
+        return False
+    content = path.read_bytes()
+    start = content.find(_HEAP)
+    while start >= 0:
+        end = start + int.from_bytes(content[start + 8 : start + 16], "little")
+        place = start + 16
+        while place + 16 <= min(end, len(content)):
+            index = int.from_bytes(content[place : place + 2], "little")
+            length = int.from_bytes(content[place + 8 : place + 16], "little")
+            # The rest of the heap is object 0, whose size includes its header; all are padded to 8 bytes.
+            step = length if index == 0 else (16 + (length + 7) // 8 * 8) % 2**64
+            if step == 0:
+                return True
+            place += step
+        start = content.find(_HEAP, start + 8)
+    return False
