@@ -3,7 +3,6 @@
 import io
 import os
 import random
-import re
 import subprocess
 import sys
 import tracemalloc
@@ -140,146 +139,146 @@ def empty_chunk(path):
 
 CAUSES = [
     # what stands there
-    ("gone.tif", lambda path: None, r"gone\.tif does not exist"),
-    ("f/gone.tif", lambda path: None, r"does not exist; nor does its folder"),
-    ("ref_O1.tif", lambda path: tiff(path.with_name("ref_01.tif")), r"did you mean 'ref_01\.tif'\?"),
-    ("folder.tif", Path.mkdir, r"folder\.tif is a folder; give the files in it, e\.g\. .*\*\.tif"),
-    ("empty.tif", Path.touch, r"empty\.tif is empty"),
+    ("gone.tif", lambda path: None, "file-missing"),
+    ("f/gone.tif", lambda path: None, "file-missing"),
+    ("ref_O1.tif", lambda path: tiff(path.with_name("ref_01.tif")), "file-missing"),
+    ("folder.tif", Path.mkdir, "file-unreadable"),
+    ("empty.tif", Path.touch, "file-damaged"),
     (
         "none_*.tif",
         lambda path: tiff(path.with_name("a.tif")),
-        r"'none_\*\.tif' matches no file.*holds a\.tif",
+        "invalid-input",
     ),
-    ("gone/*.tif", lambda path: None, r"the folder .*gone of the pattern .* does not exist"),
-    ("note.txt", lambda path: path.write_text("hello"), r"ends in '\.txt'; expected frames as \.tif"),
-    ("frames", lambda path: path.write_text("hello"), r"has no ending; expected frames as"),
-    ("a.jpg", picture, r"ends in '\.jpg'; .*JPEG alters intensities"),
-    ("a.png", picture, r"ends in '\.png'; .*save them as TIFF"),
-    ("a.mat", lambda path: path.write_bytes(b"MATLAB"), r"ends in '\.mat'; .*save the array as HDF5"),
-    ("a.npz", lambda path: np.savez(path, FRAMES), r"ends in '\.npz'; .*numpy\.save"),
-    ("a.edf.gz", lambda path: path.write_bytes(b"\x1f\x8b"), r"ends in '\.gz'; .*unpack it first"),
-    ("text.tif", lambda path: path.write_text("hello"), r"text\.tif is not TIFF"),
-    ("a.tif", lambda path: hdf5(path, d=FRAMES), r"holds HDF5, though it ends in '\.tif'; rename it"),
+    ("gone/*.tif", lambda path: None, "invalid-input"),
+    ("note.txt", lambda path: path.write_text("hello"), "format-unknown"),
+    ("frames", lambda path: path.write_text("hello"), "format-unknown"),
+    ("a.jpg", picture, "format-unknown"),
+    ("a.png", picture, "format-unknown"),
+    ("a.mat", lambda path: path.write_bytes(b"MATLAB"), "format-unknown"),
+    ("a.npz", lambda path: np.savez(path, FRAMES), "format-unknown"),
+    ("a.edf.gz", lambda path: path.write_bytes(b"\x1f\x8b"), "file-unreadable"),
+    ("text.tif", lambda path: path.write_text("hello"), "file-damaged"),
+    ("a.tif", lambda path: hdf5(path, d=FRAMES), "format-unknown"),
     # TIFF
-    ("cut.tif", in_turn(lambda p: tiff(p, FRAMES[0]), lambda p: cut(p, 90)), r"cut\.tif page 1 is truncated"),
+    ("cut.tif", in_turn(lambda p: tiff(p, FRAMES[0]), lambda p: cut(p, 90)), "file-damaged"),
     (
         "cut.tif",
         in_turn(tiff, lambda p: cut(p, 30 * 17)),
-        r"cut\.tif is truncated or damaged: a page follows",
+        "file-damaged",
     ),
     (
         "cut.tif",
         in_turn(lambda p: tiff(p, compression="zlib"), lambda p: cut(p, 200)),
-        r"cut\.tif page 3 is truncated or incomplete",
+        "file-damaged",
     ),
-    ("head.tif", in_turn(tiff, lambda p: p.write_bytes(p.read_bytes()[:20])), r"head\.tif is damaged"),
+    ("head.tif", in_turn(tiff, lambda p: p.write_bytes(p.read_bytes()[:20])), "file-damaged"),
     (
         "stack.tif",
         in_turn(
             lambda p: tiff(p, FRAMES[:1], imagej=True, metadata={}),
             lambda p: replace(p, b"images=1", b"images=9999999999"),
         ),
-        r"truncated: ImageJ's note claims 9999999999 frames",
+        "file-damaged",
     ),
-    ("rgb.tif", lambda p: picture(p, "RGB"), r"rgb\.tif holds colour \(RGB\); expected grey values"),
-    ("palette.tif", lambda p: picture(p, "P"), r"holds colour \(a colour palette\)"),
-    ("alpha.tif", lambda p: picture(p, "LA"), r"holds colour \(2 values a pixel\)"),
-    ("bits.tif", lambda p: picture(p, "1"), r"stores 1 bits? a pixel, packed"),
-    ("jpeg.tif", lambda p: picture(p, compression="jpeg"), r"compressed as pictures are \(JPEG\)"),
-    ("complex.tif", lambda p: tiff(p, FRAMES.astype(np.complex64)), r"holds complex64.*save the modulus"),
-    ("small.tif", lambda p: tiff(p, FRAMES[:, :5, :6]), r"frames of 5 × 6 pixels; expected at least 7 × 7"),
-    ("circle.tif", circle, r"its pages form a circle"),
+    ("rgb.tif", lambda p: picture(p, "RGB"), "frames-unsupported"),
+    ("palette.tif", lambda p: picture(p, "P"), "frames-unsupported"),
+    ("alpha.tif", lambda p: picture(p, "LA"), "frames-unsupported"),
+    ("bits.tif", lambda p: picture(p, "1"), "frames-unsupported"),
+    ("jpeg.tif", lambda p: picture(p, compression="jpeg"), "frames-unsupported"),
+    ("complex.tif", lambda p: tiff(p, FRAMES.astype(np.complex64)), "frames-unsupported"),
+    ("small.tif", lambda p: tiff(p, FRAMES[:, :5, :6]), "frames-unsupported"),
+    ("circle.tif", circle, "file-damaged"),
     # EDF
-    ("cut.edf", in_turn(edf, lambda p: cut(p, 100)), r"cut\.edf, frame 1, is truncated: expected 816 bytes"),
+    ("cut.edf", in_turn(edf, lambda p: cut(p, 100)), "file-damaged"),
     (
         "head.edf",
         in_turn(edf, lambda p: p.write_bytes(p.read_bytes()[:99])),
-        r"expected the header of frame 1",
+        "file-damaged",
     ),
-    ("tail.edf", in_turn(edf, lambda p: p.write_bytes(p.read_bytes() + b"x")), r"the header of frame 2"),
-    ("dims.edf", lambda p: edf(p, b"Dim_1 = 17", b"Dim_1 = 1x"), r"states Dim_1 = 1x, Dim_2 = 12; expected"),
-    ("rank.edf", lambda p: edf(p, b"Image = 0", b"Dim_3 = 2"), r"has shape \(2, 12, 17\); expected \(y, x\)"),
-    ("type.edf", lambda p: edf(p, b"FloatValue", b"FloatValux"), r"DataType = FloatValux; expected one such"),
-    ("order.edf", lambda p: edf(p, b"LowByteFirst", b"LowBiteFirst"), r"ByteOrder = LowBiteFirst; expected"),
+    ("tail.edf", in_turn(edf, lambda p: p.write_bytes(p.read_bytes() + b"x")), "file-damaged"),
+    ("dims.edf", lambda p: edf(p, b"Dim_1 = 17", b"Dim_1 = 1x"), "frames-unsupported"),
+    ("rank.edf", lambda p: edf(p, b"Image = 0", b"Dim_3 = 2"), "file-damaged"),
+    ("type.edf", lambda p: edf(p, b"FloatValue", b"FloatValux"), "frames-unsupported"),
+    ("order.edf", lambda p: edf(p, b"LowByteFirst", b"LowBiteFirst"), "frames-unsupported"),
     (
         "size.edf",
         lambda p: edf(p, b"BinarySize = 816", b"BinarySize = -16"),
-        r"states a size of .* expected 816",
+        "file-damaged",
     ),
-    ("vast.edf", lambda p: edf(p, b"Dim_1 = 17 ;", b"Dim_1 = 9999999;"), r"is truncated|size of 816 bytes"),
-    ("packed.edf", lambda p: edf(p, b"Image = 0", b"Compression = GZIP"), r"is compressed \(GZIP\)"),
+    ("vast.edf", lambda p: edf(p, b"Dim_1 = 17 ;", b"Dim_1 = 9999999;"), "file-damaged"),
+    ("packed.edf", lambda p: edf(p, b"Image = 0", b"Compression = GZIP"), "frames-unsupported"),
     # npy
-    ("objects.npy", lambda p: np.save(p, np.array([{}, 1], object)), r"holds Python objects, which can hide"),
-    ("text.npy", lambda p: np.save(p, np.array(["a", "b"])), r"holds text; expected integers or floats"),
-    ("complex.npy", lambda p: np.save(p, FRAMES.astype(complex)), r"holds complex128"),
-    ("four.npy", lambda p: np.save(p, FRAMES[None]), r"shape \(1, 3, 12, 17\); expected \(y, x\) or"),
-    ("colour.npy", lambda p: np.save(p, np.zeros((12, 17, 3))), r"looks like colour"),
-    ("cut.npy", in_turn(lambda p: np.save(p, FRAMES), lambda p: cut(p, 9)), r"cut\.npy is truncated"),
+    ("objects.npy", lambda p: np.save(p, np.array([{}, 1], object)), "frames-unsupported"),
+    ("text.npy", lambda p: np.save(p, np.array(["a", "b"])), "frames-unsupported"),
+    ("complex.npy", lambda p: np.save(p, FRAMES.astype(complex)), "frames-unsupported"),
+    ("four.npy", lambda p: np.save(p, FRAMES[None]), "frames-unsupported"),
+    ("colour.npy", lambda p: np.save(p, np.zeros((12, 17, 3))), "frames-unsupported"),
+    ("cut.npy", in_turn(lambda p: np.save(p, FRAMES), lambda p: cut(p, 9)), "file-damaged"),
     (
         "vast.npy",
         lambda p: npy_header(p, (10**9, 2000, 2000)),
-        r"truncated: its header claims 16000000000000",
+        "file-damaged",
     ),
-    ("wide.npy", lambda p: npy_header(p, (10**7, 10**7)), r"expected 1073741824 pixels at most"),
-    ("none.npy", lambda p: npy_header(p, (0, 2000, 2000)), r"and so no pixels"),
-    ("bad.npy", lambda p: p.write_bytes(b"\x93NUMPY\x01\x00\x10\x00" + b"{" * 16), r"bad\.npy is damaged"),
+    ("wide.npy", lambda p: npy_header(p, (10**7, 10**7)), "frames-unsupported"),
+    ("none.npy", lambda p: npy_header(p, (0, 2000, 2000)), "frames-unsupported"),
+    ("bad.npy", lambda p: p.write_bytes(b"\x93NUMPY\x01\x00\x10\x00" + b"{" * 16), "file-damaged"),
     # HDF5
-    ("junk.h5", lambda p: p.write_bytes(b"x" * 3000), r"junk\.h5 is not an HDF5 file"),
+    ("junk.h5", lambda p: p.write_bytes(b"x" * 3000), "file-damaged"),
     (
         "cut.h5",
         in_turn(lambda p: hdf5(p, d=FRAMES), lambda p: cut(p, 50)),
-        r"cut\.h5 is damaged or truncated",
+        "file-damaged",
     ),
-    ("a.h5::/e", lambda p: hdf5(p, d=FRAMES), r"a\.h5 has no dataset /e; it holds /d"),
-    ("a.h5::/d/x", lambda p: hdf5(p, d=FRAMES), r"a\.h5 has no dataset /d/x"),
+    ("a.h5::/e", lambda p: hdf5(p, d=FRAMES), "dataset-missing"),
+    ("a.h5::/d/x", lambda p: hdf5(p, d=FRAMES), "dataset-missing"),
     (
         "a.h5",
         lambda p: hdf5(p, d=FRAMES, b__e=FRAMES[0]),
-        r"2 datasets that can be frames: /d .*; name one, as",
+        "dataset-ambiguous",
     ),
-    ("a.h5", lambda p: hdf5(p, d=np.arange(9)), r"holds no dataset that can be frames"),
-    ("a.h5::d", lambda p: hdf5(p, d=FRAMES[None]), r"::/d has shape \(1, 3, 12, 17\)"),
-    ("a.h5::d", lambda p: hdf5(p, d="hello"), r"::/d holds text"),
-    ("a.h5::d", lambda p: hdf5(p, d=FRAMES > 0), r"::/d holds bool.*mask"),
-    ("a.h5::d", lambda p: hdf5(p, d=h5py.Empty("f4")), r"::/d is an empty dataset"),
-    ("a.h5", result, r"holds a result of xmist, not frames"),
-    ("a.h5", lambda p: unwritten(p, (1, 12, 17)), r"::/d is incomplete: 1 of its 3 chunks were written"),
-    ("a.h5", lambda p: unwritten(p, None), r"::/d is incomplete: 0 of its 1224 bytes were written"),
-    ("a.h5::d", lambda p: linked(p, "../../out.h5"), r"leads to \.\./\.\./out\.h5, outside its folder"),
+    ("a.h5", lambda p: hdf5(p, d=np.arange(9)), "dataset-missing"),
+    ("a.h5::d", lambda p: hdf5(p, d=FRAMES[None]), "frames-unsupported"),
+    ("a.h5::d", lambda p: hdf5(p, d="hello"), "frames-unsupported"),
+    ("a.h5::d", lambda p: hdf5(p, d=FRAMES > 0), "frames-unsupported"),
+    ("a.h5::d", lambda p: hdf5(p, d=h5py.Empty("f4")), "frames-unsupported"),
+    ("a.h5", result, "frames-unsupported"),
+    ("a.h5", lambda p: unwritten(p, (1, 12, 17)), "dataset-incomplete"),
+    ("a.h5", lambda p: unwritten(p, None), "dataset-incomplete"),
+    ("a.h5::d", lambda p: linked(p, "../../out.h5"), "link-broken"),
     (
         "a.h5::d",
         lambda p: linked(p, "/etc/hostname"),
-        r"leads to /etc/hostname, outside|hostname, which does not",
+        "link-broken",
     ),
-    ("a.h5::d", lambda p: linked(p, "gone.h5"), r"leads to .*gone\.h5, which does not exist"),
-    ("a.h5::d", lambda p: linked(p, "a.h5"), r"a\.h5 has no dataset d"),
-    ("a.h5", lambda p: virtual(p, "gone.h5"), r"leads to .*gone\.h5, which does not exist"),
+    ("a.h5::d", lambda p: linked(p, "gone.h5"), "link-broken"),
+    ("a.h5::d", lambda p: linked(p, "a.h5"), "link-broken"),
+    ("a.h5", lambda p: virtual(p, "gone.h5"), "link-broken"),
     (
         "a.h5",
         lambda p: virtual(p, "source.h5", slice(0, 2)),
-        r"incomplete: 408 of its 612 pixels have a source",
+        "dataset-incomplete",
     ),
-    ("a.h5", lambda p: virtual(p, "source.h5", inside="e"), r"source\.h5::e, which does not exist"),
-    ("a.h5", raw_storage, r"keeps its numbers in raw files"),
-    ("a.h5", wrong_filter_size, r"its compression was set for numbers of another size"),
-    ("a.h5", empty_chunk, r"1 of its 9 chunks are not in the file in full"),
-    ("a.npy::/d", lambda p: np.save(p, FRAMES), r"a\.npy is npy and has no datasets; leave out ::/d"),
+    ("a.h5", lambda p: virtual(p, "source.h5", inside="e"), "dataset-incomplete"),
+    ("a.h5", raw_storage, "dataset-incomplete"),
+    ("a.h5", wrong_filter_size, "dataset-incomplete"),
+    ("a.h5", empty_chunk, "dataset-incomplete"),
+    ("a.npy::/d", lambda p: np.save(p, FRAMES), "dataset-missing"),
 ]
 
 
-@pytest.mark.parametrize(("spec", "make", "message"), CAUSES, ids=[cause[0] for cause in CAUSES])
-def test_each_cause_has_one_clear_message(tmp_path, monkeypatch, spec, make, message):
+@pytest.mark.parametrize(("spec", "make", "code"), CAUSES, ids=[cause[0] for cause in CAUSES])
+def test_each_cause_has_one_error(tmp_path, monkeypatch, spec, make, code):
     monkeypatch.chdir(tmp_path)
     path = tmp_path / spec.partition("::")[0]
     make(path)
     before = {item.name for item in tmp_path.iterdir()}
     with pytest.raises(InputError) as caught:
         load_frames(opened(spec, tmp_path))
-    (fault,) = caught.value.faults
-    assert re.search(message, fault)
-    assert fault.startswith("input.reference: ")
-    assert path.name.split("*")[0] in fault  # the file is named
-    assert "\n" not in fault
+    (record,) = caught.value.records
+    assert record.code == code
+    assert record.message.startswith("input.reference: ")
+    assert path.name.split("*")[0] in record.message  # the file is named
+    assert "\n" not in record.message
     assert {item.name for item in tmp_path.iterdir()} == before
 
 
@@ -303,7 +302,7 @@ def test_what_is_no_name_of_a_file(tmp_path, spec, message):
         opened(spec, tmp_path)
 
 
-def test_all_faults_at_once(tmp_path):
+def test_all_errors_at_once(tmp_path):
     tiff(tmp_path / "a.tif", FRAMES[0])
     tiff(tmp_path / "b.tif", FRAMES[0])
     tiff(tmp_path / "c.tif", FRAMES[0, :9])
@@ -312,14 +311,9 @@ def test_all_faults_at_once(tmp_path):
     cut(tmp_path / "e.edf", 5)
     with pytest.raises(InputError) as caught:
         opened(["gone.tif", "e.edf", "a.tif", "b.tif", "c.tif", "d.tif"], tmp_path)
-    faults = caught.value.faults
-    assert len(faults) == 4
-    assert "gone.tif does not exist" in faults[0]
-    assert "e.edf, frame 1, is truncated" in faults[1]
-    assert re.search(
-        r"c\.tif \(9 × 17 pixels\) differs in shape; expected 12 × 17 pixels, as .*a\.tif", faults[2]
-    )
-    assert re.search(r"d\.tif \(float32\) differs in type; expected uint16", faults[3])
+    assert caught.value.codes == ("file-missing", "file-damaged", "shape-mismatch", "shape-mismatch")
+    for name, record in zip(["gone.tif", "e.edf", "c.tif", "d.tif"], caught.value.records, strict=True):
+        assert name in record.message
 
 
 def test_pages_and_frames_of_different_kinds(tmp_path):
@@ -327,10 +321,10 @@ def test_pages_and_frames_of_different_kinds(tmp_path):
         for frame in (FRAMES[0], FRAMES[0, :9], FRAMES[0].astype(np.float32)):
             file.write(frame, photometric="minisblack", metadata=None)
     write_edf(tmp_path / "mixed.edf", [FRAMES[0], FRAMES[0, :9]])
-    with pytest.raises(InputError, match=r"page 1 \(12 × 17 pixels, uint16\), page 2 \(9 × .* page 3"):
-        opened("mixed.tif", tmp_path)
-    with pytest.raises(InputError, match=r"frame 1 \(12 × 17 pixels, uint16\), frame 2 \(9 × 17"):
-        opened("mixed.edf", tmp_path)
+    for name in ("mixed.tif", "mixed.edf"):
+        with pytest.raises(InputError) as caught:
+            opened(name, tmp_path)
+        assert caught.value.codes == ("shape-mismatch",)
 
 
 def test_thumbnails_are_no_frames(tmp_path):
@@ -343,10 +337,9 @@ def test_thumbnails_are_no_frames(tmp_path):
 @pytest.mark.skipif(find_spec("imagecodecs") is not None, reason="imagecodecs is there and reads it")
 def test_a_compression_that_needs_another_package(tmp_path):
     picture(tmp_path / "a.tif", compression="tiff_lzw")
-    with pytest.raises(
-        InputError, match=r"a\.tif is compressed with LZW, which needs .* imagecodecs; save it"
-    ):
+    with pytest.raises(InputError, match=r"LZW.*imagecodecs") as caught:
         opened("a.tif", tmp_path)
+    assert caught.value.codes == ("frames-unsupported",)
 
 
 @pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="this system has no named pipes")

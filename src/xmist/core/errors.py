@@ -64,6 +64,7 @@ ERROR_CODES: Final[Mapping[str, str]] = MappingProxyType(
         "file-damaged": "A file is damaged or truncated.",
         "file-missing": "A file does not exist.",
         "file-unreadable": "A file cannot be read: no permission, or not a regular file.",
+        "format-unknown": "The ending of a name is not one of frames, or does not match what the file holds.",
         "frames-unsupported": "A file holds no frames, or stores them in a way that is not read.",
         "image-key-invalid": "An image key does not tell the kind of each frame, or no frame has the value.",
         "link-broken": "A link in an HDF5 file leads to nothing.",
@@ -127,6 +128,16 @@ def raise_errors(faults: Sequence[str | ErrorRecord]) -> None:
     """Raise one `InputError` that lists `faults`; do nothing when there are none."""
     if faults:
         raise InputError(faults)
+
+
+def prefixed(prefix: str, errors: Iterable[str | ErrorRecord]) -> list[ErrorRecord]:
+    """Return errors with a text before each message, their codes unchanged."""
+    return [
+        ErrorRecord(error.code, f"{prefix}{error.message}")
+        if isinstance(error, ErrorRecord)
+        else ErrorRecord("invalid-input", f"{prefix}{error}")
+        for error in errors
+    ]
 
 
 def suggest(name: str, known: Iterable[str]) -> str:

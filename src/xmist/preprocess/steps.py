@@ -9,7 +9,7 @@ from types import MappingProxyType
 from typing import Any, Final
 
 from xmist.core.arrays import Image
-from xmist.core.errors import ErrorRecord, InputError, raise_errors, suggest
+from xmist.core.errors import ErrorRecord, InputError, prefixed, raise_errors, suggest
 from xmist.core.options import Options, read_options
 from xmist.preprocess.bad_pixels import BadPixelsOptions, apply_bad_pixels
 from xmist.preprocess.bin import BinOptions, apply_bin
@@ -121,20 +121,15 @@ def apply_steps(frames: Frames, steps: Steps) -> Frames:
         try:
             made.append((number, STEPS.get(name), make_step_options(name, options)))
         except InputError as error:
-            errors += _of_step(number, name, error)
+            errors += prefixed(f"step {number} ({name}): ", error.records)
     raise_errors(errors)
     for number, step, settings in made:
         assert step is not None  # make_step_options raised otherwise
         try:
             frames = step.function(frames, settings)
         except InputError as error:
-            raise InputError(_of_step(number, step.name, error)) from None
+            raise InputError(prefixed(f"step {number} ({step.name}): ", error.records)) from None
     return frames
-
-
-def _of_step(number: int, name: str, error: InputError) -> list[ErrorRecord]:
-    """Return the records of an error with the step in front of their messages."""
-    return [ErrorRecord(record.code, f"step {number} ({name}): {record.message}") for record in error.records]
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)

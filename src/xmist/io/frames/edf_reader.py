@@ -179,10 +179,11 @@ def _read_block(
     shape, dtype = _read_form(keys, where)
     needed = math.prod(shape[-2:]) * dtype.itemsize
     stacked = shape[0] if len(shape) == 3 else 1
-    stated = _whole(own.get("EDF_BinarySize", keys.get("SIZE", str(needed))))
+    said = own.get("EDF_BinarySize", keys.get("SIZE", str(needed)))
+    stated = _whole(said)
     if stated is None or stated < needed:
         raise InputError(
-            f"{where} states a size of {stated} bytes; {shape[-2]} × {shape[-1]} pixels need {needed}",
+            f"{where} states a size of {said} bytes; {shape[-2]} × {shape[-1]} pixels need {needed}",
             "file-damaged",
         )
     count = max(stacked, _whole(keys.get("NUM_IMAGES", "1")) or 1)

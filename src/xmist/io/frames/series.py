@@ -12,7 +12,7 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
-from xmist.core.errors import InputError, raise_errors
+from xmist.core.errors import ErrorRecord, InputError, prefixed, raise_errors
 from xmist.io.frames.addresses import Address, Spec, find_addresses
 from xmist.io.frames.positions import Position, asked_positions, found_positions
 from xmist.io.frames.sources import Source, check_file, listed, reading
@@ -150,7 +150,7 @@ class FrameSeries:
         try:
             return source.read(inside)
         except InputError as error:
-            raise InputError([f"{self.name}: {fault}" for fault in error.faults]) from error
+            raise InputError(prefixed(f"{self.name}: ", error.records)) from error
 
     def frames(self, indices: Sequence[int]) -> Iterator[NDArray[Any]]:
         """Read several frames one at a time; runs within one file are read the fastest way.
@@ -175,7 +175,7 @@ class FrameSeries:
             try:
                 yield from source.frames([inside for _, inside in places[start:end]])
             except InputError as error:
-                raise InputError([f"{self.name}: {fault}" for fault in error.faults]) from error
+                raise InputError(prefixed(f"{self.name}: ", error.records)) from error
             start = end
 
     def header(self, index: int) -> Mapping[str, str]:
@@ -232,22 +232,25 @@ def open_frames(
     >>> len(series), series.shape, str(series.dtype)
     (10, (32, 48), 'uint16')
     """
-    faults: list[str] = []
-    addresses = find_addresses(spec, folder, faults)
+    names: list[str] = []
+    addresses = find_addresses(spec, folder, names)
+    faults: list[str | ErrorRecord] = [*names]
     sources = []
     for address in addresses:
         try:
             sources.append(open_source(address))
         except InputError as error:
-            faults += error.faults
-    faults += _unlike_faults(sources)
+            faults += error.records
+    faults += [ErrorRecord("shape-mismatch", text) for text in _unlike_faults(sources)]
     keys = [position_key] if isinstance(position_key, str) else list(position_key or ())
     positions = None
     if keys:
-        positions = asked_positions(sources, keys, faults)
+        missing: list[str] = []
+        positions = asked_positions(sources, keys, missing)
+        faults += missing
     elif position_key is None and not faults:
         keys, positions = found_positions(sources)
-    raise_errors([f"{name}: {fault}" for fault in faults])
+    raise_errors(prefixed(f"{name}: ", faults))
     return FrameSeries(name, tuple(sources), positions, tuple(keys), bool(position_key))
 
 
@@ -269,7 +272,7 @@ def open_source(address: Address) -> Source:
     kind = _format(path)
     inside = str(address).removeprefix(str(path))
     if inside and kind != "HDF5":
-        raise InputError(f"{path} is {kind} and has no datasets; leave out {inside}")
+        raise InputError(f"{path} is {kind} and has no datasets; leave out {inside}", "dataset-missing")
     # A reader costs what its library costs to import.
     if kind == "TIFF":
         from xmist.io.frames.tiff_reader import open_tiff
@@ -291,11 +294,14 @@ def open_source(address: Address) -> Source:
 def _format(path: Path) -> str:
     """Give the format of a file, by its ending and its first bytes, which must agree."""
     ending = path.suffix.lower()
+    if ending == ".gz" and path.stem.lower().endswith(".edf"):
+        return "EDF"
     if ending not in _FORMATS:
         found = f"ends in '{path.suffix}'" if ending else "has no ending"
         advice = _ADVICE.get(ending)
         raise InputError(
-            f"{path} {found}; expected frames as {', '.join(_FORMATS)}{f' ({advice})' if advice else ''}"
+            f"{path} {found}; expected frames as {', '.join(_FORMATS)}{f' ({advice})' if advice else ''}",
+            "format-unknown",
         )
     with reading(str(path)), path.open("rb") as file:
         head = file.read(512)
@@ -304,9 +310,13 @@ def _format(path: Path) -> str:
         found = "EDF"
     kind = _FORMATS[ending]
     if found and found != kind:
-        raise InputError(f"{path} holds {found}, though it ends in '{path.suffix}'; rename it")
+        raise InputError(
+            f"{path} holds {found}, though it ends in '{path.suffix}'; rename it", "format-unknown"
+        )
     if not found and kind != "HDF5":  # HDF5 may begin with a block of the user's
-        raise InputError(f"{path} is not {kind}, or its beginning is damaged; copy or record it again")
+        raise InputError(
+            f"{path} is not {kind}, or its beginning is damaged; copy or record it again", "file-damaged"
+        )
     return kind
 
 

@@ -60,7 +60,7 @@ def open_tiff(path: Path) -> TiffSource:
     Thumbnails are left out.
     """
     with reading(str(path)), _opened(path) as file:
-        pages = [page for page in _all_pages(file) if not page.is_reduced]
+        pages = [page for page in _all_pages(path, file) if not page.is_reduced]
         if not pages:
             raise InputError(f"{path} holds no image; expected at least one page", "frames-unsupported")
         _check_alike(path, pages)
@@ -109,7 +109,7 @@ def _opened(path: Path) -> tifffile.TiffFile:
     return tifffile.TiffFile(path, is_lsm=False, is_ndpi=False, is_scanimage=False, is_nih=False)
 
 
-def _all_pages(file: tifffile.TiffFile) -> Iterator[tifffile.TiffPage]:
+def _all_pages(path: Path, file: tifffile.TiffFile) -> Iterator[tifffile.TiffPage]:
     seen = set()
     index = 0
     while True:
@@ -118,7 +118,7 @@ def _all_pages(file: tifffile.TiffFile) -> Iterator[tifffile.TiffPage]:
         except IndexError:
             break
         if page.offset in seen:
-            raise InputError(f"{file.filehandle.path} is damaged: its pages form a circle", "file-damaged")
+            raise InputError(f"{path} is damaged: its pages form a circle", "file-damaged")
         seen.add(page.offset)
         yield page
         index += 1
@@ -126,7 +126,7 @@ def _all_pages(file: tifffile.TiffFile) -> Iterator[tifffile.TiffPage]:
     file.filehandle.seek(file.pages.next_page_offset or 0)
     if any(file.filehandle.read(file.tiff.offsetsize)):
         raise InputError(
-            f"{file.filehandle.path} is truncated or damaged: a page follows number {index} that cannot be "
+            f"{path} is truncated or damaged: a page follows number {index} that cannot be "
             "read; copy or record it again",
             "file-damaged",
         )
