@@ -160,15 +160,14 @@ def test_nothing_is_modified():
 def test_what_cannot_be_registered():
     reference, _ = _drifted((0, 0), positions=1)
     moved = np.roll(reference, 40, axis=2)
-    with pytest.raises(xmist.InputError, match="reference and sample 0 cannot be registered"):
-        measure_drift(reference, moved)
-    with pytest.raises(xmist.InputError, match="0 usable pixels; expected at least 64"):
-        measure_drift(reference, reference, np.zeros(reference.shape))
-    with pytest.raises(xmist.InputError, match="cannot be registered"):
-        measure_drift(np.ones((1, 60, 70)), np.ones((1, 60, 70)))
-    with pytest.raises(xmist.InputError, match="only 120 of them"):
-        measure_drift(reference, reference, rows=(0, 500))
-    with pytest.raises(xmist.InputError, match="shift is float64 of shape"):
-        correct_drift(reference, [1.0, 2.0])
-    with pytest.raises(xmist.InputError, match="no usable pixel"):
-        correct_drift(-reference, [[1.0, 2.0]])
+    for call, code in [
+        (lambda: measure_drift(reference, moved), "drift-undetermined"),
+        (lambda: measure_drift(reference, reference, np.zeros(reference.shape)), "drift-undetermined"),
+        (lambda: measure_drift(np.ones((1, 60, 70)), np.ones((1, 60, 70))), "drift-undetermined"),
+        (lambda: measure_drift(reference, reference, rows=(0, 500)), "box-outside"),
+        (lambda: correct_drift(reference, [1.0, 2.0]), "shape-mismatch"),
+        (lambda: correct_drift(-reference, [[1.0, 2.0]]), "drift-undetermined"),
+    ]:
+        with pytest.raises(xmist.InputError) as caught:
+            call()
+        assert caught.value.codes == (code,)

@@ -109,10 +109,10 @@ def damaged(path, kind):
 
 DAMAGES = {
     "short": "has shape (3,), and",
-    "unknown": "gives 7 for frame 3",
-    "broken": "gives 0.5 for frame 3",
-    "nan": "gives nan for frame 3",
-    "text": "no list of numbers",
+    "unknown": "has 7 for frame 3",
+    "broken": "has 0.5 for frame 3",
+    "nan": "has nan for frame 3",
+    "text": "not a list of numbers",
     "never written": "is incomplete: 0 of its 2 chunks",
     "virtual": "gone.h5, which does not exist",
     "missing": "has no dataset image_key beside it or in its entry",
@@ -309,7 +309,7 @@ def test_one_projection_by_the_key(tmp_path, capsys):
     # The key is a choice: without it, nothing is left out, and check says so.
     data["input"]["sample"] = f"scan.nxs::{DATA}"
     remarks = check(draft_scan(write_toml(tmp_path, data))).remarks
-    assert "holds 2 darks, 3 flats, 3 projections by its image_key, and all are taken" in remarks[0]
+    assert "holds 2 darks, 3 flats, 3 projections by its image_key, and all are used" in remarks[0]
 
 
 def test_frames_in_order_are_not_paired_past_an_invalid_one(tmp_path):
@@ -336,7 +336,7 @@ def test_a_damaged_key_ends_the_command_with_a_message(tmp_path, capsys, command
     replace(path, KEY, np.full(17, 9))
     result = call(capsys, command, scan)
     assert result.code == 2
-    assert "gives 9 for frame 1 (17 such frames)" in result.err.replace("\n", " ")
+    assert "has 9 for frame 1 (17 such frames)" in result.err.replace("\n", " ")
     assert not (tmp_path / "scan.h5").exists()
 
 

@@ -51,7 +51,9 @@ ERROR_CODES: Final[Mapping[str, str]] = MappingProxyType(
         # --- methods ---
         # --- preprocessing ---
         "box-outside": "A box reaches beyond the frames.",
+        "drift-undetermined": "A shift between reference and sample frame cannot be measured.",
         "flat-invalid": "The flat has no pixel that can be divided by.",
+        "flux-undetermined": "There is no flux to scale frames to.",
         "frames-missing": "A step needs frames that were not given, or that an earlier step used.",
         "step-order": "A preprocessing step stands before one that must come first.",
         "step-unknown": "There is no preprocessing step of this name.",

@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from xmist.core.arrays import Image, as_array
-from xmist.core.errors import InputError, raise_errors
+from xmist.core.errors import ErrorRecord, InputError, raise_errors
 from xmist.core.options import Options, Range
 from xmist.numerics.images.registration import filled, register, shifted
 from xmist.numerics.parallel import for_blocks
@@ -66,15 +66,15 @@ def measure_drift(
     reference, sample : (position, y, x) array_like
         Frames.
     weights : (position, y, x) array_like, optional
-        Weights; a pixel of weight 0 does not count, and neither does one that it would touch.
+        Weights; a pixel of weight 0 does not count, and neither do pixels that it would affect.
     rows, columns : (start, stop), optional
         Box of bare beam, counted from 0, stop excluded; its pixels are fitted together. Where both are None,
-        blocks of 48 × 48 pixels are fitted alone and their median counts, which a sample that refracts in
-        less than half of the frame does not disturb.
+        the median over fits of blocks of 48 × 48 pixels is taken, which a sample that refracts in less than
+        half of the frame does not affect.
     max_shift : float
         Largest shift in pixels that is looked for, at most 1000.
     threads : int, optional
-        Threads, at most one a pair; the result does not depend on it.
+        Threads, at most one per pair; the result does not depend on it.
 
     Returns
     -------
@@ -85,7 +85,7 @@ def measure_drift(
     Raises
     ------
     InputError
-        If the frames, the box or `max_shift` are faulty, or if a pair cannot be registered.
+        If the frames, the box or `max_shift` are invalid, or if a pair cannot be registered.
 
     Examples
     --------
@@ -100,7 +100,7 @@ def measure_drift(
     ys, xs = box_slices(rows, columns, (first.shape[1], first.shape[2]))
     whole = rows is None and columns is None
     shifts = np.zeros((len(first), 2))
-    faults = [""] * len(first)
+    errors = [""] * len(first)
 
     def measure(n: int) -> None:
         used = np.isfinite(first[n]) & (first[n] > 0) & np.isfinite(second[n])
@@ -115,12 +115,12 @@ def measure_drift(
             max_shift=max_shift,
         )
         if isinstance(found, str):
-            faults[n] = f"reference and sample {n} cannot be registered: {found}"
+            errors[n] = f"reference and sample {n} cannot be registered: {found}"
         else:
             shifts[n] = found
 
     _for_each(measure, len(first), threads)
-    raise_errors([fault for fault in faults if fault])
+    raise_errors([ErrorRecord("drift-undetermined", error) for error in errors if error])
     return shifts
 
 
@@ -138,18 +138,18 @@ def correct_drift(
     reference : (position, y, x) array_like
         Frames without the sample.
     shift : (position, 2) array_like
-        Shift along x and y in pixels, as `measure_drift` gives it.
+        Shift along x and y in pixels, as returned by `measure_drift`.
     weights : (position, y, x) array_like, optional
         Weights of the pairs.
     threads : int, optional
-        Threads, at most one a frame; the result does not depend on it.
+        Threads, at most one per frame; the result does not depend on it.
 
     Returns
     -------
     reference : (position, y, x) float32 array
         Shifted frames. A frame whose shift is 0 is unchanged.
     weights : (position, y, x) float32 array
-        The given weights; 0 where bad pixels, or those beyond the border, bring in more than 5 % of a value.
+        The given weights; 0 where bad pixels, or pixels beyond the border, contribute more than 5 %.
 
     Raises
     ------
@@ -158,9 +158,8 @@ def correct_drift(
 
     Notes
     -----
-    The kernel is a sinc with a Kaiser window, see
-    `xmist.numerics.images.registration.kernel`, applied along y and x. Where it needs the value
-    of a bad pixel, it takes one filled from the neighbours.
+    The kernel is a sinc with a Kaiser window (`xmist.numerics.images.registration.kernel`), applied along y
+    and x. Bad pixels are filled from their neighbours before.
 
     Examples
     --------
@@ -170,14 +169,15 @@ def correct_drift(
     (True, 0.0)
     """
     series, given = check_frames("reference", reference, weights)
-    faults: list[str] = []
-    shifts = as_array("shift", shift, "numbers (x, y) for each frame", faults)
-    raise_errors(faults)
-    assert shifts is not None  # as_array gave a fault otherwise
+    errors: list[str] = []
+    shifts = as_array("shift", shift, "numbers (x, y) for each frame", errors)
+    raise_errors(errors)
+    assert shifts is not None  # as_array appended an error otherwise
     if shifts.dtype.kind not in "iuf" or shifts.shape != (len(series), 2) or not np.isfinite(shifts).all():
         raise InputError(
             f"shift is {shifts.dtype} of shape {shifts.shape}; expected finite numbers (x, y) for each of "
-            f"the {len(series)} frames"
+            f"the {len(series)} frames",
+            "shape-mismatch",
         )
     out = series.copy()
     new = np.ones(series.shape, np.float32) if given is None else given.copy()
@@ -190,7 +190,9 @@ def correct_drift(
         if given is not None:
             usable &= given[n] > 0
         if not usable.any():
-            raise InputError(f"reference frame {n} has no usable pixel; leave this exposure out")
+            raise InputError(
+                f"reference frame {n} has no usable pixel; leave this position out", "drift-undetermined"
+            )
         moved, touched = shifted(filled(frame, usable), usable, shifts[n])
         out[n] = moved
         new[n][touched] = 0.0

@@ -50,7 +50,7 @@ def normalise_flux(
         Weights; pixels of weight 0 do not count.
     rows, columns : (start, stop), optional
         Box of bare beam, counted from 0, stop excluded. Where both are None the flux of the references is
-        that of all pixels, and the bare beam of the sample frames is found by itself, see `flux_factors`.
+        that of all pixels, and the bare beam of the sample frames is looked for (see Notes).
 
     Returns
     -------
@@ -60,7 +60,14 @@ def normalise_flux(
     Raises
     ------
     InputError
-        If the frames or the box are faulty, or if there is no flux to scale to.
+        If the frames or the box are invalid, or if there is no flux to scale to.
+
+    Notes
+    -----
+    To find bare beam, the ratio of sample to reference is averaged over blocks of 16 × 16 pixels and all
+    positions. Bare beam is the brightest cluster of ratios that holds at least 5 % of the blocks; a cluster
+    is as wide as four times the scatter between neighbouring blocks. Where a sample covers the whole frame,
+    its brightest part is taken for bare beam.
 
     Examples
     --------
@@ -75,15 +82,7 @@ def normalise_flux(
 
 
 def scale_frames(frames: Image, factors: NDArray[np.float64]) -> Image:
-    """Multiply each frame by its factor.
-
-    Parameters
-    ----------
-    frames : (position, y, x) float32 array
-        Frames.
-    factors : (position,) array
-        Factors.
-    """
+    """Multiply each frame (position, y, x) by its factor (position,)."""
     with np.errstate(over="ignore"):  # beyond float32 becomes inf, which is a bad pixel
         return frames * factors.astype(np.float32)[:, None, None]
 
@@ -96,28 +95,9 @@ def flux_factors(
     rows: Span | None,
     columns: Span | None,
 ) -> tuple[NDArray[np.float64], float]:
-    """Give the factor of every frame.
+    """Return factors (2, position) of reference and sample frames, and the share of bare beam in the frame.
 
-    Without a box, the ratio of sample to reference is averaged over blocks of 16 × 16 pixels and all
-    positions. Bare beam is the brightest cluster of ratios that holds at least 5 % of the blocks: a cluster
-    is as wide as four times the scatter between neighbouring blocks. Where a sample covers the whole frame,
-    its brightest part is taken for bare beam.
-
-    Parameters
-    ----------
-    reference, sample : (position, y, x) float32 array
-        Frames.
-    weights : (position, y, x) array or None
-        Weights.
-    rows, columns : (start, stop) or None
-        Box of bare beam.
-
-    Returns
-    -------
-    factors : (2, position) array
-        For the reference and for the sample frames.
-    share : float
-        Part of the frame that served as bare beam.
+    See `normalise_flux`; `rows` and `columns` are the box of bare beam, or None.
     """
     ys, xs = box_slices(rows, columns, (reference.shape[1], reference.shape[2]))
     block = 0 if rows is not None or columns is not None else _BLOCK
@@ -136,13 +116,17 @@ def flux_factors(
     if not (flux > 0).all():
         dark = int(np.flatnonzero(~(flux > 0))[0])
         where = "in the box" if block == 0 else "of weight above 0"
-        raise InputError(f"reference {dark} has no flux in the pixels {where}; expected bare beam there")
+        raise InputError(
+            f"reference {dark} has no flux in the pixels {where}; expected bare beam there",
+            "flux-undetermined",
+        )
     bare = np.ones(sums.shape[2], bool) if block == 0 else brightest_blocks(sums)
     ratio = sums[:, 1][:, bare].sum(axis=1) / np.maximum(sums[:, 0][:, bare].sum(axis=1), 1e-300)
     if not (ratio > 0).all():
         dark = int(np.flatnonzero(~(ratio > 0))[0])
         raise InputError(
-            f"sample {dark} has no flux where bare beam is expected; give rows and columns of it"
+            f"sample {dark} has no flux where bare beam is expected; give rows and columns of it",
+            "flux-undetermined",
         )
     scale = flux.mean() / flux
     share = (ys.stop - ys.start) * (xs.stop - xs.start) / reference[0].size
