@@ -45,7 +45,7 @@ def main() -> None:
             stack,
             experiment,
             methods=[method],
-            exposures=NUMBERS,
+            positions=NUMBERS,
             options={method: options},
             regions=regions,
             truth=truth,
@@ -58,9 +58,9 @@ def main() -> None:
             error = "–" if phase is None or phase.nrmse is None else f"{phase.nrmse:.3f}"
             paper = ""
             if method in PAPER and options.get("window", 5) == 5:
-                paper = f" (paper {PAPER[method][NUMBERS.index(run.exposures)]})"
+                paper = f" (paper {PAPER[method][NUMBERS.index(run.positions)]})"
             print(
-                f"| {method} | {told} | {run.exposures} | {abs(d.cnr or 0):.1f}{paper} "
+                f"| {method} | {told} | {run.positions} | {abs(d.cnr or 0):.1f}{paper} "
                 f"| {abs(d.cnr_median or 0):.1f} | {d.correlation_inside:.3f} / {d.nrmse_inside:.2f} "
                 f"| {error} |",
                 flush=True,

@@ -68,8 +68,6 @@ def _violations(path, text):
 # Imports against the levels that still stand; this set only shrinks.
 STANDING = {
     "core/materials imports xmist.simulate.checks",
-    "evaluate/comparison/result imports xmist.view.figures",
-    "evaluate/comparison/result imports xmist.view.figures.grids",
 }
 
 FILES = sorted(SOURCE.rglob("*.py"))

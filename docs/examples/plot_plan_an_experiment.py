@@ -8,7 +8,7 @@ diffraction, or of the granular contrast of the sample, is in them, so that the 
 
 On the command line::
 
-    xmist simulate fibres --plan --distance 0.5 --distance 1 --exposures 2 --exposures 10 -o plan
+    xmist simulate fibres --plan --distance 0.5 --distance 1 --positions 2 --positions 10 -o plan
 """
 
 # %%
@@ -35,7 +35,7 @@ table = evaluate.expected_errors(
     distances=[0.25, 0.5, 1.0, 2.0],
     speckles=[4 * pixel],
     visibility=0.3,
-    exposures=[2, 10],
+    positions=[2, 10],
     photons=[1e4],
     draws=2,
     seed=1,

@@ -51,6 +51,9 @@ for _hook in (
     ("save figure", "xmist.view.figures", "save_picture"),
     ("result html", "xmist.view.notebook", "result_html"),
     ("stack html", "xmist.view.notebook", "stack_html"),
+    ("comparison figure", "xmist.view.figures.comparisons", "channel_figure"),
+    ("comparison figures", "xmist.view.figures.comparisons", "comparison_figures"),
+    ("figure job", "xmist.view.figures", "figure_job"),
 ):
     register(*_hook)
 

@@ -27,7 +27,7 @@ def write(folder, tables="", **changes):
     given = {
         "input": {"reference": "ref.npy", "sample": "sample.npy"},
         "experiment": GEOMETRY,
-        "compare": {"methods": ["mist"], "exposures": [2], "resolution": False},
+        "compare": {"methods": ["mist"], "positions": [2], "resolution": False},
         **changes,
     }
     path = write_scan(folder, **given)
@@ -49,11 +49,11 @@ def save_truth():
 
 def test_tables_and_figures_are_written(folder, capsys):
     save_truth()
-    arguments = ["compare", "scan.toml", "-o", "out", "--methods", "mist,lcs", "--exposures", "2,4"]
+    arguments = ["compare", "scan.toml", "-o", "out", "--methods", "mist,lcs", "--positions", "2,4"]
     options = ["--option", "mist.smoothing=1.5", "--outside", "0,6,0,64", "--inside", "25,35,27,37"]
     done = call(capsys, *arguments, *options)
     assert done.code == 0, done.err
-    assert "lcs, N = 2: needs at least 3 exposures" in done.out
+    assert "lcs, N = 2: needs at least 3 positions" in done.out
     assert "Against the truth, dark-field" in done.out
     assert done.out.endswith("Wrote out/comparison.md and the figures beside it\n")
     assert sorted(path.name for path in (folder / "out").iterdir()) == sorted([*FILES, "transmission.png"])
@@ -73,7 +73,7 @@ def test_everything_may_stand_in_the_scan_file(folder, capsys, monkeypatch):
     monkeypatch.setattr("xmist.Comparison.save", lambda self, *_args, **_named: saved.append(self))
     write(
         folder,
-        compare={"methods": ["mist", "single-material"], "exposures": [2, 4], "resolution": True},
+        compare={"methods": ["mist", "single-material"], "positions": [2, 4], "resolution": True},
         preprocess=[{"step": "crop", "rows": [2, 58]}],
         tables="[compare.options.mist]\nsmoothing = 1.0\nridge = 0.1\n[regions]\noutside = [0, 4, 0, 64]",
     )
@@ -81,7 +81,7 @@ def test_everything_may_stand_in_the_scan_file(folder, capsys, monkeypatch):
     done = call(capsys, "compare", "scan.toml", "-o", "out", "--option", "mist.smoothing=2")
     assert done.code == 0, done.err
     (found,) = saved
-    assert found.exposures == (2, 4)
+    assert found.positions == (2, 4)
     run = found.run("mist", 4)
     assert dict(run.options) == {"smoothing": 2, "ridge": 0.1}
     assert run.quality["phase"].resolution is not None
@@ -99,7 +99,7 @@ def test_a_truth_that_does_not_fit_is_left_out_or_a_fault(folder, capsys, monkey
     small.save("truth.h5")
     done = call(capsys, "compare", "scan.toml", "-o", "out")
     assert done.code == 0
-    assert "truth.h5 has 9 × 9 pixels, not those of the frames; not used" in done.err
+    assert "truth.h5 has 9 × 9 pixels, unlike the frames; not used" in done.err
     assert "Against the truth" not in done.out
     done = call(capsys, "compare", "scan.toml", "-o", "out", "--truth", "truth.h5")
     assert done.code == 2
@@ -112,7 +112,7 @@ def test_a_truth_that_does_not_fit_is_left_out_or_a_fault(folder, capsys, monkey
 def test_all_faults_of_the_scan_file_at_once(folder, capsys):
     write(
         folder,
-        compare={"methods": ["misst"], "exposures": [2, 2], "truht": "x"},
+        compare={"methods": ["misst"], "positions": [2, 2], "truht": "x"},
         regions={"outside": [0, 4, 0], "middle": [1, 2, 3, 4]},
         tables="[compare.options.umpa]\nwindw = 5",
     )
@@ -121,7 +121,7 @@ def test_all_faults_of_the_scan_file_at_once(folder, capsys):
     assert done.code == 2
     for part in (
         "compare.methods names 'misst'; did you mean 'mist'",
-        "compare.exposures is [2, 2]; expected a list of different numbers",
+        "compare.positions is [2, 2]; expected a list of different numbers",
         "compare.truht is not a known key; did you mean 'truth'",
         "regions.outside is [0, 4, 0]; expected bare beam: a box [y0, y1, x0, x1]",
         "regions.middle is not a known key",
@@ -133,14 +133,14 @@ def test_all_faults_of_the_scan_file_at_once(folder, capsys):
 
 
 def test_faults_of_file_and_arguments_are_told_together_before_any_work(folder, capsys, monkeypatch):
-    monkeypatch.setattr("xmist.evaluate.comparison.scan.load_stack", None)  # no frame is read
+    monkeypatch.setattr("xmist.evaluate.from_configuration.load_stack", None)  # no frame is read
     write(folder, experiment={**GEOMETRY, "energy_kev": -17.0})
     (folder / "file").write_bytes(b"precious")
     before = snapshot(folder)
     arguments = [
         "--methods",
         "misst",
-        "--exposures",
+        "--positions",
         "0",
         "--outside",
         "0,9,0,999",
@@ -153,7 +153,7 @@ def test_faults_of_file_and_arguments_are_told_together_before_any_work(folder, 
         "7 faults",
         "experiment.energy_kev is -17",
         "unknown method 'misst'; did you mean 'mist'",
-        "exposures is [0]; expected different whole numbers from 1",
+        "positions is [0]; expected different whole numbers from 1",
         "options are given for 'umpa', which is not compared",
         "regions.outside has the box [0, 9, 0, 999]",
         "no.h5 does not exist",
@@ -188,12 +188,12 @@ def test_an_empty_list_is_no_list_of_everything(folder, capsys):
 
 
 def test_bad_arguments(folder, capsys):
-    done = call(capsys, "compare", "--exposures", "2;4", "--outside", "1,2,3", "--option", "window=5")
+    done = call(capsys, "compare", "--positions", "2;4", "--outside", "1,2,3", "--option", "window=5")
     assert done.code == 2
     for part in (
         "no scan file is given",
         "-o is missing",
-        "--exposures is '2;4'",
+        "--positions is '2;4'",
         "--outside is '1,2,3'; expected Y0,Y1,X0,X1",
         "--option window names no method",
     ):

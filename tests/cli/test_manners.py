@@ -25,7 +25,7 @@ def folder(tmp_path, monkeypatch):
         ("currant", "--positions", "1000000000"),
         ("currant", "--shape", "1000000", "1000000"),
         ("ct", "--angles", "1000000000"),
-        ("fibres", "--plan", "--exposures", "1000000000"),
+        ("fibres", "--plan", "--positions", "1000000000"),
     ],
     ids=" ".join,
 )
@@ -121,7 +121,7 @@ def test_a_comparison_writes_nothing_that_would_be_read_the_next_time(folder, ca
     write_scan(folder, input={"reference": "a-ref.h5::/s", "sample": "*-[s2]*.h5::/s"})
     before = snapshot(folder)
     done = call(
-        capsys, "compare", "scan.toml", "-o", ".", "--results", "--methods", "mist", "--exposures", "2"
+        capsys, "compare", "scan.toml", "-o", ".", "--results", "--methods", "mist", "--positions", "2"
     )
     assert done.code == 2
     assert "mist-2.h5 would be read as a frame the next time" in done.err

@@ -9,18 +9,18 @@ import pytest
 import xmist
 from tests.cli.scenes import call
 from xmist.evaluate import demo
-from xmist.evaluate.comparison import METHODS_COMPARED
+from xmist.evaluate.defaults import METHODS_COMPARED
 from xmist.io.frames.frames import offer_geometry, open_frames
 
 # As the quick one, but smaller.
-PLAN = dataclasses.replace(demo.QUICK, shape=(96, 96), exposures=(2, 6))
+SETTINGS = dataclasses.replace(demo.QUICK, shape=(96, 96), positions=(2, 6))
 
 
 @pytest.fixture(scope="module")
 def made(tmp_path_factory):
     folder = tmp_path_factory.mktemp("demo") / "made" / "berries"
     steps = []
-    found = demo.run_demo(folder, plan=PLAN, progress=lambda *step: steps.append(step))
+    found = demo.run_demo(folder, settings=SETTINGS, progress=lambda *step: steps.append(step))
     assert ("simulating", 6, 6) in steps
     assert ("full-field, N = 6", 3, 4) in steps
     return folder, found
@@ -28,7 +28,7 @@ def made(tmp_path_factory):
 
 def test_the_full_demo_is_the_experiment_of_the_paper():
     assert tuple(demo.FULL.options) == METHODS_COMPARED
-    assert demo.FULL.exposures == (2, 4, 10)
+    assert demo.FULL.positions == (2, 4, 10)
     assert demo.FULL.options["umpa"]["window"] == demo.FULL.options["xsvt"]["window"] == 5
 
 
@@ -46,8 +46,8 @@ def test_pictures_are_close_to_the_truth(made):
 
 def test_the_regions_are_those_of_the_berry(made):
     truth, regions = made[1].truth, made[1].regions
-    y, x = (np.arange(size) - (size - 1) / 2 for size in PLAN.shape)
-    radius = np.hypot(y[:, None], x) / (0.4 * min(PLAN.shape))  # 1 at its rim
+    y, x = (np.arange(size) - (size - 1) / 2 for size in SETTINGS.shape)
+    radius = np.hypot(y[:, None], x) / (0.4 * min(SETTINGS.shape))  # 1 at its rim
     assert radius[regions.outside].min() > 1
     assert radius[regions.inside].max() < 1
     assert regions.inside[radius < 0.5].all()
@@ -56,7 +56,7 @@ def test_the_regions_are_those_of_the_berry(made):
 
 def test_files_open(made):
     folder, found = made
-    files = demo.names(folder, PLAN)
+    files = demo.names(folder, SETTINGS)
     written = sorted(folder.iterdir())
     assert set(written) <= set(files.values())
     assert files["figure"] in written
@@ -65,7 +65,7 @@ def test_files_open(made):
     assert np.array_equal(result.phase, found.results["full-field", 6].phase)
     for role, number in (("reference", 6), ("sample", 6), ("dark", 5), ("flat", 5)):
         series = open_frames(f"{files['frames']}::/entry/{role}/data", name=role)
-        assert (len(series), series.shape) == (number, PLAN.shape)
+        assert (len(series), series.shape) == (number, SETTINGS.shape)
         offers = {offer.name: offer.value for offer in offer_geometry(series)}
         assert offers == pytest.approx(
             {name: value for name, value in result.experiment.to_dict().items() if value is not None}
@@ -73,7 +73,7 @@ def test_files_open(made):
 
 
 def test_the_scan_file_retrieves_the_frames_once_more(made, capsys):
-    files = demo.names(made[0], PLAN)
+    files = demo.names(made[0], SETTINGS)
     done = call(capsys, "retrieve", files["scan"])
     assert done.code == 0, done.err
     mine, theirs = (xmist.open_result(made[0] / name) for name in ("result.h5", "full-field-6.h5"))
@@ -89,14 +89,14 @@ def test_what_is_told(made):
     text = demo.words(made[1])
     assert "Contrast-to-noise ratio, dark-field" in text
     assert "Against the truth, phase" in text
-    assert "mist takes for phase" in text
+    assert "mist-attenuating" in text
 
 
 def test_a_second_demo_takes_another_folder(made, tmp_path, monkeypatch, capsys):
     asked = []
 
     def run_demo(folder, **options):
-        asked.append((str(folder), options["plan"]))
+        asked.append((str(folder), options["settings"]))
         folder.mkdir(exist_ok=True)
         return made[1]
 

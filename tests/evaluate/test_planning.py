@@ -16,7 +16,7 @@ GIVEN = {
     "distances": [1.0],
     "speckles": [25e-6],
     "visibility": 0.3,
-    "exposures": [6],
+    "positions": [6],
     "photons": [1e4],
     "draws": 2,
     "seed": 1,
@@ -31,9 +31,9 @@ def plan(**changes):
 
 def test_without_a_sample_errors_are_noise_alone():
     detector = replace(RECIPE.detector, saturation=None)
-    changes = {"photons": [1e6, 4e6], "exposures": [3, 9], "draws": 2, "detector": detector}
+    changes = {"photons": [1e6, 4e6], "positions": [3, 9], "draws": 2, "detector": detector}
     table = evaluate.expected_errors([], RECIPE.experiment, **(GIVEN | changes))
-    by_choice = {(row.exposures, row.photons): row for row in table}
+    by_choice = {(row.positions, row.photons): row for row in table}
     for name in ("phase_error", "dark_field_error", "refraction_angle_error"):
         few, bright, many = (getattr(by_choice[choice], name) for choice in ((3, 1e6), (3, 4e6), (9, 1e6)))
         # Linear in weak noise: four times the photons, half the error. The same diffusers, other noise: the
@@ -58,7 +58,7 @@ def test_rows_text_and_figure():
     assert calls[-1] == ("planning", 3, 3)
     assert len(table) == 3
     assert [row.distance for row in table] == [0.5, 1.0, 2.0]
-    assert json.loads(json.dumps(table.to_rows()))[0]["exposures"] == 6
+    assert json.loads(json.dumps(table.to_rows()))[0]["positions"] == 6
     lines = str(table).splitlines()
     assert len(lines) == 5
     assert lines[2].startswith(" 0.5 m")
@@ -102,8 +102,8 @@ def test_method_is_chosen():
         ({"distances": [-1.0]}, "distances is -1"),
         ({"photons": [0.0]}, "photons is 0"),
         ({"photons": [1e6]}, "expected less than the saturation of 65535"),
-        ({"exposures": [0]}, "exposures is 0"),
-        ({"exposures": [1]}, "expected at least 2 for mist"),
+        ({"positions": [0]}, "positions is 0"),
+        ({"positions": [1]}, "expected at least 2 for mist"),
         ({"method": "mst"}, "did you mean 'mist'"),
         ({"options": {"smothing": 1.0}}, "did you mean 'smoothing'"),
         ({"visibility": 0.0}, "visibility is 0"),
@@ -118,7 +118,7 @@ def test_bad_plans(changes, message):
 
 def test_command(tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
-    arguments = ["simulate", "fibres", "--plan", "--shape", "48", "48", "--distance", "1", "--exposures", "4"]
+    arguments = ["simulate", "fibres", "--plan", "--shape", "48", "48", "--distance", "1", "--positions", "4"]
     arguments += ["--photons", "1e4", "--method", "mist"]
     assert main([*arguments, "-o", "plan"]) == 0
     assert len(capsys.readouterr().out.splitlines()) == 4

@@ -73,7 +73,7 @@ def test_faults_of_the_page_and_of_the_scan_are_told_together(folder, capsys):
 def test_compare_writes_a_page_into_the_folder_that_it_makes(folder, capsys):
     write_frames(folder, shape=(48, 48))
     write_scan(folder)
-    command = ("compare", "scan.toml", "-o", "out", "--methods", "mist,optical-flow", "--exposures", "3")
+    command = ("compare", "scan.toml", "-o", "out", "--methods", "mist,optical-flow", "--positions", "3")
     done = call(capsys, *command, "--no-resolution", "--report", "out/page.html")
     assert done.code == 0, done.err
     assert done.out.endswith("Wrote out/page.html\n")

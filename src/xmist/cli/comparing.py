@@ -17,7 +17,7 @@ from xmist.core.errors import raise_errors
 @click.argument("scan", nargs=-1, metavar="SCAN.toml")
 @click.option("-o", "--output", "folder", metavar="FOLDER", help="Where to write; made if it does not exist.")
 @click.option("--methods", metavar="NAMES", help="With commas; mist,full-field,umpa,xsvt if left out.")
-@click.option("--exposures", metavar="NUMBERS", help="Numbers of exposures, with commas; 2,4,10 if left out.")
+@click.option("--positions", metavar="NUMBERS", help="Numbers of positions, with commas; 2,4,10 if left out.")
 @click.option(
     "--option",
     multiple=True,
@@ -44,21 +44,21 @@ from xmist.core.errors import raise_errors
 def compare(
     settings: Settings, /, scan: tuple[str, ...], folder: str | None, page: str | None, **given: Any
 ) -> int:
-    """Run several methods on the first N exposures of the frames that SCAN.toml names.
+    """Run several methods on the first N positions of the frames that SCAN.toml names.
 
-    Writes pictures of dark-field, phase and transmission (a row a method, a column a number of exposures),
+    Writes figures of dark-field, phase and transmission (a row a method, a column a number of positions),
     and tables of contrast-to-noise ratio, angular sensitivity, resolution, agreement, time and memory; also
-    errors, where the truth is known. A method that cannot work on so few exposures is listed with the
-    reason. Sections [compare] and [regions] of the scan file may say the same as the options.
+    errors, where the truth is known. A method that cannot work on so few positions is listed with the
+    reason. The tables [compare] and [regions] of the configuration hold the same settings as the options.
 
     \b
     Examples:
       xmist compare scan.toml -o comparison
       xmist compare scan.toml -o comparison --report comparison/page.html
-      xmist compare scan.toml -o c --methods mist,umpa --exposures 2,4 --option mist.smoothing=2
+      xmist compare scan.toml -o c --methods mist,umpa --positions 2,4 --option mist.smoothing=2
       xmist compare scan.toml -o c --outside 0,40,0,200 --inside 100,140,80,120
     """
-    from xmist.evaluate.comparison.scan import compare_scan
+    from xmist.evaluate.from_configuration import compare_scan
     from xmist.workflow.configuration import draft_scan
 
     path = single_scan(scan)
@@ -68,7 +68,7 @@ def compare(
     if not folder:
         faults.append(f"-o is {'missing' if folder is None else 'empty'}; expected the folder to write to")
     methods = listed_names(given["methods"])
-    exposures = None if given["exposures"] is None else _numbers("--exposures", given["exposures"], faults)
+    positions = None if given["positions"] is None else _numbers("--positions", given["positions"], faults)
     options = _by_method(given["option"], faults)
     regions = {
         name: [_numbers(f"--{name}", text, faults, count=4) for text in given[name]]
@@ -87,7 +87,7 @@ def compare(
             draft,
             folder,
             methods=methods,
-            exposures=exposures,
+            positions=positions,
             options=options,
             regions=regions,
             truth=truth,
@@ -99,8 +99,10 @@ def compare(
             faults=of_page,
         )
     click.echo(str(found))
-    for note in found.notes:
-        say(settings, f"Step {note}" if not note.startswith("truth") else f"Note: {note}")
+    for step in found.steps:
+        say(settings, f"Step {step}")
+    for record in found.findings:
+        say(settings, f"{record.severity.capitalize()}: {record.message}")
     click.echo(f"Wrote {Path(folder) / 'comparison.md'} and the figures beside it")
     if page is not None:
         named = [(f"{method}, N = {number}", result) for (method, number), result in found.results.items()]

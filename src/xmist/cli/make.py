@@ -15,11 +15,11 @@ from xmist.cli.options import Number, Whole, common
 from xmist.core.errors import InputError, raise_errors, suggest
 
 if TYPE_CHECKING:
-    from xmist.evaluate.planning_table import ExpectedErrors
+    from xmist.evaluate.planning import ExpectedErrors
 
 _FACTORS = (0.25, 0.5, 1.0, 2.0)  # of the preset's distance
 _SPECKLES = (3.0, 6.0)  # pixels in the sample's plane
-_EXPOSURES = (2, 10)
+_POSITIONS = (2, 10)
 _LIGHT = (0.01, 1.0)  # of the preset's photons
 _VISIBILITY = 0.3
 _DRAWS = 4
@@ -42,8 +42,9 @@ _LARGEST = 1e12  # bytes of a machine that does not tell its memory
 @click.option(
     "--positions",
     type=Whole(1),
+    multiple=True,
     metavar="NUMBER",
-    help="Positions of the diffuser; 10 if left out (ct 4).",
+    help="Positions of the diffuser; 10 if left out (ct 4), 2 and 10 with --plan, where it may be repeated.",
 )
 @click.option(
     "--angles", type=Whole(1), metavar="NUMBER", help="Projections of the preset ct; 60 if left out."
@@ -59,14 +60,13 @@ _LARGEST = 1e12  # bytes of a machine that does not tell its memory
 @click.option(
     "--form", type=click.Choice(["tiff", "hdf5"]), default="tiff", show_default=True, help="Of the frames."
 )
-@click.option("--plan", "planned", is_flag=True, help="Tell the errors to expect; write no frames.")
+@click.option("--plan", "planned", is_flag=True, help="Estimate the errors to expect; write no frames.")
 @click.option(
     "--distance", type=Number(), multiple=True, metavar="M", help="With --plan: in metres; repeatable."
 )
 @click.option(
     "--speckle", type=Number(), multiple=True, metavar="M", help="With --plan: size in metres; repeatable."
 )
-@click.option("--exposures", type=Whole(), multiple=True, metavar="N", help="With --plan; repeatable.")
 @click.option(
     "--photons", type=Number(), multiple=True, metavar="P", help="With --plan: photons a pixel; repeatable."
 )
@@ -79,14 +79,14 @@ def simulate(settings: Settings, /, preset: str, folder: str | None, planned: bo
     """Simulate the frames of PRESET by wave optics and write them as a beamline would.
 
     PRESET is currant, low-dose, fibres, spheres, tubes or ct. Writes reference, sample, dark and flat frames,
-    truth.h5 with what is true, and scan.toml, which xmist retrieve takes as it is. With --plan: a table of
-    the errors to expect over distance, speckle size, exposures and dose, and a picture of it in FOLDER.
+    truth.h5 with the true images, and scan.toml for xmist retrieve. With --plan: a table of the errors to
+    expect over distance, speckle size, number of positions and dose, and a figure of it in FOLDER.
 
     \b
     Examples:
       xmist simulate currant -o currant
       xmist retrieve currant/scan.toml
-      xmist simulate fibres --plan --distance 0.5 --distance 1 --exposures 5
+      xmist simulate fibres --plan --distance 0.5 --distance 1 --positions 5
     """
     from xmist.simulate.presets import RECIPES
 
@@ -103,9 +103,11 @@ def simulate(settings: Settings, /, preset: str, folder: str | None, planned: bo
 def _check_given(name: str, planned: bool, given: dict[str, Any]) -> None:
     wrong = [
         f"--{key} goes with --plan; leave it out, or add --plan"
-        for key in ("distance", "speckle", "exposures", "photons")
+        for key in ("distance", "speckle", "photons")
         if given[key] and not planned
     ]
+    if len(given["positions"]) > 1 and not planned:
+        wrong.append("--positions is given more than once; expected it once, or --plan")
     if given["as_json"] and not planned:
         wrong.append("--json goes with --plan; leave it out, or add --plan")
     if given["angles"] is not None and (planned or name != "ct"):
@@ -122,8 +124,10 @@ def _check_memory(name: str, planned: bool, given: dict[str, Any]) -> None:
     defaults = inspect.signature(getattr(presets, name.replace("-", "_"))).parameters
     wanted = {key: item.default for key, item in defaults.items() if key in ("shape", "positions", "angles")}
     if planned:
-        wanted = {"shape": _PLANNED, "positions": max(given["exposures"] or _EXPOSURES)}
-    wanted |= {key: given[key] for key in wanted if given[key] is not None}
+        wanted = {"shape": _PLANNED, "positions": max(given["positions"] or _POSITIONS)}
+    elif given["positions"]:
+        wanted["positions"] = given["positions"][0]
+    wanted |= {key: given[key] for key in wanted if key != "positions" and given[key] is not None}
     y, x = wanted["shape"]
     frames = wanted["positions"] * (1 + wanted.get("angles", 1))
     need = float(x) * y * (_WAVE_BYTES + _FRAME_BYTES * frames)
@@ -148,7 +152,9 @@ def _simulate(settings: Settings, name: str, folder: Path, given: dict[str, Any]
     scan = folder / "scan.toml"
     if scan.exists():
         raise_errors(target_faults(scan, overwrite=given["overwrite"]))
-    wanted = {key: given[key] for key in ("shape", "positions", "angles") if given[key] is not None}
+    wanted = {key: given[key] for key in ("shape", "angles") if given[key] is not None}
+    if given["positions"]:
+        wanted["positions"] = given["positions"][0]
     make = getattr(presets, name.replace("-", "_"))
     with progress_bars(settings) as progress:
         made = make(seed=given["seed"], progress=progress, **wanted)
@@ -186,7 +192,7 @@ def _plan(settings: Settings, name: str, folder: str | None, given: dict[str, An
             distances=given["distance"] or [f * experiment.sample_to_detector for f in _FACTORS],
             speckles=given["speckle"] or [s * experiment.effective_pixel for s in _SPECKLES],
             visibility=_VISIBILITY,
-            exposures=given["exposures"] or _EXPOSURES,
+            positions=given["positions"] or _POSITIONS,
             photons=given["photons"] or [part * recipe.detector.photons for part in _LIGHT],
             draws=_DRAWS,
             seed=given["seed"],
@@ -203,7 +209,7 @@ def _plan(settings: Settings, name: str, folder: str | None, given: dict[str, An
         save_figure(
             plan_figure(table), picture, overwrite=given["overwrite"], about=f"xmist simulate {name} --plan"
         )
-        say(settings, f"Picture: {picture}")
+        say(settings, f"Figure: {picture}")
     return DONE
 
 
@@ -214,7 +220,7 @@ def _as_options() -> Iterator[None]:
         yield
     except InputError as error:
         names = {"distances": "--distance", "speckles": "--speckle"}
-        names |= {name: f"--{name}" for name in ("exposures", "photons", "shape", "seed")}
+        names |= {name: f"--{name}" for name in ("positions", "photons", "shape", "seed")}
         words = [fault.split(maxsplit=1) for fault in error.faults]
         raise InputError([f"{names.get(first, first)} {' '.join(rest)}" for first, *rest in words]) from error
 

@@ -6,14 +6,14 @@ import click
 
 from xmist.cli.console import DONE, Settings, echo_json, progress_bars, say
 from xmist.cli.options import Whole, common
-from xmist.core.errors import raise_errors
+from xmist.core.errors import ErrorRecord, raise_errors
 
 
 @click.command(short_help="Measure how good and how fast the methods are here.")
 @click.option("--method", "methods", multiple=True, metavar="NAME", help="All if left out; may be repeated.")
 @click.option("--phantom", "cases", multiple=True, metavar="NAME", help="All five if left out; repeatable.")
 @click.option(
-    "--exposures", type=Whole(), multiple=True, metavar="N", help="2 and 10 if left out; repeatable."
+    "--positions", type=Whole(), multiple=True, metavar="N", help="2 and 10 if left out; repeatable."
 )
 @click.option("--size", type=Whole(), metavar="PIXELS", help="Side of the phantoms; 256 if left out.")
 @click.option("--speed-size", type=Whole(), multiple=True, metavar="PIXELS", help="512 and 1024 if left out.")
@@ -30,7 +30,7 @@ def benchmark(
     /,
     methods: tuple[str, ...],
     cases: tuple[str, ...],
-    exposures: tuple[int, ...],
+    positions: tuple[int, ...],
     size: int | None,
     speed_size: tuple[int, ...],
     no_accuracy: bool,
@@ -50,28 +50,35 @@ def benchmark(
       xmist benchmark -o benchmark.md
       xmist benchmark --method full-field --method lcs --phantom absorbing --no-speed
     """
-    from xmist.evaluate.benchmark import run_benchmark, save_benchmark
-    from xmist.evaluate.benchmark.request import EXPOSURES, SIZE, SPEED_SIZES, request_faults
-    from xmist.evaluate.benchmark.tables import result_faults
+    from xmist.evaluate.benchmark import (
+        POSITIONS,
+        SIZE,
+        SPEED_SIZES,
+        output_errors,
+        request_errors,
+        run_benchmark,
+        save_benchmark,
+    )
     from xmist.methods import METHODS
     from xmist.simulate.phantoms import CASES
 
     chosen = methods or tuple(METHODS)
     phantoms = () if no_accuracy else cases or tuple(CASES)
-    numbers = exposures or EXPOSURES
+    numbers = positions or POSITIONS
     side = SIZE if size is None else size
     sides = () if no_speed else speed_size or SPEED_SIZES
-    faults = request_faults(chosen, phantoms, numbers, side, sides)
+    errors: list[str | ErrorRecord] = [*request_errors(chosen, phantoms, numbers, side, sides)]
     if no_accuracy and no_speed:
-        faults.append("--no-accuracy and --no-speed leave nothing to measure; expected one of them at most")
+        message = "--no-accuracy and --no-speed leave nothing to measure; expected one of them at most"
+        errors.append(ErrorRecord("option-conflict", message))
     if output is not None:
-        faults += result_faults(output, overwrite=overwrite)  # before the work, not after it
-    raise_errors(faults)
+        errors += output_errors(output, overwrite=overwrite)  # before the work
+    raise_errors(errors)
     with progress_bars(settings) as progress:
         found = run_benchmark(
             methods=chosen,
             cases=phantoms,
-            exposures=numbers,
+            positions=numbers,
             size=side,
             speed_sizes=sides,
             threads=threads,

@@ -24,9 +24,9 @@ _MOST_FOLDERS: Final = 1000
 def demo(settings: Settings, folder: str | None, quick: bool, overwrite: bool) -> int:
     """Simulate the experiment of Pavlov et al. 2020 on a currant, retrieve it, and compare with the truth.
 
-    Four methods work on 2, 4 and 10 exposures. Tables, figures, the results, the frames, the truth and a
-    scan file go to a folder. A second demo takes a new folder, xmist-demo-2, unless --overwrite is given.
-    The first time, compiling takes most of the time; --quick is done much sooner.
+    Four methods retrieve it from 2, 4 and 10 positions of the diffuser. Tables, figures, results, frames, the
+    truth and a configuration file are written to a folder: xmist-demo, or xmist-demo-2 if that exists and
+    --overwrite is not given. Most of the first run is compilation; --quick is faster.
 
     \b
     Examples:
@@ -36,20 +36,20 @@ def demo(settings: Settings, folder: str | None, quick: bool, overwrite: bool) -
     """
     from xmist.evaluate.demo import FULL, METHOD, QUICK, names, run_demo, words
 
-    plan = QUICK if quick else FULL
+    chosen = QUICK if quick else FULL
     if folder == "":
         raise InputError(f"-o is empty; expected a folder, or nothing for {_FOLDER}")
     target = Path(folder) if folder else _free_folder(overwrite)
     with progress_bars(settings) as progress:
-        found = run_demo(target, plan=plan, overwrite=overwrite, progress=progress)
+        found = run_demo(target, settings=chosen, overwrite=overwrite, progress=progress)
     click.echo(words(found))
-    files = names(target, plan)
+    files = names(target, chosen)
     if not folder and target.name != _FOLDER:
         say(settings, f"{_FOLDER} exists already, so this demo went to {target} (--overwrite replaces one).")
     click.echo(f"Figure: {files['figure']}; all tables and figures: {files['table']}")
     say(
         settings,
-        f"Next: xmist info {target / f'{METHOD}-{max(plan.exposures)}.h5'}, or change {files['scan']} and "
+        f"Next: xmist info {target / f'{METHOD}-{max(chosen.positions)}.h5'}, or change {files['scan']} and "
         f"run: xmist retrieve {files['scan']}",
     )
     return DONE

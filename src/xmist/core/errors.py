@@ -47,8 +47,10 @@ ERROR_CODES: Final[Mapping[str, str]] = MappingProxyType(
         "option-unknown": "There is no option of this name.",
         # --- experiment, material and arrays (core) ---
         "frames-too-small": "The frames are smaller than the methods need.",
+        "value-invalid": "An argument has a value that it cannot have.",
         "shape-mismatch": "Arrays that belong together differ in shape.",
         # --- methods ---
+        "method-unknown": "There is no method of this name.",
         # --- preprocessing ---
         "box-outside": "A box reaches beyond the frames.",
         "drift-undetermined": "A shift between reference and sample frame cannot be measured.",
@@ -77,7 +79,15 @@ ERROR_CODES: Final[Mapping[str, str]] = MappingProxyType(
         "result-invalid": "A file holds no result of xmist, or a damaged or newer one.",
         # --- configuration, projections and series (workflow) ---
         # --- simulation (simulate) ---
+        "preset-unknown": "There is no simulated preset or phantom of this name.",
         # --- comparison, planning and display (evaluate, view) ---
+        "channel-missing": "A result does not have the channel that was asked for.",
+        "ending-unknown": "The ending of a file's name stands for no format that can be written.",
+        "metric-undefined": "A metric is not defined for these images.",
+        "no-method": "None of the compared methods can work on the frames.",
+        "pixels-too-few": "Too few pixels have a value.",
+        "region-invalid": "A region of a comparison is no box or mask inside the frames.",
+        "result-missing": "A comparison has no run of this method and number of positions.",
     }
 )
 

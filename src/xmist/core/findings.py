@@ -165,6 +165,18 @@ _TABLE: Final = (
     # --- workflow: one projection and series (workflow) ---
     # --- simulation (simulate) ---
     # --- comparison and planning (evaluate) ---
+    FindingCode(
+        "resolution-unknown",
+        "note",
+        "The resolution of a result in a comparison is not known.",
+        "Compare more positions: the resolution needs twice as many as the method.",
+    ),
+    FindingCode(
+        "truth-unused",
+        "note",
+        "The file truth.h5 beside the configuration does not belong to the frames and was not used.",
+        "None is needed; name the file by truth in [compare] if it should be used.",
+    ),
 )
 
 FINDING_CODES: Final[Mapping[str, FindingCode]] = MappingProxyType({entry.code: entry for entry in _TABLE})

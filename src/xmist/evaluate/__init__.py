@@ -1,4 +1,4 @@
-"""How good results are: metrics, comparison, benchmark, planning, demo."""
+"""Quality of results: metrics, comparison, benchmark, planning, demo."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ _HOME = {
     "save_benchmark": "benchmark",
     "Benchmark": "benchmark",
     "expected_errors": "planning",
-    "ExpectedErrors": "planning_table",
+    "ExpectedErrors": "planning",
 }
 
 __all__ = sorted(_HOME)

@@ -1,16 +1,16 @@
-"""Planning: the errors to expect over distance, speckle size, exposures and dose.
+"""Errors to expect over distance, speckle size, number of positions and dose.
 
-Frames come straight from the transport model (M), many of them for each choice, and a method retrieves them.
-What the model does not hold, the granular contrast of the structure itself and diffraction, is not in the
-numbers: they say what noise, speckles and the method leave, and are a lower bound.
+Frames come from the transport model (M), and a method retrieves them. The model has neither diffraction nor
+the granular contrast of the structure itself, so that the errors are a lower bound: those of noise, speckles
+and the method.
 """
 
 from __future__ import annotations
 
 import itertools
 import math
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -20,7 +20,7 @@ from xmist.core.data import Retrieval, SpeckleStack
 from xmist.core.errors import InputError, raise_errors
 from xmist.core.experiment import Experiment
 from xmist.core.progress import Progress
-from xmist.evaluate.planning_table import Expected, ExpectedErrors
+from xmist.evaluate.metrics import mean_square_error
 from xmist.methods import find_method, make_options, retrieve
 from xmist.simulate.checks import check_count, check_number, check_shape
 from xmist.simulate.detector import Detector, detect
@@ -37,6 +37,97 @@ _FINE = 2  # samples a pixel: enough for speckles of two pixels
 _EDGE = 8  # pixels at the border that count for no error
 
 
+@dataclass(frozen=True, kw_only=True)
+class Expected:
+    """What to expect of one choice; errors are root mean squares over pixels and draws."""
+
+    distance: float  # distance from sample to detector in metres
+    speckle: float  # size of the speckles in the sample's plane in metres
+    positions: int  # number N of positions of the diffuser
+    photons: float  # photons that a pixel detects in the bare beam in one frame
+    dose: float  # photons that a pixel detects in all reference and sample frames, 2 N photons
+    phase_error: float | None  # error of φ in rad, its mean removed; None where the method gives none
+    dark_field_error: float | None  # error of D in m
+    refraction_angle_error: float | None  # error of each component of ∇φ/k in rad
+    # the same over the standard deviation of the truth; None where the truth is constant
+    phase_nrmse: float | None
+    dark_field_nrmse: float | None
+    refraction_angle_nrmse: float | None
+
+
+@dataclass(frozen=True, kw_only=True)
+class ExpectedErrors:
+    """The table of expected errors; iterate for its rows, print it as text.
+
+    Parameters
+    ----------
+    rows : tuple of Expected
+        One for each choice.
+    method : str
+        Method that retrieved.
+    draws : int
+        Number of simulated experiments for each choice.
+
+    Examples
+    --------
+    >>> row = Expected(
+    ...     distance=1.0,
+    ...     speckle=2e-5,
+    ...     positions=2,
+    ...     photons=1e4,
+    ...     dose=4e4,
+    ...     phase_error=0.5,
+    ...     dark_field_error=None,
+    ...     refraction_angle_error=1e-8,
+    ...     phase_nrmse=0.1,
+    ...     dark_field_nrmse=None,
+    ...     refraction_angle_nrmse=0.2,
+    ... )
+    >>> print(ExpectedErrors(rows=(row,), method="mist", draws=4))
+                                             error of φ     error of D      error of ∇φ/k
+    distance    speckle     N  photons      rad   NRMSE      pm    NRMSE      nrad    NRMSE
+       1 m      20 µm     2    10000      0.5     0.1       –        –        10      0.2
+    """
+
+    rows: tuple[Expected, ...]
+    method: str
+    draws: int
+
+    def __iter__(self) -> Iterator[Expected]:
+        """Return the rows."""
+        return iter(self.rows)
+
+    def __len__(self) -> int:
+        """Return the number of rows."""
+        return len(self.rows)
+
+    def __str__(self) -> str:
+        """Return the table as text."""
+        lines = [
+            f"{'':37}{'error of φ':>14}{'error of D':>15}{'error of ∇φ/k':>19}",
+            "distance    speckle     N  photons      rad   NRMSE      pm    NRMSE      nrad    NRMSE",
+        ]
+        for row in self.rows:
+            cells = [
+                f"{row.distance:>4.3g} m",
+                f"{1e6 * row.speckle:>6.3g} µm",
+                f"{row.positions:>4d}",
+                f"{row.photons:>7.6g}",
+                _cell(row.phase_error, 1.0, 7),
+                _cell(row.phase_nrmse, 1.0, 6),
+                _cell(row.dark_field_error, 1e12, 6),
+                _cell(row.dark_field_nrmse, 1.0, 7),
+                _cell(row.refraction_angle_error, 1e9, 8),
+                _cell(row.refraction_angle_nrmse, 1.0, 7),
+            ]
+            lines.append("  ".join(cells))
+        return "\n".join(lines)
+
+    def to_rows(self) -> list[dict[str, Any]]:
+        """Return the rows as plain data."""
+        return [asdict(row) for row in self.rows]
+
+
 def expected_errors(
     sample: Sequence[Part],
     experiment: Experiment,
@@ -46,7 +137,7 @@ def expected_errors(
     distances: Sequence[float],
     speckles: Sequence[float],
     visibility: float,
-    exposures: Sequence[int],
+    positions: Sequence[int],
     photons: Sequence[float],
     draws: int,
     seed: int,
@@ -57,7 +148,7 @@ def expected_errors(
     workers: int | None = None,
     progress: Progress | None = None,
 ) -> ExpectedErrors:
-    """Return what errors to expect, by Monte-Carlo runs of a method through the fast path.
+    """Return the errors to expect of a method, by Monte-Carlo runs on frames of the transport model.
 
     Parameters
     ----------
@@ -76,12 +167,12 @@ def expected_errors(
         before the detector's blur.
     visibility : float
         Standard deviation of the reference over its mean, before the detector's blur.
-    exposures : sequence of int
+    positions : sequence of int
         Numbers N of positions of the diffuser.
     photons : sequence of float
-        Photons a pixel detects in the bare beam in one exposure.
+        Photons that a pixel detects in the bare beam in one frame.
     draws : int
-        Simulated experiments a choice, 1 at least.
+        Simulated experiments for each choice, 1 at least.
     seed : int
         Seed.
     method : str, optional
@@ -100,12 +191,12 @@ def expected_errors(
     Returns
     -------
     ExpectedErrors
-        One row a choice, distances outermost, photons innermost.
+        One row for each choice, distances outermost, photons innermost.
 
     Raises
     ------
     InputError
-        Lists all that is wrong.
+        Lists all errors.
 
     Examples
     --------
@@ -119,7 +210,7 @@ def expected_errors(
     ...     distances=[1.0],
     ...     speckles=[25e-6],
     ...     visibility=0.3,
-    ...     exposures=[4],
+    ...     positions=[4],
     ...     photons=[1e3, 1e5],
     ...     draws=2,
     ...     seed=1,
@@ -156,10 +247,10 @@ def expected_errors(
             for number in photons
             if number * detector.gain + detector.offset >= top
         ]
-    if not len(exposures):
-        faults.append("exposures is empty; expected one at least")
-    for count in exposures:
-        check_count("exposures", count, faults)
+    if not len(positions):
+        faults.append("positions is empty; expected one at least")
+    for count in positions:
+        check_count("positions", count, faults)
     check_number("visibility", visibility, faults, low=0.0, high=1.0, strict=True)
     check_number("edge_sigma", edge_sigma, faults, unit="m", low=0.0)
     check_count("draws", draws, faults)
@@ -170,13 +261,13 @@ def expected_errors(
     try:
         entry = find_method(method)
         make_options(method, options)
-        few = [count for count in exposures if not faults and count < entry.minimum_exposures]
+        few = [count for count in positions if not faults and count < entry.minimum_exposures]
         if few:
-            faults.append(f"exposures has {few[0]}; expected at least {entry.minimum_exposures} for {method}")
+            faults.append(f"positions has {few[0]}; expected at least {entry.minimum_exposures} for {method}")
     except InputError as error:
         faults += error.faults
     raise_errors(faults)
-    choices = list(itertools.product(distances, speckles, exposures, photons))
+    choices = list(itertools.product(distances, speckles, positions, photons))
     rows = []
     for number, (distance, speckle, count, light) in enumerate(choices):
         setup = replace(experiment, sample_to_detector=distance)
@@ -189,7 +280,7 @@ def expected_errors(
                 replace(detector, photons=light),
                 speckle=speckle,
                 visibility=visibility,
-                exposures=count,
+                positions=count,
                 method=method,
                 options=options,
                 seed=(seed, draw),
@@ -255,13 +346,13 @@ def _errors(
     *,
     speckle: float,
     visibility: float,
-    exposures: int,
+    positions: int,
     method: str,
     options: Mapping[str, Any],
     seed: tuple[int, int],
     workers: int | None,
 ) -> dict[str, float | None]:
-    """Simulate one experiment, retrieve it, and give mean squares of the errors."""
+    """Simulate and retrieve one experiment, and return the mean squares of the errors."""
     grid = scene.grid
     length = speckle / (2.0 * math.sqrt(2.0 * math.log(2.0))) / grid.pixel
     # ln I of standard deviation s has ⟨I²⟩/⟨I⟩² = exp(s²), whatever its correlation.
@@ -269,8 +360,8 @@ def _errors(
     plain = replace(detector, oversampling=1, psf_sigma=0.0)
     sigma = detector.psf_sigma / experiment.pixel_size * _FINE
     frames: tuple[list[Real], list[Real]] = ([], [])
-    for exposure in range(exposures):
-        rng = np.random.default_rng([*seed, exposure])
+    for number in range(positions):
+        rng = np.random.default_rng([*seed, number])
         field = gaussian_field(
             grid.shape, across=length, along=length, direction=0.0, rng=rng, workers=workers
         )
@@ -304,17 +395,14 @@ def _mean_square(found: Retrieval, name: str, truth: Real) -> float | None:
     if image is None:
         return None
     inside = (..., slice(_EDGE, -_EDGE), slice(_EDGE, -_EDGE))
-    difference = (image.astype(np.float64) - truth)[inside]
-    if name == "phase":
-        difference = difference - np.nanmean(difference)
-    return float(np.nanmean(difference**2))
+    return mean_square_error(image[inside], truth[inside], remove_mean=name == "phase")[0]
 
 
 def _row(
     scene: _Scene,
     experiment: Experiment,
     speckle: float,
-    exposures: int,
+    positions: int,
     photons: float,
     errors: Sequence[Mapping[str, float | None]],
 ) -> Expected:
@@ -329,8 +417,12 @@ def _row(
     return Expected(
         distance=experiment.sample_to_detector,
         speckle=float(speckle),
-        exposures=int(exposures),
+        positions=int(positions),
         photons=float(photons),
-        dose=2.0 * exposures * photons,
+        dose=2.0 * positions * photons,
         **values,
     )
+
+
+def _cell(value: float | None, scale: float, width: int) -> str:
+    return f"{'–' if value is None else f'{value * scale:.3g}':>{width}}"

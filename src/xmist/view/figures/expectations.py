@@ -1,11 +1,11 @@
-"""A picture of a plan: the errors to expect, over what was varied most."""
+"""A figure of expected errors, over what was varied most."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, Final
 
 from xmist.core.errors import InputError
-from xmist.evaluate.planning_table import Expected, ExpectedErrors
+from xmist.evaluate.planning import Expected, ExpectedErrors
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 _VARIED: Final = (
     ("distance", "distance (m)", "{:.3g} m"),
     ("speckle", "speckle size (µm)", "{:.3g} µm"),
-    ("exposures", "exposures N", "N = {:.0f}"),
+    ("positions", "positions N", "N = {:.0f}"),
     ("photons", "photons a pixel", "{:.6g} photons"),
 )
 _SCALE: Final = {"speckle": 1e6}
@@ -28,7 +28,7 @@ _MARKERS: Final = "os^vD*Px"
 
 
 def plan_figure(table: ExpectedErrors) -> Figure:
-    """Draw the errors of a plan on logarithmic axes.
+    """Draw expected errors on logarithmic axes.
 
     Parameters
     ----------
@@ -38,18 +38,19 @@ def plan_figure(table: ExpectedErrors) -> Figure:
     Returns
     -------
     matplotlib.figure.Figure
-        A panel for φ, D and the refraction angle each, as far as the method gives them; along x what was
-        varied most, a line for each choice of the rest. Attached to no display; `save_figure` writes it.
+        A panel each for φ, D and the refraction angle, as far as the method retrieves them. The x axis is
+        what was varied most, with a line for each choice of the rest. Needs no display; `save_figure` writes
+        it.
 
     Raises
     ------
     InputError
-        If the plan is empty.
+        If the table is empty.
 
     Examples
     --------
-    >>> from xmist.evaluate.planning_table import Expected, ExpectedErrors
-    >>> values = {"speckle": 2e-5, "exposures": 2, "photons": 1e4, "dose": 4e4, "phase_nrmse": None}
+    >>> from xmist.evaluate.planning import Expected, ExpectedErrors
+    >>> values = {"speckle": 2e-5, "positions": 2, "photons": 1e4, "dose": 4e4, "phase_nrmse": None}
     >>> values |= {"dark_field_error": None, "dark_field_nrmse": None, "phase_error": 1.0}
     >>> values |= {"refraction_angle_error": 1e-8, "refraction_angle_nrmse": 0.2}
     >>> rows = tuple(Expected(distance=distance, **values) for distance in (0.5, 1.0))
@@ -59,11 +60,11 @@ def plan_figure(table: ExpectedErrors) -> Figure:
     from matplotlib.figure import Figure
 
     if not len(table):
-        raise InputError("the plan has no rows; expected one at least")
+        raise InputError("the table has no rows; expected one at least", code="value-invalid")
     distinct = {name: sorted({getattr(row, name) for row in table}) for name, _, _ in _VARIED}
     along = max(_VARIED, key=lambda item: len(distinct[item[0]]))
     others = [item for item in _VARIED if item is not along]
-    told = [item for item in others if len(distinct[item[0]]) > 1]
+    varied = [item for item in others if len(distinct[item[0]]) > 1]
     lines: dict[tuple[Any, ...], list[Expected]] = {}
     for row in table:
         lines.setdefault(tuple(getattr(row, name) for name, _, _ in others), []).append(row)
@@ -73,7 +74,7 @@ def plan_figure(table: ExpectedErrors) -> Figure:
     for axes, (name, label, scale) in zip(panels, shown, strict=True):
         for number, (choice, rows) in enumerate(lines.items()):
             values = dict(zip((item[0] for item in others), choice, strict=True))
-            text = ", ".join(form.format(values[key] * _SCALE.get(key, 1.0)) for key, _, form in told)
+            text = ", ".join(form.format(values[key] * _SCALE.get(key, 1.0)) for key, _, form in varied)
             rows = sorted(rows, key=lambda row: float(getattr(row, along[0])))
             axes.plot(
                 [getattr(row, along[0]) * _SCALE.get(along[0], 1.0) for row in rows],
@@ -89,7 +90,7 @@ def plan_figure(table: ExpectedErrors) -> Figure:
         _plain_ticks(axes, [value * _SCALE.get(along[0], 1.0) for value in distinct[along[0]]])
         axes.grid(True, which="major", alpha=0.4)
         axes.grid(True, which="minor", alpha=0.15)
-    if told:
+    if varied:
         handles, labels = panels[0].get_legend_handles_labels()
         page.legend(handles, labels, loc="outside right upper", frameon=False, fontsize=8)
     fixed = ", ".join(

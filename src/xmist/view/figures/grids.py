@@ -49,7 +49,7 @@ class Cell:
     flags: Values | None = None
 
 
-def picture_grid(
+def image_grid(
     channel: str,
     cells: Sequence[Sequence[Cell]],
     *,
@@ -215,4 +215,4 @@ def agreement_figure(matrices: Mapping[str, Values], labels: Sequence[str]) -> F
     return page
 
 
-__all__ = ["Cell", "agreement_figure", "picture_grid", "regions_figure"]
+__all__ = ["Cell", "agreement_figure", "image_grid", "regions_figure"]

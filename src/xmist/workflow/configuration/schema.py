@@ -203,13 +203,13 @@ def _as_tables(value: Any) -> Mapping[str, Mapping[str, Any]]:
 
 
 class CompareSection(Section):
-    """Which methods are compared on how many exposures; see `xmist.compare`."""
+    """Which methods are compared on how many positions; see `xmist.compare`."""
 
     methods: Names | None = Field(
         default=None, description="a list of methods, such as ['mist', 'umpa'] (xmist methods lists them)"
     )
-    exposures: Annotated[tuple[int, ...], BeforeValidator(_as_counts)] | None = Field(
-        default=None, description="a list of different numbers of exposures from 1, such as [2, 4, 10]"
+    positions: Annotated[tuple[int, ...], BeforeValidator(_as_counts)] | None = Field(
+        default=None, description="a list of different numbers of positions from 1, such as [2, 4, 10]"
     )
     options: Annotated[Any, BeforeValidator(_as_tables)] = Field(
         default={}, description="a table for each method, such as [compare.options.umpa] with window = 5"
@@ -244,7 +244,7 @@ _SECTIONS: Final[Mapping[str, tuple[type[BaseModel], str]]] = {
 # Sections that may be left out as a whole.
 _OPTIONAL: Final[Mapping[str, tuple[type[BaseModel], str]]] = {
     "scan": (ScanSection, "a table with order and angles"),
-    "compare": (CompareSection, "a table with methods and exposures"),
+    "compare": (CompareSection, "a table with methods and positions"),
     "regions": (RegionsSection, "a table with outside and inside"),
 }
 _KNOWN: Final = (*_SECTIONS, *_OPTIONAL, "options", "preprocess")

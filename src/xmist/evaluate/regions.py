@@ -1,4 +1,4 @@
-"""Where there is no sample, and where its inside is: boxes that were given, or found in the frames."""
+"""Bare beam and the inside of the sample: boxes that were given, or found in the frames."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from xmist.core.data import SpeckleStack
-from xmist.core.errors import raise_errors, shown, suggest
+from xmist.core.errors import ErrorRecord, raise_errors, shown, suggest
 
 Mask = NDArray[np.bool_]
 Real = NDArray[np.float64]
@@ -32,17 +32,19 @@ _APART: Final = 4.0  # standard deviations of the bare beam that the sample must
 class Regions:
     """Bare beam and inside of the sample."""
 
-    outside: Mask | None  # (y, x), the pixels; None where there are none
+    outside: Mask | None  # (y, x); None where there is none
     inside: Mask | None
-    about: Mapping[str, str]  # for each of the two names in words where it comes from, or why it is missing
-    # for each of the two names the boxes [y0, y1, x0, x1] that were given, ends excluded; empty if found in
-    # the frames or given as a mask
+    about: Mapping[str, str]  # by name, where the region comes from, or why it is missing
+    # By name, the boxes [y0, y1, x0, x1] that were given, ends excluded; empty for masks and found regions.
     boxes: Mapping[str, tuple[tuple[int, int, int, int], ...]]
 
     @property
     def complete(self) -> bool:
         """Whether both regions are known."""
         return self.outside is not None and self.inside is not None
+
+
+NO_REGIONS: Final = Regions(outside=None, inside=None, about={}, boxes={})
 
 
 def make_regions(
@@ -52,13 +54,13 @@ def make_regions(
 
     `given` in pixels.
     """
-    faults: list[str] = []
+    errors: list[ErrorRecord] = []
     if isinstance(given, Regions):
-        _given_as_masks(given, stack.shape, faults)
-        raise_errors(faults)
+        _given_as_masks(given, stack.shape, errors)
+        raise_errors(errors)
         return given
-    masks, boxes, about = _read(given or {}, stack.shape, faults)
-    raise_errors(faults)
+    masks, boxes, about = _read(given or {}, stack.shape, errors)
+    raise_errors(errors)
     if len(masks) < len(NAMES):
         *found, reason = find_regions(stack)
         for name, mask in zip(NAMES, found, strict=True):
@@ -67,7 +69,7 @@ def make_regions(
             for other in masks.values():  # what was given is right
                 mask = None if mask is None or other is None else mask & ~other
             if mask is not None and np.count_nonzero(mask) < _SMALLEST:
-                mask, reason = None, "what is given leaves next to nothing"
+                mask, reason = None, "the given region leaves too few pixels"
             masks[name] = mask
             about[name] = "found in the frames" if mask is not None else f"not found: {reason}"
     for name in NAMES:
@@ -78,11 +80,11 @@ def make_regions(
     return Regions(outside=masks["outside"], inside=masks["inside"], about=about, boxes=boxes)
 
 
-def region_faults(given: Mapping[str, Boxes | ArrayLike | None], shape: tuple[int, int]) -> list[str]:
+def region_errors(given: Mapping[str, Boxes | ArrayLike | None], shape: tuple[int, int]) -> list[ErrorRecord]:
     """Return the errors of regions, without the frames."""
-    faults: list[str] = []
-    _read(given, shape, faults)
-    return faults
+    errors: list[ErrorRecord] = []
+    _read(given, shape, errors)
+    return errors
 
 
 def find_regions(stack: SpeckleStack) -> tuple[Mask | None, Mask | None, str]:
@@ -100,7 +102,7 @@ def find_regions(stack: SpeckleStack) -> tuple[Mask | None, Mask | None, str]:
         return None, None, "too few usable pixels"
     threshold = _threshold(change[used])
     if threshold is None:
-        return None, None, "no sample stands out from the noise of the frames"
+        return None, None, "no sample differs from the noise of the frames"
     sample = (change > threshold) & used
     sample = ndimage.binary_opening(sample, iterations=2)
     sample = ndimage.binary_closing(np.pad(sample, 4, mode="edge"), iterations=3)[4:-4, 4:-4]
@@ -111,13 +113,13 @@ def find_regions(stack: SpeckleStack) -> tuple[Mask | None, Mask | None, str]:
     inside = _inside(sample) & frame & used
     lacking = [
         text
-        for mask, text in ((outside, "bare beam"), (inside, "a part of the sample away from its rim"))
+        for mask, text in ((outside, "bare beam"), (inside, "sample away from its rim"))
         if np.count_nonzero(mask) < _SMALLEST
     ]
     return (
         None if "bare beam" in lacking else outside,
-        None if "a part of the sample away from its rim" in lacking else inside,
-        f"the frames show next to no {lacking[0]}" if lacking else "",
+        None if "sample away from its rim" in lacking else inside,
+        f"the frames show too little {lacking[0]}" if lacking else "",
     )
 
 
@@ -140,7 +142,7 @@ def _change(stack: SpeckleStack) -> tuple[Real, Mask]:
         )
         return blurred
 
-    # Sums over exposures, one at a time: no second copy of the frames.
+    # Sums over positions, one at a time: no second copy of the frames.
     products = np.zeros((3, *stack.shape))
     for r, s in zip(reference, sample, strict=True):
         r, s = (np.where(used, frame, 0.0).astype(np.float64) for frame in (r, s))
@@ -207,48 +209,58 @@ def _inside(sample: Mask) -> Mask:
 
 
 def _read(
-    given: Any, shape: tuple[int, int], faults: list[str]
+    given: Any, shape: tuple[int, int], errors: list[ErrorRecord]
 ) -> tuple[dict[str, Mask | None], dict[str, tuple[tuple[int, int, int, int], ...]], dict[str, str]]:
     """Return what is given as masks, its boxes, and in words where it comes from."""
     masks: dict[str, Mask | None] = {}
     about: dict[str, str] = {}
     boxes: dict[str, tuple[tuple[int, int, int, int], ...]] = dict.fromkeys(NAMES, ())
     if not isinstance(given, Mapping):
-        faults.append(
-            f"regions are {shown(given)}; expected a mapping from outside and inside to boxes or masks"
+        errors.append(
+            ErrorRecord(
+                "region-invalid",
+                f"regions are {shown(given)}; expected a mapping from outside and inside to boxes or masks",
+            )
         )
         return masks, boxes, about
     for name, value in given.items():
         if name not in NAMES:
-            faults.append(f"regions.{name} is not a region; {suggest(str(name), NAMES)}")
+            message = f"regions.{name} is not a region; {suggest(str(name), NAMES)}"
+            errors.append(ErrorRecord("region-invalid", message))
         elif value is not None:
-            masks[name], boxes[name] = _given(name, value, shape, faults)
+            masks[name], boxes[name] = _given(name, value, shape, errors)
             count = len(boxes[name])
             about[name] = f"as given, {count} box{'es' * (count > 1)}" if count else "as given, a mask"
-    _check_apart(masks, faults)
+    _check_apart(masks, errors)
     return masks, boxes, about
 
 
-def _check_apart(masks: Mapping[str, Mask | None], faults: list[str]) -> None:
+def _check_apart(masks: Mapping[str, Mask | None], errors: list[ErrorRecord]) -> None:
     outside, inside = (masks.get(name) for name in NAMES)
     if outside is not None and inside is not None and (shared := int(np.count_nonzero(outside & inside))):
-        faults.append(
+        message = (
             f"regions.outside and regions.inside share {shared} pixel{'s' * (shared > 1)}; expected bare "
             "beam beside the sample"
         )
+        errors.append(ErrorRecord("region-invalid", message))
 
 
-def _given_as_masks(given: Regions, shape: tuple[int, int], faults: list[str]) -> None:
+def _given_as_masks(given: Regions, shape: tuple[int, int], errors: list[ErrorRecord]) -> None:
     for name in NAMES:
         mask = getattr(given, name)
         if mask is not None:
-            _given(name, np.asarray(mask), shape, faults)
+            _given(name, np.asarray(mask), shape, errors)
 
 
 def _given(
-    name: str, value: Any, shape: tuple[int, int], faults: list[str]
+    name: str, value: Any, shape: tuple[int, int], errors: list[ErrorRecord]
 ) -> tuple[Mask | None, tuple[tuple[int, int, int, int], ...]]:
     """Return a region as a mask, and its boxes."""
+
+    def wrong(text: str) -> tuple[None, tuple[()]]:
+        errors.append(ErrorRecord("region-invalid", f"regions.{name} {text}"))
+        return None, ()
+
     expected = f"expected boxes [y0, y1, x0, x1] inside the frames of {shape[0]} × {shape[1]} pixels"
     try:
         array = np.asarray(value)
@@ -256,21 +268,18 @@ def _given(
         array = np.empty(0, object)
     if array.dtype == bool:
         if array.shape != shape:
-            faults.append(f"regions.{name} is a mask of shape {array.shape}; expected the frames' {shape}")
-            return None, ()
+            return wrong(f"is a mask of shape {array.shape}; expected the frames' {shape}")
         if not array.any():
-            faults.append(f"regions.{name} is a mask without a pixel; expected some")
-            return None, ()
+            return wrong("is a mask without a pixel; expected some")
         return array, ()
     boxes = array[None] if array.ndim == 1 else array
     if array.dtype.kind not in "iu" or boxes.ndim != 2 or boxes.shape[1:] != (4,) or not len(boxes):
-        faults.append(f"regions.{name} is {shown(value)}; {expected}")
-        return None, ()
+        return wrong(f"is {shown(value)}; {expected}")
     mask = np.zeros(shape, bool)
     found: list[tuple[int, int, int, int]] = []
     for top, bottom, left, right in boxes.tolist():
         if not (0 <= top < bottom <= shape[0] and 0 <= left < right <= shape[1]):
-            faults.append(f"regions.{name} has the box {[top, bottom, left, right]}; {expected}")
+            wrong(f"has the box {[top, bottom, left, right]}; {expected}")
             continue
         mask[top:bottom, left:right] = True
         found.append((top, bottom, left, right))

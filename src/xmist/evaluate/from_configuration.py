@@ -10,13 +10,14 @@ from typing import Any, Final
 from numpy.typing import NDArray
 
 from xmist.core.data import Retrieval
-from xmist.core.errors import InputError, raise_errors
+from xmist.core.errors import ErrorRecord, InputError, raise_errors
+from xmist.core.findings import Finding, finding
 from xmist.core.progress import Progress
-from xmist.evaluate.comparison import EXPOSURES, METHODS_COMPARED, Comparison, compare
-from xmist.evaluate.comparison.regions import region_faults
-from xmist.evaluate.comparison.request import exposure_faults, method_faults, option_faults
-from xmist.evaluate.comparison.result import target_files
-from xmist.evaluate.comparison.runs import CHANNELS_COMPARED
+from xmist.evaluate.checks import method_errors, option_errors, position_errors
+from xmist.evaluate.comparison import Comparison, compare, target_files
+from xmist.evaluate.defaults import METHODS_COMPARED, POSITIONS_COMPARED
+from xmist.evaluate.regions import region_errors
+from xmist.evaluate.scoring import CHANNELS_COMPARED
 from xmist.io import open_result
 from xmist.io.results.atomic import folder_faults, target_faults
 from xmist.preprocess import bin_frames, crop
@@ -37,7 +38,7 @@ def compare_scan(
     folder: str | Path,
     *,
     methods: Sequence[str] | None = None,
-    exposures: Sequence[int] | None = None,
+    positions: Sequence[int] | None = None,
     options: Mapping[str, Mapping[str, Any]] | None = None,
     regions: Mapping[str, Any] | None = None,
     truth: str | Path | None = None,
@@ -52,7 +53,7 @@ def compare_scan(
     tell = progress or (lambda *_: None)
     wished = scan.compare or CompareSection()
     chosen = tuple((wished.methods or METHODS_COMPARED) if methods is None else methods)
-    numbers = tuple((wished.exposures or EXPOSURES) if exposures is None else exposures)
+    numbers = tuple((wished.positions or POSITIONS_COMPARED) if positions is None else positions)
     boxes = {**_boxes(scan.regions), **(regions or {})}
     problems = [
         (path, text)
@@ -61,16 +62,16 @@ def compare_scan(
     ]
     bare = dataclasses.replace(scan, problems=tuple(problems), method=None, options={}, files=())
     found = survey(bare)
-    wrong = scan.named(found.faults)
+    wrong: list[str | ErrorRecord] = [*scan.named(found.faults)]
     # What the file says of methods, options and numbers was looked at with it.
     if methods is not None:
-        wrong += method_faults(chosen)
-    if exposures is not None:
-        wrong += exposure_faults(numbers)
-    wrong += option_faults(options or {}, chosen)
+        wrong += method_errors(chosen)
+    if positions is not None:
+        wrong += position_errors(numbers)
+    wrong += option_errors(options or {}, chosen)
     if found.shape is not None:
-        wrong += region_faults(boxes, found.shape)
-    right, remarks = _truth(scan, truth or wished.truth, found, wrong)
+        wrong += region_errors(boxes, found.shape)
+    right, findings = _truth(scan, truth or wished.truth, found, wrong)
     targets = target_files(folder, chosen, numbers, results=results)
     read = [Path(file) for series in found.series.values() for file in series.files]
     read.append(scan.folder / (truth or wished.truth or TRUTH))
@@ -82,7 +83,7 @@ def compare_scan(
             stack,
             found.experiment,
             methods=chosen,
-            exposures=numbers,
+            positions=numbers,
             options=_options(scan, wished, options or {}, chosen),
             regions=boxes,
             truth=right,
@@ -98,7 +99,7 @@ def compare_scan(
         "binning": found.binning,
         "noise": noise,
     }
-    compared = dataclasses.replace(compared, about=about, notes=(*notes, *remarks))
+    compared = dataclasses.replace(compared, about=about, steps=tuple(notes), findings=tuple(findings))
     tell("drawing", 0, 1)
     compared.save(folder, results=results, overwrite=overwrite)
     return compared
@@ -143,8 +144,8 @@ def _target_faults(
 
 
 def _truth(
-    scan: Draft, given: str | Path | None, found: Survey, faults: list[str]
-) -> tuple[Mapping[str, NDArray[Any]] | None, list[str]]:
+    scan: Draft, given: str | Path | None, found: Survey, faults: list[str | ErrorRecord]
+) -> tuple[Mapping[str, NDArray[Any]] | None, list[Finding]]:
     """Return what is right, as large as the prepared frames, and a remark if a file beside does not fit."""
     path = scan.folder / (given or TRUTH)
     if given is None and not path.is_file():
@@ -154,7 +155,7 @@ def _truth(
     except InputError as error:
         if given is not None:
             faults += [f"truth: {fault}" for fault in error.faults]
-        return None, [f"truth: {path} is no result of xmist; not used"]
+        return None, [finding("truth-unused", f"truth: {path} is no result of xmist; not used")]
     if found.shape is None or "sample" not in found.series:
         return None, []  # there are other faults
     raw = found.series["sample"].shape
@@ -168,7 +169,8 @@ def _truth(
     if given is not None:
         expected = f"the frames' {raw[0]} × {raw[1]}" if images else "one at least"
         faults.append(f"{fault}; expected {expected}")
-    return None, [f"{fault}, not those of the frames; not used" if images else f"{fault}; not used"]
+    unlike = ", unlike the frames" if images else ""
+    return None, [finding("truth-unused", f"{fault}{unlike}; not used")]
 
 
 def _prepared(truth: Retrieval, scan: Draft, raw: tuple[int, int]) -> dict[str, NDArray[Any]]:

@@ -1,0 +1,343 @@
+"""A comparison as text for a terminal, Markdown, rows, CSV and JSON."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+import math
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import asdict, dataclass, fields
+from typing import Any, Final
+
+import numpy as np
+
+from xmist.core.data import CHANNELS
+from xmist.core.findings import Finding
+from xmist.core.version import __version__
+from xmist.evaluate.runs import ComparedRuns
+from xmist.evaluate.scoring import CHANNELS_COMPARED, MethodRun, Quality
+from xmist.io.results.plain import to_text
+
+_NONE: Final = "–"
+
+
+@dataclass(frozen=True)
+class _Grid:
+    """One number a run, as a table with a row a method and a column a number of positions."""
+
+    title: str
+    cell: Callable[[MethodRun], str]
+    short: bool = False  # whether a terminal shows it too
+
+
+def text(found: ComparedRuns) -> str:
+    """Return the tables for a terminal."""
+    blocks = []
+    for grid in _grids(found):
+        if grid.short:
+            table = _table(found, grid)
+            widths = [max(map(len, column)) for column in zip(*table, strict=True)]
+            lines = [
+                "  "
+                + "  ".join(
+                    value.ljust(width) if number == 0 else value.rjust(width)
+                    for number, (value, width) in enumerate(zip(line, widths, strict=True))
+                )
+                for line in table
+            ]
+            blocks.append("\n".join([grid.title, *lines]))
+    blocks.append("\n".join(_region_lines(found)))
+    impossible = _impossible(found)
+    if impossible:
+        blocks.append("\n".join(["Not possible:", *(f"  {line}" for line in impossible)]))
+    return "\n\n".join(blocks)
+
+
+def markdown(found: ComparedRuns, figures: Sequence[str]) -> str:
+    """Return everything for people, as Markdown."""
+    experiment = found.experiment
+    lines = [
+        "# Methods compared on the same frames",
+        "",
+        f"{experiment.energy_kev:g} keV, effective distance {experiment.effective_distance:.4g} m, pixel "
+        f"{experiment.effective_pixel * 1e6:.4g} µm in the sample's plane, {found.shape[0]} × "
+        f"{found.shape[1]} pixels (y × x). N is the number of positions, the first N of the frames. "
+        f"xmist {__version__}.",
+        "",
+        *(f"- Step {step}" for step in found.steps),
+    ]
+    for grid in _grids(found):
+        lines += ["", f"## {grid.title}", "", *_markdown_table(_table(found, grid))]
+    lines += ["", *_agreement_lines(found)]
+    lines += ["## Regions", "", *(f"- {line}" for line in _region_lines(found))]
+    options = {run.method: to_text("options", plain_options(run))[0] for run in found.runs if run.options}
+    lines += ["", "## Options", ""]
+    lines += [f"- {name}: {value}" for name, value in options.items()] or ["All defaults."]
+    impossible = _impossible(found)
+    if impossible:
+        lines += ["", "## Not possible", "", *(f"- {line}" for line in impossible)]
+    findings: dict[Finding, list[str]] = {record: [] for record in found.findings}
+    for run in found.done:
+        for record in (*run.result.findings, *run.findings) if run.result else ():
+            findings.setdefault(record, []).append(run.label)
+    if findings:
+        lines += ["", "## Findings", ""]
+    for severity in ("warning", "note"):
+        for record, labels in findings.items():
+            if record.severity == severity:
+                where = f" ({'; '.join(labels)})" if labels else ""
+                lines.append(f"- {severity.capitalize()}{where}: {record.message}")
+    lines += ["", "## How to read this", "", *_READING, ""]
+    for name in figures:
+        lines += [f"![{name}]({name})", ""]
+    return "\n".join(lines)
+
+
+_READING: Final = (
+    "- CNR is (μ_outside − μ_inside)/σ_outside, eq. (8) of Pavlov et al. 2020, doi:10.1088/2040-8986/abc313; "
+    "its absolute value is shown. Smoothing and a bias inside the sample increase it, and outliers dominate "
+    "it: compare it with the CNR by medians.",
+    "- Angular sensitivity is the standard deviation of the refraction angle in bare beam.",
+    "- Resolution is by Fourier ring correlation of the results of every other position, at the half-bit "
+    "threshold, two pixels at best. It is the size down to which data exceed noise; it does not notice "
+    "smoothing or errors that both halves share.",
+    "- Correlation and NRMSE are against the truth, where it is known; NRMSE is the error over the root mean "
+    "square of the truth, for a phase without the means.",
+    "- Time is that of one projection after the reference was prepared, without compilation; memory is the "
+    "peak of NumPy arrays, without the frames.",
+)
+
+
+def _grids(found: ComparedRuns) -> Iterator[_Grid]:
+    """Yield the tables that have a value."""
+
+    def known(name: str, channel: str) -> bool:
+        return any(getattr(run.quality.get(channel, Quality()), name) is not None for run in found.done)
+
+    def value(name: str, channel: str, form: Callable[[float], str]) -> Callable[[MethodRun], str]:
+        def cell(run: MethodRun) -> str:
+            number = getattr(run.quality.get(channel, Quality()), name)
+            return _NONE if number is None else form(number)
+
+        return cell
+
+    def size(number: float) -> str:
+        return digits(abs(number))
+
+    for channel in CHANNELS_COMPARED:
+        title = CHANNELS[channel].title
+        if known("cnr", channel):
+            short = channel == "dark_field"
+            yield _Grid(f"Contrast-to-noise ratio, {title}", value("cnr", channel, size), short)
+            yield _Grid(
+                f"Contrast-to-noise ratio by medians, {title}", value("cnr_median", channel, size), short
+            )
+    if any(run.sensitivity is not None for run in found.done):
+        yield _Grid("Angular sensitivity along x / y (nrad)", _sensitivity, True)
+    for channel in CHANNELS_COMPARED:
+        if known("resolution", channel):
+            yield _Grid(
+                f"Resolution (µm), {CHANNELS[channel].title}",
+                value("resolution", channel, lambda number: digits(number * 1e6)),
+                channel == "dark_field",
+            )
+    for channel in CHANNELS_COMPARED:
+        title = CHANNELS[channel].title
+        for region, where in (("", "whole frame"), ("_inside", "inside")):
+            if known(f"correlation{region}", channel) or known(f"nrmse{region}", channel):
+                yield _Grid(
+                    f"Against the truth, {title}, {where}: correlation / NRMSE",
+                    _truth_cell(channel, region),
+                    channel != "transmission" and (channel == "dark_field" or not region),
+                )
+    yield _Grid("Time of a projection (s)", lambda run: _seconds(run.seconds), True)
+    yield _Grid("Time to prepare the reference (s)", lambda run: _seconds(run.prepare_seconds))
+    yield _Grid(
+        "Peak memory (MB)", lambda run: _NONE if run.memory is None else digits(run.memory / 1e6), True
+    )
+
+
+def _truth_cell(channel: str, region: str) -> Callable[[MethodRun], str]:
+    def cell(run: MethodRun) -> str:
+        quality = run.quality.get(channel, Quality())
+        one, two = (getattr(quality, f"{name}{region}") for name in ("correlation", "nrmse"))
+        if one is None and two is None:
+            return _NONE
+        error = _NONE if two is None else f"{two:.3g}" if two < 1 else digits(two)
+        return f"{_NONE if one is None else f'{one:.3f}'} / {error}"
+
+    return cell
+
+
+def _sensitivity(run: MethodRun) -> str:
+    if run.sensitivity is None:
+        return _NONE
+    return " / ".join(digits(part * 1e9) for part in run.sensitivity)
+
+
+def _seconds(seconds: float | None) -> str:
+    return _NONE if seconds is None else f"{seconds:.2g}" if seconds < 10 else f"{seconds:.0f}"
+
+
+def digits(number: float) -> str:
+    """Three digits without powers of ten, for a size."""
+    return f"{number:.0f}" if number >= 100 else f"{number:.1f}" if number >= 10 else f"{number:.2f}"
+
+
+def _table(found: ComparedRuns, grid: _Grid) -> list[list[str]]:
+    """Return a table as text, without methods and numbers at which nothing was possible."""
+    names = tuple(dict.fromkeys(run.method for run in found.done))
+    columns = [n for n in found.positions if any(run.positions == n for run in found.done)]
+    return [
+        ["method", *(f"N = {n}" for n in columns)],
+        *([name, *(grid.cell(found.run(name, n)) for n in columns)] for name in names),
+    ]
+
+
+def _impossible(found: ComparedRuns) -> list[str]:
+    """Return what was not possible and why, each reason once."""
+    by_reason: dict[str, dict[int, list[str]]] = {}
+    for run in found.runs:
+        if run.reason:
+            by_reason.setdefault(run.reason, {}).setdefault(run.positions, []).append(run.method)
+    lines = []
+    for reason, by_number in by_reason.items():
+        together: dict[tuple[str, ...], list[int]] = {}
+        for n, methods in by_number.items():
+            together.setdefault(tuple(methods), []).append(n)
+        for who, numbers in together.items():
+            names = "every method" if who == found.methods else ", ".join(who)
+            lines.append(f"{names}, N = {', '.join(map(str, numbers))}: {reason}")
+    return lines
+
+
+def _markdown_table(table: Sequence[Sequence[str]]) -> list[str]:
+    head, *body = table
+    return [
+        f"| {' | '.join(head)} |",
+        f"|---|{'---:|' * (len(head) - 1)}",
+        *(f"| {' | '.join(line)} |" for line in body),
+    ]
+
+
+def _agreement_lines(found: ComparedRuns) -> Iterator[str]:
+    """Return the correlations between methods at the largest N that several have."""
+    shared = [n for n in found.positions if sum(run.positions == n for run in found.done) > 1]
+    if not shared:
+        return
+    n = max(shared)
+    places = [place for place, run in enumerate(found.done) if run.positions == n]
+    names = [found.done[place].method for place in places]
+    for channel in found.channels:
+        matrix = found.agreement[channel][np.ix_(places, places)]
+        table = [["", *names]]
+        table += [
+            [name, *(_NONE if math.isnan(value) else f"{value:.3f}" for value in line)]
+            for name, line in zip(names, matrix.tolist(), strict=True)
+        ]
+        yield f"## Agreement of the methods, {CHANNELS[channel].title}, N = {n}: correlation"
+        yield ""
+        yield from _markdown_table(table)
+        yield ""
+
+
+def _region_lines(found: ComparedRuns) -> list[str]:
+    names = {"outside": "Bare beam (outside)", "inside": "Sample (inside)"}
+    return [
+        f"{names[name]}: {about}{_boxes(found.regions.boxes[name])}"
+        for name, about in found.regions.about.items()
+    ]
+
+
+def _boxes(boxes: Sequence[tuple[int, ...]]) -> str:
+    return f": {', '.join(str(list(box)) for box in boxes)} (y0, y1, x0, x1)" if boxes else ""
+
+
+def rows(found: ComparedRuns) -> list[dict[str, Any]]:
+    """Return one row a run, with the same keys in each; None where a value is not known."""
+    table = []
+    for run in found.runs:
+        row: dict[str, Any] = {
+            "method": run.method,
+            "positions": run.positions,
+            "reason": run.reason,
+            "options": to_text("options", plain_options(run))[0],
+            "prepare_seconds": run.prepare_seconds,
+            "seconds": run.seconds,
+            "memory_bytes": run.memory,
+            "sensitivity_x_rad": None if run.sensitivity is None else run.sensitivity[0],
+            "sensitivity_y_rad": None if run.sensitivity is None else run.sensitivity[1],
+        }
+        for channel in CHANNELS_COMPARED:
+            quality = run.quality.get(channel, Quality())
+            for item in fields(Quality):
+                unit = "_m" if item.name == "resolution" else ""
+                row[f"{channel}_{item.name}{unit}"] = getattr(quality, item.name)
+        table.append(row)
+    return table
+
+
+def csv_text(found: ComparedRuns) -> str:
+    """Return the rows as CSV."""
+    table = rows(found)
+    file = io.StringIO()
+    writer = csv.DictWriter(file, list(table[0]), lineterminator="\n")
+    writer.writeheader()
+    writer.writerows(table)
+    return file.getvalue()
+
+
+def json_text(found: ComparedRuns) -> str:
+    """Return everything but the images as JSON."""
+    regions = found.regions
+    data = {
+        "xmist_version": __version__,
+        "experiment": found.experiment.to_dict(),
+        "shape": list(found.shape),
+        "about": json.loads(to_text("about", dict(found.about))[0]),
+        "steps": list(found.steps),
+        "findings": [record.to_dict() for record in found.findings],
+        "regions": {
+            name: {"about": regions.about[name], "boxes": regions.boxes[name]} for name in regions.about
+        },
+        "truth": sorted(found.truth),
+        "runs": [
+            {
+                "method": run.method,
+                "positions": run.positions,
+                "options": json.loads(to_text("options", plain_options(run))[0]),
+                "reason": run.reason,
+                "prepare_seconds": run.prepare_seconds,
+                "seconds": run.seconds,
+                "memory_bytes": run.memory,
+                "sensitivity_rad": run.sensitivity,
+                "quality": {name: asdict(quality) for name, quality in run.quality.items()},
+                "findings": [
+                    record.to_dict()
+                    for record in (*(run.result.findings if run.result else ()), *run.findings)
+                ],
+            }
+            for run in found.runs
+        ],
+        "agreement": {
+            "labels": [run.label for run in found.done],
+            **{
+                channel: [
+                    [None if math.isnan(value) else value for value in line] for line in matrix.tolist()
+                ]
+                for channel, matrix in found.agreement.items()
+            },
+        },
+    }
+    return json.dumps(data, indent=1, ensure_ascii=False, allow_nan=False) + "\n"
+
+
+def plain_options(run: MethodRun) -> dict[str, Any]:
+    """Return the options as plain data: those of the result where there is one, for what was given."""
+    used = {} if run.result is None else run.result.options
+    plain = (bool, int, float, str, list, tuple, dict)
+    return {
+        name: used.get(name, value if value is None or isinstance(value, plain) else type(value).__name__)
+        for name, value in run.options.items()
+    }
