@@ -2,6 +2,7 @@ import numpy as np
 import pytest
 import scipy.ndimage as ndi
 
+from xmist.numerics.operators import plain_transport
 from xmist.numerics.operators.transport import D_XX, D_XY, D_YY, LOG_T, PSI, D, Transport
 
 SETS = [(PSI,), (PSI, D), (PSI, D, LOG_T), (PSI, D_XX, D_XY, D_YY), (PSI, D_XX, D_XY, D_YY, LOG_T)]
@@ -23,6 +24,26 @@ def test_adjoint_and_normal_operator(kinds, shape, weighted):
     left, right = (w * forward * images).sum(), (fields * transport.adjoint(images)).sum()
     assert abs(left - right) <= 1e-12 * np.abs(forward * images).sum()
     assert np.allclose(transport.normal(fields), transport.adjoint(forward), rtol=0, atol=1e-10)
+
+
+@pytest.mark.parametrize("kinds", SETS)
+@pytest.mark.parametrize("shape", [(7, 9), (70, 41)])
+@pytest.mark.parametrize("weighted", [False, True])
+def test_the_kernel_is_the_plain_operator(kinds, shape, weighted):
+    frames = 2 + 0.3 * _random((3, *shape), 1)
+    weights = np.random.default_rng(2).uniform(size=frames.shape) if weighted else None
+    transport = Transport(frames=frames, kinds=kinds, weights=weights)
+    fields, images = _random((len(kinds), *shape), 3), _random(frames.shape, 4)
+    w = 1.0 if weights is None else weights
+    forward = plain_transport.forward(frames, kinds, fields)
+    # Sums of some 50 products of size 10, each rounded by 1e-16 of it.
+    assert np.allclose(transport.forward(fields), forward, rtol=0, atol=1e-12)
+    assert np.allclose(
+        transport.adjoint(images), plain_transport.adjoint(frames, kinds, w * images), rtol=0, atol=1e-12
+    )
+    assert np.allclose(
+        transport.normal(fields), plain_transport.adjoint(frames, kinds, w * forward), rtol=0, atol=1e-10
+    )
 
 
 def _smooth(size):
