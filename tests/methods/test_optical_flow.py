@@ -92,9 +92,9 @@ def test_whole_images(positions, fault, monkeypatch):
     sample = np.stack([r - direct.flow_divergence(r, psi) for r in reference])
     weights = rng.uniform(0.5, 2.0, reference.shape)
     if fault == "swapped":  # x for y: only an image that is not square and not symmetric shows it
-        divergence = optical_flow.face_divergence
+        divergence = optical_flow.staggered_divergence
         monkeypatch.setattr(
-            optical_flow, "face_divergence", lambda flow, threads: divergence(flow[::-1].copy())
+            optical_flow, "staggered_divergence", lambda flow, threads: divergence(flow[::-1].copy())
         )
     elif fault != "right":
         monkeypatch.setattr(optical_flow, "inverse_laplacian", INVERSES[fault])

@@ -11,9 +11,9 @@ from xmist.numerics.images.fill import fill
 from xmist.numerics.images.neighbours import HIGH, LOW, neighbour_outliers, neighbour_ranks
 from xmist.numerics.operators import stencils
 from xmist.numerics.operators.derivatives import DX, DXX, DXY, DY, DYY, LAPLACIAN, SAMPLE, VALUE, derivative
-from xmist.numerics.operators.staggered_gradient import add_flow, face_divergence
+from xmist.numerics.operators.staggered_gradient import add_flow, staggered_divergence
 from xmist.numerics.solvers.least_squares import REFERENCE_FRAME, System, solve
-from xmist.numerics.solvers.neighbour_solve import borrow
+from xmist.numerics.solvers.neighbour_solve import solve_from_neighbours
 from xmist.numerics.solvers.poisson import inverse_laplacian, screened
 
 SHAPE = (9, 8)
@@ -55,7 +55,7 @@ def test_faces():
         flow, total = np.zeros((2, *SHAPE)), np.zeros((2, *SHAPE))
         add_flow(u, frame, flow, total, weights=weights)
         scale = 1.0 if weights is None else 0.25
-        assert np.allclose(face_divergence(flow), scale * stencils.laplacian(u), atol=1e-12)
+        assert np.allclose(staggered_divergence(flow), scale * stencils.laplacian(u), atol=1e-12)
         assert set(np.unique((total / frame).round(12))) == {0.0, scale}
 
 
@@ -142,7 +142,7 @@ def test_a_lone_neighbour_does_not_decide():
     rhs[0, 8, 10] = 100.0
     wanted = np.zeros_like(informed)
     wanted[8, 8] = True
-    (found,) = borrow(matrix, rhs, informed, wanted, floors=np.zeros(1))[0]
+    (found,) = solve_from_neighbours(matrix, rhs, informed, wanted, floors=np.zeros(1))[0]
     # Within two pixels nothing else does; within eight it weighs e^−⅛, beside two rows on either side.
     along = np.exp(-2 * np.arange(-8, 9) ** 2 / 64).sum()
     others = 2 * (np.exp(-2 * 7**2 / 64) + np.exp(-2)) * along
@@ -158,7 +158,9 @@ def test_borrowed_equations():
     rhs = np.stack([a * exact[0] + 0.2 * b * exact[1], 0.2 * b * exact[0] + b * exact[1]])
     wanted = np.zeros(SHAPE, bool)
     wanted[2:6, 2:5] = True
-    found = borrow(matrix, np.where(wanted, 1e9, rhs), ~wanted, wanted, floors=np.full(2, 1e-6))
+    found = solve_from_neighbours(
+        matrix, np.where(wanted, 1e9, rhs), ~wanted, wanted, floors=np.full(2, 1e-6)
+    )
     assert np.allclose(found, exact[:, None], rtol=1e-12)
-    nothing = borrow(matrix, rhs, np.zeros(SHAPE, bool), wanted, floors=np.full(2, 1e-6))
+    nothing = solve_from_neighbours(matrix, rhs, np.zeros(SHAPE, bool), wanted, floors=np.full(2, 1e-6))
     assert np.isnan(nothing).all()

@@ -17,24 +17,6 @@ def jit(function: Callable[..., Any]) -> Any:
     Machine code is kept beside the module, else in the user's cache. In a container or on a node where
     neither can be written, the kernel is compiled anew in each process: slower to begin, the same result.
     (`NUMBA_CACHE_DIR` names a place to keep it.)
-
-    Parameters
-    ----------
-    function : callable
-        The kernel, in the part of Python that numba compiles.
-
-    Returns
-    -------
-    callable
-        The compiled kernel.
-
-    Examples
-    --------
-    >>> @jit
-    ... def double(number):
-    ...     return 2 * number
-    >>> double(3)
-    6
     """
     kernel = numba.njit(nogil=True, error_model="numpy")(function)
     if kernel is function:  # NUMBA_DISABLE_JIT

@@ -22,18 +22,7 @@ _MOST_HELPERS: Final = 256  # threads beside the callers'; made one by one, when
 
 
 def count_threads(threads: int | None = None) -> int:
-    """Give the number of threads to use: as asked, or one for each core that the process may use.
-
-    Raises
-    ------
-    InputError
-        If `threads` is not a positive integer.
-
-    Examples
-    --------
-    >>> count_threads(3)
-    3
-    """
+    """Return the number of threads to use: as asked, or one for each core that the process may use."""
     if threads is None:
         if hasattr(os, "sched_getaffinity"):
             return len(os.sched_getaffinity(0))
@@ -46,25 +35,10 @@ def count_threads(threads: int | None = None) -> int:
 def for_blocks(
     task: Callable[[int, int], Any], size: int, *, threads: int | None = None, block: int = ROWS
 ) -> None:
-    """Call `task(start, stop)` for every block of `size` rows (or columns).
+    """Call `task(start, stop)` for every block of `size` rows (or columns), on threads.
 
-    Parameters
-    ----------
-    task : callable
-        Works on rows start to stop and writes nowhere else; should release the GIL.
-    size : int
-        Number of rows.
-    threads : int, optional
-        Threads; None takes one for each core.
-    block : int
-        Rows a block; part of the algorithm, so never derived from `threads`.
-
-    Examples
-    --------
-    >>> done = []
-    >>> for_blocks(lambda start, stop: done.append((start, stop)), 100, threads=1)
-    >>> done
-    [(0, 64), (64, 100)]
+    The task writes nowhere else and should release the GIL. The rows of a block are part of the algorithm, so
+    never derived from `threads`.
     """
     left = deque(range(0, size, block))
     tasks = [task]  # cancelled work waits for a thread to throw it away, and shall not keep arrays till then

@@ -24,24 +24,9 @@ def _dot_rows(left, right, sums, start, stop):  # type: ignore[no-untyped-def]
 
 
 def dot(left: Real, right: Real, *, threads: int | None = None) -> float:
-    """Inner product of two stacks of images.
+    """Return Σ left · right of two stacks (…, y, x) of equal shape, C-contiguous, summed in float64.
 
-    Parameters
-    ----------
-    left, right : (..., y, x) float array
-        Images of equal shape, C-contiguous.
-    threads : int, optional
-        Threads; the result does not depend on it, bit for bit.
-
-    Returns
-    -------
-    float
-        Σ left · right, summed in float64.
-
-    Examples
-    --------
-    >>> dot(np.full((2, 3, 4), 2.0), np.ones((2, 3, 4)))
-    48.0
+    The result does not depend on the threads, bit for bit.
     """
     width = left.shape[-1]
     a, b = left.reshape(-1, width), right.reshape(-1, width)

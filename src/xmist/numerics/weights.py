@@ -35,18 +35,8 @@ class Images(Protocol):
 class Weights:
     """Weights in codes; as a sequence, float32 images that are made when they are asked for.
 
-    Parameters
-    ----------
-    codes : (position, y, x) uint8 array
-        Codes; what is set to 0 has no weight any more.
-    first, step : int
-        Bits of the least weight, and what a code adds to them.
-
-    Examples
-    --------
-    >>> weights = Weights.of(np.array([[[0.0, 0.5], [1.0, 2.0]]]))
-    >>> weights[0].round(2).tolist(), weights.count()
-    ([[0.0, 0.5], [1.0, 2.0]], 3)
+    `codes` (position, y, x) uint8: what is set to 0 has no weight any more; `first`, `step`: bits of the
+    least weight, and what a code adds to them.
     """
 
     codes: NDArray[np.uint8]
@@ -55,25 +45,14 @@ class Weights:
 
     @classmethod
     def of(cls, weights: Real) -> Weights:
-        """Encode a stack.
-
-        Parameters
-        ----------
-        weights : (position, y, x) array
-            Finite numbers of at least 0.
-        """
+        """Encode a stack (position, y, x) of finite numbers of at least 0."""
         return cls.made(weights.shape, lambda n: weights[n])
 
     @classmethod
     def made(cls, shape: tuple[int, ...], image: Callable[[int], Real]) -> Weights:
-        """Encode a stack that is never there as a whole.
+        """Encode a stack of `shape` (position, y, x) that is never there as a whole.
 
-        Parameters
-        ----------
-        shape : tuple of int
-            (position, y, x).
-        image : callable
-            Gives the weights of an exposure, finite numbers of at least 0; called twice for each.
+        `image(n)` returns the weights of a position, finite numbers of at least 0; called twice for each.
         """
         least, largest = np.float32(np.inf), np.float32(0.0)
         for n in range(shape[0]):
@@ -115,13 +94,13 @@ class Weights:
         return (self[n] for n in range(len(self)))
 
     def part(self, n: int) -> Weights:
-        """Give those of one exposure as a stack, in the same memory."""
+        """Return those of one position as a stack, in the same memory."""
         return replace(self, codes=self.codes[n : n + 1])
 
     def copy(self) -> Weights:
-        """Give a copy, from which weights can be taken."""
+        """Return a copy, from which weights can be taken."""
         return replace(self, codes=self.codes.copy())
 
     def count(self) -> int:
-        """Give how many pixels have weight."""
+        """Return how many pixels have weight."""
         return int(np.count_nonzero(self.codes))

@@ -132,7 +132,7 @@ class Problem:
 
         The memory of the start is used, and that of the right side where there is no pull.
         """
-        part = (_ROUGH if rough else _NEGLIGIBLE) / solver.exposures
+        part = (_ROUGH if rough else _NEGLIGIBLE) / solver.positions
         return solver(
             right,
             start=start if start is not None and start.any() else None,

@@ -46,7 +46,7 @@ from xmist.methods.implicit.pixelwise import PixelwiseSystem
 from xmist.methods.implicit.regularisation import AUTOMATIC, choose_cutoff, chosen, contradictions
 from xmist.numerics.images.fill import fill
 from xmist.numerics.images.smooth import gaussian
-from xmist.numerics.operators.staggered_gradient import add_flow, face_divergence
+from xmist.numerics.operators.staggered_gradient import add_flow, staggered_divergence
 from xmist.numerics.solvers.poisson import inverse_laplacian
 
 # Exposures that a half must have to judge noise: the curl that one exposure drops is no noise of an average.
@@ -231,7 +231,7 @@ class OpticalFlowPlan:
                 filled = fill(np.ascontiguousarray(component[faces]), good, threads=threads)
                 filled[~good & np.isnan(filled)] = 0.0  # beyond reach: bare beam
                 component[faces] = filled
-        divergence: Image = face_divergence(flow, threads=threads)
+        divergence: Image = staggered_divergence(flow, threads=threads)
         return divergence
 
 

@@ -19,7 +19,7 @@ from xmist.numerics.operators.derivatives import RADIUS
 from xmist.numerics.parallel import count_threads
 from xmist.numerics.solvers import least_squares
 from xmist.numerics.solvers.least_squares import ILL, ILL_LIMIT, LOST_SAMPLE, TOO_FEW, System
-from xmist.numerics.solvers.neighbour_solve import borrow
+from xmist.numerics.solvers.neighbour_solve import solve_from_neighbours
 
 __all__ = ["PixelwiseSystem", "PreparedReference", "prepare_pixelwise", "prepare_reference"]
 
@@ -182,7 +182,7 @@ class PixelwiseSystem:
         informed = ~too_few
         usual = matrix[0].mean(dtype=np.float64, where=informed)
         wanted = too_few & (matrix[0] < _FAINT * usual)
-        return wanted, borrow(
+        return wanted, solve_from_neighbours(
             matrix, rhs, informed, wanted, floors=self.floors, ridge=self.ridge, threads=self.threads
         )
 
@@ -218,7 +218,7 @@ class PixelwiseSystem:
         here = wanted[outer].copy()
         y, x = min(top, halo), min(left, halo)
         here[:y] = here[y + _TILE :] = here[:, :x] = here[:, x + _TILE :] = False
-        found = borrow(
+        found = solve_from_neighbours(
             matrix,
             rhs,
             (status & TOO_FEW) == 0,

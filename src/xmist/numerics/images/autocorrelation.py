@@ -12,35 +12,12 @@ Real = NDArray[Any]
 
 
 def half_width(frame: Real, used: NDArray[np.bool_], axis: int, reach: int) -> float:
-    """Give the full width at half maximum of the autocorrelation along an axis.
+    """Return the full width at half maximum in pixels of the autocorrelation of a frame (y, x) along an axis.
 
-    Parameters
-    ----------
-    frame : (y, x) float array
-        Image; may hold anything where it is not used.
-    used : (y, x) bool array
-        Pixels that count.
-    axis : int
-        0 along y, 1 along x.
-    reach : int
-        Largest shift in pixels that is looked at.
-
-    Returns
-    -------
-    float
-        Width in pixels; 0 for a constant image, infinite if the autocorrelation does not fall to half within
-        `reach`.
-
-    Notes
-    -----
-    White noise adds to the shift 0 alone: where the value there stands above the Gaussian through the shifts
-    1 and 2, the Gaussian's counts in its place. Between shifts its logarithm is linear in the shift squared.
-
-    Examples
-    --------
-    >>> wave = np.tile(np.cos(2 * np.pi * np.arange(64) / 16), (8, 1))
-    >>> round(half_width(wave, np.ones(wave.shape, bool), 1, 16), 1)
-    5.0
+    Pixels that are not `used` (y, x) do not count. The width is 0 for a constant image, infinite if the
+    autocorrelation does not fall to half within `reach` pixels. White noise adds to the shift 0 alone: where
+    the value there is above the Gaussian through the shifts 1 and 2, the Gaussian's counts instead. Between
+    shifts its logarithm is linear in the shift squared.
     """
     values = frame.astype(np.float64)  # squares of bright frames are beyond float32
     centred = np.where(used, values - values[used].mean(), 0.0)

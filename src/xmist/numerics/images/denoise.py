@@ -25,26 +25,10 @@ _BINS: Final = 60
 
 
 def noise_variance(image: Real, *, threads: int | None = None) -> float:
-    """Estimate the variance of white noise from the highest frequencies of an image.
+    """Return the variance of white noise, from the highest frequencies of a finite image (y, x).
 
-    Parameters
-    ----------
-    image : (y, x) float array
-        A finite image whose structure is well sampled. Not modified.
-    threads : int, optional
-        Threads; the result does not depend on it.
-
-    Returns
-    -------
-    float
-        Variance of a pixel: the median of the squared cosine coefficients in the corner of high frequencies,
-        over that of a standard normal variable. Below 0.01 of it is rounding of float32.
-
-    Examples
-    --------
-    >>> noise = np.random.default_rng(1).normal(size=(64, 64))
-    >>> bool(abs(noise_variance(2.0 * noise) / 4.0 - 1.0) < 0.3)
-    True
+    The median of the squared cosine coefficients in that corner, over the median of a standard normal
+    variable squared. Below 0.01 of it is rounding of float32.
     """
     coefficients = dct2(np.array(image, np.float64), threads=threads)
     y, x = (int(_CORNER * size) for size in image.shape)
@@ -53,45 +37,23 @@ def noise_variance(image: Real, *, threads: int | None = None) -> float:
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Spectrum:
-    """Powers of an image and of the white noise in it.
-
-    Parameters
-    ----------
-    frequencies : (ring,) float64 array
-        Frequencies in rad per pixel.
-    power : (ring,) float64 array
-        Power of the image without noise there: the mean of its squared cosine coefficients.
-    noise : float
-        Variance of the noise of a pixel.
-    """
+    """Power (ring,) of an image without noise over frequencies in rad per pixel, and its noise's variance."""
 
     frequencies: Real
     power: Real
     noise: float
 
     def at(self, frequencies: Real) -> Real:
-        """Give the power of the image without noise at frequencies in rad per pixel."""
+        """Return the power of the image without noise at frequencies in rad per pixel."""
         return np.interp(frequencies, self.frequencies, self.power)
 
     def draw_error(
         self, shape: tuple[int, int], random: np.random.Generator, threads: int | None = None
     ) -> Real:
-        """Draw what an image of this spectrum may differ by from its `wiener` estimate.
+        """Return a draw (y, x) of what an image of this spectrum may differ by from its `wiener` estimate.
 
-        Parameters
-        ----------
-        shape : (y, x) tuple of int
-            Shape of the image.
-        random : Generator
-            Source of the draw.
-        threads : int, optional
-            Threads; the result does not depend on it.
-
-        Returns
-        -------
-        (y, x) float32 array
-            Gaussian, of mean 0 and the power p n/(p + n): what noise n leaves unknown of power p. It is
-            independent of the estimate, as the error of a best linear estimate is.
+        Gaussian, of mean 0 and the power p n/(p + n): what noise n leaves unknown of power p. It is
+        independent of the estimate, as the error of a best linear estimate is.
         """
         coefficients = np.zeros(shape, np.float32)
         for row, k, k_x in _rows(coefficients):
@@ -104,50 +66,18 @@ class Spectrum:
 
 
 def spectrum_of(image: Real, variance: float, *, threads: int | None = None) -> Spectrum:
-    """Give the spectrum of an image with white noise.
+    """Return the spectrum of a finite image (y, x) of isotropic statistics with white noise of a variance.
 
-    Parameters
-    ----------
-    image : (y, x) float array
-        A finite image of isotropic statistics. Not modified.
-    variance : float
-        Variance of the noise of a pixel.
-    threads : int, optional
-        Threads; the result does not depend on it.
-
-    Returns
-    -------
-    Spectrum
-        Its power is the mean over a ring of frequencies less the variance, and 0 beyond the last ring that
-        stands out of the noise by three standard deviations.
+    The power is the mean over a ring of frequencies less the variance, and 0 beyond the last ring that is
+    above the noise by three standard deviations.
     """
     return _spectrum(dct2(image - image.mean(dtype=np.float64), threads=threads), variance)
 
 
 def wiener(image: Real, variance: float, *, threads: int | None = None) -> Real:
-    """Give the best linear estimate of an image without its white noise.
+    """Return the best linear estimate (y, x) of an image without its white noise, in float64.
 
-    Parameters
-    ----------
-    image : (y, x) float array
-        A finite image of isotropic statistics. Not modified.
-    variance : float
-        Variance of the noise of a pixel.
-    threads : int, optional
-        Threads; the result does not depend on it.
-
-    Returns
-    -------
-    (y, x) float64 array
-        The image with every cosine coefficient multiplied by P/(P + variance), P as `spectrum_of` gives it.
-
-    Examples
-    --------
-    >>> y, x = np.mgrid[:64, :64]
-    >>> truth = 1 + 0.2 * np.cos(np.pi * 6 * (x + 0.5) / 64)
-    >>> noisy = truth + 0.05 * np.random.default_rng(1).normal(size=truth.shape)
-    >>> bool(np.std(wiener(noisy, 0.05**2) - truth) < 0.5 * np.std(noisy - truth))
-    True
+    Every cosine coefficient is multiplied by P/(P + variance), P as of `spectrum_of`.
     """
     out = np.array(image, np.float64)
     mean = out.mean()
@@ -164,7 +94,7 @@ def wiener(image: Real, variance: float, *, threads: int | None = None) -> Real:
 
 
 def _rows(coefficients: Real) -> Iterator[tuple[Real, float, Real]]:
-    """Give each row of cosine coefficients with its frequencies along y and x in rad per pixel."""
+    """Yield each row of cosine coefficients with its frequencies along y and x in rad per pixel."""
     k_y, k_x = frequencies(coefficients.shape)
     for row, k in zip(coefficients, k_y, strict=True):
         yield row, float(k), k_x

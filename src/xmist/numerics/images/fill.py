@@ -70,31 +70,11 @@ def _fill_rows(image, good, smooth, out, start, stop):  # type: ignore[no-untype
 
 
 def fill(image: Real, good: NDArray[np.bool_], *, smooth: bool = False, threads: int | None = None) -> Real:
-    """Give bad pixels a value from good ones nearby.
+    """Return an image (y, x) whose pixels that are not `good` (y, x) have values from good ones nearby.
 
-    Parameters
-    ----------
-    image : (y, x) float array
-        Image; bad pixels may hold anything. Not modified.
-    good : (y, x) bool array
-        Pixels that hold a value.
-    smooth : bool
-        The image is well sampled (a speckle frame): an isolated bad pixel gets the sixth-order interpolation
-        along x and y. Otherwise, and in clusters, a Gaussian average of the good neighbours.
-    threads : int, optional
-        Threads; the result does not depend on it.
-
-    Returns
-    -------
-    (y, x) array
-        Image in which bad pixels are filled, NaN where no good pixel lies within 8 pixels.
-
-    Examples
-    --------
-    >>> image, good = np.full((9, 9), 3.0), np.ones((9, 9), bool)
-    >>> image[4, 4], good[4, 4] = np.nan, False
-    >>> round(float(fill(image, good)[4, 4]), 12)
-    3.0
+    With `smooth` (well sampled, such as a speckle frame) a bad pixel that stands alone gets the sixth-order
+    interpolation along x and y; otherwise, and in clusters, a Gaussian average of the good neighbours. NaN
+    where no good pixel lies within 8 pixels.
     """
     out = image.copy()
     if not good.all():

@@ -57,34 +57,11 @@ def neighbour_ranks(
     step: int = 1,
     threads: int | None = None,
 ) -> tuple[Real, Real]:
-    """Give the k-th lowest and k-th highest of each pixel's neighbours, k = 2 `radius`.
+    """Return the k-th lowest and highest of each pixel's neighbours (y/step, x/step), k = 2 `radius`.
 
-    A line one pixel wide across the window has k pixels besides the central one.
-
-    Parameters
-    ----------
-    image : (y, x) float array
-        Image.
-    good : (y, x) bool array
-        Pixels that count as neighbours; k falls in proportion where some are missing.
-    radius : int
-        The window has 2 `radius` + 1 pixels a side.
-    step : int
-        Look at every `step`-th pixel along either axis.
-    threads : int, optional
-        Threads; the result does not depend on it.
-
-    Returns
-    -------
-    low, high : (y/step, x/step) array
-        NaN where a pixel has no good neighbour.
-
-    Examples
-    --------
-    >>> image = np.arange(25.0).reshape(5, 5)
-    >>> low, high = neighbour_ranks(image, np.ones((5, 5), bool))
-    >>> float(low[2, 2]), float(high[2, 2])
-    (3.0, 21.0)
+    The window has 2 `radius` + 1 pixels a side; only `good` (y, x) pixels of the image (y, x) count, and k
+    falls in proportion where some are missing; NaN where all are. Every `step`-th pixel along either axis is
+    looked at.
     """
     shape = (-(-image.shape[0] // step), -(-image.shape[1] // step))
     low, high = np.empty(shape, image.dtype), np.empty(shape, image.dtype)
@@ -141,40 +118,10 @@ def neighbour_outliers(
     radius: int = 2,
     threads: int | None = None,
 ) -> NDArray[np.uint8]:
-    """Find pixels that stand out of their neighbours.
+    """Return `LOW`, `HIGH` or 0 for each pixel of an image (y, x), 0 where it is not `good` (y, x).
 
     With h and l the ranks of `neighbour_ranks`, a pixel I is HIGH where I > h + `excess` · max(h, `floor`),
     and LOW where log((l + `offset`)/(I + `offset`)) > `deficit`.
-
-    Parameters
-    ----------
-    image : (y, x) float array
-        Image.
-    good : (y, x) bool array
-        Pixels that count and are looked at; the others are 0 in the result.
-    excess, deficit : float
-        Thresholds.
-    floor : float
-        Level below which an excess is not measured by the neighbours.
-    offset : float
-        Level below which a deficit does not count.
-    radius : int
-        The window has 2 `radius` + 1 pixels a side.
-    threads : int, optional
-        Threads; the result does not depend on it.
-
-    Returns
-    -------
-    (y, x) uint8 array
-        `LOW`, `HIGH` or 0.
-
-    Examples
-    --------
-    >>> image, good = np.ones((7, 7)), np.ones((7, 7), bool)
-    >>> image[3, 4], image[:, 1] = 5.0, 5.0
-    >>> found = neighbour_outliers(image, good, excess=1.0, deficit=1.0, floor=0.1, offset=0.01)
-    >>> np.argwhere(found == HIGH).tolist()
-    [[3, 4]]
     """
     out = np.empty(image.shape, np.uint8)
     for_blocks(

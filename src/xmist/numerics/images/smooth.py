@@ -14,24 +14,7 @@ Real = NDArray[Any]
 
 
 def gaussian(images: Real, sigma: float, *, threads: int | None = None) -> None:
-    """Smooth each image of a stack in place.
-
-    Parameters
-    ----------
-    images : (number, y, x) float array
-        Images.
-    sigma : float
-        Standard deviation in pixels; 0 leaves them as they are.
-    threads : int, optional
-        Threads, at most one an image; the result does not depend on it.
-
-    Examples
-    --------
-    >>> images = np.ones((1, 8, 8))
-    >>> gaussian(images, 2.0)
-    >>> round(float(images[0, 0, 0]), 12)
-    1.0
-    """
+    """Smooth images (number, y, x) in place by a Gaussian of σ pixels; 0 leaves them as they are."""
     if sigma > 0.0:
 
         def task(start: int, stop: int) -> None:
@@ -42,29 +25,9 @@ def gaussian(images: Real, sigma: float, *, threads: int | None = None) -> None:
 
 
 def local_mean(image: Real, used: NDArray[np.bool_], sigma: float, *, threads: int | None = None) -> Real:
-    """Give the mean of the used pixels around each pixel, weighted by a Gaussian, on bins of about σ/2.
+    """Return the mean of the used pixels around each pixel (y, x), weighted by a Gaussian of σ ≥ 2 pixels.
 
-    Parameters
-    ----------
-    image : (y, x) float array
-        Image; whatever it is where it is not used does not count. Not modified.
-    used : (y, x) bool array
-        Pixels that count.
-    sigma : float
-        Standard deviation in pixels, at least 2.
-    threads : int, optional
-        Threads; the result does not depend on it.
-
-    Returns
-    -------
-    (y, x) float32 array
-        The mean, the same within a bin; infinite where nothing is used.
-
-    Examples
-    --------
-    >>> image = np.ones((20, 30))
-    >>> float(local_mean(image, image > 0, 4.0)[3, 5])
-    1.0
+    On bins of about σ/2: the mean is the same within a bin; infinite where nothing is used.
     """
     size = int(sigma / 2)
     height, width = image.shape

@@ -29,56 +29,17 @@ def _parts(tensor: ArrayLike) -> tuple[Real, Real, Real]:
 
 
 def eigenvalues(tensor: ArrayLike) -> tuple[Real, Real]:
-    """Give the eigenvalues, the larger first.
-
-    Parameters
-    ----------
-    tensor : (3, y, x) array_like
-        Components xx, xy, yy.
-
-    Returns
-    -------
-    larger, smaller : (y, x) array
-        λ1 ≥ λ2 in the tensor's unit; NaN where the tensor is.
-
-    Raises
-    ------
-    InputError
-        If it is no tensor image.
-
-    Examples
-    --------
-    >>> [float(value) for value in eigenvalues([2.0, 1.0, 2.0])]
-    [3.0, 1.0]
-    """
+    """Return the eigenvalues λ1 ≥ λ2 (y, x) of a tensor (3, y, x) = xx, xy, yy; NaN where the tensor is."""
     mean, a, b = _parts(tensor)
     radius = np.hypot(a, b)
     return mean + radius, mean - radius
 
 
 def direction(tensor: ArrayLike) -> Real:
-    """Give the direction of the major axis in degrees, from +x towards +y, in [0, 180).
+    """Return the direction of the major axis (y, x) in degrees, from +x towards +y, in [0, 180).
 
-    Parameters
-    ----------
-    tensor : (3, y, x) array_like
-        Components xx, xy, yy. Of a dark-field the major axis is the direction of the scatter; fibres run
-        across it.
-
-    Returns
-    -------
-    (y, x) array
-        Angle in degrees; 0 where both eigenvalues are equal, NaN where the tensor is.
-
-    Raises
-    ------
-    InputError
-        If it is no tensor image.
-
-    Examples
-    --------
-    >>> [float(direction(tensor)) for tensor in ([1.0, 0.0, 0.0], [1.0, 1.0, 1.0], [1.0, -1.0, 1.0])]
-    [0.0, 45.0, 135.0]
+    Of a dark-field tensor (3, y, x) it is the direction of the scatter; fibres run across it. 0 where both
+    eigenvalues are equal, NaN where the tensor is.
     """
     _, a, b = _parts(tensor)
     angle = np.degrees(np.arctan2(b, a)) / 2
@@ -88,27 +49,9 @@ def direction(tensor: ArrayLike) -> Real:
 
 
 def anisotropy(tensor: ArrayLike) -> Real:
-    """Give (λ1 − λ2)/(λ1 + λ2) of the nearest positive semi-definite tensor, from 0 (round) to 1 (a line).
+    """Return (λ1 − λ2)/(λ1 + λ2) (y, x) of the nearest positive semi-definite tensor, 0 to 1.
 
-    Parameters
-    ----------
-    tensor : (3, y, x) array_like
-        Components xx, xy, yy.
-
-    Returns
-    -------
-    (y, x) array
-        Anisotropy; 0 where no eigenvalue is positive, NaN where the tensor is.
-
-    Raises
-    ------
-    InputError
-        If it is no tensor image.
-
-    Examples
-    --------
-    >>> [float(anisotropy(tensor)) for tensor in ([3.0, 0.0, 1.0], [2.0, 0.0, -1.0], [-1.0, 0.0, -2.0])]
-    [0.5, 1.0, 0.0]
+    0 where no eigenvalue of the tensor (3, y, x) is positive, NaN where the tensor is.
     """
     larger, smaller = (np.maximum(value, 0) for value in eigenvalues(tensor))
     total = larger + smaller
@@ -117,28 +60,7 @@ def anisotropy(tensor: ArrayLike) -> Real:
 
 
 def nearest_positive(tensor: ArrayLike) -> Real:
-    """Give the nearest positive semi-definite tensor: its negative eigenvalues become 0.
-
-    Parameters
-    ----------
-    tensor : (3, y, x) array_like
-        Components xx, xy, yy.
-
-    Returns
-    -------
-    (3, y, x) array
-        The tensor itself where it has no negative eigenvalue.
-
-    Raises
-    ------
-    InputError
-        If it is no tensor image.
-
-    Examples
-    --------
-    >>> nearest_positive([2.0, 0.0, -1.0])
-    array([2., 0., 0.])
-    """
+    """Return the nearest positive semi-definite tensor (3, y, x): negative eigenvalues become 0."""
     mean, a, b = _parts(tensor)
     radius = np.hypot(a, b)
     larger, smaller = np.maximum(mean + radius, 0), np.maximum(mean - radius, 0)

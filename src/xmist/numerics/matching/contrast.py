@@ -22,25 +22,9 @@ _LEAST: Final = 0.1  # of the median κ²: below, the window saw no speckle
 
 
 def noise_gain(frames: Real, good: NDArray[np.uint8] | None = None) -> float:
-    """Estimate the variance of the noise over the mean, as photons make it proportional to.
+    """Return the variance over the mean of white noise in frames (number, y, x), in their unit.
 
-    Parameters
-    ----------
-    frames : (number, y, x) float array
-        Frames of well-sampled structure, at least 7 × 7 pixels.
-    good : (number, y, x) uint8 array, optional
-        Where a frame counts.
-
-    Returns
-    -------
-    float
-        Variance over mean, in the unit of the frames.
-
-    Examples
-    --------
-    >>> frames = np.random.default_rng(1).poisson(400.0, (2, 64, 64)) * 0.5
-    >>> bool(abs(noise_gain(frames) - 0.5) < 0.05)
-    True
+    Frames of well-sampled structure of at least 7 × 7 pixels; `good` (number, y, x): where one counts.
     """
     from scipy.ndimage import correlate1d
 
@@ -59,7 +43,7 @@ def noise_gain(frames: Real, good: NDArray[np.uint8] | None = None) -> float:
 
 
 def _unit(frames: Real) -> float:
-    """Give the mean: in units of it single precision holds, whatever the frames are measured in."""
+    """Return the mean: in units of it single precision holds, whatever the frames are measured in."""
     mean = float(frames.mean(dtype=np.float64))
     return mean if np.isfinite(mean) and mean > 0.0 else 1.0
 
@@ -74,40 +58,11 @@ def contrast_decay(
     noise: float = 0.0,
     threads: int | None = None,
 ) -> Real:
-    """Give κ² = −cov(R, ∇²R)/var(R) over windows and frames: blur of variance 2d takes V to 1 − d κ².
+    """Return κ² = −cov(R, ∇²R)/var(R) over windows and frames: blur of variance 2d takes V to 1 − d κ².
 
-    The mean, and what noise adds to either, are those of the model of `match`, so that V
-    and κ² belong together.
-
-    Parameters
-    ----------
-    frames : (number, y, x) float32 array
-        Reference frames R.
-    window : Window
-        The window.
-    model : int
-        `MEANS` or `OFFSET`.
-    level : float
-        Mean of R, for `OFFSET`.
-    good : (number, y, x) uint8 array, optional
-        Where a frame counts.
-    noise : float
-        Variance of the noise over the mean.
-    threads : int, optional
-        Threads; the result does not depend on it.
-
-    Returns
-    -------
-    (y, x) float32 array
-        κ² in rad² per pixel²; the median of all where a window has next to no contrast.
-
-    Examples
-    --------
-    >>> x = np.arange(64)
-    >>> wave = 1 + 0.2 * np.cos(0.5 * x) + 0 * x[:, None]
-    >>> decay = contrast_decay(wave[None], Window(15), model=2, level=1.0)
-    >>> bool(abs(decay[32, 32] - 0.25) < 0.01)
-    True
+    (y, x) in rad² per pixel², from frames R (number, y, x); the median of all where a window has next to no
+    contrast. The mean of the `model`, `MEANS` or `OFFSET` (with the mean `level` of R), and what noise of
+    variance `noise` over the mean adds are those of `match`, so that V and κ² belong together.
     """
     unit = _unit(frames)
     level, noise = level / unit, noise / unit
@@ -138,7 +93,7 @@ def contrast_decay(
 def _decay_of_band(
     frames: Real, good: NDArray[np.bool_] | None, window: Window, model: int, level: float, noise: float
 ) -> Real:
-    """Give κ² where there is contrast, else NaN or what may be anything."""
+    """Return κ² where there is contrast, else NaN or what may be anything."""
     from scipy.ndimage import correlate1d
 
     profile = window.profile.astype(np.float64)
@@ -181,7 +136,7 @@ def _decay_of_band(
 
 
 def _noise_of_sums(window: Window, model: int) -> tuple[float, float, float, float, float]:
-    """Give what white noise of variance 1 adds to the five sums, over Σ w."""
+    """Return what white noise of variance 1 adds to the five sums, over Σ w."""
     if model != MEANS:
         return 0.0, 0.0, 1.0, 0.0, _CENTRE
     profile = window.profile.astype(np.float64) / window.profile.astype(np.float64).sum()

@@ -126,7 +126,7 @@ def load_reference(  # type: ignore[no-untyped-def]
 
 @jit
 def all_usable(usable, rows, columns, pitch, border):  # type: ignore[no-untyped-def]
-    """Say whether every pixel counts that is at least `border` away from the tile's edge."""
+    """Return whether every pixel counts that is at least `border` away from the tile's edge."""
     lost = 0
     for n in range(len(usable)):
         for i in range(border, rows - border):

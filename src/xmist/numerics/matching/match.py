@@ -55,19 +55,9 @@ _ROWS: Final = 32
 
 @dataclass(frozen=True)
 class Window:
-    """A square window of odd size, the product of two equal profiles.
+    """Profile of a window of `size` pixels a side, odd.
 
-    Parameters
-    ----------
-    size : int
-        Pixels a side, odd.
-    weighting : str
-        "flat", or "hamming" for 0.54 + 0.46 cos(2πj/(size − 1)).
-
-    Examples
-    --------
-    >>> [round(float(w), 2) for w in Window(5, "hamming").profile]
-    [0.08, 0.54, 1.0, 0.54, 0.08]
+    "flat", or "hamming": 0.54 + 0.46 cos(2πj/(size − 1)).
     """
 
     size: int
@@ -88,20 +78,11 @@ class Window:
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Match:
-    """What matching found at every pixel.
+    """What was found by matching, images (y, x).
 
-    Parameters
-    ----------
-    shift : (2, y, x) float32 array
-        u along x and y in pixels: S(r) ≈ R(r − u).
-    scale : (y, x) float32 array
-        T; for OFFSET the ratio of the windowed means.
-    visibility : (y, x) float32 array
-        V; 0 for SCALE.
-    cost : (y, x) float32 array
-        Least mean square of the residual, Σ w r² over Σ w, among whole shifts.
-    status : (y, x) uint8 array
-        `NOTHING`, `ON_EDGE`, `FLAT`, `ROUGH`, or 0. With NOTHING all else is NaN.
+    `shift` (2, y, x): u along x and y in pixels, S(r) ≈ R(r − u); `scale`: T, for OFFSET the ratio of the
+    windowed means; `visibility`: V, 0 for SCALE; `cost`: least mean square of the residual, Σ w r² over Σ w,
+    among whole shifts; `status`: `NOTHING` (all else is NaN), `ON_EDGE`, `FLAT`, `ROUGH`, or 0.
     """
 
     shift: Real
@@ -113,7 +94,7 @@ class Match:
 
 @cache
 def half_sample_taps() -> Real:
-    """Give the symmetric filter that interpolates half-way between samples, one side of it.
+    """Return the symmetric filter that interpolates half-way between samples, one side of it.
 
     Least squares of its response against 1 up to 0.65 of the highest frequency, exact for a constant.
     """
@@ -152,45 +133,13 @@ def match(
     level: float | None = None,
     threads: int | None = None,
 ) -> Match:
-    """Match sample to reference frames.
+    """Return shift, scale and visibility that match windows of the reference R to those of the sample S.
 
-    Parameters
-    ----------
-    reference : (number, y, x) float32 array
-        Frames R, finite everywhere.
-    sample : (number, y, x) float32 array
-        Frames S; what is not finite does not count.
-    window : Window
-        The window; not larger than the image.
-    reach : int
-        Shifts up to so many pixels along either axis are searched.
-    model : int
-        `MEANS`, `SCALE` or `OFFSET`.
-    good : (number, y, x) uint8 array, optional
-        Where a reference frame counts.
-    weights : (number, y, x) float32 array, optional
-        Weights of the sample's pixels.
-    start : (2, y, x) int array, optional
-        Shifts x and y that the search is centred on; 0 if left out.
-    noise : float
-        Variance of the noise of R over its mean; what it adds to Σ w Q² is taken away before V is given.
-    level : float, optional
-        Mean of the reference, the unit that frames are counted in, so that float32 loses no digits whatever
-        they are measured in. None: found here.
-    threads : int, optional
-        Threads; the result does not depend on it, bit for bit.
-
-    Returns
-    -------
-    Match
-        Shift, scale and visibility, with a status.
-
-    Examples
-    --------
-    >>> reference = np.random.default_rng(1).uniform(1, 2, (3, 24, 24)).astype(np.float32)
-    >>> found = match(reference, 0.5 * np.roll(reference, 2, axis=2), Window(5), reach=3)
-    >>> [abs(round(float(u), 1)) for u in found.shift[:, 12, 12]], round(float(found.scale[12, 12]), 3)
-    ([2.0, 0.0], 0.5)
+    Frames (number, y, x), R finite; `good` and `weights` (number, y, x): where R counts, and weights of S.
+    Shifts of up to `reach` pixels around `start` (2, y, x) are searched. `noise`: variance of the noise of R
+    over its mean; what it adds to Σ w Q² is taken away before V is computed. `level`: mean of R, the unit
+    that frames are counted in, so that float32 loses no digits whatever they are measured in; None: computed
+    here.
     """
     height, width = shape = sample.shape[1:]
     none, empty = np.empty((0, 0, 0), np.uint8), np.empty((0, 0, 0), np.float32)
@@ -237,7 +186,7 @@ def match(
 
 
 def _noise_factors(window: Window, model: int) -> Real:
-    """Give what white noise of variance 1 in R adds to Σ w P², Σ w P Q and Σ w Q², over Σ w."""
+    """Return what white noise of variance 1 in R adds to Σ w P², Σ w P Q and Σ w Q², over Σ w."""
     if model == OFFSET:
         return np.array([0.0, 0.0, 1.0])
     if model == SCALE:

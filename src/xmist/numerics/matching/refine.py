@@ -124,7 +124,7 @@ def _interpolate(table, basis, out, n):  # type: ignore[no-untyped-def]
 
 @jit
 def _change(sums, at, x, p, q):  # type: ignore[no-untyped-def]
-    """Give 2 zᵀb′ − zᵀA′z for the derivative at `at`, at a fixed z = (p, q)."""
+    """Return 2 zᵀb′ − zᵀA′z for the derivative at `at`, at a fixed z = (p, q)."""
     b1, b2 = sums[at + x], sums[at + _6W + x]
     pp, pq, qq = sums[at + _12W + x], sums[at + _18W + x], sums[at + _24W + x]
     return p * (_TWO * (b1 - q * pq) - p * pp) + q * (_TWO * b2 - q * qq)

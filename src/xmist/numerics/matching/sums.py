@@ -23,7 +23,7 @@ _ONE: Final = np.float32(1.0)
 
 @jit
 def box_length(height, width, pitch):  # type: ignore[no-untyped-def]
-    """Give the length of the stretch from the first pixel of a box to its last."""
+    """Return the length of the stretch from the first pixel of a box to its last."""
     return (height - 1) * pitch + width
 
 
@@ -116,7 +116,7 @@ def cross_sums(frames, s0, mean, detail, p0, height, width, pitch, window, runni
 
 @jit
 def mask_pairs(frames, weight, s0, usable, p0, count, masked, pairs):  # type: ignore[no-untyped-def]
-    """Give S and 1 times the weights of pairs; sum S² with them, the weights, and the number of pairs."""
+    """Return S and 1 times the weights of pairs; sum S² with them, the weights, and the number of pairs."""
     a, b = np.uint64(s0), np.uint64(p0)
     for k in range(3):
         for x in range(np.uint64(count)):

@@ -45,27 +45,14 @@ _RANK: Final = 1e-5  # of Σ w Q²: what the first column must leave of it
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Search:
-    """What is searched for, the same for all tiles.
+    """What is searched for.
 
-    Parameters
-    ----------
-    model : int
-        `MEANS`, `SCALE` or `OFFSET`.
-    window : (size,) float32 array
-        Profile of the window.
-    flat : bool
-        Whether all its weights are 1.
-    reach : int
-        Shifts up to so many pixels along either axis are searched.
-    order : (shifts, 2) int64 array
-        The offsets y and x that are searched, nearest first; of equal costs the first wins.
-    gains : (3,) float32 array
-        Factors of frames and of weights, and the mean of the frames that this leaves: all of the order of 1.
-    noise : (4,) float array
-        What noise adds to Σ w P², Σ w P Q and Σ w Q² over Σ w times the mean, and the part of its variance
-        that half pixels average out.
-    taps : (TAPS,) float32 array
-        Filter that interpolates half-way between pixels, one side.
+    `model`: `MEANS`, `SCALE` or `OFFSET`; `window`: profile of the window, `flat` if all its weights are 1;
+    `reach`: shifts up to so many pixels along either axis; `order`: the offsets y and x, nearest first (of
+    equal costs the first wins); `gains`: factors of frames and of weights, and the mean of the frames that
+    this leaves, all of the order of 1; `noise`: what noise adds to Σ w P², Σ w P Q and Σ w Q² over Σ w times
+    the mean, and the part of its variance that half pixels average out; `taps`: filter that interpolates
+    half-way between pixels, one side.
     """
 
     model: int
@@ -80,17 +67,7 @@ class Search:
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Found:
-    """What was found in a tile; see `xmist.numerics.matching.match.Match`.
-
-    Parameters
-    ----------
-    shift : (2, y, x) float32 array
-        Along x and y in pixels.
-    scale, visibility, cost : (y, x) float32 array
-        As in `Match`.
-    status : (y, x) uint8 array
-        As in `Match`.
-    """
+    """What was found in a tile, as in `Match`: `shift` (2, y, x), the others (y, x)."""
 
     shift: Real
     scale: Real
@@ -101,7 +78,7 @@ class Found:
 
 @jit
 def _solve(b1, b2, pp, pq, qq):  # type: ignore[no-untyped-def]
-    """Give p and q of the two columns; q = 0 where the second says nothing."""
+    """Return p and q of the two columns; q = 0 where the second says nothing."""
     if not pp > 0.0:
         return 0.0, 0.0, 0.0
     rest = qq - pq * pq / pp
@@ -113,14 +90,14 @@ def _solve(b1, b2, pp, pq, qq):  # type: ignore[no-untyped-def]
 
 @jit
 def _between(f):  # type: ignore[no-untyped-def]
-    """Give 0 at whole pixels and 1 half-way between, smoothly, for up to a pixel either way."""
+    """Return 0 at whole pixels and 1 half-way between, smoothly, for up to a pixel either way."""
     near = min(abs(f), 2.0 - abs(f)) ** 2
     return near * (2.0 - near)
 
 
 @jit
 def _evaluate(sums, x, fx, fy, weight, model, level, noise):  # type: ignore[no-untyped-def]
-    """Give scale, visibility and whether the reference has contrast, from the sums at the minimum."""
+    """Return scale, visibility and whether the reference has contrast, from the sums at the minimum."""
     b1, b2 = np.float64(sums[x]), np.float64(sums[6 * COLUMNS + x])
     pp, pq = np.float64(sums[12 * COLUMNS + x]), np.float64(sums[18 * COLUMNS + x])
     qq = np.float64(sums[24 * COLUMNS + x])
@@ -251,27 +228,10 @@ def match_tile(
     search_for: Search,
     tile: tuple[int, int, int, int],
 ) -> Found:
-    """Match the pixels y0 ≤ y < y1, x0 ≤ x < x1 of a tile, no wider than COLUMNS.
+    """Search a tile y0, y1, x0, x1 of frames (number, y, x).
 
-    Parameters
-    ----------
-    reference, sample : (number, y, x) float32 array
-        Frames.
-    good : (number, y, x) uint8 array
-        Where a reference frame counts; of shape (0, 0, 0) if everywhere.
-    weights : (number, y, x) float32 array
-        Weights of the sample; of shape (0, 0, 0) if they are 1.
-    start : (2, y, x) int64 array
-        Shifts x and y that the search is centred on; of shape (2, 0, 0) if 0.
-    search_for : Search
-        Model, window and range.
-    tile : tuple of int
-        y0, y1, x0, x1.
-
-    Returns
-    -------
-    Found
-        What was found in the tile.
+    `good` and `weights` (number, y, x) of shape (0, 0, 0) stand for everywhere and 1; `start` (2, y, x) of
+    shape (2, 0, 0) for 0.
     """
     y0, y1, x0, x1 = tile
     model, window, reach = search_for.model, search_for.window, search_for.reach

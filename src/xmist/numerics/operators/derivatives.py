@@ -170,29 +170,9 @@ def _derivative_rows(kind, frame, out, start, stop):  # type: ignore[no-untyped-
 
 
 def derivative(frame: Real, kind: int, *, out: Real | None = None, threads: int | None = None) -> Real:
-    """Sixth-order derivative of a frame, per pixel or per pixel².
+    """Return the sixth-order derivative (y, x) of a frame of at least 7 × 7 pixels, per pixel or per pixel².
 
-    Parameters
-    ----------
-    frame : (y, x) float array
-        Frame of at least 7 × 7 pixels, even mirror at the border.
-    kind : int
-        `LAPLACIAN`, `DX`, `DY`, `DXX`, `DYY`, `DXY` or `VALUE` of this module.
-    out : (y, x) array, optional
-        Memory for the result, of the frame's dtype.
-    threads : int, optional
-        Threads; the result does not depend on it.
-
-    Returns
-    -------
-    (y, x) array
-        The derivative, of the frame's dtype.
-
-    Examples
-    --------
-    >>> y, x = np.mgrid[:9, :9].astype(float)
-    >>> round(float(derivative(x**4, DXX)[4, 4]), 9)
-    192.0
+    `kind`: `LAPLACIAN`, `DX`, `DY`, `DXX`, `DYY`, `DXY` or `VALUE` of this module; even mirror at the border.
     """
     result = np.empty_like(frame) if out is None else out
     for_blocks(lambda a, b: _derivative_rows(kind, frame, result, a, b), frame.shape[0], threads=threads)

@@ -37,18 +37,7 @@ def _leave_rows(model, sample, unit, value, along_x, along_y, slope, out, start,
 class Residual:
     """What a model leaves of sample frames, S_n − model: a sequence of images, made when they are asked for.
 
-    A stack of them would be as large as the frames, and is read once or twice.
-
-    Parameters
-    ----------
-    sample, models : (position, y, x) float array
-        Sample frames, and model images M_n.
-    kinds : tuple of int
-        Unknowns.
-    fields : (unknown, y, x) array
-        Their values.
-    smoothing, unit, threads
-        As in `linearise`.
+    A stack of them would be as large as the frames, and is read once or twice. Fields as in `linearise`.
     """
 
     sample: Real
@@ -92,7 +81,7 @@ class Residual:
         return out
 
     def _along(self) -> list[Real]:
-        """Give what a model image is multiplied by, and its slopes; kept until they are forgotten."""
+        """Return what a model image is multiplied by, and its slopes; kept until `forget`."""
         if not self._slopes:
             named, threads = dict(zip(self.kinds, self.fields, strict=True)), self.threads
             rough = smoothed(named[PSI], self.smoothing, threads=threads)
@@ -122,38 +111,11 @@ def linearise(
     out: Real | None = None,
     threads: int | None = None,
 ) -> tuple[Real, Residual]:
-    """Give the model images M_n and the residual S_n − model.
+    """Return the model images M_n (position, y, x) and the residual S_n − model.
 
-    Parameters
-    ----------
-    reference, sample : (position, y, x) float array
-        Frames.
-    kinds : tuple of int
-        Unknowns, see `xmist.numerics.operators.transport`; ψ is one of them.
-    fields : (unknown, y, x) array
-        Their values in pixel units, of the frames' dtype.
-    smoothing : float
-        σ in pixels of the Gaussian that makes the smooth parts.
-    unit : float
-        What the sample frames are divided by.
-    out : (position, y, x) array, optional
-        Memory for the models; it may not be that of the frames.
-    threads : int, optional
-        Threads; the result does not depend on it.
-
-    Returns
-    -------
-    models : (position, y, x) array
-        M_n, of the frames' dtype. Without a sample they are the reference itself.
-    residual : Residual
-        S_n − model, which keeps hold of sample, models and fields.
-
-    Examples
-    --------
-    >>> frames = np.random.default_rng(1).uniform(1, 2, (2, 16, 18))
-    >>> models, residual = linearise(frames, frames, (PSI,), np.full((1, 16, 18), 3.0), smoothing=2.0)
-    >>> bool(np.allclose(models, frames)), bool(np.allclose(residual, 0.0))
-    (True, True)
+    `fields` (unknown, y, x) in pixel units for `kinds` of `transport`, ψ among them; `smoothing`: σ in pixels
+    of the Gaussian that makes the smooth parts; `unit`: what the sample frames are divided by. Where all
+    fields are 0 the models are the reference itself, else they lie in `out` if it is given.
     """
     models = _models(reference, kinds, fields, smoothing, out, threads) if fields.any() else reference
     return models, Residual(

@@ -137,25 +137,7 @@ def _invert_rows(u, v, start, stop):  # type: ignore[no-untyped-def]
 
 
 def spline_coefficients(image: Real, *, threads: int | None = None) -> Real:
-    """Give the coefficients of the quintic spline through an image, with the even mirror.
-
-    Parameters
-    ----------
-    image : (y, x) float array
-        Not modified.
-    threads : int, optional
-        Threads; the result does not depend on it.
-
-    Returns
-    -------
-    (y, x) array
-        Coefficients, of the image's dtype.
-
-    Examples
-    --------
-    >>> bool(np.allclose(spline_coefficients(np.full((8, 9), 3.0)), 3.0))
-    True
-    """
+    """Return the coefficients (y, x) of the quintic spline through an image, with the even mirror."""
     gains = [60.0 / (33.0 + 26.0 * np.cos(k) + np.cos(2 * k)) for k in frequencies(image.shape)]
     return filtered(image, *gains, threads=threads)
 
@@ -168,32 +150,9 @@ def sampled(
     out: Real | None = None,
     threads: int | None = None,
 ) -> Real:
-    """Give the values of a quintic spline at r − v.
+    """Return the values (y, x) of a quintic spline at r − v, times a factor (y, x).
 
-    Parameters
-    ----------
-    coefficients : (y, x) float array
-        Of `spline_coefficients`.
-    back : (2, y, x) array
-        v along x and y in pixels, of the same dtype.
-    factor : (y, x) array, optional
-        What they are multiplied by.
-    out : (y, x) array, optional
-        Memory for the result.
-    threads : int, optional
-        Threads; the result does not depend on it.
-
-    Returns
-    -------
-    (y, x) array
-        The values, same dtype.
-
-    Examples
-    --------
-    >>> image = np.tile(np.cos(np.pi * (np.arange(32) + 0.5) / 8), (16, 1))
-    >>> values = sampled(spline_coefficients(image), np.stack([np.full(image.shape, v) for v in (1.0, 0.0)]))
-    >>> bool(np.allclose(values[:, 1:], image[:, :-1]))
-    True
+    `coefficients` (y, x) of `spline_coefficients`; `back` (2, y, x): v along x and y in pixels.
     """
     result: Real = np.empty_like(coefficients) if out is None else out
     scale = np.ones_like(result) if factor is None else factor  # whole: another layout is another kernel
@@ -207,14 +166,8 @@ def sampled(
 class Warp:
     """A warp that conserves the sum of an image.
 
-    Parameters
-    ----------
-    back : (2, y, x) float array
-        v along x and y in pixels: what comes to r stood at r − v.
-    jacobian : (y, x) float array
-        det ∂(r − v)/∂r.
-    threads : int, optional
-        Threads; no result depends on it.
+    `back` (2, y, x): v along x and y in pixels, what comes to r stood at r − v; `jacobian` (y, x): det ∂(r −
+    v)/∂r.
     """
 
     back: Real
@@ -223,22 +176,7 @@ class Warp:
 
     @classmethod
     def of(cls, displacement: Real, *, threads: int | None = None) -> Warp:
-        """Prepare the warp by a displacement.
-
-        Parameters
-        ----------
-        displacement : (2, y, x) float array
-            u along x and y in pixels, smooth over a pixel.
-        threads : int, optional
-            Threads.
-
-        Examples
-        --------
-        >>> warp = Warp.of(np.zeros((2, 16, 18)))
-        >>> image = np.random.default_rng(1).uniform(1, 2, (16, 18))
-        >>> bool(np.allclose(warp(image), image, atol=1e-12))
-        True
-        """
+        """Prepare the warp by a displacement u (2, y, x) along x and y in pixels, smooth over a pixel."""
         u: Real = np.ascontiguousarray(displacement)
         back: Real = np.empty_like(u)
         for_blocks(lambda a, b: _invert_rows(u, back, a, b), u.shape[1], threads=threads)
@@ -252,22 +190,7 @@ class Warp:
         return cls(back, xx, threads)
 
     def __call__(self, image: Real, *, factor: Real | None = None, out: Real | None = None) -> Real:
-        """Give the warped image.
-
-        Parameters
-        ----------
-        image : (y, x) float array
-            Of the displacement's dtype; even mirror. Not modified.
-        factor : (y, x) array, optional
-            What the image is multiplied by where it arrives, in the place of `jacobian`.
-        out : (y, x) array, optional
-            Memory for the result.
-
-        Returns
-        -------
-        (y, x) array
-            By quintic splines, same dtype.
-        """
+        """Return the warped image (y, x), by quintic splines, times `factor` instead of `jacobian`."""
         coefficients = spline_coefficients(image, threads=self.threads)
         scale = self.jacobian if factor is None else factor
         return sampled(coefficients, self.back, factor=scale, out=out, threads=self.threads)
@@ -276,30 +199,9 @@ class Warp:
 def diffuse(
     image: Real, fields: dict[int, Real], *, overwrite: bool = False, threads: int | None = None
 ) -> Real:
-    """Blur an image: ∂I/∂s = Σ_ij ∂_i∂_j (d_ij I) from s = 0 to 1.
+    """Return an image (y, x) blurred by ∂I/∂s = Σ_ij ∂_i∂_j (d_ij I) from s = 0 to 1, in explicit steps.
 
-    Parameters
-    ----------
-    image : (y, x) float array
-        Not modified, unless it may be.
-    fields : dict of int to (y, x) array
-        d by `D`, or its elements by `D_XX`, `D_XY` and `D_YY` of `transport`, in pixels².
-    overwrite : bool
-        Whether the result may take the image's memory.
-    threads : int, optional
-        Threads; the result does not depend on it.
-
-    Returns
-    -------
-    (y, x) array
-        The blurred image, same dtype; explicit steps, as many as stability asks for.
-
-    Examples
-    --------
-    >>> image = np.random.default_rng(1).uniform(1, 2, (16, 18))
-    >>> blurred = diffuse(image, {D: np.full(image.shape, 0.2)})
-    >>> bool(np.isclose(blurred.sum(), image.sum())), bool(blurred.std() < image.std())
-    (True, True)
+    `fields`: d by `D`, or its elements by `D_XX`, `D_XY` and `D_YY` of `transport`, (y, x) in pixels².
     """
     largest = sum(_DERIVATIVES[kind][2] * float(np.abs(field).max()) for kind, field in fields.items())
     steps = max(1, math.ceil(largest))

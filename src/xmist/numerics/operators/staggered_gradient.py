@@ -85,56 +85,18 @@ def add_flow(
     weights: Real | None = None,
     threads: int | None = None,
 ) -> None:
-    """Add ∇Λ and I on the faces to running sums, whose ratio is g in Σ I g = Σ ∇Λ.
+    """Add ∇Λ and I on the faces to running sums (2, y, x), whose ratio is g in Σ I g = Σ ∇Λ.
 
-    Parameters
-    ----------
-    potential : (y, x) float array
-        Λ.
-    frame : (y, x) float array
-        I > 0, interpolated to the faces to sixth order.
-    flow, total : (2, y, x) float array
-        Sums of w ∇Λ per pixel and of w I; changed in place.
-    weights : (y, x) float array, optional
-        Weights of the pixels, of the frame's dtype; a face has the smaller of its two.
-    threads : int, optional
-        Threads; the result does not depend on it.
-
-    Examples
-    --------
-    >>> x = np.tile(np.arange(8.0), (7, 1))
-    >>> flow, total = np.zeros((2, 7, 8)), np.zeros((2, 7, 8))
-    >>> add_flow(6 * x, np.full((7, 8), 2.0), flow, total)
-    >>> float(flow[0, 3, 3] / total[0, 3, 3]), float(flow[0, 3, 7])
-    (3.0, 0.0)
+    `potential` Λ and `frame` I > 0 (y, x), I interpolated to the faces to sixth order; `weights` (y, x): a
+    face has the smaller of its two.
     """
     for_blocks(
         lambda a, b: _add_rows(potential, frame, weights, flow, total, a, b), frame.shape[0], threads=threads
     )
 
 
-def face_divergence(flow: Real, *, threads: int | None = None) -> Real:
-    """Divergence of a flow through the faces.
-
-    Parameters
-    ----------
-    flow : (2, y, x) float array
-        Flow, 0 outside the image.
-    threads : int, optional
-        Threads; the result does not depend on it.
-
-    Returns
-    -------
-    (y, x) array
-        What flows out of each pixel.
-
-    Examples
-    --------
-    >>> flow = np.zeros((2, 7, 8))
-    >>> flow[0, :, :-1] = 1
-    >>> face_divergence(flow)[3]
-    array([ 1.,  0.,  0.,  0.,  0.,  0.,  0., -1.])
-    """
+def staggered_divergence(flow: Real, *, threads: int | None = None) -> Real:
+    """Return what flows out of each pixel (y, x) of a flow through the faces (2, y, x)."""
     out: Real = np.empty_like(flow[0])
     for_blocks(lambda a, b: _divergence_rows(flow, out, a, b), out.shape[0], threads=threads)
     return out

@@ -96,27 +96,7 @@ def _mixed_adjoint(image, out, start, stop):  # type: ignore[no-untyped-def]
 
 
 def gradient(image: Real, *, scale: float = 1.0, threads: int | None = None) -> Real:
-    """Gradient of an image by centred differences.
-
-    Parameters
-    ----------
-    image : (y, x) float array
-        Image.
-    scale : float
-        Factor on the result, for instance 1/(k p) to get a refraction angle in rad from a phase.
-    threads : int, optional
-        Threads; the result does not depend on it.
-
-    Returns
-    -------
-    (2, y, x) array
-        Derivatives along x and y, per pixel times `scale`.
-
-    Examples
-    --------
-    >>> gradient(np.array([[0.0, 1.0, 4.0]] * 3))[0, 0]
-    array([0.5, 2. , 1.5])
-    """
+    """Return `scale` times the derivatives (2, y, x) along x and y per pixel, by centred differences."""
     out = np.empty((2, *image.shape), image.dtype)
     factor = image.dtype.type(scale)
     for_blocks(lambda a, b: _gradient(image, factor, out, a, b), image.shape[0], threads=threads)
@@ -124,25 +104,7 @@ def gradient(image: Real, *, scale: float = 1.0, threads: int | None = None) -> 
 
 
 def divergence(vector: Real, *, threads: int | None = None) -> Real:
-    """Divergence of a vector image, the negative adjoint of `gradient`.
-
-    Parameters
-    ----------
-    vector : (2, y, x) float array
-        Components along x and y.
-    threads : int, optional
-        Threads; the result does not depend on it.
-
-    Returns
-    -------
-    (y, x) array
-        ∂x v_x + ∂y v_y per pixel.
-
-    Examples
-    --------
-    >>> float(divergence(np.ones((2, 5, 5)))[2, 2])
-    0.0
-    """
+    """Return ∂x v_x + ∂y v_y (y, x) per pixel of (2, y, x), the negative adjoint of `gradient`."""
     out: Real = np.empty_like(vector[0])
     for_blocks(lambda a, b: _divergence(vector, out, a, b), out.shape[0], threads=threads)
     return out
@@ -155,72 +117,15 @@ def _apply(kernel: Any, image: Real, threads: int | None) -> Real:
 
 
 def laplacian(image: Real, *, threads: int | None = None) -> Real:
-    """Laplacian of an image by the 5-point stencil; it is its own adjoint.
-
-    Parameters
-    ----------
-    image : (y, x) float array
-        Image.
-    threads : int, optional
-        Threads; the result does not depend on it.
-
-    Returns
-    -------
-    (y, x) array
-        ∇²u per pixel².
-
-    Examples
-    --------
-    >>> y, x = np.mgrid[:5, :5].astype(float)
-    >>> float(laplacian(x**2 + y**2)[2, 2])
-    4.0
-    """
+    """Return ∇²u (y, x) per pixel² by the 5-point stencil; it is its own adjoint."""
     return _apply(_laplacian, image, threads)
 
 
 def mixed(image: Real, *, threads: int | None = None) -> Real:
-    """Mixed second derivative of an image, the product of both centred differences.
-
-    Parameters
-    ----------
-    image : (y, x) float array
-        Image.
-    threads : int, optional
-        Threads; the result does not depend on it.
-
-    Returns
-    -------
-    (y, x) array
-        ∂x∂y u per pixel².
-
-    Examples
-    --------
-    >>> y, x = np.mgrid[:5, :5].astype(float)
-    >>> float(mixed(x * y)[2, 2])
-    1.0
-    """
+    """Return ∂x∂y u (y, x) per pixel², the product of both centred differences."""
     return _apply(_mixed, image, threads)
 
 
 def mixed_adjoint(image: Real, *, threads: int | None = None) -> Real:
-    """Adjoint of `mixed`.
-
-    Parameters
-    ----------
-    image : (y, x) float array
-        Image.
-    threads : int, optional
-        Threads; the result does not depend on it.
-
-    Returns
-    -------
-    (y, x) array
-        Image; equals `mixed` but for the border.
-
-    Examples
-    --------
-    >>> y, x = np.mgrid[:5, :5].astype(float)
-    >>> float(mixed_adjoint(x * y)[2, 2])
-    1.0
-    """
+    """Return the adjoint of `mixed` of an image (y, x); equal to it but for the border."""
     return _apply(_mixed_adjoint, image, threads)

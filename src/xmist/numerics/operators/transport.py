@@ -1,7 +1,7 @@
 """The linear transport operator over whole images, its adjoint and its normal operator.
 
 In pixel units, about model images M_n (the references, or what transport made of them), a small change of
-the phase ψ = ∆φ/(k p²), of the diffusion d = ∆D/p² (or its tensor) and of ln T changes exposure n by
+the phase ψ = ∆φ/(k p²), of the diffusion d = ∆D/p² (or its tensor) and of ln T changes position n by
 
     A_n (ψ, d, …, t) = −∇·(M_n ∇ψ) + Σ_ij ∂_i∂_j (d_ij M_n) + M_n t
 
@@ -45,7 +45,7 @@ D_YY: Final = 4
 LOG_T: Final = 5
 
 # A row of A u is E M + X ∂x M + Y ∂y M + Σ Z_k M_k, with M_k = ∇²M, ∂xx M, ∂xy M or ∂yy M. E, X, Y and Z are
-# the same for every exposure, and so are the stencils of Aᵀ: they act on sums over exposures of a M, a ∂x M …
+# the same for every position, and so are the stencils of Aᵀ: they act on sums over positions of a M, a ∂x M …
 _E: Final = 0
 _X: Final = 1
 _Y: Final = 2
@@ -60,7 +60,7 @@ _COLUMNS: Final = 1024  # lines of this length stay in the cache
 
 
 def _terms(kinds: tuple[int, ...]) -> tuple[Real, Real, Real]:
-    """Give the fields, which Z each has (0 for none), and the derivatives of M that E, X, Y, Z multiply."""
+    """Return the fields, which Z each has (0 for none), and the derivatives of M that E, X, Y, Z multiply."""
     second = [kind for kind in kinds if kind in _ZEROTH]
     places = [_FIRST_Z + second.index(kind) if kind in second else 0 for kind in kinds]
     derivatives = [VALUE, DX, DY, *(_ZEROTH[kind] for kind in second)]
@@ -130,7 +130,7 @@ def _add_terms(kind, above, centre, below, e, x, y, z):  # type: ignore[no-untyp
 
 @jit
 def _spread_terms(kind, e, x, y, z, above, centre, below):  # type: ignore[no-untyped-def]
-    """Add sums over exposures to three padded lines; line by line the transpose of `_add_terms`."""
+    """Add sums over positions to three padded lines; line by line the transpose of `_add_terms`."""
     width = len(e)
     half = e.dtype.type(0.5)
     two = e.dtype.type(2.0)
@@ -200,7 +200,7 @@ def _field_terms(kinds, places, fields, y, x0, width, rows, terms):  # type: ign
 
 @jit
 def _forward_line(terms, lines, width, a):  # type: ignore[no-untyped-def]
-    """Give A u along a line from E, X, Y, Z and the derivatives of M that they multiply."""
+    """Return A u along a line from E, X, Y, Z and the derivatives of M that they multiply."""
     e, x, y = terms[_E], terms[_X], terms[_Y]
     m, mx, my = lines[_E], lines[_X], lines[_Y]
     for i in range(width):
@@ -234,7 +234,7 @@ def _apply_rows(  # type: ignore[no-untyped-def]
 
     One kernel for all of them, since each would compile the derivatives once more.
     """
-    exposures, height, columns = frames.shape
+    positions, height, columns = frames.shape
     dtype = frames.dtype
     terms = np.empty((len(derivatives), _COLUMNS), dtype)
     lines, sums = np.empty_like(terms), np.empty_like(terms)
@@ -254,7 +254,7 @@ def _apply_rows(  # type: ignore[no-untyped-def]
             sums[:] = 0.0
             if what in (_FORWARD, _NORMAL):
                 _field_terms(kinds, places, fields, y, x0, width, rows, terms)
-            for n in range(exposures):
+            for n in range(positions):
                 for j in range(len(derivatives)):
                     row_derivative(derivatives[j], frames[n], y, x0, width, lines[j], padded)
                 if what == _FORWARD:
@@ -286,28 +286,10 @@ def _apply_rows(  # type: ignore[no-untyped-def]
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Transport:
-    """The operator A about given model images.
+    """The operator A about given model images M_n (position, y, x), finite.
 
-    Parameters
-    ----------
-    frames : (position, y, x) float array
-        Model images M_n, finite.
-    kinds : tuple of int
-        Unknown fields, of `PSI`, `D`, `D_XX`, `D_XY`, `D_YY` and `LOG_T`.
-    weights : (position, y, x) float array or Weights, optional
-        Weights W of the exposures' pixels, an array of the frames' dtype; None means 1.
-    threads : int, optional
-        Threads; no result depends on it.
-
-    Examples
-    --------
-    >>> frames = np.random.default_rng(1).uniform(1, 2, (2, 16, 18))
-    >>> transport = Transport(frames=frames, kinds=(PSI, D))
-    >>> fields = np.random.default_rng(2).normal(size=(2, 16, 18))
-    >>> images = transport.forward(fields)
-    >>> energy = float((images**2).sum())
-    >>> bool(np.isclose(energy, (fields * transport.normal(fields)).sum()))
-    True
+    `kinds`: unknown fields, of `PSI`, `D`, `D_XX`, `D_XY`, `D_YY` and `LOG_T`; `weights` W (position, y, x),
+    of the frames' dtype if an array; None means 1. No result depends on `threads`.
     """
 
     frames: Real
@@ -316,68 +298,23 @@ class Transport:
     threads: int | None = None
 
     def forward(self, fields: Real) -> Real:
-        """Give A u.
-
-        Parameters
-        ----------
-        fields : (unknown, y, x) array
-            The unknowns in pixel units, of the frames' dtype.
-
-        Returns
-        -------
-        (position, y, x) array
-            Change of the exposures.
-        """
+        """Return A u (position, y, x), the change of the frames, for u (unknown, y, x)."""
         return self._apply(_FORWARD, fields, self.frames, np.empty_like(self.frames))
 
     def adjoint(self, images: Real) -> Real:
-        """Give Aᵀ W r.
-
-        Parameters
-        ----------
-        images : (position, y, x) array
-            Residuals r, of the frames' dtype.
-
-        Returns
-        -------
-        (unknown, y, x) array
-            Gradient of ½ Σ w r² with respect to the unknowns.
-        """
+        """Return Aᵀ W r (unknown, y, x) for residuals r (position, y, x): the gradient of ½ Σ w r²."""
         return self._apply(_ADJOINT, self._nothing(), images, self._unknowns())
 
     def gather(self, n: int, image: Real, out: Real) -> None:
-        """Add Aᵀ W r of one exposure.
-
-        Parameters
-        ----------
-        n : int
-            Which one.
-        image : (y, x) array
-            Its residual, of the frames' dtype.
-        out : (unknown, y, x) array
-            What is added to.
-        """
-        self._exposure(n)._apply(_GATHER, self._nothing(), image[None], out)
+        """Add Aᵀ W r of position `n`, whose residual is `image` (y, x), to `out` (unknown, y, x)."""
+        self._position(n)._apply(_GATHER, self._nothing(), image[None], out)
 
     def normal(self, fields: Real, *, out: Real | None = None) -> Real:
-        """Give Aᵀ W A u, reading every frame once.
-
-        Parameters
-        ----------
-        fields : (unknown, y, x) array
-            The unknowns in pixel units, of the frames' dtype.
-        out : (unknown, y, x) array, optional
-            Memory for the result, other than that of the fields.
-
-        Returns
-        -------
-        (unknown, y, x) array
-            The normal operator's image.
-        """
+        """Return Aᵀ W A u (unknown, y, x), reading every frame once; `out` is not `fields`."""
         return self._apply(_NORMAL, fields, self.frames, self._unknowns() if out is None else out)
 
-    def _exposure(self, n: int) -> Transport:
-        """Give the operator of one exposure, a part of this one's memory."""
+    def _position(self, n: int) -> Transport:
+        """Return the operator of one position, a part of this one's memory."""
         weights = self.weights
         if weights is not None:
             weights = weights.part(n) if isinstance(weights, Weights) else weights[n : n + 1]

@@ -41,32 +41,10 @@ def _blend(values, slope, kappa_y, kappa_x, length2, gaussian, start, stop):  # 
 def blend(
     values: Real, gradient: Real, length2: float, *, by: Blend = "screened", threads: int | None = None
 ) -> Real:
-    """Give the image that agrees best with both values and gradient.
+    """Return the image (y, x) that agrees best with both values (y, x) and gradient (2, y, x) per pixel.
 
-    Parameters
-    ----------
-    values : (y, x) float array
-        Image as it was measured; decides low frequencies. Not modified.
-    gradient : (2, y, x) float array
-        Its derivatives along x and y per pixel as they were measured; decide high frequencies.
-    length2 : float
-        ℓ² in pixels², where one takes over from the other.
-    by : {"screened", "gaussian"}
-        Weight of the values: 1/(1 + ℓ²κ²), of least squares, or e^(−ℓ²κ²).
-    threads : int, optional
-        Threads; the result does not depend on it.
-
-    Returns
-    -------
-    (y, x) array
-        Image, of the dtype of `values`.
-
-    Examples
-    --------
-    >>> from xmist.numerics.solvers.integrate import spectral_gradient
-    >>> image = np.random.default_rng(1).normal(size=(12, 16))
-    >>> bool(np.allclose(blend(image, spectral_gradient(image), 3.0), image))
-    True
+    `length2`: ℓ² in pixels², where one takes over from the other; `by`: weight of the values, 1/(1 + ℓ²κ²) of
+    least squares ("screened") or e^(−ℓ²κ²) ("gaussian").
     """
     coefficients = dct2(values.copy(), threads=threads)
     slope = spectral_adjoint(gradient, threads=threads)

@@ -21,17 +21,7 @@ _WINDOW = 4
 
 @dataclass(frozen=True, kw_only=True)
 class Convergence:
-    """How a solve went.
-
-    Parameters
-    ----------
-    iterations : int
-        Steps taken.
-    converged : bool
-        Whether the rule stopped it, rather than the limit.
-    objective : tuple of float
-        Objective before the first step and after each.
-    """
+    """How a solve went; `objective`: before the first step and after each."""
 
     iterations: int
     converged: bool
@@ -51,48 +41,14 @@ def conjugate_gradients(
     overwrite: bool = False,
     threads: int | None = None,
 ) -> tuple[Real, Convergence]:
-    """Minimise xᵀHx − 2bᵀx + c over images x.
+    """Minimise xᵀHx − 2bᵀx + c over images x (unknown, y, x); return x and how it went.
 
-    Parameters
-    ----------
-    normal : callable
-        Gives H x; symmetric and positive semi-definite. Its result is read before either callable is called
-        again, and may lie in memory that is used anew then.
-    right : (unknown, y, x) float array
-        b. Not modified, unless it may be.
-    precondition : callable
-        Gives an approximation of H⁻¹ r; symmetric and positive semi-definite. Its result as that of `normal`.
-    constant : float
-        c, so that the objective is the residual's sum of squares.
-    negligible : callable
-        Gives, for the present objective, the error in the objective that does not matter: a small part of
-        what noise contributes. The solve stops when the estimated error is below.
-    start : (unknown, y, x) float array, optional
-        First guess, overwritten by x; 0 if left out.
-    limit : int
-        Most steps.
-    relative : float
-        Error of the objective, relative to its decrease from x = 0, that rounding does not let it get below.
-    overwrite : bool
-        Whether the memory of `right` may be used.
-    threads : int, optional
-        Threads; the result does not depend on it.
-
-    Returns
-    -------
-    x : (unknown, y, x) array
-        The minimiser.
-    convergence : Convergence
-        How it went.
-
-    Examples
-    --------
-    >>> b = np.ones((1, 8, 8))
-    >>> x, how = conjugate_gradients(
-    ...     lambda x: 2 * x, b, precondition=lambda r: r, constant=100.0, negligible=lambda objective: 0.0
-    ... )
-    >>> float(x[0, 0, 0]), how.converged
-    (0.5, True)
+    `normal` returns H x, `precondition` an approximation of H⁻¹ r, both symmetric and positive semi-definite;
+    their results are read before either is called again, and may lie in memory that is used anew then.
+    `right`: b, whose memory is used with `overwrite`; `constant`: c, so that the objective is the residual's
+    sum of squares; `start`: overwritten by x, 0 if left out. The solve stops when the estimated error of the
+    objective is below `negligible` of the present objective, a small part of what noise contributes, or below
+    `relative` times its decrease from x = 0, as far as rounding lets it get; or after `limit` steps.
     """
     residual = right if overwrite else right.copy()
     if start is None:

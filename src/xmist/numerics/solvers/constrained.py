@@ -20,28 +20,10 @@ Real = NDArray[Any]
 
 
 class ConstrainedSolver(Solver):
-    """The least-squares problem of an operator and priors under constraints.
+    """The least-squares problem of an operator and priors (one a kind) under constraints.
 
-    Parameters
-    ----------
-    transport : Transport
-        A with its weights W.
-    priors : tuple of Prior
-        One a kind of the operator.
-    mix : (kinds, unknowns) float array, optional
-        B; each unknown is one of the kinds itself, with a factor of 1. None: every kind is an unknown.
-    free : (y, x) bool array, optional
-        Pixels that are solved for; elsewhere all is 0. None: all pixels.
-
-    Examples
-    --------
-    >>> from xmist.numerics.operators.transport import LOG_T, PSI
-    >>> frames = np.random.default_rng(1).uniform(1, 2, (1, 16, 18))
-    >>> transport = Transport(frames=frames, kinds=(PSI, LOG_T))
-    >>> solver = ConstrainedSolver(transport, (Prior(), Prior()), mix=np.array([[3.0], [1.0]]))
-    >>> fields, how = solver(0.01 * frames, negligible=lambda objective: 0.0)
-    >>> bool(np.allclose(fields[0], 3.0 * fields[1])), bool(np.allclose(fields[1], 0.01, atol=1e-6))
-    (True, True)
+    `mix` (kinds, unknowns): B; each unknown is one of the kinds itself, with a factor of 1; None: every kind
+    is an unknown. `free` (y, x): pixels that are solved for; elsewhere all is 0.
     """
 
     def __init__(

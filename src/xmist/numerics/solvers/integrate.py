@@ -64,27 +64,7 @@ def _transform(image: Real, sine_axis: int, *, inverse: bool, threads: int | Non
 
 
 def spectral_gradient(image: Real, *, threads: int | None = None) -> Real:
-    """Gradient of the cosine series through the pixels of an image.
-
-    Parameters
-    ----------
-    image : (y, x) float array
-        Image.
-    threads : int, optional
-        Threads; the result does not depend on it, bit for bit.
-
-    Returns
-    -------
-    (2, y, x) array
-        Derivatives along x and y per pixel.
-
-    Examples
-    --------
-    >>> x = np.cos(np.pi * (np.arange(8) + 0.5) / 8)
-    >>> exact = -np.pi / 8 * np.sin(np.pi * (np.arange(8) + 0.5) / 8)
-    >>> bool(np.allclose(spectral_gradient(np.tile(x, (8, 1)))[0], exact))
-    True
-    """
+    """Return the derivatives (2, y, x) of the cosine series through an image (y, x), per pixel."""
     coefficients = dct2(image.copy(), threads=threads)
     height, width = image.shape
     out = np.empty((2, height, width), image.dtype)
@@ -105,28 +85,7 @@ def spectral_gradient(image: Real, *, threads: int | None = None) -> Real:
 
 
 def spectral_adjoint(gradient: Real, *, threads: int | None = None) -> Real:
-    """Cosine coefficients of the adjoint of `spectral_gradient`, the negative divergence.
-
-    Parameters
-    ----------
-    gradient : (2, y, x) float array
-        Components along x and y per pixel.
-    threads : int, optional
-        Threads; the result does not depend on it, bit for bit.
-
-    Returns
-    -------
-    (y, x) array
-        Coefficients of the orthonormal DCT-II.
-
-    Examples
-    --------
-    >>> from xmist.numerics.solvers.poisson import dct2
-    >>> u, *g = np.random.default_rng(1).normal(size=(3, 8, 9))
-    >>> left = (spectral_gradient(u) * g).sum()
-    >>> bool(np.isclose(left, (dct2(u) * spectral_adjoint(np.stack(g))).sum()))
-    True
-    """
+    """Return the adjoint of `spectral_gradient` for (2, y, x) as DCT-II coefficients (y, x)."""
     height, width = gradient.shape[1:]
     out: Real = np.empty((height, width), gradient.dtype)
     along_y, along_x = (-k[1:].astype(out.dtype) for k in frequencies(out.shape))
@@ -185,31 +144,11 @@ def _between(gradient: Real) -> Real:
 def integrate(
     gradient: Real, *, kind: Integrator = "dct", weights: Real | None = None, threads: int | None = None
 ) -> Real:
-    """Find the image of mean 0 whose gradient is nearest to the one given.
+    """Return the image (y, x) whose gradient is nearest to a given one (2, y, x) per pixel.
 
-    Parameters
-    ----------
-    gradient : (2, y, x) float array
-        Derivatives along x and y per pixel. Where a weight is 0 it may be anything, NaN included.
-    kind : {"dct", "southwell"}
-        Which discrete gradient; see the module.
-    weights : (y, x) float array, optional
-        Weight of the gradient at each pixel, at least 0. A difference between two pixels gets the smaller of
-        theirs.
-    threads : int, optional
-        Threads; the result does not depend on it, bit for bit.
-
-    Returns
-    -------
-    (y, x) array
-        u, of the gradient's dtype; its mean over pixels of weight above 0 is 0.
-
-    Examples
-    --------
-    >>> u = np.random.default_rng(1).normal(size=(20, 30))
-    >>> u -= u.mean()
-    >>> bool(np.allclose(integrate(spectral_gradient(u)), u))
-    True
+    `kind`: which discrete gradient, see the module; `weights` (y, x): of the gradient at each pixel, at least
+    0, where it may be anything; a difference between two pixels gets the smaller of theirs. The mean over
+    pixels of weight above 0 is 0.
     """
     dtype = gradient.dtype
     known = None if weights is None else np.asarray(weights, np.float64)

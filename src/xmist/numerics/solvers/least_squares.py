@@ -1,6 +1,6 @@
-"""Weighted least squares at every pixel, for a few unknowns and N exposures, in one pass over the frames.
+"""Weighted least squares at every pixel, for a few unknowns and N positions, in one pass over the frames.
 
-The equation of exposure n at a pixel is Σ_j c_jn x_j = t_n; its columns c are derivatives of the reference
+The equation of position n at a pixel is Σ_j c_jn x_j = t_n; its columns c are derivatives of the reference
 frame (or the sample's value) and its target t is the difference of the frames or one of them. Nothing of size
 (N, unknowns, y, x) is ever stored: tiles of a row pass through the cache. Sums are in float64.
 """
@@ -34,15 +34,10 @@ _TILE = 1024
 
 @dataclass(frozen=True)
 class System:
-    """Columns and target of the equations.
+    """Columns and target of a pixel's equations.
 
-    Parameters
-    ----------
-    kinds : tuple of int
-        One of `derivatives.VALUE`, `LAPLACIAN`, … or `SAMPLE` for each unknown; columns are in
-        pixel units and carry no sign.
-    target : int
-        `DIFFERENCE` or `REFERENCE_FRAME`.
+    `kinds`: one of `derivatives.VALUE`, `LAPLACIAN`, … or `SAMPLE` for each unknown, in pixel units and
+    without a sign; `target`: `DIFFERENCE` or `REFERENCE_FRAME`.
     """
 
     kinds: tuple[int, ...]
@@ -93,14 +88,14 @@ def _accumulate(  # type: ignore[no-untyped-def]
     reference, sample, weights, kinds, target, y, x0, width, columns, padded, weight, right, valid, lost,
     matrix, rhs,
 ):  # fmt: skip
-    """Sum the normal equations of one row of one tile over the exposures."""
+    """Sum the normal equations of one row of one tile over the positions."""
     unknowns = len(kinds)
     x1 = x0 + width
     matrix[:] = 0.0
     rhs[:] = 0.0
     valid[:] = 0
     lost[:] = 0
-    everywhere = 0  # exposures that are usable along the whole row of the tile
+    everywhere = 0  # positions that are usable along the whole row of the tile
     for n in range(reference.shape[0]):
         r, s = reference[n, y][x0:x1], sample[n, y][x0:x1]
         weighted = _count_lost(s) > 0
@@ -272,39 +267,12 @@ def solve(
     ridge: float = 0.0,
     threads: int | None = None,
 ) -> tuple[Real, NDArray[np.uint8]]:
-    """Solve for the unknowns at every pixel.
+    """Return the solution (unknowns, y, x) of every pixel's equations, and its status (y, x).
 
-    Parameters
-    ----------
-    reference : (position, y, x) float array
-        Reference frames, finite.
-    sample : (position, y, x) float array
-        Sample frames; NaN and infinities get weight 0.
-    system : System
-        Columns and target.
-    weights : (position, y, x) array, optional
-        Weight of each equation; 0 ignores it.
-    floors : sequence of float, optional
-        Least pivot of the normal matrix for each unknown; below it a pixel counts as ill-determined.
-    ridge : float
-        Added to the diagonal of the normal matrix.
-    threads : int, optional
-        Threads; the result does not depend on it.
-
-    Returns
-    -------
-    solution : (unknowns, y, x) array
-        In the frames' dtype; without a ridge of no meaning where the status has `TOO_FEW` or `ILL`.
-    status : (y, x) uint8 array
-        Bits `LOST_SAMPLE`, `TOO_FEW` and `ILL`.
-
-    Examples
-    --------
-    >>> from xmist.numerics.operators.derivatives import LAPLACIAN, VALUE
-    >>> frames = np.random.default_rng(1).uniform(1, 2, (3, 16, 16))
-    >>> solution, status = solve(frames, 0.75 * frames, System(kinds=(VALUE, LAPLACIAN)))
-    >>> bool(np.allclose(solution[0], 0.25)), bool(np.allclose(solution[1], 0.0))
-    (True, True)
+    Frames (position, y, x), the reference finite; what is not finite in the sample gets weight 0. `weights`
+    (position, y, x): of each equation; `floors` (unknowns,): least pivots of the normal matrix, below which a
+    pixel is ill-determined; `ridge`: added to its diagonal. Status bits `LOST_SAMPLE`, `TOO_FEW` and `ILL`;
+    without a ridge a solution has no meaning where one of the last two is set.
     """
     shape = reference.shape[1:]
     solution = np.empty((system.unknowns, *shape), reference.dtype)
@@ -329,31 +297,9 @@ def normal_equations(
     want_matrix: bool = True,
     threads: int | None = None,
 ) -> tuple[Real, Real, NDArray[np.uint8]]:
-    """Sum the normal equations of every pixel without solving them.
+    """Return matrix (lower triangle, row by row), right side (unknowns, y, x) and status of every pixel.
 
-    Parameters
-    ----------
-    reference, sample, system, weights, threads
-        As in `solve`.
-    want_matrix : bool
-        Whether the matrix is stored; False gives an empty one.
-
-    Returns
-    -------
-    matrix : (unknowns (unknowns + 1)/2, y, x) array
-        Lower triangle, row by row.
-    rhs : (unknowns, y, x) array
-        Right side.
-    status : (y, x) uint8 array
-        Bits `LOST_SAMPLE` and `TOO_FEW`.
-
-    Examples
-    --------
-    >>> from xmist.numerics.operators.derivatives import VALUE
-    >>> frames = np.full((3, 16, 16), 2.0)
-    >>> matrix, rhs, _ = normal_equations(frames, frames, System(kinds=(VALUE,)))
-    >>> float(matrix[0, 0, 0]), float(rhs[0, 0, 0])
-    (12.0, 0.0)
+    Arguments as in `solve`; without `want_matrix` the matrix is empty.
     """
     shape = reference.shape[1:]
     unknowns = system.unknowns
@@ -380,25 +326,9 @@ def solve_normal_equations(
     ridge: float = 0.0,
     threads: int | None = None,
 ) -> None:
-    """Solve summed (and perhaps smoothed) normal equations in place.
+    """Replace right sides (unknowns, y, x) by the solutions; `status` (y, x) gets the bit `ILL`.
 
-    Parameters
-    ----------
-    matrix : (unknowns (unknowns + 1)/2, y, x) array
-        Lower triangle, row by row. Not modified.
-    rhs : (unknowns, y, x) array
-        Right side; replaced by the solution.
-    status : (y, x) uint8 array
-        Gets the bit `ILL` where a pivot is below its floor.
-    floors, ridge, threads
-        As in `solve`.
-
-    Examples
-    --------
-    >>> rhs, status = np.full((1, 8, 8), 6.0), np.zeros((8, 8), np.uint8)
-    >>> solve_normal_equations(np.full((1, 8, 8), 3.0), rhs, status)
-    >>> float(rhs[0, 0, 0])
-    2.0
+    `matrix`: lower triangle, row by row, not modified; floors and ridge as in `solve`.
     """
     low = _floors(floors, rhs.shape[0])
     for_blocks(lambda a, b: _solve_sums(matrix, rhs, low, ridge, status, a, b), rhs.shape[1], threads=threads)

@@ -39,7 +39,7 @@ def _sum_around(matrix, rhs, informed, ys, xs, radius, sums, right, total, start
             right[:, 0, k] /= norm
 
 
-def borrow(
+def solve_from_neighbours(
     matrix: Real,
     rhs: Real,
     informed: NDArray[np.bool_],
@@ -49,40 +49,12 @@ def borrow(
     ridge: float = 0.0,
     threads: int | None = None,
 ) -> Real:
-    """Solve at some pixels the Gaussian average of the normal equations around them.
+    """Solve at the wanted pixels (y, x) the average of the normal equations around them.
 
-    A neighbour counts by what its equations say, so that the noise of one whose own solution is nearly
-    undetermined does not enter.
-
-    Parameters
-    ----------
-    matrix : (unknowns (unknowns + 1)/2, y, x) array
-        Lower triangle of the normal matrix, row by row.
-    rhs : (unknowns, y, x) array
-        Right side.
-    informed : (y, x) bool array
-        Pixels whose equations count.
-    wanted : (y, x) bool array
-        Pixels to solve at.
-    floors : (unknowns,) array
-        Least pivots.
-    ridge : float
-        Added to the diagonal.
-    threads : int, optional
-        Threads; the result does not depend on it.
-
-    Returns
-    -------
-    (unknowns, number) array
-        Solutions in the order of `numpy.nonzero(wanted)`; NaN where the pixels within 8 pixels do not
-        determine them.
-
-    Examples
-    --------
-    >>> matrix, rhs, wanted = np.full((1, 9, 9), 2.0), np.full((1, 9, 9), 6.0), np.zeros((9, 9), bool)
-    >>> wanted[4, 4] = True
-    >>> borrow(matrix, rhs, ~wanted, wanted, floors=np.zeros(1)).tolist()
-    [[3.0]]
+    A Gaussian average over informed pixels (y, x). A neighbour counts by what its equations say, so that the
+    noise of one whose own solution is nearly undetermined does not enter. `matrix`: lower triangle, row by
+    row; `rhs` (unknowns, y, x); floors and ridge as in `least_squares.solve`. Returns (unknowns, number) in
+    the order of `numpy.nonzero(wanted)`; NaN where the pixels within 8 pixels do not determine them.
     """
     ys, xs = np.nonzero(wanted)
     found = np.full((len(rhs), len(ys)), np.nan, rhs.dtype)

@@ -23,28 +23,7 @@ _CACHED: Final = 1 << 17  # numbers that stay in the cache
 
 
 def dct2(image: Real, *, inverse: bool = False, threads: int | None = None) -> Real:
-    """Orthonormal two-dimensional DCT-II, or its inverse, in fixed blocks of rows and columns.
-
-    Parameters
-    ----------
-    image : (y, x) float array
-        Image; it is overwritten if its memory can be used.
-    inverse : bool
-        Transform back.
-    threads : int, optional
-        Threads; the result does not depend on it, bit for bit.
-
-    Returns
-    -------
-    (y, x) array
-        Coefficients, or the image.
-
-    Examples
-    --------
-    >>> image = np.arange(12.0).reshape(3, 4)
-    >>> bool(np.allclose(dct2(dct2(image.copy()), inverse=True), image))
-    True
-    """
+    """Return the orthonormal DCT-II coefficients of an image (y, x), or the image; its memory may be used."""
     transform = scipy.fft.idct if inverse else scipy.fft.dct
     height, width = image.shape
 
@@ -63,50 +42,17 @@ def dct2(image: Real, *, inverse: bool = False, threads: int | None = None) -> R
 
 
 def _block(number: int, length: int) -> int:
-    """Give how many lines make a block: as many as stay in the cache, since a call costs time."""
+    """Return how many lines make a block: as many as stay in the cache, since a call costs time."""
     return max(16, min(_CACHED // length, number // 8))
 
 
 def frequencies(shape: tuple[int, ...]) -> list[Real]:
-    """Give the frequencies of the DCT along each axis, in rad per pixel.
-
-    Parameters
-    ----------
-    shape : tuple of int
-        Size of the image along each axis.
-
-    Examples
-    --------
-    >>> [float(k[1] / np.pi) for k in frequencies((4, 8))]
-    [0.25, 0.125]
-    """
+    """Return the frequencies of the DCT along each axis of an image of `shape`, in rad per pixel."""
     return [np.pi * np.arange(size) / size for size in shape]
 
 
 def filtered(image: Real, gain_y: Real, gain_x: Real, *, threads: int | None = None) -> Real:
-    """Multiply an image's cosine coefficients by gains along y and along x.
-
-    Parameters
-    ----------
-    image : (y, x) float array
-        Image with the even mirror. Not modified.
-    gain_y, gain_x : (y,) and (x,) arrays
-        Gains at `frequencies`.
-    threads : int, optional
-        Threads; the result does not depend on it.
-
-    Returns
-    -------
-    (y, x) array
-        Image, same dtype.
-
-    Examples
-    --------
-    >>> image = np.random.default_rng(1).normal(size=(6, 8))
-    >>> mean = filtered(image, np.arange(6) == 0, np.arange(8) == 0)
-    >>> bool(np.allclose(mean, image.mean()))
-    True
-    """
+    """Return an image (y, x) whose DCT coefficients are multiplied by gains (y,) and (x,)."""
     coefficients = dct2(image.copy(), threads=threads)
     along_y, along_x = (np.asarray(gain, image.dtype) for gain in (gain_y, gain_x))
 
@@ -118,33 +64,13 @@ def filtered(image: Real, gain_y: Real, gain_x: Real, *, threads: int | None = N
 
 
 def smoothed(image: Real, sigma: float, *, threads: int | None = None) -> Real:
-    """Give an image through a Gaussian that reaches as far as it does, mirrored at the border.
-
-    Parameters
-    ----------
-    image : (y, x) float array
-        Image. Not modified.
-    sigma : float
-        σ in pixels.
-    threads : int, optional
-        Threads; the result does not depend on it.
-
-    Returns
-    -------
-    (y, x) array
-        The same dtype.
-
-    Examples
-    --------
-    >>> bool(np.allclose(smoothed(np.full((8, 9), 2.0), 1.5), 2.0))
-    True
-    """
+    """Return an image (y, x) smoothed by a Gaussian of σ pixels, mirrored at the border."""
     gains = [np.exp(-0.5 * (sigma * k) ** 2) for k in frequencies(image.shape)]
     return filtered(image, *gains, threads=threads)
 
 
 def _symbol(shape: tuple[int, ...], symbol: Symbol) -> list[Real]:
-    """Give −∇² along y and along x, in the DCT basis; the symbol is their sum."""
+    """Return −∇² along y and along x, in the DCT basis; the symbol is their sum."""
     kappa = frequencies(shape)
     if symbol == "spectral":
         return [k**2 for k in kappa]
@@ -177,34 +103,10 @@ def inverse_laplacian(
     overwrite: bool = False,
     threads: int | None = None,
 ) -> Real:
-    """Solve ∇²u = source for the u of mean 0.
+    """Return u (y, x) of ∇²u = source per pixel² with the even mirror; means are dropped.
 
-    Parameters
-    ----------
-    source : (y, x) float array
-        Right side per pixel²; its mean has no solution and is dropped.
-    symbol : {"stencil", "spectral"}
-        Which discrete Laplacian is inverted.
-    epsilon : float
-        ε in rad per pixel: the inverse −1/κ² becomes −κ²/(κ⁴ + ε⁴), which damps what varies more slowly
-        than the length 2π/ε.
-    overwrite : bool
-        Let the result take the memory of `source`.
-    threads : int, optional
-        Threads; the result does not depend on it.
-
-    Returns
-    -------
-    (y, x) array
-        u, of the source's dtype.
-
-    Examples
-    --------
-    >>> from xmist.numerics.operators.stencils import laplacian
-    >>> u = np.random.default_rng(1).normal(size=(20, 30))
-    >>> u -= u.mean()
-    >>> bool(np.allclose(inverse_laplacian(laplacian(u)), u))
-    True
+    `symbol`: which discrete Laplacian is inverted; `epsilon`: ε in rad per pixel, −1/κ² becomes −κ²/(κ⁴ +
+    ε⁴), which damps what varies more slowly than the length 2π/ε; `overwrite`: use the memory of the source.
     """
     coefficients = dct2(source if overwrite else source.copy(), threads=threads)
     symbol_y, symbol_x = _symbol(source.shape, symbol)
@@ -217,29 +119,7 @@ def inverse_laplacian(
 
 
 def screened(source: Real, length2: float, *, symbol: Symbol = "stencil", threads: int | None = None) -> Real:
-    """Solve (1 − ℓ²∇²) u = source.
-
-    Parameters
-    ----------
-    source : (y, x) float array
-        Right side. Not modified.
-    length2 : float
-        ℓ² in pixels², at least 0.
-    symbol : {"stencil", "spectral"}
-        Which discrete Laplacian is meant.
-    threads : int, optional
-        Threads; the result does not depend on it.
-
-    Returns
-    -------
-    (y, x) array
-        u, of the source's dtype.
-
-    Examples
-    --------
-    >>> round(float(screened(np.ones((8, 8)), 5.0)[3, 3]), 12)
-    1.0
-    """
+    """Return u (y, x) of (1 − ℓ²∇²) u = source, ℓ² ≥ 0 in pixels², ∇² as `symbol` says."""
     coefficients = dct2(source.copy(), threads=threads)
     symbol_y, symbol_x = _symbol(source.shape, symbol)
     for_blocks(

@@ -30,16 +30,9 @@ _ROWS: Final = 16  # a block's temporaries stay in the cache
 
 @dataclass(frozen=True)
 class Moments:
-    """Mean squares of model images, summed over the exposures with their weights.
+    """Mean squares of model images M over positions and weights.
 
-    Parameters
-    ----------
-    value : float
-        Σ_n ⟨w M²⟩.
-    slope : float
-        Σ_n ⟨w |∇M|²⟩ per pixel².
-    curvature : float
-        Σ_n ⟨w (∇²M)²⟩ per pixel⁴.
+    `value`: Σ_n ⟨w M²⟩; `slope`: Σ_n ⟨w |∇M|²⟩ per pixel²; `curvature`: Σ_n ⟨w (∇²M)²⟩ per pixel⁴.
     """
 
     value: float
@@ -71,22 +64,7 @@ def _moment_rows(frame, weights, sums, start, stop):  # type: ignore[no-untyped-
 
 
 def moments(frames: Real, weights: Images | None = None, *, threads: int | None = None) -> Moments:
-    """Give the moments that the blocks are made of.
-
-    Parameters
-    ----------
-    frames : (position, y, x) float array
-        Model images.
-    weights : (position, y, x) float array or Weights, optional
-        Weights; None means 1.
-    threads : int, optional
-        Threads; the result does not depend on it.
-
-    Examples
-    --------
-    >>> moments(np.full((2, 8, 8), 3.0))
-    Moments(value=18.0, slope=0.0, curvature=0.0)
-    """
+    """Return the moments of model images with weights (position, y, x)."""
     total = np.zeros(3)
     for n, frame in enumerate(frames):
         sums = np.empty((frame.shape[0], 3))
@@ -101,7 +79,7 @@ def moments(frames: Real, weights: Images | None = None, *, threads: int | None 
 
 
 def _symbols(kind: int, s_y: Real, s_x: Real, g_y: Real, g_x: Real) -> tuple[Real, Real, Real]:
-    """Give e, p and q of an unknown, broadcastable; s are second and g first differences along y and x."""
+    """Return e, p and q of an unknown, broadcastable; s are second and g first differences along y and x."""
     none = np.zeros((1, 1))
     return {
         PSI: (s_y + s_x, -g_x, -g_y),
@@ -130,7 +108,7 @@ _SECOND = {
 def _triangle(
     kinds: tuple[int, ...], moment: Moments, shape: tuple[int, int], rows: slice
 ) -> dict[tuple[int, int], Real]:
-    """Give the elements (i, j ≤ i) of the expected blocks, images of frequencies along y and x."""
+    """Return the elements (i, j ≤ i) of the expected blocks, images of frequencies along y and x."""
     k_y, k_x = (np.pi * np.arange(size) / size for size in shape)
     s_y, s_x = (4 * np.sin(k / 2) ** 2 for k in (k_y[rows, None], k_x[None]))
     g_y, g_x = np.sin(k_y[rows, None]), np.sin(k_x[None])
@@ -154,7 +132,7 @@ def _triangle(
 
 
 def _mixed(triangle: dict[tuple[int, int], Real], mix: Real) -> dict[tuple[int, int], Real]:
-    """Give the triangle of Bᵀ H B, for kinds that are the linear combinations B of fewer unknowns."""
+    """Return the triangle of Bᵀ H B, for kinds that are the linear combinations B of fewer unknowns."""
     out = {}
     for i, one in enumerate(mix.T.tolist()):
         for j, other in enumerate(mix.T[: i + 1].tolist()):
@@ -176,31 +154,10 @@ def expected_block(
     *,
     mix: Real | None = None,
 ) -> Real:
-    """Give the expected symbol of the normal operator.
+    """Return the expected symbol of the normal operator, (y, x, unknowns, unknowns).
 
-    Parameters
-    ----------
-    kinds : tuple of int
-        Unknowns, see `xmist.numerics.operators.transport`.
-    moment : Moments
-        Of the model images.
-    shape : (int, int)
-        Size (y, x) in pixels.
-    rows : slice
-        Frequencies along y; all if left out.
-    mix : (kinds, unknowns) float array, optional
-        B of kinds that are B times fewer unknowns.
-
-    Returns
-    -------
-    (y, x, unknowns, unknowns) float64 array
-        One symmetric block a frequency.
-
-    Examples
-    --------
-    >>> block = expected_block((PSI, D), Moments(1.0, 0.0, 0.0), (4, 4))
-    >>> round(float(block[3, 0, 0, 0]), 3)
-    11.657
+    For an image of `shape` (y, x), or `rows` of its frequencies along y; `mix` (kinds, unknowns): B of kinds
+    that are B times fewer unknowns.
     """
     triangle = _triangle(kinds, moment, shape, rows)
     unknowns = len(kinds)
@@ -214,21 +171,10 @@ def expected_block(
 
 @dataclass(frozen=True, kw_only=True)
 class Prior:
-    """A quadratic prior on an unknown, diagonal in the cosine basis.
+    """A quadratic prior on an unknown, diagonal in the cosine basis, of the precision α s^order + ρ.
 
-    Parameters
-    ----------
-    strength : float
-        α in α s^order, with s the symbol of the 5-point Laplacian (κ² for small κ).
-    order : float
-        1 is H1, α‖∇u‖²; 3/2 suits images with edges, whose power falls like κ⁻³; 2 is H2, α‖∇²u‖².
-    floor : float
-        ρ of a pull to 0, ρ‖u‖².
-
-    Examples
-    --------
-    >>> float(Prior(strength=2.0, floor=0.5).precision((4, 4))[0, 0])
-    0.5
+    s is the symbol of the 5-point Laplacian (κ² for small κ), α the `strength`, ρ the `floor`. Order 1 is H1,
+    α‖∇u‖²; 3/2 suits images with edges, whose power falls like κ⁻³; 2 is H2, α‖∇²u‖².
     """
 
     strength: float = 0.0
@@ -236,32 +182,11 @@ class Prior:
     floor: float = 0.0
 
     def of_order(self, order: float, frequency: float) -> Prior:
-        """Give one of another order that weighs a frequency in rad per pixel the same.
-
-        Parameters
-        ----------
-        order : float
-            Order.
-        frequency : float
-            Frequency, small against π.
-        """
+        """Return one of another order that weighs a frequency in rad per pixel, small against π, the same."""
         return replace(self, order=order, strength=self.strength * frequency ** (2.0 * (self.order - order)))
 
     def precision(self, shape: tuple[int, int], rows: slice = slice(None)) -> Real:
-        """Give α s^order + ρ at the frequencies of an image.
-
-        Parameters
-        ----------
-        shape : (int, int)
-            Size (y, x) in pixels.
-        rows : slice
-            Frequencies along y; all if left out.
-
-        Returns
-        -------
-        (y, x) float64 array
-            Precision in units of that of a datum.
-        """
+        """Return α s^order + ρ (y, x) at the frequencies of an image, or at `rows` of them along y."""
         k_y, k_x = (np.pi * np.arange(size) / size for size in shape)
         s = 4 * np.sin(k_y[rows, None] / 2) ** 2 + 4 * np.sin(k_x[None] / 2) ** 2
         # A power is slow; numpy knows those of 1 and 2.
@@ -297,30 +222,14 @@ def _invert(triangle: dict[tuple[int, int], Real], unknowns: int) -> None:
 class BlockPreconditioner:
     """Inverse blocks, applied in the cosine basis.
 
-    Parameters
-    ----------
-    inverse : (unknowns (unknowns + 1)/2, y, x) float32 array
-        Lower triangles of the inverse blocks, row by row.
-    threads : int, optional
-        Threads; no result depends on it.
+    `inverse` (unknowns (unknowns + 1)/2, y, x): lower triangles, row by row.
     """
 
     inverse: Real
     threads: int | None = None
 
     def __call__(self, coefficients: Real) -> Real:
-        """Give an approximation of the normal operator's inverse applied to a residual.
-
-        Parameters
-        ----------
-        coefficients : (unknown, y, x) float array
-            Cosine coefficients of the residual. Not modified.
-
-        Returns
-        -------
-        (unknown, y, x) array
-            Cosine coefficients, same dtype.
-        """
+        """Return the approximate inverse applied to coefficients (unknown, y, x)."""
         return self.apply(coefficients, np.empty_like(coefficients))
 
     def apply(self, coefficients: Real, out: Real) -> Real:
@@ -350,35 +259,10 @@ def block_preconditioner(
     mix: Real | None = None,
     threads: int | None = None,
 ) -> BlockPreconditioner:
-    """Invert the expected blocks plus the priors.
+    """Invert the expected blocks plus the priors (one a kind) for an image of `shape` (y, x).
 
-    Parameters
-    ----------
-    kinds : tuple of int
-        Unknowns, see `xmist.numerics.operators.transport`.
-    moment : Moments
-        Of the model images.
-    shape : (int, int)
-        Size (y, x) in pixels.
-    priors : tuple of Prior
-        One a kind.
-    mix : (kinds, unknowns) float array, optional
-        B of kinds that are B times fewer unknowns, ψ among them determined by others.
-    threads : int, optional
-        Threads; the result does not depend on it.
-
-    Returns
-    -------
-    BlockPreconditioner
-        The mean of ψ, which nothing determines, is projected out.
-
-    Examples
-    --------
-    >>> apply = block_preconditioner(
-    ...     (PSI,), Moments(1.0, 0.1, 0.0), (8, 8), priors=(Prior(),)
-    ... )
-    >>> float(apply(np.ones((1, 8, 8)))[0, 0, 0])
-    0.0
+    `mix` as in `expected_block`, ψ determined by other unknowns; without it the mean of ψ, which nothing
+    determines, is projected out.
     """
     unknowns = len(kinds) if mix is None else mix.shape[1]
     inverse = np.empty((unknowns * (unknowns + 1) // 2, *shape), np.float32)

@@ -42,7 +42,7 @@ def _symbol(shape: tuple[int, int]) -> Real:
 def _response(
     kinds: tuple[int, ...], moment: Moments, priors: tuple[Prior, ...], field: int, mix: Real | None
 ) -> tuple[Real, Real]:
-    """Give |(G H)_ff|² and (G H G)_ff on the grid of frequencies."""
+    """Return |(G H)_ff|² and (G H G)_ff on the grid of frequencies."""
     block = expected_block(kinds, moment, _GRID, mix=mix)
     total = block.copy()
     weight = np.eye(len(kinds)) if mix is None else mix
@@ -63,14 +63,8 @@ def _response(
 class Estimate:
     """What a spectrum says of a prior of some order.
 
-    Parameters
-    ----------
-    order : float
-        Order of the prior.
-    strength : float
-        α that the spectrum asks for; infinity if nothing stands out of the noise.
-    deviance : float
-        −2 log likelihood, but for what is the same for every order.
+    `strength`: the α that it asks for, infinity if nothing is above the noise; `deviance`: −2 log likelihood,
+    but for what is the same for every order.
     """
 
     order: float
@@ -90,43 +84,12 @@ def estimate_strength(
     mix: Real | None = None,
     threads: int | None = None,
 ) -> list[Estimate]:
-    """Give the strength α of a field's prior that its estimate asks for.
+    """Return the strength α of the prior of one unknown that its estimate asks for, for each of the orders.
 
-    Parameters
-    ----------
-    coefficients : (y, x) float array
-        Cosine coefficients of the field, as estimated with `priors`.
-    kinds : tuple of int
-        Unknowns, see `xmist.numerics.operators.transport`.
-    moment : Moments
-        Of the model images.
-    priors : tuple of Prior
-        Priors of the estimate, weak on the field.
-    field : int
-        Which of the unknowns.
-    noise : (ring,) float array
-        `power_over_rings` of the field as estimated from noise of variance 1 alone, which knows how unevenly
-        few exposures determine the pixels, as the expected blocks do not.
-    orders : sequence of float
-        Orders that the prior may have.
-    mix : (kinds, unknowns) float array, optional
-        B of kinds that are B times fewer unknowns; the field is one of them.
-    threads : int, optional
-        Threads; the result does not depend on it.
-
-    Returns
-    -------
-    list of Estimate
-        One an order; the likeliest has the least deviance.
-
-    Examples
-    --------
-    >>> from xmist.numerics.operators.transport import LOG_T
-    >>> one, other = np.random.default_rng(1).normal(size=(2, 128, 128))
-    >>> weak = (Prior(strength=1e-6),)
-    >>> drawn, moment = power_over_rings(other), Moments(1.0, 0.0, 0.0)
-    >>> estimate_strength(one, (LOG_T,), moment, weak, 0, noise=drawn, orders=[1.0])[0].strength > 10
-    True
+    `coefficients` (y, x): cosine coefficients of the unknown number `field` of `kinds`, as estimated with
+    `priors`, weak on it; `noise` (ring,): `power_over_rings` of it as estimated from noise of variance 1
+    alone, which knows how unevenly few positions determine the pixels, as the expected blocks do not; `mix`
+    as in `expected_block`.
     """
     counts, *sums = _over_rings(coefficients, threads)
     used = counts > 0
@@ -153,20 +116,7 @@ def estimate_strength(
 
 
 def power_over_rings(coefficients: Real, *, threads: int | None = None) -> Real:
-    """Sum the power of an image over rings of frequencies.
-
-    Parameters
-    ----------
-    coefficients : (y, x) float array
-        Cosine coefficients.
-    threads : int, optional
-        Threads; the result does not depend on it.
-
-    Examples
-    --------
-    >>> power_over_rings(np.zeros((32, 32))).max()
-    np.float64(0.0)
-    """
+    """Return the power (ring,) of cosine coefficients (y, x) over rings of frequencies."""
     power: Real = _over_rings(coefficients, threads)[2]
     return power
 

@@ -26,67 +26,21 @@ Real = NDArray[Any]
 
 
 def to_cosines(fields: Real, *, inverse: bool = False, threads: int | None = None) -> Real:
-    """Transform each image of a stack to the cosine basis, or back, in its own memory.
-
-    Parameters
-    ----------
-    fields : (unknown, y, x) float array
-        Images; overwritten.
-    inverse : bool
-        Transform back.
-    threads : int, optional
-        Threads; the result does not depend on it.
-
-    Examples
-    --------
-    >>> fields = np.ones((1, 4, 4))
-    >>> round(float(to_cosines(fields)[0, 0, 0]), 12)
-    4.0
-    """
+    """Transform each image of a stack (unknown, y, x) to the cosine basis, or back, in its own memory."""
     for field in fields:
         field[...] = dct2(field, inverse=inverse, threads=threads)
     return fields
 
 
 def energy(images: Images, weights: Images | None = None, *, threads: int | None = None) -> float:
-    """Give the weighted sum of squares of images, with memory for one or two more.
-
-    Parameters
-    ----------
-    images : (position, y, x) float array, or sequence of images
-        Images.
-    weights : (position, y, x) float array or Weights, optional
-        Weights; None means 1.
-    threads : int, optional
-        Threads; the result does not depend on it.
-
-    Examples
-    --------
-    >>> energy(np.full((2, 3, 4), 2.0), np.full((2, 3, 4), 0.5))
-    48.0
-    """
+    """Return the weighted sum of squares of images (position, y, x), with memory for one or two more."""
     if weights is None:
         return sum(dot(a, a, threads=threads) for a in images)
     return sum(dot(a, a * w, threads=threads) for a, w in zip(images, weights, strict=True))
 
 
 def prior_energy(fields: Real, priors: tuple[Prior, ...], *, threads: int | None = None) -> float:
-    """Give what the priors add to the objective.
-
-    Parameters
-    ----------
-    fields : (unknown, y, x) float array
-        The unknowns in pixel units. Not modified.
-    priors : tuple of Prior
-        One an unknown.
-    threads : int, optional
-        Threads; the result does not depend on it.
-
-    Examples
-    --------
-    >>> round(prior_energy(np.full((1, 4, 4), 3.0), (Prior(floor=0.5),)), 9)
-    72.0
-    """
+    """Return what the priors add to the objective at unknowns (unknown, y, x) in pixel units."""
     total = 0.0
     for field, prior in zip(fields, priors, strict=True):
         if prior.strength or prior.floor:
@@ -101,23 +55,7 @@ def prior_energy(fields: Real, priors: tuple[Prior, ...], *, threads: int | None
 class Right:
     """Right side of the normal equations: all that a solve needs to know of the images b.
 
-    Parameters
-    ----------
-    coefficients : (unknown, y, x) float array
-        Cosine coefficients of Aᵀ W b.
-    constant : float
-        ‖W^½ b‖².
-
-    Examples
-    --------
-    >>> from xmist.numerics.operators.transport import LOG_T
-    >>> transport = Transport(frames=np.full((2, 4, 4), 2.0), kinds=(LOG_T,))
-    >>> one = Right.of(transport, np.ones((2, 4, 4)))
-    >>> round(float(one.coefficients[0, 0, 0]), 9), one.constant
-    (16.0, 32.0)
-    >>> other = Right.about(transport, np.zeros((2, 4, 4)), np.full((1, 4, 4), 0.5))
-    >>> bool(np.allclose(other.coefficients, one.coefficients)), round(other.constant, 9)
-    (True, 32.0)
+    `coefficients` (unknown, y, x): cosine coefficients of Aᵀ W b; `constant`: ‖W^½ b‖².
     """
 
     coefficients: Real
@@ -125,30 +63,15 @@ class Right:
 
     @classmethod
     def of(cls, transport: Transport, images: Images) -> Right:
-        """Make that of images b, one by one.
-
-        Parameters
-        ----------
-        transport : Transport
-            A with its weights W.
-        images : (position, y, x) float array, or sequence of images
-            b, of the frames' dtype.
-        """
+        """Return that of images b (position, y, x), read one by one."""
         right, constant = _gathered(transport, images)
         return cls(coefficients=to_cosines(right, threads=transport.threads), constant=constant)
 
     @classmethod
     def about(cls, transport: Transport, residual: Images, fields: Real) -> Right:
-        """Make that of b = r + A u, which is not made: it would be as large as the frames.
+        """Return that of b = r + A u, which is not made: it would be as large as the frames.
 
-        Parameters
-        ----------
-        transport : Transport
-            A with its weights W.
-        residual : (position, y, x) float array, or sequence of images
-            r, of the frames' dtype.
-        fields : (unknown, y, x) float array
-            u in pixel units.
+        `residual` r (position, y, x); `fields` u (unknown, y, x) in pixel units.
         """
         threads = transport.threads
         right, constant = _gathered(transport, residual)
@@ -159,13 +82,13 @@ class Right:
         return cls(coefficients=to_cosines(right, threads=threads), constant=constant)
 
     def scaled(self, factor: float) -> Right:
-        """Give that of images so many times as large; the memory of this one is used."""
+        """Return that of images `factor` times as large; the memory of this one is used."""
         self.coefficients[...] *= self.coefficients.dtype.type(factor)
         return Right(coefficients=self.coefficients, constant=factor**2 * self.constant)
 
 
 def _gathered(transport: Transport, images: Images) -> tuple[Real, float]:
-    """Give Aᵀ W b and ‖W^½ b‖²."""
+    """Return Aᵀ W b and ‖W^½ b‖²."""
     frames, weights = transport.frames, transport.weights
     right = np.zeros((len(transport.kinds), *frames.shape[1:]), frames.dtype)
     constant = 0.0
@@ -177,25 +100,9 @@ def _gathered(transport: Transport, images: Images) -> tuple[Real, float]:
 
 
 class Solver:
-    """The least-squares problem of an operator and priors, prepared for any number of images.
+    """The least-squares problem of an operator and priors (one a kind), prepared for any number of images.
 
-    Parameters
-    ----------
-    transport : Transport
-        A with its weights W.
-    priors : tuple of Prior
-        One a kind of the operator.
-    mix : (kinds, unknowns) float array, optional
-        Kinds as combinations of unknowns, for the preconditioner; None: every kind is an unknown.
-
-    Examples
-    --------
-    >>> from xmist.numerics.operators.transport import PSI
-    >>> frames = np.random.default_rng(1).uniform(1, 2, (3, 16, 18))
-    >>> solver = Solver(Transport(frames=frames, kinds=(PSI,)), (Prior(),))
-    >>> found, how = solver(0.01 * frames, negligible=lambda objective: 0.0)
-    >>> found.shape, how.converged
-    ((1, 16, 18), True)
+    `mix` (kinds, unknowns): kinds as combinations of unknowns, for the preconditioner.
     """
 
     def __init__(self, transport: Transport, priors: tuple[Prior, ...], *, mix: Real | None = None) -> None:
@@ -213,7 +120,7 @@ class Solver:
         )
 
     @property
-    def exposures(self) -> int:
+    def positions(self) -> int:
         """Number of images that the unknowns are fitted to."""
         return len(self._transport.frames)
 
@@ -255,15 +162,15 @@ class Solver:
         return self._end(to_cosines(found, inverse=True, threads=threads)), convergence
 
     def _begin(self, start: Real) -> Real:
-        """Give the coefficients of the unknowns from images of the kinds, in their memory if it can be."""
+        """Return the coefficients of the unknowns from images of the kinds, in their memory if possible."""
         return to_cosines(start, threads=self._threads)
 
     def _end(self, unknowns: Real) -> Real:
-        """Give images of the kinds from those of the unknowns."""
+        """Return images of the kinds from those of the unknowns."""
         return unknowns
 
     def _fold(self, kinds: Real) -> Real:
-        """Give what a right side for the kinds is for the unknowns."""
+        """Return the right side for the unknowns from that for the kinds."""
         return kinds
 
     def _precondition(self, residual: Real) -> Real:
@@ -313,44 +220,11 @@ def solve(
     limit: int = 300,
     relative: float = 1e-12,
 ) -> tuple[Real, Convergence]:
-    """Fit the unknowns to images.
+    """Fit the unknowns (unknown, y, x) to images b (position, y, x); return them and how it went.
 
-    Parameters
-    ----------
-    transport : Transport
-        A with its weights W.
-    images : (position, y, x) float array
-        b, of the frames' dtype.
-    priors : tuple of Prior
-        One an unknown.
-    negligible : callable
-        Gives, for the present objective, the error in the objective that does not matter.
-    start : (unknown, y, x) float array, optional
-        First guess; 0 if left out. Not modified.
-    pull : (unknown, y, x) float array, optional
-        Cosine coefficients added to the right side: the priors' precision times their means.
-    limit : int
-        Most steps.
-    relative : float
-        Error of the objective, relative to its decrease from u = 0, that rounding does not let it get below.
-
-    Returns
-    -------
-    fields : (unknown, y, x) array
-        u, of the frames' dtype; the mean of ψ is 0.
-    convergence : Convergence
-        How it went; the objective includes the priors.
-
-    Examples
-    --------
-    >>> from xmist.numerics.operators.transport import PSI
-    >>> frames = np.random.default_rng(1).uniform(1, 2, (3, 16, 18))
-    >>> transport = Transport(frames=frames, kinds=(PSI,))
-    >>> psi = np.random.default_rng(2).normal(size=(1, 16, 18))
-    >>> psi -= psi.mean()
-    >>> found, _ = solve(transport, transport.forward(psi), (Prior(),), negligible=lambda objective: 0.0)
-    >>> bool(np.allclose(found, psi, atol=1e-4))
-    True
+    `negligible`, `start` (not modified), `limit` and `relative` as in `conjugate_gradients`; `pull` (unknown,
+    y, x): cosine coefficients added to the right side, the priors' precision times their means. The mean of ψ
+    is 0; the objective includes the priors.
     """
     return Solver(transport, priors)(
         images,

@@ -3,7 +3,7 @@ import pytest
 import scipy.ndimage as ndi
 
 from tests.manufactured import laplacian2
-from xmist.numerics.operators.staggered_gradient import add_flow, face_divergence
+from xmist.numerics.operators.staggered_gradient import add_flow, staggered_divergence
 
 SHAPE = (23, 31)
 
@@ -17,7 +17,7 @@ def _flow(potential, frame, weights=None, threads=None):
 def test_divergence_of_differences_is_the_five_point_laplacian():
     u = np.random.default_rng(0).normal(size=SHAPE)
     flow, total = _flow(u, np.ones(SHAPE))
-    assert np.allclose(face_divergence(flow), laplacian2(u), atol=1e-13)
+    assert np.allclose(staggered_divergence(flow), laplacian2(u), atol=1e-13)
     # No flux leaves: the last faces are outside.
     assert not flow[0, :, -1].any()
     assert not flow[1, -1].any()
@@ -30,7 +30,7 @@ def test_the_checkerboard_is_seen():
     board = (-1.0) ** (x + y)
     flow, _ = _flow(board, np.ones(SHAPE))
     # Gradients of width 2 would give 0 inside.
-    assert np.allclose(face_divergence(flow)[1:-1, 1:-1], -8 * board[1:-1, 1:-1])
+    assert np.allclose(staggered_divergence(flow)[1:-1, 1:-1], -8 * board[1:-1, 1:-1])
 
 
 @pytest.mark.parametrize("axis", [0, 1])
@@ -73,4 +73,4 @@ def test_threads_do_not_matter():
     u, frame = (rng.uniform(1, 2, SHAPE).astype(np.float32) for _ in range(2))
     one, many = _flow(u, frame, threads=1), _flow(u, frame, threads=4)
     assert np.array_equal(one[0], many[0])
-    assert np.array_equal(face_divergence(one[0], threads=1), face_divergence(one[0], threads=4))
+    assert np.array_equal(staggered_divergence(one[0], threads=1), staggered_divergence(one[0], threads=4))
