@@ -695,7 +695,7 @@ def test_a_disk_that_fills_up_while_writing_is_a_failure(folder, capsys, monkeyp
     monkeypatch.undo()
     assert done.code == 1
     assert re.match(r"Error: result.h5: no space left on the disk .*; nothing was written", done.err)
-    assert ("the file that stood there is unchanged" in done.err) == old
+    assert ("the existing file is unchanged" in done.err) == old
     assert snapshot(folder) == before
 
 

@@ -11,7 +11,14 @@ import pytest
 
 from xmist.core.errors import InputError, OutputError
 from xmist.io.results import atomic
-from xmist.io.results.atomic import Job, folder_faults, leftovers, target_faults, write_file, write_files
+from xmist.io.results.atomic import (
+    OutputFile,
+    folder_errors,
+    leftovers,
+    target_errors,
+    write_file,
+    write_files,
+)
 
 posix = pytest.mark.skipif(os.name == "nt", reason="Windows has no such limit, link or mode")
 
@@ -89,27 +96,28 @@ def _existing(folder):
 
 
 @pytest.mark.parametrize(
-    ("make", "message"),
+    ("make", "code"),
     [
-        (lambda folder: folder / "missing" / "result.h5", "does not exist; create it first"),
-        (_folder_in_place, "is a folder; expected the name of a file"),
-        (_file_as_folder, "is a file; expected the folder"),
-        (_existing, r"exists already; allow overwriting \(--overwrite\) or give another name"),
-        (lambda folder: folder / ("x" * 300), "cannot be written"),
-        (lambda folder: folder / "a\0b", "cannot be written"),
+        (lambda folder: folder / "missing" / "result.h5", "output-invalid"),
+        (_folder_in_place, "output-invalid"),
+        (_file_as_folder, "output-invalid"),
+        (_existing, "output-exists"),
+        (lambda folder: folder / ("x" * 300), "output-invalid"),
+        (lambda folder: folder / "a\0b", "output-invalid"),
     ],
     ids=["no folder", "folder in place", "file as folder", "existing", "long name", "NUL"],
 )
-def test_what_cannot_be_written_is_refused_before_writing(tmp_path, make, message):
+def test_what_cannot_be_written_is_refused_before_writing(tmp_path, make, code):
     path = make(tmp_path)
     before = _names(tmp_path)
     called = []
-    with pytest.raises(InputError, match=message) as caught:
+    with pytest.raises(InputError) as caught:
         write_file(path, called.append)
+    assert caught.value.codes == (code,)
     assert path.name in str(caught.value)
     assert not called
     assert _names(tmp_path) == before
-    assert target_faults(path) == list(caught.value.faults)
+    assert target_errors(path) == list(caught.value.records)
 
 
 def test_a_write_protected_file_is_refused_even_when_overwriting(tmp_path):
@@ -135,11 +143,11 @@ def test_a_read_only_folder_is_refused(tmp_path, monkeypatch):
     assert _names(tmp_path) == []
 
 
-def test_all_faults_of_all_files_are_told_at_once(tmp_path):
-    jobs = [Job(_existing(tmp_path), _bytes(b"")), Job(tmp_path / "no" / "b.h5", _bytes(b""))]
+def test_all_errors_of_all_files_at_once(tmp_path):
+    jobs = [OutputFile(_existing(tmp_path), _bytes(b"")), OutputFile(tmp_path / "no" / "b.h5", _bytes(b""))]
     with pytest.raises(InputError) as caught:
         write_files(jobs)
-    assert len(caught.value.faults) == 2
+    assert caught.value.codes == ("output-exists", "output-invalid")
 
 
 @pytest.mark.parametrize("overwrite", [False, True])
@@ -178,7 +186,7 @@ def test_a_failed_writer_leaves_what_stood_there(tmp_path, overwrite, error, rai
         write_file(path, write, overwrite=overwrite)
     if raised is OutputError:
         assert str(path.name) in str(caught.value) or str(tmp_path) in str(caught.value)
-        assert ("the file that stood there is unchanged" in str(caught.value)) == overwrite
+        assert ("the existing file is unchanged" in str(caught.value)) == overwrite
     assert _names(tmp_path) == (["result.h5"] if overwrite else [])
     assert not overwrite or path.read_bytes() == b"old"
 
@@ -239,7 +247,7 @@ def test_a_file_that_appears_meanwhile_is_not_overwritten(tmp_path, monkeypatch,
     path = tmp_path / "result.h5"
     if not links:
         monkeypatch.setattr(os, "link", _failing(errno.EPERM))
-    with pytest.raises(OutputError, match=r"left as it is\. Nothing was overwritten") as caught:
+    with pytest.raises(OutputError, match=r"was not replaced\. Nothing was overwritten") as caught:
         write_file(path, _bytes(b"ours"), lambda _: path.write_bytes(b"theirs"))
     assert path.read_bytes() == b"theirs"
     (kept,) = leftovers(tmp_path)
@@ -254,7 +262,7 @@ def test_without_hard_links_a_file_is_written_all_the_same(tmp_path, monkeypatch
 
 
 def _three(folder):
-    return [Job(folder / name, _bytes(f"new {name}".encode())) for name in "abc"]
+    return [OutputFile(folder / name, _bytes(f"new {name}".encode())) for name in "abc"]
 
 
 def test_files_that_belong_together_are_all_written(tmp_path):
@@ -290,7 +298,7 @@ def test_of_files_that_belong_together_none_appears_alone(tmp_path):
     def verify(_):
         jobs[2].path.write_bytes(b"theirs")
 
-    jobs[2] = Job(jobs[2].path, jobs[2].write, verify)
+    jobs[2] = OutputFile(jobs[2].path, jobs[2].write, verify)
     with pytest.raises(OutputError, match="c appeared while"):
         write_files(jobs)
     assert [path.name for path in tmp_path.iterdir() if not path.name.startswith(".")] == ["c"]
@@ -300,7 +308,7 @@ def test_of_files_that_belong_together_none_appears_alone(tmp_path):
 
 def test_when_one_of_the_files_fails_none_is_written(tmp_path):
     jobs = _three(tmp_path)
-    jobs[1] = Job(jobs[1].path, _failing(errno.ENOSPC))
+    jobs[1] = OutputFile(jobs[1].path, _failing(errno.ENOSPC))
     with pytest.raises(OutputError, match=r"b: no space left"):
         write_files(jobs)
     assert _names(tmp_path) == []
@@ -351,20 +359,15 @@ except OutputError as error:
 
 
 @posix
-def test_folders_that_cannot_be_made_are_told_without_making_them(tmp_path, monkeypatch):
+def test_folders_that_cannot_be_made_are_refused_without_making_them(tmp_path, monkeypatch):
     (tmp_path / "file").write_bytes(b"precious")
     (tmp_path / "link").symlink_to("nowhere")
-    assert folder_faults(tmp_path) == folder_faults(tmp_path / "new" / "folder") == []
-    for name, words in {
-        "file": "file is a file; expected a name that is free",
-        "file/below": "file is a file; expected a name that is free",
-        "link/below": "link is a link to nothing",
-        "x" * 300: "cannot be made (File name too long)",
-        "nul\0": "cannot be made (",
-    }.items():
-        [fault] = folder_faults(tmp_path / name)
-        assert words in fault
+    assert folder_errors(tmp_path) == folder_errors(tmp_path / "new" / "folder") == []
+    for name in ("file", "file/below", "link/below", "x" * 300, "nul\0"):
+        [error] = folder_errors(tmp_path / name)
+        assert error.code == "output-invalid"
+        assert str(tmp_path) in error.message
     monkeypatch.setattr(atomic.os, "access", lambda *_: False)
-    [fault] = folder_faults(tmp_path / "new" / "folder")
-    assert fault.startswith(f"no permission to write in the folder {tmp_path}; choose another")
+    [error] = folder_errors(tmp_path / "new" / "folder")
+    assert error.code == "output-invalid"
     assert _names(tmp_path) == ["file", "link"]

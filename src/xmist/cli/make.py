@@ -141,7 +141,7 @@ def _check_memory(name: str, planned: bool, given: dict[str, Any]) -> None:
 
 
 def _simulate(settings: Settings, name: str, folder: Path, given: dict[str, Any]) -> int:
-    from xmist.io.results.atomic import target_faults
+    from xmist.io.results.atomic import target_errors
     from xmist.methods import find_method
     from xmist.simulate import presets
     from xmist.workflow import simulation as files
@@ -151,7 +151,7 @@ def _simulate(settings: Settings, name: str, folder: Path, given: dict[str, Any]
         find_method(given["method"])
     scan = folder / "scan.toml"
     if scan.exists():
-        raise_errors(target_faults(scan, overwrite=given["overwrite"]))
+        raise_errors(target_errors(scan, overwrite=given["overwrite"]))
     wanted = {key: given[key] for key in ("shape", "angles") if given[key] is not None}
     if given["positions"]:
         wanted["positions"] = given["positions"][0]
@@ -172,7 +172,7 @@ def _simulate(settings: Settings, name: str, folder: Path, given: dict[str, Any]
 
 def _plan(settings: Settings, name: str, folder: str | None, given: dict[str, Any]) -> int:
     from xmist.evaluate.planning import expected_errors
-    from xmist.io.results.atomic import make_folder, target_faults
+    from xmist.io.results.atomic import make_folder, target_errors
     from xmist.simulate.presets import find_recipe
 
     shape = given["shape"] or _PLANNED
@@ -182,7 +182,7 @@ def _plan(settings: Settings, name: str, folder: str | None, given: dict[str, An
     if folder is not None:
         picture = Path(folder) / "plan.png"
         if picture.parent.exists():  # else it is made when there is something to put into it
-            raise_errors(target_faults(picture, overwrite=given["overwrite"]))
+            raise_errors(target_errors(picture, overwrite=given["overwrite"]))
     with progress_bars(settings) as progress, _as_options():
         table = expected_errors(
             recipe.sample,

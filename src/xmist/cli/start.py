@@ -74,14 +74,14 @@ def init(settings: Settings, folder: str, output: str | None, overwrite: bool) -
       xmist init measurement
       xmist init /data/raw/scan12 -o processed/scan12.toml
     """
-    from xmist.io.results.atomic import target_faults, write_file
+    from xmist.io.results.atomic import target_errors, write_file
     from xmist.workflow.configuration import propose_scan
 
     path = Path(output) if output else Path(folder) / "scan.toml"
     if path.suffix.lower() != ".toml":
         raise InputError(f"{path}: a scan file is TOML; expected a name that ends in .toml")
     text = propose_scan(folder, base=path.parent)
-    raise_errors(target_faults(path, overwrite=overwrite))
+    raise_errors(target_errors(path, overwrite=overwrite))
     write_file(path, lambda file: file.write(text.encode()), overwrite=overwrite)
     click.echo(f"Wrote {path}")
     number = text.count("# FILL IN")

@@ -60,6 +60,7 @@ ERROR_CODES: Final[Mapping[str, str]] = MappingProxyType(
         "step-order": "A preprocessing step stands before one that must come first.",
         "step-unknown": "There is no preprocessing step of this name.",
         # --- input and output files (io) ---
+        "angles-missing": "A series has no rotation angles.",
         "dataset-ambiguous": "Several datasets of an HDF5 file could be meant.",
         "dataset-incomplete": "Parts of a dataset were never written, are damaged, or are in missing files.",
         "dataset-invalid": "A dataset holds other values than expected.",
@@ -76,6 +77,8 @@ ERROR_CODES: Final[Mapping[str, str]] = MappingProxyType(
         "memory-insufficient": "The data do not fit into memory.",
         "output-exists": "A file of this name exists already.",
         "output-invalid": "A name cannot be written to: no folder, no permission, or another ending.",
+        "package-missing": "An optional package is not installed.",
+        "projection-missing": "A series has no such projection, or it has not been retrieved.",
         "result-invalid": "A file holds no result of xmist, or a damaged or newer one.",
         # --- configuration, projections and series (workflow) ---
         # --- simulation (simulate) ---

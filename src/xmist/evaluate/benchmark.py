@@ -27,7 +27,7 @@ from xmist.core.progress import Progress
 from xmist.core.version import __version__
 from xmist.evaluate.checks import method_errors
 from xmist.evaluate.scoring import compile_method, measure, run_method, take_positions, unable
-from xmist.io.results.atomic import target_faults, write_file
+from xmist.io.results.atomic import target_errors, write_file
 from xmist.methods import METHODS, prepare
 from xmist.numerics.parallel import count_threads
 from xmist.simulate import phantom
@@ -261,7 +261,7 @@ def output_errors(path: str | Path, *, overwrite: bool = False) -> list[str | Er
     if ending not in (".md", ".json"):
         message = f"{path} ends in '{ending}'; expected .md (tables) or .json (data)"
         return [ErrorRecord("ending-unknown", message)]
-    return [*target_faults(path, overwrite=overwrite)]
+    return [*target_errors(path, overwrite=overwrite)]
 
 
 def request_errors(

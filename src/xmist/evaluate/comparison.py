@@ -30,7 +30,7 @@ from xmist.evaluate.scoring import (
     unable,
 )
 from xmist.io import open_result
-from xmist.io.results.atomic import Job, make_folder, target_faults, write_files
+from xmist.io.results.atomic import OutputFile, make_folder, target_errors, write_files
 from xmist.numerics.parallel import count_threads
 
 if TYPE_CHECKING:
@@ -163,7 +163,7 @@ class Comparison(ComparedRuns):
         folder = Path(folder)
         make_folder(folder)
         existing = [path for path in self.targets(folder, results=results) if path.exists()]
-        raise_errors([error for path in existing for error in target_faults(path, overwrite=overwrite)])
+        raise_errors([error for path in existing for error in target_errors(path, overwrite=overwrite)])
         figures = self.figures()
         texts = {
             "comparison.md": tables.markdown(self, [f"{stem}.png" for stem in figures]),
@@ -171,13 +171,13 @@ class Comparison(ComparedRuns):
             "comparison.json": tables.json_text(self),
         }
         numbers = self._result_files(folder) if results else {}
-        jobs = [Job(folder / name, _writer(content)) for name, content in texts.items()]
+        jobs = [OutputFile(folder / name, _writer(content)) for name, content in texts.items()]
         jobs += [
             hook("figure job")(page, folder / f"{stem}.png", about=f"xmist compare: {stem}")
             for stem, page in figures.items()
         ]
         paths = [*(job.path for job in jobs), *numbers]
-        raise_errors([error for path in paths for error in target_faults(path, overwrite=overwrite)])
+        raise_errors([error for path in paths for error in target_errors(path, overwrite=overwrite)])
         for path, result in numbers.items():
             result.save(path, overwrite=overwrite)
         return [*write_files(jobs, overwrite=overwrite), *numbers]

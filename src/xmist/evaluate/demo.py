@@ -15,7 +15,7 @@ from typing import Any, Final
 from xmist.core.errors import raise_errors
 from xmist.evaluate.comparison import Comparison, compare, target_files
 from xmist.evaluate.defaults import DEMO_OPTIONS, POSITIONS_COMPARED, QUICK_METHODS
-from xmist.io.results.atomic import make_folder, target_faults
+from xmist.io.results.atomic import make_folder, target_errors
 from xmist.simulate import currant
 from xmist.workflow.simulation import DEFAULT_METHOD, write_simulation
 
@@ -64,7 +64,7 @@ def run_demo(
     report = progress or (lambda *_: None)
     make_folder(folder)
     files = names(folder, settings)
-    raise_errors([error for path in files.values() for error in target_faults(path, overwrite=overwrite)])
+    raise_errors([error for path in files.values() for error in target_errors(path, overwrite=overwrite)])
     simulation = currant(shape=settings.shape, positions=max(settings.positions), progress=report)
     stack, experiment, truth = simulation
     found = compare(

@@ -19,7 +19,7 @@ from xmist.evaluate.defaults import METHODS_COMPARED, POSITIONS_COMPARED
 from xmist.evaluate.regions import region_errors
 from xmist.evaluate.scoring import CHANNELS_COMPARED
 from xmist.io import open_result
-from xmist.io.results.atomic import folder_faults, target_faults
+from xmist.io.results.atomic import folder_errors, target_errors
 from xmist.preprocess import bin_frames, crop
 from xmist.workflow.configuration import Draft, plain
 from xmist.workflow.configuration.schema import CompareSection, RegionsSection
@@ -131,7 +131,7 @@ def _target_faults(
     scan: Draft, folder: str | Path, targets: Sequence[Path], read: Sequence[Path], *, overwrite: bool
 ) -> list[str]:
     """Return why the files cannot be written, or which of them would replace an input."""
-    faults = folder_faults(folder)
+    faults = [error.message for error in folder_errors(folder)]
     if faults:
         return faults
     precious = reading_faults(scan, read, targets)
@@ -139,7 +139,7 @@ def _target_faults(
         if path in precious:
             faults.append(precious[path])
         elif path.exists():
-            faults += target_faults(path, overwrite=overwrite)
+            faults += [error.message for error in target_errors(path, overwrite=overwrite)]
     return faults
 
 

@@ -1,4 +1,4 @@
-"""Files: frames in, results out."""
+"""Files of frames and of results."""
 
 from __future__ import annotations
 
@@ -20,17 +20,17 @@ RESULT_ENDINGS: Final = (*NEXUS_ENDINGS, *TIFF_ENDINGS, ".png")
 
 
 def save_result(result: Retrieval, path: str | Path, *, overwrite: bool = False) -> Path:
-    """Write a result as numbers; the ending decides the format.
+    """Write a result; the ending decides the format.
 
     Parameters
     ----------
     result : Retrieval
         What to write.
     path : str or Path
-        `.h5`, `.hdf5` or `.nxs`: everything, as NeXus HDF5. `.tif` or `.tiff`: one float32 ImageJ file a
-        channel, its name added to the stem. (`.png` is a picture: `Retrieval.save` draws it.)
+        `.h5`, `.hdf5` or `.nxs`: everything, as NeXus HDF5. `.tif` or `.tiff`: one float32 ImageJ file per
+        channel, its name added to the stem. (`Retrieval.save` also draws `.png`.)
     overwrite : bool
-        Replace a file that stands there already.
+        Replace an existing file.
 
     Returns
     -------
@@ -40,9 +40,9 @@ def save_result(result: Retrieval, path: str | Path, *, overwrite: bool = False)
     Raises
     ------
     InputError
-        For an unknown ending, a missing folder, or a file that stands there already.
+        For an unknown ending, a missing folder, or an existing file.
     OutputError
-        When writing failed; says what was kept and where.
+        When writing failed; states what was kept and where.
 
     Examples
     --------
@@ -52,7 +52,9 @@ def save_result(result: Retrieval, path: str | Path, *, overwrite: bool = False)
     path = Path(path)
     ending = path.suffix.lower()
     if not result.flags.size:
-        raise InputError(f"the result has no pixels (shape {result.shape}); nothing to write to {path}")
+        raise InputError(
+            f"the result has no pixels (shape {result.shape}); nothing to write to {path}", "result-invalid"
+        )
     if ending in NEXUS_ENDINGS:
         from xmist.io.results.nexus import write_nexus
 
@@ -62,8 +64,8 @@ def save_result(result: Retrieval, path: str | Path, *, overwrite: bool = False)
 
         return write_tiff(result, path, overwrite=overwrite)
     if ending == ".png":
-        raise InputError(f"{path} is a picture, and save_result writes numbers; Retrieval.save draws it")
-    raise InputError(ending_fault(path))
+        raise InputError(f"save_result writes no figures; Retrieval.save draws {path}", "output-invalid")
+    raise InputError(ending_error(path), "output-invalid")
 
 
 @overload
@@ -77,28 +79,28 @@ def open_result(path: str | Path, *, chunks: Any) -> xarray.Dataset: ...
 def open_result(
     path: str | Path, *, projection: int | None = None, chunks: Any = None
 ) -> Retrieval | xarray.Dataset:
-    """Open a result that was saved as NeXus HDF5, or the stack of a scan.
+    """Open a result that was saved as NeXus HDF5, or the results of a series.
 
     Parameters
     ----------
     path : str or Path
         The file.
     projection : int, optional
-        Of a stack: the number of the projection to read.
+        Of a series: the number of the projection to read.
     chunks : int, str, tuple or dict, optional
-        Give an xarray dataset of Dask arrays with these chunks, such as {"projection": 16}, which reads when
-        it is computed; {} takes a projection a chunk (needs `xmist[xarray,dask]`).
+        Return an xarray dataset of Dask arrays with these chunks, such as {"projection": 16}, which are read
+        when they are computed; {} is one projection per chunk (needs `xmist[xarray,dask]`).
 
     Returns
     -------
     Retrieval or xarray.Dataset
-        Equal to what was saved, bit for bit; a dataset of shape (projection, y, x) where chunks are given.
+        Equal to what was saved, bit for bit; a dataset of shape (projection, y, x) if `chunks` is given.
 
     Raises
     ------
     InputError
-        If the file is missing, holds no result of xmist, comes from a newer schema, or is damaged; names
-        the file and what is wrong. Or if it is a stack, and neither projection nor chunks are given.
+        If the file is missing, damaged, not a result of xmist, or of a newer schema; or if it holds a series,
+        and neither `projection` nor `chunks` is given.
 
     Examples
     --------
@@ -110,7 +112,7 @@ def open_result(
 
     if not is_stack(path):
         if projection is not None:
-            raise InputError(f"{path} is no stack of a scan; leave out projection")
+            raise InputError(f"{path} holds a single projection; leave out projection", "option-conflict")
         from xmist.io.results.nexus_reader import read_nexus
 
         result = read_nexus(path)
@@ -121,8 +123,9 @@ def open_result(
         return lazy_dataset(path, chunks)
     if projection is None:
         raise InputError(
-            f"{path} holds the projections of a scan; give projection=0 for one of them, or chunks={{}} for "
-            "all as a dataset that reads when it is computed"
+            f"{path} holds a series; give projection=0 for one projection, or chunks={{}} for all as a lazy "
+            "dataset",
+            "option-missing",
         )
     return read_projection(path, projection)
 
@@ -131,15 +134,18 @@ def _in_chunks(result: Retrieval, chunks: Any) -> xarray.Dataset:
     try:
         return result.to_xarray().chunk(chunks)
     except ImportError:
-        raise InputError('chunks needs Dask; install it with: pip install "xmist[xarray,dask]"') from None
+        raise InputError(
+            'chunks needs Dask; install it with: pip install "xmist[xarray,dask]"', "package-missing"
+        ) from None
     except (ValueError, TypeError, ArithmeticError, NotImplementedError) as error:
         raise InputError(
-            f'chunks is {chunks!r} ({error}); expected such as {{"y": 512}} or "auto"'
+            f'chunks is {chunks!r} ({error}); expected such as {{"y": 512}} or "auto"',
+            "option-invalid",
         ) from error
 
 
 def describe(path: str | Path) -> dict[str, Any]:
-    """Say what is in a file: a result, or frames.
+    """Return what is in a file: a result, or frames.
 
     Parameters
     ----------
@@ -150,11 +156,11 @@ def describe(path: str | Path) -> dict[str, Any]:
     -------
     dict
         Plain data. For a result: `kind` "result", `path`, `bytes`, `method`, `shape` (y, x), `channels` (for
-        each the unit, the least, greatest and median value that is finite, and the number of NaN),
-        `diagnostics` (the same of each map, without unit), `flags` (number of pixels for each flag that
-        occurs), `flagged` (number of pixels with any flag), `experiment` (four parameters and what follows
-        from them), `options`, `findings`, `provenance`, `written_by` and `schema`. For anything else what
-        `xmist.io.frames.frames.describe_frames` says.
+        each the unit, the minimum, median and maximum of the finite values, and the number of NaN),
+        `diagnostics` (the same for each map, without unit), `flags` (number of pixels for each flag that
+        occurs), `flagged` (number of pixels with any flag), `experiment` (four parameters and derived
+        quantities), `options`, `findings`, `provenance`, `written_by` and `schema`. For a series: `kind`
+        "stack". For frames: `kind` "frames", with their number, shape, dtype, geometry and header.
 
     Raises
     ------
@@ -179,19 +185,12 @@ def describe(path: str | Path) -> dict[str, Any]:
     return describe_frames(path)
 
 
-def ending_fault(path: str | Path) -> str:
-    """Say that a result cannot be written under a name because of its ending.
+def ending_error(path: str | Path) -> str:
+    """Return why a result cannot be written under a name with this ending.
 
-    Parameters
-    ----------
-    path : str or Path
-        The name.
-
-    Examples
-    --------
-    >>> ending_fault("result.jpg")
-    "result.jpg ends in '.jpg'; expected one of .h5, .hdf5, .nxs (all), .tif, .tiff (images), .png (picture)"
+    >>> ending_error("result.jpg")
+    "result.jpg ends in '.jpg'; expected one of .h5, .hdf5, .nxs (all), .tif, .tiff (images), .png (figure)"
     """
     ending = Path(path).suffix
     found = f"ends in '{ending}'" if ending else "has no ending"
-    return f"{path} {found}; expected one of .h5, .hdf5, .nxs (all), .tif, .tiff (images), .png (picture)"
+    return f"{path} {found}; expected one of .h5, .hdf5, .nxs (all), .tif, .tiff (images), .png (figure)"

@@ -57,7 +57,7 @@ class BadPixelsOptions(Options):
 
 
 @dataclass
-class Survey:
+class BadPixels:
     """Bad pixels: mask (position, y, x), counts by kind and frame, number that is bad at every position."""
 
     bad: Mask
@@ -144,10 +144,10 @@ def find_bad_pixels(
 
 def survey(
     series: dict[str, Image], weights: Image | None, options: BadPixelsOptions, *, threads: int | None
-) -> Survey:
+) -> BadPixels:
     """Find the bad pixels of frames (position, y, x), by name, that share their positions."""
     shape = next(iter(series.values())).shape
-    found = Survey(np.zeros(shape, bool))
+    found = BadPixels(np.zeros(shape, bool))
     tests: dict[str, Any] = {"radius": options.size // 2, "loss": options.loss, "threads": threads}
     everywhere = np.zeros(shape[1:], bool)
     seams = _Seams(shape[1:])
@@ -177,7 +177,7 @@ def survey(
 
 
 def _single(
-    frame: Image, used: Mask, name: str, saturation: float | None, tests: dict[str, Any], found: Survey
+    frame: Image, used: Mask, name: str, saturation: float | None, tests: dict[str, Any], found: BadPixels
 ) -> Mask:
     """Return the (y, x) mask of what a single frame shows."""
     finite = np.isfinite(frame)
@@ -329,7 +329,7 @@ class _Seams:
         return mask
 
 
-def _lasting(moments: _Moments, positions: int, name: str, tests: dict[str, Any], found: Survey) -> Mask:
+def _lasting(moments: _Moments, positions: int, name: str, tests: dict[str, Any], found: BadPixels) -> Mask:
     """Return the (y, x) mask of what all positions show together."""
     # A pixel that is bad in most frames is bad in all.
     bad: Mask = moments.number < 0.5 * min(positions, int(moments.number.max()))

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from xmist.core.arrays import Image
 from xmist.core.errors import raise_errors, suggest
-from xmist.io.results.atomic import Job, make_folder, target_faults, write_files
+from xmist.io.results.atomic import OutputFile, make_folder, target_errors, write_files
 from xmist.methods import METHODS
 from xmist.simulate.checks import check_count
 from xmist.simulate.detector import detect
@@ -95,13 +95,13 @@ def write_simulation(
     series = _frames(simulation, first, dark_frames, flat_frames)
     given = {role: frames for role, frames in series.items() if len(frames)}
     scan = _scan_text(simulation, first, given, form, method or DEFAULT_METHOD, options or {})
-    jobs = [Job(folder / "scan.toml", lambda file: file.write(scan.encode()))]
+    jobs = [OutputFile(folder / "scan.toml", lambda file: file.write(scan.encode()))]
     if isinstance(simulation, Tomography) and form == "tiff":
         series_text = _series_text(scan)
-        jobs.append(Job(folder / "series.toml", lambda file: file.write(series_text.encode())))
-    jobs.append(Job(folder / "truth_more.h5", lambda file: file.write(_more_truth(simulation, first))))
+        jobs.append(OutputFile(folder / "series.toml", lambda file: file.write(series_text.encode())))
+    jobs.append(OutputFile(folder / "truth_more.h5", lambda file: file.write(_more_truth(simulation, first))))
     if form == "hdf5":
-        jobs.append(Job(folder / "frames.h5", lambda file: file.write(_hdf5(first, given))))
+        jobs.append(OutputFile(folder / "frames.h5", lambda file: file.write(_hdf5(first, given))))
     else:
         jobs += [
             _tiff(folder / f"{role}_{number:04d}.tif", frame)
@@ -115,7 +115,7 @@ def write_simulation(
         [
             fault
             for path in (truth, *(job.path for job in jobs))
-            for fault in target_faults(path, overwrite=overwrite)
+            for fault in target_errors(path, overwrite=overwrite)
         ]
     )
     from xmist.io import save_result
@@ -156,7 +156,7 @@ def _frames(
     }
 
 
-def _tiff(path: Path, frame: NDArray[Any]) -> Job:
+def _tiff(path: Path, frame: NDArray[Any]) -> OutputFile:
     def write(file: BinaryIO) -> None:
         import tifffile
 
@@ -170,7 +170,7 @@ def _tiff(path: Path, frame: NDArray[Any]) -> Job:
         if not np.array_equal(tifffile.imread(written), frame):
             raise ValueError("the pixels differ")
 
-    return Job(path, write, verify)
+    return OutputFile(path, write, verify)
 
 
 def _hdf5(simulation: Simulation, series: Mapping[str, list[NDArray[Any]]]) -> bytes:

@@ -1,8 +1,8 @@
-"""Files that appear whole under their name, or not at all.
+"""Files that appear under their name complete, or not at all.
 
 A file is written under a temporary name in its own folder (`.result.h5.<random>.partial`), synced, read
-back, and only then given its name in one step of the file system. A process that is killed can leave the
-temporary file behind: it never stands in the way of a later save and may be deleted, see `leftovers`.
+back, and then renamed, which is one step of the file system. A killed process can leave the temporary file
+behind: it does not affect a later save and may be deleted, see `leftovers`.
 """
 
 from __future__ import annotations
@@ -19,15 +19,15 @@ from pathlib import Path
 from typing import BinaryIO, Final
 
 from xmist.core.errors import OutputError, raise_errors
-from xmist.io.results.targets import folder_faults, make_folder, resolve, target_faults
+from xmist.io.results.targets import folder_errors, make_folder, resolve, target_errors
 
 __all__ = [
-    "Job",
-    "folder_faults",
+    "OutputFile",
+    "folder_errors",
     "leftovers",
     "make_folder",
     "settle",
-    "target_faults",
+    "target_errors",
     "write_file",
     "write_files",
 ]
@@ -39,20 +39,11 @@ _NO_SPACE: Final = {errno.ENOSPC, getattr(errno, "EDQUOT", errno.ENOSPC)}
 
 
 @dataclass(frozen=True)
-class Job:
-    """One file to write.
+class OutputFile:
+    """One file to write: `write` fills the binary file that it is given.
 
-    Parameters
-    ----------
-    path : Path
-        Final name.
-    write : callable
-        Fills the binary file that it is given.
-    verify : callable, optional
-        Reads the file of the given path back and raises `ValueError` or `OSError` if it is not as meant.
-    cached : bool
-        Whether the system may keep what was written in memory; False where it is large, and so much comes
-        after it that it would only push out other things.
+    `verify` reads the file of the given path back and raises `ValueError` or `OSError` if it is wrong.
+    `cached` is False for large files in long series, which need not stay in the system's memory.
     """
 
     path: Path
@@ -69,78 +60,19 @@ def write_file(
     overwrite: bool = False,
     cached: bool = True,
 ) -> Path:
-    """Write one file that appears whole or not at all.
-
-    Parameters
-    ----------
-    path : str or Path
-        Final name; a symbolic link is followed.
-    write : callable
-        Fills the binary file that it is given.
-    verify : callable, optional
-        Reads the file of the given path back and raises `ValueError` or `OSError` if it is not as meant.
-    overwrite : bool
-        Replace a file that stands there already, and keep its permissions.
-    cached : bool
-        Whether the system may keep what was written in memory, see `Job`.
-
-    Returns
-    -------
-    Path
-        `path`.
-
-    Raises
-    ------
-    InputError
-        For a missing or read-only folder, a folder in place of the file, or a file that stands there.
-    OutputError
-        When writing failed: nothing was written and an old file stands unchanged; where only the last step
-        failed (on Windows, a file that another program holds open), the message names the complete
-        temporary file, which is kept.
-
-    Examples
-    --------
-    >>> import tempfile
-    >>> with tempfile.TemporaryDirectory() as folder:
-    ...     write_file(f"{folder}/note.txt", lambda file: file.write(b"done")).read_bytes()
-    b'done'
-    """
-    return write_files([Job(Path(path), write, verify, cached)], overwrite=overwrite)[0]
+    """Write one file that appears complete or not at all; see `OutputFile` and `write_files`."""
+    return write_files([OutputFile(Path(path), write, verify, cached)], overwrite=overwrite)[0]
 
 
-def write_files(jobs: Sequence[Job], *, overwrite: bool = False) -> list[Path]:
+def write_files(jobs: Sequence[OutputFile], *, overwrite: bool = False) -> list[Path]:
     """Write files that belong together: all appear under their names, or none does.
 
-    Parameters
-    ----------
-    jobs : sequence of Job
-        The files.
-    overwrite : bool
-        Replace files that stand there already, and keep their permissions.
-
-    Returns
-    -------
-    list of Path
-        The names in the order of the jobs.
-
-    Raises
-    ------
-    InputError
-        Lists for every file what keeps it from being written.
-    OutputError
-        As for `write_file`.
-
-    Notes
-    -----
-    A file system renames one file at a time: a process killed between two of them leaves some files new
-    and some old, each of them whole.
-
-    Examples
-    --------
-    >>> write_files([])
-    []
+    `overwrite` replaces files and keeps their permissions; a symbolic link is followed. After an
+    `OutputError` nothing was written and old files are unchanged. If only the renaming failed (on Windows, a
+    file that another program holds open), the message names the complete temporary file, which is kept. A
+    process that is killed between two renames leaves some files new and some old, each complete.
     """
-    raise_errors([fault for job in jobs for fault in target_faults(job.path, overwrite=overwrite)])
+    raise_errors([error for job in jobs for error in target_errors(job.path, overwrite=overwrite)])
     finals = [resolve(job.path) for job in jobs]
     moves = [(_temporary_name(final), final) for final in finals]
     try:
@@ -159,28 +91,10 @@ def write_files(jobs: Sequence[Job], *, overwrite: bool = False) -> list[Path]:
 
 
 def settle(file: BinaryIO) -> None:
-    """Have the disk take what was written to a large file so far, and the system not keep it in memory.
+    """Write what a large file holds so far to the disk, and drop it from the system's memory.
 
-    Parameters
-    ----------
-    file : binary file
-        Still being written.
-
-    Raises
-    ------
-    OSError
-        If the disk does not take it.
-
-    Notes
-    -----
-    Less is left to wait for at the end, and memory is used again and again that the system would have to
-    find and to clear anew: of a file of 64 MB that takes longer than the disk.
-
-    Examples
-    --------
-    >>> with open("large.bin", "wb") as file:
-    ...     _ = file.write(bytes(1000))
-    ...     settle(file)
+    This leaves less to do at the end, and reuses memory that the system would have to find and to clear: for
+    a file of 64 MB that takes longer than the disk.
     """
     file.flush()
     _sync(file.fileno())
@@ -188,38 +102,25 @@ def settle(file: BinaryIO) -> None:
 
 
 def leftovers(folder: str | Path) -> list[Path]:
-    """Find the temporary files in a folder, which killed processes have left or running ones still fill.
+    """Return the temporary files in a folder, which killed processes left or running ones fill, by name.
 
-    Parameters
-    ----------
-    folder : str or Path
-        Where to look; not below.
-
-    Returns
-    -------
-    list of Path
-        The files, sorted by name. xmist never deletes them itself: it cannot know whether a process on
-        another machine is writing one. When no xmist runs there, they may be deleted.
-
-    Examples
-    --------
-    >>> leftovers(".")
-    []
+    xmist never deletes them: a process on another machine may be writing one. When no xmist runs there, they
+    may be deleted.
     """
     return sorted(path for path in Path(folder).iterdir() if _TEMPORARY.fullmatch(path.name))
 
 
 class _UnplacedError(OutputError):
-    """The new files are complete, but could not be given their names; they are kept."""
+    """The new files are complete, but could not be renamed; they are kept."""
 
 
 def _temporary_name(final: Path) -> Path:
     return final.with_name(f".{final.name[:_KEPT_CHARACTERS]}.{secrets.token_hex(8)}.partial")
 
 
-def _fill(job: Job, temporary: Path, final: Path) -> None:
+def _fill(job: OutputFile, temporary: Path, final: Path) -> None:
     """Write, sync and read back one temporary file."""
-    stands = "; the file that stood there is unchanged" if final.exists() else ""
+    kept = "; the existing file is unchanged" if final.exists() else ""
     try:
         with temporary.open("x+b") as file:  # HDF5 reads what it writes
             job.write(file)
@@ -227,18 +128,18 @@ def _fill(job: Job, temporary: Path, final: Path) -> None:
             _sync(file.fileno())
             if not job.cached:
                 _forget(file.fileno())
-        if stands:
+        if kept:
             with suppress(OSError):
                 shutil.copymode(final, temporary)
     except OSError as error:
-        raise OutputError(f"{job.path}: {_reason(error, final)}; nothing was written{stands}") from error
+        raise OutputError(f"{job.path}: {_reason(error, final)}; nothing was written{kept}") from error
     if job.verify is None:
         return
     try:
         job.verify(temporary)
     except (OSError, ValueError) as error:
         raise OutputError(
-            f"{job.path} could not be read back as it was written ({error}); nothing was written{stands}"
+            f"{job.path} could not be read back as it was written ({error}); nothing was written{kept}"
         ) from error
 
 
@@ -255,7 +156,7 @@ def _reason(error: OSError, final: Path) -> str:
 
 
 def _place(moves: Sequence[tuple[Path, Path]], *, overwrite: bool) -> None:
-    """Give every temporary file its final name, or take all back."""
+    """Rename all temporary files, or none."""
     placed: list[tuple[Path, Path]] = []
     old: dict[Path, Path] = {}
     try:
@@ -282,7 +183,7 @@ def _place(moves: Sequence[tuple[Path, Path]], *, overwrite: bool) -> None:
 
 
 def _second_name(final: Path) -> Path:
-    """Give a file that is about to be replaced a second, hidden name, from which it can be restored."""
+    """Return a second, hidden name of a file that is about to be replaced, from which it can be restored."""
     spare = _temporary_name(final)
     try:
         spare.hardlink_to(final)
@@ -292,7 +193,7 @@ def _second_name(final: Path) -> Path:
 
 
 def _rename_if_free(temporary: Path, final: Path) -> None:
-    """Rename a file without replacing one that appeared meanwhile."""
+    """Rename a file, without replacing one that appeared meanwhile."""
     if os.name == "nt":
         temporary.rename(final)  # never replaces there
         return
@@ -310,7 +211,7 @@ def _rename_if_free(temporary: Path, final: Path) -> None:
 
 def _unplaced(error: OSError, moves: Sequence[tuple[Path, Path]], final: Path) -> str:
     if isinstance(error, FileExistsError):
-        cause = f"{final} appeared while its content was being written, and was left as it is."
+        cause = f"{final} appeared while its content was being written, and was not replaced."
         advice = "rename it, or save again under another name"
     else:
         cause = f"{final} could not be replaced ({error.strerror or error}); is it open in another program?"
@@ -333,14 +234,14 @@ def _sync(descriptor: int) -> None:
 
 
 def _forget(descriptor: int) -> None:
-    """Take what is on the disk out of the system's memory, where it can be asked to."""
+    """Drop what is on the disk from the system's memory, where the system allows it."""
     if hasattr(os, "posix_fadvise"):
         with suppress(OSError):
             os.posix_fadvise(descriptor, 0, 0, os.POSIX_FADV_DONTNEED)
 
 
 def _sync_folder(folder: Path) -> None:
-    """Make the new names last through a power cut, where folders can be synced (not on Windows)."""
+    """Make the new names survive a power cut, where folders can be synced (not on Windows)."""
     if os.name == "nt":
         return
     with suppress(OSError):

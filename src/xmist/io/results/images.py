@@ -1,4 +1,4 @@
-"""Results as float32 ImageJ TIFF, one file a channel."""
+"""Results as float32 ImageJ TIFF, one file per channel."""
 
 from __future__ import annotations
 
@@ -13,74 +13,22 @@ from xmist.core.data import CHANNELS, Retrieval
 from xmist.core.errors import OutputError
 from xmist.core.flags import FLAGS
 from xmist.core.version import __version__
-from xmist.io.results.atomic import Job, write_files
+from xmist.io.results.atomic import OutputFile, write_files
 from xmist.io.results.plain import to_text
 
 
 def tiff_names(path: str | Path, result: Retrieval) -> dict[str, Path]:
-    """Give the file of each channel, and of the flags.
-
-    Parameters
-    ----------
-    path : str or Path
-        Name that the channel's name is added to.
-    result : Retrieval
-        The result.
-
-    Returns
-    -------
-    dict of str to Path
-        The channels in their order, then `flags`.
-
-    Examples
-    --------
-    >>> import numpy as np, xmist
-    >>> experiment = xmist.Experiment(energy_kev=17.0, pixel_size=5.8e-6, sample_to_detector=1.0)
-    >>> flags = np.zeros((8, 9), np.uint16)
-    >>> result = Retrieval(method="mist", experiment=experiment, flags=flags, phase=np.zeros((8, 9)))
-    >>> [file.name for file in tiff_names("berry.tif", result).values()]
-    ['berry_phase.tif', 'berry_flags.tif']
-    """
+    """Return the file of each channel, in order, and of the flags: "berry.tif" gives "berry_phase.tif"."""
     path = Path(path)
     names = [*(name for name, _ in result.channels()), "flags"]
     return {name: path.with_name(f"{path.stem}_{name}{path.suffix}") for name in names}
 
 
 def write_tiff(result: Retrieval, path: str | Path, *, overwrite: bool = False) -> Path:
-    """Write a result as ImageJ TIFF: float32, one file a channel, and the flags as uint16.
+    """Write a result as ImageJ TIFF: float32, one file per channel, and the flags as uint16.
 
-    Parameters
-    ----------
-    result : Retrieval
-        What to write.
-    path : str or Path
-        Name that the channel's name is added to: `berry.tif` gives `berry_phase.tif` and so on. All files
-        appear, each whole, or none does.
-    overwrite : bool
-        Replace files that stand there already.
-
-    Returns
-    -------
-    Path
-        The first file.
-
-    Raises
-    ------
-    InputError
-        If a file cannot be written there.
-    OutputError
-        When writing failed; says what was kept and where.
-
-    Notes
-    -----
-    ImageJ shows the pixel in µm in the sample's plane; NaN stays NaN. A tensor or vector is a stack whose
-    slices carry the names of its components. The display range is that of the middle 99 % of the unflagged
-    pixels. Unit, method, options, geometry and findings are in ImageJ's info (Image > Show Info...).
-
-    Examples
-    --------
-    >>> write_tiff(result, "berry.tif")  # doctest: +SKIP
-    PosixPath('berry_phase.tif')
+    All files appear, each complete, or none does. Each holds the pixel in micrometres, the method, the
+    options, the findings and the provenance (Image > Show Info…). Returns the first file.
     """
     arrays: dict[str, NDArray[Any]] = {**dict(result.channels()), "flags": result.flags}
     files = tiff_names(path, result)
@@ -88,7 +36,7 @@ def write_tiff(result: Retrieval, path: str | Path, *, overwrite: bool = False) 
     return next(iter(files.values()))
 
 
-def _job(result: Retrieval, name: str, array: NDArray[Any], path: Path) -> Job:
+def _job(result: Retrieval, name: str, array: NDArray[Any], path: Path) -> OutputFile:
     import tifffile
 
     micrometres = result.experiment.effective_pixel * 1e6
@@ -102,9 +50,9 @@ def _job(result: Retrieval, name: str, array: NDArray[Any], path: Path) -> Job:
         metadata["Labels"] = list(CHANNELS[name].components)
 
     def write(file: BinaryIO) -> None:
-        # In memory first: NumPy, which would write to a file for tifffile, hides why a disk refuses.
+        # In memory first: NumPy, which writes to files for tifffile, hides the error of a full disk.
         content = BytesIO()
-        # ImageJ takes the resolution as pixels per `unit` of the metadata, and wants no unit in the tag.
+        # ImageJ reads the resolution as pixels per `unit` of the metadata, with no unit in the tag.
         tifffile.imwrite(
             content,
             array,
@@ -119,7 +67,7 @@ def _job(result: Retrieval, name: str, array: NDArray[Any], path: Path) -> Job:
         if not np.array_equal(tifffile.imread(written), array, equal_nan=array.dtype.kind == "f"):
             raise OutputError("the pixels differ")
 
-    return Job(path, write, verify)
+    return OutputFile(path, write, verify)
 
 
 def _display_range(array: NDArray[Any], flags: NDArray[np.uint16]) -> dict[str, float]:
@@ -135,7 +83,7 @@ def _display_range(array: NDArray[Any], flags: NDArray[np.uint16]) -> dict[str, 
 
 
 def _info(result: Retrieval, name: str) -> str:
-    """Give what ImageJ shows as the image's info."""
+    """Return the text that ImageJ shows as the info of the image."""
     if name in CHANNELS:
         channel = CHANNELS[name]
         lines = [f"{channel.title} {channel.symbol}", f"unit: {channel.unit}"]

@@ -1,7 +1,7 @@
 """Results as NeXus HDF5: everything that a `Retrieval` holds, and back bit for bit.
 
-The layout is an entry with one NXdata a channel (and one for the flags), the collections `experiment` and
-`diagnostics` (one NXdata a map), and the process `process` whose options, findings and provenance are JSON
+The layout is an entry with one NXdata per channel (and one for the flags), the collections `experiment` and
+`diagnostics` (one NXdata per map), and the process `process` whose options, findings and provenance are JSON
 text. The same result gives the same bytes: no time of writing is stored.
 """
 
@@ -39,34 +39,7 @@ _DERIVED: Final[Mapping[str, tuple[str, str]]] = {
 
 
 def write_nexus(result: Retrieval, path: str | Path, *, overwrite: bool = False) -> Path:
-    """Write a result as NeXus HDF5.
-
-    Parameters
-    ----------
-    result : Retrieval
-        What to write; its options, findings and provenance must be plain data.
-    path : str or Path
-        The file, which appears whole or not at all.
-    overwrite : bool
-        Replace a file that stands there already.
-
-    Returns
-    -------
-    Path
-        `path`.
-
-    Raises
-    ------
-    InputError
-        If the file cannot be written there, or an option or a part of the provenance is not plain data.
-    OutputError
-        When writing failed; says what was kept and where.
-
-    Examples
-    --------
-    >>> write_nexus(result, "result.h5")  # doctest: +SKIP
-    PosixPath('result.h5')
-    """
+    """Write a result, whose options, findings and provenance must be plain data; return `path`."""
 
     def verify(written: Path) -> None:
         different = differences(result, read_nexus(written))
@@ -77,27 +50,7 @@ def write_nexus(result: Retrieval, path: str | Path, *, overwrite: bool = False)
 
 
 def differences(one: Retrieval, other: Retrieval) -> list[str]:
-    """Name the parts in which two results differ; NaN equals NaN.
-
-    Parameters
-    ----------
-    one, other : Retrieval
-        The results.
-
-    Returns
-    -------
-    list of str
-        Names of attributes of `Retrieval`; empty for equal results.
-
-    Examples
-    --------
-    >>> import numpy as np
-    >>> experiment = Experiment(energy_kev=17.0, pixel_size=5.8e-6, sample_to_detector=1.0)
-    >>> a = Retrieval(method="mist", experiment=experiment, flags=np.zeros((8, 9), np.uint16))
-    >>> b = Retrieval(method="umpa", experiment=experiment, flags=np.zeros((8, 9), np.uint16))
-    >>> differences(a, b)
-    ['method']
-    """
+    """Return the names of the attributes in which two results differ; NaN equals NaN."""
     different = [name for name in ("method", "experiment") if getattr(one, name) != getattr(other, name)]
     for name in TEXTS:
         if to_text(name, getattr(one, name)) != to_text(name, getattr(other, name)):
@@ -119,13 +72,13 @@ def differences(one: Retrieval, other: Retrieval) -> list[str]:
 def _file_image(result: Retrieval) -> bytes:
     """Build the file in memory.
 
-    HDF5 crashes the process when the disk fills up under it (github.com/h5py/h5py/issues/914), so the
-    disk is left to plain Python; the price is the size of the file twice in memory for a moment.
+    HDF5 crashes the process when the disk is full (github.com/h5py/h5py/issues/914), so plain Python writes
+    the file; this takes twice its size in memory for a moment.
     """
     import h5py
 
     texts = {name: to_text(name, getattr(result, name)) for name in TEXTS}
-    # HDF5 takes two open files of one name for one file, in memory too.
+    # HDF5 treats two open files of one name as one, also in memory.
     with h5py.File(secrets.token_hex(8), "w", driver="core", backing_store=False) as file:
         names = [name for name, _ in result.channels()]
         file.attrs.update(NX_class="NXroot", default="entry", creator="xmist", creator_version=__version__)
@@ -153,26 +106,14 @@ def _file_image(result: Retrieval) -> bytes:
 
 
 def add_group(parent: h5py.Group, name: str, kind: str, **attributes: str) -> h5py.Group:
-    """Add a NeXus group.
-
-    Parameters
-    ----------
-    parent : h5py.Group
-        Where.
-    name : str
-        Its name.
-    kind : str
-        Its NX_class.
-    **attributes
-        Further attributes.
-    """
+    """Add a group of a NeXus class, with attributes."""
     group = parent.create_group(name, track_order=True)
     group.attrs.update(NX_class=kind, **attributes)
     return group
 
 
 def _write_images(entry: h5py.Group, result: Retrieval) -> None:
-    """Write a NXdata a channel, the flags, and a NXdata a diagnostic map; all share the axes of the first."""
+    """Write an NXdata for each channel, the flags and each diagnostic map; all share one pair of axes."""
     pixel = result.experiment.effective_pixel
     axes: dict[str, h5py.Dataset] = {}
 
@@ -205,8 +146,8 @@ def _write_images(entry: h5py.Group, result: Retrieval) -> None:
             group[leading[0]].make_scale(leading[0])
         finish(group, data, *leading)
     group = add_group(entry, "flags", "NXdata", signal="data", title="quality flags")
-    # A result of 2048 × 2048 pixels shrinks by a sixth with gzip 1 and shuffle, which takes ten times as long
-    # as writing it; flags shrink forty times at no cost.
+    # Images of 2048 × 2048 pixels shrink by a sixth with gzip 1 and shuffle, which takes ten times as long as
+    # writing them; flags shrink by a factor of forty at no cost.
     data = group.create_dataset("data", data=result.flags, chunks=True, compression=1, shuffle=True)
     data.attrs["long_name"] = "quality flags"
     data.attrs["flag_masks"] = np.array([flag.bit for flag in FLAGS], np.uint16)
@@ -224,15 +165,7 @@ def _write_images(entry: h5py.Group, result: Retrieval) -> None:
 
 
 def write_experiment(group: h5py.Group, experiment: Experiment) -> None:
-    """Write the experiment, and what follows from it, with units.
-
-    Parameters
-    ----------
-    group : h5py.Group
-        Where.
-    experiment : Experiment
-        Energy and geometry.
-    """
+    """Write the experiment, and the quantities derived from it, with units."""
     for name, (unit, title) in {**GIVEN, **_DERIVED}.items():
         value = getattr(experiment, name)
         if value is not None:

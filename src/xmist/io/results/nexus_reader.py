@@ -1,4 +1,4 @@
-"""Results out of NeXus HDF5; every fault of a file is told with its name."""
+"""Results out of NeXus HDF5; every error of a file names it."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from xmist.core.data import CHANNELS, Retrieval
-from xmist.core.errors import InputError, raise_errors
+from xmist.core.errors import ErrorRecord, InputError, prefixed, raise_errors
 from xmist.core.experiment import Experiment
 from xmist.core.findings import Finding
 from xmist.io.frames.sources import check_file
@@ -22,12 +22,12 @@ from xmist.io.results.plain import from_text
 if TYPE_CHECKING:
     import h5py
 
-# Raised whenever an older xmist would misread a newer file.
+# Incremented whenever an older xmist would misread a newer file.
 SCHEMA: Final = 1
 
 # A file may make us allocate no more than images of 32768 × 32768 pixels, ...
 _MOST_PIXELS: Final = 2**30
-# ... and no more than its stored bytes can hold: deflate shrinks 1032 : 1 at most.
+# ... and no more than its stored bytes can hold: deflate shrinks by 1032 at most.
 _MOST_SHRUNK: Final = 1032
 
 GIVEN: Final[Mapping[str, tuple[str, str]]] = {
@@ -40,56 +40,13 @@ TEXTS: Final = ("options", "findings", "provenance")
 
 
 def read_nexus(path: str | Path) -> Retrieval:
-    """Read a result that `write_nexus` wrote.
-
-    Parameters
-    ----------
-    path : str or Path
-        The file.
-
-    Returns
-    -------
-    Retrieval
-        Equal to what was written, bit for bit.
-
-    Raises
-    ------
-    InputError
-        If the file is missing, is not HDF5, holds no result of xmist, comes from a newer schema, or is
-        damaged; names the file and what is wrong.
-
-    Examples
-    --------
-    >>> read_nexus("result.h5").method  # doctest: +SKIP
-    'mist'
-    """
+    """Return a result that `write_nexus` wrote, bit for bit; every error names the file and what is wrong."""
     with _opened(Path(path)) as file:
         return _read_entry(_find_entry(file))
 
 
 def read_version(path: str | Path) -> tuple[str, int] | None:
-    """Give the version of xmist that wrote a file, and the file's schema.
-
-    Parameters
-    ----------
-    path : str or Path
-        Any file.
-
-    Returns
-    -------
-    tuple of str and int, or None
-        None if the file is not HDF5 or holds no result of xmist.
-
-    Raises
-    ------
-    InputError
-        If the file is missing, damaged, or from a newer schema.
-
-    Examples
-    --------
-    >>> read_version("result.h5")  # doctest: +SKIP
-    ('0.1.0', 1)
-    """
+    """Return the version of xmist that wrote a file, and its schema; None if it holds no result of xmist."""
     import h5py
 
     path = Path(path)
@@ -105,16 +62,21 @@ def read_version(path: str | Path) -> tuple[str, int] | None:
 
 @contextmanager
 def _opened(path: Path) -> Iterator[h5py.File]:
-    """Open a file to read; whatever goes wrong with it becomes an `InputError` that names it."""
+    """Open a file to read; any exception becomes an `InputError` that names it."""
     import h5py
 
-    _check_file(path)
+    check_file(path)
+    if not h5py.is_hdf5(path):
+        raise InputError(
+            f"{path} is not an HDF5 file; expected a result that xmist saved (.h5, .hdf5, .nxs)",
+            "result-invalid",
+        )
     try:
         with h5py.File(path, "r") as file:
             yield file
     except InputError as error:
-        raise InputError([f"{path}: {fault}" for fault in error.faults]) from error
-    # HDF5 reports damage by whichever of these comes to hand.
+        raise InputError(prefixed(f"{path}: ", error.records)) from error
+    # HDF5 reports damage by any of these.
     except (
         OSError,
         RuntimeError,
@@ -125,24 +87,8 @@ def _opened(path: Path) -> Iterator[h5py.File]:
         ArithmeticError,
     ) as error:
         if "truncated" in str(error):
-            raise InputError(f"{path} is truncated; copy or retrieve it again") from error
-        raise InputError(f"{path} is damaged ({error})") from error
-
-
-def _check_file(path: Path) -> None:
-    import h5py
-
-    if path.is_dir():
-        raise InputError(f"{path} is a folder; expected a file of a result (.h5, .hdf5, .nxs)")
-    if not path.is_file():
-        raise InputError(f"{path} {'is not a regular file' if path.exists() else 'does not exist'}")
-    try:
-        with path.open("rb"):
-            pass
-    except OSError as error:
-        raise InputError(f"{path} cannot be read ({error.strerror})") from error
-    if not h5py.is_hdf5(path):
-        raise InputError(f"{path} is not an HDF5 file; expected a result that xmist saved (.h5, .hdf5, .nxs)")
+            raise InputError(f"{path} is truncated; copy or retrieve it again", "file-damaged") from error
+        raise InputError(f"{path} is damaged ({error})", "file-damaged") from error
 
 
 def _entry_or_none(file: h5py.File) -> h5py.Group | None:
@@ -154,54 +100,60 @@ def _entry_or_none(file: h5py.File) -> h5py.Group | None:
 
 
 def _find_entry(file: h5py.File) -> h5py.Group:
-    """Give the entry of a result, if its schema is known."""
+    """Return the entry of a result, if its schema is known."""
     entry = _entry_or_none(file)
     if entry is None:
-        raise InputError("holds no result of xmist; expected an entry with the attribute xmist_schema")
+        raise InputError(
+            "holds no result of xmist; expected an entry with the attribute xmist_schema", "result-invalid"
+        )
     schema = entry.attrs["xmist_schema"]
     if not isinstance(schema, np.integer) or schema < 1:
-        raise InputError(f"attribute xmist_schema is {schema!r}; expected a whole number from 1")
+        raise InputError(
+            f"attribute xmist_schema is {schema!r}; expected a whole number from 1", "result-invalid"
+        )
     if schema > SCHEMA:
         raise InputError(
-            f"written by a newer xmist (schema {schema}); this one knows up to {SCHEMA}: update xmist"
+            f"written by a newer xmist (schema {schema}); this one reads up to {SCHEMA}: update xmist",
+            "result-invalid",
         )
     return entry
 
 
 def _read_entry(entry: h5py.Group) -> Retrieval:
-    faults: list[str] = []
+    errors: list[str] = []
     names = str(entry.attrs.get("channels", "")).split()
     unknown = [name for name in names if name not in CHANNELS]
-    faults += [f"channel '{name}' is not known to this xmist" for name in unknown]
+    errors += [f"channel '{name}' is not known to this xmist" for name in unknown]
     found = _member(entry, "flags/data")
     if found is None or getattr(found, "ndim", None) != 2:
-        raise InputError([*faults, "dataset flags/data of shape (y, x) is missing"])
+        raise InputError([*errors, "dataset flags/data of shape (y, x) is missing"], "result-invalid")
     shape = found.shape
     if math.prod(shape) > _MOST_PIXELS:
         raise InputError(
-            [*faults, f"flags/data claims {shape[0]} × {shape[1]} pixels; expected {_MOST_PIXELS} at most"]
+            [*errors, f"flags/data states {shape[0]} × {shape[1]} pixels; expected {_MOST_PIXELS} at most"],
+            "result-invalid",
         )
-    parts: dict[str, Any] = {"flags": _read_array(entry, "flags", np.dtype(np.uint16), shape, faults)}
+    parts: dict[str, Any] = {"flags": _read_array(entry, "flags", np.dtype(np.uint16), shape, errors)}
     for name in names:
         if name not in unknown:
             components = CHANNELS[name].components
             full = (len(components), *shape) if components else shape
-            parts[name] = _read_array(entry, name, np.dtype(np.float32), full, faults)
+            parts[name] = _read_array(entry, name, np.dtype(np.float32), full, errors)
     maps = _member(entry, "diagnostics")
     parts["diagnostics"] = {
-        name: _read_array(entry, f"diagnostics/{name}", np.dtype(np.float32), shape, faults)
+        name: _read_array(entry, f"diagnostics/{name}", np.dtype(np.float32), shape, errors)
         for name in (str(maps.attrs.get("maps", "")).split() if maps is not None else ())
     }
-    parts["method"] = _read_text(entry, "process/method", faults)
+    parts["method"] = _read_text(entry, "process/method", errors)
     for name in TEXTS:
-        parts[name] = _read_plain(entry, name, faults)
-    given: dict[str, Any] = {name: _read_number(entry, f"experiment/{name}", faults) for name in GIVEN}
-    raise_errors(faults)
+        parts[name] = _read_plain(entry, name, errors)
+    given: dict[str, Any] = {name: _read_number(entry, f"experiment/{name}", errors) for name in GIVEN}
+    raise_errors([ErrorRecord("result-invalid", error) for error in errors])
     return Retrieval(experiment=Experiment(**given), **parts)
 
 
 def _member(group: h5py.Group, path: str) -> Any:
-    """Give the object at a path, or None; never one of another file."""
+    """Return the object at a path, or None; never one of another file."""
     import h5py
 
     for name in path.split("/"):
@@ -212,21 +164,21 @@ def _member(group: h5py.Group, path: str) -> Any:
 
 
 def _read_array(
-    entry: h5py.Group, name: str, dtype: np.dtype[Any], shape: tuple[int, ...], faults: list[str]
+    entry: h5py.Group, name: str, dtype: np.dtype[Any], shape: tuple[int, ...], errors: list[str]
 ) -> NDArray[Any] | None:
-    """Read an image whose shape is known, once it is sure that the file holds all of it."""
+    """Return an image of known shape, or None and an error if the file does not hold all of it."""
     import h5py
 
     path = f"{name}/data"
     data = _member(entry, path)
     if not isinstance(data, h5py.Dataset):
-        faults.append(f"dataset {path} is missing")
+        errors.append(f"dataset {path} is missing")
     elif (data.dtype.kind, data.dtype.itemsize) != (dtype.kind, dtype.itemsize) or data.shape != shape:
-        faults.append(f"{path} is {data.dtype} of shape {data.shape}; expected {dtype} of shape {shape}")
+        errors.append(f"{path} is {data.dtype} of shape {data.shape}; expected {dtype} of shape {shape}")
     elif data.is_virtual or data.external:
-        faults.append(f"{path} takes its data from another file; expected it inside")
+        errors.append(f"{path} takes its data from another file; expected it inside")
     elif not _is_complete(data):
-        faults.append(f"{path} is incomplete; expected {dtype} of shape {shape}")
+        errors.append(f"{path} is incomplete; expected {dtype} of shape {shape}")
     else:
         array: NDArray[Any] = data[()].astype(dtype, copy=False)
         return array
@@ -241,7 +193,7 @@ def _is_complete(data: h5py.Dataset) -> bool:
     return bool(data.id.get_num_chunks() == expected and data.nbytes <= stored * _MOST_SHRUNK)
 
 
-def _read_text(entry: h5py.Group, path: str, faults: list[str]) -> str:
+def _read_text(entry: h5py.Group, path: str, errors: list[str]) -> str:
     import h5py
 
     data = _member(entry, path)
@@ -249,32 +201,32 @@ def _read_text(entry: h5py.Group, path: str, faults: list[str]) -> str:
         kind = h5py.check_string_dtype(data.dtype)
         if kind is not None and kind.length is None:
             return str(data.asstr()[()])
-    faults.append(f"text {path} is missing")
+    errors.append(f"text {path} is missing")
     return ""
 
 
-def _read_plain(entry: h5py.Group, name: str, faults: list[str]) -> Any:
+def _read_plain(entry: h5py.Group, name: str, errors: list[str]) -> Any:
     path = f"process/{name}"
-    text = _read_text(entry, path, faults)
+    text = _read_text(entry, path, errors)
     if not text:
         return None
     try:
-        tuples = _read_text(entry, f"{path}_tuples", faults) if f"{path}_tuples" in entry else "[]"
+        tuples = _read_text(entry, f"{path}_tuples", errors) if f"{path}_tuples" in entry else "[]"
         data = from_text(text, json.loads(tuples))
     except (ValueError, LookupError, TypeError, RecursionError) as error:
-        faults.append(f"{path} is damaged ({error})")
+        errors.append(f"{path} is damaged ({error})")
         return None
     if name == "findings":
         try:
             return [Finding.from_dict(item) for item in data]
         except (LookupError, TypeError):
-            faults.append(f"{path} is not a list of findings")
+            errors.append(f"{path} is not a list of findings")
     elif not isinstance(data, dict):
-        faults.append(f"{path} is not a mapping")
+        errors.append(f"{path} is not a mapping")
     return data
 
 
-def _read_number(entry: h5py.Group, path: str, faults: list[str]) -> float | None:
+def _read_number(entry: h5py.Group, path: str, errors: list[str]) -> float | None:
     import h5py
 
     data = _member(entry, path)
@@ -282,5 +234,5 @@ def _read_number(entry: h5py.Group, path: str, faults: list[str]) -> float | Non
         return None
     if isinstance(data, h5py.Dataset) and data.shape == () and data.dtype.kind in "fiu":
         return float(data[()])
-    faults.append(f"number {path} is missing")
+    errors.append(f"number {path} is missing")
     return None

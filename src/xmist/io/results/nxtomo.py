@@ -1,4 +1,4 @@
-"""Stacks as programs for tomography take them: line integrals with angles, as NXtomo."""
+"""Line integrals with angles as NXtomo, for programs for tomography."""
 
 from __future__ import annotations
 
@@ -13,9 +13,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from xmist.core.arrays import Image
-from xmist.core.errors import InputError, OutputError, raise_errors, suggest
+from xmist.core.errors import ErrorRecord, InputError, OutputError, raise_errors, suggest
 from xmist.core.experiment import Experiment
-from xmist.io.results.atomic import target_faults, write_file
+from xmist.io.results.atomic import target_errors, write_file
 from xmist.io.results.stacks import FAILED, MISSING, UNREADABLE, Stack, open_stack
 from xmist.numerics.images.fill import fill
 
@@ -27,18 +27,10 @@ Box = tuple[int, int, int, int]
 
 @dataclass(frozen=True)
 class Integral:
-    """A line integral through the sample.
+    """A line integral through the sample, and what its reconstruction gives.
 
-    Parameters
-    ----------
-    name : str
-        What a reconstruction of it gives.
-    unit : str
-        Of the integral; the reconstruction has this unit over metres.
-    formula : str
-        For people.
-    of : callable
-        Gives it from a channel and the experiment.
+    `unit` is that of the integral; the reconstruction has this unit per metre. `of` computes the integral
+    from a channel and the experiment.
     """
 
     name: str
@@ -52,7 +44,7 @@ def _delta(phase: Image, experiment: Experiment) -> Image:
 
 
 def _attenuation(transmission: Image, experiment: Experiment) -> Image:
-    # A T at or below 0 is noise on next to no light; what is below one photon in 10⁶ is told as that.
+    # A T at or below 0 is noise on almost no light; values below 10⁻⁶ are set to that.
     return np.asarray(-np.log(np.maximum(transmission, np.float32(1e-6))))
 
 
@@ -82,7 +74,7 @@ def export_tomography(
     Parameters
     ----------
     master : str or Path
-        What `xmist.scan` gave.
+        Results of a series.
     path : str or Path
         The file, .h5 or .nx: an NXtomo entry with `/entry/instrument/detector/data` (projection, y, x),
         `/entry/sample/rotation_angle` in degrees, and the pixel in metres. The logarithm has been taken.
@@ -91,9 +83,9 @@ def export_tomography(
         the mean square of the refraction angle per length in rad²/m).
     air : (y0, y1, x0, x1), optional
         Box in pixels, half-open, that the sample never enters: its median is subtracted from every
-        projection. A phase is known but for a constant, and so needs it.
+        projection. The phase, which is known up to a constant, needs it.
     overwrite : bool
-        Replace a file that stands there.
+        Replace an existing file.
 
     Returns
     -------
@@ -103,14 +95,14 @@ def export_tomography(
     Raises
     ------
     InputError
-        If the stack has no angles or lacks the channel, or the box is not in the images.
+        If the series has no angles or lacks the channel, or the box is not in the images.
     OutputError
         When writing failed.
 
     Notes
     -----
-    Projections that were not retrieved are left out, and their angles with them. A pixel without a value
-    takes one from its neighbours, since a single NaN would spread over its whole slice.
+    Projections that were not retrieved are left out with their angles. Pixels without a value are filled from
+    their neighbours, because a single NaN spreads over its whole slice.
 
     Examples
     --------
@@ -120,15 +112,15 @@ def export_tomography(
     """
     stack = open_stack(master)
     _check(stack, channel, air)
-    raise_errors(target_faults(path, overwrite=overwrite))
+    raise_errors(target_errors(path, overwrite=overwrite))
     status = stack.table["status"]
     kept = np.flatnonzero(~np.isin(status, (MISSING, FAILED, UNREADABLE)) & np.isfinite(_angles(stack)))
     if not kept.size:
-        raise InputError(f"{master} holds no projection that was retrieved")
+        raise InputError(f"{master} holds no projection that was retrieved", "projection-missing")
     _, y, x = stack.arrays["flags"].shape
     need = 4.0 * kept.size * y * x
     free = shutil.disk_usage(Path(path).absolute().parent).free
-    if free < 1.01 * need + 1e6:  # HDF5 crashes the process when the disk fills up under it
+    if free < 1.01 * need + 1e6:  # HDF5 crashes the process when the disk is full
         raise OutputError(f"{path}: no space left for {need / 1e6:.3g} MB; nothing was written")
 
     def write(file: BinaryIO) -> None:
@@ -141,19 +133,31 @@ def export_tomography(
 
 
 def _check(stack: Stack, channel: str, air: Any) -> None:
-    faults = []
+    errors = []
     if stack.angles is None:
-        faults.append(f"{stack.path} has no angles; state them in the scan file (scan.angles) and scan again")
+        errors.append(
+            ErrorRecord("angles-missing", f"{stack.path} has no angles; state them and retrieve it again")
+        )
     if channel not in INTEGRALS:
-        faults.append(f"channel is {channel!r}; {suggest(str(channel), INTEGRALS)}")
+        errors.append(
+            ErrorRecord("option-invalid", f"channel is {channel!r}; {suggest(str(channel), INTEGRALS)}")
+        )
     elif channel not in stack.arrays:
-        faults.append(f"{stack.path} holds no {channel}; it holds {', '.join(stack.arrays)}")
+        errors.append(
+            ErrorRecord(
+                "channel-missing", f"{stack.path} holds no {channel}; it holds {', '.join(stack.arrays)}"
+            )
+        )
     _, y, x = stack.arrays["flags"].shape
     if air is not None:
         numbers = len(air) == 4 and all(isinstance(item, (int, np.integer)) for item in air)
         if not numbers or not (0 <= air[0] < air[1] <= y and 0 <= air[2] < air[3] <= x):
-            faults.append(f"air is {air!r}; expected (y0, y1, x0, x1) inside {y} × {x} pixels")
-    raise_errors(faults)
+            errors.append(
+                ErrorRecord(
+                    "box-outside", f"air is {air!r}; expected (y0, y1, x0, x1) inside {y} × {x} pixels"
+                )
+            )
+    raise_errors(errors)
 
 
 def _angles(stack: Stack) -> NDArray[np.float64]:

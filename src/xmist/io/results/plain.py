@@ -11,38 +11,20 @@ import numpy as np
 from xmist.core.errors import raise_errors
 from xmist.core.findings import Finding
 
-# Where a tuple stood: the keys and indices that lead to it. JSON knows lists alone.
+# Keys and indices that lead to a tuple: JSON has only lists.
 Places = list[list[str | int]]
 
 
 def to_text(name: str, data: Any) -> tuple[str, Places]:
-    """Give plain data as JSON text, and the places of its tuples.
+    """Return plain data as JSON text, and the keys and indices that lead to each tuple in it.
 
-    Parameters
-    ----------
-    name : str
-        What the data is called in a fault.
-    data : mapping, list or tuple
-        Plain data; NumPy's scalars become Python's.
+    NumPy scalars become Python numbers. `name` is what the data is called in an error, which lists every
+    value that is not plain. The place of `data` itself is not listed.
 
-    Returns
-    -------
-    str
-        JSON, in which a tuple stands as a list.
-    list
-        The keys and indices that lead to each tuple, but not to `data` itself.
-
-    Raises
-    ------
-    InputError
-        Lists every value that is not plain.
-
-    Examples
-    --------
     >>> to_text("options", {"ridge": 0.5, "unknowns": ("phase",)})
     ('{"ridge": 0.5, "unknowns": ["phase"]}', [['unknowns']])
     """
-    faults: list[str] = []
+    errors: list[str] = []
     places: Places = []
 
     def plain(value: Any, place: list[str | int]) -> Any:
@@ -59,14 +41,14 @@ def to_text(name: str, data: Any) -> tuple[str, Places]:
                 places.append(place)
             return [plain(item, [*place, index]) for index, item in enumerate(value)]
         where = name + "".join(f"[{key!r}]" for key in place)
-        faults.append(
+        errors.append(
             f"{where} is of type {type(value).__name__}; expected plain data (None, a boolean, number or "
             "text, or lists, tuples and mappings of them with text as keys)"
         )
         return None
 
     content = plain(data, [])
-    raise_errors(faults)
+    raise_errors(errors)
     text = json.dumps(content, ensure_ascii=False)
     if "\x00" in text or not _is_unicode(text):  # names of files can be any bytes
         text = json.dumps(content)
@@ -74,22 +56,8 @@ def to_text(name: str, data: Any) -> tuple[str, Places]:
 
 
 def from_text(text: str, places: Places) -> Any:
-    """Give back what `to_text` wrote.
+    """Return the data that `to_text` wrote; damaged text raises a built-in exception.
 
-    Parameters
-    ----------
-    text : str
-        JSON.
-    places : list
-        The places of the tuples.
-
-    Raises
-    ------
-    ValueError, LookupError, TypeError, RecursionError
-        If the text or the places were damaged.
-
-    Examples
-    --------
     >>> from_text('{"ridge": 0.5, "unknowns": ["phase"]}', [["unknowns"]])
     {'ridge': 0.5, 'unknowns': ('phase',)}
     """

@@ -1,4 +1,4 @@
-"""Stacks of results, as `xmist scan` writes them: one projection, a lazy dataset, or the quality numbers."""
+"""Results of a series: one projection, a lazy dataset, or the quality table."""
 
 from __future__ import annotations
 
@@ -25,10 +25,10 @@ if TYPE_CHECKING:
     import h5py
     import xarray
 
-# Raised whenever an older xmist would misread a newer file.
+# Incremented whenever an older xmist would misread a newer file.
 STACK_SCHEMA: Final = 1
 
-# What became of a projection; MISSING is what a block reads as that was not written.
+# Status of a projection; a block that was not written reads as MISSING.
 MISSING: Final = 0
 GOOD: Final = 1
 VALUELESS: Final = 2
@@ -39,7 +39,7 @@ STATUS: Final[Mapping[int, str]] = MappingProxyType(
     {
         MISSING: "not retrieved yet",
         GOOD: "good",
-        VALUELESS: "some pixels have no value though no mask hid them",
+        VALUELESS: "some unmasked pixels have no value",
         FAILED: "could not be retrieved",
         UNREADABLE: "frames are missing or cannot be read",
     }
@@ -47,19 +47,7 @@ STATUS: Final[Mapping[int, str]] = MappingProxyType(
 
 
 def is_stack(path: str | Path) -> bool:
-    """Say whether a file is the master of a scan.
-
-    Parameters
-    ----------
-    path : str or Path
-        Any file.
-
-    Examples
-    --------
-    >>> _ = Path("note.txt").write_text("no")
-    >>> is_stack("note.txt")
-    False
-    """
+    """Return whether a file is the master of a series."""
     import h5py
 
     path = Path(path)
@@ -74,19 +62,7 @@ def is_stack(path: str | Path) -> bool:
 
 @dataclass(frozen=True)
 class StackArray:
-    """A channel of a stack, read when it is sliced; it can travel between processes.
-
-    Parameters
-    ----------
-    path : str
-        The master.
-    dataset : str
-        The dataset.
-    shape : tuple of int
-        (projection, …, y, x).
-    dtype : numpy dtype
-        Of its numbers.
-    """
+    """A channel of a stack, (projection, …, y, x), read when it is sliced; it can be pickled."""
 
     path: str
     dataset: str
@@ -112,7 +88,7 @@ class StackArray:
 
 @dataclass(frozen=True, kw_only=True)
 class Stack:
-    """What the master of a scan states.
+    """What the master of a series states.
 
     Parameters
     ----------
@@ -127,9 +103,9 @@ class Stack:
     arrays : mapping of str to StackArray
         Channels, and "flags".
     table : mapping of str to array
-        Quality numbers, one a projection.
+        Quality, one number per projection.
     notes : tuple of str
-        What a person should know of each projection; empty until the scan has ended.
+        Findings of each projection; empty until the series is finished.
     angles : (projection,) float64 array or None
         In degrees.
     """
@@ -148,23 +124,7 @@ class Stack:
 
 
 def open_stack(path: str | Path) -> Stack:
-    """Open the master of a scan; its images are left in the files.
-
-    Parameters
-    ----------
-    path : str or Path
-        The master.
-
-    Raises
-    ------
-    InputError
-        If it is missing, damaged, or from a newer schema.
-
-    Examples
-    --------
-    >>> open_stack("scan.h5").table["flux"]  # doctest: +SKIP
-    array([0.91, 0.92])
-    """
+    """Read the master of a series, without its images."""
     import h5py
 
     path = Path(path)
@@ -174,7 +134,9 @@ def open_stack(path: str | Path) -> Stack:
         schema = int(entry.attrs["xmist_stack"])
         if schema > STACK_SCHEMA:
             raise InputError(
-                f"{path}: written by a newer xmist (schema {schema}); this one knows up to {STACK_SCHEMA}"
+                f"{path}: written by a newer xmist (schema {schema}); this one reads up to {STACK_SCHEMA}: "
+                "update xmist",
+                "result-invalid",
             )
         names = [name for name in str(entry.attrs["channels"]).split() if name in CHANNELS]
         where = os.path.abspath(path)  # noqa: PTH100  # a link to the master keeps its own folder
@@ -206,18 +168,7 @@ def open_stack(path: str | Path) -> Stack:
 
 
 def describe_stack(path: str | Path) -> dict[str, Any]:
-    """Say what the master of a scan holds; `xmist.io.describe` lists the keys.
-
-    Parameters
-    ----------
-    path : str or Path
-        The master.
-
-    Examples
-    --------
-    >>> describe_stack("scan.h5")["projections"]  # doctest: +SKIP
-    500
-    """
+    """Return what the master of a series holds; `xmist.io.describe` lists the keys."""
     import h5py
 
     stack = open_stack(path)
@@ -253,33 +204,20 @@ def _plain(group: h5py.Group, name: str) -> Any:
 
 
 def read_projection(path: str | Path, projection: int) -> Retrieval:
-    """Read one projection of a stack as a result of its own.
-
-    Parameters
-    ----------
-    path : str or Path
-        The master.
-    projection : int
-        Its number in the whole scan.
-
-    Raises
-    ------
-    InputError
-        If there is none of that number, or it has not been retrieved yet.
-
-    Examples
-    --------
-    >>> read_projection("scan.h5", 0).phase.shape  # doctest: +SKIP
-    (2048, 2048)
-    """
+    """Return one projection of a stack, by its number in the whole series, as a result of its own."""
     stack = open_stack(path)
     found = np.flatnonzero(stack.table["projection"] == projection)
     if isinstance(projection, bool) or found.size == 0:
         numbers = stack.table["projection"]
-        raise InputError(f"{path} has no projection {projection!r}; it has {numbers[0]} to {numbers[-1]}")
+        raise InputError(
+            f"{path} has no projection {projection!r}; it has {numbers[0]} to {numbers[-1]}",
+            "projection-missing",
+        )
     place = int(found[0])
     if stack.table["status"][place] == MISSING:
-        raise InputError(f"{path}: projection {projection} has not been retrieved yet; run xmist scan again")
+        raise InputError(
+            f"{path}: projection {projection} has not been retrieved yet; run it again", "projection-missing"
+        )
     images: dict[str, Any] = {name: array[place] for name, array in stack.arrays.items() if name != "flags"}
     row = {name: column[place].item() for name, column in stack.table.items()}
     return Retrieval(
@@ -296,31 +234,14 @@ def read_projection(path: str | Path, projection: int) -> Retrieval:
 
 
 def lazy_dataset(path: str | Path, chunks: Any) -> xarray.Dataset:
-    """Give a stack as a dataset of Dask arrays, which read when they are computed.
-
-    Parameters
-    ----------
-    path : str or Path
-        The master.
-    chunks : int, str, tuple or dict
-        As xarray and Dask take them: {"projection": 16}, "auto"; {} takes a projection a chunk.
-
-    Raises
-    ------
-    InputError
-        If xarray or Dask is not installed, or the chunks are not as they take them.
-
-    Examples
-    --------
-    >>> lazy_dataset("scan.h5", {"projection": 1})["phase"].dims  # doctest: +SKIP
-    ('projection', 'y', 'x')
-    """
+    """Return a stack as a dataset of Dask arrays; `chunks` as in `xmist.io.open_result`."""
     try:
         import dask.array
         import xarray
     except ImportError:
         raise InputError(
-            'chunks needs xarray and Dask; install them with: pip install "xmist[xarray,dask]"'
+            'chunks needs xarray and Dask; install them with: pip install "xmist[xarray,dask]"',
+            "package-missing",
         ) from None
     stack = open_stack(path)
     pixel = stack.experiment.effective_pixel
@@ -347,7 +268,8 @@ def lazy_dataset(path: str | Path, chunks: Any) -> xarray.Dataset:
             lazy = wrap(array, chunks=_chunks(chunks, dims, array), inline_array=True)
         except (ValueError, TypeError, ArithmeticError, NotImplementedError) as error:
             raise InputError(
-                f'chunks is {chunks!r} ({error}); expected such as {{"projection": 16}} or "auto"'
+                f'chunks is {chunks!r} ({error}); expected such as {{"projection": 16}} or "auto"',
+                "option-invalid",
             ) from error
         variables[name] = (dims, lazy, attributes)
     for name, column in stack.table.items():
@@ -357,7 +279,7 @@ def lazy_dataset(path: str | Path, chunks: Any) -> xarray.Dataset:
 
 
 def _chunks(chunks: Any, dims: list[str], array: StackArray) -> Any:
-    """Give chunks for the axes of an array: those that are not named are whole, projections come singly."""
+    """Return chunks for the axes of an array: axes that are not named are whole, projections single."""
     if isinstance(chunks, Mapping):
         unknown = [name for name in chunks if name not in ("projection", "y", "x", "tensor", "direction")]
         if unknown:

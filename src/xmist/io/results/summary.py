@@ -1,4 +1,4 @@
-"""What the file of a result holds, in plain data."""
+"""The content of a result file as plain data."""
 
 from __future__ import annotations
 
@@ -15,23 +15,7 @@ from xmist.io.results.nexus_reader import read_nexus, read_version
 
 
 def describe_result(path: str | Path) -> dict[str, Any]:
-    """Say what the file of a result holds; `xmist.io.describe` lists the keys.
-
-    Parameters
-    ----------
-    path : str or Path
-        A file that `write_nexus` wrote.
-
-    Raises
-    ------
-    InputError
-        As `read_nexus`.
-
-    Examples
-    --------
-    >>> describe_result("result.h5")["shape"]  # doctest: +SKIP
-    [2048, 2048]
-    """
+    """Return what the file of a result holds; `xmist.io.describe` lists the keys."""
     path = Path(path)
     result = read_nexus(path)
     version, schema = read_version(path) or ("", 0)

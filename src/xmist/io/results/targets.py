@@ -1,4 +1,4 @@
-"""Names that are to be written to: what keeps them from it, told before anything is written."""
+"""Checks of names that are to be written to, before anything is written."""
 
 from __future__ import annotations
 
@@ -6,113 +6,68 @@ import os
 import stat
 from pathlib import Path
 
-from xmist.core.errors import InputError
+from xmist.core.errors import ErrorRecord, InputError
 
 
 def make_folder(folder: str | Path) -> None:
-    """Make a folder, and those above it, where it does not exist.
-
-    Parameters
-    ----------
-    folder : str or Path
-        The folder.
-
-    Raises
-    ------
-    InputError
-        If it cannot be made.
-
-    Examples
-    --------
-    >>> make_folder(".")
-    """
+    """Make a folder, and those above it, where it does not exist."""
     try:
         Path(folder).mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise InputError(
-            f"the folder {folder} cannot be made ({error.strerror or error}); expected a name that is free, "
-            "where you may write"
+            f"the folder {folder} cannot be made ({error.strerror or error}); expected a free name, and "
+            "permission to write",
+            "output-invalid",
         ) from error
 
 
-def folder_faults(folder: str | Path) -> list[str]:
-    """Say what keeps a folder from being made or written to, without making it.
-
-    Parameters
-    ----------
-    folder : str or Path
-        The folder.
-
-    Returns
-    -------
-    list of str
-        A sentence for each fault; empty if `make_folder` and writing into it can work.
-
-    Examples
-    --------
-    >>> folder_faults("."), folder_faults("new/folder")
-    ([], [])
-    """
+def folder_errors(folder: str | Path) -> list[ErrorRecord]:
+    """Return what prevents making a folder or writing to it, without making it."""
     path = Path(folder)
+    text = ""
     try:
-        standing = next(place for place in (path, *path.absolute().parents) if _stands(place))
-        if not standing.is_dir():
-            kind = "is a file" if standing.exists() else "is a link to nothing"
-            return [f"the folder {path} cannot be made: {standing} {kind}; expected a name that is free"]
-        if not os.access(standing, os.W_OK | os.X_OK):
-            return [f"no permission to write in the folder {standing}; choose another for {path}"]
+        existing = next(place for place in (path, *path.absolute().parents) if _exists(place))
+        if not existing.is_dir():
+            kind = "is a file" if existing.exists() else "is a broken link"
+            text = f"the folder {path} cannot be made: {existing} {kind}; expected a free name"
+        elif not os.access(existing, os.W_OK | os.X_OK):
+            text = f"no permission to write in the folder {existing}; choose another for {path}"
     except (OSError, ValueError) as error:  # a name too long, a NUL in it
-        return [f"the folder {path} cannot be made ({getattr(error, 'strerror', None) or error})"]
-    return []
+        text = f"the folder {path} cannot be made ({getattr(error, 'strerror', None) or error})"
+    return [ErrorRecord("output-invalid", text)] if text else []
 
 
-def target_faults(path: str | Path, *, overwrite: bool = False) -> list[str]:
-    """Say what keeps a file from being written, without writing anything.
-
-    Parameters
-    ----------
-    path : str or Path
-        Final name.
-    overwrite : bool
-        Whether a file that stands there already may be replaced.
-
-    Returns
-    -------
-    list of str
-        A sentence for each fault; empty if the file can be written.
-
-    Examples
-    --------
-    >>> target_faults("no-such-folder/result.h5")
-    ['the folder no-such-folder of result.h5 does not exist; create it first']
-    """
+def target_errors(path: str | Path, *, overwrite: bool = False) -> list[ErrorRecord]:
+    """Return what prevents writing a file, without writing anything."""
     path = Path(path)
+    code, text = "output-invalid", ""
     try:
         final = resolve(path)
         folder = final.parent
         if final.is_dir():
-            return [f"{path} is a folder; expected the name of a file"]
-        if not folder.exists():
-            return [f"the folder {path.parent} of {path.name} does not exist; create it first"]
-        if not folder.is_dir():
-            return [f"{path.parent} is a file; expected the folder that shall hold {path.name}"]
-        if not os.access(folder, os.W_OK | os.X_OK):
-            return [f"no permission to write in the folder {path.parent}; choose another for {path.name}"]
-        if final.exists():
+            text = f"{path} is a folder; expected the name of a file"
+        elif not folder.exists():
+            text = f"the folder {path.parent} of {path.name} does not exist; create it first"
+        elif not folder.is_dir():
+            text = f"{path.parent} is a file; expected the folder for {path.name}"
+        elif not os.access(folder, os.W_OK | os.X_OK):
+            text = f"no permission to write in the folder {path.parent}; choose another for {path.name}"
+        elif final.exists():
             mode = final.stat().st_mode
             if not stat.S_ISREG(mode):
-                return [f"{path} is not a regular file; expected a name that is free"]
-            if not overwrite:
-                return [f"{path} exists already; allow overwriting (--overwrite) or give another name"]
-            if not mode & (stat.S_IWUSR | stat.S_IWGRP | stat.S_IWOTH):
-                return [f"{path} is write-protected; remove the protection or give another name"]
+                text = f"{path} is not a regular file; expected a free name"
+            elif not overwrite:
+                code = "output-exists"
+                text = f"{path} exists already; allow overwriting (--overwrite) or give another name"
+            elif not mode & (stat.S_IWUSR | stat.S_IWGRP | stat.S_IWOTH):
+                text = f"{path} is write-protected; remove the protection or give another name"
     except (OSError, ValueError, RuntimeError) as error:  # a name too long, a NUL in it, a loop of links
-        return [f"{path} cannot be written ({getattr(error, 'strerror', None) or error})"]
-    return []
+        text = f"{path} cannot be written ({getattr(error, 'strerror', None) or error})"
+    return [ErrorRecord(code, text)] if text else []
 
 
-def _stands(path: Path) -> bool:
-    """Say whether anything has this name; a name that no file system takes raises."""
+def _exists(path: Path) -> bool:
+    """Return whether anything has this name; a name that no file system takes raises."""
     try:
         path.lstat()
     except (FileNotFoundError, NotADirectoryError):
@@ -121,11 +76,5 @@ def _stands(path: Path) -> bool:
 
 
 def resolve(path: Path) -> Path:
-    """Give the file that a name leads to, through symbolic links.
-
-    Parameters
-    ----------
-    path : Path
-        The name.
-    """
+    """Return the file that a name leads to, through symbolic links."""
     return Path(os.path.realpath(path))

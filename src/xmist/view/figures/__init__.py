@@ -11,7 +11,7 @@ from numpy.typing import ArrayLike
 from xmist.core.data import CHANNELS, Retrieval
 from xmist.core.errors import InputError, raise_errors, suggest
 from xmist.core.version import __version__
-from xmist.io.results.atomic import Job, target_faults, write_file
+from xmist.io.results.atomic import OutputFile, target_errors, write_file
 from xmist.view.figures.directions import TITLE, Directions, direction_colours, wheel_colours
 from xmist.view.figures.page import (
     NORMAL,
@@ -278,7 +278,7 @@ def save_figure(page: Figure, path: str | Path, *, overwrite: bool = False, abou
     return write_file(path, job.write, job.verify, overwrite=overwrite)
 
 
-def figure_job(page: Figure, path: str | Path, *, about: str = "") -> Job:
+def figure_job(page: Figure, path: str | Path, *, about: str = "") -> OutputFile:
     """Return the writing of a figure as PNG, for `xmist.io.results.atomic.write_files`."""
     from matplotlib.image import imread
 
@@ -295,7 +295,7 @@ def figure_job(page: Figure, path: str | Path, *, about: str = "") -> Job:
         except SyntaxError as error:  # Pillow's word for a broken PNG
             raise ValueError(str(error)) from error
 
-    return Job(Path(path), write, verify)
+    return OutputFile(Path(path), write, verify)
 
 
 def save_picture(result: Retrieval, path: str | Path, *, overwrite: bool = False) -> Path:
@@ -327,7 +327,7 @@ def save_picture(result: Retrieval, path: str | Path, *, overwrite: bool = False
     >>> save_picture(result, "result.png")  # doctest: +SKIP
     PosixPath('result.png')
     """
-    raise_errors(target_faults(path, overwrite=overwrite))  # before the work of drawing
+    raise_errors(target_errors(path, overwrite=overwrite))  # before the work of drawing
     about = f"{_headline(result)}; {_conditions(result)}"
     return save_figure(figure(result), path, overwrite=overwrite, about=about)
 

@@ -8,8 +8,8 @@ from pathlib import Path
 from typing import Any, BinaryIO, Final
 
 from xmist.core.data import Retrieval
-from xmist.core.errors import InputError, raise_errors, shown, suggest
-from xmist.io.results.atomic import target_faults, write_file
+from xmist.core.errors import ErrorRecord, InputError, raise_errors, shown, suggest
+from xmist.io.results.atomic import target_errors, write_file
 
 __all__ = ["write_report"]
 
@@ -87,11 +87,11 @@ def write_report(
     return write_file(path, write, _verify, overwrite=overwrite)
 
 
-def page_faults(path: str | Path, *, overwrite: bool = False) -> list[str]:
+def page_faults(path: str | Path, *, overwrite: bool = False) -> Sequence[str | ErrorRecord]:
     """Return the errors that keep a page from being written under a name, without writing anything."""
     if Path(path).suffix.lower() not in ENDINGS:
         return [f"{path}: a report is a web page; expected a name that ends in .html"]
-    return target_faults(path, overwrite=overwrite)
+    return target_errors(path, overwrite=overwrite)
 
 
 def channel_faults(channels: Sequence[str], results: Sequence[tuple[str, Retrieval]]) -> list[str]:

@@ -13,7 +13,7 @@ from typing import Any, Final
 
 from xmist.core.errors import InputError, suggest
 from xmist.core.experiment import Experiment
-from xmist.io import RESULT_ENDINGS, ending_fault
+from xmist.io import RESULT_ENDINGS, ending_error
 from xmist.methods import METHODS, find_method
 from xmist.workflow.configuration.draft import Draft, ScanFile
 from xmist.workflow.configuration.materials import look_up_materials
@@ -360,7 +360,7 @@ def _files(output: OutputSection, folder: Path, confined: bool, faults: Faults) 
         if path in files:
             faults.append(("output.files", f"names {name} more than once"))
         elif path.suffix.lower() not in RESULT_ENDINGS:
-            faults.append(("output.files", f": {ending_fault(name)}"))
+            faults.append(("output.files", f": {ending_error(name)}"))
         elif confined and not _is_inside(path, folder):
             faults.append(
                 (

@@ -18,7 +18,7 @@ from xmist.core.experiment import Experiment
 from xmist.io import NEXUS_ENDINGS, TIFF_ENDINGS
 from xmist.io.frames.frames import FrameSeries, Offer, Pairing, offer_geometry, open_frames, pair_frames
 from xmist.io.frames.sources import listed
-from xmist.io.results.atomic import target_faults
+from xmist.io.results.atomic import target_errors
 from xmist.methods import METHODS
 from xmist.preprocess import make_step_options
 from xmist.preprocess.frames import box_slices
@@ -232,11 +232,14 @@ def _output_faults(
     outputs: Sequence[Path],
     shape: tuple[int, int] | None,
 ) -> list[str]:
-    faults = []
+    faults: list[str] = []
     read = [path for frames in series.values() for path in frames.files]
     precious = reading_faults(draft, read, outputs)
     for path in outputs:
-        faults += [precious[path]] if path in precious else target_faults(path, overwrite=draft.overwrite)
+        if path in precious:
+            faults.append(precious[path])
+        else:
+            faults += [error.message for error in target_errors(path, overwrite=draft.overwrite)]
     if not faults and shape is not None and draft.method:
         faults += _space_faults(draft, outputs, shape)
     return faults

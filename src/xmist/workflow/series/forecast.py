@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from xmist.core.errors import InputError
-from xmist.io.results.atomic import target_faults
+from xmist.io.results.atomic import target_errors
 from xmist.numerics.parallel import count_threads
 from xmist.workflow.configuration import Draft
 from xmist.workflow.projection.survey import amount
@@ -117,7 +117,7 @@ def forecast(draft: Draft, *, workers: int | None = None, memory: str | float | 
         faults += error.faults
     if faults:
         return Forecast(faults=tuple(faults))
-    faults += draft.named(target_faults(master, overwrite=True))
+    faults += draft.named(error.message for error in target_errors(master, overwrite=True))
     if workers is None and reads_hdf5(draft):
         workers = 1  # as the command does it
     threads = draft.threads or (max(1, count_threads() // workers) if workers else None)

@@ -10,7 +10,7 @@ from typing import Any
 from xmist.core.errors import InputError, raise_errors
 from xmist.io import NEXUS_ENDINGS
 from xmist.io.frames.sources import listed
-from xmist.io.results.atomic import target_faults
+from xmist.io.results.atomic import target_errors
 from xmist.io.results.stacks import GOOD, is_stack
 from xmist.workflow.configuration import Draft
 from xmist.workflow.projection.reading import reading_faults
@@ -178,7 +178,7 @@ def check_choices(draft: Draft, choices: Choices) -> float | None:
     raise_errors(faults)
     if draft.files:
         master, _ = outputs(draft)
-        told = target_faults(master, overwrite=True)
+        told = [error.message for error in target_errors(master, overwrite=True)]
         raise_errors(draft.named(told))
     return limit
 
