@@ -29,7 +29,7 @@ from xmist.numerics.solvers.whole_image import Solver
 
 EXPERIMENT = xmist.Experiment(energy_kev=20.0, pixel_size=6.5e-6, sample_to_detector=0.7)
 KINDS = (PSI, D)
-UNKNOWNS = ("phase", "dark_field")
+IMAGES = {"dark_field": "scalar", "transmission": False}  # and the phase
 ALPHA, NEGLIGIBLE = 3.0, 3e-4
 PHOTONS = 1e4
 THREADS = 2
@@ -124,9 +124,7 @@ def retrieval(size: int, positions: int, linear: float) -> None:
         "8 draws": {"regularisation": ALPHA, "uncertainty": True, "draws": 8},
     }
     for name, options in choices.items():
-        plan = xmist.prepare(
-            reference, EXPERIMENT, method="full-field", unknowns=UNKNOWNS, threads=THREADS, **options
-        )
+        plan = xmist.prepare(reference, EXPERIMENT, method="full-field", **IMAGES, threads=THREADS, **options)
         results = []
         took[name] = timed(lambda plan=plan, results=results: results.append(plan(sample)))
         record[name] = results[0].provenance["convergence"]
@@ -143,7 +141,7 @@ def retrieval(size: int, positions: int, linear: float) -> None:
 def _memory(size: int, positions: int, connection: object) -> None:
     process = psutil.Process()
     small = frames(64, positions)
-    xmist.prepare(small[0], EXPERIMENT, method="full-field", unknowns=UNKNOWNS, threads=THREADS)(small[1])
+    xmist.prepare(small[0], EXPERIMENT, method="full-field", **IMAGES, threads=THREADS)(small[1])
     warm = process.memory_info().rss
     reference, sample = frames(size, positions)
     peak, done = 0, threading.Event()
@@ -154,7 +152,7 @@ def _memory(size: int, positions: int, connection: object) -> None:
             peak = max(peak, process.memory_info().rss)
             time.sleep(0.002)
 
-    plan = xmist.prepare(reference, EXPERIMENT, method="full-field", unknowns=UNKNOWNS, threads=THREADS)
+    plan = xmist.prepare(reference, EXPERIMENT, method="full-field", **IMAGES, threads=THREADS)
     watcher = threading.Thread(target=watch)
     watcher.start()
     plan(sample)
@@ -184,7 +182,7 @@ def main() -> None:
     print(
         f"load before: {os.getloadavg()[0]:.1f} on {psutil.cpu_count()} cores; {THREADS} threads; {seconds}"
     )
-    xmist.retrieve(xmist.SpeckleStack(*frames(64, 2)), EXPERIMENT, method="full-field", unknowns=UNKNOWNS)
+    xmist.retrieve(xmist.SpeckleStack(*frames(64, 2)), EXPERIMENT, method="full-field", **IMAGES)
     print()
     print("| size | N | copy ms | AᵀWA ms | over copy | DCT pair ms | iterations | solve s", end=" ")
     print("| in AᵀWA + 2 pairs | ns a pixel |\n|---|---|---|---|---|---|---|---|---|---|")

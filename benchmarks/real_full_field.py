@@ -32,10 +32,17 @@ def axis(name: str) -> float:
 
 
 def retrieve(
-    stack: xmist.SpeckleStack, *unknowns: str, ratio: float | None = None
+    stack: xmist.SpeckleStack, dark_field: str = "scalar", ratio: float | None = None
 ) -> tuple[xmist.Retrieval, float]:
     start = time.perf_counter()
-    result = xmist.retrieve(stack, EXPERIMENT, method="full-field", unknowns=unknowns, delta_over_beta=ratio)
+    result = xmist.retrieve(
+        stack,
+        EXPERIMENT,
+        method="full-field",
+        dark_field=dark_field,
+        transmission=True,
+        delta_over_beta=ratio,
+    )
     return result, time.perf_counter() - start
 
 
@@ -62,7 +69,7 @@ def main() -> None:
         parser.error(f"no {', '.join(missing)} in {folder}")
     stack = prepared(folder).stack()
 
-    result, seconds = retrieve(stack, "phase", "dark_field_tensor", "transmission")
+    result, seconds = retrieve(stack, "tensor")
     describe("N = 2, tensor", result, seconds)
     save(result, output, "full-field-tensor")
     good = result.flags == 0
@@ -84,7 +91,7 @@ def main() -> None:
             f"{mean:.0f}°, {median:.0f}° | {np.median(degree[inside]):.2f} |"
         )
 
-    both, seconds = retrieve(stack, "phase", "dark_field", "transmission")
+    both, seconds = retrieve(stack)
     describe("N = 2, scalar", both, seconds)
     save(both, output, "full-field-scalar")
     carbon = xmist.Material(formula="C", density=1600.0).delta_over_beta(EXPERIMENT.energy_kev)
@@ -92,7 +99,7 @@ def main() -> None:
     for n, mask in enumerate(MASKS):
         weights = None if stack.weights is None else stack.weights[n : n + 1]
         part = xmist.SpeckleStack(stack.reference[n : n + 1], stack.sample[n : n + 1], weights)
-        single[mask], seconds = retrieve(part, "phase", "dark_field", "transmission", ratio=carbon)
+        single[mask], seconds = retrieve(part, ratio=carbon)
         describe(f"N = 1, {mask} mask", single[mask], seconds)
         save(single[mask], output, f"full-field-{mask}")
     alike = np.all([result.flags == 0 for result in (both, *single.values())], axis=0)

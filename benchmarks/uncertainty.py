@@ -82,7 +82,6 @@ def fast_path(realisations: int, positions: int, photons: float, draws: int, sid
             xmist.SpeckleStack(*noisy),
             EXPERIMENT,
             method="full-field",
-            unknowns=CHANNELS,
             gain=1.0 / photons,
             uncertainty=True,
             draws=draws,
@@ -105,9 +104,7 @@ def fast_path(realisations: int, positions: int, photons: float, draws: int, sid
 
 def wave_optics(kind: str, positions: int, draws: int, side: int, seed: int) -> None:
     stack, experiment, truth = simulate.phantom(kind, shape=(side, side), positions=positions, seed=seed)
-    result = xmist.retrieve(
-        stack, experiment, method="full-field", unknowns=CHANNELS, uncertainty=True, draws=draws
-    )
+    result = xmist.retrieve(stack, experiment, method="full-field", uncertainty=True, draws=draws)
     images = {name: np.asarray(getattr(truth, name), float) for name in CHANNELS}
     images["phase"] = images["phase"] - images["phase"].mean()
     strength = np.abs(images["dark_field"])

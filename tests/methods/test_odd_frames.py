@@ -109,9 +109,3 @@ def test_full_field_takes_no_value_for_light_that_no_beam_gives():
     assert np.array_equal(found.flags, same.flags)
     with pytest.raises(InputError, match="no pixel is usable in both frames of any pair"):
         xmist.retrieve(xmist.SpeckleStack(reference, 1e20 * dead), EXPERIMENT, method="full-field")
-
-
-@pytest.mark.parametrize("unknowns", [5, True, 0.5, "phase", {"phase": 1}])
-def test_unknowns_that_are_no_list(unknowns):
-    with pytest.raises(InputError, match=r"option unknowns is .*; expected a list of names"):
-        xmist.methods.make_options("full-field", {"unknowns": unknowns})

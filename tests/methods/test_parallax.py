@@ -49,7 +49,7 @@ def _frames(part, seed=0, positions=4):
 
 def _retrieve(stack, **options):
     return xmist.retrieve(
-        stack, EXPERIMENT, method="full-field", gain=NOISE**2, unknowns=("phase", "dark_field"), **options
+        stack, EXPERIMENT, method="full-field", gain=NOISE**2, transmission=False, **options
     )
 
 

@@ -246,7 +246,7 @@ def test_wrong_options():
         ({"background": (0, 99, 0, 5)}, r"background is the box \[0, 99, 0, 5\]; expected one inside"),
         ({"background": [[0, 5], [0, 5]]}, "expected a .* mask, or a box of four whole numbers"),
         ({"background": np.ones(SHAPE, bool)}, "has every pixel"),
-        ({"background": np.zeros(SHAPE, bool)}, "holds no pixel"),
+        ({"background": np.zeros(SHAPE, bool)}, "has no pixel"),
         ({"initial": np.zeros((2, 3, 3))}, "initial has shape"),
         ({"initial": "umpa"}, "itself"),
     ],

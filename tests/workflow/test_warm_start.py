@@ -17,7 +17,7 @@ def _write(folder, *, block, warm_start=STARTS):
         PROJECTIONS,
         SHAPE,
         retrieve={"method": "full-field", "threads": 1},
-        options={"smoothing": None, "unknowns": ["phase"]},
+        options={"smoothing": None, "dark_field": "none", "transmission": False},
         scan={"block": block, "warm_start": warm_start},
     )
 
@@ -76,7 +76,7 @@ def test_only_methods_that_begin_from_a_result(tmp_path):
 
 def test_the_table_holds_chi_squared_and_iterations(tmp_path):
     """What a retrieval of the same frames tells in its record."""
-    options = {"unknowns": ["phase"], "gain": 1.0}
+    options = {"dark_field": "none", "transmission": False, "gain": 1.0}
     path = write_scan(
         tmp_path,
         2,

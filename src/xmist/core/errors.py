@@ -50,7 +50,10 @@ ERROR_CODES: Final[Mapping[str, str]] = MappingProxyType(
         "value-invalid": "An argument has a value that it cannot have.",
         "shape-mismatch": "Arrays that belong together differ in shape.",
         # --- methods ---
+        "initial-invalid": "An initial result has no phase to begin with.",
         "method-unknown": "There is no method of this name.",
+        "pixels-unusable": "No pixel of the frames can be used.",
+        "speckles-missing": "The reference frames show no speckles.",
         # --- preprocessing ---
         "box-outside": "A box reaches beyond the frames.",
         "drift-undetermined": "A shift between reference and sample frame cannot be measured.",

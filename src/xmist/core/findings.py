@@ -143,8 +143,9 @@ _TABLE: Final = (
     FindingCode(
         "not-converged",
         "warning",
-        "The iterative solution stopped before it converged: the transmission and the phase are approximate.",
-        "Compare with the approximate form (exact = false), and check delta_over_beta and the frames.",
+        "The iterative solution stopped before it converged: the image channels are approximate or wrong.",
+        "Check for shifts above a speckle size, for attenuation that the options leave out, delta_over_beta, "
+        "and that the frames belong together; with single-material compare with exact = false.",
     ),
     FindingCode(
         "dark-field-qualitative",
@@ -160,6 +161,74 @@ _TABLE: Final = (
         "Increase max_shift.",
     ),
     # --- full-field (methods/full_field) ---
+    FindingCode(
+        "speckles-too-fine",
+        "warning",
+        "The speckles are smaller than 2 pixels: the detector does not resolve them, and the dark-field is "
+        "wrong.",
+        "Use a coarser diffuser, more magnification or less binning.",
+    ),
+    FindingCode(
+        "speckles-too-faint",
+        "warning",
+        "The visibility of the speckles is below 0.03: phase and dark-field are dominated by noise and by "
+        "structure of the sample.",
+        "Use a diffuser of more contrast or a larger distance, or a more coherent beam.",
+    ),
+    FindingCode(
+        "large-shifts",
+        "note",
+        "Speckles moved by more than the fit can follow at full resolution; it began with binned frames.",
+        "None is needed.",
+    ),
+    FindingCode(
+        "dark-field-one-position",
+        "warning",
+        "The dark-field comes from one position, which does not separate scatter from thickness: its value "
+        "and sign may be wrong everywhere.",
+        "Use two positions of the diffuser or more to measure it.",
+    ),
+    FindingCode(
+        "speckles-lost",
+        "warning",
+        "In a part of the image the model does not find the speckles of the sample frames; all channels are "
+        "wrong there.",
+        "Check for shifts that are very large or uneven, for motion, and that the frames belong together.",
+    ),
+    FindingCode(
+        "outliers-rejected",
+        "note",
+        "Single pixels of sample frames contradict the model by more than 8 standard deviations and were not "
+        "used; they carry the flag bad_sample.",
+        "None is needed for a few pixels; for many use the preprocessing step bad-pixels.",
+    ),
+    FindingCode(
+        "residual-below-noise",
+        "warning",
+        "The residual is smaller than the noise that was given or estimated, so that the references may be "
+        "smoothed too much.",
+        "Give gain and read_noise of the frames as they are now, after scaling and averaging.",
+    ),
+    FindingCode(
+        "residual-above-noise",
+        "warning",
+        "The residual is much larger than the noise: the noise is wrong, or the model does not describe the "
+        "sample. The dark-field suffers most.",
+        "Check gain and read_noise, drift and motion; the map residual shows where. More positions help.",
+    ),
+    FindingCode(
+        "background-moved",
+        "warning",
+        "Speckles moved on the background: beam or diffuser moved between reference and sample frames, and "
+        "the phase has a ramp beside the background.",
+        "Add the preprocessing step drift.",
+    ),
+    FindingCode(
+        "initial-unused",
+        "note",
+        "The initial result explains the frames no better than an empty field of view and was not used.",
+        "None is needed; check the initial result where it should be near.",
+    ),
     # --- preprocessing (preprocess) ---
     # --- input files (io) ---
     # --- workflow: one projection and series (workflow) ---

@@ -15,7 +15,7 @@ from xmist.core.options import Parsed
 _EXPECTED = "a (y, x) bool mask, or a box of four whole numbers y0 < y1, x0 < x1 from 0"
 
 
-def _read(background: Any) -> Any:
+def read_background(background: Any) -> Any:
     """Return a mask, or a box as a tuple; without the frames, so that its size is not checked."""
     if isinstance(background, np.ndarray) and background.dtype == bool and background.ndim == 2:
         if not background.any():
@@ -41,7 +41,7 @@ def plain_background(background: Any) -> Any:
     return None if background is None else tuple(int(number) for number in background)
 
 
-Background = Annotated[Any, Parsed(_read, _EXPECTED, plain=plain_background)]
+Background = Annotated[Any, Parsed(read_background, _EXPECTED, plain=plain_background)]
 
 
 def background_mask(background: Any, shape: tuple[int, ...]) -> NDArray[np.bool_] | None:

@@ -8,8 +8,10 @@ import numpy as np
 import scipy.ndimage
 from numpy.typing import NDArray
 
+from xmist.core.findings import Finding, finding
 from xmist.methods.full_field.border import inside, with_margin
 from xmist.methods.full_field.diagnostics import SpeckleStatistics, reduced_chi_squared
+from xmist.methods.full_field.gauss_newton import OUTLIER
 from xmist.methods.full_field.problem import Fit
 from xmist.numerics.operators.derivatives import DX, DY, derivative
 from xmist.numerics.operators.transport import D_XX, PSI, D
@@ -26,91 +28,100 @@ _MOVED_SHARE: Final = 0.2
 _NOISELESS: Final = 1e-9  # variance that no detector has: a thousand million photons a pixel
 
 
-def speckle_findings(speckles: SpeckleStatistics) -> list[str]:
-    """Return what is bad about the speckles of the references."""
+def speckle_findings(speckles: SpeckleStatistics) -> list[Finding]:
+    """Return findings about the speckles of the references."""
     found = []
     if speckles.size < _FINEST:
-        found.append(
-            f"speckles of {speckles.size:.2g} pixels: below {_FINEST:g} pixels the detector cuts off their "
-            "finest structure, and D comes out wrong; use a coarser diffuser or bin less"
+        message = (
+            f"speckle size is {speckles.size:.2g} pixels, below {_FINEST:g}: the detector does not resolve "
+            "the speckles and the dark-field is wrong; use a coarser diffuser or less binning"
         )
+        found.append(finding("speckles-too-fine", message))
     if speckles.visibility < _FAINTEST:
-        found.append(
-            f"speckles of visibility {speckles.visibility:.2g}: below {_FAINTEST:g} they say little next to "
-            "noise and to the sample's own structure"
+        message = (
+            f"speckle visibility is {speckles.visibility:.2g}, below {_FAINTEST:g}: phase and dark-field are "
+            "dominated by noise and by structure of the sample; use a diffuser of more contrast"
         )
+        found.append(finding("speckles-too-faint", message))
     return found
 
 
-def fit_findings(found: Fit, speckles: SpeckleStatistics) -> list[str]:
-    """Return what a reader should know of how the fit went."""
-    words = []
+def fit_findings(found: Fit, speckles: SpeckleStatistics) -> list[Finding]:
+    """Return findings about how the fit went."""
+    out = []
     if found.binning > 1:
         psi = inside(found.fields)[found.transport.kinds.index(PSI)].astype(np.float64)
         psi = scipy.ndimage.gaussian_filter(psi, 1.0, mode="reflect")
         largest = float(np.quantile(np.hypot(*np.gradient(psi)), 0.999))
-        words.append(
-            f"shifts reach {largest / speckles.size:.2g} speckles ({largest:.2g} pixels); solved "
-            "coarse-to-fine"
+        message = (
+            f"speckle shifts reach {largest:.2g} pixels ({largest / speckles.size:.2g} speckle sizes); "
+            "solved from coarse to fine"
         )
+        out.append(finding("large-shifts", message))
     if len(found.residual) == 1 and {D, D_XX} & set(found.transport.kinds):
-        words.append(
-            "the dark-field is that of one exposure and no measurement: one image does not tell scatter from "
-            "thickness, and its values and even its sign can be wrong everywhere, so that its standard "
-            "deviation is given as no less than its own rms; take two exposures to measure D"
+        message = (
+            "the dark-field comes from one position, which does not separate scatter from thickness: value "
+            "and sign may be wrong everywhere, and its standard deviation is at least its rms; use two "
+            "positions to measure it"
         )
+        out.append(finding("dark-field-one-position", message))
     if found.lost:
-        words.append(
-            f"around {100 * found.lost:.2g} % of the pixels the sample's speckles were not found: the shift "
-            "is too large or rough there, or something else than a sample changed them"
+        message = (
+            f"speckles were not found around {100 * found.lost:.2g} % of the pixels, where all image "
+            "channels are wrong: the shift is too large or too uneven, or the frames changed otherwise"
         )
+        out.append(finding("speckles-lost", message))
     if not found.converged:
-        words.append(
-            f"the solution had not settled after {len(found.misfit) - 1} outer steps: do not trust it "
-            "before the cause is found (shifts of more than a speckle, an attenuating sample without "
-            "transmission among the unknowns, frames that do not belong together)"
+        message = (
+            f"the fit did not converge in {len(found.misfit) - 1} outer iterations and no image channel is "
+            "reliable; check for shifts above a speckle size, for attenuation without transmission, and that "
+            "the frames belong together"
         )
+        out.append(finding("not-converged", message))
     rejected = sum(map(len, found.outliers))
     if rejected:
-        words.append(
-            f"{rejected} pixel{'s' if rejected > 1 else ''} of sample frames, with residuals of more than 8 "
-            "standard deviations of those around, contradict the model and were ignored"
+        message = (
+            f"{rejected} outlier{'s' if rejected > 1 else ''} (> {OUTLIER:g} σ) in the sample frames rejected"
         )
-    return words
+        out.append(finding("outliers-rejected", message))
+    return out
 
 
-def noise_findings(found: Fit, noise: float, *, given: bool) -> list[str]:
-    """Return whether what is left is far from the noise that was expected.
+def noise_findings(found: Fit, noise: float, *, given: bool) -> list[Finding]:
+    """Return whether the residual is far from the noise that was expected.
 
     `noise`: variance of a pixel of weight 1, 0 if unknown; `given`: whether the gain was given.
     """
     level = reduced_chi_squared(found, noise)
     if level is None or noise < _NOISELESS:
         return []
-    is_times = f"what the fit leaves has {level:.2g} times the variance of the frames' noise as"
+    measured = f"residual variance is {level:.2g} × the {'given' if given else 'estimated'} noise"
     if level < _LOW:
-        words = (
-            "given: gain or read_noise are too large, or the frames were scaled or averaged"
+        cause = (
+            "gain or read_noise is too large, or the frames were scaled or averaged; standard deviations are "
+            "computed from the residual and do not depend on it"
             if given
-            else "estimated from their finest structure, which is not all noise (edges of a grating, bad "
-            "pixels): give gain and read_noise"
+            else "the finest structure of the frames is not all noise (edges of a grating, bad pixels), and "
+            "the references may be smoothed too much; give gain and read_noise"
         )
-        return [f"{is_times} {words}; standard deviations follow what is left, not this"]
+        return [finding("residual-below-noise", f"{measured}: {cause}")]
     if level > _HIGH:
-        words = (
-            "given: gain or read_noise are too small, the frames were scaled,"
+        cause = (
+            "gain or read_noise is too small, the frames were scaled"
             if given
-            else "estimated: the frames were smoothed or interpolated, which hides their noise,"
+            else "the frames were smoothed or interpolated"
         )
         return [
-            f"{is_times} {words} or the model does not describe the sample (structure that is not resolved, "
-            "motion or drift between the frames); the map 'residual' shows where, and there more exposures "
-            "help rather than more light"
+            finding(
+                "residual-above-noise",
+                f"{measured}: {cause}, or the model does not describe the sample (unresolved structure, "
+                "motion or drift); see the map residual; more positions help, more light does not",
+            )
         ]
     return []
 
 
-def background_findings(found: Fit, background: NDArray[np.bool_] | None) -> list[str]:
+def background_findings(found: Fit, background: NDArray[np.bool_] | None) -> list[Finding]:
     """Return whether speckles moved over the bare beam (y, x), where φ is held at 0.
 
     The shift is in what the fit leaves there.
@@ -137,8 +148,17 @@ def background_findings(found: Fit, background: NDArray[np.bool_] | None) -> lis
     largest = max(shifts, default=0.0)
     if largest < _MOVED:
         return []
-    return [
-        f"over the background, which is said to be bare beam, speckles moved by up to {largest:.2g} pixels: "
-        "beam or diffuser moved between reference and sample frames. φ is held at 0 there and has a ramp "
-        "elsewhere, so that the background stands out with edges; add the step 'drift' before the method"
-    ]
+    message = (
+        f"speckles moved by up to {largest:.2g} pixels on the background: beam or diffuser moved between "
+        "reference and sample frames, and the phase has a ramp beside the background; add the preprocessing "
+        "step drift"
+    )
+    return [finding("background-moved", message)]
+
+
+def initial_finding() -> Finding:
+    """Return that an initial result was not used."""
+    return finding(
+        "initial-unused",
+        "the initial result explains the frames no better than an empty field of view; it was not used",
+    )

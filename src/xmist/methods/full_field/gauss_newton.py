@@ -29,7 +29,7 @@ from xmist.numerics.weights import Images
 Real = NDArray[Any]
 Places = NDArray[np.intp]  # in a flattened frame
 
-_OUTLIER: Final = 8.0  # residual over its local rms; Gaussian noise never gets there
+OUTLIER: Final = 8.0  # residual over its local rms; Gaussian noise never gets there
 _LOCAL: Final = 8.0  # σ in pixels of "local"
 _STEPS: Final = 8
 _LOOK: Final = 1  # outer step after which it is asked whether the speckles were found
@@ -187,7 +187,7 @@ def _judge(data: FitData, residual: Residual) -> tuple[float, list[Places], floa
         image *= image
         used = data.weights.codes[n] > 0
         level = local_mean(image, used, _LOCAL, threads=data.threads)
-        level *= np.float32(_OUTLIER**2)
+        level *= np.float32(OUTLIER**2)
         used &= image > level
         del level
         where = np.flatnonzero(used)

@@ -35,11 +35,13 @@ def start_from(
     """
     if initial.shape != shape:
         raise InputError(
-            f"initial is a result of shape {initial.shape}; expected that of the frames, {shape}"
+            f"initial is a result of shape {initial.shape}; expected that of the frames, {shape}",
+            "shape-mismatch",
         )
     if initial.phase is None:
         raise InputError(
-            f"initial is a result of {initial.method} without a phase; expected one with a phase"
+            f"initial is a result of {initial.method} without a phase; expected one with a phase",
+            "initial-invalid",
         )
     k, p, distance = experiment.wavenumber, experiment.effective_pixel, experiment.effective_distance
     per_d = distance / p**2
@@ -73,7 +75,7 @@ def _priors(
         return None
     same = all(
         initial.options.get(name) == getattr(options, name)
-        for name in ("unknowns", "prior", "regularisation", "delta_over_beta")
+        for name in ("dark_field", "transmission", "prior", "regularisation", "delta_over_beta")
     )
     record = initial.provenance.get("convergence", {})
     known = [record.get(name, ()) for name in ("prior_strengths", "prior_orders")]

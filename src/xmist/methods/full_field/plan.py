@@ -14,6 +14,7 @@ from xmist.core.data import Retrieval
 from xmist.core.errors import InputError, raise_errors
 from xmist.core.experiment import Experiment
 from xmist.core.version import __version__
+from xmist.methods.common.background import background_mask
 from xmist.methods.common.findings import compare_frames, describe_flags
 from xmist.methods.common.phase import screening_length2
 from xmist.methods.common.reference import PreparedReference, prepare_reference
@@ -24,11 +25,12 @@ from xmist.methods.full_field.edge_preserving import fit_edge_preserving
 from xmist.methods.full_field.findings import (
     background_findings,
     fit_findings,
+    initial_finding,
     noise_findings,
     speckle_findings,
 )
 from xmist.methods.full_field.initial import start_from
-from xmist.methods.full_field.options import PRIORS, FullFieldOptions, background_mask
+from xmist.methods.full_field.options import PRIORS, FullFieldOptions, plain_initial
 from xmist.methods.full_field.prior_strengths import PriorStrengths
 from xmist.methods.full_field.problem import DARK, Fit, FitData, Problem, Start
 from xmist.methods.full_field.refit_dark_field import refit_dark_field
@@ -129,7 +131,7 @@ class FullFieldPlan:
         flags[~informed] |= flag.FILLED
         lost = _undetermined(informed)
         flags[lost] = (flags[lost] & ~np.uint16(flag.FILLED)) | flag.UNDETERMINED
-        findings: list[Any] = compare_frames(
+        findings = compare_frames(
             self.reference.frames,
             given if self.reference.scale == 1.0 else given * np.float32(self.reference.scale),
             self.reference.weights,
@@ -140,14 +142,11 @@ class FullFieldPlan:
         findings += noise_findings(found, data.noise, given=self.options.gain is not None)
         findings += background_findings(found, self.background)
         if start is not None and not found.warm:
-            findings.append(
-                "the result given to begin with explains the frames no better than no sample, or not well "
-                "enough; it was not used"
-            )
+            findings.append(initial_finding())
         return Retrieval(
             method="full-field",
             experiment=self.experiment,
-            options=self.options.plain(initial),
+            options=self.options.plain() | {"initial": plain_initial(initial)},
             flags=flags,
             findings=tuple(findings),
             diagnostics={
@@ -183,13 +182,13 @@ class FullFieldPlan:
         self, sample: ArrayLike, weights: ArrayLike | None
     ) -> tuple[FitData, NDArray[np.uint16], Image]:
         """Check the sample frames; return the data of the fit, the flags and the frames as given."""
-        faults: list[str] = []
-        given = as_frames("sample", sample, faults)
+        errors: list[str] = []
+        given = as_frames("sample", sample, errors)
         shape = self.clean.shape
         if given is not None and given.shape != shape:
-            faults.append(f"sample has shape {given.shape}; expected that of the reference, {shape}")
-        extra = as_weights("weights", weights, shape, faults) if weights is not None else None
-        raise_errors(faults)
+            errors.append(f"sample has shape {given.shape}; expected that of the reference, {shape}")
+        extra = as_weights("weights", weights, shape, errors) if weights is not None else None
+        raise_errors(errors)
         assert given is not None  # else there is an error
         flags = self.reference.flags.copy()
         read = (self.options.read_noise or 0.0) / self.flux
@@ -226,7 +225,8 @@ class FullFieldPlan:
                 np.multiply(self.clean[n], np.float32(self.flux), out=filled[n], where=unused)
         if total == 0.0:
             raise InputError(
-                "no pixel is usable in both frames of any pair; expected some with weight above 0"
+                "no pixel is usable in both frames of any pair; expected some with weight above 0",
+                "pixels-unusable",
             )
         data = FitData(
             reference=with_margin(self.clean),
@@ -311,7 +311,7 @@ def prepare(
         reference,
         weights,
         method="full-field",
-        minimum=options.least_exposures,
+        minimum=options.minimum_positions,
         threads=threads,
         keep_neighbours=True,
     )
@@ -320,8 +320,9 @@ def prepare(
     used = None if prepared.weights is None else prepared.weights > 0
     if used is not None and not used.any():
         raise InputError(
-            "no pixel of the reference frames can be used; expected good pixels that lie side by side (look "
-            "at weights, NaN and reference values at or below 0)"
+            "no pixel of the reference frames can be used; expected good pixels that lie side by side: check "
+            "weights, NaN and reference values of 0 or below",
+            "pixels-unusable",
         )
     mean = float(
         np.mean(prepared.frames, dtype=np.float64)
@@ -342,8 +343,9 @@ def prepare(
             spectra.append(spectrum_of(root, variance, threads=number))
     if len(spectra) == len(noise) and not any(spectrum.power.any() for spectrum in spectra):
         raise InputError(
-            "nothing in the reference frames stands out of white noise; expected speckles, from which phase "
-            "and dark-field are read (look at exposure time, diffuser and dark frames)"
+            "the reference frames show nothing but white noise; expected speckles: check exposure time, "
+            "diffuser and dark frames",
+            "speckles-missing",
         )
     return FullFieldPlan(
         experiment=experiment,

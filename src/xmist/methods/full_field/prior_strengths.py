@@ -78,9 +78,10 @@ class PriorStrengths:
 
     def initial(self, transport: Transport) -> tuple[Prior, ...]:
         """Return the priors to begin with: weak ones, or of the given strengths."""
+        given = (self.fixed.get(kind) for kind in transport.kinds)
         return tuple(
-            prior if self.fixed.get(kind) is None else replace(prior, strength=self.fixed[kind])
-            for kind, prior in zip(transport.kinds, self.weak(transport), strict=True)
+            prior if strength is None else replace(prior, strength=strength)
+            for strength, prior in zip(given, self.weak(transport), strict=True)
         )
 
     @staticmethod

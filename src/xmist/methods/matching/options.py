@@ -12,7 +12,8 @@ from numpy.typing import NDArray
 from xmist.core.data import Retrieval
 from xmist.core.errors import InputError, raise_errors, shown, suggest
 from xmist.core.experiment import Experiment
-from xmist.methods.full_field.options import background_faults, plain_background
+from xmist.methods.common.background import plain_background
+from xmist.methods.full_field.options import background_faults
 from xmist.numerics.operators.stencils import gradient
 from xmist.numerics.solvers.integrate import INTEGRATORS
 

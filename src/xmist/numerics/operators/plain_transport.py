@@ -15,9 +15,10 @@ from numpy.typing import NDArray
 from xmist.numerics.operators.transport import D_XX, D_XY, D_YY, LOG_T, PSI, D
 
 Real = NDArray[Any]
+Stencils = dict[int, tuple[float, ...]]  # coefficients by the order of the derivative
 
-_SIXTH: Final = {1: (3 / 4, -3 / 20, 1 / 60), 2: (3 / 2, -3 / 20, 1 / 90)}  # by the order of the derivative
-_THREE_POINTS: Final = {1: (1 / 2,), 2: (1.0,)}
+_SIXTH: Final[Stencils] = {1: (3 / 4, -3 / 20, 1 / 60), 2: (3 / 2, -3 / 20, 1 / 90)}
+_THREE_POINTS: Final[Stencils] = {1: (1 / 2,), 2: (1.0,)}
 _XX: Final = [(1.0, "", "xx"), (2.0, "x", "x"), (1.0, "xx", "")]  # ∂xx (M u), expanded
 _YY: Final = [(1.0, "", "yy"), (2.0, "y", "y"), (1.0, "yy", "")]
 _XY: Final = [(2.0, "", "xy"), (2.0, "x", "y"), (2.0, "y", "x"), (2.0, "xy", "")]  # with ∂yx
@@ -42,9 +43,7 @@ def _matrix(size: int, order: int, coefficients: tuple[float, ...]) -> Real:
     return out
 
 
-def _derivative(
-    image: Real, along: str, stencils: dict[int, tuple[float, ...]], transpose: bool = False
-) -> Real:
+def _derivative(image: Real, along: str, stencils: Stencils, transpose: bool = False) -> Real:
     for axis, letter in enumerate("yx"):
         if order := along.count(letter):
             matrix = _matrix(image.shape[axis], order, stencils[order])
