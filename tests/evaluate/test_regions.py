@@ -7,7 +7,12 @@ import xmist
 from tests.coded import coded
 from tests.evaluate.scene import RADIUS, SHAPE, distance, stack
 from xmist.core.errors import InputError
-from xmist.evaluate.regions import Regions, find_regions, make_regions
+from xmist.evaluate.regions import Regions, make_regions
+from xmist.numerics.images.bare_beam import changed_regions
+
+
+def find_regions(stack):
+    return changed_regions(stack.reference, stack.sample, stack.weights)
 
 
 def test_a_disc_and_its_surroundings_are_found():

@@ -15,7 +15,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from xmist.core.arrays import as_array
 from xmist.core.errors import ErrorRecord, InputError, as_number, raise_errors, shown
-from xmist.numerics.images.autocorrelation import half_width
+from xmist.numerics.images import speckles
 from xmist.numerics.images.tensors import anisotropy, direction
 
 __all__ = [
@@ -419,7 +419,7 @@ def visibility(frames: ArrayLike, weights: ArrayLike | None = None) -> float:
             raise InputError(
                 f"frame {n} has a mean of {mean:g}; expected a positive flux", code="metric-undefined"
             )
-        contrasts.append(float(frame[part].std()) / mean)
+        contrasts.append(speckles.visibility(frame, part))
     return float(np.mean(contrasts))
 
 
@@ -469,10 +469,7 @@ def speckle_size(
             f"reach is {shown(reach)}; expected a whole number of pixels, at least 1", code="value-invalid"
         )
     array, used = _frames(frames, weights)
-    widths = [
-        [half_width(frame, part, axis, min(reach, frame.shape[axis] - 1)) for axis in (1, 0)]
-        for frame, part in zip(array, used, strict=True)
-    ]
+    widths = [speckles.speckle_size(frame, part, reach) for frame, part in zip(array, used, strict=True)]
     if any(width == 0.0 for pair in widths for width in pair):
         raise InputError("a frame is constant; expected speckles", code="metric-undefined")
     if np.isinf(widths).any():

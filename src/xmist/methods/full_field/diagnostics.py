@@ -13,8 +13,8 @@ from numpy.typing import NDArray
 from xmist.core.arrays import Image
 from xmist.methods.full_field.border import inside
 from xmist.methods.full_field.problem import Fit, FitData, Problem
-from xmist.numerics.images.autocorrelation import half_width
 from xmist.numerics.images.blocks import BLOCK, block_mean
+from xmist.numerics.images.speckles import speckle_size, visibility
 from xmist.numerics.operators.derivatives import DX, DY, LAPLACIAN, VALUE, derivative
 from xmist.numerics.operators.transport import D_XX, D_YY, PSI, D
 from xmist.numerics.solvers.preconditioner import Moments, expected_block
@@ -49,10 +49,8 @@ class SpeckleStatistics:
         used = np.ones(frame.shape, bool) if weights is None else weights[0][middle] > 0
         if np.count_nonzero(used) < 2:
             return cls(math.nan, math.nan)
-        widths = [half_width(frame, used, axis, min(_REACH, frame.shape[axis] - 1)) for axis in (0, 1)]
-        size = float(np.mean(widths))
-        values = smooth[used].astype(np.float64)
-        return cls(size if 0.0 < size < math.inf else math.nan, float(values.std() / values.mean()))
+        size = float(np.mean(speckle_size(frame, used, _REACH)))
+        return cls(size if 0.0 < size < math.inf else math.nan, visibility(smooth, used))
 
     def to_dict(self) -> dict[str, float | None]:
         """Return plain data."""

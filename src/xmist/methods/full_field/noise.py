@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from xmist.core.arrays import Image
-from xmist.numerics.images.denoise import Spectrum
+from xmist.numerics.images.denoise import ImageSpectrum
 from xmist.numerics.operators.transport import Transport
 from xmist.numerics.solvers.whole_image import Right, energy, to_cosines
 
@@ -27,7 +27,7 @@ def draw_noise(
     random: np.random.Generator,
     reference: Image,
     level: Real,
-    spectra: Sequence[Spectrum],
+    spectra: Sequence[ImageSpectrum],
     *,
     transmission: Real | None = None,
     threads: int | None = None,
@@ -54,7 +54,7 @@ def right_of_noise(
     random: np.random.Generator,
     reference: Image,
     level: Real,
-    spectra: Sequence[Spectrum],
+    spectra: Sequence[ImageSpectrum],
     transport: Transport,
     *,
     transmission: Real | None = None,
@@ -89,7 +89,7 @@ def _gather(transport: Transport, n: int, image: Real, right: Real) -> float:
 def _errors(
     random: np.random.Generator,
     reference: Image,
-    spectra: Sequence[Spectrum],
+    spectra: Sequence[ImageSpectrum],
     transmission: Real | None,
     threads: int | None,
 ) -> Iterator[tuple[int, Image]]:

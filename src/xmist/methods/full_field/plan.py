@@ -41,7 +41,7 @@ from xmist.methods.full_field.unregularised import (
     fit_without_priors,
     remove_priors,
 )
-from xmist.numerics.images.denoise import Spectrum, noise_variance, spectrum_of, wiener
+from xmist.numerics.images.denoise import ImageSpectrum, noise_variance, spectrum_of, wiener
 from xmist.numerics.images.fill import fill
 from xmist.numerics.operators.stencils import gradient
 from xmist.numerics.operators.transport import D_XX, D_XY, D_YY, LOG_T, PSI, D
@@ -83,7 +83,7 @@ class FullFieldPlan:
     clean: Image
     flux: float
     gain: float
-    spectra: tuple[Spectrum, ...]
+    spectra: tuple[ImageSpectrum, ...]
     speckles: SpeckleStatistics
     background: NDArray[np.bool_] | None
     threads: int

@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 
 from xmist.core.arrays import Image
 from xmist.methods.full_field.noise import right_of_noise
-from xmist.numerics.images.denoise import Spectrum
+from xmist.numerics.images.denoise import ImageSpectrum
 from xmist.numerics.operators.finite_model import Residual
 from xmist.numerics.operators.transport import D_XX, D_XY, D_YY, LOG_T, PSI, D, Transport
 from xmist.numerics.solvers.preconditioner import Prior, moments
@@ -94,7 +94,7 @@ class PriorStrengths:
         solve: Callable[[Right], Image],
         *,
         reference: Image,
-        spectra: tuple[Spectrum, ...],
+        spectra: tuple[ImageSpectrum, ...],
         fields: Image,
         residual: Residual,
         transport: Transport,

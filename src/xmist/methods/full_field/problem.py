@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from xmist.core.arrays import Image
 from xmist.methods.full_field.prior_strengths import PriorStrengths
-from xmist.numerics.images.denoise import Spectrum
+from xmist.numerics.images.denoise import ImageSpectrum
 from xmist.numerics.operators import finite_model
 from xmist.numerics.operators.finite_model import Residual
 from xmist.numerics.operators.transport import D_XX, D_XY, D_YY, LOG_T, PSI, D, Transport
@@ -44,7 +44,7 @@ class FitData:
     weights: Weights
     threads: int
     noise: float = 0.0
-    spectra: tuple[Spectrum, ...] = ()
+    spectra: tuple[ImageSpectrum, ...] = ()
     unit: float = 1.0
 
     def operator(self, kinds: tuple[int, ...], models: Image) -> Transport:

@@ -36,7 +36,7 @@ def noise_variance(image: Real, *, threads: int | None = None) -> float:
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
-class Spectrum:
+class ImageSpectrum:
     """Power (ring,) of an image without noise over frequencies in rad per pixel, and its noise's variance."""
 
     frequencies: Real
@@ -65,7 +65,7 @@ class Spectrum:
         return error
 
 
-def spectrum_of(image: Real, variance: float, *, threads: int | None = None) -> Spectrum:
+def spectrum_of(image: Real, variance: float, *, threads: int | None = None) -> ImageSpectrum:
     """Return the spectrum of a finite image (y, x) of isotropic statistics with white noise of a variance.
 
     The power is the mean over a ring of frequencies less the variance, and 0 beyond the last ring that is
@@ -100,7 +100,7 @@ def _rows(coefficients: Real) -> Iterator[tuple[Real, float, Real]]:
         yield row, float(k), k_x
 
 
-def _spectrum(coefficients: Real, variance: float) -> Spectrum:
+def _spectrum(coefficients: Real, variance: float) -> ImageSpectrum:
     """Power of the signal over rings of frequencies, by their mean frequency."""
     edges = np.linspace(0.0, np.hypot(np.pi, np.pi), _BINS + 1)
     counts, powers, sums = np.zeros(_BINS), np.zeros(_BINS), np.zeros(_BINS)
@@ -115,4 +115,4 @@ def _spectrum(coefficients: Real, variance: float) -> Spectrum:
     signal = powers - variance
     standing = np.flatnonzero(signal > 3.0 * variance * np.sqrt(2.0 / counts))
     signal[standing[-1] + 1 if len(standing) else 0 :] = 0.0
-    return Spectrum(frequencies=centres, power=np.maximum(signal, 0.0), noise=variance)
+    return ImageSpectrum(frequencies=centres, power=np.maximum(signal, 0.0), noise=variance)

@@ -1,4 +1,4 @@
-"""Size of grains from the autocorrelation of an image with holes."""
+"""Size and visibility of the speckles of an image with holes."""
 
 from __future__ import annotations
 
@@ -11,14 +11,25 @@ from numpy.typing import NDArray
 Real = NDArray[Any]
 
 
-def half_width(frame: Real, used: NDArray[np.bool_], axis: int, reach: int) -> float:
-    """Return the full width at half maximum in pixels of the autocorrelation of a frame (y, x) along an axis.
+def speckle_size(frame: Real, used: NDArray[np.bool_], reach: int) -> tuple[float, float]:
+    """Return the full widths at half maximum along x and y in pixels of the autocorrelation of a frame.
 
-    Pixels that are not `used` (y, x) do not count. The width is 0 for a constant image, infinite if the
+    Pixels that are not `used` (y, x) do not count. A width is 0 for a constant image, infinite if the
     autocorrelation does not fall to half within `reach` pixels. White noise adds to the shift 0 alone: where
     the value there is above the Gaussian through the shifts 1 and 2, the Gaussian's counts instead. Between
     shifts its logarithm is linear in the shift squared.
     """
+    y, x = (_half_width(frame, used, axis, min(reach, size - 1)) for axis, size in enumerate(frame.shape))
+    return x, y
+
+
+def visibility(frame: Real, used: NDArray[np.bool_]) -> float:
+    """Return the standard deviation over the mean of the used pixels of a frame (y, x)."""
+    values = frame[used].astype(np.float64)
+    return float(values.std() / values.mean())
+
+
+def _half_width(frame: Real, used: NDArray[np.bool_], axis: int, reach: int) -> float:
     values = frame.astype(np.float64)  # squares of bright frames are beyond float32
     centred = np.where(used, values - values[used].mean(), 0.0)
     size = frame.shape[axis]
