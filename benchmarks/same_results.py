@@ -337,7 +337,7 @@ def real_cases(out: Path, only: str) -> None:
             },
             "preprocess": [
                 {"step": "bad-pixels"},
-                {"step": "crop", "rows": [150, 521], "columns": [200, 500]},
+                {"step": "crop", "rows": [150, 520], "columns": [200, 500]},
             ],
             "retrieve": {"method": method},
             "options": options_of(method, options),

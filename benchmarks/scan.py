@@ -349,7 +349,7 @@ def _compare(found: np.ndarray, true: np.ndarray) -> tuple[float, float]:
 def warm(side: int = 192) -> None:
     """Tell what a start from a neighbour saves and what it changes, by the angle between them."""
     from xmist.simulate.recipes import ct_recipe
-    from xmist.simulate.tomography import acquire_series
+    from xmist.simulate.series import acquire_series
 
     angles = (0.0, 0.25, 0.5, 1.0, 2.0, 4.0, 8.0)
     print(

@@ -50,7 +50,10 @@ def test_where_a_machine_tells_no_memory_there_is_a_bound_all_the_same(folder, c
         (("currant", "--positions", "0"), "'--positions': '0' given, expected a whole number from 1,"),
         (("currant", "--seed", "x"), "'--seed': 'x' given, expected a whole number, such as 4"),
         (("fibres", "--plan", "--distance", "1 m"), "'--distance': '1 m' given, expected a number, such as"),
-        (("fibres", "--plan", "--speckle", "1e-12"), "--speckle is 1e-12 m; expected at least the pixel in"),
+        (
+            ("fibres", "--plan", "--speckle", "1e-12"),
+            "--speckle is 1e-12 m; expected at least the effective pixel",
+        ),
     ],
     ids=str,
 )

@@ -235,7 +235,7 @@ def test_findings_are_warned_of():
     wide = [simulate.Screen(angle=1e-6, correlation_length=15e-6)]
     with pytest.warns(UserWarning, match="shifts whole speckles"):
         made = acquire(screens=wide)
-    assert "shifts whole speckles" in made.findings[0]
+    assert made.findings[0].code == "structure-resolved"
 
 
 @pytest.mark.parametrize(
@@ -269,7 +269,7 @@ def test_bad_input(changes, message):
 def test_all_faults_at_once():
     with pytest.raises(xmist.InputError) as error:
         acquire(diffuser_to_sample=0.0, seed=0.5, physics="ray", shape=(48, 3))
-    assert len(error.value.faults) == 4
+    assert len(error.value.codes) == 4
 
 
 def test_a_diffuser_behind_the_source():

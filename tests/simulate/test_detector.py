@@ -115,7 +115,7 @@ def test_source_blur_is_a_pinhole_image():
     assert np.isclose(source_blur(source_sigma=6e-6, source_to_plane=0.5, plane_to_detector=1.0), 12e-6)
     with pytest.raises(xmist.InputError) as caught:
         source_blur(source_sigma=-1, source_to_plane=0, plane_to_detector=-1.0)
-    assert len(caught.value.faults) == 3
+    assert len(caught.value.codes) == 3
 
 
 def test_spectrum_and_incoherent_sum():
@@ -134,7 +134,7 @@ def test_spectrum_and_incoherent_sum():
         incoherent_sum([])
     with pytest.raises(xmist.InputError) as caught:
         Spectrum(energies_kev=(10.0, -1.0), weights=(-1.0,))
-    assert len(caught.value.faults) == 3
+    assert len(caught.value.codes) == 3
     with pytest.raises(xmist.InputError, match="all weights"):
         Spectrum(energies_kev=(10.0,), weights=(0.0,))
 
@@ -146,7 +146,7 @@ def test_what_a_detector_cannot_be():
             saturation=-np.inf, whole_counts="yes",
         )  # fmt: skip
     text = str(caught.value)
-    assert len(caught.value.faults) == 9
+    assert len(caught.value.codes) == 9
     assert "photons is 0 photons; expected a number above 0" in text
     with pytest.raises(xmist.InputError, match="saturation is 90 counts; expected a number above 100"):
         _detector(offset=100.0, saturation=90.0)
@@ -157,17 +157,17 @@ def test_what_a_detector_cannot_be():
 def test_what_light_cannot_be():
     with pytest.raises(xmist.InputError) as caught:
         detect(-np.ones((5, 6)), _detector(oversampling=2, dead_pixels=((9, 0),)), None)
-    assert len(caught.value.faults) == 3
+    assert len(caught.value.codes) == 3
     for wrong in (np.full((4, 4), np.nan), np.full((4, 4), np.inf)):
         with pytest.raises(xmist.InputError, match="negative, NaN or infinite"):
             detect(wrong, _detector(), None)
     with pytest.raises(xmist.InputError) as caught:
         detect(np.ones(5), _detector(), None, margin=-1, source_blur=-1.0)
-    assert len(caught.value.faults) == 3
+    assert len(caught.value.codes) == 3
     with pytest.raises(xmist.InputError, match="inside the margin"):
         detect(np.ones((4, 4)), _detector(), None, margin=2)
     with pytest.raises(xmist.InputError) as caught:
         exposure_generators(-1, -1)
-    assert len(caught.value.faults) == 2
+    assert len(caught.value.codes) == 2
     with pytest.raises(xmist.InputError, match="fraction is 2"):
         draw_dead_pixels((4, 4), 2.0, seed=1)

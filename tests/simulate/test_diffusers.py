@@ -176,7 +176,7 @@ def test_step_lists():
 def test_what_a_diffuser_cannot_be():
     with pytest.raises(xmist.InputError) as caught:
         RandomScreen(wavelength=-1.0, grain_size=0.0, rms_phase=np.nan, seed=-1, delta_over_beta=0)
-    assert len(caught.value.faults) == 5
+    assert len(caught.value.codes) == 5
     with pytest.raises(xmist.InputError, match="phase is 1 rad; expected a number at most 0 rad"):
         Checkerboard(wavelength=WAVELENGTH, period=1e-5, phase=1.0)
     with pytest.raises(xmist.InputError, match="so that holes do not meet"):
@@ -192,7 +192,7 @@ def test_faults_are_raised_by_the_call():
     with pytest.raises(xmist.InputError) as caught:
         transmission_functions(plain, (0, 4), 0.0, -1.0, [1.0], dtype=np.float32)
     text = str(caught.value)
-    assert len(caught.value.faults) == 6
+    assert len(caught.value.codes) == 6
     for part in ("expected a RandomScreen", "shape along y is 0", "pixel_size is 0 m", "(position, 2)"):
         assert part in text
     for wrong in ([["a", "b"]], [[0.0, np.inf]]):
@@ -205,7 +205,7 @@ def test_faults_are_raised_by_the_call():
     ):
         with pytest.raises(xmist.InputError) as caught:
             call()
-        assert len(caught.value.faults) == 2
+        assert len(caught.value.codes) == 2
 
 
 def test_speckle_of_a_weak_screen_is_as_bright_as_theory_says():

@@ -144,20 +144,20 @@ def test_strength_is_a_map_over_the_field():
 
 def test_conditions_are_told():
     beam = {"wavenumber": K, "distance": DISTANCE, "pixel": 4e-6, "sample": 1e-6}
-    faults, _ = check_screen(simulate.Screen(angle=1e-6, correlation_length=1e-6), **beam, grain=2e-5)
-    assert len(faults) == 1
-    assert "expected at least 1.25 samples: use an oversampling of 5" in faults[0]
-    faults, _ = check_screen(simulate.Screen(angle=2e-5, correlation_length=3e-6), **beam, grain=2e-5)
-    assert "expected π at most: use an oversampling of" in faults[0]
+    errors, _ = check_screen(simulate.Screen(angle=1e-6, correlation_length=1e-6), **beam, grain=2e-5)
+    assert len(errors) == 1
+    assert "expected at least 1.25 samples: use an oversampling of 5" in errors[0].message
+    errors, _ = check_screen(simulate.Screen(angle=2e-5, correlation_length=3e-6), **beam, grain=2e-5)
+    assert "expected π at most: use an oversampling of" in errors[0].message
     steep, _ = check_screen(
         simulate.Screen(angle=1e-6, correlation_length=3e-6), **beam, grain=2e-5, turn=1.0
     )
     assert len(steep) == 1  # a diffuser so strong leaves no room
     _, findings = check_screen(simulate.Screen(angle=1e-6, correlation_length=2e-5), **beam, grain=2e-5)
-    assert "shifts whole speckles" in findings[0]
+    assert findings[0].code == "structure-resolved"
     far = beam | {"distance": 5.0}
     _, findings = check_screen(simulate.Screen(angle=1e-6, correlation_length=2e-6), **far, grain=2e-5)
-    assert "saturates" in findings[0]
+    assert findings[0].code == "structure-saturated"
 
 
 @pytest.mark.parametrize(

@@ -56,7 +56,7 @@ def test_transmission_multiplies_what_moves():
 def test_bad_images():
     with pytest.raises(xmist.InputError) as error:
         simulate.transported(WAVE, phase=WAVE[1:], dark_field=np.zeros((2, *SHAPE)), **BEAM)
-    assert len(error.value.faults) == 2
+    assert len(error.value.codes) == 2
     with pytest.raises(xmist.InputError) as error:
         simulate.transported(WAVE[0], wavenumber=0.0, distance="1 m", pixel=2e-6)
-    assert len(error.value.faults) == 3
+    assert len(error.value.codes) == 3

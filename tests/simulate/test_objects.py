@@ -186,10 +186,10 @@ def test_berry_and_tubes():
 
 def test_what_lies_outside_is_named():
     outside = simulate.sphere(radius=5 * UM, x=90 * UM)
-    faults = check_bodies([simulate.sphere(radius=5 * UM), outside], GRID)
-    assert len(faults) == 1
-    assert "part 1 of the sample (Ellipsoid)" in faults[0]
-    assert "outside the field" in faults[0]
+    errors = check_bodies([simulate.sphere(radius=5 * UM), outside], GRID)
+    assert len(errors) == 1
+    assert errors[0].code == "field-small"
+    assert "part 1" in errors[0].message
     assert not check_bodies([simulate.sphere(radius=50 * UM, x=90 * UM)], GRID)  # leaves the field: allowed
     assert np.all(outside.thickness(GRID) == 0.0)
 

@@ -7,7 +7,7 @@ import tifffile
 
 import xmist
 from xmist import simulate
-from xmist.simulate.tomography import Tomography
+from xmist.simulate.series import ProjectionSeries
 from xmist.workflow.configuration import draft_scan, propose_scan
 from xmist.workflow.projection import run
 from xmist.workflow.simulation import write_simulation
@@ -215,7 +215,7 @@ def test_a_series_in_files(tmp_path, series):
         assert np.array_equal(file["entry/volume_delta"], series.volume.delta)
         assert file["entry/phase"].shape == (4, 32, 36)
         assert file["entry/angles"].attrs["units"] == "degrees"
-    assert isinstance(series, Tomography)
+    assert isinstance(series, ProjectionSeries)
 
 
 def test_the_series_that_was_written_is_scanned(tmp_path, series):
@@ -234,7 +234,7 @@ def test_the_series_that_was_written_is_scanned(tmp_path, series):
 def test_bad_files(tmp_path, series):
     with pytest.raises(xmist.InputError) as error:
         write_simulation(series, tmp_path, form="png", dark_frames=-1, method="mst")
-    assert len(error.value.faults) == 3
+    assert len(error.value.codes) == 3
     (tmp_path / "file").write_text("x")
     with pytest.raises(xmist.InputError, match="cannot be made"):
         write_simulation(series, tmp_path / "file" / "folder")

@@ -243,7 +243,7 @@ def test_faults_come_all_at_once():
     with pytest.raises(xmist.InputError) as caught:
         fresnel(np.full((8, 8), np.nan), wavelength=0.0, pixel_size=-1e-6, distance=np.inf, shift=(0, "x"))
     text = str(caught.value)
-    assert len(caught.value.faults) == 5
+    assert len(caught.value.codes) == 5
     for part in ("wavelength is 0 m", "pixel_size is -1e-06 m", "distance is inf", "along x is 'x'", "NaN"):
         assert part in text
     with pytest.raises(xmist.InputError, match=r"wave has shape \(8,\)"):

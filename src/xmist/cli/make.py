@@ -12,7 +12,7 @@ import click
 
 from xmist.cli.console import DONE, Settings, echo_json, progress_bars, say
 from xmist.cli.options import Number, Whole, common
-from xmist.core.errors import InputError, raise_errors, suggest
+from xmist.core.errors import ErrorRecord, InputError, raise_errors, suggest
 
 if TYPE_CHECKING:
     from xmist.evaluate.planning import ExpectedErrors
@@ -215,14 +215,17 @@ def _plan(settings: Settings, name: str, folder: str | None, given: dict[str, An
 
 @contextmanager
 def _as_options() -> Iterator[None]:
-    """Call what is wrong with a plan by the option that said it."""
+    """Name the options in the errors of a plan."""
     try:
         yield
     except InputError as error:
         names = {"distances": "--distance", "speckles": "--speckle"}
         names |= {name: f"--{name}" for name in ("positions", "photons", "shape", "seed")}
-        words = [fault.split(maxsplit=1) for fault in error.faults]
-        raise InputError([f"{names.get(first, first)} {' '.join(rest)}" for first, *rest in words]) from error
+        renamed = []
+        for record in error.records:
+            first, _, rest = record.message.partition(" ")
+            renamed.append(ErrorRecord(record.code, f"{names.get(first, first)} {rest}"))
+        raise InputError(renamed) from error
 
 
 def _show(settings: Settings, table: ExpectedErrors, *, as_json: bool) -> None:

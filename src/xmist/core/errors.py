@@ -85,6 +85,8 @@ ERROR_CODES: Final[Mapping[str, str]] = MappingProxyType(
         "result-invalid": "A file holds no result of xmist, or a damaged or newer one.",
         # --- configuration, projections and series (workflow) ---
         # --- simulation (simulate) ---
+        "field-small": "The simulated field is too small for its objects or their refraction.",
+        "sampling-coarse": "The samples of the simulated wave are too coarse.",
         "preset-unknown": "There is no simulated preset or phantom of this name.",
         # --- comparison, planning and display (evaluate, view) ---
         "channel-missing": "A result does not have the channel that was asked for.",

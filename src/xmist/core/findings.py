@@ -233,6 +233,18 @@ _TABLE: Final = (
     # --- input files (io) ---
     # --- workflow: one projection and series (workflow) ---
     # --- simulation (simulate) ---
+    FindingCode(
+        "structure-resolved",
+        "warning",
+        "Simulated structure is not small against the speckles: part of its D shows as phase.",
+        "Use a smaller correlation length, or compare with phase_total.",
+    ),
+    FindingCode(
+        "structure-saturated",
+        "warning",
+        "Simulated structure is so fine that its blur saturates with distance: the dark-field is below D.",
+        "Use a greater correlation length or a shorter distance.",
+    ),
     # --- comparison and planning (evaluate) ---
     FindingCode(
         "resolution-unknown",

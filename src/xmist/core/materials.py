@@ -15,8 +15,8 @@ from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any, Final
 
-from xmist.core.errors import InputError, raise_errors
-from xmist.simulate.checks import check_number
+from xmist.core.checks import Checks
+from xmist.core.errors import ErrorRecord, InputError
 
 # Plastics of test objects that the tables of xraydb do not name: formula, and density in kg/m³ (usual
 # values; a sample's own may differ by some per cent, and δ and β with it, but not their ratio).
@@ -70,32 +70,31 @@ class Material:
     energy_kev: float | None = None
 
     def __post_init__(self) -> None:
-        faults: list[str] = []
+        check = Checks()
         by_formula = self.formula is not None or self.density is not None
         by_index = not (self.delta is None and self.beta is None and self.energy_kev is None)
         if by_formula == by_index:
             found = "both a formula and δ, β" if by_formula else "neither formula nor δ, β"
-            faults.append(
+            check.add(
                 f"the material has {found}; expected formula and density, or delta, beta and energy_kev"
             )
         elif by_formula:
-            faults += _formula_faults(self.formula)
+            check.errors += _formula_errors(self.formula)
             low, high = _DENSITIES
-            check_number(
+            check.number(
                 "density",
                 self.density,
-                faults,
                 unit="kg/m³",
                 low=low,
                 high=high,
                 advice="water is 1000, not 1; for a gas give delta, beta and energy_kev",
             )
         else:
-            check_number("delta", self.delta, faults, low=-0.1, high=0.1)
-            check_number("beta", self.beta, faults, low=0.0, high=0.1)
+            check.number("delta", self.delta, low=-0.1, high=0.1)
+            check.number("beta", self.beta, low=0.0, high=0.1)
             low, high = _ENERGIES_KEV
-            check_number("energy_kev", self.energy_kev, faults, unit="keV", low=low, high=high)
-        raise_errors(faults)
+            check.number("energy_kev", self.energy_kev, unit="keV", low=low, high=high)
+        check.done()
 
     @classmethod
     def of(cls, name: str, density: float | None = None) -> Material:
@@ -222,7 +221,7 @@ def _known() -> dict[str, tuple[str, float]]:
 
 def _name_fault(name: str, density: float | None, known: Mapping[str, tuple[str, float]]) -> str:
     """Say why what is no known name does not serve, with the known ones that are near; empty if it does."""
-    formula = not _formula_faults(name)
+    formula = not _formula_errors(name)
     if formula and density is not None:
         return ""
     alike = [other for other, (its, _) in known.items() if formula and its == name]
@@ -239,18 +238,33 @@ def _name_fault(name: str, density: float | None, known: Mapping[str, tuple[str,
     return f"{what} ({listed}; for all: python -c 'import xmist; print(xmist.Material.names())')"
 
 
-def _formula_faults(formula: Any) -> list[str]:
+def _formula_errors(formula: Any) -> list[ErrorRecord]:
+    """Return the error of a chemical formula, if it has one."""
     if not isinstance(formula, str):
-        return [f"formula is {formula!r}; expected a chemical formula such as 'H2O'"]
+        return [
+            ErrorRecord(
+                "material-unknown", f"formula is {formula!r}; expected a chemical formula such as 'H2O'"
+            )
+        ]
     import xraydb
 
     try:
         elements = xraydb.chemparse(formula)
     except ValueError as error:
         reason = " ".join(str(error).split())
-        return [f"formula {formula!r} cannot be read ({reason}); expected one such as 'H2O' or 'C8H8'"]
+        return [
+            ErrorRecord(
+                "material-unknown",
+                f"formula {formula!r} cannot be read ({reason}); expected one such as 'H2O' or 'C8H8'",
+            )
+        ]
     if not elements:
-        return [f"formula {formula!r} names no element; expected one such as 'H2O' or 'C8H8'"]
+        return [
+            ErrorRecord(
+                "material-unknown",
+                f"formula {formula!r} names no element; expected one such as 'H2O' or 'C8H8'",
+            )
+        ]
     return []
 
 

@@ -16,13 +16,13 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from xmist.core.checks import Checks
 from xmist.core.data import Retrieval, SpeckleStack
 from xmist.core.errors import InputError, raise_errors
 from xmist.core.experiment import Experiment
 from xmist.core.progress import Progress
 from xmist.evaluate.metrics import mean_square_error
 from xmist.methods import find_method, make_options, retrieve
-from xmist.simulate.checks import check_count, check_number, check_shape
 from xmist.simulate.detector import Detector, detect
 from xmist.simulate.grid import Grid, binned
 from xmist.simulate.microstructure import Screen, dark_field_tensor, gaussian_field
@@ -221,52 +221,53 @@ def expected_errors(
     >>> few.phase_error > many.phase_error
     True
     """
-    faults: list[str] = []
+    check = Checks()
     for name, values, unit in (
         ("distances", distances, "m"),
         ("speckles", speckles, "m"),
         ("photons", photons, "photons"),
     ):
         if not len(values):
-            faults.append(f"{name} is empty; expected one at least")
+            check.add(f"{name} is empty; expected one at least")
         for number in values:
-            check_number(name, number, faults, unit=unit, low=0.0, strict=True)
+            check.number(name, number, unit=unit, low=0.0, strict=True)
     pixel = experiment.effective_pixel
-    if not faults:
-        faults += [
-            f"speckles is {size:g} m; expected at least the pixel in the sample's plane, {pixel:.4g} m: "
-            "the detector sees none below it"
-            for size in speckles
-            if size < pixel
-        ]
+    if not check.errors:
+        for size in speckles:
+            if size < pixel:
+                check.add(f"speckles is {size:g} m; expected at least the effective pixel of {pixel:.4g} m")
     top = math.inf if detector.saturation is None else detector.saturation
-    if not faults:
-        faults += [
-            f"photons is {number:g}: {number * detector.gain + detector.offset:g} counts in the bare beam; "
-            f"expected less than the saturation of {top:g}, or a smaller gain"
-            for number in photons
-            if number * detector.gain + detector.offset >= top
-        ]
+    if not check.errors:
+        for number in photons:
+            counts = number * detector.gain + detector.offset
+            if counts >= top:
+                check.add(
+                    f"photons is {number:g}: {counts:g} counts in the bare beam; expected less than the "
+                    f"saturation of {top:g}, or a smaller gain"
+                )
     if not len(positions):
-        faults.append("positions is empty; expected one at least")
+        check.add("positions is empty; expected one at least")
     for count in positions:
-        check_count("positions", count, faults)
-    check_number("visibility", visibility, faults, low=0.0, high=1.0, strict=True)
-    check_number("edge_sigma", edge_sigma, faults, unit="m", low=0.0)
-    check_count("draws", draws, faults)
-    check_count("seed", seed, faults, low=0)
-    shape = check_shape(shape, faults, low=2 * _EDGE + 8)
-    raise_errors(faults)
+        check.count("positions", count)
+    check.number("visibility", visibility, low=0.0, high=1.0, strict=True)
+    check.number("edge_sigma", edge_sigma, unit="m", low=0.0)
+    check.count("draws", draws)
+    check.count("seed", seed, low=0)
+    shape = check.shape(shape, low=2 * _EDGE + 8)
+    check.done()
     method, options = method or DEFAULT_METHOD, options or {}
     try:
         entry = find_method(method)
         make_options(method, options)
-        few = [count for count in positions if not faults and count < entry.minimum_exposures]
+        few = [count for count in positions if not check.errors and count < entry.minimum_exposures]
         if few:
-            faults.append(f"positions has {few[0]}; expected at least {entry.minimum_exposures} for {method}")
+            check.add(
+                f"positions has {few[0]}; expected at least {entry.minimum_exposures} for {method}",
+                "positions-too-few",
+            )
     except InputError as error:
-        faults += error.faults
-    raise_errors(faults)
+        check.errors += error.records
+    check.done()
     choices = list(itertools.product(distances, speckles, positions, photons))
     rows = []
     for number, (distance, speckle, count, light) in enumerate(choices):

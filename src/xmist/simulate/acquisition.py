@@ -16,11 +16,11 @@ from xmist.core.progress import Progress
 from xmist.simulate.beam import Spectrum
 from xmist.simulate.detector import Detector
 from xmist.simulate.diffusers import Diffuser
-from xmist.simulate.exposure import expose, rms_turn, upstream_waves
 from xmist.simulate.microstructure import Screen
+from xmist.simulate.recording import record_frame, rms_turn, upstream_waves
 from xmist.simulate.sample import Part
 from xmist.simulate.scene import look_through
-from xmist.simulate.setup import prepare
+from xmist.simulate.setup import make_setup
 from xmist.simulate.truth import Simulation
 
 
@@ -131,7 +131,7 @@ def acquire(
     >>> stack.sample.shape, round(float(truth.phase.min()), 1)
     ((2, 32, 32), -6.9)
     """
-    setup = prepare(
+    setup = make_setup(
         experiment,
         shape=shape,
         diffuser=diffuser,
@@ -154,12 +154,12 @@ def acquire(
     )
     reference, frames = [], []
     for number, wave in enumerate(chain([first], arriving)):
-        reference.append(expose(setup, wave, None, number=2 * number))
-        frames.append(expose(setup, wave, seen, number=2 * number + 1))
+        reference.append(record_frame(setup, wave, None, number=2 * number))
+        frames.append(record_frame(setup, wave, seen, number=2 * number + 1))
         if progress is not None:
             progress("simulating", number + 1, len(setup.steps))
-    for finding in seen.findings:
-        warnings.warn(finding, UserWarning, stacklevel=2)
+    for record in seen.findings:
+        warnings.warn(record.message, UserWarning, stacklevel=2)
     return Simulation(
         stack=SpeckleStack(np.stack(reference), np.stack(frames)),
         experiment=experiment,

@@ -10,8 +10,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from xmist.core.errors import InputError, raise_errors
-from xmist.simulate.checks import check_number
+from xmist.core.checks import Checks
+from xmist.core.errors import InputError
 
 Real = NDArray[Any]
 
@@ -26,11 +26,11 @@ def source_blur(*, source_sigma: float, source_to_plane: float, plane_to_detecto
     speckles.
     `source_sigma` in metres, `source_to_plane`, `plane_to_detector` in metres; returns in metres.
     """
-    faults: list[str] = []
-    check_number("source_sigma", source_sigma, faults, unit="m", low=0.0)
-    check_number("source_to_plane", source_to_plane, faults, unit="m", low=0.0, strict=True)
-    check_number("plane_to_detector", plane_to_detector, faults, unit="m", low=0.0)
-    raise_errors(faults)
+    check = Checks()
+    check.number("source_sigma", source_sigma, unit="m", low=0.0)
+    check.number("source_to_plane", source_to_plane, unit="m", low=0.0, strict=True)
+    check.number("plane_to_detector", plane_to_detector, unit="m", low=0.0)
+    check.done()
     return source_sigma * plane_to_detector / source_to_plane
 
 
@@ -60,19 +60,19 @@ class Spectrum:
     weights: Sequence[float]
 
     def __post_init__(self) -> None:
-        faults: list[str] = []
+        check = Checks()
         energies, weights = tuple(self.energies_kev), tuple(self.weights)
         if len(energies) != len(weights) or not energies:
-            faults.append(
+            check.add(
                 f"a spectrum of {len(energies)} energies has {len(weights)} weights; expected one for each"
             )
         for energy in energies:
-            check_number("energies_kev", energy, faults, unit="keV", low=0.1, high=1000.0)
+            check.number("energies_kev", energy, unit="keV", low=0.1, high=1000.0)
         for weight in weights:
-            check_number("weights", weight, faults, low=0.0)
-        if not faults and sum(weights) == 0.0:
-            faults.append("all weights of the spectrum are 0; expected one above 0 at least")
-        raise_errors(faults)
+            check.number("weights", weight, low=0.0)
+        if not check.errors and sum(weights) == 0.0:
+            check.add("all weights of the spectrum are 0; expected one above 0 at least")
+        check.done()
         total = math.fsum(weights)
         object.__setattr__(self, "energies_kev", tuple(float(energy) for energy in energies))
         object.__setattr__(self, "weights", tuple(weight / total for weight in weights))
@@ -101,5 +101,5 @@ def incoherent_sum(terms: Iterable[tuple[float, ArrayLike]]) -> Real:
         else:
             total += intensity
     if total is None:
-        raise InputError("there are no intensities to add; expected one at least")
+        raise InputError("there are no intensities to add; expected one at least", code="value-invalid")
     return total

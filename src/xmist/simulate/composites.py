@@ -6,9 +6,9 @@ import math
 
 import numpy as np
 
+from xmist.core.checks import Checks
 from xmist.core.errors import raise_errors
 from xmist.core.materials import Material
-from xmist.simulate.checks import check_count, check_number
 from xmist.simulate.objects import Ellipsoid, Tube, sphere
 from xmist.simulate.sample import Part, Scatter
 
@@ -78,13 +78,13 @@ def berry(
     >>> len(parts)
     5
     """
-    faults: list[str] = []
-    check_number("radius", radius, faults, unit="m", low=0.0, strict=True)
-    check_number("skin", skin, faults, unit="m", low=0.0, high=0.5 * abs(radius), strict=True)
-    check_number("seed_size", seed_size, faults, unit="m", low=0.0, high=abs(radius), strict=True)
-    check_count("seeds", seeds, faults, low=0)
-    check_count("seed", seed, faults, low=0)
-    raise_errors(faults)
+    check = Checks()
+    check.number("radius", radius, unit="m", low=0.0, strict=True)
+    check.number("skin", skin, unit="m", low=0.0, high=0.5 * abs(radius), strict=True)
+    check.number("seed_size", seed_size, unit="m", low=0.0, high=abs(radius), strict=True)
+    check.count("seeds", seeds, low=0)
+    check.count("seed", seed, low=0)
+    check.done()
     inner = radius - skin
     parts = [
         Part(body=sphere(radius=radius, x=x, y=y), material=skin_material),
@@ -181,13 +181,13 @@ def tube_stack(
     >>> len(wood)
     8
     """
-    faults: list[str] = []
-    check_number("pitch", pitch, faults, unit="m", low=0.0, strict=True)
-    check_number("spread", spread, faults, unit="degrees", low=0.0, high=90.0)
-    check_count("rows", rows, faults)
-    check_count("layers", layers, faults)
-    check_count("seed", seed, faults, low=0)
-    raise_errors(faults)
+    check = Checks()
+    check.number("pitch", pitch, unit="m", low=0.0, strict=True)
+    check.number("spread", spread, unit="degrees", low=0.0, high=90.0)
+    check.count("rows", rows)
+    check.count("layers", layers)
+    check.count("seed", seed, low=0)
+    check.done()
     rng = np.random.default_rng(seed)
     turn = math.radians(angle)
     parts = []

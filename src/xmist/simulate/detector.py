@@ -9,8 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from xmist.core.errors import raise_errors
-from xmist.simulate.checks import check_count, check_number, check_shape
+from xmist.core.checks import Checks
 from xmist.simulate.pixels import blur_and_bin
 
 
@@ -76,8 +75,8 @@ class Detector:
     dead_pixels: tuple[tuple[int, int], ...] = ()
 
     def __post_init__(self) -> None:
-        faults: list[str] = []
-        check_count("oversampling", self.oversampling, faults)
+        check = Checks()
+        check.count("oversampling", self.oversampling)
         for name, unit, low, high, strict in (
             ("pixel_size", "m", 1e-9, 1e-3, False),
             ("psf_sigma", "m", 0.0, 1e-2, False),
@@ -86,18 +85,16 @@ class Detector:
             ("read_noise", "counts", 0.0, math.inf, False),
             ("offset", "counts", -math.inf, math.inf, False),
         ):
-            value = check_number(
-                name, getattr(self, name), faults, unit=unit, low=low, high=high, strict=strict
-            )
+            value = check.number(name, getattr(self, name), unit=unit, low=low, high=high, strict=strict)
             object.__setattr__(self, name, value)
         if self.saturation is not None:
             low = self.offset if math.isfinite(self.offset) else -math.inf
-            value = check_number("saturation", self.saturation, faults, unit="counts", low=low, strict=True)
+            value = check.number("saturation", self.saturation, unit="counts", low=low, strict=True)
             object.__setattr__(self, "saturation", value)
         whole: Any = self.whole_counts
         if not isinstance(whole, bool):
-            faults.append(f"whole_counts is {whole!r}; expected true or false")
-        raise_errors(faults)
+            check.add(f"whole_counts is {whole!r}; expected true or false")
+        check.done()
 
 
 def detect(
@@ -113,29 +110,27 @@ def detect(
 
     `intensity` (y, x), `source_blur` in metres; returns (y, x).
     """
-    faults: list[str] = []
+    check = Checks()
     light = np.asarray(intensity)
     if light.dtype.kind not in "iuf" or light.ndim != 2:
-        faults.append(
-            f"intensity has shape {light.shape} and dtype {light.dtype}; expected real numbers (y, x)"
-        )
-    margin = check_count("margin", margin, faults, low=0)
-    blur = check_number("source_blur", source_blur, faults, unit="m", low=0.0)
-    raise_errors(faults)
+        check.add(f"intensity has shape {light.shape} and dtype {light.dtype}; expected real numbers (y, x)")
+    margin = check.count("margin", margin, low=0)
+    blur = check.number("source_blur", source_blur, unit="m", low=0.0)
+    check.done()
     binning = detector.oversampling
     sizes = [size - 2 * margin for size in light.shape]
     if any(size < binning or size % binning for size in sizes):
-        faults.append(
+        check.add(
             f"intensity has {light.shape[0]} × {light.shape[1]} samples and a margin of {margin}; expected a "
             f"whole number of pixels of {binning} × {binning} samples inside the margin"
         )
     if not (float(light.min(initial=0.0)) >= 0.0 and np.isfinite(light.max(initial=0.0))):
-        faults.append("intensity holds negative, NaN or infinite values; expected numbers of at least 0")
+        check.add("intensity holds negative, NaN or infinite values; expected numbers of at least 0")
     height, width = (max(size // binning, 1) for size in sizes)
     for y, x in detector.dead_pixels:
         if not (0 <= y < height and 0 <= x < width):
-            faults.append(f"dead pixel ({y}, {x}) lies outside the detector of {height} × {width} pixels")
-    raise_errors(faults)
+            check.add(f"dead pixel ({y}, {x}) lies outside the detector of {height} × {width} pixels")
+    check.done()
     sigma = math.hypot(detector.psf_sigma, blur) / detector.pixel_size * binning
     counts = blur_and_bin(light, sigma, binning, margin=margin, workers=workers)
     counts *= detector.photons
@@ -156,10 +151,10 @@ def detect(
 
 def exposure_generators(seed: int, number: int) -> list[np.random.Generator]:
     """Return each exposure a generator of its own, so that no order of work changes its noise."""
-    faults: list[str] = []
-    check_count("seed", seed, faults, low=0)
-    check_count("number", number, faults, low=0)
-    raise_errors(faults)
+    check = Checks()
+    check.count("seed", seed, low=0)
+    check.count("number", number, low=0)
+    check.done()
     return [np.random.default_rng(child) for child in np.random.SeedSequence(seed).spawn(number)]
 
 
@@ -185,11 +180,11 @@ def draw_dead_pixels(shape: tuple[int, int], fraction: float, seed: int) -> tupl
     >>> len(draw_dead_pixels((100, 100), 0.01, seed=1))
     100
     """
-    faults: list[str] = []
-    height, width = check_shape(shape, faults)
-    fraction = check_number("fraction", fraction, faults, low=0.0, high=1.0)
-    check_count("seed", seed, faults, low=0)
-    raise_errors(faults)
+    check = Checks()
+    height, width = check.shape(shape)
+    fraction = check.number("fraction", fraction, low=0.0, high=1.0)
+    check.count("seed", seed, low=0)
+    check.done()
     size = height * width
     chosen = np.random.default_rng(seed).choice(size, round(fraction * size), replace=False)
     return tuple((int(index // width), int(index % width)) for index in np.sort(chosen))

@@ -21,10 +21,10 @@ import numpy as np
 import scipy.fft
 from numpy.typing import ArrayLike, NDArray
 
-from xmist.core.arrays import as_array
-from xmist.core.errors import raise_errors
+from xmist.core.checks import Checks
+from xmist.core.errors import ErrorRecord
+from xmist.core.findings import Finding, finding
 from xmist.numerics.parallel import for_blocks
-from xmist.simulate.checks import check_number
 from xmist.simulate.grid import Grid
 
 Real = NDArray[Any]
@@ -69,26 +69,24 @@ class Screen:
     anisotropy: float = 0.0
 
     def __post_init__(self) -> None:
-        faults: list[str] = []
+        check = Checks()
         expected = "one number or a map (y, x), in rad"
-        given = as_array("angle", self.angle, expected, faults)
-        raise_errors(faults)
-        assert given is not None  # as_array gave a fault otherwise
+        given = check.array("angle", self.angle, expected)
+        check.done()
+        assert given is not None  # there were no errors
         numbers = given.dtype.kind in "iuf"
         angle = np.array(given, np.float64) if numbers else np.zeros(())
         if not numbers or given.ndim not in (0, 2) or given.size == 0:
-            faults.append(f"angle is {given.dtype} of shape {given.shape}; expected {expected}")
+            check.add(f"angle is {given.dtype} of shape {given.shape}; expected {expected}")
         elif not np.all(np.isfinite(angle) & (angle >= 0.0) & (angle < 0.1)):
-            faults.append("angle has values that are negative, not finite or above 0.1; expected rad, ≥ 0")
-        check_number("correlation_length", self.correlation_length, faults, unit="m", low=0.0, strict=True)
+            check.add("angle has values that are negative, not finite or above 0.1; expected rad, ≥ 0")
+        check.number("correlation_length", self.correlation_length, unit="m", low=0.0, strict=True)
         if self.direction is not None:
-            check_number("direction", self.direction, faults, unit="degrees")
-        check_number("anisotropy", self.anisotropy, faults, low=0.0, high=0.999)
-        if not faults and self.anisotropy > 0.0 and self.direction is None:
-            faults.append(
-                f"anisotropy is {self.anisotropy:g} and there is no direction; expected both or none"
-            )
-        raise_errors(faults)
+            check.number("direction", self.direction, unit="degrees")
+        check.number("anisotropy", self.anisotropy, low=0.0, high=0.999)
+        if not check.errors and self.anisotropy > 0.0 and self.direction is None:
+            check.add(f"anisotropy is {self.anisotropy:g} and there is no direction; expected both or none")
+        check.done()
         angle.flags.writeable = False
         object.__setattr__(self, "angle", angle)
 
@@ -274,47 +272,51 @@ def check_screen(
     sample: float,
     grain: float | None = None,
     turn: float = 0.0,
-) -> tuple[list[str], list[str]]:
+) -> tuple[list[ErrorRecord], list[Finding]]:
     """Return where a layer cannot be drawn, and where D = ∆θ²/2 does not describe it.
 
     `wavenumber` in rad, `distance` in metres, `pixel` in metres, `sample` in metres, `grain` in metres,
     `turn` in rad.
     """
-    faults, findings = [], []
+    check = Checks()
+    findings: list[Finding] = []
     length = screen.correlation_length
     angle = float(np.max(np.asarray(screen.angle)))
     if length < _FINEST * sample:
-        faults.append(
+        check.add(
             f"the microstructure's correlation length is {length:.3g} m and the wave's samples lie "
             f"{sample:.3g} m apart; expected at least {_FINEST} samples: use an oversampling of "
-            f"{math.ceil(_FINEST * pixel / length)} or a greater correlation length"
+            f"{math.ceil(_FINEST * pixel / length)} or a greater correlation length",
+            "sampling-coarse",
         )
     # Light steeper than π a sample comes back on the other side: already 1 % of it makes D some percent too
     # large where D is strong, and far more where it is weak.
     step = _STEEPEST * math.hypot(wavenumber * angle * sample, turn)
     if step > math.pi:
-        faults.append(
+        check.add(
             f"the microstructure ({angle:.3g} rad) and the wave before it turn by up to {step:.3g} rad "
             "between samples; expected π at most: use an oversampling of "
-            f"{math.ceil(pixel / sample * step / math.pi)}, a weaker diffuser or weaker structure"
+            f"{math.ceil(pixel / sample * step / math.pi)}, a weaker diffuser or weaker structure",
+            "sampling-coarse",
         )
     coarse = pixel if grain is None else max(grain, pixel)
     # Share of ⟨θ²⟩ from wavelengths above twice the speckle: they shift speckles as a whole.
     x = 0.5 * (math.pi / coarse * length) ** 2
     resolved = 1.0 - (1.0 + x) * math.exp(-x)
     if resolved > 0.1:
-        findings.append(
+        message = (
             f"the microstructure's correlation length of {length:.3g} m is not small against the "
             f"{'pixel' if grain is None else 'speckles'} of {coarse:.3g} m: about {100 * resolved:.0f} % of "
-            "its D is structure that shifts whole speckles, and shows as phase (see phase_total)"
+            "its D shifts whole speckles and shows as phase (see phase_total)"
         )
+        findings.append(finding("structure-resolved", message))
     # 1 − S(s)/(s²⟨…⟩) ≈ s²/(4ℓ²) at the frequency of the finest speckles, s = ∆κ/k.
     lag = distance * math.pi / (wavenumber * coarse) / length
     if 0.25 * lag**2 > 0.05:
         weaker = 1.0 - math.exp(-0.25 * lag**2)
-        findings.append(
-            f"the microstructure of correlation length {length:.3g} m is so fine that its scatter saturates "
-            f"at this distance: the blur at the speckles' size is about {100 * weaker:.0f} % weaker than D "
-            "says"
+        message = (
+            f"the scattering of the microstructure of correlation length {length:.3g} m saturates at this "
+            f"distance: it blurs the speckles about {100 * weaker:.0f} % less than D predicts"
         )
-    return faults, findings
+        findings.append(finding("structure-saturated", message))
+    return check.errors, findings

@@ -14,9 +14,8 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from xmist.core.arrays import SMALLEST_FRAME
-from xmist.core.errors import raise_errors
+from xmist.core.checks import Checks
 from xmist.numerics.operators.derivatives import DX, DXX, DXY, DY, DYY, LAPLACIAN, derivative
-from xmist.simulate.checks import check_number
 
 Real = NDArray[Any]
 
@@ -79,24 +78,21 @@ def transported(
     frame = np.asarray(reference, np.float64)
     given = {"phase": phase, "transmission": transmission, "dark_field": dark_field}
     images = {name: None if image is None else np.asarray(image, np.float64) for name, image in given.items()}
-    faults: list[str] = []
-    check_number("wavenumber", wavenumber, faults, unit="rad/m", low=0.0, strict=True)
-    check_number("distance", distance, faults, unit="m")
-    check_number("pixel", pixel, faults, unit="m", low=0.0, strict=True)
+    check = Checks()
+    check.number("wavenumber", wavenumber, unit="rad/m", low=0.0, strict=True)
+    check.number("distance", distance, unit="m")
+    check.number("pixel", pixel, unit="m", low=0.0, strict=True)
     if frame.ndim != 2 or min(frame.shape) < SMALLEST_FRAME:
-        faults.append(
+        check.add(
             f"reference has shape {frame.shape}; expected (y, x), at least {SMALLEST_FRAME} × "
             f"{SMALLEST_FRAME} pixels"
         )
-    faults += [
-        f"{name} has shape {image.shape}; expected the reference's {frame.shape}"
-        + (", or three of them" if name == "dark_field" else "")
-        for name, image in images.items()
-        if image is not None
-        and image.shape != frame.shape
-        and not (name == "dark_field" and image.shape == (3, *frame.shape))
-    ]
-    raise_errors(faults)
+    for name, image in images.items():
+        shapes = [frame.shape, (3, *frame.shape)] if name == "dark_field" else [frame.shape]
+        if image is not None and image.shape not in shapes:
+            expected = " or ".join(map(str, shapes))
+            check.add(f"{name} has shape {image.shape}; expected {expected}", "shape-mismatch")
+    check.done()
 
     def slope(image: Real, kind: int) -> Real:
         result: Real = derivative(np.ascontiguousarray(image), kind, threads=workers)

@@ -17,12 +17,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from xmist.core.arrays import SMALLEST_FRAME
-from xmist.core.errors import InputError, raise_errors, suggest
+from xmist.core.checks import Checks
+from xmist.core.errors import InputError, suggest
 from xmist.core.experiment import Experiment
 from xmist.core.materials import Material
 from xmist.core.progress import Progress
 from xmist.simulate.acquisition import acquire
-from xmist.simulate.checks import check_count, check_number, check_shape
 from xmist.simulate.composites import random_orientation
 from xmist.simulate.detector import Detector
 from xmist.simulate.diffusers import RandomScreen, independent_positions
@@ -124,7 +124,7 @@ def phantom(
     True
     """
     if kind not in CASES:
-        raise InputError(f"there is no phantom '{kind}'; {suggest(str(kind), CASES)}")
+        raise InputError(f"there is no phantom '{kind}'; {suggest(str(kind), CASES)}", code="preset-unknown")
     given = {
         "speckle": speckle,
         "visibility": visibility,
@@ -134,10 +134,10 @@ def phantom(
         "photons": photons,
     }
     case = replace(CASES[kind], **{name: value for name, value in given.items() if value is not None})
-    faults: list[str] = []
-    shape = check_shape(shape, faults, low=SMALLEST_FRAME)
-    check_count("positions", positions, faults)
-    check_count("seed", seed, faults, low=0)
+    check = Checks()
+    shape = check.shape(shape, low=SMALLEST_FRAME)
+    check.count("positions", positions)
+    check.count("seed", seed, low=0)
     for name, low, high, strict in (
         ("speckle", 2.0, 64.0, False),
         ("visibility", 0.0, 0.6, True),
@@ -146,8 +146,8 @@ def phantom(
         ("transmission", 0.0, 1.0, True),
         ("photons", 0.0, math.inf, True),
     ):
-        check_number(name, getattr(case, name), faults, low=low, high=high, strict=strict)
-    raise_errors(faults)
+        check.number(name, getattr(case, name), low=low, high=high, strict=strict)
+    check.done()
     p = _EXPERIMENT.pixel_size
     diffuser = speckle_diffuser(
         _EXPERIMENT,

@@ -10,10 +10,10 @@ from collections.abc import Callable, Mapping
 from types import MappingProxyType
 from typing import Final
 
-from xmist.core.errors import InputError, raise_errors, suggest
+from xmist.core.checks import Checks
+from xmist.core.errors import InputError, suggest
 from xmist.core.progress import Progress
 from xmist.simulate.acquisition import acquire
-from xmist.simulate.checks import check_count, check_number
 from xmist.simulate.recipes import (
     BRIGHT,
     DIM,
@@ -24,7 +24,7 @@ from xmist.simulate.recipes import (
     spheres_recipe,
     tubes_recipe,
 )
-from xmist.simulate.tomography import Tomography, acquire_series
+from xmist.simulate.series import ProjectionSeries, acquire_series
 from xmist.simulate.truth import Simulation
 
 RECIPES: Final[Mapping[str, Callable[[tuple[int, int], int, int], Recipe]]] = MappingProxyType(
@@ -63,7 +63,7 @@ def find_recipe(name: str) -> Callable[[tuple[int, int], int, int], Recipe]:
     17.0
     """
     if name not in RECIPES:
-        raise InputError(f"there is no preset '{name}'; {suggest(str(name), RECIPES)}")
+        raise InputError(f"there is no preset '{name}'; {suggest(str(name), RECIPES)}", code="preset-unknown")
     return RECIPES[name]
 
 
@@ -114,9 +114,9 @@ def currant(
     >>> experiment.effective_distance, bool(truth.phase.min() < -10)
     (1.0, True)
     """
-    faults: list[str] = []
-    check_number("photons", photons, faults, unit="photons", low=0.0, strict=True)
-    raise_errors(faults)
+    check = Checks()
+    check.number("photons", photons, unit="photons", low=0.0, strict=True)
+    check.done()
     recipe = currant_recipe(shape, positions, seed, photons=photons)
     return _run(recipe, physics=physics, workers=workers, progress=progress)
 
@@ -298,7 +298,7 @@ def ct(
     angles: int = 60,
     workers: int | None = None,
     progress: Progress | None = None,
-) -> Tomography:
+) -> ProjectionSeries:
     """Simulate the projections over 180 degrees of a ball of wax with grains in it, some of which scatter.
 
     Parameters
@@ -318,7 +318,7 @@ def ct(
 
     Returns
     -------
-    Tomography
+    ProjectionSeries
         Frames, and the truth of every projection and of the volume.
 
     Examples
@@ -327,9 +327,9 @@ def ct(
     >>> series.volume.delta.shape
     (32, 32, 32)
     """
-    faults: list[str] = []
-    check_count("angles", angles, faults)
-    raise_errors(faults)
+    check = Checks()
+    check.count("angles", angles)
+    check.done()
     recipe = ct_recipe(shape, positions, seed)
     return acquire_series(
         recipe.experiment,

@@ -19,10 +19,9 @@ import numpy as np
 import scipy.fft
 from numpy.typing import ArrayLike, NDArray
 
-from xmist.core.errors import raise_errors
+from xmist.core.checks import Checks
 from xmist.numerics.parallel import for_blocks
-from xmist.simulate.checks import check_number
-from xmist.simulate.sampling import transfer_function_faults
+from xmist.simulate.sampling import transfer_function_errors
 
 Wave = NDArray[Any]
 
@@ -164,10 +163,10 @@ def scaled_distance(*, start: float, stop: float, plane: float) -> float:
     detector this is `Experiment.effective_distance`.
     `start`, `stop` in metres; returns in metres.
     """
-    faults: list[str] = []
+    check = Checks()
     for name, value in {"start": start, "stop": stop, "plane": plane}.items():
-        check_number(name, value, faults, unit="m", low=0.0, strict=True)
-    raise_errors(faults)
+        check.number(name, value, unit="m", low=0.0, strict=True)
+    check.done()
     return (plane / start) * (plane / stop) * (stop - start)
 
 
@@ -181,32 +180,32 @@ def _check(
     *,
     paraxial: bool,
 ) -> Wave:
-    """Check everything at once; give the wave in memory that may be written to."""
-    faults: list[str] = []
-    wavelength = check_number("wavelength", wavelength, faults, unit="m", low=0.0, strict=True)
-    pixel_size = check_number("pixel_size", pixel_size, faults, unit="m", low=0.0, strict=True)
-    distance = check_number("distance", distance, faults, unit="m")
+    """Check the arguments; return the wave in memory that may be written to."""
+    check = Checks()
+    wavelength = check.number("wavelength", wavelength, unit="m", low=0.0, strict=True)
+    pixel_size = check.number("pixel_size", pixel_size, unit="m", low=0.0, strict=True)
+    distance = check.number("distance", distance, unit="m")
     for axis, move in zip("yx", shift, strict=True):
-        check_number(f"shift along {axis}", move, faults, unit="m")
+        check.number(f"shift along {axis}", move, unit="m")
     given = np.asarray(wave)
     if given.dtype.kind not in "iufc" or given.ndim != 2 or given.size == 0:
-        faults.append(f"wave has shape {given.shape} and dtype {given.dtype}; expected numbers (y, x)")
-        raise_errors(faults)
-    if not faults:
+        check.add(f"wave has shape {given.shape} and dtype {given.dtype}; expected numbers (y, x)")
+        check.done()
+    if not check.errors:
         if not paraxial and pixel_size < wavelength / np.sqrt(2.0):
-            faults.append(
+            check.add(
                 f"pixel_size is {pixel_size:g} m; expected at least λ/√2 = {wavelength / np.sqrt(2.0):g} m, "
                 "so that no wave is evanescent"
             )
         else:
-            faults += transfer_function_faults(
+            check.errors += transfer_function_errors(
                 wavelength, pixel_size, given.shape, distance, paraxial=paraxial
             )
     dtype = np.result_type(given.dtype, np.complex64)
     # A sum is finite only if every sample is; it needs no array of its own.
     if not np.isfinite(given.sum(dtype=np.complex128)):
-        faults.append("wave holds NaN or infinite samples; expected finite numbers")
-    raise_errors(faults)
+        check.add("wave holds NaN or infinite samples; expected finite numbers")
+    check.done()
     reusable = overwrite and given.dtype == dtype and given.flags.writeable
     return given if reusable else given.astype(dtype)
 

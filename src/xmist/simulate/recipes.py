@@ -10,10 +10,9 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
-from xmist.core.errors import raise_errors
+from xmist.core.checks import Checks
 from xmist.core.experiment import Experiment
 from xmist.core.materials import Material
-from xmist.simulate.checks import check_count, check_shape
 from xmist.simulate.composites import berry, random_orientation
 from xmist.simulate.detector import Detector
 from xmist.simulate.diffusers import Diffuser, raster_positions
@@ -261,11 +260,11 @@ def ct_recipe(shape: tuple[int, int], positions: int, seed: int) -> Recipe:
 
 def check_arguments(shape: tuple[int, int], positions: int, seed: int) -> None:
     """Check what every preset takes."""
-    faults: list[str] = []
-    check_shape(shape, faults, low=32)
-    check_count("positions", positions, faults)
-    check_count("seed", seed, faults, low=0)
-    raise_errors(faults)
+    check = Checks()
+    check.shape(shape, low=32)
+    check.count("positions", positions)
+    check.count("seed", seed, low=0)
+    check.done()
 
 
 def _at_synchrotron(

@@ -10,9 +10,9 @@ import numpy as np
 import scipy.ndimage as ndi
 from numpy.typing import NDArray
 
-from xmist.core.errors import raise_errors
+from xmist.core.checks import Checks
+from xmist.core.errors import ErrorRecord, InputError
 from xmist.core.materials import Material
-from xmist.simulate.checks import check_number
 from xmist.simulate.grid import Grid
 from xmist.simulate.microstructure import Screen
 from xmist.simulate.objects import Body, check_bodies
@@ -53,9 +53,9 @@ class Scatter:
     anisotropy: float = 0.0
 
     def __post_init__(self) -> None:
-        faults: list[str] = []
-        check_number("power", self.power, faults, unit="rad²/m", low=0.0, strict=True)
-        raise_errors(faults)
+        check = Checks()
+        check.number("power", self.power, unit="rad²/m", low=0.0, strict=True)
+        check.done()
         self.screen(0.0)
 
     def screen(self, angle: Any) -> Screen:
@@ -170,17 +170,19 @@ def project(
     return Projection(phase=phase, absorbance=absorbance, screens=(*joined, *screens))
 
 
-def check_sample(parts: Sequence[Part], field: Grid, *, energy_kev: float) -> list[str]:
+def check_sample(parts: Sequence[Part], field: Grid, *, energy_kev: float) -> list[ErrorRecord]:
     """Return which parts lie outside the field, and which materials are not known at an energy.
 
     `energy_kev` in keV.
     """
-    faults = check_bodies([part.body for part in parts], field)
+    check = Checks()
+    check.errors += check_bodies([part.body for part in parts], field)
     for number, part in enumerate(parts):
         for material in (part.material, part.within):
             if material is not None:
                 try:
                     material.index(energy_kev)
-                except ValueError as error:
-                    faults.append(f"part {number} of the sample: {error}")
-    return faults
+                except InputError as error:
+                    for record in error.records:
+                        check.add(f"part {number} of the sample: {record.message}", record.code)
+    return check.errors

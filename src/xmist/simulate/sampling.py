@@ -8,8 +8,8 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from xmist.core.errors import raise_errors
-from xmist.simulate.checks import check_number
+from xmist.core.checks import Checks
+from xmist.core.errors import ErrorRecord
 
 _ROWS: Final = 256
 
@@ -24,8 +24,8 @@ def check_sampling(
     refraction_angle: float | None = None,
     margin: float | None = None,
     name: str = "phase",
-) -> tuple[str, ...]:
-    """List what is wrong with the sampling of a propagation.
+) -> tuple[ErrorRecord, ...]:
+    """Return the errors of the sampling of a propagation.
 
     Parameters
     ----------
@@ -46,12 +46,12 @@ def check_sampling(
         Width in metres of the field around the part that is looked at; None is half the field. The steepest
         ray must not come back from the other side into that part.
     name : str
-        What `phase` is called in a fault.
+        Name of `phase` in messages.
 
     Returns
     -------
-    tuple of str
-        A sentence for each fault, with the numbers and the fix; empty if there is none.
+    tuple of ErrorRecord
+        Records with a code and a message that says how to fix the sampling; empty if it is fine.
 
     Raises
     ------
@@ -63,43 +63,45 @@ def check_sampling(
     >>> grid = {"wavelength": 7.3e-11, "pixel_size": 1e-6, "shape": (256, 256)}
     >>> check_sampling(distance=1.0, **grid)
     ()
-    >>> for fault in check_sampling(distance=10.0, phase=np.eye(256) * 4.0, **grid):
-    ...     print(fault)
+    >>> for record in check_sampling(distance=10.0, phase=np.eye(256) * 4.0, **grid):
+    ...     print(record)
     distance is 10 m: the transfer function of 256 samples of 1e-06 m along y aliases beyond 3.521 m; ...
     distance is 10 m: the transfer function of 256 samples of 1e-06 m along x aliases beyond 3.521 m; ...
     phase steps by 4 rad between neighbours; expected π at most: sample it at 7.85e-07 m or finer ...
     phase refracts by up to 4.65e-05 rad, which is 0.000465 m at the distance of 10 m; expected ...
     """
-    faults: list[str] = []
-    check_number("wavelength", wavelength, faults, unit="m", low=0.0, strict=True)
-    check_number("pixel_size", pixel_size, faults, unit="m", low=0.0, strict=True)
-    check_number("distance", distance, faults, unit="m")
+    check = Checks()
+    check.number("wavelength", wavelength, unit="m", low=0.0, strict=True)
+    check.number("pixel_size", pixel_size, unit="m", low=0.0, strict=True)
+    check.number("distance", distance, unit="m")
     if refraction_angle is not None:
-        check_number("refraction_angle", refraction_angle, faults, unit="rad", low=0.0)
+        check.number("refraction_angle", refraction_angle, unit="rad", low=0.0)
     if margin is not None:
-        check_number("margin", margin, faults, unit="m", low=0.0)
-    raise_errors(faults)
-    faults = transfer_function_faults(wavelength, pixel_size, shape, distance, paraxial=True)
+        check.number("margin", margin, unit="m", low=0.0)
+    check.done()
+    check.errors += transfer_function_errors(wavelength, pixel_size, shape, distance, paraxial=True)
     angle = refraction_angle or 0.0
     if phase is not None:
         step = largest_step(phase)
         if step > math.pi:
-            faults.append(
+            check.add(
                 f"{name} steps by {step:.3g} rad between neighbours; expected π at most: sample it at "
                 f"{pixel_size * math.pi / step:.3g} m or finer instead of {pixel_size:g} m (more "
-                "oversampling), or smooth its edges"
+                "oversampling), or smooth its edges",
+                "sampling-coarse",
             )
         angle = max(angle, step * wavelength / (2.0 * math.pi * pixel_size))
     room = 0.5 * pixel_size * min(shape) if margin is None else margin
     reach = angle * abs(distance)
     if reach > room:
         missing = math.ceil((reach - room) / pixel_size - 1e-9)
-        faults.append(
+        check.add(
             f"{name} refracts by up to {angle:.3g} rad, which is {reach:.3g} m at the distance of "
             f"{distance:g} m; expected at most the {'half field' if margin is None else 'margin'} of "
-            f"{room:.3g} m: widen the field by {missing} samples on each side"
+            f"{room:.3g} m: widen the field by {missing} samples on each side",
+            "field-small",
         )
-    return tuple(faults)
+    return tuple(check.errors)
 
 
 def largest_step(phase: ArrayLike) -> float:
@@ -118,15 +120,15 @@ def largest_step(phase: ArrayLike) -> float:
     return step
 
 
-def transfer_function_faults(
+def transfer_function_errors(
     wavelength: float, pixel_size: float, shape: tuple[int, ...], distance: float, *, paraxial: bool
-) -> list[str]:
+) -> list[ErrorRecord]:
     """List the axes along which the phase of the transfer function steps by more than π.
 
     The step is greatest between the two highest frequencies. It is the same as asking that the steepest wave
     that the grid can hold, of the angle λ/(2 pixel_size), stays within half the field.
     """
-    faults = []
+    check = Checks()
     for axis, size in zip("yx", shape, strict=True):
         highest = size // 2
         if highest == 0:  # a single sample knows no direction
@@ -138,9 +140,10 @@ def transfer_function_faults(
         limit = wavelength / (2.0 * slow)
         if abs(distance) > limit:
             need = math.ceil(size * abs(distance) / limit)
-            faults.append(
+            check.add(
                 f"distance is {distance:g} m: the transfer function of {size} samples of {pixel_size:g} m "
                 f"along {axis} aliases beyond {limit:.4g} m; use at least {need} samples (a wider field), "
-                "a coarser pixel or a shorter distance"
+                "a coarser pixel or a shorter distance",
+                "sampling-coarse",
             )
-    return faults
+    return check.errors

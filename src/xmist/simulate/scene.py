@@ -9,10 +9,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from xmist.core.errors import raise_errors
+from xmist.core.checks import Checks
 from xmist.core.experiment import Experiment
+from xmist.core.findings import Finding
 from xmist.numerics.parallel import for_blocks
-from xmist.simulate.checks import check_number
 from xmist.simulate.microstructure import Screen, check_screen, dark_field_tensor
 from xmist.simulate.plane import Plane
 from xmist.simulate.sample import Part, Projection, check_sample, project
@@ -29,7 +29,7 @@ class Seen:
     """A sample as a beamline's wave meets it."""
 
     truth: Truth  # what is true of it
-    findings: tuple[str, ...]  # where the truth is not what speckles can see
+    findings: tuple[Finding, ...]  # where the truth is not what speckles can see
     waves: tuple[Wave, ...]  # (y, x), its transmission function for each energy; empty for the model
     images: tuple[tuple[Real, Real, Real], ...]  # what the model needs for each energy; empty for wave optics
 
@@ -76,9 +76,10 @@ def look_through(
 def _project(
     setup: Setup, sample: Sequence[Part], beam: Experiment, screens: Sequence[Screen], edge_sigma: float
 ) -> Projection:
-    faults: list[str] = []
-    check_number("edge_sigma", edge_sigma, faults, unit="m", low=0.0)
-    raise_errors(faults + check_sample(sample, setup.plane.pixels, energy_kev=beam.energy_kev))
+    check = Checks()
+    check.number("edge_sigma", edge_sigma, unit="m", low=0.0)
+    check.errors += check_sample(sample, setup.plane.pixels, energy_kev=beam.energy_kev)
+    check.done()
     return project(
         sample,
         setup.plane.samples,
@@ -89,11 +90,11 @@ def _project(
     )
 
 
-def _check(setup: Setup, seen: Projection, turn: float) -> tuple[str, ...]:
-    """Refuse what the samples cannot hold; give the findings."""
+def _check(setup: Setup, seen: Projection, turn: float) -> tuple[Finding, ...]:
+    """Raise the errors of the sampling; return the findings."""
     plane, nominal = setup.plane, setup.plane.experiment
-    faults: list[str] = []
-    findings: list[str] = []
+    check = Checks()
+    findings: list[Finding] = []
     for screen in seen.screens:
         wrong, doubtful = check_screen(
             screen,
@@ -104,9 +105,9 @@ def _check(setup: Setup, seen: Projection, turn: float) -> tuple[str, ...]:
             grain=setup.grain,
             turn=turn,
         )
-        faults += wrong
+        check.errors += wrong
         findings += doubtful
-    faults += check_sampling(
+    check.errors += check_sampling(
         wavelength=nominal.wavelength,
         pixel_size=plane.samples.pixel,
         shape=plane.samples.shape,
@@ -114,7 +115,7 @@ def _check(setup: Setup, seen: Projection, turn: float) -> tuple[str, ...]:
         phase=seen.phase,
         name="the sample's phase",
     )
-    raise_errors(faults)
+    check.done()
     return tuple(findings)
 
 

@@ -10,11 +10,10 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from xmist.core.arrays import SMALLEST_FRAME
-from xmist.core.errors import raise_errors
+from xmist.core.checks import Checks
 from xmist.core.experiment import Experiment
 from xmist.simulate.beam import Spectrum
 from xmist.simulate.beam import source_blur as blur_by_source
-from xmist.simulate.checks import check_count, check_number, check_shape
 from xmist.simulate.detector import Detector
 from xmist.simulate.diffusers import Diffuser
 from xmist.simulate.plane import Plane, make_plane
@@ -55,7 +54,7 @@ class Setup:
         return float(width) * _SPECKLE / self.plane.diffuser_scale
 
 
-def prepare(
+def make_setup(
     experiment: Experiment,
     *,
     shape: tuple[int, int],
@@ -73,14 +72,13 @@ def prepare(
     workers: int | None,
 ) -> Setup:
     """Check all that does not concern the sample, and choose the grid."""
-    faults: list[str] = []
-    shape = check_shape(shape, faults, low=SMALLEST_FRAME)
-    check_count("seed", seed, faults, low=0)
+    check = Checks()
+    shape = check.shape(shape, low=SMALLEST_FRAME)
+    check.count("seed", seed, low=0)
     source = experiment.source_to_sample
-    check_number(
+    check.number(
         "diffuser_to_sample",
         diffuser_to_sample,
-        faults,
         unit="m",
         low=0.0,
         high=math.inf if source is None else 0.999 * source,
@@ -88,24 +86,22 @@ def prepare(
         advice="the diffuser stands upstream of the sample"
         + ("" if source is None else ", after the source"),
     )
-    check_number("source_sigma", source_sigma, faults, unit="m", low=0.0)
+    check.number("source_sigma", source_sigma, unit="m", low=0.0)
     for axis, move in zip("yx", drift, strict=True):
-        check_number(f"drift along {axis}", move, faults, unit="m")
+        check.number(f"drift along {axis}", move, unit="m")
     if source_sigma > 0.0 and source is None:
-        faults.append("source_sigma is given and the beam is parallel; expected a source_to_sample")
+        check.add("source_sigma is given and the beam is parallel; expected a source_to_sample")
     if not math.isclose(detector.pixel_size, experiment.pixel_size, rel_tol=1e-9):
-        faults.append(
+        check.add(
             f"the detector's pixel is {detector.pixel_size:g} m and the experiment's "
             f"{experiment.pixel_size:g} m; expected the same"
         )
     if physics not in PHYSICS:
-        faults.append(f"physics is {physics!r}; expected 'wave' or 'model'")
+        check.add(f"physics is {physics!r}; expected 'wave' or 'model'")
     light = None if illumination is None else np.asarray(illumination, np.float64)
     if light is not None and (light.shape != shape or not (np.isfinite(light) & (light > 0)).all()):
-        faults.append(
-            f"illumination has shape {light.shape}; expected {shape} finite positive numbers (y, x)"
-        )
-    raise_errors(faults)
+        check.add(f"illumination has shape {light.shape}; expected {shape} finite positive numbers (y, x)")
+    check.done()
     blur = detector.psf_sigma
     if source_sigma > 0.0 and source is not None:
         by_source = blur_by_source(
@@ -129,13 +125,13 @@ def prepare(
     )
     for beam, _ in beams:
         for distance in (plane.upstream, experiment.effective_distance):
-            faults += check_sampling(
+            check.errors += check_sampling(
                 wavelength=beam.wavelength,
                 pixel_size=plane.samples.pixel,
                 shape=plane.samples.shape,
                 distance=distance,
             )
-    raise_errors(faults)
+    check.done()
     return Setup(
         plane=plane,
         beams=beams,

@@ -1,4 +1,4 @@
-"""What a simulation gives: frames, geometry, and the truth that a retrieval should find."""
+"""Simulated frames with their geometry and the true images."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from xmist.core.arrays import Image
 from xmist.core.data import Retrieval, SpeckleStack
 from xmist.core.experiment import Experiment
+from xmist.core.findings import Finding
 from xmist.core.version import __version__
 from xmist.simulate.detector import Detector
 
@@ -71,15 +72,15 @@ class Simulation:
     experiment : Experiment
         Geometry.
     truth : Truth
-        What a retrieval should find.
+        True images.
     detector : Detector
         The detector, by which the counts follow from the frames.
     illumination : (y, x) float32 array, optional
         Intensity of the bare beam that the frames were divided by; None means 1.
     settings : mapping
         How it was made, as plain data.
-    findings : tuple of str
-        In words, where the truth is not what a method can see.
+    findings : tuple of Finding
+        Where the truth is not what a method can see.
 
     Examples
     --------
@@ -95,7 +96,7 @@ class Simulation:
     detector: Detector
     illumination: Image | None = None
     settings: Mapping[str, Any] = field(default_factory=dict)
-    findings: tuple[str, ...] = ()
+    findings: tuple[Finding, ...] = ()
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "settings", MappingProxyType(dict(self.settings)))

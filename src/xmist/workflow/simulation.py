@@ -13,12 +13,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from xmist.core.arrays import Image
+from xmist.core.checks import Checks
 from xmist.core.errors import raise_errors, suggest
 from xmist.io.results.atomic import OutputFile, make_folder, target_errors, write_files
 from xmist.methods import METHODS
-from xmist.simulate.checks import check_count
 from xmist.simulate.detector import detect
-from xmist.simulate.tomography import Tomography
+from xmist.simulate.series import ProjectionSeries
 from xmist.simulate.truth import Simulation, Truth
 
 if TYPE_CHECKING:
@@ -30,7 +30,7 @@ DEFAULT_METHOD: Final = "full-field"
 
 
 def write_simulation(
-    simulation: Simulation | Tomography,
+    simulation: Simulation | ProjectionSeries,
     folder: str | Path,
     *,
     form: str = "tiff",
@@ -44,7 +44,7 @@ def write_simulation(
 
     Parameters
     ----------
-    simulation : Simulation or Tomography
+    simulation : Simulation or ProjectionSeries
         What to write. Of a series, `scan.toml` retrieves the first projection; of one in TIFF, `series.toml`
         retrieves all.
     folder : str or Path
@@ -82,21 +82,21 @@ def write_simulation(
     ...     [file.name for file in files[:4]]
     ['scan.toml', 'truth.h5', 'truth_more.h5', 'reference_0000.tif']
     """
-    faults: list[str] = []
+    check = Checks()
     if form not in FORMATS:
-        faults.append(f"form is {form!r}; expected 'tiff' or 'hdf5'")
+        check.add(f"form is {form!r}; expected 'tiff' or 'hdf5'")
     if method is not None and method not in METHODS:
-        faults.append(f"unknown method '{method}'; {suggest(str(method), METHODS)}")
-    check_count("dark_frames", dark_frames, faults, low=0)
-    check_count("flat_frames", flat_frames, faults, low=0)
-    raise_errors(faults)
+        check.add(f"unknown method '{method}'; {suggest(str(method), METHODS)}")
+    check.count("dark_frames", dark_frames, low=0)
+    check.count("flat_frames", flat_frames, low=0)
+    check.done()
     folder = Path(folder)
-    first = simulation.projection(0) if isinstance(simulation, Tomography) else simulation
+    first = simulation.projection(0) if isinstance(simulation, ProjectionSeries) else simulation
     series = _frames(simulation, first, dark_frames, flat_frames)
     given = {role: frames for role, frames in series.items() if len(frames)}
     scan = _scan_text(simulation, first, given, form, method or DEFAULT_METHOD, options or {})
     jobs = [OutputFile(folder / "scan.toml", lambda file: file.write(scan.encode()))]
-    if isinstance(simulation, Tomography) and form == "tiff":
+    if isinstance(simulation, ProjectionSeries) and form == "tiff":
         series_text = _series_text(scan)
         jobs.append(OutputFile(folder / "series.toml", lambda file: file.write(series_text.encode())))
     jobs.append(OutputFile(folder / "truth_more.h5", lambda file: file.write(_more_truth(simulation, first))))
@@ -126,7 +126,7 @@ def write_simulation(
 
 
 def _frames(
-    simulation: Simulation | Tomography, first: Simulation, dark_frames: int, flat_frames: int
+    simulation: Simulation | ProjectionSeries, first: Simulation, dark_frames: int, flat_frames: int
 ) -> dict[str, list[NDArray[Any]]]:
     detector = first.detector
     bare = np.ones(first.stack.shape) if first.illumination is None else first.illumination
@@ -139,7 +139,7 @@ def _frames(
         ]
         for kind, (role, (image, count)) in enumerate(light.items())
     }
-    if isinstance(simulation, Tomography):
+    if isinstance(simulation, ProjectionSeries):
         turned = {
             f"projection_{number:04d}/sample": list(first.counts(frames))
             for number, frames in enumerate(simulation.samples)
@@ -211,14 +211,15 @@ def _group(parent: h5py.Group, name: str, kind: str) -> h5py.Group:
     return group
 
 
-def _more_truth(simulation: Simulation | Tomography, first: Simulation) -> bytes:
+def _more_truth(simulation: Simulation | ProjectionSeries, first: Simulation) -> bytes:
     import h5py
 
-    truths: tuple[Truth, ...] = simulation.truths if isinstance(simulation, Tomography) else (first.truth,)
+    single = (first.truth,)
+    truths: tuple[Truth, ...] = simulation.truths if isinstance(simulation, ProjectionSeries) else single
     images: dict[str, tuple[Image, str]] = {
         "phase_total": (np.stack([truth.phase_total for truth in truths]), "rad"),
     }
-    if isinstance(simulation, Tomography):
+    if isinstance(simulation, ProjectionSeries):
         volume = simulation.volume
         images |= {
             "phase": (np.stack([truth.phase for truth in truths]), "rad"),
@@ -242,7 +243,7 @@ def _more_truth(simulation: Simulation | Tomography, first: Simulation) -> bytes
 
 
 def _scan_text(
-    simulation: Simulation | Tomography,
+    simulation: Simulation | ProjectionSeries,
     first: Simulation,
     series: Mapping[str, list[NDArray[Any]]],
     form: str,
@@ -250,7 +251,7 @@ def _scan_text(
     options: Mapping[str, Any],
 ) -> str:
     """Give the scan file."""
-    sample = "projection_0000/sample" if isinstance(simulation, Tomography) else "sample"
+    sample = "projection_0000/sample" if isinstance(simulation, ProjectionSeries) else "sample"
     roles = {"reference": "reference", "sample": sample, "dark": "dark", "flat": "flat"}
     lines = ["# Simulated frames; truth.h5 holds what is true. Run: xmist retrieve scan.toml", "", "[input]"]
     for role, name in roles.items():

@@ -10,8 +10,7 @@ from typing import Any, ClassVar
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from xmist.core.errors import raise_errors
-from xmist.simulate.checks import check_count, check_number, check_shape
+from xmist.core.checks import Checks
 from xmist.simulate.diffusers.relief import coordinates
 
 Real = NDArray[Any]
@@ -38,20 +37,20 @@ class Diffuser:
     }
 
     def __post_init__(self) -> None:
-        faults: list[str] = []
+        check = Checks()
         for item in fields(self):
             value = getattr(self, item.name)
             if item.name == "seed":
-                check_count("seed", value, faults, low=0)
+                check.count("seed", value, low=0)
             elif value is not None or item.name != "delta_over_beta":
                 unit, low, high, strict = self._ranges[item.name]
-                number = check_number(item.name, value, faults, unit=unit, low=low, high=high, strict=strict)
+                number = check.number(item.name, value, unit=unit, low=low, high=high, strict=strict)
                 object.__setattr__(self, item.name, number)
-        if not faults:
-            self._check(faults)
-        raise_errors(faults)
+        if not check.errors:
+            self._check(check)
+        check.done()
 
-    def _check(self, faults: list[str]) -> None:
+    def _check(self, check: Checks) -> None:
         """Check what concerns several numbers."""
 
     def _sample(self, y: Real, x: Real, wavelength: float, dtype: Any, workers: int | None) -> Real:
@@ -78,18 +77,16 @@ def transmission_functions(
 
     `pixel_size` in metres, `wavelength` in metres, `positions` (position, 2) in metres; returns (y, x).
     """
-    faults: list[str] = []
+    check = Checks()
     if not isinstance(diffuser, Diffuser) or type(diffuser) is Diffuser:
-        faults.append(
-            f"diffuser is {diffuser!r}; expected a RandomScreen, Sandpaper, HoleGrid or Checkerboard"
-        )
-    height, width = check_shape(shape, faults)
-    check_number("pixel_size", pixel_size, faults, unit="m", low=0.0, strict=True)
-    check_number("wavelength", wavelength, faults, unit="m", low=0.0, strict=True)
+        check.add(f"diffuser is {diffuser!r}; expected a RandomScreen, Sandpaper, HoleGrid or Checkerboard")
+    height, width = check.shape(shape)
+    check.number("pixel_size", pixel_size, unit="m", low=0.0, strict=True)
+    check.number("wavelength", wavelength, unit="m", low=0.0, strict=True)
     if np.dtype(dtype) not in (np.complex64, np.complex128):
-        faults.append(f"dtype is {np.dtype(dtype)}; expected complex64 or complex128")
-    steps = _as_positions(positions, faults)
-    raise_errors(faults)
+        check.add(f"dtype is {np.dtype(dtype)}; expected complex64 or complex128")
+    steps = _as_positions(positions, check)
+    check.done()
     return _each(diffuser, height, width, pixel_size, wavelength, steps, dtype, workers)
 
 
@@ -109,14 +106,14 @@ def _each(
         yield diffuser._sample(y, x, wavelength, dtype, workers)
 
 
-def _as_positions(positions: ArrayLike, faults: list[str]) -> NDArray[np.float64]:
+def _as_positions(positions: ArrayLike, check: Checks) -> NDArray[np.float64]:
     try:
         steps = np.asarray(positions, np.float64)
     except (TypeError, ValueError) as error:
-        faults.append(f"positions are no numbers ({error}); expected (position, 2) in metres")
+        check.add(f"positions are no numbers ({error}); expected (position, 2) in metres")
         return np.zeros((1, 2))
     if steps.ndim != 2 or steps.shape[1] != 2 or len(steps) == 0:
-        faults.append(f"positions have shape {steps.shape}; expected (position, 2): y and x in metres")
+        check.add(f"positions have shape {steps.shape}; expected (position, 2): y and x in metres")
     elif not np.isfinite(steps).all():
-        faults.append("positions hold NaN or infinite numbers; expected metres")
+        check.add("positions hold NaN or infinite numbers; expected metres")
     return steps

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from xmist.core.checks import Checks
 from xmist.numerics.parallel import for_blocks
 from xmist.simulate.diffusers.base import Diffuser
 
@@ -47,9 +48,9 @@ class HoleGrid(Diffuser):
     diameter: float
     phase: float
 
-    def _check(self, faults: list[str]) -> None:
+    def _check(self, check: Checks) -> None:
         if self.diameter > self.period:
-            faults.append(
+            check.add(
                 f"diameter is {self.diameter:g} m; expected at most the period of {self.period:g} m, so that "
                 "holes do not meet"
             )

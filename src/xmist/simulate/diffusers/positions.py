@@ -7,8 +7,8 @@ import math
 import numpy as np
 from numpy.typing import NDArray
 
-from xmist.core.errors import InputError, raise_errors
-from xmist.simulate.checks import check_count, check_number
+from xmist.core.checks import Checks
+from xmist.core.errors import InputError
 from xmist.simulate.diffusers.base import Diffuser
 from xmist.simulate.diffusers.random import RandomScreen, Sandpaper
 
@@ -33,10 +33,10 @@ def raster_positions(number: int, *, step: float) -> NDArray[np.float64]:
     >>> raster_positions(3, step=1e-5).tolist()
     [[0.0, 0.0], [0.0, 1e-05], [1e-05, 0.0]]
     """
-    faults: list[str] = []
-    number = check_count("number", number, faults)
-    step = check_number("step", step, faults, unit="m", low=0.0, strict=True)
-    raise_errors(faults)
+    check = Checks()
+    number = check.count("number", number)
+    step = check.number("step", step, unit="m", low=0.0, strict=True)
+    check.done()
     side = math.ceil(math.sqrt(number))
     return step * np.array([divmod(n, side) for n in range(number)], np.float64)
 
@@ -63,11 +63,11 @@ def random_positions(number: int, *, span: float, seed: int) -> NDArray[np.float
     >>> random_positions(5, span=1e-3, seed=1).shape
     (5, 2)
     """
-    faults: list[str] = []
-    number = check_count("number", number, faults)
-    span = check_number("span", span, faults, unit="m", low=0.0, strict=True)
-    check_count("seed", seed, faults, low=0)
-    raise_errors(faults)
+    check = Checks()
+    number = check.count("number", number)
+    span = check.number("span", span, unit="m", low=0.0, strict=True)
+    check.count("seed", seed, low=0)
+    check.done()
     return np.random.default_rng(seed).uniform(0.0, span, (number, 2))
 
 
@@ -99,10 +99,10 @@ def independent_positions(number: int, *, extent: float, diffuser: Diffuser) -> 
     >>> independent_positions(2, extent=1e-3, diffuser=screen).round(6).tolist()
     [[0.0, 0.0], [0.0, 0.001032]]
     """
-    faults: list[str] = []
-    number = check_count("number", number, faults)
-    extent = check_number("extent", extent, faults, unit="m", low=0.0, strict=True)
-    raise_errors(faults)
+    check = Checks()
+    number = check.count("number", number)
+    extent = check.number("extent", extent, unit="m", low=0.0, strict=True)
+    check.done()
     if not isinstance(diffuser, RandomScreen | Sandpaper):
         raise InputError(
             f"diffuser is a {type(diffuser).__name__}, which repeats itself; expected a RandomScreen or a "

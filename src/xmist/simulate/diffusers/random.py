@@ -9,9 +9,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from xmist.core.errors import raise_errors
+from xmist.core.checks import Checks
 from xmist.numerics.parallel import for_blocks
-from xmist.simulate.checks import check_number
 from xmist.simulate.diffusers.base import Diffuser
 from xmist.simulate.diffusers.relief import gaussian_field, sphere_thickness
 
@@ -138,10 +137,10 @@ class Sandpaper(Diffuser):
         >>> round(paper.rms_phase, 2)
         4.22
         """
-        faults: list[str] = []
-        check_number("delta", delta, faults, low=0.0, strict=True)
-        check_number("beta", beta, faults, low=0.0)
-        raise_errors(faults)
+        check = Checks()
+        check.number("delta", delta, low=0.0, strict=True)
+        check.number("beta", beta, low=0.0)
+        check.done()
         unit = cls(
             wavelength=wavelength,
             delta_over_beta=delta / beta if beta else None,

@@ -10,8 +10,8 @@ import numpy as np
 import scipy.ndimage as ndi
 from numpy.typing import NDArray
 
-from xmist.core.errors import raise_errors
-from xmist.simulate.checks import check_number
+from xmist.core.checks import Checks
+from xmist.core.errors import ErrorRecord
 from xmist.simulate.grid import Grid
 
 Real = NDArray[Any]
@@ -34,7 +34,7 @@ class Body:
     """What has a thickness along the beam; subclasses give `chord` and `box`."""
 
     def __post_init__(self) -> None:
-        faults: list[str] = []
+        check = Checks()
         for item in fields(self):  # type: ignore[arg-type]
             expected, value = item.metadata.get("expected"), getattr(self, item.name)
             if expected is None or (value is None and item.default is None):
@@ -42,12 +42,13 @@ class Body:
             name = f"{item.name} of the {type(self).__name__}"
             low = 0.0 if expected == POSITIVE else -math.inf
             unit = "degrees" if expected == DEGREES else "m"
-            check_number(name, value, faults, unit=unit, low=low, strict=expected == POSITIVE)
-        raise_errors(faults or self._faults())
+            check.number(name, value, unit=unit, low=low, strict=expected == POSITIVE)
+        if not check.errors:
+            self._check(check)
+        check.done()
 
-    def _faults(self) -> list[str]:
-        """Return what is wrong beyond single numbers."""
-        return []
+    def _check(self, check: Checks) -> None:
+        """Check what concerns more than one number."""
 
     @property
     def box(self) -> Box:
@@ -105,16 +106,17 @@ class Body:
         return inside
 
 
-def check_bodies(bodies: list[Body], grid: Grid) -> list[str]:
+def check_bodies(bodies: list[Body], grid: Grid) -> list[ErrorRecord]:
     """Return which bodies lie outside the field."""
     half_y, half_x = 0.5 * grid.shape[0] * grid.pixel, 0.5 * grid.shape[1] * grid.pixel
-    faults = []
+    check = Checks()
     for number, body in enumerate(bodies):
         low_y, high_y, low_x, high_x = body.box
         if high_y <= -half_y or low_y >= half_y or high_x <= -half_x or low_x >= half_x:
-            faults.append(
+            check.add(
                 f"part {number} of the sample ({type(body).__name__}) covers y {low_y:.3g} to {high_y:.3g} m "
                 f"and x {low_x:.3g} to {high_x:.3g} m, outside the field of ±{half_y:.3g} × ±{half_x:.3g} m "
-                "(y × x)"
+                "(y × x)",
+                "field-small",
             )
-    return faults
+    return check.errors

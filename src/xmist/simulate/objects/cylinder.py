@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from xmist.core.checks import Checks
 from xmist.simulate.grid import Grid
 from xmist.simulate.objects.base import DEGREES, POSITIVE, Body, Box, given
 
@@ -49,10 +50,9 @@ class Cylinder(Body):
     tilt: float = given(DEGREES, default=0.0)
     z: float = given(default=0.0)
 
-    def _faults(self) -> list[str]:
+    def _check(self, check: Checks) -> None:
         if not -89.0 <= self.tilt <= 89.0:
-            return [f"tilt of the Cylinder is {self.tilt:g}; expected −89 to 89 degrees"]
-        return []
+            check.add(f"tilt of the Cylinder is {self.tilt:g}; expected −89 to 89 degrees")
 
     def _axes(self) -> tuple[float, float, float, float]:
         a, t = math.radians(self.angle), math.radians(self.tilt)
@@ -157,10 +157,11 @@ class Tube(Body):
     length: float | None = given(POSITIVE, default=None)
     tilt: float = given(DEGREES, default=0.0)
 
-    def _faults(self) -> list[str]:
+    def _check(self, check: Checks) -> None:
         if not self.wall < self.radius:
-            return [f"wall of the Tube is {self.wall:g}; expected less than its radius, {self.radius:g} m"]
-        return self._cylinder(self.radius)._faults()
+            check.add(f"wall of the Tube is {self.wall:g}; expected less than its radius, {self.radius:g} m")
+        else:
+            self._cylinder(self.radius)
 
     def _cylinder(self, radius: float) -> Cylinder:
         return Cylinder(

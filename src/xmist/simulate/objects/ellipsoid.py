@@ -9,7 +9,7 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
-from xmist.core.arrays import as_array
+from xmist.core.checks import Checks
 from xmist.core.errors import shown
 from xmist.simulate.objects.base import Body, Box, given
 
@@ -44,24 +44,20 @@ class Ellipsoid(Body):
     z: float = given(default=0.0)
     orientation: tuple[tuple[float, float, float], ...] | None = None
 
-    def _faults(self) -> list[str]:
-        faults: list[str] = []
-        axes = as_array("semi_axes", self.semi_axes, _AXES, faults)
+    def _check(self, check: Checks) -> None:
+        axes = check.array("semi_axes", self.semi_axes, _AXES)
         if axes is not None and not (
             axes.shape == (3,) and axes.dtype.kind in "iuf" and np.all(np.isfinite(axes) & (axes > 0))
         ):
-            faults.append(f"semi_axes are {shown(self.semi_axes)}; expected {_AXES}")
+            check.add(f"semi_axes are {shown(self.semi_axes)}; expected {_AXES}")
         if self.orientation is not None:
-            turn = as_array("orientation", self.orientation, "a 3 × 3 matrix", faults)
-            if turn is None:
-                return faults
-            if (
+            turn = check.array("orientation", self.orientation, "a 3 × 3 matrix")
+            if turn is not None and (
                 turn.shape != (3, 3)
                 or turn.dtype.kind not in "iuf"
                 or not np.allclose(turn @ turn.T, np.eye(3), atol=1e-9)
             ):
-                faults.append("orientation is no rotation; expected a 3 × 3 matrix Q with Q Qᵀ = 1")
-        return faults
+                check.add("orientation is no rotation; expected a 3 × 3 matrix Q with Q Qᵀ = 1")
 
     def _matrix(self) -> Real:
         """Return the matrix A of rᵀ A r = 1, in (x, y, z)."""

@@ -10,7 +10,7 @@ import numpy as np
 import scipy.ndimage as ndi
 from numpy.typing import ArrayLike, NDArray
 
-from xmist.core.arrays import as_array
+from xmist.core.checks import Checks
 from xmist.simulate.grid import Grid
 from xmist.simulate.objects.base import DEGREES, POSITIVE, Body, Box, given
 
@@ -101,10 +101,9 @@ class Wedge(Body):
     x: float = given(default=0.0)
     y: float = given(default=0.0)
 
-    def _faults(self) -> list[str]:
+    def _check(self, check: Checks) -> None:
         if not 0.0 <= self.thin <= self.thick:
-            return [f"thin of the Wedge is {self.thin:g}; expected 0 to thick, {self.thick:g} m"]
-        return []
+            check.add(f"thin of the Wedge is {self.thin:g}; expected 0 to thick, {self.thick:g} m")
 
     @property
     def box(self) -> Box:
@@ -158,22 +157,21 @@ class ThicknessMap(Body):
     y: float = given(default=0.0)
     continued: bool = False
 
-    def _faults(self) -> list[str]:
-        faults: list[str] = []
-        given = as_array("the thickness map", self.values, "numbers of shape (y, x)", faults)
+    def _check(self, check: Checks) -> None:
+        given = check.array("the thickness map", self.values, "numbers of shape (y, x)")
         if given is None:
-            return faults
+            return
         if given.dtype.kind not in "biuf" or given.ndim != 2 or given.size == 0:
-            return [f"the thickness map is {given.dtype} of shape {given.shape}; expected numbers (y, x)"]
+            check.add(f"the thickness map is {given.dtype} of shape {given.shape}; expected numbers (y, x)")
+            return
         values = np.array(given, dtype=np.float64)
         wrong = int(np.count_nonzero(~(np.isfinite(values) & (values >= 0.0))))
         if wrong:
-            return [
+            check.add(
                 f"the thickness map has {wrong} entries that are negative or not finite; expected metres ≥ 0"
-            ]
+            )
         values.flags.writeable = False
         object.__setattr__(self, "values", values)
-        return []
 
     @property
     def box(self) -> Box:

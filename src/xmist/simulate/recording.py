@@ -1,4 +1,4 @@
-"""The steps of an exposure: the wave that arrives, what the sample does, what the detector counts."""
+"""The steps of a frame: the wave that reaches the sample, the sample, and the counts of the detector."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
-from xmist.core.errors import raise_errors
+from xmist.core.errors import InputError
 from xmist.simulate.detector import detect
 from xmist.simulate.diffusers import transmission_functions
 from xmist.simulate.model import transported
@@ -44,7 +44,7 @@ def upstream_waves(setup: Setup) -> Iterator[tuple[Wave, ...]]:
     ]
     for number, transmissions in enumerate(zip(*functions, strict=True)):
         if number == 0:
-            raise_errors(_diffuser_faults(setup, transmissions[0]))
+            _check_diffuser(setup, transmissions[0])
         yield tuple(
             fresnel(
                 transmission,
@@ -70,19 +70,19 @@ def rms_turn(wave: Wave) -> float:
     return math.sqrt(max(turns))
 
 
-def _diffuser_faults(setup: Setup, transmission: Wave) -> list[str]:
+def _check_diffuser(setup: Setup, transmission: Wave) -> None:
     turns = np.abs(np.angle(transmission[1:] * transmission[:-1].conj()))
     share = float(np.count_nonzero(turns > _STEEP)) / turns.size
-    if share <= 0.01:
-        return []
-    return [
-        f"the diffuser's phase turns by more than {_STEEP:.3g} rad between {100 * share:.0f} % of the "
-        f"neighbouring samples of {setup.plane.samples.pixel:.3g} m; expected 1 % at most: use more "
-        "oversampling, a weaker diffuser or coarser grains"
-    ]
+    if share > 0.01:
+        raise InputError(
+            f"the diffuser's phase turns by more than {_STEEP:.3g} rad between {100 * share:.0f} % of the "
+            f"neighbouring samples of {setup.plane.samples.pixel:.3g} m; expected 1 % at most: use more "
+            "oversampling, a weaker diffuser or coarser grains",
+            code="sampling-coarse",
+        )
 
 
-def expected(setup: Setup, waves: Sequence[Wave], seen: Seen | None) -> Real:
+def expected_intensity(setup: Setup, waves: Sequence[Wave], seen: Seen | None) -> Real:
     """Return the intensity on the detector's pixels, without noise.
 
     `waves` (y, x); returns (y, x).
@@ -121,12 +121,14 @@ def expected(setup: Setup, waves: Sequence[Wave], seen: Seen | None) -> Real:
     return total
 
 
-def expose(setup: Setup, waves: Sequence[Wave], seen: Seen | None, *, number: int) -> NDArray[np.float32]:
-    """Expose the detector, and correct the frame for offset, gain, photons and illumination.
+def record_frame(
+    setup: Setup, waves: Sequence[Wave], seen: Seen | None, *, number: int
+) -> NDArray[np.float32]:
+    """Return a frame, corrected for offset, gain, photons and illumination.
 
     `waves` (y, x); returns (y, x).
     """
-    light = np.maximum(expected(setup, waves, seen), 0.0)
+    light = np.maximum(expected_intensity(setup, waves, seen), 0.0)
     if setup.illumination is not None:
         light *= setup.illumination
     detector = setup.detector

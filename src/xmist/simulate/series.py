@@ -12,18 +12,20 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from xmist.core.arrays import Image
+from xmist.core.checks import Checks
 from xmist.core.data import SpeckleStack
-from xmist.core.errors import InputError, raise_errors
+from xmist.core.errors import ErrorRecord, InputError
 from xmist.core.experiment import Experiment
+from xmist.core.findings import Finding
 from xmist.core.progress import Progress
 from xmist.simulate.detector import Detector
 from xmist.simulate.diffusers import Diffuser
-from xmist.simulate.exposure import expose, rms_turn, upstream_waves
 from xmist.simulate.grid import Grid
 from xmist.simulate.objects import Ellipsoid
+from xmist.simulate.recording import record_frame, rms_turn, upstream_waves
 from xmist.simulate.sample import Part
 from xmist.simulate.scene import look_through
-from xmist.simulate.setup import prepare
+from xmist.simulate.setup import make_setup
 from xmist.simulate.truth import Simulation, Truth
 
 Real = NDArray[Any]
@@ -52,7 +54,7 @@ class Volume:
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
-class Tomography:
+class ProjectionSeries:
     """Projections of a turning sample; `projection(i)` is a `Simulation`.
 
     Parameters
@@ -138,7 +140,7 @@ def acquire_series(
     noise: bool = True,
     workers: int | None = None,
     progress: Progress | None = None,
-) -> Tomography:
+) -> ProjectionSeries:
     """Simulate the projections of a sample of ellipsoids that turns about the y axis.
 
     Parameters
@@ -174,7 +176,7 @@ def acquire_series(
 
     Returns
     -------
-    Tomography
+    ProjectionSeries
         Frames, and the truth of each projection and of the volume.
 
     Raises
@@ -187,21 +189,21 @@ def acquire_series(
     `xmist.simulate.ct` calls it.
     """
     bodies: list[tuple[Part, Ellipsoid]] = []
-    faults = []
+    check = Checks()
     for number, part in enumerate(sample):
         if not isinstance(part.body, Ellipsoid):
-            faults.append(
+            check.add(
                 f"part {number} of the sample is a {type(part.body).__name__}; expected ellipsoids and "
                 "spheres, which can be turned"
             )
         else:
             bodies.append((part, part.body))
         if part.scatter is not None and part.scatter.direction is not None:
-            faults.append(f"part {number} of the sample has oriented structure; expected isotropic structure")
+            check.add(f"part {number} of the sample has oriented structure; expected isotropic structure")
     if not len(angles):
-        faults.append("there are no angles; expected one at least, in degrees")
-    raise_errors(faults)
-    setup = prepare(
+        check.add("there are no angles; expected one at least, in degrees")
+    check.done()
+    setup = make_setup(
         experiment,
         shape=shape,
         diffuser=diffuser,
@@ -218,10 +220,10 @@ def acquire_series(
         workers=workers,
     )
     waves = list(upstream_waves(setup))
-    exposures = len(waves)
-    reference = np.stack([expose(setup, wave, None, number=n) for n, wave in enumerate(waves)])
+    count = len(waves)
+    reference = np.stack([record_frame(setup, wave, None, number=n) for n, wave in enumerate(waves)])
     samples, truths = [], []
-    findings: dict[str, None] = {}  # of all angles, each once
+    findings: dict[Finding, None] = {}  # of all angles, each once
     for number, angle in enumerate(angles):
         turned = [replace(part, body=body.turned(angle)) for part, body in bodies]
         try:
@@ -229,16 +231,18 @@ def acquire_series(
                 setup, turned, edge_sigma=edge_sigma, seed=seed + number, turn=rms_turn(waves[0][0])
             )
         except InputError as error:
-            raise InputError([f"at {angle:g} degrees: {fault}" for fault in error.faults]) from None
-        first = (number + 1) * exposures
-        samples.append([expose(setup, wave, seen, number=first + n) for n, wave in enumerate(waves)])
+            raise InputError(
+                [ErrorRecord(item.code, f"at {angle:g} degrees: {item.message}") for item in error.records]
+            ) from None
+        first = (number + 1) * count
+        samples.append([record_frame(setup, wave, seen, number=first + n) for n, wave in enumerate(waves)])
         truths.append(seen.truth)
         findings |= dict.fromkeys(seen.findings)
         if progress is not None:
             progress("simulating", number + 1, len(angles))
-    for finding in findings:
-        warnings.warn(finding, UserWarning, stacklevel=2)
-    return Tomography(
+    for record in findings:
+        warnings.warn(record.message, UserWarning, stacklevel=2)
+    return ProjectionSeries(
         angles=tuple(float(angle) for angle in angles),
         reference=reference,
         samples=np.array(samples, np.float32),
