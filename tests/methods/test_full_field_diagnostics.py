@@ -20,6 +20,7 @@ from tests.methods.test_full_field import (
 from xmist.core.errors import InputError
 from xmist.methods.full_field.coarse_to_fine import double
 from xmist.methods.full_field.gauss_newton import lost_share
+from xmist.methods.full_field.refit_dark_field import model_error_weights
 from xmist.numerics.images.blocks import block_mean, halve
 from xmist.numerics.operators.transport import D_XX, LOG_T, PSI, D
 
@@ -150,3 +151,11 @@ def test_references_of_white_noise_are_refused():
     with pytest.raises(InputError) as caught:
         xmist.prepare(frames, EXPERIMENT, method="full-field")
     assert caught.value.codes == ("speckles-missing",)
+
+
+def test_the_model_is_in_error_where_psi_is_rough():
+    y, x = np.mgrid[:64, :64].astype(np.float32)
+    smooth, bump = 0.01 * x**2, 4.0 * np.exp(-((x - 32) ** 2 + (y - 32) ** 2) / 4)
+    factors = model_error_weights(smooth + bump, smoothing=2.0, curvature=0.05, noise=1e-5)
+    assert factors[8:24, 8:24].min() > 0.99
+    assert factors[32, 32] < 0.01
