@@ -124,8 +124,8 @@ def test_retrieval_takes_numbers_alone():
             method="x", experiment=EXPERIMENT, flags=flags, phase=flags * 1j, diagnostics=diagnostics
         )
     assert caught.value.faults == (
-        "phase holds complex128; expected real numbers",
-        "diagnostics['residual'] holds <U4; expected real numbers",
+        "phase has dtype complex128; expected real numbers",
+        "diagnostics['residual'] has dtype <U4; expected real numbers",
         "diagnostics hold '5'; expected names of letters, digits and _",
         "diagnostics hold 'a/b'; expected names of letters, digits and _",
         "diagnostics['map'] has shape (3, 9); expected (8, 9)",

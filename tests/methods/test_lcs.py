@@ -187,17 +187,19 @@ def test_transmission_at_or_below_zero_is_flagged():
 @pytest.mark.parametrize("kind", LEAST)
 def test_too_few_exposures(kind):
     reference, sample = _frames(kind, LEAST[kind] - 1)
-    with pytest.raises(xmist.InputError, match=f"needs at least {LEAST[kind]} positions"):
+    with pytest.raises(xmist.InputError, match=f"needs at least {LEAST[kind]}"):
         _retrieve(reference, sample, dark_field=kind)
     reference, sample = _frames(kind, LEAST[kind])
     assert np.isfinite(_retrieve(reference, sample, dark_field=kind).phase).all()
 
 
 def test_wrong_options():
-    with pytest.raises(xmist.InputError) as caught:
-        make_options("lcs", {"dark_field": "vector", "smoothing": -1})
-    assert "option dark_field is 'vector'; expected 'none' or 'scalar' or 'tensor'" in str(caught.value)
-    assert "smoothing is -1" in str(caught.value)
+    for options, codes in (
+        ({"dark_field": "vector", "smoothing": -1}, ("option-invalid", "option-invalid")),
+    ):
+        with pytest.raises(xmist.InputError) as caught:
+            make_options("lcs", options)
+        assert caught.value.codes == codes
 
 
 def test_background_takes_away_drift_and_flux():

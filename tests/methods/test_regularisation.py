@@ -1,5 +1,7 @@
 """Ridge and cut-off that the frames choose."""
 
+from importlib import import_module
+
 import numpy as np
 import pytest
 
@@ -18,10 +20,15 @@ from tests.implicit import (
     scatter,
 )
 from tests.manufactured import EXPERIMENT, laplacian2
-from xmist.methods import make_options
+from xmist.core.options import describe
 from xmist.methods.implicit.regularisation import choose_cutoff
 from xmist.numerics.solvers.poisson import dct2, inverse_laplacian
 
+NAMES = {
+    name: [option.name for option in describe(import_module(method.module).OPTIONS)]
+    for name, method in xmist.METHODS.items()
+    if "implicit" in method.module
+}
 CASES = {"mist": 2, "mist-attenuating": 2, "mist-directional": 4, "mist-rapid": 4}
 
 
@@ -32,6 +39,11 @@ def _frames(positions, noise, shape=(60, 84)):
     return reference, sample + noise * np.random.default_rng(1).normal(size=sample.shape)
 
 
+def _automatic(method):
+    """Return "auto" for the options that can be chosen from the frames."""
+    return {name: "auto" for name in ("ridge", "cutoff_length") if name in NAMES[method]}
+
+
 def _retrieve(method, frames, **options):
     return xmist.retrieve(xmist.SpeckleStack(*frames), EXPERIMENT, method=method, **options)
 
@@ -39,7 +51,7 @@ def _retrieve(method, frames, **options):
 @pytest.mark.parametrize(("method", "least"), CASES.items(), ids=CASES.keys())
 def test_noise_is_ruled_and_the_choice_can_be_repeated(method, least):
     frames = _frames(least, 0.01)
-    plain, chosen = (_retrieve(method, frames, regularisation=choice) for choice in (None, "auto"))
+    plain, chosen = (_retrieve(method, frames, **choice) for choice in ({}, _automatic(method)))
     exact = SCATTER * scatter()
     # N equations for N unknowns: some pixels hold noise of many times D, which any ridge rules.
     assert relative(chosen.dark_field, exact) < 0.5 * relative(plain.dark_field, exact)
@@ -58,7 +70,7 @@ def test_shift_and_scatter_are_weighed_against_each_other():
     reference = references(4)
     sample = np.stack([r - u[0] * dx(r) - u[1] * dy(r) + scatter() * (dxx(r) + dyy(r)) for r in reference])
     frames = reference, sample + 3e-3 * np.random.default_rng(1).normal(size=sample.shape)
-    plain, chosen = (_retrieve("lcs", frames, regularisation=choice) for choice in (None, "auto"))
+    plain, chosen = (_retrieve("lcs", frames, **choice) for choice in ({}, {"ridge": "auto"}))
     exact = SCATTER * scatter()
     assert chosen.provenance["regularisation"]["ridge"] > 0
     assert relative(chosen.dark_field, exact) < 0.5 * relative(plain.dark_field, exact)
@@ -67,7 +79,7 @@ def test_shift_and_scatter_are_weighed_against_each_other():
 
 def test_wide_structures_without_noise_are_left_nearly_alone():
     shape = (160, 224)
-    result = _retrieve("mist", _frames(12, 0.0, shape), regularisation="auto")
+    result = _retrieve("mist", _frames(12, 0.0, shape), **_automatic("mist"))
     assert result.provenance["regularisation"]["cutoff_length"] is None
     # The stable D, averaged over 8 pixels, is flatter by (8/w)² of a structure of width w = 34 at its top: as
     # much damping cannot be told from it.
@@ -78,18 +90,18 @@ def test_wide_structures_without_noise_are_left_nearly_alone():
 @pytest.mark.parametrize("method", ["mist", "optical-flow"])
 def test_choices_do_not_depend_on_threads(method):
     frames = _frames(4, 0.01)
-    results = [_retrieve(method, frames, regularisation="auto", threads=threads) for threads in (1, 5)]
+    results = [_retrieve(method, frames, **_automatic(method), threads=threads) for threads in (1, 5)]
     assert results[0].provenance["regularisation"] == results[1].provenance["regularisation"]
     for name, array in results[0].channels():
         assert np.array_equal(array, getattr(results[1], name)), name
 
 
-def test_halves_of_one_exposure_cannot_judge_noise():
+def test_halves_of_one_position_cannot_judge_noise():
     # What differs between them is the curl that each drops, and no noise.
     for positions in (1, 3):
-        result = _retrieve("optical-flow", _frames(positions, 0.01), regularisation="auto")
+        result = _retrieve("optical-flow", _frames(positions, 0.01), cutoff_length="auto")
         assert result.provenance["regularisation"] == {"cutoff_length": None}
-    result = _retrieve("optical-flow", _frames(4, 0.01), regularisation="auto")
+    result = _retrieve("optical-flow", _frames(4, 0.01), cutoff_length="auto")
     assert result.provenance["regularisation"]["cutoff_length"] > 0
 
 
@@ -114,10 +126,11 @@ def test_cutoff_takes_away_more_noise_than_phase(corner):
     assert choose_cutoff(signal, signal, signal, threads=2) is None
 
 
-@pytest.mark.parametrize("method", [*CASES, "lcs", "optical-flow"])
-def test_wrong_options(method):
-    with pytest.raises(xmist.InputError, match="option regularisation is 'car'; expected None or 'auto'"):
-        make_options(method, {"regularisation": "car"})
-    name = "cutoff_length" if method == "optical-flow" else "ridge"
-    with pytest.raises(xmist.InputError, match=f"options regularisation and {name} are given; expected one"):
-        make_options(method, {"regularisation": "auto", name: 0.1})
+def test_ridge_and_cutoff_are_chosen_each_by_itself():
+    frames = _frames(6, 0.01)
+    both = _retrieve("mist", frames, ridge="auto", cutoff_length="auto").provenance["regularisation"]
+    ridge = _retrieve("mist", frames, ridge="auto", cutoff_length=1e-3)
+    assert ridge.provenance["regularisation"] == {"ridge": both["ridge"]}
+    given = _retrieve("mist", frames, ridge=both["ridge"], cutoff_length="auto")
+    assert list(given.provenance["regularisation"]) == ["cutoff_length"]
+    assert np.isclose(given.provenance["regularisation"]["cutoff_length"], both["cutoff_length"])

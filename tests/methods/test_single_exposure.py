@@ -254,7 +254,12 @@ def test_threads_do_not_matter(perspective):
 
 
 def test_wrong_options():
-    with pytest.raises(xmist.InputError) as caught:
-        make_options("single-exposure", {"perspective": "evolved", "cutoff_length": 0})
-    assert len(caught.value.faults) == 3
-    assert "perspective is 'evolved'; expected 'devolving' or 'evolving'" in str(caught.value)
+    for options, codes in (
+        (
+            {"perspective": "evolved", "cutoff_length": 0},
+            ("option-missing", "option-invalid", "option-invalid"),
+        ),
+    ):
+        with pytest.raises(xmist.InputError) as caught:
+            make_options("single-exposure", options)
+        assert caught.value.codes == codes

@@ -8,7 +8,7 @@ import xmist
 from tests.manufactured import EXPERIMENT, blob, speckle
 from xmist.core import flags as flag
 from xmist.methods import make_options
-from xmist.methods.matching.common import dark_field_from_visibility
+from xmist.methods.matching.plan import dark_field_from_visibility
 from xmist.numerics.matching.contrast import contrast_decay
 from xmist.numerics.matching.match import MEANS, Window
 
@@ -226,14 +226,10 @@ def test_threads_do_not_change_a_bit():
 
 
 def test_wrong_options():
+    wrong = {"window": 4, "max_shift": -1, "dark_field": "tensor", "weighting": "x", "initial": "full-feild"}
     with pytest.raises(xmist.InputError) as caught:
-        make_options(
-            "umpa",
-            {"window": 4, "max_shift": -1, "dark_field": "tensor", "weighting": "x", "initial": "full-feild"},
-        )
-    text = str(caught.value)
-    for part in ("window is 4; expected an odd", "max_shift is -1", "'tensor'", "weighting", "full-feild"):
-        assert part in text
+        make_options("umpa", wrong)
+    assert caught.value.codes == ("option-invalid",) * 5
     with pytest.raises(xmist.InputError, match="at least 3"):
         make_options("umpa", {"window": 1})
 

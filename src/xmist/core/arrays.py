@@ -1,4 +1,4 @@
-"""Arrays as they are given: checked, and told by one sentence each where they are not what they must be."""
+"""Arrays from users: checked, with an error record for each that is not what it must be."""
 
 from __future__ import annotations
 
@@ -6,6 +6,8 @@ from typing import Any, Final
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
+
+from xmist.core.errors import ErrorRecord
 
 Image = NDArray[np.float32]
 
@@ -15,65 +17,40 @@ SMALLEST_FRAME: Final = 7
 _FRAMES: Final = "numbers of shape (position, y, x)"
 
 
-def as_array(name: str, given: Any, expected: str, faults: list[str]) -> NDArray[Any] | None:
-    """Give what NumPy makes of an array_like; masked entries stay masked.
-
-    Parameters
-    ----------
-    name : str
-        What it is called in a fault.
-    given : array_like
-        What was given.
-    expected : str
-        What would be right.
-    faults : list of str
-        Receives a sentence if it is no array, such as rows of unequal length.
-
-    Returns
-    -------
-    array or None
-        None if there was a fault.
-    """
+def as_array(name: str, given: Any, expected: str, errors: list[Any]) -> NDArray[Any] | None:
+    """Return what NumPy makes of an array_like, masked entries kept; None with an error if it is no array."""
     try:
         array: NDArray[Any] = given if np.ma.isMaskedArray(given) else np.asarray(given)
     except (ValueError, TypeError) as error:
-        faults.append(f"{name} is not an array ({error}); expected {expected}")
+        errors.append(ErrorRecord("array-invalid", f"{name} is not an array ({error}); expected {expected}"))
         return None
     return array
 
 
-def as_frames(name: str, frames: ArrayLike, faults: list[str]) -> Image | None:
-    """Give frames as a read-only, C-contiguous float32 view or copy.
+def as_frames(name: str, frames: ArrayLike, errors: list[Any]) -> Image | None:
+    """Return (position, y, x) frames as a read-only, C-contiguous float32 view or copy; None with an error.
 
-    Parameters
-    ----------
-    name : str
-        What the frames are called in a fault.
-    frames : (position, y, x) array_like
-        Integers or floats of any byte order and layout; masked entries become NaN. Never modified.
-    faults : list of str
-        Receives a sentence for each fault.
-
-    Returns
-    -------
-    (position, y, x) float32 array or None
-        None if there was a fault.
+    Integers or floats of any byte order and layout; masked entries become NaN.
     """
-    array = as_array(name, frames, _FRAMES, faults)
+    array = as_array(name, frames, _FRAMES, errors)
     if array is None:
         return None
     if array.dtype.kind not in "iuf":
-        faults.append(f"{name} has dtype {array.dtype}; expected integers or floats")
+        errors.append(
+            ErrorRecord("array-invalid", f"{name} has dtype {array.dtype}; expected integers or floats")
+        )
         return None
     if array.ndim != 3:
-        advice = f": give {name}[None] for a single frame" if array.ndim == 2 else ""
-        faults.append(f"{name} has shape {array.shape}; expected (position, y, x){advice}")
+        advice = f"; use {name}[None] for a single frame" if array.ndim == 2 else ""
+        text = f"{name} has shape {array.shape}; expected (position, y, x){advice}"
+        errors.append(ErrorRecord("array-invalid", text))
         return None
     if array.shape[0] < 1 or min(array.shape[1:]) < SMALLEST_FRAME:
-        faults.append(
+        text = (
             f"{name} has shape {array.shape}; expected at least one position and "
             f"{SMALLEST_FRAME} × {SMALLEST_FRAME} pixels"
         )
+        errors.append(ErrorRecord("frames-too-small", text))
         return None
     if isinstance(array, np.ma.MaskedArray):
         array = np.ma.filled(array.astype(np.float32), np.float32(np.nan))
@@ -84,67 +61,45 @@ def as_frames(name: str, frames: ArrayLike, faults: list[str]) -> Image | None:
     return view
 
 
-def as_weights(name: str, weights: ArrayLike, shape: tuple[int, ...], faults: list[str]) -> Image | None:
-    """Give weights as `as_frames` does, and require a shape and finite numbers ≥ 0.
+def as_weights(name: str, weights: ArrayLike, shape: tuple[int, ...], errors: list[Any]) -> Image | None:
+    """Return weights as `as_frames` does; None with an error for another shape, NaN or below 0.
 
-    Parameters
-    ----------
-    name : str
-        What the weights are called in a fault.
-    weights : (position, y, x) array_like
-        Weights; booleans count as 0 and 1, masked entries as 0.
-    shape : tuple of int
-        Shape that they must have.
-    faults : list of str
-        Receives a sentence for each fault.
+    Booleans count as 0 and 1, masked entries as 0.
     """
-    array = as_array(name, weights, _FRAMES, faults)
+    array = as_array(name, weights, _FRAMES, errors)
     if array is None:
         return None
     if isinstance(array, np.ma.MaskedArray):
         array = array.filled(0)
-    given = as_frames(name, array.astype(np.float32) if array.dtype == bool else array, faults)
+    given = as_frames(name, array.astype(np.float32) if array.dtype == bool else array, errors)
     if given is None:
         return None
     if given.shape != shape:
-        faults.append(
+        text = (
             f"{name} has shape {given.shape}; expected the frames' {shape} "
             "(numpy.broadcast_to repeats one image for all positions)"
         )
+        errors.append(ErrorRecord("shape-mismatch", text))
         return None
     lowest = float(given.min())  # min and max propagate NaN
     if not (lowest >= 0.0 and np.isfinite(float(given.max()))):
         wrong = int(np.count_nonzero(~(np.isfinite(given) & (given >= 0))))
-        faults.append(
+        text = (
             f"{name} has {wrong} entries that are negative, NaN or infinite; expected 0 (ignore) or a "
             "positive number"
         )
+        errors.append(ErrorRecord("weights-invalid", text))
         return None
     return given
 
 
-def as_image(name: str, given: Any, faults: list[str]) -> Image | None:
-    """Give real numbers of any shape as float32.
-
-    Parameters
-    ----------
-    name : str
-        What they are called in a fault.
-    given : array_like
-        Numbers or booleans; masked entries become NaN.
-    faults : list of str
-        Receives a sentence if they are something else.
-
-    Returns
-    -------
-    float32 array or None
-        None if there was a fault.
-    """
-    array = as_array(name, given, "real numbers", faults)
+def as_image(name: str, given: Any, errors: list[Any]) -> Image | None:
+    """Return real numbers or booleans of any shape as float32, masked entries as NaN; None with an error."""
+    array = as_array(name, given, "real numbers", errors)
     if array is None:
         return None
     if array.dtype.kind not in "biuf":
-        faults.append(f"{name} holds {array.dtype}; expected real numbers")
+        errors.append(ErrorRecord("array-invalid", f"{name} has dtype {array.dtype}; expected real numbers"))
         return None
     if isinstance(array, np.ma.MaskedArray):
         array = np.ma.filled(array.astype(np.float32), np.float32(np.nan))
@@ -152,13 +107,7 @@ def as_image(name: str, given: Any, faults: list[str]) -> Image | None:
 
 
 def frozen(array: NDArray[Any]) -> NDArray[Any]:
-    """Give a view that cannot be written to.
-
-    Parameters
-    ----------
-    array : array
-        Any array; it stays as it is.
-    """
+    """Return a view that cannot be written to."""
     view = array.view()
     view.flags.writeable = False
     return view

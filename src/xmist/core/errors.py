@@ -46,6 +46,10 @@ ERROR_CODES: Final[Mapping[str, str]] = MappingProxyType(
         "option-missing": "A required option is missing.",
         "option-unknown": "There is no option of this name.",
         # --- experiment, material and arrays (core) ---
+        "array-invalid": "Something given as an array is none, or has another type or number of dimensions.",
+        "experiment-invalid": "A value of the experiment is no number, or its unit is evidently wrong.",
+        "material-invalid": "A material is unknown, incomplete, contradictory or out of range.",
+        "weights-invalid": "Weights are negative, NaN or infinite.",
         "frames-too-small": "The frames are smaller than the methods need.",
         "value-invalid": "An argument has a value that it cannot have.",
         "shape-mismatch": "Arrays that belong together differ in shape.",
@@ -54,6 +58,8 @@ ERROR_CODES: Final[Mapping[str, str]] = MappingProxyType(
         "method-unknown": "There is no method of this name.",
         "pixels-unusable": "No pixel of the frames can be used.",
         "speckles-missing": "The reference frames show no speckles.",
+        "references-proportional": "All reference frames show the same speckles.",
+        "too-few-positions": "The method needs more positions of the diffuser.",
         # --- preprocessing ---
         "box-outside": "A box reaches beyond the frames.",
         "drift-undetermined": "A shift between reference and sample frame cannot be measured.",

@@ -20,11 +20,11 @@ import math
 import numbers
 import re
 from collections.abc import Callable, Iterator, Mapping
-from functools import cache
 from types import NoneType, UnionType
 from typing import (
     Annotated,
     Any,
+    ClassVar,
     Final,
     Literal,
     TypeVar,
@@ -139,6 +139,8 @@ def _option_name(name: str) -> str:
 class Options:
     """Base of every class of options: makes it a frozen, keyword-only dataclass that checks its values."""
 
+    _fields: ClassVar[tuple[Option, ...]]
+
     def __init_subclass__(cls) -> None:
         dataclasses.dataclass(frozen=True, kw_only=True)(cls)
 
@@ -214,18 +216,22 @@ def read_options(
     return made, errors + made._settle(called, owner)
 
 
-@cache
-def describe(kind: type[Any]) -> tuple[Option, ...]:
-    """Return the fields of a class of options, in order, with their texts from its docstring."""
-    hints = get_type_hints(kind, include_extras=True)
-    texts = parameter_texts(inspect.getdoc(kind) or "")
-    return tuple(
-        _described(field.name, hints[field.name], field.default, texts.get(field.name, ""))
-        for field in dataclasses.fields(kind)
-    )
+def describe(kind: type[Options]) -> tuple[Option, ...]:
+    """Return the fields of a class of options, with texts from its docstring and those of its bases."""
+    found = kind.__dict__.get("_fields")
+    if found is None:
+        hints = get_type_hints(kind, include_extras=True)
+        texts: dict[str, str] = {}
+        for base in reversed(kind.__mro__[:-1]):
+            texts |= parameter_texts(inspect.cleandoc(base.__doc__ or ""))
+        found = kind._fields = tuple(
+            _option(item.name, hints[item.name], item.default, texts.get(item.name, ""))
+            for item in dataclasses.fields(kind)  # type: ignore[arg-type]
+        )
+    return found
 
 
-def _described(name: str, hint: Any, default: Any, about: str) -> Option:
+def _option(name: str, hint: Any, default: Any, about: str) -> Option:
     kinds: list[type] = []
     words: list[str] = []
     details: list[Any] = []

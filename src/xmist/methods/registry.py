@@ -12,8 +12,9 @@ from typing import Any, Final, Protocol
 from numpy.typing import ArrayLike
 
 from xmist.core.data import Retrieval, SpeckleStack
-from xmist.core.errors import InputError, suggest
+from xmist.core.errors import InputError, raise_errors, suggest
 from xmist.core.experiment import Experiment
+from xmist.core.options import Options, read_options
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -287,13 +288,11 @@ def make_options(method: str, options: Mapping[str, Any]) -> Any:
     2.0
     """
     kind = import_module(find_method(method).module).OPTIONS
-    known = [item.name for item in dataclasses.fields(kind)]
-    unknown = [name for name in options if name not in known]
-    if unknown:
-        raise InputError(
-            [f"'{name}' is not an option of {method}; {suggest(name, known)}" for name in unknown]
-        )
-    return kind(**options)
+    if not issubclass(kind, Options):
+        return kind(**options)
+    made, errors = read_options(kind, options, owner=method)
+    raise_errors(errors)
+    return made
 
 
 def prepare(

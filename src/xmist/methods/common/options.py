@@ -1,13 +1,33 @@
-"""Checks that the options of all methods share."""
+"""Kinds of options that several methods have, so that a name means the same in all of them."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Annotated, Any, Literal
 
+from xmist.core import options as engine
 from xmist.core.errors import as_number, raise_errors, shown
+
+# Gaussian σ that the normal equations are smoothed with.
+Smoothing = Annotated[float, engine.Range(0.0, 1000.0, unit="pixels")]
+# Tikhonov term, relative to the mean diagonal of the normal matrix in pixel units.
+Ridge = Annotated[float | Literal["auto"], engine.Range(0.0)]
+# Length in the sample's plane beyond which the phase is damped.
+CutoffLength = Annotated[float | Literal["auto"], engine.Range(0.0, above=True, unit="m")]
+# γ = δ/β of the sample's single material.
+DeltaOverBeta = Annotated[
+    float,
+    engine.Range(0.0, 1e9, above=True, expected="the ratio δ/β of the sample's material, a number above 0"),
+]
+Integrator = Literal["dct", "southwell"]
+
+# What a message says of both.
+TIED_PHASE = (
+    "is given with delta_over_beta; expected one of them at most, because with delta_over_beta the phase is "
+    "(γ/2) ln T and no Laplacian is inverted"
+)
 
 
 @dataclass(frozen=True)

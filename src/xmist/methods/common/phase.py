@@ -1,4 +1,4 @@
-"""What the methods that end in a phase share: from curvature or transmission to φ and its gradient."""
+"""From curvature or transmission to the phase φ and its gradient."""
 
 from __future__ import annotations
 
@@ -23,26 +23,10 @@ def phase_of_curvature(
     epsilon: float | None,
     threads: int | None,
 ) -> Image:
-    """Give the φ of mean 0 whose ψ = ∆φ/(k p²) has the Laplacian ∇²ψ.
+    """Return the φ of mean 0 in rad whose ψ = ∆φ/(k p²) has the (y, x) Laplacian ∇²ψ, which is overwritten.
 
-    Parameters
-    ----------
-    curvature : (y, x) float32 array
-        ∇²ψ in pixel units; overwritten.
-    experiment : Experiment
-        Geometry.
-    lost : (y, x) bool array
-        Pixels that nothing determined: they count as bare beam, and become NaN.
-    epsilon : float or None
-        ε in rad per pixel: −κ²/(κ⁴ + ε⁴) serves as the inverse Laplacian, spectral symbol; None inverts the
-        five-point Laplacian exactly.
-    threads : int or None
-        Threads.
-
-    Returns
-    -------
-    (y, x) float32 array
-        Phase in rad.
+    Lost pixels count as bare beam and become NaN. With ε in rad per pixel, −κ²/(κ⁴ + ε⁴) serves as inverse
+    Laplacian, spectral symbol; None inverts the five-point Laplacian exactly.
     """
     k, p = experiment.wavenumber, experiment.effective_pixel
     any_lost = bool(lost.any())
@@ -60,29 +44,13 @@ def phase_of_curvature(
     return phase
 
 
-def epsilon_of(cutoff_length: float | None, experiment: Experiment) -> float | None:
-    """Give the ε of the inverse Laplacian −κ²/(κ⁴ + ε⁴), 2π/L, in rad per pixel.
-
-    Parameters
-    ----------
-    cutoff_length : float or None
-        L in metres in the sample's plane; None for the plain inverse.
-    experiment : Experiment
-        Geometry.
-    """
-    return None if cutoff_length is None else 2.0 * math.pi * experiment.effective_pixel / cutoff_length
+def epsilon_of(cutoff_length: float, experiment: Experiment) -> float:
+    """Return the ε = 2π/L of the inverse Laplacian −κ²/(κ⁴ + ε⁴) in rad per pixel, for L in metres."""
+    return 2.0 * math.pi * experiment.effective_pixel / cutoff_length
 
 
 def centre(phase: Image, lost: NDArray[np.bool_]) -> None:
-    """Shift a phase to mean 0 over the pixels that are not lost, in place; the lost become NaN.
-
-    Parameters
-    ----------
-    phase : (y, x) float32 array
-        Phase.
-    lost : (y, x) bool array
-        Pixels that nothing determined.
-    """
+    """Shift a (y, x) phase to mean 0 over the pixels that are not lost, in place; the lost become NaN."""
     any_lost = bool(lost.any())
     if lost.all():
         phase[...] = np.nan
@@ -94,43 +62,22 @@ def centre(phase: Image, lost: NDArray[np.bool_]) -> None:
 
 
 def refraction_of(phase: Image, experiment: Experiment, *, threads: int | None) -> Image:
-    """Give the refraction angle ∇φ/k.
-
-    Parameters
-    ----------
-    phase : (y, x) float32 array
-        Phase in rad; NaN where it has no value, and there alone the angle has none either.
-    experiment : Experiment
-        Geometry.
-    threads : int or None
-        Threads.
-
-    Returns
-    -------
-    (2, y, x) float32 array
-        Angle along x and y in rad.
-    """
+    """Return the (2, y, x) refraction angle ∇φ/k in rad; NaN only where the phase is NaN."""
     scale = 1.0 / (experiment.wavenumber * experiment.effective_pixel)
     known = np.isfinite(phase)
     if known.all():
         angle: Image = gradient(phase, scale=scale, threads=threads)
         return angle
-    # The neighbours of a pixel without a value have one: they are given a number to differentiate with.
+    # Neighbours of a pixel without a value have one: the gap is filled to differentiate there.
     angle = gradient(fill(phase, known, smooth=True, threads=threads), scale=scale, threads=threads)
     angle[:, ~known] = np.nan
     return angle
 
 
-def screening_length2(experiment: Experiment, delta_over_beta: float) -> float:
-    """Give γ∆/(2k) in pixels², the ℓ² of (1 − ℓ²∇²) T for a single material.
-
-    Parameters
-    ----------
-    experiment : Experiment
-        Geometry.
-    delta_over_beta : float
-        γ = δ/β.
-    """
+def screening_length2(experiment: Experiment, delta_over_beta: float | None) -> float:
+    """Return γ∆/(2kp²) in pixels², the ℓ² of (1 − ℓ²∇²) T for a single material; 0 without γ."""
+    if delta_over_beta is None:
+        return 0.0
     k, p = experiment.wavenumber, experiment.effective_pixel
     return delta_over_beta * experiment.effective_distance / (2.0 * k * p**2)
 
@@ -138,23 +85,9 @@ def screening_length2(experiment: Experiment, delta_over_beta: float) -> float:
 def single_material(
     contrast: Image, lost: NDArray[np.bool_], *, length2: float, threads: int | None
 ) -> Image:
-    """Solve (1 − ℓ²∇²) T = Q for what differs from bare beam, so that nothing gives exactly T = 1.
+    """Return the (y, x) T of (1 − ℓ²∇²) T = Q from 1 − Q, so that equal frames give exactly T = 1.
 
-    Parameters
-    ----------
-    contrast : (y, x) float32 array
-        1 − Q. Modified where pixels are lost.
-    lost : (y, x) bool array
-        Pixels that nothing determined: they count as bare beam, and become NaN.
-    length2 : float
-        ℓ² in pixels².
-    threads : int or None
-        Threads.
-
-    Returns
-    -------
-    (y, x) float32 array
-        T.
+    Lost pixels count as bare beam, also in `contrast`, and become NaN.
     """
     contrast[lost] = 0.0
     transmission: Image = screened(contrast, length2, threads=threads)
@@ -164,42 +97,14 @@ def single_material(
 
 
 def above_zero(transmission: Image, lost: NDArray[np.bool_], flags: NDArray[np.uint16]) -> Image:
-    """Give a transmission to divide by and to take the logarithm of.
-
-    Parameters
-    ----------
-    transmission : (y, x) float32 array
-        T.
-    lost : (y, x) bool array
-        Pixels that nothing determined.
-    flags : (y, x) uint16 array
-        Gets `NOT_POSITIVE` where T is not above 0, but for the lost pixels.
-
-    Returns
-    -------
-    (y, x) float32 array
-        T; NaN where it is not above 0.
-    """
+    """Return T, NaN where it is not above 0, which is flagged `NOT_POSITIVE` but for the lost pixels."""
     positive = transmission > 0.0
     flags[~positive & ~lost] |= flag.NOT_POSITIVE
     return np.where(positive, transmission, np.float32(np.nan))
 
 
 def phase_of_transmission(transmission: Image, delta_over_beta: float) -> Image:
-    """Give the phase of a single material, φ = (γ/2) ln T.
-
-    Parameters
-    ----------
-    transmission : (y, x) float32 array
-        T above 0, or NaN.
-    delta_over_beta : float
-        γ = δ/β.
-
-    Returns
-    -------
-    (y, x) float32 array
-        Phase in rad.
-    """
+    """Return the phase of a single material in rad, φ = (γ/2) ln T."""
     phase: Image = np.log(transmission)
     phase *= np.float32(0.5 * delta_over_beta)
     return phase

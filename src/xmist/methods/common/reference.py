@@ -1,4 +1,4 @@
-"""Reference frames as every method takes them: checked, differentiable, each equation with a weight."""
+"""Reference and sample frames as every method takes them: checked, differentiable, with weights."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from xmist.core import flags as flag
 from xmist.core.arrays import Image, as_frames, as_weights
-from xmist.core.errors import InputError, raise_errors
+from xmist.core.errors import ErrorRecord, InputError, raise_errors
 from xmist.numerics.images.fill import fill
 
 Real = NDArray[Any]
@@ -21,26 +21,28 @@ _ORDINARY: Final = 2.0**24  # frames of such a size, or one over it, need no sca
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class PreparedReference:
-    """Reference frames that can be differentiated, with the weights of their equations.
+    """Reference frames that can be differentiated, with the weights of their equations."""
 
-    Parameters
-    ----------
-    frames : (position, y, x) float32 array
-        Finite and positive; unusable pixels are filled from their neighbours.
-    weights : (position, y, x) array or None
-        Weight of each equation; None if all are 1.
-    flags : (y, x) uint16 array
-        `BAD_REFERENCE` and `MASKED`.
-    scale : float
-        What the frames were multiplied by, and the sample's have to be: a power of two that brings far-off
-        units into the range where squares and fourth powers fit single precision, else 1. No bit of a result
-        depends on it.
-    """
-
-    frames: Image
-    weights: Real | None
-    flags: NDArray[np.uint16]
+    frames: Image  # (position, y, x) finite and positive; unusable pixels are filled from their neighbours
+    weights: Real | None  # (position, y, x) weight of each equation; None if all are 1
+    flags: NDArray[np.uint16]  # (y, x) `BAD_REFERENCE` and `MASKED`
+    # What the frames were multiplied by, and the sample's have to be: a power of two that brings extreme
+    # units into the range where squares and fourth powers fit single precision, else 1. No bit of a result
+    # depends on it.
     scale: float = 1.0
+
+    def check(self, sample: ArrayLike, weights: ArrayLike | None) -> tuple[Image, Image | None]:
+        """Return sample frames and their weights as float32; InputError if they do not fit the reference."""
+        errors: list[ErrorRecord] = []
+        shape = self.frames.shape
+        frames = as_frames("sample", sample, errors)
+        if frames is not None and frames.shape != shape:
+            text = f"sample has shape {frames.shape}; expected that of the reference, {shape}"
+            errors.append(ErrorRecord("shape-mismatch", text))
+        given = None if weights is None else as_weights("weights", weights, shape, errors)
+        raise_errors(errors)
+        assert frames is not None  # as_frames added an error otherwise
+        return frames, given
 
 
 def prepare_reference(
@@ -53,43 +55,24 @@ def prepare_reference(
     scaled: bool = False,
     keep_neighbours: bool = False,
 ) -> PreparedReference:
-    """Check the reference frames, fill their unusable pixels and take weight from the equations these touch.
+    """Check (position, y, x) reference frames, fill unusable pixels and take weight from their neighbours.
 
-    Parameters
-    ----------
-    reference : (position, y, x) array_like
-        Frames without the sample.
-    weights : (position, y, x) array_like or None
-        Weight of each pixel; 0 means that it is ignored.
-    method : str
-        Name of the method, for messages.
-    minimum : int
-        Least number of exposures.
-    threads : int or None
-        Threads.
-    scaled : bool
-        Whether far-off units may be changed, see `PreparedReference.scale`.
-    keep_neighbours : bool
-        Whether the equations next to an unusable pixel that stands alone count: where the unknowns are whole
-        images, what its interpolation is wrong by costs less than four equations.
-
-    Raises
-    ------
-    InputError
-        Lists all faults: shape, dtype, weights, too few exposures, no usable pixel.
+    `method` is for messages; `minimum` is the least number of positions; `scaled` allows other units, see
+    `PreparedReference.scale`. With `keep_neighbours` the equations next to an unusable pixel that stands
+    alone count: where the unknowns are whole images, the error of its interpolation costs less than four
+    equations.
     """
-    faults: list[str] = []
-    frames = as_frames("reference", reference, faults)
+    errors: list[ErrorRecord] = []
+    frames = as_frames("reference", reference, errors)
     given = None
     if frames is not None and weights is not None:
-        given = as_weights("weights", weights, frames.shape, faults)
+        given = as_weights("weights", weights, frames.shape, errors)
     if frames is not None and len(frames) < minimum:
-        faults.append(
-            f"{len(frames)} exposure{'s' if len(frames) > 1 else ''}; {method} needs at least {minimum} "
-            "positions of the diffuser"
-        )
-    raise_errors(faults)
-    assert frames is not None  # as_frames gave a fault otherwise
+        number = f"{len(frames)} position{'s' if len(frames) > 1 else ''}"
+        text = f"{number} of the diffuser; {method} needs at least {minimum}"
+        errors.append(ErrorRecord("too-few-positions", text))
+    raise_errors(errors)
+    assert frames is not None  # as_frames added an error otherwise
     scale = _scale(frames) if scaled else 1.0
     if scale != 1.0:
         frames = frames * np.float32(scale)
@@ -106,11 +89,14 @@ def prepare_reference(
         if usable.all():
             continue
         if not usable.any():
-            raise InputError(f"reference frame {n} has no usable pixel; leave this exposure out")
+            raise InputError(
+                f"the reference frame of position {n} has no usable pixel; leave this position out",
+                "pixels-unusable",
+            )
         if filled is None:
             filled = frames.copy()
         repaired = fill(frame, usable, smooth=True, threads=threads)
-        # A filled value at or below 0 or out of reach: the mean serves, for its equations count for nothing.
+        # Where a filled value is at or below 0 or out of reach the mean serves: its equations have weight 0.
         fallback = np.float32(frame[usable].mean(dtype=np.float64))
         filled[n] = np.where(np.isfinite(repaired) & (repaired > 0), repaired, fallback)
         if out is None:
@@ -122,7 +108,7 @@ def prepare_reference(
 
 
 def _scale(frames: Image) -> float:
-    """Give a power of two that brings frames to about 1, or 1 where they are of an ordinary size."""
+    """Return a power of two that brings frames to about 1, or 1 where their size is ordinary."""
     middle = frames[0][len(frames[0]) // 2]
     usable = middle[np.isfinite(middle) & (middle > 0.0)]
     if not usable.size:
@@ -132,7 +118,7 @@ def _scale(frames: Image) -> float:
 
 
 def _inner(usable: NDArray[np.bool_], *, keep_neighbours: bool) -> NDArray[np.bool_]:
-    """Take away the equations that the filled value of an unusable pixel would spoil.
+    """Leave out the equations that the filled value of an unusable pixel would spoil.
 
     Those are its four nearest neighbours, unless those of a pixel that stands alone are to be kept; and the
     four next to them along the axes where it lies in a cluster, a line or a border, whose filled values are

@@ -1,4 +1,4 @@
-"""What the methods that transform whole images share: weights of one exposure, and what dead pixels hold."""
+"""What the methods that transform whole images share: the ratio, weights, sums and filled pixels."""
 
 from __future__ import annotations
 
@@ -26,46 +26,14 @@ def prepare_ratio(
 ) -> PixelwiseSystem:
     """Prepare the least-squares ratio of the frames, I_R − I_S = I_R (1 − Q): Q = Σ w I_R I_S/Σ w I_R².
 
-    Parameters
-    ----------
-    reference : (position, y, x) array_like
-        Frames without the sample.
-    weights : (position, y, x) array_like or None
-        Weight of each pixel; 0 means that it is ignored.
-    method : str
-        Name of the method, for messages.
-    threads : int or None
-        Threads.
-
-    Returns
-    -------
-    PixelwiseSystem
-        Its one unknown is 1 − Q. A pixel that no exposure sees takes its neighbours' and is flagged `FILLED`.
-
-    Raises
-    ------
-    InputError
-        Lists all faults of the reference and its weights.
+    The one unknown is 1 − Q. A pixel that no position sees takes its neighbours' and is flagged `FILLED`.
     """
     prepared = prepare_reference(reference, weights, method=method, minimum=1, threads=threads, scaled=True)
     return prepare_pixelwise(prepared, (VALUE,), smoothing=0.0, ridge=0.0, threads=threads)
 
 
-def exposure_weights(sample: Image, *weights: ArrayLike | None) -> Image | None:
-    """Combine the weights of one exposure.
-
-    Parameters
-    ----------
-    sample : (y, x) float32 array
-        Frame with the sample; what is not finite has weight 0.
-    *weights : (y, x) array_like or None
-        Weights that are multiplied.
-
-    Returns
-    -------
-    (y, x) float32 array or None
-        None if all are 1.
-    """
+def position_weights(sample: Image, *weights: ArrayLike | None) -> Image | None:
+    """Return the product of weights of one position, 0 where the sample is not finite; None for 1."""
     product: Image | None = None
     for factor in weights:
         if factor is not None:
@@ -78,42 +46,23 @@ def exposure_weights(sample: Image, *weights: ArrayLike | None) -> Image | None:
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
-class Exposures:
-    """Sums over exposures that have the same weights.
+class PositionSum:
+    """Sums over positions that have the same (y, x) weights.
 
-    Equations that are linear in the frames hold for sums of exposures too, so that a transform serves all of
-    them. Bad pixels of a detector are the same in every exposure; one that has some of its own stands alone.
-
-    Parameters
-    ----------
-    reference, sample : (y, x) float32 array
-        Σ I_R and Σ I_S; anything where the weight is 0.
-    difference : (y, x) float32 array
-        Σ (I_R − I_S), exactly 0 for equal frames.
-    weights : (y, x) float32 array or None
-        Weights that they share; None if all are 1.
+    Equations that are linear in the frames hold for sums of positions too, so that one transform serves all
+    of them. Bad pixels of a detector are the same at every position; a position with others stands alone.
     """
 
-    reference: Image
-    sample: Image
-    difference: Image
-    weights: Image | None
+    reference: Image  # (y, x) Σ I_R; anything where the weight is 0
+    sample: Image  # Σ I_S
+    difference: Image  # Σ (I_R − I_S), exactly 0 for equal frames
+    weights: Image | None  # None if all are 1
 
 
-def add_exposures(
+def add_positions(
     reference: Image, sample: Image, weights: Sequence[Image | None], *, threads: int | None
-) -> list[Exposures]:
-    """Add up the exposures that have the same weights.
-
-    Parameters
-    ----------
-    reference, sample : (position, y, x) float32 array
-        Frames.
-    weights : sequence of (y, x) float32 array or None
-        Of `exposure_weights`, one an exposure.
-    threads : int or None
-        Threads; the result does not depend on it.
-    """
+) -> list[PositionSum]:
+    """Add up the (position, y, x) frames that have the same weights (of `position_weights`)."""
     groups: list[tuple[Image | None, list[int]]] = []
     for n, own in enumerate(weights):
         for shared, members in groups:
@@ -123,7 +72,8 @@ def add_exposures(
         else:
             groups.append((own, [n]))
     return [
-        Exposures(**_sums(reference, sample, members, threads), weights=shared) for shared, members in groups
+        PositionSum(**_sums(reference, sample, members, threads), weights=shared)
+        for shared, members in groups
     ]
 
 
@@ -144,22 +94,7 @@ def _sums(reference: Image, sample: Image, members: list[int], threads: int | No
 
 
 def fill_source(image: Image, weights: Image | None, *, threads: int | None) -> Image:
-    """Give the pixels of weight 0 a number, so that the image can be transformed.
-
-    Parameters
-    ----------
-    image : (y, x) float32 array
-        What is transformed; anything where the weight is 0.
-    weights : (y, x) float32 array or None
-        Weights of the exposure.
-    threads : int or None
-        Threads.
-
-    Returns
-    -------
-    (y, x) float32 array
-        Interpolated from the neighbours; 0, which stands for bare beam, where they are beyond reach.
-    """
+    """Return an image to transform: pixels of weight 0 filled from neighbours, 0 out of their reach."""
     if weights is None or weights.all():
         return image
     filled: Image = fill(image, weights > 0, smooth=True, threads=threads)

@@ -6,7 +6,7 @@ conventional system", Optica 8 1412, doi:10.1364/OPTICA.434954; with dark-field 
 
     I_R = I_S/T + u·∇I_R [− d ∇²I_R, or − (d_xx ∂_xx + d_yy ∂_yy + 2 d_xy ∂_xy) I_R]
 
-at every pixel for every exposure. It is solved for 1/T − 1, so that no object gives exactly 0 and the ridge
+at every pixel for every position. It is solved for 1/T − 1, so that no object gives exactly 0 and the ridge
 pulls towards no object. ∇φ = k u/∆ is integrated by least squares.
 
 What multiplies the whole frame is found as one: the T of this method is T (1 − ∇·u + ∆∇²D), attenuation and
@@ -15,29 +15,25 @@ lensing together.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import Any, Final, Literal
+from functools import partial
+from typing import Final, Literal
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from xmist.core import flags as flag
 from xmist.core.arrays import Image
-from xmist.core.data import Retrieval
 from xmist.core.experiment import Experiment
-from xmist.core.version import __version__
-from xmist.methods.common.background import background_mask, determined_background, plain_background
-from xmist.methods.common.findings import compare_frames, describe_flags
-from xmist.methods.common.options import Range, check_options
+from xmist.core.options import Options
+from xmist.methods.common.background import Background, background_mask, determined_background
+from xmist.methods.common.options import Integrator, Ridge, Smoothing
 from xmist.methods.common.phase import centre
 from xmist.methods.common.reference import prepare_reference
-from xmist.methods.full_field.options import background_faults
-from xmist.methods.implicit.pixelwise import PixelwiseSystem, prepare_pixelwise
-from xmist.methods.implicit.regularisation import AUTOMATIC, Comparison, choose, chosen, contradictions
+from xmist.methods.implicit.plan import Channels, ImplicitPlan, Solution, prepare_equations
+from xmist.methods.implicit.regularisation import Comparison
 from xmist.numerics.images.fill import fill
-from xmist.numerics.images.tensors import eigenvalues, nearest_positive
 from xmist.numerics.operators.derivatives import DX, DXX, DXY, DY, DYY, LAPLACIAN, SAMPLE
-from xmist.numerics.solvers.integrate import INTEGRATORS, Integrator, integrate
+from xmist.numerics.solvers.integrate import integrate
 
 # Columns for the unknowns 1/T − 1, u_x, u_y and −d or −d_xx, −2 d_xy, −d_yy.
 COLUMNS: Final = {
@@ -48,37 +44,29 @@ COLUMNS: Final = {
 _FACTORS: Final = {"none": (), "scalar": (-1.0,), "tensor": (-1.0, -0.5, -1.0)}
 
 
-@dataclass(frozen=True, kw_only=True)
-class LcsOptions:
+class LcsOptions(Options):
     """Options of `lcs`.
 
     Parameters
     ----------
-    dark_field : {"none", "scalar", "tensor"}
-        Whether and how the model blurs: not at all (N ≥ 3), as in the paper of 2021; with a scalar D (N ≥ 4);
-        with a tensor (N ≥ 6).
+    dark_field : {"auto", "none", "scalar", "tensor"}
+        The dark-field that the model has: none (N ≥ 3), as in the paper of 2021; a scalar D (N ≥ 4); a tensor
+        (N ≥ 6). "auto" is "scalar", or "none" for three positions.
     integrator : {"dct", "southwell"}
         How the shift is integrated to the phase: with the gradient of a sum of cosines (Frankot–Chellappa
         with the even mirror), or with differences of neighbours.
     background : (y, x) bool array or (int, int, int, int), optional
         Bare beam beside the sample: a mask, or a box y0, y1, x0, x1 in pixels, ends excluded. On average the
-        shift, D and φ are 0 there and T is 1, so that a drift of the mask or of the flux between the frames
-        is taken away. None: as measured, and the mean of φ is 0.
+        shift, D and φ are 0 there and T is 1, which removes a drift of the diffuser or of the flux between
+        the frames. None: as measured, and the mean of φ is 0.
     smoothing : float
         Gaussian σ in pixels that the normal equations are smoothed with; 0 solves every pixel alone.
-    ridge : float
+    ridge : float or "auto"
         Tikhonov term on (1/T − 1, u, d), relative to the mean diagonal of the normal matrix in pixel units.
-    regularisation : {None, "auto"}
-        "auto" chooses `ridge` from the frames, by agreement with a stable estimate (see
-        `xmist.methods.implicit.regularisation`), and records the choice in `provenance["regularisation"]`.
+        "auto" chooses it from the frames and records it in `provenance["regularisation"]`.
     positive : bool
         Set a negative dark-field to 0 (and flag it), or replace a tensor with a negative eigenvalue by the
         nearest positive semi-definite one.
-
-    Raises
-    ------
-    InputError
-        Lists every value that is out of range, and options that exclude each other.
 
     Examples
     --------
@@ -86,146 +74,15 @@ class LcsOptions:
     'tensor'
     """
 
-    dark_field: Literal["none", "scalar", "tensor"] = "scalar"
+    dark_field: Literal["auto", "none", "scalar", "tensor"] = "auto"
     integrator: Integrator = "dct"
-    background: Any = None
-    smoothing: float = 0.0
-    ridge: float = 0.0
-    regularisation: str | None = None
+    background: Background | None = None
+    smoothing: Smoothing = 0.0
+    ridge: Ridge = 0.0
     positive: bool = False
-
-    def __post_init__(self) -> None:
-        check_options(
-            self,
-            [Range("smoothing", "pixels", high=1000.0), Range("ridge")],
-            ["positive"],
-            {"dark_field": tuple(COLUMNS), "integrator": INTEGRATORS, "regularisation": AUTOMATIC},
-            [
-                *contradictions(self, "ridge"),
-                *((True, fault) for fault in background_faults(self.background)),
-            ],
-        )
 
 
 OPTIONS: Final = LcsOptions
-
-
-@dataclass(frozen=True, kw_only=True, eq=False)
-class LcsPlan:
-    """`lcs` prepared for a reference; call it with the sample frames of a projection.
-
-    Parameters
-    ----------
-    experiment : Experiment
-        Geometry.
-    options : LcsOptions
-        Options.
-    equations : PixelwiseSystem
-        Least squares for the reference.
-    bare : (y, x) bool array, optional
-        The background.
-    """
-
-    experiment: Experiment
-    options: LcsOptions
-    equations: PixelwiseSystem
-    bare: NDArray[np.bool_] | None = None
-
-    def __call__(self, sample: ArrayLike, *, weights: ArrayLike | None = None) -> Retrieval:
-        """Retrieve one projection.
-
-        Parameters
-        ----------
-        sample : (position, y, x) array_like
-            Frames with the sample.
-        weights : (position, y, x) array_like, optional
-            Weights that multiply those of the reference; 0 means that a pixel is ignored.
-
-        Returns
-        -------
-        Retrieval
-            Transmission (with lensing in it), shift in pixels, refraction angle in rad as the shift gives it,
-            phase in rad with mean 0, or on the background; dark-field in m and its tensor as asked for.
-
-        Raises
-        ------
-        InputError
-            If the frames do not fit the reference, or if no pixel is determined.
-        """
-        options, experiment, threads = self.options, self.experiment, self.equations.threads
-        equations = self.equations
-        provenance: dict[str, object] = {"xmist_version": __version__}
-        if options.regularisation is not None:
-            comparison = Comparison(
-                curvature=False,
-                shift=slice(1, 3),
-                groups=() if options.dark_field == "none" else (slice(3, None),),
-            )
-            equations, _ = choose(equations, sample, weights, comparison)
-            provenance["regularisation"] = {"ridge": chosen(equations, None, experiment)["ridge"]}
-        frames, unknowns, flags = equations.solve(sample, weights)
-        findings = compare_frames(
-            self.equations.reference.frames, frames, self.equations.reference.weights, may_attenuate=True
-        )
-        lost = (flags & flag.UNDETERMINED) > 0
-        inverse, shift, blur = unknowns[0], unknowns[1:3], unknowns[3:]
-        inverse += np.float32(1.0)
-        transmission = np.divide(1.0, inverse, out=np.full_like(inverse, np.nan), where=inverse != 0.0)
-        wrong = ~(inverse > 0.0)  # what was fitted with it means nothing either
-        flags[wrong & ~lost] |= flag.NOT_POSITIVE
-        k, p, distance = experiment.wavenumber, experiment.effective_pixel, experiment.effective_distance
-        bare = determined_background(self.bare, wrong, findings)
-        if bare is not None:
-            transmission /= transmission[bare].mean(dtype=np.float64).astype(np.float32)
-            unknowns[1:] -= (
-                unknowns[1:, bare].mean(axis=1, dtype=np.float64).astype(np.float32)[:, None, None]
-            )
-        phase = integrate(self._everywhere(shift, wrong), kind=options.integrator, threads=threads)
-        phase *= np.float32(k * p**2 / distance)
-        centre(phase, wrong)
-        if bare is not None:
-            phase -= phase[bare].mean(dtype=np.float64).astype(np.float32)
-        unknowns[1:, wrong] = np.nan
-        for component, factor in zip(blur, _FACTORS[options.dark_field], strict=True):
-            component *= np.float32(factor * p**2 / distance)
-        dark_field, tensor = self._scatter(blur, flags)
-        return Retrieval(
-            method="lcs",
-            experiment=experiment,
-            options=vars(options) | {"background": plain_background(options.background)},
-            flags=flags,
-            findings=tuple(findings + describe_flags(flags)),
-            provenance=provenance | {"exposures": len(frames)},
-            phase=phase,
-            transmission=transmission,
-            dark_field=dark_field,
-            dark_field_tensor=tensor,
-            refraction_angle=shift * np.float32(p / distance),
-            shift=shift,
-        )
-
-    def _everywhere(self, shift: Image, wrong: NDArray[np.bool_]) -> Image:
-        """Give a shift to integrate where there is none: that of neighbours, or 0 out of their reach."""
-        if not wrong.any():
-            return shift
-        filled = [fill(component, ~wrong, smooth=True, threads=self.equations.threads) for component in shift]
-        stacked: Image = np.stack(filled)
-        stacked[np.isnan(stacked)] = 0.0
-        return stacked
-
-    def _scatter(self, blur: Image, flags: NDArray[np.uint16]) -> tuple[Image | None, Image | None]:
-        """Give dark-field and tensor, clipped if that was asked for."""
-        if self.options.dark_field == "none":
-            return None, None
-        tensor = blur if self.options.dark_field == "tensor" else None
-        if self.options.positive:
-            negative = (blur[0] if tensor is None else eigenvalues(blur)[1]) < 0.0
-            flags[negative] |= flag.CLIPPED
-            if tensor is not None:
-                tensor = nearest_positive(tensor)
-            else:
-                blur[0][negative] = 0.0
-        return (blur[0] if tensor is None else (tensor[0] + tensor[2]) / 2), tensor
 
 
 def prepare(
@@ -235,15 +92,70 @@ def prepare(
     *,
     weights: ArrayLike | None = None,
     threads: int | None = None,
-) -> LcsPlan:
-    """Do once what depends on the reference alone; see `xmist.prepare`."""
-    columns = COLUMNS[options.dark_field]
-    name = "lcs" if options.dark_field == "none" else f"lcs with dark_field='{options.dark_field}'"
+) -> ImplicitPlan:
+    """Prepare the method for (position, y, x) reference frames; see `xmist.prepare`."""
+    kind = options.dark_field
+    label = f"lcs with dark_field='{kind}'" if kind in ("scalar", "tensor") else "lcs"
+    minimum = len(COLUMNS["none" if kind == "auto" else kind])
     prepared = prepare_reference(
-        reference, weights, method=name, minimum=len(columns), threads=threads, scaled=True
+        reference, weights, method=label, minimum=minimum, threads=threads, scaled=True
     )
-    equations = prepare_pixelwise(
-        prepared, columns, smoothing=options.smoothing, ridge=options.ridge, threads=threads
+    if kind == "auto":
+        kind = "scalar" if len(prepared.frames) > minimum else "none"
+    background = background_mask(options.background, prepared.flags.shape)
+    return ImplicitPlan(
+        method="lcs",
+        experiment=experiment,
+        options=options,
+        equations=prepare_equations(prepared, COLUMNS[kind], options, threads=threads),
+        channels=partial(_channels, kind=kind, background=background),
+        comparison=Comparison(
+            curvature=False, shift=slice(1, 3), groups=() if kind == "none" else (slice(3, None),)
+        ),
     )
-    bare = background_mask(options.background, prepared.flags.shape)
-    return LcsPlan(experiment=experiment, options=options, equations=equations, bare=bare)
+
+
+def _channels(found: Solution, *, kind: str, background: NDArray[np.bool_] | None) -> Channels:
+    experiment, flags, unknowns = found.experiment, found.flags, found.unknowns
+    inverse, shift, blur = unknowns[0], unknowns[1:3], unknowns[3:]
+    inverse += np.float32(1.0)
+    transmission = np.divide(1.0, inverse, out=np.full_like(inverse, np.nan), where=inverse != 0.0)
+    wrong = ~(inverse > 0.0)  # what was fitted with it is wrong too
+    flags[wrong & ~found.lost] |= flag.NOT_POSITIVE
+    k, p, distance = experiment.wavenumber, experiment.effective_pixel, experiment.effective_distance
+    bare = determined_background(background, wrong, found.findings)
+    if bare is not None:
+        transmission /= transmission[bare].mean(dtype=np.float64).astype(np.float32)
+        unknowns[1:] -= unknowns[1:, bare].mean(axis=1, dtype=np.float64).astype(np.float32)[:, None, None]
+    phase = integrate(
+        _everywhere(shift, wrong, found.threads), kind=found.options.integrator, threads=found.threads
+    )
+    phase *= np.float32(k * p**2 / distance)
+    centre(phase, wrong)
+    if bare is not None:
+        phase -= phase[bare].mean(dtype=np.float64).astype(np.float32)
+    unknowns[1:, wrong] = np.nan
+    for component, factor in zip(blur, _FACTORS[kind], strict=True):
+        component *= np.float32(factor * p**2 / distance)
+    channels: Channels = {}
+    if kind == "scalar":
+        found.clip(blur[0])
+        channels["dark_field"] = blur[0]
+    elif kind == "tensor":
+        tensor = found.clip_tensor(blur)
+        channels |= {"dark_field": (tensor[0] + tensor[2]) / 2, "dark_field_tensor": tensor}
+    return channels | {
+        "phase": phase,
+        "transmission": transmission,
+        "refraction_angle": shift * np.float32(p / distance),
+        "shift": shift,
+    }
+
+
+def _everywhere(shift: Image, wrong: NDArray[np.bool_], threads: int) -> Image:
+    """Return a shift to integrate: where it is wrong, that of neighbours, or 0 out of their reach."""
+    if not wrong.any():
+        return shift
+    filled: Image = np.stack([fill(part, ~wrong, smooth=True, threads=threads) for part in shift])
+    filled[np.isnan(filled)] = 0.0
+    return filled

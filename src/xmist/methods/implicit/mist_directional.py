@@ -7,7 +7,7 @@ implicit x-ray speckle tracking using an anisotropic-diffusion Fokker–Planck e
 
     I_R − I_S = I_R ∇²ψ − (d_xx ∂_xx + d_yy ∂_yy + 2 d_xy ∂_xy) I_R                                       (10)
 
-at every pixel for every exposure. The paper writes its mixed term once: its D^(xy) is our 2 D_xy.
+at every pixel for every position. The paper writes its mixed term once: its D^(xy) is our 2 D_xy.
 
 Derived here from the evolving Fokker–Planck equation, for a single material with φ = (γ/2) ln T, γ = δ/β:
 
@@ -19,22 +19,18 @@ These are the columns of eq. (10) with 1 − G in place of ∇²ψ and T d_ij in
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass
+from collections.abc import Iterator
 from typing import Final
 
 import numpy as np
 from numpy.typing import ArrayLike
 
-from xmist.core import flags as flag
 from xmist.core.arrays import Image
-from xmist.core.data import Retrieval
 from xmist.core.experiment import Experiment
-from xmist.core.version import __version__
-from xmist.methods.common.findings import compare_frames, describe_flags
-from xmist.methods.common.options import Range, check_options
+from xmist.core.options import Options
+from xmist.methods.common.options import TIED_PHASE, CutoffLength, DeltaOverBeta, Ridge, Smoothing
 from xmist.methods.common.phase import (
     above_zero,
-    epsilon_of,
     phase_of_curvature,
     phase_of_transmission,
     refraction_of,
@@ -42,11 +38,10 @@ from xmist.methods.common.phase import (
     single_material,
 )
 from xmist.methods.common.reference import prepare_reference
-from xmist.methods.implicit.mist_attenuating import curvature_alone
-from xmist.methods.implicit.pixelwise import PixelwiseSystem, prepare_pixelwise
-from xmist.methods.implicit.regularisation import AUTOMATIC, Comparison, choose, chosen, contradictions
+from xmist.methods.implicit.mist_attenuating import CURVATURE_ALONE
+from xmist.methods.implicit.plan import Channels, ImplicitPlan, Solution, prepare_equations
+from xmist.methods.implicit.regularisation import Comparison
 from xmist.numerics.images.smooth import gaussian
-from xmist.numerics.images.tensors import eigenvalues, nearest_positive
 from xmist.numerics.operators.derivatives import DXX, DXY, DYY, VALUE, derivative
 
 # Columns for the unknowns ∇²ψ (or 1 − G), −d_xx, −2 d_xy, −d_yy.
@@ -56,8 +51,7 @@ _FACTORS: Final = (-1.0, -0.5, -1.0)  # from the unknowns to d_xx, d_xy, d_yy
 _OUTLYING: Final = 12.0  # times the median of a component's size
 
 
-@dataclass(frozen=True, kw_only=True)
-class MistDirectionalOptions:
+class MistDirectionalOptions(Options):
     """Options of `mist-directional`.
 
     Parameters
@@ -65,33 +59,25 @@ class MistDirectionalOptions:
     delta_over_beta : float, optional
         γ = δ/β of the sample's single material, which may then attenuate. None: a phase object.
     curvature : bool
-        Keep the term Σ ∂_i∂_j (T d_ij) in the equation for T; with noise and many exposures it hurts. Needs
-        `delta_over_beta`.
+        Keep the term Σ ∂_i∂_j (T d_ij) in the equation for T; with noise and many positions it makes T worse.
+        Needs `delta_over_beta`.
     smoothing : float
         Gaussian σ in pixels that the normal equations are smoothed with; 0 solves every pixel alone.
     tensor_smoothing : float
         Gaussian σ in pixels that the tensor itself is averaged with, its outliers limited to 12 times the
-        median; 0 leaves it as it is. A direction is noisier than D, and this serves it better than
-        `smoothing` does: with 12, directions on simulated fibres are within 5° (rms; without, 48°).
-    ridge : float
+        median; 0 leaves it as it is. A direction is noisier than D, and this helps it more than `smoothing`
+        does: with 12, directions on simulated fibres are within 5° (rms; without, 48°).
+    ridge : float or "auto"
         Tikhonov term on (∇²ψ, d_xx, 2 d_xy, d_yy), relative to the mean diagonal of the normal matrix in
-        pixel units.
-    cutoff_length : float, optional
-        Length L in metres in the sample's plane: structures of the phase that are longer are damped, by
-        −κ²/(κ⁴ + (2π/L)⁴) for the inverse Laplacian, spectral symbol. None inverts the five-point Laplacian
-        exactly. Not with `delta_over_beta`, which ties the phase to T.
-    regularisation : {None, "auto"}
-        "auto" chooses `ridge` and, from twice as many exposures as unknowns on, `cutoff_length` from the
-        frames (see `xmist.methods.implicit.regularisation`), and records the choice in
-        `provenance["regularisation"]`.
+        pixel units. "auto" chooses it from the frames and records it in `provenance["regularisation"]`.
+    cutoff_length : float or "auto", optional
+        Length L in metres in the sample's plane: longer structures of the phase are damped, by
+        −κ²/(κ⁴ + (2π/L)⁴) as inverse Laplacian. "auto" chooses it from the frames where there are at least
+        eight positions. None inverts the five-point Laplacian exactly. A number excludes `delta_over_beta`,
+        which ties the phase to T.
     positive : bool
         Replace a tensor with a negative eigenvalue by the nearest positive semi-definite one (and flag it).
-        Noise is two-sided, so that this biases averages.
-
-    Raises
-    ------
-    InputError
-        Lists every value that is out of range, and options that exclude each other.
+        Noise has both signs, so that this biases means.
 
     Examples
     --------
@@ -99,135 +85,79 @@ class MistDirectionalOptions:
     2.0
     """
 
-    delta_over_beta: float | None = None
+    delta_over_beta: DeltaOverBeta | None = None
     curvature: bool = False
-    smoothing: float = 0.0
-    tensor_smoothing: float = 0.0
-    ridge: float = 0.0
-    cutoff_length: float | None = None
-    regularisation: str | None = None
+    smoothing: Smoothing = 0.0
+    tensor_smoothing: Smoothing = 0.0
+    ridge: Ridge = 0.0
+    cutoff_length: CutoffLength | None = None
     positive: bool = False
 
-    def __post_init__(self) -> None:
-        check_options(
-            self,
-            [
-                Range("delta_over_beta", strict=True, optional=True),
-                Range("smoothing", "pixels", high=1000.0),
-                Range("tensor_smoothing", "pixels", high=1000.0),
-                Range("ridge"),
-                Range("cutoff_length", "m", strict=True, optional=True),
-            ],
-            ["curvature", "positive"],
-            {"regularisation": AUTOMATIC},
-            [
-                *contradictions(self, "ridge", "cutoff_length"),
-                (
-                    self.delta_over_beta is not None and self.cutoff_length is not None,
-                    "options cutoff_length and delta_over_beta are both given; expected one of them at most, "
-                    "for with delta_over_beta the phase is (γ/2) ln T and no Laplacian is inverted",
-                ),
-                curvature_alone(self),
-            ],
-        )
+    def conflicts(self) -> Iterator[tuple[tuple[str, ...], str]]:
+        """Yield contradictions."""
+        if self.delta_over_beta is None and self.curvature:
+            yield CURVATURE_ALONE
+        if self.delta_over_beta is not None and isinstance(self.cutoff_length, float):
+            yield ("cutoff_length", "delta_over_beta"), TIED_PHASE
 
 
 OPTIONS: Final = MistDirectionalOptions
 
 
-@dataclass(frozen=True, kw_only=True, eq=False)
-class MistDirectionalPlan:
-    """`mist-directional` prepared for a reference; call it with the sample frames of a projection.
+def prepare(
+    reference: ArrayLike,
+    experiment: Experiment,
+    options: MistDirectionalOptions,
+    *,
+    weights: ArrayLike | None = None,
+    threads: int | None = None,
+) -> ImplicitPlan:
+    """Prepare the method for (position, y, x) reference frames; see `xmist.prepare`."""
+    gamma = options.delta_over_beta
+    prepared = prepare_reference(
+        reference, weights, method="mist-directional", minimum=len(COLUMNS), threads=threads, scaled=True
+    )
+    return ImplicitPlan(
+        method="mist-directional",
+        experiment=experiment,
+        options=options,
+        equations=prepare_equations(prepared, COLUMNS, options, threads=threads),
+        channels=_channels,
+        may_attenuate=gamma is not None,
+        comparison=Comparison(curvature=gamma is None, length2=screening_length2(experiment, gamma)),
+    )
 
-    Parameters
-    ----------
-    experiment : Experiment
-        Geometry.
-    options : MistDirectionalOptions
-        Options.
-    equations : PixelwiseSystem
-        Least squares for the reference.
-    """
 
-    experiment: Experiment
-    options: MistDirectionalOptions
-    equations: PixelwiseSystem
-
-    def __call__(self, sample: ArrayLike, *, weights: ArrayLike | None = None) -> Retrieval:
-        """Retrieve one projection.
-
-        Parameters
-        ----------
-        sample : (position, y, x) array_like
-            Frames with the sample.
-        weights : (position, y, x) array_like, optional
-            Weights that multiply those of the reference; 0 means that a pixel is ignored.
-
-        Returns
-        -------
-        Retrieval
-            Phase in rad, dark-field tensor in m, its trace/2 as dark-field, refraction angle in rad; with
-            `delta_over_beta` also transmission. Without it the phase has mean 0, with it it is (γ/2) ln T.
-
-        Raises
-        ------
-        InputError
-            If the frames do not fit the reference, or if no pixel is determined.
-        """
-        options, experiment, threads = self.options, self.experiment, self.equations.threads
-        equations, epsilon = self.equations, epsilon_of(options.cutoff_length, experiment)
-        gamma = options.delta_over_beta
-        length2 = 0.0 if gamma is None else screening_length2(experiment, gamma)
-        provenance: dict[str, object] = {"xmist_version": __version__}
-        if options.regularisation is not None:
-            comparison = Comparison(curvature=gamma is None, length2=length2)
-            equations, epsilon = choose(equations, sample, weights, comparison)
-            provenance["regularisation"] = chosen(equations, epsilon, experiment)
-        frames, unknowns, flags = equations.solve(sample, weights)
-        findings = compare_frames(
-            self.equations.reference.frames,
-            frames,
-            self.equations.reference.weights,
-            may_attenuate=gamma is not None,
-        )
-        lost = (flags & flag.UNDETERMINED) > 0
-        first, tensor = unknowns[0], unknowns[1:]
-        for component, factor in zip(tensor, _FACTORS, strict=True):
-            component *= np.float32(factor)
-        transmission = None
-        if gamma is None:
-            phase = phase_of_curvature(first, experiment, lost=lost, epsilon=epsilon, threads=threads)
-        else:
-            if options.curvature:
-                first += _curvature(np.where(lost, np.float32(0.0), tensor), threads)
-            transmission = single_material(first, lost, length2=length2, threads=threads)
-            usable = above_zero(transmission, lost, flags)
-            tensor /= usable
-            phase = phase_of_transmission(usable, gamma)
-        tensor *= np.float32(experiment.effective_pixel**2 / experiment.effective_distance)
-        if options.tensor_smoothing > 0.0:
-            tensor = _averaged(tensor, options.tensor_smoothing, threads)
-        if options.positive:
-            negative = eigenvalues(tensor)[1] < 0.0
-            tensor = nearest_positive(tensor)
-            flags[negative] |= flag.CLIPPED
-        return Retrieval(
-            method="mist-directional",
-            experiment=experiment,
-            options=asdict(options),
-            flags=flags,
-            findings=tuple(findings + describe_flags(flags)),
-            provenance=provenance | {"exposures": len(frames)},
-            phase=phase,
-            transmission=transmission,
-            dark_field=(tensor[0] + tensor[2]) / 2,
-            dark_field_tensor=tensor,
-            refraction_angle=refraction_of(phase, experiment, threads=threads),
-        )
+def _channels(found: Solution) -> Channels:
+    options, threads, lost = found.options, found.threads, found.lost
+    first, tensor = found.unknowns[0], found.unknowns[1:]
+    for component, factor in zip(tensor, _FACTORS, strict=True):
+        component *= np.float32(factor)
+    transmission = None
+    if options.delta_over_beta is None:
+        phase = phase_of_curvature(first, found.experiment, lost=lost, epsilon=found.epsilon, threads=threads)
+    else:
+        if options.curvature:
+            first += _curvature(np.where(lost, np.float32(0.0), tensor), threads)
+        transmission = single_material(first, lost, length2=found.length2, threads=threads)
+        usable = above_zero(transmission, lost, found.flags)
+        tensor /= usable
+        phase = phase_of_transmission(usable, options.delta_over_beta)
+    tensor *= np.float32(found.scatter)
+    if options.tensor_smoothing > 0.0:
+        tensor = _averaged(tensor, options.tensor_smoothing, threads)
+    tensor = found.clip_tensor(tensor)
+    return {
+        "phase": phase,
+        "transmission": transmission,
+        "dark_field": (tensor[0] + tensor[2]) / 2,
+        "dark_field_tensor": tensor,
+        "refraction_angle": refraction_of(phase, found.experiment, threads=threads),
+    }
 
 
 def _curvature(tensor: Image, threads: int) -> Image:
-    """Give Σ ∂_i∂_j of a tensor."""
+    """Return Σ ∂_i∂_j of a tensor."""
     xx, xy, yy = (
         derivative(component, kind, threads=threads)
         for component, kind in zip(tensor, (DXX, DXY, DYY), strict=True)
@@ -237,7 +167,7 @@ def _curvature(tensor: Image, threads: int) -> Image:
 
 
 def _averaged(tensor: Image, sigma: float, threads: int) -> Image:
-    """Average the tensors of known pixels; noise has tails where an equation is nearly singular."""
+    """Average the tensors of known pixels; outliers of nearly singular equations are limited."""
     known = np.isfinite(tensor).all(axis=0)
     if not known.any():
         return tensor
@@ -249,21 +179,3 @@ def _averaged(tensor: Image, sigma: float, threads: int) -> Image:
     averaged: Image = np.full_like(tensor, np.nan)
     np.divide(weighted[:3], weighted[3], out=averaged, where=known)
     return averaged
-
-
-def prepare(
-    reference: ArrayLike,
-    experiment: Experiment,
-    options: MistDirectionalOptions,
-    *,
-    weights: ArrayLike | None = None,
-    threads: int | None = None,
-) -> MistDirectionalPlan:
-    """Do once what depends on the reference alone; see `xmist.prepare`."""
-    prepared = prepare_reference(
-        reference, weights, method="mist-directional", minimum=4, threads=threads, scaled=True
-    )
-    equations = prepare_pixelwise(
-        prepared, COLUMNS, smoothing=options.smoothing, ridge=options.ridge, threads=threads
-    )
-    return MistDirectionalPlan(experiment=experiment, options=options, equations=equations)

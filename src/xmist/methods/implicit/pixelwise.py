@@ -1,4 +1,4 @@
-"""What the methods that solve one pixel at a time share: least squares, weights, flags, filling."""
+"""Least squares at every pixel: weights, flags, and filling of what the frames leave open."""
 
 from __future__ import annotations
 
@@ -10,9 +10,9 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from xmist.core import flags as flag
-from xmist.core.arrays import Image, as_frames, as_weights
-from xmist.core.errors import InputError, raise_errors
-from xmist.methods.common.reference import PreparedReference, prepare_reference
+from xmist.core.arrays import Image
+from xmist.core.errors import InputError
+from xmist.methods.common.reference import PreparedReference
 from xmist.numerics.images.fill import REACH, fill
 from xmist.numerics.images.smooth import gaussian
 from xmist.numerics.operators.derivatives import RADIUS
@@ -20,8 +20,6 @@ from xmist.numerics.parallel import count_threads
 from xmist.numerics.solvers import least_squares
 from xmist.numerics.solvers.least_squares import ILL, ILL_LIMIT, LOST_SAMPLE, TOO_FEW, System
 from xmist.numerics.solvers.neighbour_solve import solve_from_neighbours
-
-__all__ = ["PixelwiseSystem", "PreparedReference", "prepare_pixelwise", "prepare_reference"]
 
 Real = NDArray[Any]
 
@@ -31,69 +29,31 @@ _FAINT = 0.2  # of the usual normal matrix: below, smoothing has left a pixel ne
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class PixelwiseSystem:
-    """Least squares at every pixel, prepared for a reference.
-
-    Parameters
-    ----------
-    reference : PreparedReference
-        Frames and weights.
-    system : System
-        Columns and target.
-    smoothing : float
-        Gaussian σ in pixels that the normal equations are smoothed with.
-    ridge : float
-        Absolute ridge.
-    floors : (unknowns,) array
-        Least pivots.
-    matrix : (unknowns (unknowns + 1)/2, y, x) array or None
-        Smoothed normal matrix for the reference's own weights; None without smoothing or if it depends on
-        the sample.
-    threads : int
-        Threads.
-    """
+    """Least squares at every pixel, prepared for a reference."""
 
     reference: PreparedReference
-    system: System
-    smoothing: float
-    ridge: float
-    floors: NDArray[np.float64]
-    matrix: Real | None
+    system: System  # columns and target
+    smoothing: float  # Gaussian σ in pixels of the normal equations
+    ridge: float  # absolute
+    floors: NDArray[np.float64]  # (unknown,) least pivots
+    matrix: Real | None  # (lower triangle, y, x) smoothed normal matrix, if it depends on the reference alone
     threads: int
+
+    @property
+    def mean_diagonal(self) -> float:
+        """Mean diagonal of the normal matrix, the unit of a relative ridge."""
+        return float(self.floors.mean() / ILL_LIMIT)
+
+    @property
+    def relative_ridge(self) -> float:
+        """The ridge as the option has it."""
+        return self.ridge / self.mean_diagonal
 
     def take(
         self, sample: ArrayLike, weights: ArrayLike | None
-    ) -> tuple[Image, Real | None, NDArray[np.uint16]]:
-        """Check the frames of a projection and combine their weights with the reference's.
-
-        Parameters
-        ----------
-        sample : (position, y, x) array_like
-            Frames with the sample.
-        weights : (position, y, x) array_like or None
-            Weights that multiply those of the reference.
-
-        Returns
-        -------
-        sample : (position, y, x) float32 array
-            The frames as they are used.
-        weights : (position, y, x) array or None
-            Weights of the equations.
-        flags : (y, x) uint16 array
-            Flags of the reference and the weights.
-
-        Raises
-        ------
-        InputError
-            If the frames do not fit the reference.
-        """
-        faults: list[str] = []
-        shape = self.reference.frames.shape
-        frames = as_frames("sample", sample, faults)
-        if frames is not None and frames.shape != shape:
-            faults.append(f"sample has shape {frames.shape}; expected the reference's {shape}")
-        given = None if weights is None else as_weights("weights", weights, shape, faults)
-        raise_errors(faults)
-        assert frames is not None  # as_frames gave a fault otherwise
+    ) -> tuple[Image, Image | None, Real | None, NDArray[np.uint16]]:
+        """Return sample frames, weights given with them, weights of the equations, and first flags."""
+        frames, given = self.reference.check(sample, weights)
         if self.reference.scale != 1.0:
             with np.errstate(over="ignore"):  # beyond single precision becomes inf, which is a bad pixel
                 frames = frames * np.float32(self.reference.scale)
@@ -102,38 +62,18 @@ class PixelwiseSystem:
         if given is not None:
             flags[(given == 0).any(axis=0)] |= flag.MASKED
             combined = given if combined is None else given * combined
-        return frames, combined, flags
+        return frames, given, combined, flags
 
-    def solve(self, sample: ArrayLike, weights: ArrayLike | None) -> tuple[Image, Image, NDArray[np.uint16]]:
-        """Solve for the unknowns of one projection.
+    def solve(self, frames: Image, combined: Real | None, flags: NDArray[np.uint16], *, own: bool) -> Image:
+        """Return the (unknown, y, x) unknowns in pixel units, NaN where flagged `UNDETERMINED`; adds flags.
 
-        Parameters
-        ----------
-        sample : (position, y, x) array_like
-            Frames with the sample.
-        weights : (position, y, x) array_like or None
-            Weights that multiply those of the reference.
-
-        Returns
-        -------
-        sample : (position, y, x) float32 array
-            The frames as they were used.
-        unknowns : (unknowns, y, x) float32 array
-            In pixel units; NaN where flagged `UNDETERMINED`.
-        flags : (y, x) uint16 array
-            Flags of reference, sample and solution.
-
-        Raises
-        ------
-        InputError
-            If the frames do not fit the reference, or if no pixel is determined.
+        Frames, weights and flags are those of `take`; `own` says that the weights are the reference's alone.
         """
-        frames, combined, flags = self.take(sample, weights)
-        unknowns, status = self._least_squares(frames, combined, own=weights is None)
+        unknowns, status = self._least_squares(frames, combined, own=own)
         flags[(status & LOST_SAMPLE) > 0] |= flag.BAD_SAMPLE
         if status.any():
             self._fill(unknowns, status, flags, frames, combined)
-        return frames, unknowns, flags
+        return unknowns
 
     def _least_squares(
         self, sample: Image, weights: Real | None, *, own: bool
@@ -176,7 +116,7 @@ class PixelwiseSystem:
     def _borrow_smoothed(
         self, matrix: Real, rhs: Image, too_few: NDArray[np.bool_]
     ) -> tuple[NDArray[np.bool_], Real] | None:
-        """Solve farther out where smoothing leaves next to nothing, as in the middle of a seam."""
+        """Solve with equations from farther out where smoothing leaves next to nothing (wide gaps)."""
         if not too_few.any() or too_few.all():
             return None
         informed = ~too_few
@@ -189,7 +129,7 @@ class PixelwiseSystem:
     def _borrow(
         self, unknowns: Image, sample: Image, weights: Real | None, wanted: NDArray[np.bool_]
     ) -> None:
-        """Solve with the equations of the neighbours; tile by tile, for the sake of memory."""
+        """Solve with the equations of the neighbours, tile by tile to save memory."""
         height, width = wanted.shape
         for top in range(0, height, _TILE):
             for left in range(0, width, _TILE):
@@ -244,7 +184,7 @@ class PixelwiseSystem:
         elif self.smoothing > 0.0:
             unsolved |= ill & too_few
         if unsolved.all():
-            raise InputError(self._nothing(too_few))
+            raise InputError(*self._nothing(too_few))
         flags[too_few] |= flag.FILLED
         flags[ill & ~too_few] |= flag.ILL_DETERMINED
         if self.smoothing == 0.0:
@@ -259,17 +199,18 @@ class PixelwiseSystem:
         flags[lost] = (flags[lost] & ~np.uint16(flag.FILLED | flag.ILL_DETERMINED)) | flag.UNDETERMINED
         unknowns[:, lost] = np.nan
 
-    def _nothing(self, too_few: NDArray[np.bool_]) -> str:
-        needed = self.system.unknowns
+    def _nothing(self, too_few: NDArray[np.bool_]) -> tuple[str, str]:
+        """Return message and code for frames that determine no pixel."""
         if too_few.all():
             return (
-                f"no pixel has {needed} usable exposures of the {len(self.reference.frames)}; expected "
-                "frames whose good pixels overlap (look at weights, NaN and reference values at or below 0)"
-            )
+                f"no pixel has {self.system.unknowns} usable positions of the {len(self.reference.frames)}; "
+                "expected frames whose good pixels overlap (check weights, NaN and reference values at or "
+                "below 0)"
+            ), "pixels-unusable"
         return (
             "the reference frames are proportional to each other at every pixel; expected different "
             "positions of the diffuser"
-        )
+        ), "references-proportional"
 
 
 def _out_of_reach(informed: NDArray[np.bool_]) -> NDArray[np.bool_]:
@@ -283,29 +224,12 @@ def prepare_pixelwise(
     reference: PreparedReference,
     kinds: Sequence[int],
     *,
-    target: int = least_squares.DIFFERENCE,
     smoothing: float,
     ridge: float,
     threads: int | None,
 ) -> PixelwiseSystem:
-    """Sum what depends on the reference alone.
-
-    Parameters
-    ----------
-    reference : PreparedReference
-        Frames and weights.
-    kinds : sequence of int
-        Columns, see `xmist.numerics.operators.derivatives`.
-    target : int
-        Right side, see `xmist.numerics.solvers.least_squares`.
-    smoothing : float
-        Gaussian σ in pixels for the normal equations.
-    ridge : float
-        Relative ridge: multiplies the mean diagonal of the normal matrix.
-    threads : int or None
-        Threads.
-    """
-    system = System(kinds=tuple(kinds), target=target)
+    """Sum what depends on the reference alone; `ridge` multiplies the mean diagonal of the normal matrix."""
+    system = System(kinds=tuple(kinds))
     number = count_threads(threads)
     matrix, _, status = least_squares.normal_equations(
         reference.frames, reference.frames, system, weights=reference.weights, threads=number

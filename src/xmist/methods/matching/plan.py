@@ -1,4 +1,4 @@
-"""What `umpa` and `xsvt` share: the search, visibility to metres, gradient to phase."""
+"""The plan of `umpa` and `xsvt`: search, visibility to metres, gradient to phase."""
 
 from __future__ import annotations
 
@@ -9,15 +9,15 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from xmist.core import flags as flag
-from xmist.core.arrays import Image, as_frames, as_weights
+from xmist.core.arrays import Image, as_weights
 from xmist.core.data import Retrieval
-from xmist.core.errors import InputError, raise_errors
+from xmist.core.errors import ErrorRecord, InputError, raise_errors
 from xmist.core.experiment import Experiment
 from xmist.core.findings import Finding, finding
 from xmist.core.version import __version__
 from xmist.methods.common.background import background_mask, determined_background
 from xmist.methods.common.findings import compare_frames, describe_flags, share_of
-from xmist.methods.implicit.pixelwise import PreparedReference, prepare_reference
+from xmist.methods.common.reference import PreparedReference, prepare_reference
 from xmist.methods.matching.options import MatchingOptions, shift_of
 from xmist.numerics.images.fill import fill
 from xmist.numerics.matching.contrast import contrast_decay, noise_gain
@@ -33,80 +33,25 @@ _LEAST_VISIBILITY: Final = 0.05
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class MatchingPlan:
-    """A matching method prepared for a reference; call it with the sample frames of a projection.
-
-    Parameters
-    ----------
-    method : str
-        Name of the method.
-    model : int
-        Model of `xmist.numerics.matching.match`.
-    experiment : Experiment
-        Geometry.
-    options : MatchingOptions
-        Options.
-    reference : PreparedReference
-        Frames and flags.
-    good : (position, y, x) uint8 array or None
-        Where a reference frame counts.
-    weights : (position, y, x) float32 array or None
-        Weights that were given with the reference.
-    background : (y, x) bool array or None
-        Bare beam.
-    noise : float
-        Variance of the reference's noise over its mean.
-    level : float
-        Mean of the reference.
-    decay : (y, x) float32 array or None
-        κ_s² in rad² per pixel², see "From visibility to metres" in `dark_field_from_visibility`.
-    first : Plan or None
-        Plan of the method that gives the start values.
-    threads : int
-        Threads.
-    """
+    """A matching method prepared for a reference; call it with the sample frames of a projection."""
 
     method: str
-    model: int
+    model: int  # of `xmist.numerics.matching.match`
     experiment: Experiment
     options: MatchingOptions
     reference: PreparedReference
-    good: NDArray[np.uint8] | None
-    weights: Image | None
-    background: NDArray[np.bool_] | None
-    noise: float
-    level: float
-    decay: Image | None
-    first: Any
+    good: NDArray[np.uint8] | None  # (position, y, x) where a reference frame counts
+    weights: Image | None  # (position, y, x) given with the reference
+    background: NDArray[np.bool_] | None  # (y, x) bare beam
+    noise: float  # variance of the reference's noise over its mean
+    level: float  # mean of the reference
+    decay: Image | None  # (y, x) κ_s² in rad² per pixel², see `dark_field_from_visibility`
+    first: Any  # plan of the method that gives the start values, or None
     threads: int
 
     def __call__(self, sample: ArrayLike, *, weights: ArrayLike | None = None) -> Retrieval:
-        """Retrieve one projection.
-
-        Parameters
-        ----------
-        sample : (position, y, x) array_like
-            Frames with the sample.
-        weights : (position, y, x) array_like, optional
-            Weights that multiply those of the reference; 0 means that a pixel is ignored.
-
-        Returns
-        -------
-        Retrieval
-            Shift in pixels, visibility, transmission, dark-field in m, refraction angle and phase in rad.
-
-        Raises
-        ------
-        InputError
-            If the frames do not fit the reference, or if no pixel is determined.
-        """
-        faults: list[str] = []
-        shape = self.reference.frames.shape
-        frames = as_frames("sample", sample, faults)
-        if frames is not None and frames.shape != shape:
-            faults.append(f"sample has shape {frames.shape}; expected the reference's {shape}")
-        given = None if weights is None else as_weights("weights", weights, shape, faults)
-        raise_errors(faults)
-        assert frames is not None  # as_frames gave a fault otherwise
+        """Retrieve one projection from (position, y, x) sample frames; weights multiply the reference's."""
+        frames, given = self.reference.check(sample, weights)
         flags = self.reference.flags.copy()
         for frame in frames:
             flags[~np.isfinite(frame)] |= flag.BAD_SAMPLE
@@ -131,7 +76,7 @@ class MatchingPlan:
         return self._result(found, flags, frames)
 
     def _start(self, sample: ArrayLike, weights: ArrayLike | None) -> NDArray[np.int64] | None:
-        """Round the start values to whole pixels."""
+        """Return the start values rounded to whole pixels."""
         initial = self.options.initial
         if initial is None:
             return None
@@ -145,14 +90,15 @@ class MatchingPlan:
         return whole
 
     def _settle(self, found: Match, flags: NDArray[np.uint16]) -> None:
-        """Flag what matching could not tell, and fill it from neighbours."""
+        """Flag what matching could not determine, and fill it from neighbours."""
         nothing = (found.status & NOTHING) > 0
         flat = ((found.status & FLAT) > 0) & ~nothing
         lost = nothing | flat
         if lost.all():
             raise InputError(
-                "no window of any pixel holds speckles that reference and sample share; expected frames with "
-                "contrast whose good pixels overlap (look at weights, NaN and reference values at or below 0)"
+                "no window has speckles that reference and sample share; expected frames with contrast whose "
+                "good pixels overlap (check weights, NaN and reference values at or below 0)",
+                "pixels-unusable",
             )
         flags[(found.status & ON_EDGE) > 0] |= flag.SEARCH_EDGE
         flags[((found.status & ROUGH) > 0) | flat] |= flag.ILL_DETERMINED
@@ -190,7 +136,7 @@ class MatchingPlan:
         distance = self.experiment.effective_distance
         phase = integrate(
             shift * np.float32(k * p**2 / distance),
-            kind=self.options.integrator,  # type: ignore[arg-type]
+            kind=self.options.integrator,
             weights=~lost if lost.any() else None,
             threads=self.threads,
         )
@@ -209,7 +155,7 @@ class MatchingPlan:
             options=self.options.plain(),
             flags=flags,
             findings=tuple(findings + _describe(flags, self.options)),
-            provenance={"xmist_version": __version__, "exposures": len(frames)},
+            provenance={"xmist_version": __version__, "positions": len(frames)},
             phase=phase,
             transmission=transmission,
             dark_field=dark_field,
@@ -247,28 +193,11 @@ def dark_field_from_visibility(
     *,
     threads: int | None = None,
 ) -> Image:
-    """Turn visibility into the effective diffusion coefficient.
+    """Return the dark-field D in m of a (y, x) visibility; one below 0.05 counts as 0.05.
 
     To first order V = 1 − ∆ D κ_s², κ_s² = −cov(I_R, ∇²I_R)/var(I_R) over the same window; and
-    D = (1/V − 1)/(∆ κ_s²) is exact for speckles of Gaussian correlation.
-
-    Parameters
-    ----------
-    visibility : (y, x) float32 array
-        V; below 0.05 counts as 0.05.
-    decay : (y, x) float32 array
-        κ_s² in rad² per pixel², in the reference's frame.
-    shift : (2, y, x) float32 array
-        Where the window came from, in pixels.
-    experiment : Experiment
-        Geometry.
-    threads : int, optional
-        Threads; the result does not depend on it.
-
-    Returns
-    -------
-    (y, x) float32 array
-        D in m.
+    D = (1/V − 1)/(∆ κ_s²) is exact for speckles of Gaussian correlation. `decay` is κ_s² in rad² per pixel²
+    in the reference's frame, `shift` the (2, y, x) shift of the window in pixels.
 
     Examples
     --------
@@ -307,62 +236,38 @@ def prepare_matching(
     weights: ArrayLike | None,
     threads: int | None,
 ) -> MatchingPlan:
-    """Do once what depends on the reference alone.
-
-    Parameters
-    ----------
-    reference : (position, y, x) array_like
-        Frames without the sample.
-    experiment : Experiment
-        Geometry.
-    options : MatchingOptions
-        Options.
-    method : str
-        Name of the method.
-    model : int
-        Model of `xmist.numerics.matching.match`.
-    minimum : int
-        Least number of exposures.
-    weights : (position, y, x) array_like or None
-        Weight of each pixel; 0 means that it is ignored.
-    threads : int or None
-        Threads.
-
-    Raises
-    ------
-    InputError
-        Lists what is wrong with frames, weights and the sizes of window and search.
-    """
+    """Prepare a matching method; checks what only the frames' size decides."""
     prepared = prepare_reference(reference, weights, method=method, minimum=minimum, threads=threads)
     shape = prepared.flags.shape
-    faults = []
+    errors: list[ErrorRecord] = []
     if options.window > min(shape):
-        faults.append(f"option window is {options.window} pixels; expected at most the frames' {min(shape)}")
+        text = f"option window is {options.window} pixels; expected at most the frames' {min(shape)}"
+        errors.append(ErrorRecord("option-invalid", text))
     elif options.reach > min(shape) - options.window:
-        faults.append(
-            f"option max_shift is {options.reach} pixels; expected at most "
-            f"{min(shape) - options.window}, or a window of {options.window} leaves the frames of "
-            f"{shape[0]} × {shape[1]} pixels"
+        text = (
+            f"option max_shift is {options.reach} pixels; expected at most {min(shape) - options.window}, "
+            f"so that a window of {options.window} stays inside the frames of {shape[0]} × {shape[1]} pixels"
         )
+        errors.append(ErrorRecord("option-invalid", text))
     bare = None
     try:
         bare = background_mask(options.background, shape)
     except InputError as error:
-        faults.extend(error.faults)
+        errors.extend(error.records)
     first = None
-    if isinstance(options.initial, str):
-        from xmist.methods import prepare
+    if isinstance(options.initial, str) and options.initial == method:
+        text = f"option initial is '{method}' itself; expected another method"
+        errors.append(ErrorRecord("option-invalid", text))
+    elif isinstance(options.initial, str) and not errors:
+        from xmist.methods.registry import prepare
 
-        if options.initial == method:
-            faults.append(f"option initial is '{method}' itself; expected another method")
-        elif not faults:
-            first = prepare(reference, experiment, method=options.initial, weights=weights, threads=threads)
-    elif options.initial is not None:
+        first = prepare(reference, experiment, method=options.initial, weights=weights, threads=threads)
+    elif options.initial is not None and not isinstance(options.initial, str):
         try:
             shift_of(options.initial, experiment, shape)
         except InputError as error:
-            faults.extend(error.faults)
-    raise_errors(faults)
+            errors.extend(error.records)
+    raise_errors(errors)
     good = None if prepared.weights is None else (prepared.weights > 0).astype(np.uint8)
     window = Window(options.window, options.weighting)
     number = count_threads(threads)
