@@ -372,7 +372,7 @@ CASES = {
     ),
     "option out of range": (
         scan(options={"smoothing": -1.0}),
-        r"options.smoothing is -1 pixels; expected a number at least 0",
+        r"options.smoothing is -1.0; expected a number from 0 to 1000 pixels",
     ),
     "option as text": (scan(options={"ridge": "small"}), r"options.ridge is 'small'; expected a number"),
     "unknown step": (

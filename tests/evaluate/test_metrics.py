@@ -87,7 +87,7 @@ def test_pixels_without_a_value_do_not_count():
 @pytest.mark.parametrize(
     ("call", "code"),
     [
-        (lambda: nrmse([[1], [1, 2]], NOISE), "invalid-input"),
+        (lambda: nrmse([[1], [1, 2]], NOISE), "array-invalid"),
         (lambda: nrmse(NOISE, NOISE[1:]), "shape-mismatch"),
         (lambda: nrmse(NOISE, 0 * NOISE), "metric-undefined"),
         (lambda: nrmse(NOISE, 0 * NOISE + 1, remove_mean=True), "metric-undefined"),

@@ -128,7 +128,7 @@ def test_bad_input(method, options, least):
         plan(sample[:, :, :-1])
     with pytest.raises(xmist.InputError, match="weights has shape"):
         plan(sample, weights=np.ones((24, 30)))
-    with pytest.raises(xmist.InputError, match=r"smothing is not an option.*did you mean 'smoothing'"):
+    with pytest.raises(xmist.InputError, match=r"smothing is not known.*did you mean 'smoothing'"):
         xmist.prepare(reference, EXPERIMENT, method=method, smothing=1)
 
 

@@ -205,7 +205,7 @@ def read_options(
     options = {option.name: option for option in describe(kind)}
     errors = [
         ErrorRecord(
-            "option-unknown", f"{called(name)} is not an option of {owner}; {suggest(str(name), options)}"
+            "option-unknown", f"{called(name)} is not known to {owner}; {suggest(str(name), options)}"
         )
         for name in values
         if name not in options
