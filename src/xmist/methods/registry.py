@@ -14,7 +14,7 @@ from numpy.typing import ArrayLike
 from xmist.core.data import Retrieval, SpeckleStack
 from xmist.core.errors import InputError, raise_errors, suggest
 from xmist.core.experiment import Experiment
-from xmist.core.options import Options, read_options
+from xmist.core.options import read_options
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -288,8 +288,6 @@ def make_options(method: str, options: Mapping[str, Any]) -> Any:
     2.0
     """
     kind = import_module(find_method(method).module).OPTIONS
-    if not issubclass(kind, Options):
-        return kind(**options)
     made, errors = read_options(kind, options, owner=method)
     raise_errors(errors)
     return made

@@ -8,7 +8,8 @@ from typing import Annotated, Any, Final, Literal
 
 from xmist.core.data import Retrieval
 from xmist.core.options import Options, Parsed, Range
-from xmist.methods.common.background import Background, read_background
+from xmist.methods.common.background import Background
+from xmist.methods.common.options import DeltaOverBeta
 from xmist.numerics.operators.transport import D_XX, D_XY, D_YY, LOG_T, PSI, D
 
 # From images with edges, whose power falls like κ⁻³, to those of round grains (κ⁻⁴) and of what has no rim.
@@ -91,7 +92,7 @@ class FullFieldOptions(Options):
     transmission: Literal["auto"] | bool = "auto"
     regularisation: Annotated[float | Literal["auto"], Range(0.0)] = "auto"
     prior: Literal["auto", "h1", "h3/2", "h2", "h5/2", "non-negative", "huber", "tv"] = "auto"
-    delta_over_beta: Annotated[float, Range(0.0, 1e9, above=True)] | None = None
+    delta_over_beta: DeltaOverBeta | None = None
     initial: Annotated[Any, Parsed(_read_initial, "a Retrieval", plain=plain_initial)] | None = None
     background: Background | None = None
     uncertainty: bool = False
@@ -119,13 +120,3 @@ class FullFieldOptions(Options):
         """Least number of positions: one image separates φ from D only where a material ties T to φ."""
         scatters = self.dark_field in ("scalar", "tensor")
         return 2 if scatters and self.delta_over_beta is None else 1
-
-
-def background_faults(background: Any) -> list[str]:
-    """Return the errors of the option `background` of methods whose options are not of the engine yet."""
-    try:
-        if background is not None:
-            read_background(background)
-    except ValueError as error:
-        return [f"option background {error}"]
-    return []
