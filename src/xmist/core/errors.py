@@ -70,6 +70,7 @@ ERROR_CODES: Final[Mapping[str, str]] = MappingProxyType(
         "step-unknown": "There is no preprocessing step of this name.",
         # --- input and output files (io) ---
         "angles-missing": "A series has no rotation angles.",
+        "counts-wrapped": "Counts below 0 were stored as unsigned numbers, and so became the largest ones.",
         "dataset-ambiguous": "Several datasets of an HDF5 file could be meant.",
         "dataset-incomplete": "Parts of a dataset were never written, are damaged, or are in missing files.",
         "dataset-invalid": "A dataset holds other values than expected.",

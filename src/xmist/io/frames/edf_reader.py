@@ -187,7 +187,7 @@ def _read_block(
             "file-damaged",
         )
     count = max(stacked, _whole(keys.get("NUM_IMAGES", "1")) or 1)
-    if count > 1 and stacked == 1 and _has_header(file, start + max(stated, needed)):
+    if stacked == 1 and (number > 1 or (count > 1 and _has_header(file, start + max(stated, needed)))):
         count = 1  # each frame has its own header, which states how many there are
     if count > _MOST_FRAMES or start + count * needed > size:
         found = max(size - start, 0)

@@ -28,30 +28,35 @@ _ADVICE: Final = "save it as grey values, uncompressed, of 8, 16 or 32 bits"
 class TiffSource(Source):
     """Pages of a TIFF file, by the offsets of their directories in bytes.
 
-    `data` holds the offset of each frame's plain numbers; empty if these are in pieces or compressed.
+    `data` holds the offset of each frame's plain numbers; empty if these are in pieces or compressed. A page
+    with several planes holds as many frames. `signed` frames are stored with an offset of 32768.
     """
 
     pages: tuple[int, ...]
     data: tuple[int, ...]
     stored: np.dtype[Any]
     texts: tuple[dict[str, str], ...] = field(repr=False)
+    planes: int = 1
+    signed: bool = False
 
     def read(self, index: int) -> NDArray[Any]:
         """Return one frame; see `Source.read`."""
-        with reading(f"{self.label}, page {index + 1} of {self.count}"):
+        with reading(f"{self.label}, frame {index + 1} of {self.count}"):
             if self.data:
                 count = math.prod(self.shape)
                 plain = np.fromfile(self.path, self.stored, count, offset=self.data[index])
-                return native(plain.reshape(self.shape))
-            with _opened(self.path) as file:
-                array = native(_page_at(file, self.pages[index]).asarray(maxworkers=1))
-            if array.shape != self.shape or array.dtype != self.dtype:
+                array = native(plain.reshape(self.shape))
+            else:
+                with _opened(self.path) as file:
+                    page = _page_at(file, self.pages[index // self.planes]).asarray(maxworkers=1)
+                array = native(page if self.planes == 1 else page[index % self.planes])
+            if array.shape != self.shape or array.dtype != self.stored.newbyteorder("="):
                 raise ValueError(f"page of shape {array.shape} and type {array.dtype}")
-            return array
+            return (array.astype(np.int32) - 32768).astype(np.int16) if self.signed else array
 
     def header(self, index: int) -> Mapping[str, str]:
         """Return what a page states; see `Source.header`."""
-        return MappingProxyType(self.texts[min(index, len(self.texts) - 1)])
+        return MappingProxyType(self.texts[min(index // self.planes, len(self.texts) - 1)])
 
 
 def open_tiff(path: Path) -> TiffSource:
@@ -76,28 +81,38 @@ def open_tiff(path: Path) -> TiffSource:
         ]
         raise_errors(broken[:5])
         stored = np.dtype(first.dtype).newbyteorder(file.byteorder)
-        data = tuple(page.dataoffsets[0] for page in pages) if all(p.is_final for p in pages) else ()
-        count = len(pages)
-        if count == 1 and data and (stack := _imagej_frames(file)) > 1:
+        planes = first.shape[0] if len(first.shape) == 3 else 1
+        frame = first.nbytes // planes
+        data: tuple[int, ...] = ()
+        if all(page.is_final for page in pages):
+            data = tuple(page.dataoffsets[0] + frame * plane for page in pages for plane in range(planes))
+        count = len(pages) * planes
+        imagej = (file.imagej_metadata or {}) if file.is_imagej else {}
+        stack = imagej.get("images", 1)
+        if count == 1 and data and isinstance(stack, int) and stack > 1:
             # ImageJ writes one directory for a stack; the other frames follow the first.
-            if data[0] + first.nbytes * stack > size:
+            if data[0] + frame * stack > size:
                 raise InputError(
                     f"{path} is truncated: its ImageJ metadata state {stack} frames; copy it again",
                     "file-damaged",
                 )
             count = stack
-            data = tuple(data[0] + first.nbytes * number for number in range(count))
+            data = tuple(data[0] + frame * number for number in range(count))
+        # ImageJ saves signed 16-bit numbers as unsigned ones, and states the offset as a calibration.
+        signed = stored.kind == "u" and (imagej.get("c0"), imagej.get("c1", 1)) == (-32768, 1)
         return TiffSource(
             label=str(path),
             path=path,
             files=(path,),
             count=count,
-            shape=(first.shape[0], first.shape[1]),
-            dtype=stored.newbyteorder("="),
+            shape=(first.shape[-2], first.shape[-1]),
+            dtype=np.dtype(np.int16) if signed else stored.newbyteorder("="),
             pages=tuple(page.offset for page in pages),
             data=data,
             stored=stored,
             texts=tuple(_texts(page) for page in pages),
+            planes=planes,
+            signed=signed,
         )
 
 
@@ -165,7 +180,8 @@ def _page_errors(label: str, page: tifffile.TiffPage) -> list[ErrorRecord]:
     def error(text: str) -> list[ErrorRecord]:
         return [ErrorRecord("frames-unsupported", f"{label} {text}")]
 
-    if page.samplesperpixel != 1 or page.photometric in _COLOURS:
+    planes = _planes(page)
+    if page.samplesperpixel != planes or (page.photometric in _COLOURS and planes == 1):
         colour = _COLOURS.get(page.photometric, f"{page.samplesperpixel} values per pixel")
         return error(f"holds colour ({colour}); expected grey values: save one channel as grey")
     if page.compression in tifffile.TIFF.IMAGE_COMPRESSIONS:
@@ -173,9 +189,9 @@ def _page_errors(label: str, page: tifffile.TiffPage) -> list[ErrorRecord]:
         return error(f"has a lossy compression ({name}), which alters intensities; {_ADVICE}")
     if page.dtype is None or page.bitspersample not in (8, 16, 32, 64):
         return error(f"stores {page.bitspersample} bits per pixel, packed; {_ADVICE}")
-    if len(page.shape) == 3:
+    if len(page.shape) != (2 if planes == 1 else 3):
         return error(f"has pages of shape {page.shape}; expected (y, x)")
-    errors = frame_errors(label, page.shape, np.dtype(page.dtype))
+    errors = frame_errors(label, page.shape[-2:], np.dtype(page.dtype))
     for table, key in (
         (tifffile.TIFF.DECOMPRESSORS, page.compression),
         (tifffile.TIFF.UNPREDICTORS, page.predictor),
@@ -191,12 +207,13 @@ def _page_errors(label: str, page: tifffile.TiffPage) -> list[ErrorRecord]:
 def _storage_error(page: tifffile.TiffPage, size: int) -> str:
     """Return why a file of `size` bytes cannot hold the pixels that a page states; empty if it can."""
     pieces = list(zip(page.dataoffsets, page.databytecounts, strict=False))
-    height, width = page.shape
+    height, width = page.shape[-2:]
+    planes = _planes(page)
     if page.is_tiled:
-        expected = -(-height // max(page.tilelength, 1)) * -(-width // max(page.tilewidth, 1))
+        expected = planes * -(-height // max(page.tilelength, 1)) * -(-width // max(page.tilewidth, 1))
         claimed = expected * page.tilelength * page.tilewidth * page.bitspersample // 8
     else:
-        expected = -(-height // max(min(page.rowsperstrip, height), 1))
+        expected = planes * -(-height // max(min(page.rowsperstrip, height), 1))
         claimed = page.nbytes
     if page.is_final:  # one run of plain numbers
         if page.dataoffsets[0] <= 0 or page.dataoffsets[0] + page.nbytes > size:
@@ -213,9 +230,10 @@ def _storage_error(page: tifffile.TiffPage, size: int) -> str:
     return ""
 
 
-def _imagej_frames(file: tifffile.TiffFile) -> int:
-    images = (file.imagej_metadata or {}).get("images", 1) if file.is_imagej else 1
-    return images if isinstance(images, int) else 1
+def _planes(page: tifffile.TiffPage) -> int:
+    """Return how many planes of a page are frames: tifffile.imwrite marks 3 or 4 frames as colour planes."""
+    separate = page.planarconfig == 2 and page.photometric in (0, 1, 2)
+    return int(page.samplesperpixel) if separate else 1
 
 
 def _texts(page: tifffile.TiffPage) -> dict[str, str]:

@@ -1,0 +1,230 @@
+"""Frames as programs and detectors write them: planes, offsets, one header for many frames, links."""
+
+import gzip
+import warnings
+
+import h5py
+import numpy as np
+import pytest
+import tifffile
+
+from tests.io.frames_files import make_frames, write_edf
+from xmist import InputError
+from xmist.io.frames.frames import load_frames, open_frames
+
+
+def opened(spec, folder, **options):
+    return open_frames(spec, name="input.reference", folder=folder, **options)
+
+
+def loaded(spec, folder):
+    return load_frames(opened(spec, folder), dtype=np.float64).frames
+
+
+def refused(spec, folder):
+    with pytest.raises(InputError) as caught:
+        loaded(spec, folder)
+    return caught.value.codes
+
+
+# TIFF
+
+
+@pytest.mark.parametrize("dtype", [np.uint8, np.uint16, np.uint32, np.float32])
+@pytest.mark.parametrize("count", [2, 3, 4, 5])
+@pytest.mark.parametrize(
+    "options",
+    [{}, {"compression": "zlib"}, {"rowsperstrip": 5, "byteorder": ">"}, {"imagej": True}, {"ome": True}],
+    ids=["plain", "compressed", "strips", "ImageJ", "OME"],
+)
+def test_stacks_of_3_or_4_frames_are_frames(tmp_path, count, dtype, options):
+    if "imagej" in options and dtype == np.uint32:
+        options = {"bigtiff": True}  # ImageJ has no 32-bit integers
+    frames = make_frames(count, (20, 33), dtype) // 2
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # tifffile warns that it will write pages one day
+        tifffile.imwrite(tmp_path / "stack.tif", frames, **options)
+    series = opened("stack.tif", tmp_path)
+    assert len(series) == count
+    for index in (count - 1, 0):
+        np.testing.assert_array_equal(series.read(index), frames[index])
+
+
+def test_interleaved_colour_is_refused(tmp_path):
+    for count, mode in ((3, "rgb"), (4, "rgb")):
+        tifffile.imwrite(tmp_path / "a.tif", np.zeros((20, 33, count), np.uint16), photometric=mode)
+        assert refused("a.tif", tmp_path) == ("frames-unsupported",)
+
+
+def test_signed_numbers_of_imagej(tmp_path):
+    frames = make_frames(3, dtype=np.int16) // 2
+    stored = (frames.astype(np.int32) + 32768).astype(np.uint16)
+    tifffile.imwrite(tmp_path / "a.tif", stored, imagej=True, metadata={"c0": -32768.0, "c1": 1.0})
+    series = opened("a.tif", tmp_path)
+    assert series.dtype == np.int16
+    np.testing.assert_array_equal(series.read(2), frames[2])
+    tifffile.imwrite(tmp_path / "b.tif", stored, imagej=True)  # without a calibration they are counts
+    np.testing.assert_array_equal(opened("b.tif", tmp_path).read(2), stored[2])
+
+
+# EDF
+
+
+def one_header(frames, *, general="", end="\n", order="<", keys=None):
+    """Return an EDF file with one header for all frames."""
+    kind = {"u2": "UnsignedShort", "i4": "SignedInteger", "f4": "FloatValue"}[frames.dtype.str[1:]]
+    given = {
+        "ByteOrder": "HighByteFirst" if order == ">" else "LowByteFirst",
+        "DataType": kind,
+        "Dim_1": frames.shape[2],
+        "Dim_2": frames.shape[1],
+        "Size": frames[0].nbytes,
+        "Num_Images": len(frames),
+        "motor_mne": "mask_x om",
+        "motor_pos": "1.5 7",
+    } | (keys or {})
+    lines = "".join(f"{key} = {value} ;{end}" for key, value in given.items() if value is not None)
+    header = f"{general}{{{end}{lines}".encode()
+    padded = header.ljust(-(-(len(header) + 3) // 512) * 512 - len(end) - 1)
+    return padded + f"}}{end}".encode() + frames.astype(frames.dtype.newbyteorder(order)).tobytes()
+
+
+GENERAL = "{\nEDF_DataFormatVersion = 2.4 ;\nEDF_BinarySize = 0 ;\nWavelength = 1e-10 ;\n}\n"
+
+
+@pytest.mark.parametrize("dtype", [np.uint16, np.int32, np.float32])
+@pytest.mark.parametrize(
+    "options",
+    [
+        {},
+        {"end": "\r\n"},
+        {"order": ">"},
+        {"general": GENERAL},
+        {"keys": {"Num_Images": None, "Dim_3": 5, "Size": None}},
+        {"keys": {"Num_Images": None, "Dim_3": 5, "Size": None, "EDF_BinarySize": 5 * 12 * 17 * 4}},
+    ],
+    ids=["plain", "line ends", "big-endian", "general block", "Dim_3", "Dim_3 and its size"],
+)
+def test_edf_with_one_header_for_many_frames(tmp_path, dtype, options):
+    frames = make_frames(5, dtype=dtype)
+    if (options.get("keys") or {}).get("EDF_BinarySize") and frames.itemsize != 4:
+        options = {"keys": options["keys"] | {"EDF_BinarySize": frames.nbytes}}
+    (tmp_path / "a.edf").write_bytes(one_header(frames, **options))
+    series = opened("a.edf", tmp_path)
+    assert len(series) == 5
+    np.testing.assert_array_equal(np.stack(list(series.frames(range(5)))), frames)
+    assert series.header(4)["om"] == "7"
+
+
+def test_edf_that_holds_fewer_frames_than_its_header_states(tmp_path):
+    frames = make_frames(5)
+    (tmp_path / "a.edf").write_bytes(one_header(frames, keys={"Num_Images": 6}))
+    assert refused("a.edf", tmp_path) == ("file-damaged",)
+
+
+def test_edf_whose_frames_all_have_headers_that_state_their_number(tmp_path):
+    frames = make_frames(3)
+    write_edf(tmp_path / "a.edf", frames, [{"Num_Images": "3"}] * 3)
+    np.testing.assert_array_equal(loaded("a.edf", tmp_path), frames)
+
+
+@pytest.mark.parametrize("name", ["a.edf.gz", "A.EDF.GZ"])
+def test_gzipped_edf(tmp_path, name):
+    frames = make_frames(3, dtype=np.float32)
+    write_edf(tmp_path / "plain.edf", frames)
+    packed = gzip.compress((tmp_path / "plain.edf").read_bytes())
+    (tmp_path / name).write_bytes(packed)
+    np.testing.assert_array_equal(loaded(name, tmp_path), frames)
+    (tmp_path / name).write_bytes(packed[:-50])
+    assert refused(name, tmp_path)[0] in ("file-damaged", "file-unreadable")
+
+
+def test_a_gzipped_file_that_is_no_edf(tmp_path):
+    (tmp_path / "a.tif.gz").write_bytes(gzip.compress(b"II*\0"))
+    assert refused("a.tif.gz", tmp_path) == ("format-unknown",)
+    (tmp_path / "a.edf.gz").write_bytes(b"\x1f\x8b")
+    assert set(refused("a.edf.gz", tmp_path)) <= {"file-damaged", "file-unreadable"}
+
+
+# Links of HDF5
+
+
+def link(path, target, inside="/d"):
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with h5py.File(path, "w") as file:
+        file["d"] = h5py.ExternalLink(str(target), inside)
+
+
+def virtual(path, sources, shape, dtype):
+    with h5py.File(path, "w") as file:
+        layout = h5py.VirtualLayout((len(sources) * shape[0], *shape[1:]), dtype)
+        for number, source in enumerate(sources):
+            layout[number * shape[0] : (number + 1) * shape[0]] = h5py.VirtualSource(str(source), "d", shape)
+        file.create_virtual_dataset("d", layout)
+
+
+@pytest.fixture
+def raw(tmp_path):
+    """Frames in a file of raw data, in a folder of its own."""
+    frames = make_frames(4)
+    (tmp_path / "raw").mkdir()
+    with h5py.File(tmp_path / "raw" / "camera.h5", "w") as file:
+        file["d"] = frames
+    return frames
+
+
+@pytest.mark.parametrize("kind", ["beside", "absolute", "link to a link", "soft link", "other disk", "moved"])
+def test_links_to_raw_data_anywhere_are_followed(tmp_path, raw, kind):
+    target = tmp_path / "raw" / "camera.h5"
+    master = tmp_path / "visit" / "processed" / "master.h5"
+    link(master, "../../raw/camera.h5" if kind in ("beside", "link to a link", "soft link") else target)
+    if kind == "link to a link":
+        link(tmp_path / "second.h5", master)
+        master = tmp_path / "second.h5"
+    if kind == "soft link":
+        with h5py.File(master, "r+") as file:
+            file["e"] = h5py.SoftLink("/d")
+    if kind == "other disk":  # a symbolic link to the folder of the raw data
+        (master.parent / "raw").symlink_to(tmp_path / "raw")
+        link(master, "raw/camera.h5")
+    if kind == "moved":  # copied together with its raw data
+        target.rename(master.parent / "camera.h5")
+    spec = f"{master}::e" if kind == "soft link" else master
+    series = opened(spec, None)
+    np.testing.assert_array_equal(load_frames(series, dtype=float).frames, raw)
+    assert [path.name for path in series.files] == [master.name, "camera.h5"]
+    assert all(path.is_file() for path in series.files)
+
+
+@pytest.mark.parametrize("kind", ["relative", "absolute", "through a link"])
+def test_virtual_datasets_of_raw_data_anywhere(tmp_path, raw, kind):
+    (tmp_path / "visit").mkdir()
+    source = "../raw/camera.h5" if kind == "relative" else tmp_path / "raw" / "camera.h5"
+    if kind == "through a link":
+        link(tmp_path / "raw" / "first.h5", "camera.h5")
+        source = "../raw/first.h5"
+    virtual(tmp_path / "visit" / "master.h5", [source, source], raw.shape, raw.dtype)
+    frames = loaded("visit/master.h5", tmp_path)
+    np.testing.assert_array_equal(frames, np.concatenate([raw, raw]))
+
+
+def test_a_symbolic_link_to_a_master(tmp_path, raw):
+    link(tmp_path / "store" / "master.h5", "../raw/camera.h5")
+    (tmp_path / "visit").mkdir()
+    (tmp_path / "visit" / "short.h5").symlink_to(tmp_path / "store" / "master.h5")
+    np.testing.assert_array_equal(loaded("visit/short.h5", tmp_path), raw)
+
+
+def test_links_that_lead_to_nothing(tmp_path, raw):
+    link(tmp_path / "a.h5", "raw/gone.h5")
+    assert refused("a.h5::d", tmp_path) == ("link-broken",)
+    assert refused("a.h5", tmp_path) == ("dataset-missing",)
+    with pytest.raises(InputError, match=r"gone\.h5"):  # the target is named, also where no path was given
+        opened("a.h5", tmp_path)
+    link(tmp_path / "b.h5", "raw/camera.h5", "/gone")
+    assert refused("b.h5::d", tmp_path) == ("link-broken",)
+    with h5py.File(tmp_path / "c.h5", "w") as file:
+        file["d"] = h5py.SoftLink("/d")  # a circle
+    assert refused("c.h5::d", tmp_path) == ("link-broken",)
+    virtual(tmp_path / "d.h5", ["raw/camera.h5", "raw/gone.h5"], raw.shape, raw.dtype)
+    assert refused("d.h5", tmp_path) == ("link-broken",)
