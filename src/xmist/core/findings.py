@@ -160,6 +160,20 @@ _TABLE: Final = (
         "The best shift of some pixels lies on the edge of the search range; their flag is search_edge.",
         "Increase max_shift.",
     ),
+    FindingCode(
+        "shift-through-border",
+        "warning",
+        "Speckles at a border of the frames have moved too far to be registered: the phase lacks the tilt "
+        "and the defocus.",
+        "Use umpa, or the preprocessing step drift.",
+    ),
+    FindingCode(
+        "window-below-speckle",
+        "warning",
+        "The window is smaller than a speckle: its equations are nearly proportional, and the image channels "
+        "are noisy.",
+        "Use a larger window or smoothing.",
+    ),
     # --- full-field (methods/full_field) ---
     FindingCode(
         "speckles-too-fine",

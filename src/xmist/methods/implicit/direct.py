@@ -22,13 +22,15 @@ _ROWS: Final = 16  # of three sums and two frames, which the cache holds
 
 
 def prepare_ratio(
-    reference: ArrayLike, weights: ArrayLike | None, *, method: str, threads: int | None
+    reference: ArrayLike, weights: ArrayLike | None, *, method: str, minimum: int = 1, threads: int | None
 ) -> PixelwiseSystem:
     """Prepare the least-squares ratio of the frames, I_R − I_S = I_R (1 − Q): Q = Σ w I_R I_S/Σ w I_R².
 
     The one unknown is 1 − Q. A pixel that no position sees takes its neighbours' and is flagged `FILLED`.
     """
-    prepared = prepare_reference(reference, weights, method=method, minimum=1, threads=threads, scaled=True)
+    prepared = prepare_reference(
+        reference, weights, method=method, minimum=minimum, threads=threads, scaled=True
+    )
     return prepare_pixelwise(prepared, (VALUE,), smoothing=0.0, ridge=0.0, threads=threads)
 
 

@@ -1,0 +1,415 @@
+"""The steps of `mist-gradient-flow` on arrays in pixel units; its own file has the equations."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from xmist.core.arrays import Image
+from xmist.methods.implicit.direct import fill_source
+from xmist.numerics.operators.derivatives import DX, DY, derivative
+from xmist.numerics.operators.finite_transport import Warp, sampled, spline_coefficients
+from xmist.numerics.solvers.gradient_flow import (
+    SCALAR,
+    TENSOR,
+    add_equations,
+    smooth_equations,
+    solve_equations,
+    whitened,
+)
+from xmist.numerics.solvers.integrate import spectral_adjoint
+from xmist.numerics.solvers.least_squares import ILL_LIMIT
+from xmist.numerics.solvers.poisson import dct2, frequencies
+
+Real = NDArray[Any]
+
+SMOOTHINGS: Final = (1.0, 1.4, 2.0, 2.8, 4.0, 5.7, 8.0, 11.3, 16.0)  # pixels
+RIDGES: Final = (0.0, *(10.0 ** (exponent / 2) for exponent in range(-6, 3)))
+_FIRST: Final = 1.0  # Gaussian σ in pixels of the equations that judge a smoothing
+_SLOW: Final = 4.0  # Gaussian σ in pixels of the g that long waves are taken from
+_SHORTEST: Final = 3.0  # of these waves, in σ
+_BIN: Final = 4  # pixels; σ = 4 leaves nothing finer
+_TILE: Final = 256  # pixels
+_WHOLE: Final = 768  # pixels; larger images are judged by nine tiles
+_RINGS: Final = 14
+_HALF: Final = 0.5  # of the flux of speckles without their mean that is a gradient, if they are isotropic
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Sums:
+    """What is summed over either half of the positions.
+
+    Parameters
+    ----------
+    equations : (2, `SCALAR` or `TENSOR`, y, x) float32 array
+        Normal equations.
+    source, level : (2, y, x) float32 array
+        Σ (J − I_S) and Σ J, J the reference as it was moved.
+    positions : (int, int)
+        How many.
+    share : float
+        Part of the flux I g that is a gradient.
+    """
+
+    equations: Image
+    source: Image
+    level: Image
+    positions: tuple[int, int]
+    share: float
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Flow:
+    """References with what is derived from them once.
+
+    Parameters
+    ----------
+    frames : (position, y, x) float32 array
+        Reference frames.
+    splines, detail : list of (y, x) float32 array
+        Spline coefficients of the references and of their filtered form; empty without refinements.
+    epsilon : float
+        ε of the filter in rad per pixel.
+    tensor : bool
+        Whether d is a tensor.
+    threads : int
+        Threads.
+    """
+
+    frames: Image
+    splines: list[Image]
+    detail: list[Image]
+    epsilon: float
+    tensor: bool
+    threads: int
+
+    def sums(
+        self,
+        sample: Image,
+        weights: Sequence[Image | None],
+        *,
+        factor: Image | None = None,
+        shift: Image | None = None,
+        filtered: bool = False,
+        positions: Sequence[int] | None = None,
+        equations: bool = True,
+    ) -> Sums:
+        """Sum the equations of some positions, the references times `factor`, moved by `shift` (2, y, x)."""
+        shape, chosen = self.frames.shape[1:], range(len(self.frames)) if positions is None else positions
+        kinds = (TENSOR if self.tensor else SCALAR) if equations else 0
+        total = np.zeros((2, kinds, *shape), np.float32)
+        source, level = np.zeros((2, 2, *shape), np.float32)
+        warp = None if shift is None else Warp.of(shift, threads=self.threads)
+        inside = None if warp is None else _from_inside(warp.back)
+        for place, n in enumerate(chosen):
+            model = self._model(n, factor, warp)
+            weight = _both(weights[n], inside)
+            with np.errstate(invalid="ignore", over="ignore"):  # pixels of weight 0
+                rest = fill_source(model - sample[n], weight, threads=self.threads)
+            half, own = place % 2, weights[n]
+            mean = 1.0 if own is None else float(own.mean(dtype=np.float64))
+            source[half] += np.float32(mean) * rest
+            level[half] += np.float32(mean) * model
+            if not equations:
+                continue
+            potential = whitened(
+                rest, self.epsilon if filtered else 0.0, potential=True, overwrite=True, threads=self.threads
+            )
+            if filtered:
+                back = np.zeros((2, *shape), np.float32) if warp is None else warp.back
+                model = sampled(self.detail[n], back, factor=factor, threads=self.threads)
+            add_equations(model, potential, total[half], weight=weight, threads=self.threads)
+        return Sums(
+            equations=total,
+            source=source,
+            level=level,
+            positions=(len(chosen) - len(chosen) // 2, len(chosen) // 2),
+            share=_HALF if filtered else 1.0,
+        )
+
+    def _model(self, n: int, factor: Image | None, warp: Warp | None) -> Image:
+        """Return the reference of a position as it is without scatter."""
+        model: Image = self.frames[n]
+        if factor is not None:
+            model = model * factor
+        if warp is None:
+            return model
+        if factor is None and self.splines:
+            model = sampled(self.splines[n], warp.back, factor=warp.jacobian, threads=self.threads)
+        else:
+            model = warp(model)
+        return model
+
+
+def prepare_flow(frames: Image, *, speckle: float, tensor: bool, refine: bool, threads: int) -> Flow:
+    """Filter the references and fit splines to them; `speckle` is their size in pixels."""
+    epsilon = 2.0 * math.pi / (2.0 * speckle)
+    splines, detail = [], []
+    if refine:
+        for frame in frames:
+            splines.append(spline_coefficients(frame, threads=threads))
+            fine = whitened(frame, epsilon, potential=False, threads=threads)
+            detail.append(spline_coefficients(fine, threads=threads))
+    return Flow(
+        frames=frames, splines=splines, detail=detail, epsilon=epsilon, tensor=tensor, threads=threads
+    )
+
+
+def _from_inside(back: Image) -> NDArray[np.bool_] | None:
+    """Say which pixels a warp fills from inside the frame; None for all."""
+    height, width = back.shape[1:]
+    y, x = (
+        np.arange(height, dtype=np.float32)[:, None] - back[1],
+        np.arange(width, dtype=np.float32) - back[0],
+    )
+    inside = (y >= -0.5) & (y <= height - 0.5) & (x >= -0.5) & (x <= width - 0.5)
+    return None if inside.all() else inside
+
+
+def _both(weight: Image | None, inside: NDArray[np.bool_] | None) -> Image | None:
+    if inside is None:
+        return weight
+    return np.where(inside, np.float32(1.0) if weight is None else weight, np.float32(0.0))
+
+
+def displacement(psi: Image, border: Image | None, *, threads: int) -> Image | None:
+    """Return ∇ψ (2, y, x) of a ψ with the even mirror and of a quadratic `border` without; None for 0."""
+    shift = np.stack([derivative(psi, kind, threads=threads) for kind in (DX, DY)])
+    if border is not None:
+        for component, axis in ((0, 1), (1, 0)):
+            shift[component] += np.gradient(border, axis=axis, edge_order=2).astype(np.float32)
+    return shift if shift.any() else None  # not to move by nothing spares its rounding
+
+
+def mean_wave(sums: Sums, dark: Image | None, *, threads: int) -> Image:
+    """Solve eq. (4) for the cosine coefficients of ψ; `dark` is d, (1 or 3, y, x), or None for 0."""
+    level = sums.level[0] + sums.level[1]
+    potential = whitened(
+        sums.source[0] + sums.source[1], 0.0, potential=True, overwrite=True, threads=threads
+    )
+    if dark is not None and len(dark) == 1:
+        potential += dark[0] * level
+    slope = np.stack([derivative(potential, kind, threads=threads) for kind in (DX, DY)])
+    if dark is not None and len(dark) == 3:
+        for component, elements in ((0, (0, 1)), (1, (1, 2))):
+            for element, kind in zip(elements, (DX, DY), strict=True):
+                slope[component] += derivative(dark[element] * level, kind, threads=threads)
+    slope /= level
+    return integrated(slope, threads=threads)
+
+
+def integrated(slope: Image, *, threads: int) -> Image:
+    """Return the cosine coefficients of ∇⁻²∇·g of a (2, y, x) g."""
+    coefficients = spectral_adjoint(slope, threads=threads)
+    k_y, k_x = (k**2 for k in frequencies(coefficients.shape))
+    symbol = (k_y[:, None] + k_x).astype(np.float32)
+    symbol[0, 0] = np.inf
+    coefficients /= symbol
+    return coefficients
+
+
+def _scalar(equations: Image) -> Image:
+    """Return the sums of a scalar d from those of a tensor."""
+    if equations.shape[-3] == SCALAR:
+        return equations
+    e = equations
+    parts = [e[..., k, :, :] for k in (0, 1, 2)]
+    parts += [e[..., 3, :, :] + e[..., 5, :, :], e[..., 6, :, :], e[..., 7, :, :]]
+    return np.stack([*parts, e[..., 8, :, :] + e[..., 10, :, :]], axis=-3)
+
+
+def _eliminated(sums: Image, share: float) -> tuple[Image, Image]:
+    """Return pivot and right side of the equation for a scalar d, g eliminated, from (2, 7, y, x)."""
+    a, p, q, c, u_x, u_y, v = np.moveaxis(sums, 1, 0)
+    scale = np.maximum(np.float32(share) * a, np.float32(1e-30))
+    return np.maximum(c - (p * p + q * q) / scale, np.float32(0.0)), -(v - (p * u_x + q * u_y) / scale)
+
+
+def choose(
+    sums: Sums, smoothings: Sequence[float], ridges: Sequence[float], *, threads: int
+) -> tuple[float, float]:
+    """Choose σ and ridge (relative) of the d with the least estimated error; `smoothings` rise.
+
+    Either half of the positions predicts the equations of the other, smoothed by 1 pixel alone; the mean of
+    both halves predicts them the better, by how much the halves differ.
+    """
+    errors = np.zeros((len(smoothings), len(ridges)))
+    for tile in _tiles(sums.equations.shape[2:]):
+        judge = _scalar(sums.equations[..., *tile]).copy()
+        smooth, done, size = judge.copy(), 0.0, 1
+        _smooth_halves(judge, _FIRST, threads)
+        weight, known = _eliminated(judge, sums.share)
+        for k, sigma in enumerate(smoothings):
+            if sigma > 3.0 * size and min(smooth.shape[2:]) >= 16:  # what is left fits twice as large a grid
+                size *= 2
+                smooth, weight, known = (_halved(images) for images in (smooth, weight, known))
+            _smooth_halves(smooth, math.sqrt(sigma**2 - done**2) / size, threads)
+            done = sigma
+            pivot, right = _eliminated(smooth, sums.share)
+            mean = float(smooth[:, 3].mean(dtype=np.float64))
+            for m, ridge in enumerate(ridges):
+                d = right / (
+                    np.maximum(pivot, np.float32(ILL_LIMIT * mean + 1e-30)) + np.float32(ridge * mean)
+                )
+                predicted = weight[::-1] * d**2 - 2.0 * d * known[::-1]
+                spread = weight.sum(axis=0) * (d[0] - d[1]) ** 2
+                error = predicted.sum(dtype=np.float64) / 2.0 - spread.sum(dtype=np.float64) / 8.0
+                errors[k, m] += size**2 * error
+    k, m = divmod(int(np.argmin(errors)), len(ridges))
+    return smoothings[k], ridges[m]
+
+
+def _smooth_halves(halves: Image, sigma: float, threads: int) -> None:
+    smooth_equations(halves.reshape(-1, *halves.shape[2:]), sigma, threads=threads)  # a view
+
+
+def _halved(images: Image) -> Image:
+    """Return means over squares of 2 pixels; an odd last row or column stands twice."""
+    odd = [(0, 0)] * (images.ndim - 2) + [(0, size % 2) for size in images.shape[-2:]]
+    return _binned(np.pad(images, odd, mode="edge"), 2)
+
+
+def _tiles(shape: tuple[int, ...]) -> list[tuple[slice, slice]]:
+    starts = [
+        (0, size - _TILE) if size - _TILE < _TILE else (0, (size - _TILE) // 2, size - _TILE)
+        for size in shape
+    ]
+    if max(shape) <= _WHOLE:
+        return [(slice(None), slice(None))]
+    spans = [
+        [slice(None)] if size <= _WHOLE else [slice(a, a + _TILE) for a in begin]
+        for size, begin in zip(shape, starts, strict=True)
+    ]
+    return [(rows, columns) for rows in spans[0] for columns in spans[1]]
+
+
+def _binned(images: Image, size: int) -> Image:
+    """Return means over squares of `size` pixels of the last two axes."""
+    *others, height, width = images.shape
+    blocks = images.reshape(*others, height // size, size, width // size, size)
+    return np.ascontiguousarray(blocks.mean(axis=(-3, -1)))
+
+
+def _coarse(coefficients: Image, size: int, shape: tuple[int, ...]) -> Image:
+    """Return the lowest coefficients of the full image from those of means over squares."""
+    gains = []
+    for number, full in zip(coefficients.shape, shape, strict=True):
+        k = np.pi * np.arange(number) / full
+        with np.errstate(invalid="ignore"):
+            gain = np.where(k > 0.0, size * np.sin(k / 2) / np.sin(size * k / 2), 1.0)
+        gains.append(math.sqrt(size) * gain)
+    return np.asarray(coefficients * gains[0][:, None] * gains[1], np.float32)
+
+
+def add_slow(fast: Image, sums: Sums, *, floor_share: float = ILL_LIMIT, threads: int) -> float | None:
+    """Average long waves of ψ (cosine coefficients, in place) with those that the g of the equations has.
+
+    Returns the longest wavelength in pixels that comes from eq. (4) by more than half; None if all do.
+    """
+    shape = fast.shape
+    size = _BIN
+    while size > 1 and any(n % size or n // size < 16 for n in shape):
+        size -= 1
+    halves = _binned(sums.equations, size)
+    _smooth_halves(halves, _SLOW / size, threads)
+    diagonal = halves[:, 3] if halves.shape[1] == SCALAR else halves[:, 3] + halves[:, 5]
+    floor = floor_share * float(diagonal.mean(dtype=np.float64))
+    (g, d), (_, first), (_, second) = (
+        _slope_and_scatter(sums_of, sums.share, floor, threads)
+        for sums_of in (halves[0] + halves[1], halves[0], halves[1])
+    )
+    slow = _coarse(integrated(g * np.float32(size), threads=threads), size, shape)
+    scatter = _coarse(dct2(d, threads=threads), size, shape)
+    source, level = _binned(sums.source, size), _binned(sums.level, size)
+    slopes = []
+    for one, other in zip(source * np.float32(size**2), level, strict=True):
+        potential = whitened(one, 0.0, potential=True, overwrite=True, threads=threads)
+        slope = np.stack([derivative(potential, kind, threads=threads) for kind in (DX, DY)])
+        slopes.append(slope / other)
+    a, b = sums.positions
+    error = _coarse(integrated(slopes[0] - slopes[1], threads=threads), size, shape)
+    error *= np.float32(math.sqrt(a * b) / (a + b))
+    low = np.s_[: slow.shape[0], : slow.shape[1]]
+    k_y, k_x = (k**2 for k in frequencies(shape))
+    kappa2 = k_y[: slow.shape[0], None] + k_x[: slow.shape[1]]
+    share = _shares(fast[low], slow, error, kappa2)
+    fast[low] += (1.0 - share) * (slow - fast[low])
+    fast[low] += _signal(first, second, sums.positions) * scatter  # ∇ψ = g + ∇d
+    taken = kappa2[share > 0.5]
+    longest = taken[taken > 0.0].min(initial=np.inf)
+    return None if share.min() > 0.5 or not np.isfinite(longest) else 2.0 * math.pi / math.sqrt(longest)
+
+
+def _slope_and_scatter(equations: Image, share: float, floor: float, threads: int) -> tuple[Image, Image]:
+    found, _ = solve_equations(equations, share=share, floor=floor, threads=threads)
+    return found[:2], found[2] if len(found) == 3 else (found[2] + found[4]) / 2
+
+
+def _signal(one: Image, other: Image, positions: tuple[int, int]) -> np.float32:
+    """Return the part of the variance of d that is no noise, from d of either half of the positions."""
+    a, b = positions
+    noise = float(np.mean((one - other) ** 2, dtype=np.float64)) * a * b / (a + b) ** 2
+    mean = (a * one + b * other) / (a + b)
+    total = float(mean.var(dtype=np.float64))
+    return np.float32(max(0.0, 1.0 - noise / total) if total > 0.0 else 0.0)
+
+
+def _shares(fast: Image, slow: Image, error: Image, kappa2: Real) -> Image:
+    """Return how much of each wave comes from `fast`; 1 where `slow` holds nothing."""
+    highest = (2.0 * math.pi / (_SHORTEST * _SLOW)) ** 2
+    flat = kappa2.ravel()
+    waves = np.sort(flat[(flat > 0.0) & (flat < highest)])
+    ends = np.unique(np.round(np.geomspace(min(8, len(waves)), len(waves), _RINGS)).astype(int))
+    place = np.searchsorted(waves[ends - 1], flat)  # equal frequencies fall in one ring
+    place[0] = len(ends)
+    rings = [ring for ring in (np.flatnonzero(place == k) for k in range(len(ends))) if len(ring)]
+    fourth = flat**2
+    both = (fast.ravel().astype(np.float64) - slow.ravel()) ** 2 * fourth
+    own = error.ravel().astype(np.float64) ** 2 * fourth
+    number = np.array([min(len(ring), 50) for ring in rings], float)
+    difference = np.array([both[ring].mean() for ring in rings])
+    # White noise of the frames: the same κ⁴ |ψ|² at all frequencies, geometric mean against single waves.
+    with np.errstate(divide="ignore"):
+        noise = math.exp((np.log([own[ring].mean() for ring in rings]) * number).sum() / number.sum())
+    with np.errstate(divide="ignore", invalid="ignore"):
+        share = np.clip(1.0 - noise / difference, 0.0, 1.0)
+    share[~np.isfinite(share)] = 1.0
+    padded, count = np.pad(share * number, 1), np.pad(number, 1)
+    share = (padded[:-2] + padded[1:-1] + padded[2:]) / (count[:-2] + count[1:-1] + count[2:])
+    places = [np.log(flat[ring]).mean() for ring in rings]
+    with np.errstate(divide="ignore"):
+        where = np.log(flat)
+    out = np.interp(where, [*places, math.log(highest) + 0.5], [*share, 1.0])
+    out[0] = 1.0
+    return np.asarray(out.reshape(kappa2.shape), np.float32)
+
+
+def solve_dark(
+    sums: Sums, *, smoothing: float, ridge: float, threads: int
+) -> tuple[Image, NDArray[np.bool_]]:
+    """Solve the equations, smoothed in place, for d (1 or 3, y, x); and tell which pixels are ill."""
+    equations = sums.equations[0]
+    equations += sums.equations[1]
+    smooth_equations(equations, smoothing, threads=threads)
+    diagonal = equations[3] if len(equations) == SCALAR else equations[3] + equations[5]
+    mean = float(diagonal.mean(dtype=np.float64)) / (1 if len(equations) == SCALAR else 2)
+    found, ill = solve_equations(
+        equations, share=sums.share, ridge=ridge * mean, floor=ILL_LIMIT * mean, threads=threads
+    )
+    dark = found[2:]
+    if len(dark) == 3:  # the part of its flux that is a gradient has half of the anisotropy
+        half = np.float32(0.5) * (dark[0] + dark[2])
+        dark *= np.float32(2.0)
+        dark[0] -= half
+        dark[2] -= half
+    return dark, ill
+
+
+def synthesised(coefficients: Image, *, threads: int) -> Image:
+    """Return the image of cosine coefficients, which are overwritten."""
+    return dct2(coefficients, inverse=True, threads=threads)

@@ -1,0 +1,508 @@
+"""`mist-gradient-flow`: phase and dark-field from the flux of gradients, in closed form, then refined.
+
+The idea is that of Liu, Alloo, Langer & Pavlov 2025, arXiv:2508.20209. Only its abstract was at hand: the
+equations are derived here, and details may differ. In pixel units, ψ = ∆φ/(k p²) and d = ∆D/p², the
+Fokker–Planck equation of a phase object is
+
+    I_R − I_S = ∇·F,   F = I_R ∇ψ − ∇(d I_R)                                                            (1)
+
+The flux is taken to have a potential, F = ∇Λ, which drops a curl; with g = ∇ψ − ∇d,
+
+    ∇²Λ = I_R − I_S                                                                                     (2)
+    ∇Λ = I_R g − d ∇I_R                                                                                 (3)
+
+are two equations per position for g_x, g_y and d at each pixel: least squares from N = 2. Neither ∇I_R·∇ψ nor
+a derivative of d is dropped, and frames are differentiated once. Least squares with weights I_R² leaves g too
+small by half the squared contrast; divided by √I_R and summed over positions, (3) is
+
+    ∇ψ = ∇(ΣΛ + d ΣI_R)/ΣI_R                                                                            (4)
+
+whose curl falls with N. For a tensor d, (3) has five unknowns, from N = 3. The gradient part of its flux
+returns ¾ and ¼ of (d_xx, d_yy) = (1, 0) for isotropic speckles d̂, and d = 2 d̂ − ½ tr(d̂) 1 puts that right.
+
+**Refinement.** What (2) drops is of the order of the contrast, and a shift's second order looks like scatter.
+Both shrink if the references are first moved by the ψ at hand (a warp that conserves their sum), for then (2)
+holds what is left: J − I_S = ∇·(J ∇δψ) − ∇²(d J). In a refinement the potential and the references are
+filtered by κ/√(κ² + ε²), 2π/ε = 2 speckles, since the noise of Λ rises as 1/κ; of the flux of filtered
+speckles half is a gradient. δψ then has two estimates: (4), whose noise rises as 1/κ² towards long waves, and
+the g of the filtered equations, smoothed, whose noise rises as 1/κ. The noise of (4) is read from the
+difference of both halves of the positions, that of the other from what (4) does not explain of their
+difference, in rings of frequencies; each wave is averaged with weights accordingly.
+
+**Border.** A solution by cosines has no flux through the border. Tilt and defocus are measured by
+registration of strips along the sides, removed by a warp of the references and added to ψ.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+from typing import Annotated, Final, Literal
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from xmist.core import flags as flag
+from xmist.core.arrays import Image, as_weights
+from xmist.core.data import Retrieval
+from xmist.core.errors import InputError
+from xmist.core.experiment import Experiment
+from xmist.core.findings import Finding, finding
+from xmist.core.options import Options, Range
+from xmist.core.version import __version__
+from xmist.methods.common.findings import compare_frames, describe_flags
+from xmist.methods.common.phase import (
+    above_zero,
+    centre,
+    epsilon_of,
+    phase_of_transmission,
+    refraction_of,
+    screening_length2,
+    single_material,
+)
+from xmist.methods.common.reference import PreparedReference
+from xmist.methods.implicit.direct import exposure_weights, prepare_ratio
+from xmist.methods.implicit.gradient_flow import (
+    RIDGES,
+    SMOOTHINGS,
+    Flow,
+    Sums,
+    add_slow,
+    choose,
+    displacement,
+    mean_wave,
+    prepare_flow,
+    solve_dark,
+    synthesised,
+)
+from xmist.methods.implicit.pixelwise import PixelwiseSystem
+from xmist.methods.implicit.regularisation import choose_cutoff
+from xmist.numerics.images.border_shift import border_correlation, border_potential, border_shift
+from xmist.numerics.images.fill import fill
+from xmist.numerics.images.smooth import gaussian
+from xmist.numerics.images.speckles import speckle_size
+from xmist.numerics.images.tensors import eigenvalues, nearest_positive
+from xmist.numerics.operators.finite_transport import Warp
+from xmist.numerics.solvers.gradient_flow import smooth_equations
+from xmist.numerics.solvers.poisson import dct2, frequencies
+
+_FIRST: Final = 4  # positions of the refinements before the last, which need no more
+_START: Final = 0.7  # Gaussian σ in pixels of the ψ that the references are moved by
+_SAME: Final = 1e-5  # of the brightest pixel
+_CROP: Final = 256  # pixels a side that the size of speckles is read from
+_LIKE: Final = 0.5  # least correlation of frames along a border
+_ROUNDS: Final = 3  # of measuring and removing what moves through the border
+_REACH: Final = 64  # pixels; larger speckles are not measured
+_FINEST: Final = 2.0  # pixels
+_USUAL: Final = 6.0  # pixels; size of speckles that cannot be measured
+
+
+class MistGradientFlowOptions(Options):
+    """Options of `mist-gradient-flow`.
+
+    Parameters
+    ----------
+    dark_field : {"auto", "none", "scalar", "tensor"}
+        Whether D is returned, and as a number (N ≥ 2) or a tensor (N ≥ 3); "auto" is a number.
+    delta_over_beta : float, optional
+        γ = δ/β of the sample's single material, which may then attenuate: T and φ = (γ/2) ln T come from the
+        equation of `single-material`, D from the equations of this method with T.
+    attenuation_smoothing : float, optional
+        Gaussian σ in pixels: I_S is first divided by Σ I_R I_S/Σ I_R² smoothed so much, which is returned as
+        the transmission. It must be wider than the speckles and the features of the phase. None: the sample
+        does not attenuate. Not with `delta_over_beta`.
+    refinements : int
+        How often the references are moved by the ψ found so far and the rest is solved for; 0 is the closed
+        form.
+    smoothing : float or "auto"
+        Gaussian σ in pixels of the equations for D; "auto" takes the one of 1 to 16 with the least estimated
+        error.
+    ridge : float or "auto"
+        Tikhonov term on D, relative to the mean diagonal of its normal equation; "auto" takes the one of 0
+        and 10⁻³ to 10 with the least estimated error.
+    cutoff_length : float or "auto", optional
+        Length L in metres in the sample's plane: structures of the phase that are longer are damped by κ⁴/(κ⁴
+        + (2π/L)⁴). "auto" chooses it from the difference of both halves of the positions. Not with
+        `delta_over_beta`.
+    positive : bool
+        Set a negative D to 0 (and flag it), or replace a tensor with a negative eigenvalue by the nearest
+        positive semi-definite one.
+
+    Raises
+    ------
+    InputError
+        Lists every value that is out of range, and options that exclude each other.
+
+    Examples
+    --------
+    >>> MistGradientFlowOptions(refinements=0).smoothing
+    'auto'
+    """
+
+    dark_field: Literal["auto", "none", "scalar", "tensor"] = "auto"
+    delta_over_beta: Annotated[float, Range(0.0, above=True)] | None = None
+    attenuation_smoothing: Annotated[float, Range(0.0, 1000.0, above=True, unit="pixels")] | None = None
+    refinements: Annotated[int, Range(0, 10)] = 2
+    smoothing: Annotated[float | Literal["auto"], Range(0.0, 1000.0, unit="pixels")] = "auto"
+    ridge: Annotated[float | Literal["auto"], Range(0.0)] = 0.0
+    cutoff_length: Annotated[float | Literal["auto"], Range(0.0, above=True, unit="m")] | None = None
+    positive: bool = False
+
+    def conflicts(self) -> Iterator[tuple[tuple[str, ...], str]]:
+        """Yield options that contradict each other."""
+        if self.delta_over_beta is not None:
+            for name in ("attenuation_smoothing", "cutoff_length"):
+                if getattr(self, name) is not None:
+                    yield (
+                        (name, "delta_over_beta"),
+                        "is given with delta_over_beta, which ties the phase to T; expected one of them",
+                    )
+
+
+OPTIONS: Final = MistGradientFlowOptions
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class MistGradientFlowPlan:
+    """`mist-gradient-flow` prepared for a reference; call it with the sample frames of a projection.
+
+    Parameters
+    ----------
+    experiment : Experiment
+        Geometry.
+    options : MistGradientFlowOptions
+        Options.
+    equations : PixelwiseSystem
+        Least-squares ratio of the frames.
+    flow : Flow
+        References with what is derived from them.
+    """
+
+    experiment: Experiment
+    options: MistGradientFlowOptions
+    equations: PixelwiseSystem
+    flow: Flow
+
+    def __call__(self, sample: ArrayLike, *, weights: ArrayLike | None = None) -> Retrieval:
+        """Retrieve one projection.
+
+        Parameters
+        ----------
+        sample : (position, y, x) array_like
+            Frames with the sample.
+        weights : (position, y, x) array_like, optional
+            Weights that multiply those of the reference; 0 means that a pixel is ignored.
+
+        Returns
+        -------
+        Retrieval
+            Phase in rad with mean 0 (or (γ/2) ln T), refraction angle in rad, dark-field in m and its tensor
+            if asked for; with `delta_over_beta` or `attenuation_smoothing` also the transmission.
+
+        Raises
+        ------
+        InputError
+            If the frames do not fit the reference, or if no pixel is determined.
+        """
+        options, experiment, reference = self.options, self.experiment, self.equations.reference
+        threads, p = self.flow.threads, experiment.effective_pixel
+        frames, unknowns, flags = self.equations.solve(sample, weights)
+        gamma, sigma = options.delta_over_beta, options.attenuation_smoothing
+        findings = compare_frames(
+            reference.frames,
+            frames,
+            reference.weights,
+            may_attenuate=gamma is not None or sigma is not None,
+        )
+        lost = (flags & flag.UNDETERMINED) > 0
+        given = None if weights is None else as_weights("weights", weights, frames.shape, [])
+        dead = ~lost if lost.any() else None
+        used = [
+            exposure_weights(
+                frame,
+                None if reference.weights is None else reference.weights[n],
+                None if given is None else given[n],
+                dead,
+            )
+            for n, frame in enumerate(frames)
+        ]
+        transmission = phase = factor = None
+        if gamma is not None:
+            length2 = screening_length2(experiment, gamma)
+            transmission = single_material(unknowns[0], lost, length2=length2, threads=threads)
+            usable = above_zero(transmission, lost, flags)
+            phase = phase_of_transmission(usable, gamma)
+            factor = np.nan_to_num(usable, nan=1.0)
+        elif sigma is not None:
+            transmission = np.subtract(1.0, unknowns[0], out=unknowns[0])
+            transmission[lost] = 1.0
+            gaussian(transmission[None], sigma, threads=threads)
+            usable = above_zero(transmission, lost, flags)
+            lost |= ~np.isfinite(usable)
+            np.nan_to_num(usable, copy=False, nan=1.0)
+            frames = frames / usable
+        provenance: dict[str, object] = {"xmist_version": __version__, "exposures": len(frames)}
+        if phase is None:
+            psi, border, sums, dark, ill = self._waves(frames, used, findings, provenance)
+            epsilon = (
+                epsilon_of(options.cutoff_length, experiment) if options.cutoff_length != "auto" else None
+            )
+            if options.cutoff_length == "auto":
+                epsilon = _chosen_cutoff(psi, sums, threads)
+                provenance["cutoff_length"] = None if epsilon is None else 2.0 * np.pi * p / epsilon
+            if epsilon is not None:
+                psi = _cut(psi, epsilon, threads)
+            if border is not None:
+                psi += border
+                provenance["border_shift"] = [float(s) for s in _at_borders(border)]
+            phase = psi * np.float32(experiment.wavenumber * p**2 / experiment.effective_distance)
+            centre(phase, lost)
+        else:
+            psi = np.nan_to_num(phase, nan=0.0)
+            psi *= np.float32(experiment.effective_distance / (experiment.wavenumber * p**2))
+            sums = self.flow.sums(
+                frames,
+                used,
+                factor=factor,
+                shift=displacement(psi, None, threads=threads),
+                filtered=options.refinements > 0,
+            )
+            dark, ill = self._dark(sums, provenance)
+        dark_field = tensor = None
+        if options.dark_field != "none":
+            dark *= np.float32(p**2 / experiment.effective_distance)
+            self._fill(dark, ill, lost, flags, unridged=provenance.get("ridge", options.ridge) == 0.0)
+            dark[:, ~np.isfinite(phase)] = np.nan
+            dark_field, tensor = self._scatter(dark, flags)
+        if transmission is not None:
+            transmission[lost] = np.nan
+        return Retrieval(
+            method="mist-gradient-flow",
+            experiment=experiment,
+            options=options.plain(),
+            flags=flags,
+            findings=tuple(findings + describe_flags(flags)),
+            provenance=provenance,
+            phase=phase,
+            transmission=transmission,
+            dark_field=dark_field,
+            dark_field_tensor=tensor,
+            refraction_angle=refraction_of(phase, experiment, threads=threads),
+        )
+
+    def _waves(
+        self,
+        frames: Image,
+        used: Sequence[Image | None],
+        findings: list[Finding],
+        provenance: dict[str, object],
+    ) -> tuple[Image, Image | None, Sums, Image, NDArray[np.bool_]]:
+        """Return ψ (y, x) in pixels² without the border's, that, the last sums, d and its ill pixels."""
+        flow, threads, last = self.flow, self.flow.threads, self.options.refinements - 1
+        border, found = _border(flow.frames, frames, used, threads)
+        findings += found
+        shift = (
+            None
+            if border is None
+            else displacement(np.zeros(frames.shape[1:], np.float32), border, threads=threads)
+        )
+        sums = flow.sums(frames, used, shift=shift, equations=last < 0)
+        if last < 0:
+            dark, ill = self._dark(sums, provenance)
+            psi = synthesised(mean_wave(sums, dark, threads=threads), threads=threads)
+            return psi, border, sums, dark, ill
+        psi = synthesised(mean_wave(sums, None, threads=threads), threads=threads)
+        for step in range(last + 1):
+            smooth_equations(psi[None], _START, threads=threads)
+            sums = flow.sums(
+                frames,
+                used,
+                shift=displacement(psi, border, threads=threads),
+                filtered=True,
+                positions=None if step == last else range(min(_FIRST, len(frames))),
+            )
+            rest = mean_wave(sums, None, threads=threads)
+            add_slow(rest, sums, threads=threads)
+            psi += synthesised(rest, threads=threads)
+        return psi, border, sums, *self._dark(sums, provenance)
+
+    def _dark(self, sums: Sums, provenance: dict[str, object]) -> tuple[Image, NDArray[np.bool_]]:
+        """Return d (1 or 3, y, x) and where it is ill-determined; record what was chosen."""
+        smoothing, ridge = self.options.smoothing, self.options.ridge
+        if smoothing == "auto" or ridge == "auto":
+            found = choose(
+                sums,
+                SMOOTHINGS if smoothing == "auto" else (smoothing,),
+                RIDGES if ridge == "auto" else (ridge,),
+                threads=self.flow.threads,
+            )
+            for name, value, given in zip(("smoothing", "ridge"), found, (smoothing, ridge), strict=True):
+                if given == "auto":
+                    provenance[name] = value
+            smoothing, ridge = found
+        return solve_dark(sums, smoothing=smoothing, ridge=ridge, threads=self.flow.threads)
+
+    def _fill(
+        self,
+        dark: Image,
+        ill: NDArray[np.bool_],
+        lost: NDArray[np.bool_],
+        flags: NDArray[np.uint16],
+        *,
+        unridged: bool,
+    ) -> None:
+        """Take D of pixels that nothing determines from their neighbours."""
+        ill &= ~lost
+        if unridged and ill.any():
+            if (ill | lost).all():
+                raise InputError(
+                    "the reference frames are proportional to each other at every pixel; expected different "
+                    "positions of the diffuser"
+                )
+            flags[ill & ((flags & flag.FILLED) == 0)] |= flag.ILL_DETERMINED
+            for image in dark:
+                image[...] = fill(image, ~(ill | lost), threads=self.flow.threads)
+            unknown = ~np.isfinite(dark).all(axis=0)
+            dark[:, unknown] = 0.0
+        dark[:, lost] = np.nan
+
+    def _scatter(self, dark: Image, flags: NDArray[np.uint16]) -> tuple[Image, Image | None]:
+        """Return dark-field and tensor, clipped if that was asked for."""
+        tensor = dark if len(dark) == 3 else None
+        if self.options.positive:
+            negative = (dark[0] if tensor is None else eigenvalues(dark)[1]) < 0.0
+            flags[negative] |= flag.CLIPPED
+            if tensor is None:
+                dark[0][negative] = 0.0
+            else:
+                tensor = nearest_positive(tensor)
+        return (dark[0] if tensor is None else (tensor[0] + tensor[2]) / 2), tensor
+
+
+def _border(
+    reference: Image, sample: Image, used: Sequence[Image | None], threads: int
+) -> tuple[Image | None, list[Finding]]:
+    """Return the quadratic ψ of what moves through the border, None where nothing does; and what is left."""
+    number, shape = min(_FIRST, len(reference)), sample.shape[1:]
+    good = None
+    if any(weight is not None for weight in used[:number]):
+        good = np.stack([_positive(weight, shape) for weight in used[:number]])
+    moved = reference[:number]
+    shifts, border = np.zeros(4), None
+    for _ in range(_ROUNDS):
+        rest = border_shift(moved, sample[:number], good)
+        if not rest.any():
+            break
+        shifts += rest
+        border = border_potential(shifts, shape).astype(np.float32)
+        warp = Warp.of(_slopes(border), threads=threads)
+        moved = np.stack([warp(frame) for frame in reference[:number]])
+    likeness = border_correlation(moved, sample[:number], good)
+    if likeness > _LIKE:
+        return border, []
+    return border, [
+        finding(
+            "shift-through-border",
+            f"sample and reference frames correlate by {likeness:.2g} along a border: the speckles there "
+            "have moved too far to be registered, and the phase lacks the tilt and the defocus; use umpa, or "
+            "the preprocessing step drift",
+        )
+    ]
+
+
+def _slopes(border: Image) -> Image:
+    along_y, along_x = np.gradient(border.astype(np.float64), edge_order=2)
+    return np.stack([along_x, along_y]).astype(np.float32)
+
+
+def _positive(weight: Image | None, shape: tuple[int, ...]) -> NDArray[np.bool_]:
+    return np.ones(shape, np.bool_) if weight is None else weight > 0
+
+
+def _at_borders(border: Image) -> list[float]:
+    """Return the slope of the quadratic at the left, right, upper and lower border in pixels."""
+    x, y = _slopes(border)
+    return [float(line.mean()) for line in (x[:, 0], x[:, -1], y[0], y[-1])]
+
+
+def _cut(psi: Image, epsilon: float, threads: int) -> Image:
+    """Damp the long waves of ψ by κ⁴/(κ⁴ + ε⁴)."""
+    coefficients = dct2(psi, threads=threads)
+    k_y, k_x = (k**2 for k in frequencies(psi.shape))
+    fourth = (k_y[:, None] + k_x) ** 2
+    coefficients *= (fourth / (fourth + epsilon**4)).astype(np.float32)
+    return dct2(coefficients, inverse=True, threads=threads)
+
+
+def _chosen_cutoff(psi: Image, sums: Sums, threads: int) -> float | None:
+    """Choose ε from ψ and the difference of the waves of both halves of the positions."""
+    if min(sums.positions) < 2:  # what one position drops is no noise
+        return None
+    halves = [
+        mean_wave(replace(sums, source=sums.source[[k, k]], level=sums.level[[k, k]]), None, threads=threads)
+        for k in (0, 1)
+    ]
+    a, b = sums.positions
+    error = (halves[0] - halves[1]) * np.float32(np.sqrt(a * b) / (a + b))
+    k_y, k_x = (k**2 for k in frequencies(psi.shape))
+    symbol = (k_y[:, None] + k_x).astype(np.float32)
+    curvature = dct2(psi.copy(), threads=threads) * symbol
+    images = [
+        dct2(coefficients, inverse=True, threads=threads)
+        for coefficients in (curvature, curvature + error * symbol, curvature - error * symbol)
+    ]
+    return choose_cutoff(*images, threads=threads)
+
+
+def prepare(
+    reference: ArrayLike,
+    experiment: Experiment,
+    options: MistGradientFlowOptions,
+    *,
+    weights: ArrayLike | None = None,
+    threads: int | None = None,
+) -> MistGradientFlowPlan:
+    """Do once what depends on the reference alone; see `xmist.prepare`."""
+    tensor = options.dark_field == "tensor"
+    name = f"mist-gradient-flow{' with a tensor' if tensor else ''}"
+    equations = prepare_ratio(reference, weights, method=name, minimum=3 if tensor else 2, threads=threads)
+    frames = equations.reference.frames
+    _check_different(frames)
+    flow = prepare_flow(
+        frames,
+        speckle=_speckle(equations.reference),
+        tensor=tensor,
+        refine=options.refinements > 0,
+        threads=equations.threads,
+    )
+    return MistGradientFlowPlan(experiment=experiment, options=options, equations=equations, flow=flow)
+
+
+def _speckle(reference: PreparedReference) -> float:
+    """Return the size of the speckles in pixels, full width at half maximum of the autocorrelation."""
+    crop = tuple(
+        slice((size - part) // 2, (size - part) // 2 + part)
+        for size, part in ((size, min(size, _CROP)) for size in reference.frames.shape[1:])
+    )
+    sizes: list[float] = []
+    for n, frame in enumerate(reference.frames):
+        used = np.ones(frame[crop].shape, np.bool_)
+        if reference.weights is not None:
+            used = reference.weights[n][crop] > 0
+        if np.count_nonzero(used) > 1:
+            sizes += speckle_size(frame[crop], used, _REACH)
+    known = [size for size in sizes if 0.0 < size < np.inf]
+    return max(float(np.median(known)), _FINEST) if known else _USUAL
+
+
+def _check_different(frames: Image) -> None:
+    """Raise an error if all references are one and the same but for their brightness."""
+    first = frames[0] / np.float32(frames[0].mean(dtype=np.float64))
+    for frame in frames[1:]:
+        other = frame / np.float32(frame.mean(dtype=np.float64))
+        if float(np.abs(other - first).max()) > _SAME * float(first.max()):
+            return
+    raise InputError(
+        "the reference frames are proportional to each other at every pixel; expected different positions "
+        "of the diffuser"
+    )

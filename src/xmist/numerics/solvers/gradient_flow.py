@@ -1,0 +1,213 @@
+"""Normal equations of a flux of gradients: ∇Λ = I g − d ∇I at every pixel, summed over positions.
+
+Λ is the potential of the flux, ∇²Λ = I_R − I_S; g a vector; d a scalar or a symmetric tensor, for which d ∇I
+is the product of the two. Both equations of a position (along x and along y) are weighted alike. Sums are
+kept apart from their solution, so that they can be smoothed in between.
+"""
+
+from __future__ import annotations
+
+from functools import partial
+from typing import Any, Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from xmist.numerics.compiled import jit
+from xmist.numerics.operators.derivatives import DX, DY, RADIUS, row_derivative
+from xmist.numerics.parallel import for_blocks
+from xmist.numerics.solvers.poisson import dct2, frequencies
+
+Real = NDArray[Any]
+
+SCALAR: Final = 7  # sums: I², I ∂_xI, I ∂_yI, |∇I|², I ∂_xΛ, I ∂_yΛ, ∇I·∇Λ
+TENSOR: Final = 11  # |∇I|² and ∇I·∇Λ by components: xx, xy, yy
+
+
+@jit
+def _add_rows(frame, potential, weight, sums, start, stop):  # type: ignore[no-untyped-def]
+    width, first = frame.shape[1], np.int64(0)
+    padded = np.empty(width + 2 * RADIUS, frame.dtype)
+    i_x, i_y, f_x, f_y = np.empty((4, width), frame.dtype)
+    tensor = len(sums) == TENSOR
+    for y in range(start, stop):
+        row_derivative(DX, frame, y, first, width, i_x, padded)
+        row_derivative(DY, frame, y, first, width, i_y, padded)
+        row_derivative(DX, potential, y, first, width, f_x, padded)
+        row_derivative(DY, potential, y, first, width, f_y, padded)
+        i = frame[y]
+        if weight is None:
+            w_i, w_x, w_y = i, i_x, i_y
+        else:
+            w = weight[y]
+            w_i, w_x, w_y = w * i, w * i_x, w * i_y
+        s0, s1, s2 = sums[0, y], sums[1, y], sums[2, y]
+        for x in range(width):
+            s0[x] += w_i[x] * i[x]
+            s1[x] += w_i[x] * i_x[x]
+            s2[x] += w_i[x] * i_y[x]
+        if not tensor:
+            s3, s4, s5, s6 = sums[3, y], sums[4, y], sums[5, y], sums[6, y]
+            for x in range(width):
+                s3[x] += w_x[x] * i_x[x] + w_y[x] * i_y[x]
+                s4[x] += w_i[x] * f_x[x]
+                s5[x] += w_i[x] * f_y[x]
+                s6[x] += w_x[x] * f_x[x] + w_y[x] * f_y[x]
+        else:
+            s3, s4, s5, s6, s7 = sums[3, y], sums[4, y], sums[5, y], sums[6, y], sums[7, y]
+            s8, s9, s10 = sums[8, y], sums[9, y], sums[10, y]
+            for x in range(width):
+                s3[x] += w_x[x] * i_x[x]
+                s4[x] += w_x[x] * i_y[x]
+                s5[x] += w_y[x] * i_y[x]
+                s6[x] += w_i[x] * f_x[x]
+                s7[x] += w_i[x] * f_y[x]
+                s8[x] += w_x[x] * f_x[x]
+                s9[x] += w_y[x] * f_x[x] + w_x[x] * f_y[x]
+                s10[x] += w_y[x] * f_y[x]
+
+
+def add_equations(
+    frame: Real, potential: Real, sums: Real, *, weight: Real | None = None, threads: int | None = None
+) -> None:
+    """Add the normal equations of one position (y, x) to `sums`, (`SCALAR` or `TENSOR`, y, x), in place."""
+    for_blocks(lambda a, b: _add_rows(frame, potential, weight, sums, a, b), len(frame), threads=threads)
+
+
+@jit
+def _solve_scalar(sums, share, ridge, floor, out, ill, start, stop):  # type: ignore[no-untyped-def]
+    for y in range(start, stop):
+        for x in range(out.shape[2]):
+            a = max(share * np.float64(sums[0, y, x]), 1e-300)
+            p, q = np.float64(sums[1, y, x]), np.float64(sums[2, y, x])
+            pivot = sums[3, y, x] - (p * p + q * q) / a
+            ill[y, x] = not pivot >= floor
+            known = sums[6, y, x] - (p * sums[4, y, x] + q * sums[5, y, x]) / a
+            d = -known / (max(pivot, floor) + ridge)
+            out[2, y, x] = d
+            out[0, y, x] = (sums[4, y, x] + d * p) / a
+            out[1, y, x] = (sums[5, y, x] + d * q) / a
+
+
+@jit
+def _solve_tensor(sums, share, ridge, floor, out, ill, start, stop):  # type: ignore[no-untyped-def]
+    for y in range(start, stop):
+        for x in range(out.shape[2]):
+            a = max(share * np.float64(sums[0, y, x]), 1e-300)
+            p, q = np.float64(sums[1, y, x]), np.float64(sums[2, y, x])
+            u_x, u_y = np.float64(sums[6, y, x]), np.float64(sums[7, y, x])
+            # LDLᵀ of [[k_x, k, 0], [k, k_x + k_y, k], [0, k, k_y]], g eliminated.
+            k_x, k_y = sums[3, y, x] - p * p / a, sums[5, y, x] - q * q / a
+            k = sums[4, y, x] - p * q / a
+            first = max(k_x, floor) + ridge
+            l_1 = k / first
+            second = max(k_x + k_y + ridge - l_1 * k, floor + ridge)
+            l_2 = k / second
+            third = k_y + ridge - l_2 * k
+            ill[y, x] = not (k_x >= floor and third >= floor + ridge)
+            third = max(third, floor + ridge)
+            r_0 = -(sums[8, y, x] - p * u_x / a)
+            r_1 = -(sums[9, y, x] - (q * u_x + p * u_y) / a) - l_1 * r_0
+            r_2 = -(sums[10, y, x] - q * u_y / a) - l_2 * r_1
+            yy = r_2 / third
+            xy = r_1 / second - l_2 * yy
+            xx = r_0 / first - l_1 * xy
+            out[0, y, x] = (u_x + xx * p + xy * q) / a
+            out[1, y, x] = (u_y + xy * p + yy * q) / a
+            out[2, y, x], out[3, y, x], out[4, y, x] = xx, xy, yy
+
+
+def solve_equations(
+    sums: Real, *, share: float = 1.0, ridge: float = 0.0, floor: float = 0.0, threads: int | None = None
+) -> tuple[Real, NDArray[np.bool_]]:
+    """Solve for g and d, (3, y, x), or g and d_xx, d_xy, d_yy, (5, y, x); and tell ill-determined pixels.
+
+    `share` is the part of I g that is a gradient: 1, or ½ for speckles without their mean; `floor` is the
+    least pivot.
+    """
+    kernel, unknowns = (_solve_scalar, 3) if len(sums) == SCALAR else (_solve_tensor, 5)
+    out = np.empty((unknowns, *sums.shape[1:]), sums.dtype)
+    ill = np.empty(sums.shape[1:], np.bool_)
+    for_blocks(
+        lambda a, b: kernel(sums, share, ridge, max(floor, 1e-300), out, ill, a, b), len(ill), threads=threads
+    )
+    return out, ill
+
+
+@jit
+def _smooth_down(image, taps, out, start, stop):  # type: ignore[no-untyped-def]
+    height, width = image.shape
+    for y in range(start, stop):
+        line, centre = out[y], image[y]
+        for x in range(width):
+            line[x] = taps[0] * centre[x]
+        for k in range(1, len(taps)):
+            above, below, tap = image[_folded(y - k, height)], image[_folded(y + k, height)], taps[k]
+            for x in range(width):
+                line[x] += tap * (above[x] + below[x])
+
+
+@jit
+def _smooth_across(image, taps, out, start, stop):  # type: ignore[no-untyped-def]
+    width, reach = image.shape[1], len(taps) - 1
+    padded = np.empty(width + 2 * reach, image.dtype)
+    for y in range(start, stop):
+        line = out[y]
+        for i in range(len(padded)):
+            padded[i] = image[y, _folded(i - reach, width)]
+        centre = padded[reach:]
+        for x in range(width):
+            line[x] = taps[0] * centre[x]
+        for k in range(1, len(taps)):
+            left, right, tap = padded[reach - k :], padded[reach + k :], taps[k]
+            for x in range(width):
+                line[x] += tap * (left[x] + right[x])
+
+
+@jit
+def _folded(index, size):  # type: ignore[no-untyped-def]
+    index = index % (2 * size)
+    return index if index < size else 2 * size - 1 - index
+
+
+def smooth_equations(sums: Real, sigma: float, *, threads: int | None = None) -> None:
+    """Smooth each image of (number, y, x) by a Gaussian of σ pixels, cut at 4 σ, in place; 0 leaves them."""
+    if sigma == 0.0:
+        return
+    taps = np.exp(-0.5 * (np.arange(int(4.0 * sigma + 0.5) + 1) / sigma) ** 2)
+    taps = (taps / (2.0 * taps.sum() - taps[0])).astype(sums.dtype)
+    spare = np.empty_like(sums[0])
+    for image in sums:
+        for_blocks(partial(_smooth_down, image, taps, spare), len(image), threads=threads)
+        for_blocks(partial(_smooth_across, spare, taps, image), len(image), threads=threads)
+
+
+@jit
+def _whiten_rows(coefficients, k_y, k_x, epsilon2, power, start, stop):  # type: ignore[no-untyped-def]
+    for y in range(start, stop):
+        for x in range(len(k_x)):
+            s = k_y[y] + k_x[x]
+            if s == 0.0:
+                coefficients[y, x] = 0.0
+            elif power == 0:
+                coefficients[y, x] *= np.sqrt(s / (s + epsilon2))
+            elif epsilon2 > 0.0:
+                coefficients[y, x] /= -np.sqrt(s * (s + epsilon2))
+            else:
+                coefficients[y, x] /= -s
+
+
+def whitened(
+    image: Real, epsilon: float, *, potential: bool, overwrite: bool = False, threads: int | None = None
+) -> Real:
+    """Filter an image by f = κ/√(κ² + ε²), or, as a potential, by −f/κ²; ε in rad per pixel, 0 for f = 1.
+
+    A potential of white noise has the spectrum 1/κ²: filtered, its gradient is white up to ε.
+    """
+    coefficients = dct2(image if overwrite else image.copy(), threads=threads)
+    k_y, k_x = (k**2 for k in frequencies(image.shape))
+    power = 2 if potential else 0
+    for_blocks(
+        lambda a, b: _whiten_rows(coefficients, k_y, k_x, epsilon**2, power, a, b), len(k_y), threads=threads
+    )
+    return dct2(coefficients, inverse=True, threads=threads)
