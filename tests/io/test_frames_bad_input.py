@@ -90,7 +90,7 @@ def virtual(path, source, rows=slice(None), inside="d"):
 
 
 def raw_storage(path):
-    path.with_name("raw.bin").write_bytes(FRAMES.tobytes())
+    path.with_name("raw.bin").write_bytes(FRAMES.tobytes()[:-1])
     with h5py.File(path, "w") as file:
         file.create_dataset("d", FRAMES.shape, FRAMES.dtype, external=[("raw.bin", 0, FRAMES.nbytes)])
 

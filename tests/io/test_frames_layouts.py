@@ -228,3 +228,38 @@ def test_links_that_lead_to_nothing(tmp_path, raw):
     assert refused("c.h5::d", tmp_path) == ("link-broken",)
     virtual(tmp_path / "d.h5", ["raw/camera.h5", "raw/gone.h5"], raw.shape, raw.dtype)
     assert refused("d.h5", tmp_path) == ("link-broken",)
+
+
+@pytest.mark.parametrize("kind", ["beside", "absolute", "two files"])
+def test_numbers_in_raw_files(tmp_path, monkeypatch, kind):
+    frames = make_frames(4)
+    content = frames.tobytes()
+    (tmp_path / "visit" / "raw").mkdir(parents=True)
+    names = ["raw/a.bin"] if kind != "two files" else ["raw/a.bin", "raw/b.bin"]
+    size = len(content) // len(names)
+    for number, name in enumerate(names):
+        (tmp_path / "visit" / name).write_bytes(bytes(16) + content[number * size : (number + 1) * size])
+    if kind == "absolute":
+        names = [str(tmp_path / "visit" / name) for name in names]
+    with h5py.File(tmp_path / "visit" / "a.h5", "w") as file:
+        external = [(name, 16, size) for name in names]
+        file.create_dataset("d", frames.shape, frames.dtype, external=external)
+    monkeypatch.chdir(tmp_path)  # HDF5 itself looks in the current folder
+    series = opened("visit/a.h5", None)
+    np.testing.assert_array_equal(load_frames(series, dtype=float).frames, frames)
+    assert [path.name for path in series.files] == ["a.h5", *(name.rpartition("/")[2] for name in names)]
+    (tmp_path / "visit" / "raw" / "a.bin").unlink()
+    assert refused("visit/a.h5", None) == ("dataset-incomplete",)
+
+
+@pytest.mark.parametrize("name", ["pixel_mask", "flatfield", "flat_field", "virtual_pixel_mask_applied"])
+def test_images_that_describe_the_detector_are_not_frames(tmp_path, name):
+    frames = make_frames(3)
+    with h5py.File(tmp_path / "master.h5", "w") as file:
+        file["entry/data/data_000001"] = frames
+        file[f"entry/instrument/detector/detectorSpecific/{name}"] = np.zeros((12, 17), np.uint32)
+        file["entry/instrument/detector/x_pixel_offset"] = np.zeros((12, 17))
+    np.testing.assert_array_equal(loaded("master.h5", tmp_path), frames)
+    with h5py.File(tmp_path / "master.h5", "r+") as file:
+        del file["entry/data"]
+    assert refused("master.h5", tmp_path) == ("dataset-ambiguous",)  # nothing else could be meant

@@ -74,9 +74,9 @@ class Hdf5:
         """The file that was given, and those whose data were used."""
         return tuple(dict.fromkeys([self.path, *self._used]))
 
-    def use(self, place: Place) -> None:
-        """Note that the data of an object are used."""
-        self._used.append(place.home)
+    def use(self, path: Path) -> None:
+        """Note that data of a file are used."""
+        self._used.append(path)
 
     @property
     def root(self) -> Place:
@@ -156,6 +156,13 @@ class Hdf5:
                 )
         return self.find(dataset.lstrip("/"), Place(self._open(home)["/"], "/", home)), home
 
+    def raw_file(self, place: Place, name: str) -> Path:
+        """Return a raw file in which a dataset keeps its numbers: named from the folder of the dataset."""
+        path = Path(os.path.realpath(place.home)).parent / name
+        self._check_inside(path, place.path)
+        self._used.append(path)
+        return path
+
     def _home(self, node: Any, base: Place, shown: str) -> Path:
         """Return the file that an object is in."""
         name = node.file.filename
@@ -212,6 +219,22 @@ class Hdf5:
                 )
             self._opened[path] = self._stack.enter_context(h5py.File(path, "r", locking="best-effort"))
         return self._opened[path]
+
+
+def with_raw_files(node: Any) -> Any:
+    """Return a dataset so that raw files which it names are looked for in its folder, not the current one.
+
+    HDF5 does not open it in another way meanwhile, not even for its attributes.
+    """
+    import h5py
+
+    if not node.external:
+        return node
+    access = h5py.h5p.create(h5py.h5p.DATASET_ACCESS)
+    access.set_efile_prefix(b"${ORIGIN}")
+    file, name = node.file.id, node.name.encode()
+    node.id.close()  # an open dataset keeps its prefix
+    return h5py.Dataset(h5py.h5d.open(file, name, access))
 
 
 def is_plausible(place: Place) -> bool:

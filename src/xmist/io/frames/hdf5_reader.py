@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack
@@ -17,7 +18,7 @@ from numpy.typing import NDArray
 from xmist.core.errors import InputError, raise_errors
 from xmist.io.frames.addresses import FrameKey
 from xmist.io.frames.hdf5_columns import MEANINGS, choose_frames
-from xmist.io.frames.hdf5_file import Hdf5, Links, Place, is_plausible
+from xmist.io.frames.hdf5_file import Hdf5, Links, Place, is_plausible, with_raw_files
 from xmist.io.frames.hdf5_storage import Piece, check_dataset, find_holes
 from xmist.io.frames.sources import Source, frame_errors, listed, native, reading
 
@@ -26,6 +27,12 @@ if TYPE_CHECKING:
 
 # Frames that share compressed chunks are read together, up to this many bytes at a time.
 _SLAB: Final = 2**28
+# Images in the masters of detectors (Eiger, Pilatus) that are not frames.
+_AUXILIARY: Final = re.compile(
+    r"(virtual_)?(pixel_?mask|flat_?field|trim_?bits?|mask|efficiency|dead_?time|saturation(_value)?"
+    r"|[xyz]_pixel_offset|errors?|uncertaint(y|ies)|variance|weights)(_applied|_[0-9]+)?|.*_(errors|mask)",
+    re.IGNORECASE,
+)
 # Of a value in a header; longer ones are cut.
 _LONGEST_TEXT: Final = 1000
 
@@ -99,7 +106,7 @@ class Hdf5Source(Source):
                 place = stack.enter_context(_opened(self.path)).find(self.dataset)
                 if place is None or place.node.shape[-2:] != self.shape:
                     raise InputError(f"{self.label} has changed since it was opened", "file-changed")
-                data = place.node
+                data = with_raw_files(place.node)
             start, slab = 0, np.empty((0, *self.shape))
             for index in indices:
                 with reading(self.label):
@@ -195,7 +202,7 @@ def open_hdf5(
 def list_datasets(path: Path) -> list[tuple[str, tuple[int, ...], str]]:
     """Return path, shape and dtype of the datasets that could be frames."""
     with reading(str(path)), _opened(path) as file:
-        places = [place for place in file.walk(file.root) if is_plausible(place)]
+        places = [place for place in file.walk(file.root) if is_plausible(place) and not _is_auxiliary(place)]
         return [(place.path, tuple(place.node.shape), str(place.node.dtype)) for place in places]
 
 
@@ -224,6 +231,8 @@ def _chosen(file: Hdf5, dataset: str | None) -> Place:
     broken: list[InputError] = []
     places = [start, *file.walk(start, broken=broken)]
     candidates = {place.identity: place for place in places if is_plausible(place)}
+    frames = {key: place for key, place in candidates.items() if not _is_auxiliary(place)}
+    candidates = frames or candidates
     if {"xmist_schema", "xmist_stack"} & {name for place in places for name in place.node.attrs}:
         raise InputError(
             f"{file.path} holds a result of xmist, not frames; xmist.open_result reads it",
@@ -251,6 +260,11 @@ def _chosen(file: Hdf5, dataset: str | None) -> Place:
         f'as in "{file.path}::{first.path}"',
         "dataset-ambiguous",
     )
+
+
+def _is_auxiliary(place: Place) -> bool:
+    """Return whether a dataset describes the detector or the errors of frames, by its name."""
+    return place.node.ndim == 2 and _AUXILIARY.fullmatch(place.path.rpartition("/")[2]) is not None
 
 
 def _signal(file: Hdf5, place: Place) -> Place | None:

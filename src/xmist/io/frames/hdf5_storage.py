@@ -60,9 +60,9 @@ def find_holes(file: Hdf5, place: Place) -> tuple[dict[int, str], tuple[Piece, .
 def _dataset_error(file: Hdf5, place: Place, depth: int = 0) -> str:
     """Return why a dataset cannot be read in full, empty if it can; `depth` virtual datasets led to it."""
     data = place.node
-    file.use(place)
+    file.use(place.home)
     if data.external:
-        return "keeps its numbers in raw files; repack it into one file"
+        return _raw_error(file, place)
     if data.is_virtual:
         return _virtual_error(file, place, depth)
     stored = data.id.get_storage_size()
@@ -100,6 +100,18 @@ def _dataset_error(file: Hdf5, place: Place, depth: int = 0) -> str:
     if max(data.nbytes, chunk_bytes) > stored * MOST_SHRUNK:
         return f"is damaged: it states {data.nbytes} bytes, and the file holds {stored} for them"
     return ""
+
+
+def _raw_error(file: Hdf5, place: Place) -> str:
+    """Check the raw files in which a dataset keeps its numbers; HDF5 reads what they lack as zeros."""
+    data = place.node
+    found = 0
+    for name, offset, size in data.external:
+        path = file.raw_file(place, name)
+        if not path.is_file():
+            return f"keeps its numbers in {path}, which does not exist; copy it there"
+        found += min(max(path.stat().st_size - offset, 0), size)
+    return "" if found >= data.nbytes else f"is incomplete: its raw files hold {found} of {data.nbytes} bytes"
 
 
 def _virtual_error(file: Hdf5, place: Place, depth: int) -> str:
