@@ -9,6 +9,7 @@ from html.parser import HTMLParser
 import numpy as np
 
 from xmist import CHANNELS, Experiment, Retrieval
+from xmist.core.findings import Finding
 from xmist.core.flags import BAD_SAMPLE, FILLED, UNDETERMINED
 from xmist.view.report.encode import Codes, unpack
 
@@ -52,8 +53,11 @@ def make_result(names=RICH, shape=(48, 64), *, seed=3, **parts):
         images[name] = whole.astype(np.float32)
     defaults = {
         "options": {"smoothing": 2.0, "unknowns": ("phase", "dark_field"), "seed": None},
-        "findings": ("sample and reference are alike",),
-        "provenance": {"xmist_version": "0.0.7", "exposures": 4, "convergence": CONVERGENCE},
+        "findings": (
+            Finding("undetermined", "note", "some pixels are NaN"),
+            Finding("identical-frames", "warning", "sample and reference are alike"),
+        ),
+        "provenance": {"xmist_version": "0.0.7", "positions": 4, "convergence": CONVERGENCE},
         "diagnostics": {"residual": np.abs(random.normal(1, 0.1, shape)).astype(np.float32)},
     }
     return Retrieval(

@@ -103,7 +103,7 @@ def test_it_opens_with_its_pictures_and_words(show):
     text = page.locator("body").inner_text()
     for words in (
         "full-field",
-        "4 exposures",
+        "N = 4",
         "17 keV",
         "Sample and reference are alike",
         "Settled after 2 outer steps",

@@ -29,7 +29,7 @@ def test_a_result_shows_its_pictures_and_a_table():
         "phase",
         "dark-field",
         "transmission",
-        "4 exposures",
+        "N = 4",
         "48 × 64",
         "sample and reference are alike",
     ):

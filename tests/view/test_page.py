@@ -15,7 +15,7 @@ EVIL = "</script><script>window.pwned=1</script><img src=x onerror=window.pwned=
 # What a page is built of, whatever it shows.
 ELEMENTS = {
     *("html", "head", "meta", "title", "style", "body", "header", "div", "h1", "p", "main", "noscript"),
-    *("footer", "script"),
+    *("footer", "script", "ul"),
 }
 
 
@@ -80,7 +80,7 @@ def test_what_is_said_of_a_result(page, result):
     assert (first["name"], second["name"]) == ("first.h5", "second.h5")
     assert first["size"] == [48, 64]
     assert first["pixel"] == EXPERIMENT.effective_pixel
-    assert first["findings"] == ["sample and reference are alike"]
+    assert first["findings"] == [record.to_dict() for record in reversed(result.findings)]  # warnings first
     assert first["convergence"] == result.provenance["convergence"]
     assert first["configuration"]["options"] == {
         "smoothing": 2.0,
@@ -133,7 +133,7 @@ def test_malicious_text_stays_text(tmp_path):
     assert page.code == harmless.code
     assert EVIL in page.title
     found = page.data["results"][0]
-    assert found["name"] == found["method"] == found["findings"][0] == EVIL
+    assert found["name"] == found["method"] == found["findings"][0]["message"] == EVIL
     assert found["configuration"]["options"]["nested"] == {EVIL: [EVIL, {EVIL: EVIL}]}
     assert "<img" not in page.markup
 

@@ -12,6 +12,7 @@ from PIL import Image as Picture
 
 from tests.io.results import CONE
 from xmist import CHANNELS, Experiment, InputError, OutputError, Retrieval
+from xmist.core.findings import Finding
 from xmist.view.figures import comparison, figure, page, panels, save_figure, save_picture
 from xmist.view.figures.panels import Image, Panel, si
 
@@ -44,7 +45,7 @@ def make_result(
         flags[hole] = 32
         for image in images.values():
             image[(..., *hole)] = np.nan
-    defaults = {"options": {"smoothing": 2.0, "cutoff_length": None}, "provenance": {"exposures": 10}}
+    defaults = {"options": {"smoothing": 2.0, "cutoff_length": None}, "provenance": {"positions": 10}}
     return Retrieval(
         method="mist",
         experiment=parts.pop("experiment", EXPERIMENT),
@@ -224,7 +225,11 @@ def _overlaps(drawn):
 
 LONG = {
     "options": {f"option_{number}": number * 1.5 for number in range(40)},
-    "findings": ("the sample and the reference are alike " * 9, "x" * 400, "short"),
+    "findings": (
+        Finding("identical-frames", "warning", "the sample and the reference are alike " * 9),
+        Finding("identical-frames", "warning", "x" * 400),
+        Finding("undetermined", "note", "short " * 40),
+    ),
 }
 
 
@@ -281,11 +286,17 @@ def test_one_value_everywhere_is_drawn(value):
 
 
 def test_text_that_is_no_formula_and_that_the_font_lacks():
-    result = make_result(findings=("cost 5 $ or x_1 $ 日本\udcff", "φ is fine"), options={"note": "$a$"})
+    result = make_result(
+        findings=(
+            Finding("identical-frames", "warning", "cost 5 $ or x_1 $ 日本\udcff"),
+            Finding("undetermined", "note", "φ is fine"),
+        ),
+        options={"note": "$a$"},
+    )
     drawn = figure(result)
     _pixels(drawn)
-    assert "Finding: cost 5 $ or x_1 $ ???" in _texts(drawn)
-    assert "Finding: φ is fine" in _texts(drawn)
+    assert "Warning: cost 5 $ or x_1 $ ???" in _texts(drawn)
+    assert "Note: φ is fine" in _texts(drawn)
 
 
 @pytest.mark.parametrize("shape", [(2051, 1025), (30, 4100)])

@@ -282,6 +282,11 @@ def finding(code: str, message: str) -> Finding:
     return Finding(code, FINDING_CODES[code].severity, message)
 
 
+def warnings_first(findings: Iterable[Finding]) -> list[Finding]:
+    """Return findings with the warnings before the notes."""
+    return sorted(findings, key=lambda record: record.severity != "warning")
+
+
 def warnings_of(findings: Iterable[Finding]) -> tuple[Finding, ...]:
     """Return the findings of severity "warning"."""
     return tuple(record for record in findings if record.severity == "warning")

@@ -1,4 +1,4 @@
-"""How results and stacks show themselves in a notebook: small pictures and a table, without any script."""
+"""Display of results and stacks in a notebook: small images and a table, without scripts."""
 
 from __future__ import annotations
 
@@ -12,23 +12,25 @@ import numpy as np
 from numpy.typing import NDArray
 
 from xmist.core.data import CHANNELS, Retrieval, SpeckleStack
+from xmist.core.findings import warnings_first
 from xmist.core.flags import count_flags
 from xmist.view.figures.page import NO_VALUE
 from xmist.view.figures.panels import PREFIXES, Image, Panel, Scale, common_scales, panels, si
 from xmist.view.report.encode import some
 
-_SIDE: Final = 200  # pixels of a small picture along its longer side
-_MOST: Final = 6  # pictures
+_SIDE: Final = 200  # pixels of a small image along its longer side
+_MOST: Final = 6  # images
 
 # No colours of its own: the page may be light or dark.
 _ROW: Final = "display:flex;flex-wrap:wrap;gap:16px;margin:8px 0"
 _FIGURE: Final = "margin:0;text-align:left"
 _IMAGE: Final = "display:block;border-radius:3px;image-rendering:pixelated"
+_BOLD: Final = ";font-weight:bold"
 _CELL: Final = "text-align:left;vertical-align:top;padding:2px 12px 2px 0"
 
 
 def result_html(result: Retrieval) -> str:
-    """Return a result as HTML: its pictures with the limits of their greys, and what it is."""
+    """Return a result as HTML: warnings, images with the limits of their greys, and a table."""
     names = [name for name, _ in result.channels()]
     main = [name for name in names if not name.endswith("_std") and not CHANNELS[name].components] or names
     figures = []
@@ -37,10 +39,12 @@ def result_html(result: Retrieval) -> str:
         scale = common_scales([panel], [[image]])[panel.scale]
         figures.append(_figure(panel.title, _limits(panel, scale), image, panel.colours, scale))
     experiment = result.experiment
-    exposures = result.provenance.get("exposures")
+    positions = result.provenance.get("positions")
     flags = ", ".join(f"{number} {name}" for name, number in count_flags(result.flags).items())
+    findings = warnings_first(result.findings)
     rows = [
-        ("method", result.method + (f", {exposures} exposures" if isinstance(exposures, int) else "")),
+        *((record.severity, record.message) for record in findings if record.severity == "warning"),
+        ("method", result.method + (f", N = {positions}" if isinstance(positions, int) else "")),
         (
             "size",
             f"{result.shape[0]} × {result.shape[1]} pixels (y × x) of {si(experiment.effective_pixel, 'm')}",
@@ -51,13 +55,13 @@ def result_html(result: Retrieval) -> str:
         ),
         ("channels", ", ".join(f"{name} ({CHANNELS[name].unit})" for name in names) or "none"),
         ("flagged pixels", flags or "none"),
-        *(("finding", finding.message) for finding in result.findings),
+        *((record.severity, record.message) for record in findings if record.severity == "note"),
     ]
     return _page("Retrieval", figures, rows)
 
 
 def stack_html(stack: SpeckleStack) -> str:
-    """Return a stack as HTML: its first pair of frames, and what it is."""
+    """Return a stack as HTML: its first pair of frames, and a table."""
     images = [Image.of(frames[0], None, most=_SIDE) for frames in (stack.reference, stack.sample)]
     panel = Panel("transmission")  # grey, without unit
     scale = common_scales([panel], [images])[panel.scale]
@@ -82,7 +86,8 @@ def stack_html(stack: SpeckleStack) -> str:
 
 def _page(title: str, figures: Iterable[str], rows: Iterable[tuple[str, str]]) -> str:
     cells = "".join(
-        f'<tr><th style="{_CELL}">{html.escape(name)}</th><td style="{_CELL}">{html.escape(text)}</td></tr>'
+        f'<tr><th style="{_CELL}">{html.escape(name)}</th>'
+        f'<td style="{_CELL}{_BOLD if name == "warning" else ""}">{html.escape(text)}</td></tr>'
         for name, text in rows
     )
     return (

@@ -155,7 +155,7 @@ class FullFieldPlan:
             },
             provenance={
                 "xmist_version": __version__,
-                "exposures": len(self.clean),
+                "positions": len(self.clean),
                 "reference": self.speckles.to_dict(),
                 "convergence": convergence_record(found, data.noise),
             },

@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Any, BinaryIO, Final
 from numpy.typing import ArrayLike
 
 from xmist.core.data import CHANNELS, Retrieval
-from xmist.core.errors import InputError, raise_errors, suggest
+from xmist.core.errors import ErrorRecord, InputError, raise_errors, suggest
+from xmist.core.findings import warnings_of
 from xmist.core.version import __version__
 from xmist.io.results.atomic import OutputFile, target_errors, write_file
 from xmist.view.figures.directions import TITLE, Directions, direction_colours, wheel_colours
@@ -49,7 +50,7 @@ _LEGEND: Final = 1.5  # the wheel with its words
 
 
 def figure(result: Retrieval, *, channels: Sequence[str] | None = None, title: str | None = None) -> Figure:
-    """Draw a result, one panel a channel; a dark-field tensor also as a picture of its directions.
+    """Draw a result, one panel a channel; a dark-field tensor also as an image of its directions.
 
     Parameters
     ----------
@@ -58,14 +59,14 @@ def figure(result: Retrieval, *, channels: Sequence[str] | None = None, title: s
     channels : sequence of str, optional
         Channels to draw, in this order; None takes all but gradients, shifts and standard deviations.
     title : str, optional
-        First line; None gives the method and the number of exposures.
+        First line; None gives the method and the number of positions.
 
     Returns
     -------
     matplotlib.figure.Figure
-        With an Agg canvas of its own: it needs no display and touches nothing of pyplot. Pixels without a
-        value have a colour of their own. The limits of the colours hold the middle 99 % of the unflagged
-        pixels. Images beyond 1024 pixels are shown as means of blocks.
+        With an Agg canvas of its own: it needs no display and does not use pyplot. Warnings stand below the
+        header. Pixels without a value have a colour of their own. The colour limits contain the middle 99 %
+        of the unflagged pixels. Images beyond 1024 pixels are shown as means of blocks.
 
     Raises
     ------
@@ -97,7 +98,11 @@ def figure(result: Retrieval, *, channels: Sequence[str] | None = None, title: s
         side=3.6,
         titles=titles,
         header=(title or _headline(result), _conditions(result)),
-        notes=[*block_notes(images), *(f"Finding: {finding}" for finding in result.findings)],
+        warnings=[record.message for record in warnings_of(result.findings)],
+        notes=[
+            *block_notes(images),
+            *(f"Note: {record}" for record in result.findings if record.severity == "note"),
+        ],
         no_value=no_value_legend(images),
         right=0.95,
         below=0.34,
@@ -138,10 +143,10 @@ def comparison(
         Results by their label, from top to bottom.
     channels : sequence of str
         Channels, from left to right; a vector or tensor takes a column a component, and a tensor one more for
-        the picture of its directions.
+        the image of its directions.
     truth : optional
-        What would be right, as a first row: a result, or a mapping or object with the channels' names. It
-        then sets the limits of the colours.
+        True images, as a first row: a result, or a mapping or object with the channels' names. It
+        then sets the colour limits.
     title : str, optional
         First line.
 
@@ -168,7 +173,10 @@ def comparison(
     """
     shown = panels(channels)
     if not rows or not shown:
-        raise InputError(f"{len(rows)} results and {len(shown)} channels to compare; expected one at least")
+        raise InputError(
+            f"{len(rows)} results and {len(shown)} channels to compare; expected one at least",
+            code="value-invalid",
+        )
     first = next(iter(rows.values()))
     sources: dict[str, Any] = {} if truth is None else {"truth": truth}
     sources |= rows
@@ -233,7 +241,7 @@ def comparison(
 
 
 def _directions(sources: Mapping[str, Any]) -> dict[str, Directions]:
-    """Return the pictures of the sources that have a tensor, of one brightness: the truth's if it has one."""
+    """Return the images of directions of all sources with a tensor, at one brightness."""
     panel = Panel("dark_field_tensor", "xx")
     found = {label: Directions(source) for label, source in sources.items() if panel.pick(source) is not None}
     judges = [found["truth"]] if "truth" in found else found.values()
@@ -253,7 +261,7 @@ def save_figure(page: Figure, path: str | Path, *, overwrite: bool = False, abou
     path : str or Path
         The file (`.png`), which appears whole or not at all.
     overwrite : bool
-        Replace a file that stands there already.
+        Replace an existing file.
     about : str
         Description that the file carries.
 
@@ -267,7 +275,7 @@ def save_figure(page: Figure, path: str | Path, *, overwrite: bool = False, abou
     InputError
         For another ending, or if the file cannot be written there.
     OutputError
-        When writing failed; says what was kept and where.
+        When writing failed; the message names what was kept.
 
     Examples
     --------
@@ -283,7 +291,9 @@ def figure_job(page: Figure, path: str | Path, *, about: str = "") -> OutputFile
     from matplotlib.image import imread
 
     if Path(path).suffix.lower() != ".png":
-        raise InputError(f"{path}: a figure is written as PNG; expected a name that ends in .png")
+        raise InputError(
+            f"{path}: a figure is written as PNG; expected a name that ends in .png", code="ending-unknown"
+        )
 
     def write(file: BinaryIO) -> None:
         metadata = {"Software": f"xmist {__version__}", "Description": about}
@@ -308,7 +318,7 @@ def save_picture(result: Retrieval, path: str | Path, *, overwrite: bool = False
     path : str or Path
         The file (`.png`).
     overwrite : bool
-        Replace a file that stands there already.
+        Replace an existing file.
 
     Returns
     -------
@@ -320,7 +330,7 @@ def save_picture(result: Retrieval, path: str | Path, *, overwrite: bool = False
     InputError
         If the file cannot be written there, or the result has no channel.
     OutputError
-        When writing failed; says what was kept and where.
+        When writing failed; the message names what was kept.
 
     Examples
     --------
@@ -333,22 +343,27 @@ def save_picture(result: Retrieval, path: str | Path, *, overwrite: bool = False
 
 
 def _choose(result: Retrieval, channels: Sequence[str] | None) -> list[str]:
-    """Return the channels to draw; say which of them the result does not have."""
+    """Return the channels to draw; raise an error for those that the result does not have."""
     given = [name for name, _ in result.channels()]
     if not given or not result.flags.size:
-        raise InputError("the result has no channel to draw")
+        raise InputError("the result has no channel to draw", code="channel-missing")
     if channels is None:
         return [name for name in given if name not in _SECONDARY] or given
     if not channels:
-        raise InputError(f"channels is empty; expected some of {', '.join(given)}")
+        raise InputError(f"channels is empty; expected some of {', '.join(given)}", code="value-invalid")
     missing = [name for name in channels if name in CHANNELS and name not in given]
-    raise_errors([f"the result has no channel '{name}'; {suggest(name, given)}" for name in missing])
+    raise_errors(
+        [
+            ErrorRecord("channel-missing", f"the result has no channel '{name}'; {suggest(name, given)}")
+            for name in missing
+        ]
+    )
     return list(channels)
 
 
 def _headline(result: Retrieval) -> str:
-    exposures = result.provenance.get("exposures")
-    return result.method + (f", N = {exposures}" if isinstance(exposures, int) else "")
+    positions = result.provenance.get("positions")
+    return result.method + (f", N = {positions}" if isinstance(positions, int) else "")
 
 
 def _conditions(result: Retrieval) -> str:

@@ -1,4 +1,4 @@
-"""Figures of a comparison: pictures by method and number of exposures, regions, and agreement."""
+"""Figures of a comparison: images by method and number of positions, regions, and agreement."""
 
 from __future__ import annotations
 

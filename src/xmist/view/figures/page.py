@@ -1,4 +1,4 @@
-"""The page of a figure: where its images stand, with titles, notes, colour bars and scale bars."""
+"""Layout of a figure: a grid of images with titles, warnings, notes, colour bars and scale bars."""
 
 from __future__ import annotations
 
@@ -30,13 +30,15 @@ _LONGEST: Final = 40.0
 
 _TIED: Final = "\N{NO-BREAK SPACE}"
 
+_WARNING: Final = "#a4141c"
+
 NO_VALUE: Final = "#5fa08f"  # apart from every grey, and from every colour of the maps
 
 
 class Page:
     """A figure with a grid of equal images, a header and notes at its foot; lengths are in inches.
 
-    `shape` in pixels, `no_value` in pixels.
+    `shape` is (y, x) in pixels. Warnings stand below the header, notes at the foot.
     """
 
     def __init__(
@@ -49,6 +51,7 @@ class Page:
         titles: Sequence[str],
         header: tuple[str, str],
         notes: Sequence[str],
+        warnings: Sequence[str] = (),
         no_value: str,
         left: float = 0.0,
         right: float = 0.0,
@@ -70,8 +73,9 @@ class Page:
         inside = page_width - 2 * _EDGE
         large = wrap(header[0], inside, 2, size=LARGE, bold=True)
         small = wrap(header[1], inside, 3)
+        warned = [line for text in warnings for line in wrap(f"Warning: {text}", inside, 3, bold=True)]
         foot = [line for note in notes for line in wrap(note, inside, 2)]
-        top = 0.22 * len(large) + _LINE * len(small) + 0.06
+        top = 0.22 * len(large) + _LINE * (len(small) + len(warned)) + 0.06
         lines = max(len(self.wrap(title).splitlines()) for title in titles)
         head = _TITLE_LINE * lines + 0.04
         cell = max(self.height, lowest)
@@ -90,6 +94,9 @@ class Page:
                 _EDGE, y, line, size=LARGE if big else SMALL, va="top", weight="bold" if big else None
             )
             y -= 0.22 if big else _LINE
+        for line in warned:
+            self._write(_EDGE, y, line, va="top", weight="bold", color=_WARNING)
+            y -= _LINE
         y = _EDGE + _LINE * (len(foot) + bool(no_value) - 1)
         if no_value:
             self._fill(_EDGE, y, 0.12, 0.1, facecolor=NO_VALUE, edgecolor="black", linewidth=0.5)

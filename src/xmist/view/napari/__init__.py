@@ -15,6 +15,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from xmist.core.data import CHANNELS, Retrieval
 from xmist.core.errors import InputError
+from xmist.core.findings import warnings_first
 from xmist.core.flags import FLAGS, count_flags
 from xmist.io.results.nexus_reader import read_nexus, read_version
 from xmist.numerics.images.tensors import anisotropy, direction
@@ -194,6 +195,6 @@ def _about(result: Retrieval) -> dict[str, Any]:
         "method": result.method,
         "options": dict(result.options),
         "experiment": result.experiment.to_dict(),
-        "findings": [record.message for record in result.findings],
+        "findings": [record.to_dict() for record in warnings_first(result.findings)],
         "flagged": count_flags(result.flags),
     }

@@ -1,4 +1,4 @@
-"""What a page shows of a result, as plain data and packed images."""
+"""The data of a page: plain data and packed images."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from xmist.core.data import CHANNELS, Retrieval
 from xmist.core.experiment import Experiment
+from xmist.core.findings import warnings_first
 from xmist.core.flags import FLAGS
 from xmist.core.version import __version__
 from xmist.methods import METHODS
@@ -24,7 +25,7 @@ _MIDDLE: Final = (0.005, 0.995)
 
 # Maps that do not say more than their name, by the name that methods give them.
 _DIAGNOSTICS: Final = {
-    "residual": ("residual", "residual over its expected noise, rms over the exposures"),
+    "residual": ("residual", "residual over its expected noise, rms over the positions"),
     "phase_information": ("information on the phase", "share of the value that comes from the frames"),
     "dark_field_information": (
         "information on the dark-field",
@@ -57,20 +58,20 @@ class Blocks:
 
 
 def describe(name: str, result: Retrieval, blocks: Blocks) -> dict[str, Any]:
-    """Return everything that the page says about a result."""
-    exposures = result.provenance.get("exposures")
+    """Return all data of a result."""
+    positions = result.provenance.get("positions")
     found: dict[str, Any] = plain(
         {
             "name": name,
             "method": result.method,
-            "exposures": exposures if isinstance(exposures, int) else None,
+            "positions": positions if isinstance(positions, int) else None,
             "conditions": _conditions(result.experiment),
             "size": list(result.shape),
             "pixel": result.experiment.effective_pixel,
             "channels": list(_channels(result, blocks)),
             "direction": _direction(result),
             "flags": _flags(result, blocks),
-            "findings": [record.message for record in result.findings],
+            "findings": [record.to_dict() for record in warnings_first(result.findings)],
             "convergence": result.provenance.get("convergence"),
             "configuration": _configuration(result),
             "citation": _citation(result.method),
@@ -80,7 +81,7 @@ def describe(name: str, result: Retrieval, blocks: Blocks) -> dict[str, Any]:
 
 
 def plain(value: Any) -> Any:
-    """Return data as JSON can carry it: what it cannot is told in words."""
+    """Return data as JSON can hold it; everything else becomes text."""
     if isinstance(value, np.generic):
         value = value.item()
     if isinstance(value, float) and not math.isfinite(value):
@@ -109,7 +110,7 @@ def _channels(result: Retrieval, blocks: Blocks) -> Iterator[dict[str, Any]]:
     plain_pixels = result.flags == 0
     for panel in panels(name for name, _ in result.channels()):
         if panel.component == "mean":
-            continue  # the picture of directions tells it
+            continue  # the image of directions shows it
         image = panel.pick(result)
         assert image is not None  # it is one of the result's channels
         base, _, below = CHANNELS[panel.name].symbol.partition("_")

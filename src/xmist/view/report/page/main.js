@@ -171,6 +171,10 @@ class App {
     const place = `x ${cursor.x}, y ${cursor.y} px`;
     const lengths = [cursor.x, cursor.y].map((value) => si(value * this.pixel, "m", 4)).join(", ");
     status.textContent = [place, lengths, names.length ? `flags: ${names.join(", ")}` : ""].filter(Boolean).join("  ·  ");
+    const warnings = first.findings.filter((record) => record.severity === "warning");
+    document.getElementById("warnings").replaceChildren(
+      ...warnings.map((record) => element("li", {}, `Warning: ${record.message}`)),
+    );
   }
 
   get dark() {
@@ -180,10 +184,14 @@ class App {
   /** Title and conditions of what is shown. */
   describe() {
     const { first } = this;
-    const exposures = first.exposures ? `${first.exposures} exposure${first.exposures === 1 ? "" : "s"}` : "";
+    const positions = first.positions ? `N = ${first.positions}` : "";
     document.getElementById("name").textContent = first.name;
     document.getElementById("conditions").textContent =
-      [first.method, exposures, ...first.conditions, `${first.size[1]} × ${first.size[0]} pixels`].filter(Boolean).join("  ·  ");
+      [first.method, positions, ...first.conditions, `${first.size[1]} × ${first.size[0]} pixels`].filter(Boolean).join("  ·  ");
+    const warnings = first.findings.filter((record) => record.severity === "warning");
+    document.getElementById("warnings").replaceChildren(
+      ...warnings.map((record) => element("li", {}, `Warning: ${record.message}`)),
+    );
   }
 }
 

@@ -1,6 +1,6 @@
-// What there is to read: findings, flags, convergence, configuration, citation, keys.
+// The text below the images: findings, flags, convergence, configuration, citation, keys.
 
-/** Everything below the pictures. */
+/** Everything below the images. */
 function words(app) {
   const alone = app.results.length === 1;
   return [
@@ -28,8 +28,10 @@ function section(title, ...content) {
 }
 
 function findings(result) {
-  if (!result.findings.length) return element("p", {}, "Nothing looked wrong.");
-  return element("ul", { class: "findings" }, ...result.findings.map((text) => element("li", {}, capital(text))));
+  if (!result.findings.length) return element("p", {}, "No warnings and no notes.");
+  const item = ({ code, severity, message }) =>
+    element("li", { class: severity, title: code }, `${capital(severity)}: ${message}`);
+  return element("ul", { class: "findings" }, ...result.findings.map(item));
 }
 
 function flagTableOf(result) {
