@@ -36,32 +36,29 @@ registration of strips along the sides, removed by a warp of the references and 
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
+from functools import partial
 from typing import Annotated, Final, Literal
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from xmist.core import flags as flag
-from xmist.core.arrays import Image, as_weights
-from xmist.core.data import Retrieval
+from xmist.core.arrays import Image
 from xmist.core.errors import InputError
 from xmist.core.experiment import Experiment
 from xmist.core.findings import Finding, finding
 from xmist.core.options import Options, Range
-from xmist.core.version import __version__
-from xmist.methods.common.findings import compare_frames, describe_flags
+from xmist.methods.common.options import TIED_PHASE, CutoffLength, DeltaOverBeta, Ridge
 from xmist.methods.common.phase import (
     above_zero,
     centre,
-    epsilon_of,
     phase_of_transmission,
     refraction_of,
-    screening_length2,
     single_material,
 )
 from xmist.methods.common.reference import PreparedReference
-from xmist.methods.implicit.direct import exposure_weights, prepare_ratio
+from xmist.methods.implicit.direct import position_weights, prepare_ratio
 from xmist.methods.implicit.gradient_flow import (
     RIDGES,
     SMOOTHINGS,
@@ -75,17 +72,20 @@ from xmist.methods.implicit.gradient_flow import (
     solve_dark,
     synthesised,
 )
-from xmist.methods.implicit.pixelwise import PixelwiseSystem
-from xmist.methods.implicit.regularisation import choose_cutoff
+from xmist.methods.implicit.plan import Channels, ImplicitPlan, Solution
+from xmist.methods.implicit.regularisation import choose_cutoff, cutoff_of
 from xmist.numerics.images.border_shift import border_correlation, border_potential, border_shift
 from xmist.numerics.images.fill import fill
 from xmist.numerics.images.smooth import gaussian
 from xmist.numerics.images.speckles import speckle_size
-from xmist.numerics.images.tensors import eigenvalues, nearest_positive
 from xmist.numerics.operators.finite_transport import Warp
 from xmist.numerics.solvers.gradient_flow import smooth_equations
 from xmist.numerics.solvers.poisson import dct2, frequencies
 
+_PROPORTIONAL: Final = (
+    "the reference frames are proportional to each other at every pixel; expected different positions of "
+    "the diffuser"
+)
 _FIRST: Final = 4  # positions of the refinements before the last, which need no more
 _START: Final = 0.7  # Gaussian σ in pixels of the ψ that the references are moved by
 _SAME: Final = 1e-5  # of the brightest pixel
@@ -128,11 +128,6 @@ class MistGradientFlowOptions(Options):
         Set a negative D to 0 (and flag it), or replace a tensor with a negative eigenvalue by the nearest
         positive semi-definite one.
 
-    Raises
-    ------
-    InputError
-        Lists every value that is out of range, and options that exclude each other.
-
     Examples
     --------
     >>> MistGradientFlowOptions(refinements=0).smoothing
@@ -140,243 +135,195 @@ class MistGradientFlowOptions(Options):
     """
 
     dark_field: Literal["auto", "none", "scalar", "tensor"] = "auto"
-    delta_over_beta: Annotated[float, Range(0.0, above=True)] | None = None
+    delta_over_beta: DeltaOverBeta | None = None
     attenuation_smoothing: Annotated[float, Range(0.0, 1000.0, above=True, unit="pixels")] | None = None
     refinements: Annotated[int, Range(0, 10)] = 2
     smoothing: Annotated[float | Literal["auto"], Range(0.0, 1000.0, unit="pixels")] = "auto"
-    ridge: Annotated[float | Literal["auto"], Range(0.0)] = 0.0
-    cutoff_length: Annotated[float | Literal["auto"], Range(0.0, above=True, unit="m")] | None = None
+    ridge: Ridge = 0.0
+    cutoff_length: CutoffLength | None = None
     positive: bool = False
 
     def conflicts(self) -> Iterator[tuple[tuple[str, ...], str]]:
-        """Yield options that contradict each other."""
+        """Yield options that contradict each other, and what is wrong."""
         if self.delta_over_beta is not None:
             for name in ("attenuation_smoothing", "cutoff_length"):
                 if getattr(self, name) is not None:
-                    yield (
-                        (name, "delta_over_beta"),
-                        "is given with delta_over_beta, which ties the phase to T; expected one of them",
-                    )
+                    yield (name, "delta_over_beta"), TIED_PHASE
 
 
 OPTIONS: Final = MistGradientFlowOptions
 
 
-@dataclass(frozen=True, kw_only=True, eq=False)
-class MistGradientFlowPlan:
-    """`mist-gradient-flow` prepared for a reference; call it with the sample frames of a projection.
+def prepare(
+    reference: ArrayLike,
+    experiment: Experiment,
+    options: MistGradientFlowOptions,
+    *,
+    weights: ArrayLike | None = None,
+    threads: int | None = None,
+) -> ImplicitPlan:
+    """Prepare the method for (position, y, x) reference frames; see `xmist.prepare`."""
+    tensor = options.dark_field == "tensor"
+    equations = prepare_ratio(
+        reference,
+        weights,
+        method=f"mist-gradient-flow{' with a tensor' if tensor else ''}",
+        minimum=3 if tensor else 2,
+        threads=threads,
+    )
+    _check_different(equations.reference.frames)
+    flow = prepare_flow(
+        equations.reference.frames,
+        speckle=_speckle(equations.reference),
+        tensor=tensor,
+        refine=options.refinements > 0,
+        threads=equations.threads,
+    )
+    return ImplicitPlan(
+        method="mist-gradient-flow",
+        experiment=experiment,
+        options=options,
+        equations=equations,
+        channels=partial(_channels, flow=flow),
+        may_attenuate=options.delta_over_beta is not None or options.attenuation_smoothing is not None,
+    )
 
-    Parameters
-    ----------
-    experiment : Experiment
-        Geometry.
-    options : MistGradientFlowOptions
-        Options.
-    equations : PixelwiseSystem
-        Least-squares ratio of the frames.
-    flow : Flow
-        References with what is derived from them.
-    """
 
-    experiment: Experiment
-    options: MistGradientFlowOptions
-    equations: PixelwiseSystem
-    flow: Flow
-
-    def __call__(self, sample: ArrayLike, *, weights: ArrayLike | None = None) -> Retrieval:
-        """Retrieve one projection.
-
-        Parameters
-        ----------
-        sample : (position, y, x) array_like
-            Frames with the sample.
-        weights : (position, y, x) array_like, optional
-            Weights that multiply those of the reference; 0 means that a pixel is ignored.
-
-        Returns
-        -------
-        Retrieval
-            Phase in rad with mean 0 (or (γ/2) ln T), refraction angle in rad, dark-field in m and its tensor
-            if asked for; with `delta_over_beta` or `attenuation_smoothing` also the transmission.
-
-        Raises
-        ------
-        InputError
-            If the frames do not fit the reference, or if no pixel is determined.
-        """
-        options, experiment, reference = self.options, self.experiment, self.equations.reference
-        threads, p = self.flow.threads, experiment.effective_pixel
-        frames, unknowns, flags = self.equations.solve(sample, weights)
-        gamma, sigma = options.delta_over_beta, options.attenuation_smoothing
-        findings = compare_frames(
-            reference.frames,
-            frames,
-            reference.weights,
-            may_attenuate=gamma is not None or sigma is not None,
+def _channels(found: Solution, *, flow: Flow) -> Channels:
+    options, experiment, flags, lost = found.options, found.experiment, found.flags, found.lost
+    frames, threads = found.sample, found.threads
+    used = [
+        position_weights(
+            frame,
+            None if found.reference.weights is None else found.reference.weights[n],
+            None if found.weights is None else found.weights[n],
+            ~lost if lost.any() else None,
         )
-        lost = (flags & flag.UNDETERMINED) > 0
-        given = None if weights is None else as_weights("weights", weights, frames.shape, [])
-        dead = ~lost if lost.any() else None
-        used = [
-            exposure_weights(
-                frame,
-                None if reference.weights is None else reference.weights[n],
-                None if given is None else given[n],
-                dead,
-            )
-            for n, frame in enumerate(frames)
-        ]
-        transmission = phase = factor = None
-        if gamma is not None:
-            length2 = screening_length2(experiment, gamma)
-            transmission = single_material(unknowns[0], lost, length2=length2, threads=threads)
-            usable = above_zero(transmission, lost, flags)
-            phase = phase_of_transmission(usable, gamma)
-            factor = np.nan_to_num(usable, nan=1.0)
-        elif sigma is not None:
-            transmission = np.subtract(1.0, unknowns[0], out=unknowns[0])
+        for n, frame in enumerate(frames)
+    ]
+    transmission = None
+    if options.delta_over_beta is not None:
+        transmission = single_material(found.unknowns[0], lost, length2=found.length2, threads=threads)
+        usable = above_zero(transmission, lost, flags)
+        phase = phase_of_transmission(usable, options.delta_over_beta)
+        psi = np.nan_to_num(phase, nan=0.0)
+        psi *= np.float32(
+            experiment.effective_distance / experiment.wavenumber / experiment.effective_pixel**2
+        )
+        sums = flow.sums(
+            frames,
+            used,
+            factor=np.nan_to_num(usable, nan=1.0),
+            shift=displacement(psi, None, threads=threads),
+            filtered=options.refinements > 0,
+        )
+        dark, ill = _dark(sums, found)
+    else:
+        if options.attenuation_smoothing is not None:
+            transmission = np.subtract(1.0, found.unknowns[0], out=found.unknowns[0])
             transmission[lost] = 1.0
-            gaussian(transmission[None], sigma, threads=threads)
+            gaussian(transmission[None], options.attenuation_smoothing, threads=threads)
             usable = above_zero(transmission, lost, flags)
             lost |= ~np.isfinite(usable)
-            np.nan_to_num(usable, copy=False, nan=1.0)
+            usable[~np.isfinite(usable)] = 1.0
             frames = frames / usable
-        provenance: dict[str, object] = {"xmist_version": __version__, "exposures": len(frames)}
-        if phase is None:
-            psi, border, sums, dark, ill = self._waves(frames, used, findings, provenance)
-            epsilon = (
-                epsilon_of(options.cutoff_length, experiment) if options.cutoff_length != "auto" else None
-            )
-            if options.cutoff_length == "auto":
-                epsilon = _chosen_cutoff(psi, sums, threads)
-                provenance["cutoff_length"] = None if epsilon is None else 2.0 * np.pi * p / epsilon
-            if epsilon is not None:
-                psi = _cut(psi, epsilon, threads)
-            if border is not None:
-                psi += border
-                provenance["border_shift"] = [float(s) for s in _at_borders(border)]
-            phase = psi * np.float32(experiment.wavenumber * p**2 / experiment.effective_distance)
-            centre(phase, lost)
+        psi, border, sums, dark, ill = _waves(found, flow, frames, used)
+        epsilon = found.epsilon
+        if options.cutoff_length == "auto":
+            epsilon = _chosen_cutoff(psi, sums, threads)
+            _record(found, "cutoff_length", cutoff_of(epsilon, experiment))
+        if epsilon is not None:
+            psi = _cut(psi, epsilon, threads)
+        if border is not None:
+            psi += border
+            found.provenance["border_shift"] = _at_borders(border)
+        phase = psi
+        phase *= np.float32(
+            experiment.wavenumber * experiment.effective_pixel**2 / experiment.effective_distance
+        )
+        centre(phase, lost)
+    channels: Channels = {}
+    if options.dark_field != "none":
+        dark *= np.float32(found.scatter)
+        _fill(dark, ill, found)
+        dark[:, ~np.isfinite(phase)] = np.nan
+        if len(dark) == 1:
+            found.clip(dark[0])
+            channels["dark_field"] = dark[0]
         else:
-            psi = np.nan_to_num(phase, nan=0.0)
-            psi *= np.float32(experiment.effective_distance / (experiment.wavenumber * p**2))
-            sums = self.flow.sums(
-                frames,
-                used,
-                factor=factor,
-                shift=displacement(psi, None, threads=threads),
-                filtered=options.refinements > 0,
-            )
-            dark, ill = self._dark(sums, provenance)
-        dark_field = tensor = None
-        if options.dark_field != "none":
-            dark *= np.float32(p**2 / experiment.effective_distance)
-            self._fill(dark, ill, lost, flags, unridged=provenance.get("ridge", options.ridge) == 0.0)
-            dark[:, ~np.isfinite(phase)] = np.nan
-            dark_field, tensor = self._scatter(dark, flags)
-        if transmission is not None:
-            transmission[lost] = np.nan
-        return Retrieval(
-            method="mist-gradient-flow",
-            experiment=experiment,
-            options=options.plain(),
-            flags=flags,
-            findings=tuple(findings + describe_flags(flags)),
-            provenance=provenance,
-            phase=phase,
-            transmission=transmission,
-            dark_field=dark_field,
-            dark_field_tensor=tensor,
-            refraction_angle=refraction_of(phase, experiment, threads=threads),
+            tensor = found.clip_tensor(dark)
+            channels |= {"dark_field": (tensor[0] + tensor[2]) / 2, "dark_field_tensor": tensor}
+    if transmission is not None:
+        transmission[lost] = np.nan
+    return channels | {
+        "phase": phase,
+        "transmission": transmission,
+        "refraction_angle": refraction_of(phase, experiment, threads=threads),
+    }
+
+
+def _waves(
+    found: Solution, flow: Flow, frames: Image, used: Sequence[Image | None]
+) -> tuple[Image, Image | None, Sums, Image, NDArray[np.bool_]]:
+    """Return ψ (y, x) in pixels² without the border's, that, the last sums, d and its ill pixels."""
+    threads, last = found.threads, found.options.refinements - 1
+    border, findings = _border(flow.frames, frames, used, threads)
+    found.findings += findings
+    nothing = np.zeros(frames.shape[1:], np.float32)
+    shift = None if border is None else displacement(nothing, border, threads=threads)
+    sums = flow.sums(frames, used, shift=shift, equations=last < 0)
+    if last < 0:
+        dark, ill = _dark(sums, found)
+        return synthesised(mean_wave(sums, dark, threads=threads), threads=threads), border, sums, dark, ill
+    psi = synthesised(mean_wave(sums, None, threads=threads), threads=threads)
+    for step in range(last + 1):
+        smooth_equations(psi[None], _START, threads=threads)
+        sums = flow.sums(
+            frames,
+            used,
+            shift=displacement(psi, border, threads=threads),
+            filtered=True,
+            positions=None if step == last else range(min(_FIRST, len(frames))),
         )
+        rest = mean_wave(sums, None, threads=threads)
+        add_slow(rest, sums, threads=threads)
+        psi += synthesised(rest, threads=threads)
+    return psi, border, sums, *_dark(sums, found)
 
-    def _waves(
-        self,
-        frames: Image,
-        used: Sequence[Image | None],
-        findings: list[Finding],
-        provenance: dict[str, object],
-    ) -> tuple[Image, Image | None, Sums, Image, NDArray[np.bool_]]:
-        """Return ψ (y, x) in pixels² without the border's, that, the last sums, d and its ill pixels."""
-        flow, threads, last = self.flow, self.flow.threads, self.options.refinements - 1
-        border, found = _border(flow.frames, frames, used, threads)
-        findings += found
-        shift = (
-            None
-            if border is None
-            else displacement(np.zeros(frames.shape[1:], np.float32), border, threads=threads)
+
+def _dark(sums: Sums, found: Solution) -> tuple[Image, NDArray[np.bool_]]:
+    """Return d (1 or 3, y, x) and where it is ill-determined; record what was chosen."""
+    smoothing, ridge = found.options.smoothing, found.options.ridge
+    if "auto" in (smoothing, ridge):
+        smoothing, ridge = choose(
+            sums,
+            SMOOTHINGS if smoothing == "auto" else (smoothing,),
+            RIDGES if ridge == "auto" else (ridge,),
+            threads=found.threads,
         )
-        sums = flow.sums(frames, used, shift=shift, equations=last < 0)
-        if last < 0:
-            dark, ill = self._dark(sums, provenance)
-            psi = synthesised(mean_wave(sums, dark, threads=threads), threads=threads)
-            return psi, border, sums, dark, ill
-        psi = synthesised(mean_wave(sums, None, threads=threads), threads=threads)
-        for step in range(last + 1):
-            smooth_equations(psi[None], _START, threads=threads)
-            sums = flow.sums(
-                frames,
-                used,
-                shift=displacement(psi, border, threads=threads),
-                filtered=True,
-                positions=None if step == last else range(min(_FIRST, len(frames))),
-            )
-            rest = mean_wave(sums, None, threads=threads)
-            add_slow(rest, sums, threads=threads)
-            psi += synthesised(rest, threads=threads)
-        return psi, border, sums, *self._dark(sums, provenance)
+    for name, value in (("smoothing", smoothing), ("ridge", ridge)):
+        if getattr(found.options, name) == "auto":
+            _record(found, name, value)
+    return solve_dark(sums, smoothing=smoothing, ridge=ridge, threads=found.threads)
 
-    def _dark(self, sums: Sums, provenance: dict[str, object]) -> tuple[Image, NDArray[np.bool_]]:
-        """Return d (1 or 3, y, x) and where it is ill-determined; record what was chosen."""
-        smoothing, ridge = self.options.smoothing, self.options.ridge
-        if smoothing == "auto" or ridge == "auto":
-            found = choose(
-                sums,
-                SMOOTHINGS if smoothing == "auto" else (smoothing,),
-                RIDGES if ridge == "auto" else (ridge,),
-                threads=self.flow.threads,
-            )
-            for name, value, given in zip(("smoothing", "ridge"), found, (smoothing, ridge), strict=True):
-                if given == "auto":
-                    provenance[name] = value
-            smoothing, ridge = found
-        return solve_dark(sums, smoothing=smoothing, ridge=ridge, threads=self.flow.threads)
 
-    def _fill(
-        self,
-        dark: Image,
-        ill: NDArray[np.bool_],
-        lost: NDArray[np.bool_],
-        flags: NDArray[np.uint16],
-        *,
-        unridged: bool,
-    ) -> None:
-        """Take D of pixels that nothing determines from their neighbours."""
-        ill &= ~lost
-        if unridged and ill.any():
-            if (ill | lost).all():
-                raise InputError(
-                    "the reference frames are proportional to each other at every pixel; expected different "
-                    "positions of the diffuser"
-                )
-            flags[ill & ((flags & flag.FILLED) == 0)] |= flag.ILL_DETERMINED
-            for image in dark:
-                image[...] = fill(image, ~(ill | lost), threads=self.flow.threads)
-            unknown = ~np.isfinite(dark).all(axis=0)
-            dark[:, unknown] = 0.0
-        dark[:, lost] = np.nan
+def _record(found: Solution, name: str, value: float | None) -> None:
+    found.provenance["regularisation"] = found.provenance.get("regularisation", {}) | {name: value}
 
-    def _scatter(self, dark: Image, flags: NDArray[np.uint16]) -> tuple[Image, Image | None]:
-        """Return dark-field and tensor, clipped if that was asked for."""
-        tensor = dark if len(dark) == 3 else None
-        if self.options.positive:
-            negative = (dark[0] if tensor is None else eigenvalues(dark)[1]) < 0.0
-            flags[negative] |= flag.CLIPPED
-            if tensor is None:
-                dark[0][negative] = 0.0
-            else:
-                tensor = nearest_positive(tensor)
-        return (dark[0] if tensor is None else (tensor[0] + tensor[2]) / 2), tensor
+
+def _fill(dark: Image, ill: NDArray[np.bool_], found: Solution) -> None:
+    """Take D of ill-determined pixels from their neighbours; NaN where nothing is determined."""
+    lost, flags = found.lost, found.flags
+    ridge = found.provenance.get("regularisation", {}).get("ridge", found.options.ridge)
+    ill = ill & ~lost
+    if ridge == 0.0 and ill.any():
+        if (ill | lost).all():
+            raise InputError(_PROPORTIONAL)
+        flags[ill & ((flags & flag.FILLED) == 0)] |= flag.ILL_DETERMINED
+        for image in dark:
+            image[...] = fill(image, ~(ill | lost), threads=found.threads)
+        dark[:, ~np.isfinite(dark).all(axis=0)] = 0.0
+    dark[:, lost] = np.nan
 
 
 def _border(
@@ -454,30 +401,6 @@ def _chosen_cutoff(psi: Image, sums: Sums, threads: int) -> float | None:
     return choose_cutoff(*images, threads=threads)
 
 
-def prepare(
-    reference: ArrayLike,
-    experiment: Experiment,
-    options: MistGradientFlowOptions,
-    *,
-    weights: ArrayLike | None = None,
-    threads: int | None = None,
-) -> MistGradientFlowPlan:
-    """Do once what depends on the reference alone; see `xmist.prepare`."""
-    tensor = options.dark_field == "tensor"
-    name = f"mist-gradient-flow{' with a tensor' if tensor else ''}"
-    equations = prepare_ratio(reference, weights, method=name, minimum=3 if tensor else 2, threads=threads)
-    frames = equations.reference.frames
-    _check_different(frames)
-    flow = prepare_flow(
-        frames,
-        speckle=_speckle(equations.reference),
-        tensor=tensor,
-        refine=options.refinements > 0,
-        threads=equations.threads,
-    )
-    return MistGradientFlowPlan(experiment=experiment, options=options, equations=equations, flow=flow)
-
-
 def _speckle(reference: PreparedReference) -> float:
     """Return the size of the speckles in pixels, full width at half maximum of the autocorrelation."""
     crop = tuple(
@@ -502,7 +425,4 @@ def _check_different(frames: Image) -> None:
         other = frame / np.float32(frame.mean(dtype=np.float64))
         if float(np.abs(other - first).max()) > _SAME * float(first.max()):
             return
-    raise InputError(
-        "the reference frames are proportional to each other at every pixel; expected different positions "
-        "of the diffuser"
-    )
+    raise InputError(_PROPORTIONAL)
