@@ -45,7 +45,7 @@ VARIANTS: Mapping[str, tuple[tuple[dict[str, Any], int], ...]] = {
 
 
 def variants(method: xmist.methods.Method) -> tuple[tuple[dict[str, Any], int], ...]:
-    return VARIANTS.get(method.name, (({}, method.minimum_exposures),))
+    return VARIANTS.get(method.name, (({}, method.minimum_positions),))
 
 
 @dataclasses.dataclass(frozen=True)
@@ -138,12 +138,12 @@ def simulation(name: str, positions: int) -> Simulation:
 def suitable(method: xmist.methods.Method, names: set[str]) -> list[str]:
     """Phantoms that satisfy a method's assumptions."""
     scatters = "dark_field" in method.gives
-    if method.needs_delta_over_beta:
+    if method.delta_over_beta == "required":
         return ["material", *(["scattering material"] if scatters else [])]
     found = ["scattering" if scatters else "refracting"]
     if method.directional:
         found.append("fibres")
-    if method.attenuation and "delta_over_beta" not in names:
+    if method.attenuation != "no" and "delta_over_beta" not in names:
         found.append("absorbing")
     if "delta_over_beta" in names:
         found.append("scattering material")
@@ -224,7 +224,7 @@ def speed(only: list[str], size: int, positions: int) -> None:
             continue
         for variant, _ in variants(method):
             options = dict(variant)
-            if method.needs_delta_over_beta:
+            if method.delta_over_beta == "required":
                 options["delta_over_beta"] = 400.0
             seconds, other = best(method.name, options)
             words = _words(options)

@@ -12,7 +12,7 @@ from tests.manufactured import phase_object
 
 EXPERIMENT = xmist.Experiment(energy_kev=17.0, pixel_size=5.8e-6, sample_to_detector=1.0)
 OPTIONS = {
-    name: {"delta_over_beta": 100.0} if entry.needs_delta_over_beta else {}
+    name: {"delta_over_beta": 100.0} if entry.delta_over_beta == "required" else {}
     for name, entry in xmist.METHODS.items()
 }
 

@@ -35,6 +35,6 @@ def test_public_names_have_types(tmp_path: Path) -> None:
     assert preprocess.subtract_dark(reference, reference[:1]).shape == reference.shape
     assert plotting.figure(result).axes
     assert "phase" in xmist.METHODS["mist"].gives
-    assert_type(xmist.METHODS["mist"].minimum_exposures, int)
+    assert_type(xmist.METHODS["mist"].minimum_positions, int)
     assert_type(xmist.CHANNELS["phase"].unit, str)
     assert callable(simulate.currant)

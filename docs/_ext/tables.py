@@ -40,8 +40,8 @@ class Methods(_Made):
                 [
                     f":doc:`{method.name} </reference/generated/method-{method.name}>`",
                     method.summary,
-                    str(method.minimum_exposures),
-                    "needed" if method.needs_delta_over_beta else "",
+                    str(method.minimum_positions),
+                    "needed" if method.delta_over_beta == "required" else "",
                     ", ".join(name.replace("_", " ") for name in method.gives),
                     f"`{method.citation} <https://doi.org/{method.doi}>`__",
                 ]
@@ -139,8 +139,8 @@ def write_pages(app: Sphinx) -> None:
     for method in METHODS.values():
         module = import_module(method.module)
         options = module.OPTIONS
-        needs = [f"at least {method.minimum_exposures} exposure{'s' * (method.minimum_exposures > 1)}"]
-        if method.needs_delta_over_beta:
+        needs = [f"at least {method.minimum_positions} exposure{'s' * (method.minimum_positions > 1)}"]
+        if method.delta_over_beta == "required":
             needs.append("δ/β")
         text = f"""{method.name}
 {"=" * len(method.name)}

@@ -40,7 +40,7 @@ exposures = (2, 4, 6, 10)
 errors = {}
 for label, (method, options) in METHODS.items():
     for number in exposures:
-        if number < xmist.METHODS[method].minimum_exposures + ("dark_field" in options):
+        if number < xmist.METHODS[method].minimum_positions + ("dark_field" in options):
             continue
         part = xmist.SpeckleStack(stack.reference[:number], stack.sample[:number])
         result = xmist.retrieve(part, experiment, method=method, **options)

@@ -89,7 +89,7 @@ def _result(**channels):
         experiment=EXPERIMENT,
         flags=np.zeros((9, 11), np.uint16),
         options={"smoothing": 1.0},
-        provenance={"exposures": 2},
+        provenance={"positions": 2},
         **channels,
     )
 

@@ -24,6 +24,6 @@ def make_result(shape=(12, 17), names=("phase", "dark_field"), *, seed=1, experi
     defaults = {
         "options": {"smoothing": 2.0, "unknowns": ("phase", "dark_field"), "seed": None},
         "findings": ("sample and reference are alike",),
-        "provenance": {"exposures": 2, "inputs": [{"name": "ref.edf", "sha256": "0" * 64}]},
+        "provenance": {"positions": 2, "inputs": [{"name": "ref.edf", "sha256": "0" * 64}]},
     }
     return Retrieval(method="mist", experiment=experiment, flags=flags, **images, **(defaults | parts))

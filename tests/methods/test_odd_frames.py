@@ -45,7 +45,7 @@ def cases(number):
 def given(method):
     """Number of exposures, and options without a default."""
     number = 1 if method in ("full-field", "single-exposure") else 4
-    return number, {"delta_over_beta": 1000.0} if METHODS[method].needs_delta_over_beta else {}
+    return number, {"delta_over_beta": 1000.0} if METHODS[method].delta_over_beta == "required" else {}
 
 
 @pytest.mark.parametrize("method", list(METHODS))
@@ -83,7 +83,7 @@ def test_masked_weights_of_a_projection_count_for_nothing(method):
 def test_no_bit_depends_on_the_unit_of_the_frames(method):
     # A power of two rounds nothing; squares of such frames are far beyond single precision, on either side.
     number = 1 if method == "single-exposure" else 4
-    options = {"delta_over_beta": 1000.0} if METHODS[method].needs_delta_over_beta else {}
+    options = {"delta_over_beta": 1000.0} if METHODS[method].delta_over_beta == "required" else {}
     frames = pair(number)
 
     def found(factor):

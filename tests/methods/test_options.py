@@ -27,7 +27,7 @@ NEVER = [
 
 @pytest.mark.parametrize("method", list(METHODS))
 def test_what_no_option_takes(method):
-    needed = {"delta_over_beta": 1000.0} if METHODS[method].needs_delta_over_beta else {}
+    needed = {"delta_over_beta": 1000.0} if METHODS[method].delta_over_beta == "required" else {}
     for item in dataclasses.fields(import_module(METHODS[method].module).OPTIONS):
         if item.name == "initial":
             continue  # an image, which is checked with the frames

@@ -3,17 +3,15 @@
 from __future__ import annotations
 
 import dataclasses
-import inspect
-import re
 import textwrap
 from collections.abc import Iterator, Mapping
-from importlib import import_module
 from typing import Any
 
 import click
 
 from xmist.cli.console import DONE, echo_json
 from xmist.cli.options import common
+from xmist.core.options import Option
 
 
 @click.command(short_help="Say what is in a file of frames or a result.")
@@ -58,8 +56,7 @@ def methods(name: str | None, as_json: bool) -> int:
         dataclasses.asdict(entry)
         | {
             "delta_over_beta": entry.delta_over_beta,
-            "attenuating": entry.attenuating,
-            "options": list(_options(entry.module)),
+            "options": [_option(option) for option in entry.options],
         }
         for entry in chosen
     ]
@@ -75,41 +72,26 @@ def methods(name: str | None, as_json: bool) -> int:
     return DONE
 
 
-def _options(module: str) -> Iterator[dict[str, Any]]:
-    """Give the options of a method: name, default and what its documentation says."""
-    kind = import_module(module).OPTIONS
-    about = _documented(inspect.getdoc(kind) or "")
-    for item in dataclasses.fields(kind):
-        factory = item.default_factory
-        required = item.default is dataclasses.MISSING and factory is dataclasses.MISSING
-        default = None if item.default is dataclasses.MISSING else item.default
-        if factory is not dataclasses.MISSING:
-            default = factory()
-        yield {
-            "name": item.name,
-            "required": required,
-            "default": default,
-            "about": about.get(item.name, ""),
-        }
-
-
-def _documented(text: str) -> dict[str, str]:
-    """Give what a numpydoc section of parameters says of each."""
-    _, _, section = text.partition("Parameters\n----------\n")
-    section = re.split(r"\n\w[^\n]*\n-{3,}\n", section)[0]
-    found = re.findall(r"^(\w[\w, ]*) :[^\n]*\n((?:[ ]{4}[^\n]*\n?|\n)*)", section, re.MULTILINE)
-    return {name: " ".join(body.split()) for names, body in found for name in re.split(r",\s*", names)}
+def _option(option: Option) -> dict[str, Any]:
+    """Return name, default, allowed values and text of an option as plain data."""
+    return {
+        "name": option.name,
+        "required": option.required,
+        "default": None if option.required else option.default,
+        "expected": option.expected,
+        "about": option.about,
+    }
 
 
 def _method_lines(row: Mapping[str, Any], *, detailed: bool) -> list[str]:
-    needs = f"at least {row['minimum_exposures']} exposure{'s' * (row['minimum_exposures'] > 1)}"
+    needs = f"at least {row['minimum_positions']} position{'s' * (row['minimum_positions'] > 1)}"
     if row["delta_over_beta"] != "no":
         needs += f", δ/β {row['delta_over_beta']}"
     allowed = {"no": "may not attenuate", "yes": "may attenuate", "with δ/β": "may attenuate with δ/β given"}
     lines = [
         row["name"],
         *_wrapped(row["summary"], "    "),
-        f"    needs {needs}; the sample {allowed[row['attenuating']]}",
+        f"    needs {needs}; the sample {allowed[row['attenuation']]}",
         *_wrapped(f"gives {', '.join(row['gives'])}", "    "),
         f"    takes about {row['cost']:g} times as long as mist",
         f"    {row['citation']}, doi:{row['doi']}",

@@ -46,7 +46,7 @@ def option_errors(options: Any, methods: Sequence[str]) -> list[ErrorRecord]:
             message = f"options are given for '{name}', which is not compared; {hint}"
             errors.append(ErrorRecord("option-unknown", message))
         elif name in METHODS:
-            wanted = METHODS[name].needs_delta_over_beta and values.get("delta_over_beta") is None
+            wanted = METHODS[name].delta_over_beta == "required" and values.get("delta_over_beta") is None
             try:
                 make_options(name, {**values, "delta_over_beta": 1.0} if wanted else values)
             except InputError as error:

@@ -259,10 +259,10 @@ def expected_errors(
     try:
         entry = find_method(method)
         make_options(method, options)
-        few = [count for count in positions if not check.errors and count < entry.minimum_exposures]
+        few = [count for count in positions if not check.errors and count < entry.minimum_positions]
         if few:
             check.add(
-                f"positions has {few[0]}; expected at least {entry.minimum_exposures} for {method}",
+                f"positions has {few[0]}; expected at least {entry.minimum_positions} for {method}",
                 "positions-too-few",
             )
     except InputError as error:

@@ -1,5 +1,23 @@
-"""The methods: the registry, and the two calls that use it."""
+"""The methods of retrieval, each with its options, and the functions that run them."""
 
-from xmist.methods.registry import METHODS, Method, Plan, find_method, make_options, prepare, retrieve
+from xmist.methods.registry import (
+    METHODS,
+    Method,
+    Plan,
+    find_method,
+    make_options,
+    prepare,
+    register_method,
+    retrieve,
+)
 
-__all__ = ["METHODS", "Method", "Plan", "find_method", "make_options", "prepare", "retrieve"]
+__all__ = [
+    "METHODS",
+    "Method",
+    "Plan",
+    "find_method",
+    "make_options",
+    "prepare",
+    "register_method",
+    "retrieve",
+]

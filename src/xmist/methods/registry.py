@@ -1,48 +1,43 @@
-"""The methods: one table, and the two calls that use it."""
+"""The methods: one table, and the two functions that use it."""
 
 from __future__ import annotations
 
-import dataclasses
 from collections.abc import Mapping
 from dataclasses import dataclass
 from importlib import import_module
 from types import MappingProxyType
-from typing import Any, Final, Protocol
+from typing import Any, Final, Literal, Protocol
 
 from numpy.typing import ArrayLike
 
 from xmist.core.data import Retrieval, SpeckleStack
 from xmist.core.errors import InputError, raise_errors, suggest
 from xmist.core.experiment import Experiment
-from xmist.core.options import read_options
+from xmist.core.options import Option, describe, read_options
 
 
 @dataclass(frozen=True, kw_only=True)
 class Method:
-    """What a method needs and gives, and whom to cite.
+    """What a method needs and determines, and what to cite.
 
     Parameters
     ----------
     name : str
         Name in the literature.
     module : str
-        Module that holds its `OPTIONS` and `prepare`.
+        Module with its `OPTIONS` and `prepare`; imported when first used.
     summary : str
-        One sentence for people.
-    minimum_exposures : int
+        One sentence.
+    minimum_positions : int
         Least number N of positions of the diffuser.
     gives : tuple of str
         Channels of the `Retrieval`.
-    attenuation : bool
+    attenuation : {"no", "yes", "with δ/β"}
         Whether the sample may attenuate.
     directional : bool
-        Whether the dark-field comes as a tensor.
-    needs_delta_over_beta : bool
-        Whether γ = δ/β must be given.
-    attenuation_needs_delta_over_beta : bool
-        Whether the sample may attenuate only where γ is given.
+        Whether the dark-field can be a tensor.
     cost : float
-        Time of a prepared plan in times that of `mist`, as measured at N = 10 (benchmarks/RESULTS.md).
+        Time of a prepared plan in times that of `mist`, measured at N = 10 (benchmarks/RESULTS.md).
     citation : str
         The paper.
     doi : str
@@ -52,35 +47,31 @@ class Method:
     name: str
     module: str
     summary: str
-    minimum_exposures: int
+    minimum_positions: int
     gives: tuple[str, ...]
-    attenuation: bool
-    directional: bool
-    needs_delta_over_beta: bool
-    attenuation_needs_delta_over_beta: bool = False
+    attenuation: Literal["no", "yes", "with δ/β"]
+    directional: bool = False
     cost: float
     citation: str
     doi: str
 
     @property
-    def begins(self) -> bool:
-        """Whether a plan can begin from a result that is near."""
-        return any(item.name == "initial" for item in dataclasses.fields(import_module(self.module).OPTIONS))
+    def options(self) -> tuple[Option, ...]:
+        """The options, with their ranges, defaults and texts."""
+        return describe(import_module(self.module).OPTIONS)
 
     @property
-    def delta_over_beta(self) -> str:
-        """Whether γ = δ/β is "required", "optional" or not an option, "no"."""
-        if self.needs_delta_over_beta:
-            return "required"
-        names = [item.name for item in dataclasses.fields(import_module(self.module).OPTIONS)]
-        return "optional" if "delta_over_beta" in names else "no"
+    def delta_over_beta(self) -> Literal["required", "optional", "no"]:
+        """Whether the method has the option γ = δ/β, and whether it is required."""
+        for option in self.options:
+            if option.name == "delta_over_beta":
+                return "required" if option.required else "optional"
+        return "no"
 
     @property
-    def attenuating(self) -> str:
-        """Whether the sample may attenuate: "yes", "with δ/β" or "no"."""
-        if not self.attenuation:
-            return "no"
-        return "with δ/β" if self.attenuation_needs_delta_over_beta else "yes"
+    def accepts_initial(self) -> bool:
+        """Whether a plan can start from the result of another projection."""
+        return any(option.name == "initial" for option in self.options)
 
 
 _TABLE = (
@@ -88,11 +79,10 @@ _TABLE = (
         name="full-field",
         module="xmist.methods.full_field",
         summary="phase, dark-field (also directional) and transmission: the whole equation, the whole image",
-        minimum_exposures=1,
+        minimum_positions=1,
         gives=("phase", "dark_field", "dark_field_tensor", "transmission", "refraction_angle"),
-        attenuation=True,
+        attenuation="yes",
         directional=True,
-        needs_delta_over_beta=False,
         cost=200,
         citation="xmist; the equation of Pavlov et al. 2020, J. Opt. 22 125604",
         doi="10.1088/2040-8986/abc313",
@@ -101,11 +91,9 @@ _TABLE = (
         name="mist",
         module="xmist.methods.implicit.mist",
         summary="phase and dark-field of a sample that does not attenuate, one pixel at a time",
-        minimum_exposures=2,
+        minimum_positions=2,
         gives=("phase", "dark_field", "refraction_angle"),
-        attenuation=False,
-        directional=False,
-        needs_delta_over_beta=False,
+        attenuation="no",
         cost=1,
         citation="Pavlov et al. 2020, J. Opt. 22 125604",
         doi="10.1088/2040-8986/abc313",
@@ -114,11 +102,9 @@ _TABLE = (
         name="mist-attenuating",
         module="xmist.methods.implicit.mist_attenuating",
         summary="transmission and dark-field of an attenuating sample, and its phase when δ/β is given",
-        minimum_exposures=2,
+        minimum_positions=2,
         gives=("transmission", "dark_field", "phase", "refraction_angle"),
-        attenuation=True,
-        directional=False,
-        needs_delta_over_beta=False,
+        attenuation="yes",
         cost=1,
         citation="Alloo et al. 2022, J. Med. Imaging 9 031502",
         doi="10.1117/1.JMI.9.3.031502",
@@ -126,12 +112,10 @@ _TABLE = (
     Method(
         name="umpa",
         module="xmist.methods.matching.umpa",
-        summary="shift, transmission and visibility by matching windows of all exposures",
-        minimum_exposures=1,
+        summary="shift, transmission and visibility by matching windows at all positions",
+        minimum_positions=1,
         gives=("phase", "transmission", "dark_field", "refraction_angle", "shift", "visibility"),
-        attenuation=True,
-        directional=False,
-        needs_delta_over_beta=False,
+        attenuation="yes",
         cost=40,
         citation="Zdora et al. 2017, Phys. Rev. Lett. 118 203903",
         doi="10.1103/PhysRevLett.118.203903",
@@ -139,12 +123,10 @@ _TABLE = (
     Method(
         name="xsvt",
         module="xmist.methods.matching.xsvt",
-        summary="shift, transmission and visibility by correlating speckle vectors; XST for one exposure",
-        minimum_exposures=1,
+        summary="shift, transmission and visibility by correlating speckle vectors; XST for one position",
+        minimum_positions=1,
         gives=("phase", "transmission", "dark_field", "refraction_angle", "shift", "visibility"),
-        attenuation=True,
-        directional=False,
-        needs_delta_over_beta=False,
+        attenuation="yes",
         cost=30,
         citation="Berujon & Ziegler 2016, Phys. Rev. Appl. 5 044014",
         doi="10.1103/PhysRevApplied.5.044014",
@@ -167,12 +149,10 @@ _TABLE = (
         name="mist-directional",
         module="xmist.methods.implicit.mist_directional",
         summary="phase and directional dark-field of a sample that does not attenuate, or whose δ/β is known",
-        minimum_exposures=4,
+        minimum_positions=4,
         gives=("phase", "dark_field", "dark_field_tensor", "refraction_angle", "transmission"),
-        attenuation=True,
+        attenuation="with δ/β",
         directional=True,
-        needs_delta_over_beta=False,
-        attenuation_needs_delta_over_beta=True,
         cost=2,
         citation="Pavlov et al. 2021, Phys. Rev. A 104 053505",
         doi="10.1103/PhysRevA.104.053505",
@@ -181,12 +161,9 @@ _TABLE = (
         name="mist-rapid",
         module="xmist.methods.implicit.mist_rapid",
         summary="phase and rapidly varying dark-field; with δ/β also of a sample that attenuates",
-        minimum_exposures=4,
+        minimum_positions=4,
         gives=("phase", "dark_field", "refraction_angle", "transmission"),
-        attenuation=True,
-        directional=False,
-        needs_delta_over_beta=False,
-        attenuation_needs_delta_over_beta=True,
+        attenuation="with δ/β",
         cost=3,
         citation="Alloo et al. 2023, Sci. Rep. 13 5424",
         doi="10.1038/s41598-023-31574-z",
@@ -195,7 +172,7 @@ _TABLE = (
         name="lcs",
         module="xmist.methods.implicit.lcs",
         summary="transmission, refraction and, as asked for, scalar or directional dark-field, without δ/β",
-        minimum_exposures=3,
+        minimum_positions=3,
         gives=(
             "transmission",
             "phase",
@@ -204,9 +181,8 @@ _TABLE = (
             "dark_field",
             "dark_field_tensor",
         ),
-        attenuation=True,
+        attenuation="yes",
         directional=True,
-        needs_delta_over_beta=False,
         cost=2,
         citation="Quénot et al. 2021, Optica 8 1412; Magnin et al. 2023, Opt. Lett. 48 5839",
         doi="10.1364/OPTICA.434954",
@@ -215,11 +191,9 @@ _TABLE = (
         name="optical-flow",
         module="xmist.methods.implicit.optical_flow",
         summary="phase of a sample that only refracts, by the flow between two whole images",
-        minimum_exposures=1,
+        minimum_positions=1,
         gives=("phase", "refraction_angle", "transmission"),
-        attenuation=False,
-        directional=False,
-        needs_delta_over_beta=False,
+        attenuation="no",
         cost=1.5,
         citation="Paganin et al. 2018, Phys. Rev. A 98 053813",
         doi="10.1103/PhysRevA.98.053813",
@@ -228,11 +202,9 @@ _TABLE = (
         name="single-material",
         module="xmist.methods.implicit.single_material",
         summary="transmission and phase of a sample of one material whose δ/β is known",
-        minimum_exposures=1,
+        minimum_positions=1,
         gives=("transmission", "phase", "refraction_angle"),
-        attenuation=True,
-        directional=False,
-        needs_delta_over_beta=True,
+        attenuation="yes",
         cost=1,
         citation="Pavlov et al. 2020, Phys. Rev. Applied 13 054023",
         doi="10.1103/PhysRevApplied.13.054023",
@@ -241,22 +213,32 @@ _TABLE = (
         name="single-exposure",
         module="xmist.methods.implicit.single_exposure",
         summary="transmission and phase as by single-material, and a qualitative dark-field of either sign",
-        minimum_exposures=1,
+        minimum_positions=1,
         gives=("transmission", "phase", "dark_field", "refraction_angle"),
-        attenuation=True,
-        directional=False,
-        needs_delta_over_beta=True,
+        attenuation="yes",
         cost=1.5,
         citation="Beltran et al. 2023, Optica 10 422; Alloo et al. 2025, Opt. Express 33 3577",
         doi="10.1364/OPTICA.480489",
     ),
 )
 
-METHODS: Final[Mapping[str, Method]] = MappingProxyType({method.name: method for method in _TABLE})
+_METHODS: Final = {method.name: method for method in _TABLE}
+METHODS: Final[Mapping[str, Method]] = MappingProxyType(_METHODS)
+
+
+def register_method(method: Method) -> None:
+    """Make a method known to Python, the configuration, the command line, comparisons and reports.
+
+    Parameters
+    ----------
+    method : Method
+        Its `module` must be importable, also in worker processes.
+    """
+    _METHODS[method.name] = method
 
 
 class Plan(Protocol):
-    """A method, prepared once for a reference; called for every projection."""
+    """A method prepared for a reference; call it with the sample frames of each projection."""
 
     def __call__(self, sample: ArrayLike, *, weights: ArrayLike | None = None) -> Retrieval:
         """Retrieve one projection from its (position, y, x) sample frames."""
@@ -264,37 +246,14 @@ class Plan(Protocol):
 
 
 def find_method(name: str) -> Method:
-    """Give the method of that name.
-
-    Raises
-    ------
-    InputError
-        For an unknown name; suggests the nearest.
-
-    Examples
-    --------
-    >>> find_method("mist").minimum_exposures
-    2
-    """
+    """Return the method of that name; InputError with the nearest name for an unknown one."""
     if name not in METHODS:
-        raise InputError(f"unknown method '{name}'; {suggest(str(name), METHODS)}")
+        raise InputError(f"unknown method '{name}'; {suggest(str(name), METHODS)}", "method-unknown")
     return METHODS[name]
 
 
 def make_options(method: str, options: Mapping[str, Any]) -> Any:
-    """Check options by name and value and give the method's frozen options.
-
-    Parameters
-    ----------
-    method : str
-        Name of a method.
-    options : mapping
-        Options by name; what is left out keeps its default.
-
-    Raises
-    ------
-    InputError
-        Lists every unknown name, with the nearest known one, and every value that is out of range.
+    """Return a method's frozen options; InputError lists all unknown, missing and invalid ones.
 
     Examples
     --------
@@ -311,28 +270,28 @@ def prepare(
     reference: ArrayLike,
     experiment: Experiment,
     *,
-    method: str,
+    method: str = "full-field",
     weights: ArrayLike | None = None,
     threads: int | None = None,
     **options: Any,
 ) -> Plan:
-    """Do once what depends on the reference alone.
+    """Prepare a method for reference frames: do once what does not depend on the sample frames.
 
     Parameters
     ----------
     reference : (position, y, x) array_like
         Frames without the sample.
     experiment : Experiment
-        Geometry.
+        Energy and geometry.
     method : str
         Name of a method, see `xmist.METHODS`.
     weights : (position, y, x) array_like, optional
         Weight of each pixel; 0 means that it is ignored.
     threads : int, optional
-        Threads to compute with; None takes one for each core that the process may use. The result does
-        not depend on it.
-    **options
-        Options of the method.
+        Number of threads; None uses one for each core that the process may use. The result does not depend on
+        it.
+    **options : object
+        Options of the method, such as `smoothing=2.0`.
 
     Returns
     -------
@@ -342,7 +301,7 @@ def prepare(
     Raises
     ------
     InputError
-        Lists what is wrong with the frames, the method's name or its options.
+        Lists all errors of the frames, the method's name and its options.
 
     Examples
     --------
@@ -364,25 +323,25 @@ def retrieve(
     stack: SpeckleStack,
     experiment: Experiment,
     *,
-    method: str,
+    method: str = "full-field",
     threads: int | None = None,
     **options: Any,
 ) -> Retrieval:
-    """Retrieve the pictures of one projection.
+    """Retrieve the image channels of one projection.
 
     Parameters
     ----------
     stack : SpeckleStack
         Reference and sample frames.
     experiment : Experiment
-        Geometry.
+        Energy and geometry.
     method : str
         Name of a method, see `xmist.METHODS`.
     threads : int, optional
-        Threads to compute with; None takes one for each core that the process may use. The result does
-        not depend on it.
-    **options
-        Options of the method.
+        Number of threads; None uses one for each core that the process may use. The result does not depend on
+        it.
+    **options : object
+        Options of the method, such as `smoothing=2.0`.
 
     Returns
     -------
@@ -392,7 +351,7 @@ def retrieve(
     Raises
     ------
     InputError
-        Lists what is wrong with the frames, the method's name or its options.
+        Lists all errors of the frames, the method's name and its options.
 
     Examples
     --------

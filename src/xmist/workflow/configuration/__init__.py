@@ -254,7 +254,7 @@ def _compared(
             faults.append((path, f"is not a method; {suggest(name, METHODS)}"))
             continue
         given = {key: plain(value) for key, value in values.items()}
-        if METHODS[name].needs_delta_over_beta:
+        if METHODS[name].delta_over_beta == "required":
             given.setdefault("delta_over_beta", 1.0)
         _check(path, name, import_module(METHODS[name].module).OPTIONS, given, faults)
     return section.model_copy(update={"options": options})

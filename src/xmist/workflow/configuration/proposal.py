@@ -338,8 +338,8 @@ def _preprocess_lines(specs: Mapping[str, object]) -> list[str]:
 def _retrieve_lines(number: int) -> list[str]:
     lines = ["[retrieve]", "# Methods, see also: xmist methods"]
     for entry in METHODS.values():
-        lines += _comment(f"{entry.name} (N >= {entry.minimum_exposures}): {entry.summary}", "#   ")
-    fitting = [name for name, entry in METHODS.items() if entry.minimum_exposures <= number]
+        lines += _comment(f"{entry.name} (N >= {entry.minimum_positions}): {entry.summary}", "#   ")
+    fitting = [name for name, entry in METHODS.items() if entry.minimum_positions <= number]
     lines.append(f"method = {toml_text(next(iter(fitting or METHODS)))}")
     return [*lines, "", "# Options of the method, such as smoothing = 2.0", "[options]"]
 

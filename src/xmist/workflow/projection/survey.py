@@ -160,7 +160,7 @@ def _pair(draft: Draft, series: Mapping[str, FrameSeries], faults: list[str]) ->
     except InputError as error:
         faults += error.faults
         return None
-    least = METHODS[draft.method].minimum_exposures if draft.method else 1
+    least = METHODS[draft.method].minimum_positions if draft.method else 1
     if len(pairing) < least:
         faults.append(
             f"{reference.name} has {len(pairing)} position{'s' * (len(pairing) > 1)} of the mask; "

@@ -105,8 +105,12 @@ def section_faults(draft: Draft) -> list[str]:
             'scan is missing; expected a table [scan] with order = "position" or "projection" and angles'
         )
         return faults
-    if draft.scan.warm_start is not None and draft.method is not None and not METHODS[draft.method].begins:
-        able = [name for name, method in METHODS.items() if method.begins]
+    if (
+        draft.scan.warm_start is not None
+        and draft.method is not None
+        and not METHODS[draft.method].accepts_initial
+    ):
+        able = [name for name, method in METHODS.items() if method.accepts_initial]
         faults.append(
             f"scan.warm_start is given, and {draft.method} does not begin from a result; leave it out, or "
             f"take {' or '.join(able)}"
@@ -150,7 +154,7 @@ def _open(scan: ScanFile) -> Inputs:
     if reference is not None:
         faults += [f"{reference.name}: {text}" for text in reference.missing.values()]
         layout = attempt(partial(_lay_out_sample, scan, reference.positions, known))
-        least = METHODS[scan.method].minimum_exposures
+        least = METHODS[scan.method].minimum_positions
         if reference.positions < least:
             faults.append(
                 f"{reference.name} has {reference.positions} positions of the mask in {len(times)} sets; "
