@@ -140,6 +140,7 @@ def test_steps_of_single_frames_are_the_same_prepared_once(first, last):
     done = apply_steps(given, prepared.rest)
     for name in ("reference", "sample", "weights"):
         assert np.array_equal(getattr(done, name), getattr(expected, name), equal_nan=True)
+    assert (*prepared.history, *done.history) == expected.history
 
 
 def test_all_errors_of_all_steps_at_once():
@@ -259,6 +260,62 @@ def test_dark_and_flat():
     with pytest.raises(xmist.InputError) as caught:
         subtract_dark(frames, np.ones((20, 16)))
     assert caught.value.codes == ("shape-mismatch",)
+
+
+def _saturating(bits=14, seed=5):
+    """Raw frames (offset, uneven response) of which some per cent saturate, and where these are."""
+    frames, _ = _raw(4, seed)
+    top = 2**bits - 1
+    scale = 0.5 * top / np.median(frames.reference)
+    arrays = [
+        np.minimum(np.round(scale * np.asarray(array)), top) for array in (frames.reference, frames.sample)
+    ]
+    dark, flat = (scale * np.asarray(array) for array in (frames.dark, frames.flat))
+    over = (arrays[0] == top) | (arrays[1] == top)
+    assert 0.01 < over.mean() < 0.3
+    return Frames(*arrays, dark=dark, flat=flat), over
+
+
+@pytest.mark.parametrize("given", [{}, {"saturation": 16383}], ids=["found", "given"])
+@pytest.mark.parametrize(
+    "before",
+    [[], ["dark"], ["dark", "flat"], ["dark", "flat", "flux"], ["dark", "bin"], ["crop", "dark", "flat"]],
+    ids=" ".join,
+)
+def test_saturation_is_found_in_any_order(before, given):
+    frames, over = _saturating()
+    options = {"crop": {"rows": (4, 60)}}
+    steps = [(name, options.get(name, {})) for name in before]
+    done = apply_steps(frames, [*steps, ("bad-pixels", given)])
+    if "bin" in before:
+        over = over.reshape(4, 32, 2, 40, 2).mean(axis=(2, 4)) > 0.5
+    elif "crop" in before:
+        over = over[:, 4:60]
+    assert (done.weights[over] == 0).all()
+    # Few others: the limit of counts is not that of frames after the dark.
+    assert (done.weights[~over] == 0).mean() < 0.01
+
+
+def test_darks_with_beam_and_flats_without_are_left_out():
+    frames, _ = _raw()
+    dark, flat = frames.dark[0], frames.flat[0]
+    clean = Frames(frames.reference, frames.sample, dark=[dark, dark], flat=[flat, flat])
+    given = Frames(clean.reference, clean.sample, dark=[dark, flat, dark], flat=[flat, dark, flat])
+    steps = [("dark", {}), ("flat", {})]
+    done, expected = apply_steps(given, steps), apply_steps(clean, steps)
+    assert [record.code for record in done.findings] == ["dark-with-beam", "flat-without-beam"]
+    assert expected.findings == ()
+    assert np.array_equal(done.sample, expected.sample, equal_nan=True)
+    level = float(np.median(given.reference))
+    prepared = prepare_frame_steps(steps, given.dark, given.flat, level)
+    assert prepared.findings == done.findings
+    assert np.array_equal(prepared(given.sample), done.sample, equal_nan=True)
+
+
+def test_darks_that_are_as_bright_as_the_frames():
+    frames, _ = _raw()
+    swapped = Frames(frames.reference, frames.sample, dark=frames.flat)
+    assert [record.code for record in apply_steps(swapped, [("dark", {})]).findings] == ["dark-bright"]
 
 
 def test_binning_is_the_weighted_mean_of_good_pixels():

@@ -244,6 +244,24 @@ _TABLE: Final = (
         "None is needed; check the initial result where it should be near.",
     ),
     # --- preprocessing (preprocess) ---
+    FindingCode(
+        "dark-bright",
+        "warning",
+        "The dark frames are as bright as the reference frames, so that nothing is left of these.",
+        "Check which files were given as dark frames.",
+    ),
+    FindingCode(
+        "dark-with-beam",
+        "warning",
+        "One of several dark frames was taken with beam. It is left out.",
+        "Remove it from input.dark, and check that the others are dark.",
+    ),
+    FindingCode(
+        "flat-without-beam",
+        "warning",
+        "One of several flat frames was taken without beam. It is left out.",
+        "Remove it from input.flat, and check the others.",
+    ),
     # --- input files (io) ---
     # --- workflow: one projection and series (workflow) ---
     # --- simulation (simulate) ---

@@ -7,7 +7,7 @@ between diffuser positions; a defect does none of these.
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Annotated, Any, Final
 
 import numpy as np
@@ -27,6 +27,8 @@ _CERTAIN: Final = 20.0  # photons; a Poisson count of 20 is zero at 2 of 10⁹ p
 _ABSENT: Final = 0.01  # of the lit level: what a dead pixel may still show
 _RARE: Final = 0.02  # share of zeros up to which a zero is a defect and not a count
 _COPIED: Final = 0.05  # share of equal neighbours from which a row or column is a copy
+# Steps that leave counts as they are.
+_KEEPING: Final = ("saturated", "bad-pixels", "unlit", "crop")
 _STUCK_FRAMES: Final = 4  # frames from which the scatter of a single pixel over time is meaningful
 
 
@@ -352,6 +354,9 @@ def _lasting(moments: _Moments, positions: int, name: str, tests: dict[str, Any]
 
 def apply_bad_pixels(frames: Frames, options: BadPixelsOptions) -> Frames:
     """Mask the bad pixels of reference and sample frames."""
+    if not is_raw(frames) and options.saturation is not None:
+        # Counts of the detector, which `mask_saturated` looked for before the first step.
+        options = replace(options, saturation=None)
     found = survey(
         {"reference": frames.reference, "sample": frames.sample}, frames.weights, options, threads=None
     )
@@ -365,6 +370,29 @@ def apply_bad_pixels(frames: Frames, options: BadPixelsOptions) -> Frames:
         f"positions ({'; '.join(kinds) or 'none found'})",
         weights=weights,
     )
+
+
+def is_raw(frames: Frames) -> bool:
+    """Return whether the frames hold counts of the detector: no step has computed with them."""
+    return all(entry.partition(":")[0] in _KEEPING for entry in frames.history)
+
+
+def mask_saturated(frames: Frames, saturation: float | None) -> Frames:
+    """Mask the saturated pixels of raw frames; None looks for a plateau in each frame."""
+    weights = frames.weights
+    total = 0
+    for images in (frames.reference, frames.sample):
+        for n, frame in enumerate(images):
+            level = saturation if saturation is not None else _plateau(frame[np.isfinite(frame)])
+            if level is None or not (over := frame >= level).any():
+                continue
+            if weights is frames.weights:
+                weights = frames.weights.copy()
+            weights[n][over] = 0.0
+            total += int(np.count_nonzero(over))
+    if not total:
+        return frames
+    return frames.replace(f"saturated: {count_pixels(total)} of all frames masked", weights=weights)
 
 
 def _spread(counts: list[int]) -> str:

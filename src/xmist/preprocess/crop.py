@@ -65,13 +65,20 @@ def crop(frames: ArrayLike, *, rows: Span | None = None, columns: Span | None = 
     return np.ascontiguousarray(series[:, ys, xs])
 
 
+def crop_entry(options: CropOptions) -> str:
+    """Return the entry of the history for a box."""
+    rows = f"rows {options.rows[0]} to {options.rows[1] - 1}" if options.rows else "all rows"
+    columns = (
+        f"columns {options.columns[0]} to {options.columns[1] - 1}" if options.columns else "all columns"
+    )
+    return f"crop: kept {rows} and {columns}"
+
+
 def apply_crop(frames: Frames, options: CropOptions) -> Frames:
     """Crop frames, weights, dark and flat frames."""
     given = {name: getattr(frames, name) for name in ("reference", "sample", "weights", "dark", "flat")}
-    rows = options.rows or (0, frames.shape[0])
-    columns = options.columns or (0, frames.shape[1])
     return frames.replace(
-        f"crop: kept rows {rows[0]} to {rows[1] - 1} and columns {columns[0]} to {columns[1] - 1}",
+        crop_entry(options),
         **{
             name: None if images is None else crop(images, rows=options.rows, columns=options.columns)
             for name, images in given.items()

@@ -2,13 +2,25 @@
 
 from __future__ import annotations
 
+from typing import Final
+
 import numpy as np
 from numpy.typing import ArrayLike
 
 from xmist.core.arrays import Image
 from xmist.core.errors import ErrorRecord, InputError, raise_errors
+from xmist.core.findings import Finding, finding
 from xmist.core.options import Options
-from xmist.preprocess.frames import Frames, check_frames, count_pixels, describe_reduction, still_image
+from xmist.preprocess.frames import (
+    Frames,
+    check_frames,
+    count_pixels,
+    describe_reduction,
+    median_level,
+    still_image,
+)
+
+_BEAM: Final = 0.05  # of the brightest flat: a darker one was taken without beam
 
 
 class FlatOptions(Options):
@@ -60,6 +72,26 @@ def divide_flat(frames: ArrayLike, flat: ArrayLike) -> Image:
         return np.divide(series, response, dtype=np.float32)
 
 
+def usable_flats(flat: Image) -> tuple[Image, tuple[Finding, ...]]:
+    """Return the flat frames (frame, y, x), without dark, that were taken with beam, and findings."""
+    levels = np.array([median_level(frame) for frame in flat])
+    unlit = levels < _BEAM * levels.max()
+    if not unlit.any() or not levels.max() > 0:
+        return flat, ()
+    numbers = ", ".join(str(number) for number in np.flatnonzero(unlit))
+    message = (
+        f"flat frame {numbers} of {len(flat)} (counted from 0) has no beam: its median is "
+        f"{levels[unlit][0]:.4g}, that of the others {np.median(levels[~unlit]):.4g}; it was left out"
+    )
+    return flat[~unlit], (finding("flat-without-beam", message),)
+
+
+def flat_entry(flat: Image, lost: int) -> str:
+    """Return the entry of the history for flat frames (frame, y, x)."""
+    reduced = describe_reduction(len(flat))
+    return f"flat: divided by {reduced}, scaled to mean 1; {count_pixels(lost)} without response"
+
+
 def apply_flat(frames: Frames, options: FlatOptions) -> Frames:
     """Divide reference and sample frames by the flat frames."""
     errors = []
@@ -77,12 +109,13 @@ def apply_flat(frames: Frames, options: FlatOptions) -> Frames:
         )
     raise_errors(errors)
     assert frames.flat is not None
-    reference = divide_flat(frames.reference, frames.flat)
+    flat, findings = usable_flats(frames.flat)
+    reference = divide_flat(frames.reference, flat)
     lost = int(np.count_nonzero(np.isnan(reference[0]) & ~np.isnan(frames.reference[0])))
     return frames.replace(
-        f"flat: divided by {describe_reduction(len(frames.flat))}, scaled to mean 1; {count_pixels(lost)} "
-        "without response",
+        flat_entry(flat, lost),
         reference=reference,
-        sample=divide_flat(frames.sample, frames.flat),
+        sample=divide_flat(frames.sample, flat),
         flat=None,
+        findings=(*frames.findings, *findings),
     )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import numbers
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -13,6 +14,7 @@ from numpy.typing import ArrayLike, NDArray
 from xmist.core.arrays import Image, as_array, as_frames, as_weights
 from xmist.core.data import SpeckleStack
 from xmist.core.errors import ErrorRecord, InputError, raise_errors, shown
+from xmist.core.findings import Finding
 from xmist.core.options import Parsed
 
 Span = tuple[int, int]
@@ -41,6 +43,8 @@ class Frames:
         What each step did, one sentence each.
     measured : mapping of str to array
         What steps measured, by the step's name.
+    findings : tuple of Finding
+        What steps noticed about the frames.
 
     Raises
     ------
@@ -61,6 +65,7 @@ class Frames:
     flat: Image | None = None
     history: tuple[str, ...] = ()
     measured: Mapping[str, NDArray[Any]] = field(default_factory=dict)
+    findings: tuple[Finding, ...] = ()
 
     def __init__(
         self,
@@ -71,6 +76,7 @@ class Frames:
         flat: ArrayLike | None = None,
         history: tuple[str, ...] = (),
         measured: Mapping[str, NDArray[Any]] | None = None,
+        findings: tuple[Finding, ...] = (),
     ) -> None:
         errors: list[str] = []
         given = {
@@ -101,6 +107,7 @@ class Frames:
             object.__setattr__(self, name, array)
         object.__setattr__(self, "history", tuple(history))
         object.__setattr__(self, "measured", dict(measured or {}))
+        object.__setattr__(self, "findings", tuple(findings))
 
     @property
     def positions(self) -> int:
@@ -124,9 +131,9 @@ class Frames:
         entry : str
             What was done.
         **changes
-            Arrays by name; `measured` as a whole.
+            Arrays by name; `measured` and `findings` as a whole.
         """
-        names = ("reference", "sample", "weights", "dark", "flat", "measured")
+        names = ("reference", "sample", "weights", "dark", "flat", "measured", "findings")
         arrays = {name: changes.get(name, getattr(self, name)) for name in names}
         return Frames(**arrays, history=(*self.history, entry))
 
@@ -223,6 +230,13 @@ def box_slices(rows: Span | None, columns: Span | None, shape: tuple[int, int]) 
         slices.append(slice(start, stop))
     raise_errors(errors)
     return slices[0], slices[1]
+
+
+def median_level(frames: Image) -> float:
+    """Return the median of the finite pixels of frames, by a part of them; NaN if there are none."""
+    values = frames.reshape(-1)[:: max(1, frames.size // _MEDIAN) | 1]
+    values = values[np.isfinite(values)]
+    return float(np.median(values)) if values.size else math.nan
 
 
 def describe_reduction(number: int) -> str:

@@ -8,15 +8,18 @@ from functools import partial
 from types import MappingProxyType
 from typing import Any, Final
 
+import numpy as np
+
 from xmist.core.arrays import Image
 from xmist.core.errors import ErrorRecord, InputError, prefixed, raise_errors, suggest
+from xmist.core.findings import Finding
 from xmist.core.options import Options, read_options
-from xmist.preprocess.bad_pixels import BadPixelsOptions, apply_bad_pixels
+from xmist.preprocess.bad_pixels import BadPixelsOptions, apply_bad_pixels, is_raw, mask_saturated
 from xmist.preprocess.bin import BinOptions, apply_bin
-from xmist.preprocess.crop import CropOptions, apply_crop, crop
-from xmist.preprocess.dark import DarkOptions, apply_dark, subtract_dark
+from xmist.preprocess.crop import CropOptions, apply_crop, crop, crop_entry
+from xmist.preprocess.dark import DarkOptions, apply_dark, dark_entry, subtract_dark, usable_darks
 from xmist.preprocess.drift import DriftOptions, apply_drift
-from xmist.preprocess.flat import FlatOptions, apply_flat, divide_flat
+from xmist.preprocess.flat import FlatOptions, apply_flat, divide_flat, flat_entry, usable_flats
 from xmist.preprocess.flux import FluxOptions, apply_flux
 from xmist.preprocess.frames import Frames, still_image
 from xmist.preprocess.unlit import UnlitOptions, apply_unlit
@@ -124,6 +127,10 @@ def apply_steps(frames: Frames, steps: Steps) -> Frames:
             errors += prefixed(f"step {number} ({name}): ", error.records)
     raise_errors(errors)
     for number, step, settings in made:
+        if step is not None and step.name == "bad-pixels" and number > 1 and is_raw(frames):
+            # Dark and flat give each saturated pixel another value.
+            frames = mask_saturated(frames, settings.saturation)
+    for number, step, settings in made:
         assert step is not None  # make_step_options raised otherwise
         try:
             frames = step.function(frames, settings)
@@ -137,13 +144,16 @@ class FrameSteps:
     """The first steps of a list as far as they treat every frame by itself, prepared once.
 
     Call it with frames (position, y, x). `rest` are the other steps, `dark` and `flat` the frames
-    (frame, y, x) that these need; both can be sent to other processes.
+    (frame, y, x) that these need, `history` and `findings` what the prepared steps do and noticed. It can be
+    sent to other processes.
     """
 
     functions: tuple[Callable[[Image], Image], ...]
     rest: Steps
     dark: Image | None
     flat: Image | None
+    history: tuple[str, ...] = ()
+    findings: tuple[Finding, ...] = ()
 
     def __call__(self, frames: Image) -> Image:
         """Return the frames after these steps."""
@@ -152,25 +162,45 @@ class FrameSteps:
         return frames
 
 
-def prepare_frame_steps(steps: Steps, dark: Image | None, flat: Image | None) -> FrameSteps:
+def prepare_frame_steps(
+    steps: Steps, dark: Image | None, flat: Image | None, level: float | None = None
+) -> FrameSteps:
     """Prepare the steps dark, flat and crop that come first; equal to `apply_steps` bit for bit.
 
-    Dark and flat are (frame, y, x) frames. The steps must be valid, and those that they need present.
+    Dark and flat are (frame, y, x) frames, `level` is the median of the reference frames. The steps must be
+    valid, and the frames that they need present.
     """
     functions: list[Callable[[Image], Image]] = []
+    history: list[str] = []
+    findings: list[Finding] = []
     for name, given in steps:
         if name == "dark" and dark is not None:
-            still = still_image("dark", dark, dark.shape[1:])
+            darks, found = usable_darks(dark, level)
+            still = still_image("dark", darks, darks.shape[1:])
             functions.append(partial(subtract_dark, dark=still))
+            history.append(dark_entry(darks))
             dark, flat = None, None if flat is None else subtract_dark(flat, still)
         elif name == "flat" and flat is not None and dark is None:
-            functions.append(partial(divide_flat, flat=still_image("flat", flat, flat.shape[1:])))
+            flats, found = usable_flats(flat)
+            still = still_image("flat", flats, flats.shape[1:])
+            functions.append(partial(divide_flat, flat=still))
+            lost = int(np.count_nonzero(~(np.isfinite(still) & (still > 0))))
+            history.append(flat_entry(flats, lost))
             flat = None
         elif name == "crop":
-            options = make_step_options(name, given)
+            options, found = make_step_options(name, given), ()
             box = partial(crop, rows=options.rows, columns=options.columns)
             functions.append(box)
+            history.append(crop_entry(options))
             dark, flat = (None if images is None else box(images) for images in (dark, flat))
         else:
             break
-    return FrameSteps(functions=tuple(functions), rest=tuple(steps[len(functions) :]), dark=dark, flat=flat)
+        findings += found
+    return FrameSteps(
+        functions=tuple(functions),
+        rest=tuple(steps[len(functions) :]),
+        dark=dark,
+        flat=flat,
+        history=tuple(history),
+        findings=tuple(findings),
+    )
