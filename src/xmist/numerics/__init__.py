@@ -1,1 +1,1 @@
-"""Operators and solvers on arrays, in pixel units: no physics of a facility, no files."""
+"""Operators, solvers and image processing on arrays in pixel units; no physics, no files."""

@@ -1,4 +1,4 @@
-"""How kernels are compiled: free of the interpreter's lock, and kept on disk where a place can be found."""
+"""Compilation of kernels by numba: without the interpreter's lock, and with the machine code kept on disk."""
 
 from __future__ import annotations
 
@@ -21,6 +21,6 @@ def jit(function: Callable[..., Any]) -> Any:
     kernel = numba.njit(nogil=True, error_model="numpy")(function)
     if kernel is function:  # NUMBA_DISABLE_JIT
         return kernel
-    with suppress(RuntimeError):  # numba's word for no place to write; `cache=True` would fail at import
+    with suppress(RuntimeError):  # numba found no place to write; `cache=True` would fail at import
         kernel.enable_caching()
     return kernel

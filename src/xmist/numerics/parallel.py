@@ -2,8 +2,8 @@
 
 Numba's own parallel layer aborts the process when two threads enter it, and xmist is called from threads and
 from Dask. Kernels are therefore serial and release the GIL, and blocks have a fixed size, so that the number
-of threads never changes a bit of a result. The threads are kept from one call to the next: to start them
-takes longer than many a kernel.
+of threads never changes a bit of a result. Threads are kept between calls, because starting them takes longer
+than many a kernel.
 """
 
 from __future__ import annotations
@@ -18,11 +18,11 @@ from typing import Any, Final
 from xmist.core.errors import InputError
 
 ROWS: Final = 64
-_MOST_HELPERS: Final = 256  # threads beside the callers'; made one by one, when there is work for them
+_MOST_HELPERS: Final = 256  # threads besides the callers'; started when there is work for them
 
 
 def count_threads(threads: int | None = None) -> int:
-    """Return the number of threads to use: as asked, or one for each core that the process may use."""
+    """Return the number of threads to use: the given one, or one for each core that the process may use."""
     if threads is None:
         if hasattr(os, "sched_getaffinity"):
             return len(os.sched_getaffinity(0))
@@ -41,7 +41,7 @@ def for_blocks(
     never derived from `threads`.
     """
     left = deque(range(0, size, block))
-    tasks = [task]  # cancelled work waits for a thread to throw it away, and shall not keep arrays till then
+    tasks = [task]  # cancelled work stays queued and must not keep arrays alive
 
     def work() -> None:
         while True:
@@ -59,7 +59,7 @@ def for_blocks(
     try:
         work()
     finally:
-        # The caller has a hand in it, so that work within work gets done though all helpers are busy.
+        # The caller works too, so that nested calls finish although all helpers are busy.
         begun = [helper for helper in helpers if not helper.cancel()]
         wait(begun)
         tasks.clear()

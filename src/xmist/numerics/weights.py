@@ -1,10 +1,10 @@
 """Weights of the pixels of a stack of images, in one byte each.
 
-The bits of a positive float, read as a whole number, grow about like its logarithm. A code c > 0 stands for
-the float32 whose bits are `first` + (c − 1) `step`, so that the 255 codes lie about evenly in the logarithm
-from the least weight to the largest; 0 stands for 0. Weights of a fit need no more: where the largest is
-twenty times the least, they come within 1 % of what they should be, and weights that are wrong by a part ε
-make the variance of a least-squares fit larger by a part ε² of it at most.
+The bits of a positive float, read as an integer, grow about like its logarithm. A code c > 0 stands for the
+float32 whose bits are `first` + (c − 1) `step`, so that the 255 codes are about evenly spaced in the
+logarithm from the smallest to the largest weight; 0 stands for 0. This is accurate enough for a fit: where
+the largest weight is twenty times the smallest, codes are within 1 %, and a relative error ε of the weights
+increases the variance of a least-squares fit by at most ε².
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ _CODES: Final = 255
 
 
 class Images(Protocol):
-    """A stack of images, or what makes them one by one."""
+    """A stack of images, or an object that makes them one by one."""
 
     def __len__(self) -> int: ...
 
@@ -33,10 +33,10 @@ class Images(Protocol):
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Weights:
-    """Weights in codes; as a sequence, float32 images that are made when they are asked for.
+    """Weights as codes; as a sequence, float32 images that are made on demand.
 
-    `codes` (position, y, x) uint8: what is set to 0 has no weight any more; `first`, `step`: bits of the
-    least weight, and what a code adds to them.
+    `codes` (position, y, x) uint8: setting one to 0 removes its weight; `first`, `step`: bits of the smallest
+    weight, and what a code adds to them.
     """
 
     codes: NDArray[np.uint8]

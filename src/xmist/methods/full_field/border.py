@@ -1,7 +1,7 @@
-"""What lies beyond the border of the frames, and what of a fit lies inside.
+"""What lies beyond the border of the frames, and which part of a fit lies inside.
 
-A fit takes frames and unknowns as even mirrors of themselves, through whose border nothing flows. A margin of
-pixels without weight moves that border away from the frames.
+A fit continues frames and unknowns as even mirrors, so that nothing flows through its border. A margin of
+pixels of weight 0 moves that border away from the frames.
 """
 
 from __future__ import annotations

@@ -1,9 +1,9 @@
 """The loop over resolutions, around a solver that knows one level.
 
-A Taylor step finds a speckle again only while the shift is small against its size. Binned frames show
-speckles without their finest structure, with a wider basin for a shift of half as many pixels: where the
-solver does not find the speckles, it is given binned frames first, and begins from their fit. In pixel units
-ψ and d are four times as large at twice the resolution, ln T is the same.
+A first-order step finds a speckle again only if the shift is small against its size. Binned frames have
+coarser speckles and shifts of half as many pixels: where the solver does not find the speckles, it first
+solves binned frames and begins from their result. In pixel units ψ and d are four times as large at twice the
+resolution, ln T is the same.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from xmist.numerics.weights import Weights
 Real = NDArray[Any]
 
 _LEAST: Final = 24  # pixels a side of the coarsest frames
-_MANY: Final = 24  # outer steps for large shifts: about the shifted speckles a step belongs elsewhere
+_MANY: Final = 24  # outer steps for large shifts, where linearisation is poor
 
 
 def coarse_to_fine(solve: Callable[..., tuple[Fit, bool]], data: FitData, problem: Problem) -> Fit:

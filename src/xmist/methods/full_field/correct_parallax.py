@@ -1,10 +1,10 @@
-"""The sample's own fine pattern, followed as it moves with the direction of the beam behind the diffuser.
+"""Correct for parallax: unresolved structure of the sample is displaced differently at each position.
 
-Structure that is not resolved makes a granular contrast. Were it the same in every position, rough ψ would
-explain it; but speckles are where rays converge, and each position sees the pattern moved by some tenths of a
-pixel, in directions that change within a speckle (module `parallax`). What that leaves falls
-where the dark-field is read. How far sample and diffuser are apart need not be known: which part of the
-bending moves the pattern is read from what a fit leaves.
+Unresolved structure makes a granular contrast. If it were the same in every frame, rough ψ would explain it;
+but bent rays cross the sample elsewhere, so that it is displaced by some tenths of a pixel, in directions
+that change within a speckle (`xmist.numerics.operators.parallax`). The residual of this motion looks like a
+dark-field. The distances need not be known: the part of the bending that displaces the structure is estimated
+from the residual of a fit.
 """
 
 from __future__ import annotations
@@ -21,19 +21,18 @@ from xmist.methods.full_field.problem import SMOOTH, Fit, FitData, Problem
 from xmist.numerics.operators.finite_transport import sampled, spline_coefficients
 from xmist.numerics.operators.parallax import Pattern, bending
 
-_LOOKED_AT: Final = 3  # positions that say how far the pattern moves
+_LOOKED_AT: Final = 3  # positions that the part is estimated from
 _TRIAL: Final = (0.25, 0.6)  # part of the bending that is tried first, and the most that is tried then
-_CALM: Final = 1.5  # reduced χ² below which there is no pattern to speak of
-# Part of what is left, without what ψ takes up, that moving the pattern must explain: with less than that
-# nothing is gained that can be seen.
+_CALM: Final = 1.5  # reduced χ² below which there is no such structure
+# Part of the residual, without what ψ takes up, that displacing the structure must explain to be worth it.
 _WORTH: Final = 0.15
 
 
 def correct_parallax(data: FitData, problem: Problem, found: Fit) -> tuple[FitData, Fit]:
-    """Fit again to frames in which the pattern stands still, where it is seen to move.
+    """Fit again to frames in which unresolved structure does not move, if the residual shows that it does.
 
-    These are what the detector would see along rays that are parallel behind the sample, in units of the mean
-    reference. Returns what was given where nothing is gained.
+    These are the frames for rays that are parallel behind the sample, in units of the mean reference. Returns
+    the given data and fit where the correction explains too little.
     """
     level = reduced_chi_squared(found, data.noise)
     if level is None or level < _CALM or found.lost:
@@ -49,7 +48,7 @@ def correct_parallax(data: FitData, problem: Problem, found: Fit) -> tuple[FitDa
 
 
 def _estimate(data: FitData, found: Fit, pattern: Pattern) -> tuple[float, float]:
-    """Return the part of the bending that moves the pattern, and how much of what is left that explains."""
+    """Return the part of the bending that displaces the structure, and how much that explains."""
     part, explained = _TRIAL[0], 0.0
     number = len(data.reference)
     chosen = np.unique(np.linspace(0, number - 1, min(number, _LOOKED_AT)).round().astype(int))
@@ -80,7 +79,7 @@ def _estimate(data: FitData, found: Fit, pattern: Pattern) -> tuple[float, float
 
 
 def _straightened(data: FitData, problem: Problem, found: Fit, pattern: Pattern, part: float) -> FitData:
-    """Return data whose fit with the present unknowns leaves what is left with the pattern moved."""
+    """Return corrected data, whose residual with the present unknowns is that of the displaced structure."""
     threads = data.threads
     reference, left = np.empty_like(data.reference), np.empty_like(data.reference)
 

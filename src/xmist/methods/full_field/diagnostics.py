@@ -22,7 +22,7 @@ from xmist.numerics.solvers.preconditioner import Moments, expected_block
 Real = NDArray[Any]
 
 _GRID: Final = (4, 4)  # its second frequency has waves of eight pixels
-_NEIGHBOURS: Final = 0.01  # of the mean information about φ, which neighbours stand in for
+_NEIGHBOURS: Final = 0.01  # of the mean information about φ, which stands for that of the neighbours
 _MIDDLE: Final = 512  # pixels a side of the part of a reference in which speckles are measured
 _REACH: Final = 32
 

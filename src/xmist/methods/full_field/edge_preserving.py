@@ -1,11 +1,12 @@
-"""Priors on the dark-field that are not quadratic, around the same quadratic solves.
+"""Priors on the dark-field that are not quadratic, as outer loops around the same quadratic solves.
 
-Each is split off (alternating direction method of multipliers; Boyd et al. 2011, Found. Trends Mach. Learn.
-3 1, doi:10.1561/2200000016): with K d a copy of the dark-field (K = 1) or its slopes (K = ∇),
+Each is split off (alternating direction method of multipliers; Boyd et al. 2011, Found. Trends Mach. Learn. 3
+1, doi:10.1561/2200000016): with K d a copy of the dark-field (K = 1) or its slopes (K = ∇),
 
     d ← argmin  data + ρ‖K d − v + y‖²,    v ← argmin  f(v) + ρ‖K d − v + y‖²,    y ← y + K d − v
 
-The first is the usual solve with one more quadratic prior and a mean, the second is done pixel by pixel:
+The first is the usual solve with one more quadratic prior and a mean, the second is done for each pixel
+alone:
 
 ============== ================================================= =======================================
 name           f                                                 v
@@ -16,8 +17,8 @@ name           f                                                 v
 "tv"           2αs|∇d|                                           slopes shrink by αs/ρ
 ============== ================================================= =======================================
 
-s is about the slope that α says is typical, √(σ²/α) with σ² the variance of a datum of weight 1: "tv" then
-costs a typical slope what "h1" does.
+s is about the typical slope for α, √(σ²/α) with σ² the variance of a datum of weight 1: "tv" then costs a
+typical slope what "h1" does.
 """
 
 from __future__ import annotations

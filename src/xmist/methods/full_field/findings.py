@@ -25,7 +25,7 @@ _HIGH: Final = 10.0
 # explain.
 _MOVED: Final = 0.02
 _MOVED_SHARE: Final = 0.2
-_NOISELESS: Final = 1e-9  # variance that no detector has: a thousand million photons a pixel
+_NOISELESS: Final = 1e-9  # variance of 10⁹ photons a pixel: no detector
 
 
 def speckle_findings(speckles: SpeckleStatistics) -> list[Finding]:

@@ -2,7 +2,7 @@
 
 An outer step linearises the model about the present images, solves the linear problem with the present
 priors, and goes as far towards its solution as the objective allows. After the first steps the strengths of
-the priors are chosen and the step is solved again. Single pixels that contradict the model lose their weight.
+the priors are chosen and the step is solved again. Outliers (single pixels of sample frames) get weight 0.
 """
 
 from __future__ import annotations
@@ -32,14 +32,14 @@ Places = NDArray[np.intp]  # in a flattened frame
 OUTLIER: Final = 8.0  # residual over its local rms; Gaussian noise never gets there
 _LOCAL: Final = 8.0  # σ in pixels of "local"
 _STEPS: Final = 8
-_LOOK: Final = 1  # outer step after which it is asked whether the speckles were found
+_LOOK: Final = 1  # outer step after which the speckles must be found
 _HALVINGS: Final = 5
 _RISE: Final = 1e-3  # of the objective that rounding may make
 _SETTLED: Final = 0.01  # relative change of the objective between outer steps that counts as none
-_BELOW: Final = 0.25  # part of the noise's variance that a misfit of no consequence may have
+_BELOW: Final = 0.25  # part of the noise's variance below which a misfit has no effect
 _ROUNDING: Final = 1e-12
 _SPECKLES: Final = 6.0  # σ in pixels over which speckles are judged
-# Part of the speckles' variance that a fit may leave: what a shift by a sixth of a speckle's width makes.
+# Part of the speckles' variance that a residual may have: that of a shift by a sixth of a speckle's width.
 _LEFT: Final = 0.15
 _LOST: Final = 0.005  # part of the image that says that shifts are too large
 
@@ -70,7 +70,6 @@ def solve_level(
     del start
     solves: list[Convergence] = []
     misfits = [misfit]
-    # What is left below the noise decides nothing.
     least = _BELOW * data.noise * float(data.weights.count())
     settled = lost = False
     for step in range(steps):
@@ -88,7 +87,7 @@ def solve_level(
             )
         new, how = _solve(problem, solver, transport, residual, fields, fields.copy(), rough=step <= last)
         solves.append(how)
-        del solver  # what is not needed for a while is let go: solves and models need the memory
+        del solver  # solves and models need the memory
         priors = strengths.choose(
             new, noise, transport=transport, priors=priors, weakest=weakest, mix=problem.mix
         )

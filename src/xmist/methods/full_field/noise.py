@@ -1,8 +1,7 @@
 """Draws of what separates sample frames from their model: noise of the frame, and errors of the reference.
 
-A reference without noise is an estimate. What it is wrong by moves and dims with the speckles and is of their
-size: it falls where the unknowns are read, and weighs more than as much noise in the sample frame, which is
-white.
+A reference without noise is an estimate. Its error is displaced and attenuated like the speckles and has
+their size, so that it affects the unknowns more than as much white noise of the sample frame.
 """
 
 from __future__ import annotations
@@ -20,7 +19,7 @@ from xmist.numerics.solvers.whole_image import Right, energy, to_cosines
 
 Real = NDArray[Any]
 
-_MOST: Final = 0.95  # of the residual's mean square that errors of the reference may be said to make
+_MOST: Final = 0.95  # of the residual's mean square: most that errors of the reference may make
 
 
 def draw_noise(

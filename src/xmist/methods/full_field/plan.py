@@ -48,7 +48,7 @@ from xmist.numerics.operators.transport import D_XX, D_XY, D_YY, LOG_T, PSI, D
 from xmist.numerics.parallel import count_threads
 from xmist.numerics.weights import Weights
 
-# Times the mean of the references, beyond which a value is none: its square would be beyond float32.
+# Times the mean of the references: the square of a larger value would be beyond float32.
 _BRIGHTEST: Final = 1e9
 
 
@@ -208,7 +208,7 @@ class FullFieldPlan:
                 out *= self.reference.weights[n]
             if extra is not None:
                 out *= extra[n]
-            out[~(np.abs(given[n]) < brightest)] = 0.0  # NaN neither
+            out[~(np.abs(given[n]) < brightest)] = 0.0  # also NaN
             return out
 
         total = 0.0
@@ -245,7 +245,7 @@ class FullFieldPlan:
         """Estimate the gain of sample frames: the references may be means of many, or have no noise."""
         usable = np.isfinite(frame) & (frame > 0)
         root = np.sqrt(np.where(usable, frame, 0.0) / np.float32(self.flux))
-        # A hole is a step, which has all frequencies.
+        # Filled, because the step at a hole has all frequencies.
         root = np.nan_to_num(fill(root, usable, smooth=True, threads=self.threads), nan=1.0)
         return 4.0 * _without_rounding(noise_variance(root, threads=self.threads))
 
@@ -286,7 +286,7 @@ class FullFieldPlan:
             if "dark_field" in channels:
                 channels["dark_field_std"] = deviations["dark_field"] * np.float32(per_d)
                 if len(self.clean) == 1:
-                    # What one image cannot tell from thickness is as large as what it shows.
+                    # One image does not separate scatter from thickness: the error may be as large as D.
                     size = float(
                         np.sqrt(np.square(channels["dark_field"]).mean(dtype=np.float64, where=~lost))
                     )

@@ -1,9 +1,9 @@
 """The quadratic priors on d and ln T, and how their strengths are chosen.
 
-`PriorStrengths` is all that the other steps know of this: the priors to begin with (`initial`), the outer
-steps after which strengths are chosen (`steps`), and the choice itself (`noise_power` before a solve,
-`choose` after it). The strength is read from the spectrum of a weakly regularised estimate, next to the
-spectrum that noise alone gives (`xmist.numerics.solvers.prior_strength`).
+`PriorStrengths` is all that the other steps use: the priors to begin with (`initial`), the outer steps after
+which strengths are chosen (`steps`), and the choice itself (`noise_power` before a solve, `choose` after it).
+The strength is read from the spectrum of a weakly regularised estimate, compared with the spectrum that noise
+alone gives (`xmist.numerics.solvers.prior_strength`).
 """
 
 from __future__ import annotations
@@ -55,7 +55,7 @@ class PriorStrengths:
     length2: float | None = None
 
     def weak(self, transport: Transport) -> tuple[Prior, ...]:
-        """Return priors that let through all that the data can say, and more noise than is good."""
+        """Return priors far weaker than the data ask for."""
         moment = moments(transport.frames, transport.weights, threads=transport.threads)
         order = self.orders[0]
         scale = _CROSSING ** (-2.0 * order)

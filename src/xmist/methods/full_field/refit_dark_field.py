@@ -1,10 +1,10 @@
-"""The dark-field once more, with ψ and T as they were found, and less weight where the model is in error.
+"""Solve for the dark-field once more, with ψ and T fixed, and less weight where the model is in error.
 
-Rough ψ, such as the rim of a strongly refracting body, enters the model to first order. Its second order,
-½ Σ ∂_i∂_j (u_i u_j M) with u its gradient, spreads speckles as a dark-field of |u|²/4 would, and is taken for
-one. What is known to be uncertain by a dark-field d₀ is uncertain by d₀ ∇²M in every frame: data of variance
-σ² + d₀² ⟨(∇²M)²⟩ get their weight by it. ψ and T need the data at a rim, for without them one makes up for
-the other; the dark-field does not.
+Rough ψ, such as the rim of a strongly refracting object, enters the model to first order. Its second order, ½
+Σ ∂_i∂_j (u_i u_j M) with u its gradient, blurs speckles like a dark-field of |u|²/4 and would be taken for
+one. An uncertainty d₀ of the dark-field is an uncertainty d₀ ∇²M of every frame, so that data of variance σ²
+are weighted by 1/(σ² + d₀² ⟨(∇²M)²⟩). Only the dark-field is solved for with these weights: without the data
+at a rim, ψ and T would compensate each other.
 """
 
 from __future__ import annotations
@@ -26,8 +26,8 @@ from xmist.numerics.weights import Weights
 
 Real = NDArray[Any]
 
-# d₀ over the local mean of |u|². The second order alone is ¼; at a rim rays cross and waves bend besides, and
-# what was found of u is smoother than it is. Chosen on a simulated currant and tubes with sharp walls.
+# d₀ over the local mean of |u|². The second order alone is ¼; at a rim rays cross and waves diffract, and the
+# estimate of u is smoother than u. Chosen on a simulated currant and tubes with sharp walls.
 _MODEL_ERROR: Final = 4.0
 _LOCAL: Final = 2.0  # σ in pixels
 _FAITHFUL: Final = 1e-5  # of the speckles' variance: no smooth ψ makes the model wrong by more
@@ -52,7 +52,7 @@ def model_error_weights(
 def refit_dark_field(data: FitData, problem: Problem, found: Fit) -> Fit:
     """Return the fit with a dark-field solved for alone, about the model that it ended with.
 
-    The same where the model is nowhere in error; else the operator of `found` is overwritten.
+    The same fit if the model is nowhere in error; otherwise the operator of `found` is overwritten.
     """
     kinds, threads = problem.kinds, data.threads
     dark = [i for i, kind in enumerate(kinds) if kind in DARK]

@@ -1,8 +1,8 @@
-"""How sure a whole-image fit is: the spread of solutions of perturbed data.
+"""Standard deviations of a fit: the spread of solutions for perturbed data.
 
 A solution of (AᵀWA + P) δ = AᵀW e + P^½ z, with e of the residual's local variance (module `noise`) and z
-white, has the covariance of the posterior. What the model leaves unexplained in the same way in every
-position, such as a granular contrast of the sample, is noise to it.
+white, has the covariance of the posterior. A residual that is the same at every position, such as granular
+contrast of the sample, counts as noise.
 """
 
 from __future__ import annotations

@@ -1,9 +1,9 @@
-"""Fits with no prior, or with one far weaker than what noise asks for.
+"""Fits with no prior, or with one far weaker than the noise asks for.
 
-Without priors each outer step solves for what is still missing, with weak priors on the step alone (iterated
-Tikhonov, or Levenberg–Marquardt): what they hold back, the next step brings, so that the end is what the data
-alone say. Without them steps would diverge: the linear operator is not quite the derivative of the finite
-model, and directions that the data hardly determine make much of the difference.
+Without priors each outer step solves for the remaining residual, with weak priors on the step alone (iterated
+Tikhonov, or Levenberg–Marquardt). What these hold back, the next step adds, so that the end depends on the
+data alone. Undamped steps would diverge: the linear operator is not exactly the derivative of the finite
+model, and directions that the data hardly determine amplify the difference.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from xmist.numerics.solvers.preconditioner import Prior
 from xmist.numerics.solvers.whole_image import Right, energy
 
 _DAMPING: Final = 0.03  # of the weakest priors, on a step
-_FAINT: Final = 0.05  # of the weakest priors: steps from no sample with less than that go astray
+_FAINT: Final = 0.05  # of the weakest priors: steps from an empty field of view with less than that diverge
 _STEPS: Final = 30
 _HALVINGS: Final = 4
 _SETTLED: Final = 0.005  # relative decrease of the misfit that counts as none

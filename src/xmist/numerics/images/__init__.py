@@ -1,1 +1,1 @@
-"""Image processing: filters, noise, holes, tensors."""
+"""Image processing: filters, noise, registration, speckle statistics, bare beam, tensors."""

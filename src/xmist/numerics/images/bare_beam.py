@@ -1,4 +1,4 @@
-"""Bare beam, found in the frames: by the ratio of sample to reference, or by how much the sample changed."""
+"""Bare beam found in the frames: by the ratio of sample to reference, or by what the sample changed."""
 
 from __future__ import annotations
 
@@ -13,14 +13,14 @@ Mask = NDArray[np.bool_]
 Real = NDArray[np.float64]
 
 _CLUSTER: Final = 0.05  # of the blocks that bare beam must hold
-SMALLEST: Final = 50  # pixels of a region that says something
+SMALLEST: Final = 50  # pixels of a region
 _SMOOTH: Final = 2.5  # pixels (σ) over which the change of the frames is averaged
 _BORDER: Final = 4  # pixels at the border of the frames, where methods differ most
 _MARGIN: Final = 0.03  # of the shorter side, between bare beam and sample
 _RIM: Final = 0.3  # of the depth of a part of the sample: walls and rims refract most
 _THINNEST: Final = 3.0  # pixels of depth that an inside needs
-_KEPT: Final = 0.1  # of the pixels, those whose speckles keep their form best
-_APART: Final = 4.0  # standard deviations of the bare beam that the sample must stand out
+_KEPT: Final = 0.1  # of the pixels, those whose speckles changed least
+_APART: Final = 4.0  # standard deviations of the bare beam that the sample must differ by
 
 
 def block_sums(
@@ -78,12 +78,12 @@ def brightest_blocks(sums: NDArray[np.float64]) -> NDArray[np.bool_]:
 def changed_regions(
     reference: Image, sample: Image, weights: Image | None
 ) -> tuple[Mask | None, Mask | None, str]:
-    """Find bare beam and the sample's inside by how much the sample changed the frames.
+    """Return masks (y, x) of bare beam and of the sample's inside, and a reason.
 
-    Returns masks (y, x) of bare beam and of the inside, None where there are too few pixels, and the reason.
-    The change is c = G Σ_n (I_S − a I_R)² / G Σ_n I_R², with a Gaussian G of 2.5 pixels and the relative flux
-    a of the sample frames in bare beam. Otsu's threshold on log c (doi:10.1109/TSMC.1979.4310076) counts only
-    if it stands four standard deviations above the bare beam. No result of any method is used.
+    A mask is None, and the reason says why, where there are too few pixels. The criterion is the change c = G
+    Σ_n (I_S − a I_R)² / G Σ_n I_R², with a Gaussian G of 2.5 pixels and the relative flux a of the sample
+    frames in bare beam. Otsu's threshold on log c (doi:10.1109/TSMC.1979.4310076) is used only if it is four
+    standard deviations above the bare beam. No result of any method is used.
     """
     change, used = _change(reference, sample, weights)
     if np.count_nonzero(used) < 4 * SMALLEST:
@@ -112,7 +112,7 @@ def changed_regions(
 
 
 def _change(reference: Image, sample: Image, weights: Image | None) -> tuple[Real, Mask]:
-    """Logarithm of the change that the sample made, and the pixels where it is known."""
+    """Return the logarithm of the change (y, x), and the pixels where it is known."""
     shape = reference.shape[1:]
     used: Mask = np.ones(shape, bool)
     for r, s in zip(reference, sample, strict=True):
@@ -150,7 +150,7 @@ def _change(reference: Image, sample: Image, weights: Image | None) -> tuple[Rea
 
 
 def _first_flux(rr: Real, rs: Real, ss: Real, used: Mask) -> float:
-    """Flux of the sample frames over that of the reference frames, where speckles keep their form best."""
+    """Return the relative flux of the sample frames where the speckles changed least."""
     with np.errstate(divide="ignore", invalid="ignore"):
         changed = np.where(used, 1.0 - rs**2 / (rr * ss), np.inf)
         ratio = rs / rr
@@ -162,7 +162,7 @@ def _first_flux(rr: Real, rs: Real, ss: Real, used: Mask) -> float:
 
 
 def _threshold(values: Real) -> float | None:
-    """Otsu's threshold, if there are two kinds of pixels at all."""
+    """Return Otsu's threshold, or None if there is only one kind of pixels."""
     low, high = np.percentile(values, (0.1, 99.9))
     if not high > low:
         return None
@@ -181,7 +181,7 @@ def _threshold(values: Real) -> float | None:
 
 
 def _inside(sample: Mask) -> Mask:
-    """Take the rim off each part of the sample; beyond the border of the frames it goes on."""
+    """Return the sample without the rims of its parts; it continues beyond the border."""
     wide = max(sample.shape)
     depth = ndimage.distance_transform_edt(np.pad(sample, wide, mode="edge"))[wide:-wide, wide:-wide]
     labels, number = ndimage.label(sample)

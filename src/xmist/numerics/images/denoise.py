@@ -1,8 +1,8 @@
-"""White noise in an image: how much there is, and what the image is without it.
+"""White noise in an image: its variance, and the image without it.
 
-The noise of photons is made white by the square root: var(I) = g I gives var(√I) = g/4 at every brightness
-(Anscombe 1948, Biometrika 35 246). A least squares fit whose columns carry noise is biased by it (errors in
-variables); columns from a Wiener filter, the mean of what the true image can be, are not.
+The square root makes photon noise white: var(I) = g I gives var(√I) = g/4 at every brightness (Anscombe 1948,
+Biometrika 35 246). Noise in the columns biases a least-squares fit (errors in variables); columns from a
+Wiener filter, the expected value of the true image, do not.
 """
 
 from __future__ import annotations
@@ -101,7 +101,7 @@ def _rows(coefficients: Real) -> Iterator[tuple[Real, float, Real]]:
 
 
 def _spectrum(coefficients: Real, variance: float) -> ImageSpectrum:
-    """Power of the signal over rings of frequencies, by their mean frequency."""
+    """Return the power of the signal over rings of frequencies."""
     edges = np.linspace(0.0, np.hypot(np.pi, np.pi), _BINS + 1)
     counts, powers, sums = np.zeros(_BINS), np.zeros(_BINS), np.zeros(_BINS)
     for row, k, k_x in _rows(coefficients):

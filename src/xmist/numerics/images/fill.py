@@ -1,4 +1,4 @@
-"""Numbers for pixels that have none, where a derivative or a transform needs them."""
+"""Values for pixels without one, where a derivative or a transform needs them."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from xmist.numerics.parallel import for_blocks
 
 Real = NDArray[Any]
 
-REACH: Final = 8  # pixels; beyond, a neighbour says nothing about a pixel
+REACH: Final = 8  # pixels; a neighbour farther away does not count
 
 # Sixth-order interpolation from three neighbours on either side.
 _W1, _W2, _W3 = 15.0 / 20.0, -6.0 / 20.0, 1.0 / 20.0

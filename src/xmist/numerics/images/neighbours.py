@@ -1,4 +1,4 @@
-"""A pixel against the ranks of its neighbours, which edges, lines and grains keep and defects do not."""
+"""Comparison of a pixel with the ranks of its neighbours, which separates defects from edges and grains."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
 """Registration of frames: the shift of their speckles, and frames shifted by part of a pixel.
 
-The shift is measured by least squares, the sample frame being a·R(r − u) + b, from whole pixels by
-cross-correlation of the local contrast.
+Cross-correlation of the local contrast gives whole pixels, least squares for the sample frame a·R(r − u) + b
+the rest.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ Mask = NDArray[np.bool_]
 TAPS: Final = 6  # pixels that the kernel reaches to either side
 BETA: Final = 8.0  # of the Kaiser window
 _TOUCH: Final = 0.05  # part of a pixel's value that bad pixels may bring in
-_BLOCK: Final = 48  # pixels a side; each block has its own say where bare beam is not given
+_BLOCK: Final = 48  # pixels a side of the blocks that are fitted alone where bare beam is not given
 _STEPS: Final = 12
 _SMALL: Final = 1e-4  # pixels; the least squares have settled
 

@@ -1,8 +1,8 @@
-"""Symmetric tensors in the plane, one at a pixel: eigenvalues, direction, anisotropy, nearest positive one.
+"""Symmetric 2 × 2 tensors at each pixel: eigenvalues, direction, anisotropy, nearest positive tensor.
 
 A tensor image is (3, y, x): components xx, xy, yy, x to the right and y downwards. With mean m = (xx + yy)/2
-and deviator (a, b) = ((xx − yy)/2, xy) its eigenvalues are m ± r, r = √(a² + b²), and its major axis stands
-at ½ atan2(b, a).
+and deviator (a, b) = ((xx − yy)/2, xy) the eigenvalues are m ± r, r = √(a² + b²), and the major axis has the
+direction ½ atan2(b, a).
 """
 
 from __future__ import annotations
@@ -44,7 +44,7 @@ def direction(tensor: ArrayLike) -> Real:
     _, a, b = _parts(tensor)
     angle = np.degrees(np.arctan2(b, a)) / 2
     angle = np.where(angle < 0, angle + 180, angle)
-    # A hair below 0 becomes 180 by rounding; it is 0.
+    # An angle just below 0 is rounded to 180; it is 0.
     return np.where(angle >= 180, np.zeros_like(angle), angle)
 
 

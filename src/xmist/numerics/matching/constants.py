@@ -1,11 +1,11 @@
-"""Names and numbers that the kernels of `xmist.numerics.matching.match` share."""
+"""Constants of the kernels of `xmist.numerics.matching.match`."""
 
 from __future__ import annotations
 
 from typing import Final
 
 # Sums are interpolated between 5 × 5 shifts half a pixel apart by a polynomial through all of them: good to
-# 0.01 % at an eighth of the sampling frequency and 0.4 % at a quarter, where speckles have next to nothing.
+# 0.01 % at an eighth of the sampling frequency and 0.4 % at a quarter, where speckles have little power.
 NODES: Final = 5
 SIDE: Final = 1  # pixels that these nodes reach
 TAPS: Final = 6  # pixels on either side that half a pixel is interpolated from
@@ -21,4 +21,4 @@ FLAT: Final = 4  # the reference has no contrast in the window
 ROUGH: Final = 8  # no minimum near the best integer shift
 
 COLUMNS: Final = 64  # pixels a row of a tile, at most
-STRIP: Final = 16  # rows that are refined at once: the sums at all nodes then stay in the core's own cache
+STRIP: Final = 16  # rows that are refined at once: the sums at all nodes then stay in the core's cache

@@ -1,4 +1,4 @@
-"""What a reference alone tells about matching: its noise, and how fast blur takes its contrast."""
+"""Properties of the reference that matching needs: its noise, and how fast blur reduces its contrast."""
 
 from __future__ import annotations
 
@@ -14,11 +14,11 @@ from xmist.numerics.parallel import for_blocks
 
 Real = NDArray[Any]
 
-# Six differences leave of a well-sampled image next to nothing but its noise; 924 is the sum of squares.
+# Six differences of a well-sampled image leave little but its noise; 924 is the sum of squares.
 _DIFFERENCES: Final = np.array([1.0, -6.0, 15.0, -20.0, 15.0, -6.0, 1.0]) / np.sqrt(924.0)
 _CENTRE: Final = -49.0 / 9.0  # of the sixth-order Laplacian
 _ARM: Final = (3.0 / 2.0, -3.0 / 20.0, 1.0 / 90.0)
-_LEAST: Final = 0.1  # of the median κ²: below, the window saw no speckle
+_LEAST: Final = 0.1  # of the median κ²: below, the window has no speckle
 
 
 def noise_gain(frames: Real, good: NDArray[np.uint8] | None = None) -> float:
@@ -43,7 +43,7 @@ def noise_gain(frames: Real, good: NDArray[np.uint8] | None = None) -> float:
 
 
 def _unit(frames: Real) -> float:
-    """Return the mean: in units of it single precision holds, whatever the frames are measured in."""
+    """Return the mean, the unit in which single precision suffices."""
     mean = float(frames.mean(dtype=np.float64))
     return mean if np.isfinite(mean) and mean > 0.0 else 1.0
 
@@ -93,7 +93,7 @@ def contrast_decay(
 def _decay_of_band(
     frames: Real, good: NDArray[np.bool_] | None, window: Window, model: int, level: float, noise: float
 ) -> Real:
-    """Return κ² where there is contrast, else NaN or what may be anything."""
+    """Return κ² where there is contrast; NaN or arbitrary values elsewhere."""
     from scipy.ndimage import correlate1d
 
     profile = window.profile.astype(np.float64)

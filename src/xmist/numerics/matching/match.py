@@ -1,10 +1,10 @@
-"""Match windows of frames: shift, scale and visibility that best turn references into samples.
+"""Match windows of frames: the shift, scale and visibility with which references fit sample frames best.
 
 At every pixel, with a window w and S, R_n the frames, minimise over the shift u
 
     Σ_n Σ_r w(r) ω_S,n(r) ω_R,n(r−u) [ S_n(r) − p P_n(r−u) − q Q_n(r−u) ]²
 
-It is linear in p and q, so that every integer u costs a few windowed sums. P and Q by model:
+This is linear in p and q, so that every integer u costs a few windowed sums. P and Q by model:
 
 ======== ============== ============== ===================================================
 model    P              Q              p, q
@@ -14,12 +14,13 @@ SCALE    R              –              T
 OFFSET   1              R − level      a + …, TV ≥ 0: the zero-normalised correlation
 ======== ============== ============== ===================================================
 
-Below a pixel the reference is interpolated to half pixels by a long filter, and the sums, not the cost,
-between those by polynomials of degree 4: they are smooth, linear and quadratic in the reference. Newton's
-method finds the minimum of the cost that they make. A parabola through costs would leave a tenth of a pixel.
+For subpixel shifts the reference is interpolated to half pixels by a long filter, and between those the sums
+(not the cost) by polynomials of degree 4, because the sums are smooth: linear and quadratic in the reference.
+Newton's method finds the minimum of the resulting cost. A parabola through costs has errors of a tenth of a
+pixel.
 
-A pair of pixels of which one is outside the image, or not usable, counts for nothing; the cost is then
-divided by the weight that is left, and a shift that leaves less than half of it is not considered.
+A pair of pixels of which one is outside the image or unusable has no weight. The cost is divided by the
+remaining weight, and shifts with less than half of the weight are not considered.
 """
 
 from __future__ import annotations

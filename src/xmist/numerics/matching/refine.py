@@ -1,18 +1,18 @@
-"""From integer shifts to the minimum between pixels, for a strip of a tile of `match`.
+"""From integer shifts to the subpixel minimum, for a strip of a tile of `match`.
 
-The windowed sums at 5 × 5 shifts half a pixel apart are interpolated by a polynomial, with its derivatives,
-and Newton's method finds the minimum of the cost that they make.
+The windowed sums at 5 × 5 shifts half a pixel apart are interpolated by a polynomial with its derivatives,
+and Newton's method finds the minimum of the resulting cost.
 
-Numbers of a row of pixels lie in one array, at distances that are known when the kernels are compiled, and
-indices are unsigned: so the compiler needs no check that they overlap, and a whole step becomes one loop.
+The numbers of a row of pixels lie in one array at distances known at compile time, and indices are unsigned,
+so that the compiler needs no check for overlap and vectorises each step.
 
 ======= ============================== ==============================================================
-array   shape                          what
+array   shape                          content
 ======= ============================== ==============================================================
 table   (5, NODES², STRIP, COLUMNS)    Σ w S P, Σ w S Q, Σ w P², Σ w P Q, Σ w Q² at the nodes
 basis   (2, 3, NODES, COLUMNS)         Lagrange polynomials of x and of y, and two derivatives
 sums    (5, 6, COLUMNS)                the sums and ∂x, ∂y, ∂xx, ∂xy, ∂yy of a row
-place   (6, COLUMNS)                   x and y in half pixels, the last step, convex there, a match wanted
+place   (6, COLUMNS)                   x and y in half pixels, last step, whether convex, whether wanted
 ======= ============================== ==============================================================
 """
 
@@ -40,7 +40,7 @@ TABLE: Final = NODES**2 * STRIP * COLUMNS
 
 _EVALUATIONS: Final = 6
 _LONGEST: Final = np.float32(1.0)  # half pixels: longest step of Newton's method
-_SMALL: Final = np.float32(0.03)  # half pixels: what is left is of the order of the square of the last step
+_SMALL: Final = np.float32(0.03)  # half pixels: the error is of the order of the square of the last step
 FARTHEST: Final = np.float32(1.75)  # half pixels: a minimum beyond is not that of this integer shift
 _RANK: Final = np.float32(1e-5)  # of Σ w Q²: what the first column must leave of it
 _TINY: Final = np.float32(1e-30)
@@ -158,7 +158,7 @@ def _newton_row(sums, place, n):  # type: ignore[no-untyped-def]
         determinant = hxx * hyy - hxy * hxy
         convex = hxx < _ZERO and determinant > _ZERO
         factor = _ONE / determinant if convex else _ONE
-        # Not convex: uphill in what is explained, cautiously.
+        # Not convex: a short step along the gradient.
         sx = (hxy * gy - hyy * gx) * factor if convex else gx
         sy = (hxy * gx - hxx * gy) * factor if convex else gy
         length = np.sqrt(sx * sx + sy * sy)

@@ -47,7 +47,7 @@ def find_group(ys, xs, done, i, j, box):  # type: ignore[no-untyped-def]
 
 @jit
 def mark_group(ys, xs, done, i, j, box, pitch, live):  # type: ignore[no-untyped-def]
-    """Tell which pixels of the box are those of the group, counted from its corner, and call them done."""
+    """Mark the pixels of the box that belong to the group as done."""
     shift_y, shift_x = ys[i, j], xs[i, j]
     for x in range(len(live)):
         live[x] = 0

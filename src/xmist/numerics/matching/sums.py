@@ -1,9 +1,8 @@
 """Windowed sums for `xmist.numerics.matching.match`, in single precision.
 
-All images of a tile have rows of the same length, the pitch, and are kept as one line each. A box of pixels
-is a stretch of that line, so that one long loop does for all of its rows, with sums at the ends of rows that
-nobody reads. Indices are unsigned, so that none counts from the end, and no loop writes to more than two
-lines: then the compiler vectorises.
+All images of a tile have rows of the same length, the pitch, and are stored as one line each. A box of pixels
+is a stretch of that line, so that one long loop serves all of its rows; the sums at the ends of rows are not
+used. Indices are unsigned and no loop writes to more than two lines, so that the compiler vectorises.
 """
 
 from __future__ import annotations
@@ -14,7 +13,7 @@ import numpy as np
 
 from xmist.numerics.operators.derivatives import jit
 
-_RANK: Final = np.float32(1e-9)  # relative determinant below which the second column says nothing
+_RANK: Final = np.float32(1e-9)  # relative determinant below which the second column has no information
 _SMALLEST: Final = np.float32(1e-5)  # of Σ w Q²: what the first column must leave of it
 _DIRECT: Final = 7  # a window up to this size costs no more than a running sum
 _ZERO: Final = np.float32(0.0)

@@ -1,7 +1,7 @@
 """Matching of one tile after another for `xmist.numerics.matching.match`: load, search, refine.
 
-A tile is plain where every pixel that its windows can reach is usable and inside the image: the sums of the
-reference alone then are those of the unshifted tile. Any other tile carries weights through every sum.
+A tile is plain if every pixel within reach of its windows is usable and inside the image: then the sums of
+the reference alone are those of the unshifted tile. Other tiles carry weights through every sum.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ from xmist.numerics.operators.derivatives import jit
 
 Real = NDArray[Any]
 
-_NOISE: Final = 0.1  # of the contrast must be more than noise for V to mean something
+_NOISE: Final = 0.1  # of the contrast must be above noise for V to have a meaning
 _RANK: Final = 1e-5  # of Σ w Q²: what the first column must leave of it
 
 
@@ -78,7 +78,7 @@ class Found:
 
 @jit
 def _solve(b1, b2, pp, pq, qq):  # type: ignore[no-untyped-def]
-    """Return p and q of the two columns; q = 0 where the second says nothing."""
+    """Return p and q of the two columns; q = 0 where the second has no information."""
     if not pp > 0.0:
         return 0.0, 0.0, 0.0
     rest = qq - pq * pq / pp
@@ -193,7 +193,7 @@ def _refine_strip(  # type: ignore[no-untyped-def]
                         if live[y * pitch + x] == 0:
                             continue
                         norm[first + box[0] + y, box[2] + x] = sums[0, y * pitch + x]
-                        # More equations than unknowns, or anything fits.
+                        # Without more equations than unknowns everything fits.
                         if counted[y * pitch + x] < (1.5 if model == SCALE else 2.5):
                             status[box[0] + y, box[2] + x] = NOTHING
             _fill_table(
@@ -240,7 +240,7 @@ def match_tile(
     best_y, best_x = np.zeros((rows, columns), np.int64), np.zeros((rows, columns), np.int64)
     if start.shape[1] > 0:
         best_y[:], best_x[:] = start[1, y0:y1, x0:x1], start[0, y0:y1, x0:x1]
-    # The reference's tile has room for every shift that is looked at.
+    # The reference's tile includes every shift of the search.
     top, left = int(best_y.max()) + reach + MARGIN, int(best_x.max()) + reach + MARGIN
     height, width = rows + 2 * half, columns + 2 * half
     tall = height + top - int(best_y.min()) + reach + MARGIN
@@ -248,7 +248,7 @@ def match_tile(
     pitch = wide + 2 * half
     frames, weight = np.empty((2, number, height * pitch), np.float32)
     # Of the four phases the first is the frame, the others lie half a pixel to the right, below, and both.
-    # Zeros, not what memory held: sums pass over the border that half pixels leave out.
+    # Zeros, because sums include the border that half pixels leave out.
     mean, detail = np.zeros((2, 4, number, tall * pitch), np.float32)
     usable = np.empty((number, tall * pitch), np.float32)
     lost = 0

@@ -1,4 +1,4 @@
-"""Sixth-order derivatives of reference frames, row by row, for the inside of fused kernels.
+"""Sixth-order derivatives of reference frames, row by row, for use inside fused kernels.
 
 `row_derivative` fills `out[:width]` with a derivative of `frame` at row `y`, columns `x0` to `x0 + width`, in
 pixel units, with the even mirror at the border. `padded` is scratch of the frame's dtype, of width + 6.
@@ -45,7 +45,7 @@ def mirror(index, size):  # type: ignore[no-untyped-def]
 
 @jit
 def copy_row(source, target):  # type: ignore[no-untyped-def]
-    """Copy a row into one at least as long; a slice would cost seconds of compiling its error messages."""
+    """Copy a row into one at least as long; a slice would add seconds of compilation."""
     for i in range(len(source)):
         target[i] = source[i]
 

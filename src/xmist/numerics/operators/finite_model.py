@@ -26,7 +26,7 @@ Real = NDArray[Any]
 
 @jit
 def _leave_rows(model, sample, unit, value, along_x, along_y, slope, out, start, stop):  # type: ignore[no-untyped-def]
-    """Make the residual of the slope of the model along x, which is in its place, and of that along y."""
+    """Compute the residual in `out`, which holds the slope of the model along x; `slope` is that along y."""
     for y in range(start, stop):
         m, s, v, p, q, g, line = model[y], sample[y], value[y], along_x[y], along_y[y], slope[y], out[y]
         for x in range(len(line)):
@@ -96,7 +96,7 @@ class Residual:
         return self._slopes
 
     def forget(self) -> None:
-        """Free the memory of what all images have in common; it is made anew where it is needed again."""
+        """Free the memory of what all images have in common; it is computed again when needed."""
         self._slopes.clear()
 
 

@@ -1,8 +1,8 @@
 """Finite transport of an image: a warp that conserves its sum, and a blur by diffusion.
 
-A displacement u (x and y, in pixels) carries what stands at r to r + u(r): the image becomes
-I(r')/det(1 + ∂u), r' = r − v the point that comes to r. Both fields of unknowns of model (M) thus act at full
-strength, where `xmist.numerics.operators.transport` has their first order.
+A displacement u (x and y, in pixels) moves the point r to r + u(r): the image becomes I(r')/det(1 + ∂u), with
+r' = r − v the point that arrives at r. This is model (M) for large unknowns;
+`xmist.numerics.operators.transport` is its first order.
 """
 
 from __future__ import annotations
@@ -112,7 +112,7 @@ def _sample_rows(coefficients, v, factor, out, start, stop):  # type: ignore[no-
 
 @jit
 def _invert_rows(u, v, start, stop):  # type: ignore[no-untyped-def]
-    """Solve v(r) = u(r − v), u linear between pixels, by repetition; its error falls by |∇u| each time."""
+    """Solve v(r) = u(r − v) by iteration, u linear between pixels; its error falls by |∇u| each time."""
     _, height, width = u.shape
     for y in range(start, stop):
         for x in range(width):

@@ -1,10 +1,9 @@
-"""What a fine pattern of the sample does in a beam whose direction differs from speckle to speckle.
+"""Displacement of fine structure of the sample by the diffuser, which bends the rays.
 
-Rays that meet at the detector at r crossed the sample at r − s(r), s what their direction makes of the way
-from sample to detector. Behind a diffuser that bends rays a little, I = 1 − ∇·(L θ) at a distance L: so
-L θ = −∇∇⁻²(I − 1) where θ has no curl, and s is a part of it. Where the sample is smooth over s, which is
-less than a pixel, this changes nothing. The rough part of ψ and ln T moves by it, from position to position
-in another direction.
+Rays that meet at the detector at r crossed the sample at r − s(r), with s proportional to their angle. Behind
+a diffuser that bends rays a little, I = 1 − ∇·(L θ) at a distance L: so L θ = −∇∇⁻²(I − 1) where θ has no
+curl, and s is a part of it. Where the sample is smooth over s, which is less than a pixel, this changes
+nothing. The rough part of ψ and ln T is displaced by it, differently at each position.
 """
 
 from __future__ import annotations
@@ -37,7 +36,7 @@ def bending(frame: Real, *, threads: int | None = None) -> Real:
 
 @dataclass(frozen=True, eq=False)
 class Pattern:
-    """The rough part of a sample, ready to be moved.
+    """The rough part of a sample, prepared for displacement.
 
     `images`: slopes of rough ψ along x and y, and rough ln T where it is an unknown, (y, x); `coefficients`:
     those of the splines through them.
@@ -67,7 +66,7 @@ class Pattern:
         )
 
     def change(self, model: Real, shift: Real) -> Real:
-        """Return what moving the pattern by s (2, y, x) takes from a model image M (y, x).
+        """Return by how much displacing the pattern by s (2, y, x) lowers a model image M (y, x).
 
         ∇·(M δu) − M δt, δ the difference between a value at r − s and at r.
         """

@@ -1,10 +1,9 @@
-"""Flows through the faces between pixels: the gradient and divergence that make up the 5-point Laplacian.
+"""Gradient and divergence on the faces between pixels, which together make up the 5-point Laplacian.
 
-A face image has shape (2, y, x). Entry (0, y, x) lives between the pixels (y, x) and (y, x + 1), entry
-(1, y, x) between (y, x) and (y + 1, x); the last column of the first and the last row of the second are
-outside the image and 0, so that no flux leaves. The divergence of the differences across faces is the 5-point
-Laplacian of `stencils` exactly, which that of centred differences is not: it would be blind to
-the checkerboard.
+A face image has shape (2, y, x). Entry (0, y, x) lies between the pixels (y, x) and (y, x + 1), entry (1, y,
+x) between (y, x) and (y + 1, x); the last column of the first and the last row of the second are outside the
+image and 0, so that no flux leaves. The divergence of differences across faces is the 5-point Laplacian of
+`stencils` exactly; that of centred differences would not see the checkerboard.
 """
 
 from __future__ import annotations

@@ -1,14 +1,14 @@
 """The linear transport operator over whole images, its adjoint and its normal operator.
 
-In pixel units, about model images M_n (the references, or what transport made of them), a small change of
-the phase ψ = ∆φ/(k p²), of the diffusion d = ∆D/p² (or its tensor) and of ln T changes position n by
+In pixel units, about model images M_n (the references after transport), a small change of the phase ψ = ∆φ/(k
+p²), of the diffusion d = ∆D/p² (or its tensor) and of ln T changes frame n by
 
     A_n (ψ, d, …, t) = −∇·(M_n ∇ψ) + Σ_ij ∂_i∂_j (d_ij M_n) + M_n t
 
 (model (M) of Pavlov et al. 2020, J. Opt. 22 125604, eq. 1, for T = 1 and d_ij = d δ_ij). Products are
 expanded; M_n is differentiated to sixth order, the unknown by three-point stencils with the even mirror, and
-the adjoint is the exact transpose of that. Derivatives of M_n are made row by row on the way: every frame is
-read once.
+the adjoint is the exact transpose. Derivatives of M_n are computed row by row, so that every frame is read
+once. `plain_transport` is the same operator in plain NumPy.
 """
 
 from __future__ import annotations

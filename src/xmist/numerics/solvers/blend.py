@@ -1,13 +1,12 @@
-"""An image from its values and its gradient together, by cosine and sine transforms.
+"""An image from its values and its gradient, by cosine and sine transforms.
 
-With the even mirror an image is a sum of cosines, its derivative along x a sum of sines along x. Noise of the
-values and of the gradient differ in frequency: the values are good at low ones, the gradient at high ones.
-Of the sum of squares
+With the even mirror an image is a sum of cosines, its derivative along x a sum of sines along x. The values
+are less noisy at low frequencies, the gradient at high ones. The sum of squares
 
     |u − v|² + ℓ² |∇u − g|²
 
-the minimum is (1 − ℓ²∇²) u = v − ℓ² ∇·g, which blends v with the potential ∇⁻²∇·g of g by the weight
-1/(1 + ℓ²κ²) at frequency κ. Derivatives are those of the sums of cosines, `spectral_gradient` of
+has the minimum (1 − ℓ²∇²) u = v − ℓ² ∇·g, which blends v with the potential ∇⁻²∇·g of g by the weight 1/(1 +
+ℓ²κ²) at frequency κ. Derivatives are those of the cosine series, `spectral_gradient` of
 `xmist.numerics.solvers.integrate`, and the divergence is its exact adjoint.
 """
 
@@ -33,7 +32,7 @@ def _blend(values, slope, kappa_y, kappa_x, length2, gaussian, start, stop):  # 
         for x in range(values.shape[1]):
             s = kappa_y[y] ** 2 + kappa_x[x] ** 2
             if s == 0.0:
-                continue  # no gradient tells a mean
+                continue  # the gradient does not determine the mean
             weight = np.exp(-length2 * s) if gaussian else 1.0 / (1.0 + length2 * s)
             values[y, x] = weight * values[y, x] + (1.0 - weight) * slope[y, x] / s
 

@@ -1,4 +1,4 @@
-"""Preconditioned conjugate gradients for least squares, with a stopping rule from statistics."""
+"""Preconditioned conjugate gradients for least squares, with a statistical stopping rule."""
 
 from __future__ import annotations
 

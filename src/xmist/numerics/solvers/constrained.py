@@ -1,8 +1,8 @@
 """Whole-image least squares under linear constraints: unknowns tied to each other, or 0 where that is known.
 
-The same problem as in `whole_image`, over fewer unknowns v with u = B v at each pixel, and
-v = 0 outside a mask. Both keep the operator and the priors as they are; steps of conjugate gradients that
-begin inside the mask stay there when the preconditioner is put between two projections on it.
+The same problem as in `whole_image`, over fewer unknowns v with u = B v at each pixel, and v = 0 outside a
+mask. Both keep the operator and the priors as they are. Conjugate gradients that begin inside the mask stay
+there if the preconditioner is put between two projections on it.
 """
 
 from __future__ import annotations

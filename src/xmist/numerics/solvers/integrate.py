@@ -1,4 +1,4 @@
-"""From a gradient to its image, by least squares with the even mirror at the border.
+"""Integration of a gradient, by least squares with the even mirror at the border.
 
 Minimises Σ w |∇u − g|² over images u of mean 0, with one of two discrete gradients:
 
@@ -11,12 +11,12 @@ Minimises Σ w |∇u − g|² over images u of mean 0, with one of two discrete 
 
 The first is Frankot & Chellappa 1988, IEEE Trans. PAMI 10 439, doi:10.1109/34.3909, without its wrap-around;
 the second Southwell 1980, J. Opt. Soc. Am. 70 998, doi:10.1364/JOSA.70.000998. Without weights both are one
-division in the basis of cosines.
+division in the cosine basis.
 
-With weights that division preconditions conjugate gradients for the second, which takes some twenty steps.
-The first would take hundreds: fine detail inside a hole costs next to nothing, and least squares would spend
-it on noise. It starts from Southwell's solution instead, and repeats: take the slopes of the present image as
-far as weights lack to 1, divide. Each time the misfit shrinks; a few do for all that the slopes determine.
+With weights that division preconditions conjugate gradients for the second, which takes about twenty steps.
+The first would take hundreds, because fine detail inside a hole costs little, and least squares would fit
+noise with it. It starts from Southwell's solution instead and repeats: replace missing weight by the gradient
+of the present image, divide. The misfit decreases each time; a few repetitions suffice.
 """
 
 from __future__ import annotations

@@ -2,7 +2,7 @@
 
 The equation of position n at a pixel is Σ_j c_jn x_j = t_n; its columns c are derivatives of the reference
 frame (or the sample's value) and its target t is the difference of the frames or one of them. Nothing of size
-(N, unknowns, y, x) is ever stored: tiles of a row pass through the cache. Sums are in float64.
+(N, unknowns, y, x) is stored: tiles of a row pass through the cache. Sums are in float64.
 """
 
 from __future__ import annotations
@@ -54,8 +54,7 @@ class System:
         return SAMPLE in self.kinds
 
 
-# Many short loops over few arrays each, on slices that start at 0: the compiler then proves that they do not
-# overlap and vectorises.
+# Short loops over few arrays each, on slices that start at 0: the compiler then vectorises them.
 
 
 @jit

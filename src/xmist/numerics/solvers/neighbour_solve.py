@@ -1,4 +1,4 @@
-"""Least squares at pixels that have too few equations of their own, with those of their neighbours."""
+"""Least squares at pixels with too few equations of their own, with the equations of their neighbours."""
 
 from __future__ import annotations
 
@@ -84,7 +84,7 @@ def _solve_around(
     ridge: float,
     threads: int | None,
 ) -> tuple[Real, NDArray[np.uint8], Real]:
-    """Average and solve within one radius; gives solutions, status and sum of the Gaussian weights."""
+    """Average and solve within one radius; return solutions, status and sums of the Gaussian weights."""
     sums, right = np.zeros((len(matrix), 1, ys.size)), np.zeros((len(rhs), 1, ys.size))
     total, status = np.empty(ys.size), np.zeros((1, ys.size), np.uint8)
     for_blocks(

@@ -1,8 +1,8 @@
 """Poisson and screened Poisson equations with the even mirror, by the discrete cosine transform.
 
-Images are in pixel units; κ is in rad per pixel. Two symbols of the Laplacian are offered: that of the
-5-point stencil of `stencils`, −(2 − 2 cos κ_x) − (2 − 2 cos κ_y), whose inverse is exact for
-that stencil, and the spectral one, −κ².
+Images are in pixel units; κ is in rad per pixel. There are two symbols of the Laplacian: that of the 5-point
+stencil of `stencils`, −(2 − 2 cos κ_x) − (2 − 2 cos κ_y), whose inverse is exact for that stencil, and the
+spectral one, −κ².
 """
 
 from __future__ import annotations

@@ -40,7 +40,7 @@ class Moments:
     curvature: float
 
 
-# In an array, so that the compiler takes it for any kind, and compiles the derivative once.
+# In an array, not as constants, so that the derivative is compiled once.
 _KINDS: Final = np.array([DX, DY, LAPLACIAN])
 
 
@@ -182,7 +182,7 @@ class Prior:
     floor: float = 0.0
 
     def of_order(self, order: float, frequency: float) -> Prior:
-        """Return one of another order that weighs a frequency in rad per pixel, small against π, the same."""
+        """Return a prior of another order with the same precision at a frequency ≪ π in rad per pixel."""
         return replace(self, order=order, strength=self.strength * frequency ** (2.0 * (self.order - order)))
 
     def precision(self, shape: tuple[int, int], rows: slice = slice(None)) -> Real:
@@ -233,7 +233,7 @@ class BlockPreconditioner:
         return self.apply(coefficients, np.empty_like(coefficients))
 
     def apply(self, coefficients: Real, out: Real) -> Real:
-        """Do so into memory that is there."""
+        """Write the result into `out`."""
 
         def task(start: int, stop: int) -> None:
             for i, image in enumerate(out):

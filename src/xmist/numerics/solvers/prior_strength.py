@@ -1,14 +1,14 @@
-"""How strong a prior should be, read from the spectrum of an estimate.
+"""The strength of a prior, from the spectrum of an estimate.
 
 An estimate made with a weak prior is the truth, damped, plus noise. Per frequency, with H the normal
 operator's block, P the priors' precisions and G = (H + P)⁻¹, its expected power is
 
     |(G H)_ff|² S(κ) + σ² (G H G)_ff,    S(κ) = σ²/α s^−order
 
-The two terms differ in shape: what stands out at low frequencies is signal, what levels at high ones is noise
-of whatever origin (photons, the sample's own speckle). Whittle's likelihood (1953, Ark. Mat. 2 423) over
-rings of frequencies is maximised over α, σ² in closed form, and compared between orders. Its α makes the
-prior that of the truth itself, so that the fit is the best linear estimate.
+The two terms differ in shape: the signal dominates at low frequencies, noise of any origin (photons, the
+sample's own speckle) at high ones. Whittle's likelihood (1953, Ark. Mat. 2 423) over rings of frequencies is
+maximised over α, with σ² in closed form, and compared between orders. With this α the prior is that of the
+truth itself, so that the fit is the best linear estimate.
 """
 
 from __future__ import annotations
@@ -28,9 +28,11 @@ Real = NDArray[Any]
 
 _GRID: Final = (192, 192)  # frequencies at which the expected blocks are averaged over rings
 _RINGS: Final = 24
-_LOWEST: Final = 3.0  # half waves over the shorter side; below, the mean and the frame's borders rule
+_LOWEST: Final = (
+    3.0  # half waves over the shorter side; below, the mean and the borders of the frames dominate
+)
 _ROWS: Final = 64
-_HIGHEST: Final = 2.0  # rad per pixel; beyond, stencils rule
+_HIGHEST: Final = 2.0  # rad per pixel; beyond, errors of the stencils dominate
 
 
 def _symbol(shape: tuple[int, int]) -> Real:
@@ -141,7 +143,7 @@ def _over_rings(coefficients: Real, threads: int | None) -> Real:
 
 
 def _smoothed(values: Real) -> Real:
-    """Geometric mean over five rings: few modes make a ring of low frequency."""
+    """Return the geometric mean over five rings, because rings of low frequency have few modes."""
     kernel = np.ones(5)
     sums: Real = np.convolve(np.log(values), kernel, "same") / np.convolve(
         np.ones_like(values), kernel, "same"
@@ -150,7 +152,7 @@ def _smoothed(values: Real) -> Real:
 
 
 def _along(radius: Real, values: Real, centres: Real) -> Real:
-    """Mean over directions at given frequencies."""
+    """Return the mean over directions at given frequencies."""
     edges = np.linspace(0.0, radius.max() * (1 + 1e-9), 97)
     ring = np.digitize(radius.ravel(), edges) - 1
     counts = np.bincount(ring, minlength=96)

@@ -69,7 +69,7 @@ class Right:
 
     @classmethod
     def about(cls, transport: Transport, residual: Images, fields: Real) -> Right:
-        """Return that of b = r + A u, which is not made: it would be as large as the frames.
+        """Return that of b = r + A u without computing b, which would be as large as the frames.
 
         `residual` r (position, y, x); `fields` u (unknown, y, x) in pixel units.
         """
@@ -140,7 +140,7 @@ class Solver:
         """
         threads, frames = self._threads, self._transport.frames
         right = images if isinstance(images, Right) else Right.of(self._transport, images)
-        # Used anew at every step: to ask the system for memory costs as much as to fill it.
+        # Reused at every step: allocating memory takes as long as filling it.
         self._fields, self._image = (
             np.empty((len(self._priors), *frames.shape[1:]), frames.dtype) for _ in range(2)
         )
@@ -199,7 +199,7 @@ def _add_prior_rows(image, field, symbol_y, symbol_x, strength, order, floor, st
 
 
 def _add_prior(image: Real, field: Real, prior: Prior, threads: int | None) -> None:
-    """Add a prior's precision times cosine coefficients; to keep it would take an image a prior."""
+    """Add a prior's precision times cosine coefficients, without storing the precision."""
     symbol_y, symbol_x = (4 * np.sin(k / 2) ** 2 for k in frequencies(image.shape))
     choice = (float(prior.strength), float(prior.order), float(prior.floor))
     for_blocks(
