@@ -11,7 +11,7 @@ from numpy.typing import ArrayLike, NDArray
 from xmist.core import flags as flag
 from xmist.core.arrays import Image, as_frames, as_weights
 from xmist.core.data import Retrieval
-from xmist.core.errors import InputError, raise_errors
+from xmist.core.errors import ErrorRecord, InputError, raise_errors
 from xmist.core.experiment import Experiment
 from xmist.core.version import __version__
 from xmist.methods.common.background import background_mask
@@ -182,11 +182,12 @@ class FullFieldPlan:
         self, sample: ArrayLike, weights: ArrayLike | None
     ) -> tuple[FitData, NDArray[np.uint16], Image]:
         """Check the sample frames; return the data of the fit, the flags and the frames as given."""
-        errors: list[str] = []
+        errors: list[ErrorRecord] = []
         given = as_frames("sample", sample, errors)
         shape = self.clean.shape
         if given is not None and given.shape != shape:
-            errors.append(f"sample has shape {given.shape}; expected that of the reference, {shape}")
+            text = f"sample has shape {given.shape}; expected that of the reference, {shape}"
+            errors.append(ErrorRecord("shape-mismatch", text))
         extra = as_weights("weights", weights, shape, errors) if weights is not None else None
         raise_errors(errors)
         assert given is not None  # else there is an error
