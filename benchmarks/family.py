@@ -50,7 +50,7 @@ def variants(method: xmist.methods.Method) -> tuple[tuple[dict[str, Any], int], 
 
 @dataclasses.dataclass(frozen=True)
 class Phantom:
-    """Frames for N exposures, and the δ/β of all of it if it has one."""
+    """Frames for N positions, and the δ/β of the sample if it is of one material."""
 
     make: Callable[[int], Simulation]
     delta_over_beta: float | None = None
@@ -151,7 +151,7 @@ def suitable(method: xmist.methods.Method, names: set[str]) -> list[str]:
 
 
 def rows(only: list[str]) -> Iterator[tuple[str, str, dict[str, Any], int]]:
-    """Give method, phantom, options and least N of every row."""
+    """Yield method, phantom, options and least N of every row."""
     for method in xmist.METHODS.values():
         if only and method.name not in only:
             continue
@@ -165,12 +165,8 @@ def rows(only: list[str]) -> Iterator[tuple[str, str, dict[str, Any], int]]:
                 yield method.name, name, options, least
                 if "smoothing" in names:
                     yield method.name, name, options | {"smoothing": SMOOTHING}, least
-                    yield (
-                        method.name,
-                        name,
-                        options | {"smoothing": SMOOTHING, "regularisation": "auto"},
-                        least,
-                    )
+                    auto = {key: "auto" for key in ("ridge", "cutoff_length") if key in names}
+                    yield method.name, name, options | {"smoothing": SMOOTHING} | auto, least
 
 
 def score(result: xmist.Retrieval, truth: xmist.Retrieval, channel: str) -> str:

@@ -8,15 +8,20 @@ contrast-to-noise ratio is eq. (8) of Pavlov et al. 2020, bare beam against a tu
 from __future__ import annotations
 
 import argparse
-import sys
 from pathlib import Path
 
-sys.path.insert(0, str(Path(__file__).parents[1]))
-
-from tests.carbon_tubes import EXPERIMENT, TUBES, bare, prepared, smoothed_ratio, tube
-from tests.real_frames import NAMES, real_frames
-
 import xmist
+from carbon_tubes import (
+    DIFFUSERS,
+    EXPERIMENT,
+    NAMES,
+    TUBES,
+    bare,
+    prepared,
+    real_frames,
+    smoothed_ratio,
+    tube,
+)
 from xmist.evaluate.metrics import cnr, speckle_size, visibility
 
 METHODS = ("mist-attenuating", "mist")
@@ -31,7 +36,7 @@ def line(*cells: str) -> None:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("-o", "--output", type=Path, help="folder for pictures; they show measured data")
+    parser.add_argument("-o", "--output", type=Path, help="folder for figures; they show measured data")
     output = parser.parse_args().output
     folder = real_frames()
     missing = [name for name in NAMES if not (folder / name).is_file()]
@@ -39,10 +44,11 @@ def main() -> None:
         parser.error(f"no {', '.join(missing)} in {folder}")
     frames = prepared(folder)
     print(*frames.history, sep="\n")
-    for n, mask in enumerate(("random", "hexagonal")):
+    for n, diffuser in enumerate(DIFFUSERS):
         reference, weights = (array[n, 300:480, 455:505] for array in (frames.reference, frames.weights))
         x, y = speckle_size(reference, weights)
-        print(f"{mask} mask: visibility {visibility(reference, weights):.3f}, grain {x:.2f} × {y:.2f} pixels")
+        contrast = visibility(reference, weights)
+        print(f"{diffuser} diffuser: visibility {contrast:.3f}, grain {x:.2f} × {y:.2f} pixels")
     ratio = smoothed_ratio(frames)
     print()
     line(*HEAD)

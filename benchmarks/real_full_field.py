@@ -1,28 +1,22 @@
 """`full-field` on measured frames of carbon tubes: `python benchmarks/real_full_field.py [-o FOLDER]`.
 
 Frames, geometry and boxes are those of `real_frames.py`. Carbon fibres scatter across themselves, so that
-the direction of a tube's tensor is perpendicular to its axis. With N = 1 and one material, carbon, each mask
-gives pictures of its own, which measure the same sample.
+the direction of a tube's tensor is perpendicular to its axis. With N = 1 and one material, carbon, each
+diffuser gives images of its own, which measure the same sample.
 """
 
 from __future__ import annotations
 
 import argparse
-import sys
 import time
 from pathlib import Path
 
-sys.path.insert(0, str(Path(__file__).parents[1]))
-
 import numpy as np
-from tests.carbon_tubes import EXPERIMENT, TUBES, bare, prepared, tube
-from tests.real_frames import NAMES, real_frames
 
 import xmist
+from carbon_tubes import DIFFUSERS, EXPERIMENT, NAMES, TUBES, bare, prepared, real_frames, tube
 from xmist.evaluate.metrics import cnr
 from xmist.numerics.images.tensors import anisotropy, direction
-
-MASKS = ("random", "hexagonal")
 
 
 def axis(name: str) -> float:
@@ -61,7 +55,7 @@ def describe(name: str, result: xmist.Retrieval, seconds: float) -> None:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("-o", "--output", type=Path, help="folder for pictures; they show measured data")
+    parser.add_argument("-o", "--output", type=Path, help="folder for figures; they show measured data")
     output = parser.parse_args().output
     folder = real_frames()
     missing = [name for name in NAMES if not (folder / name).is_file()]
@@ -96,22 +90,22 @@ def main() -> None:
     save(both, output, "full-field-scalar")
     carbon = xmist.Material(formula="C", density=1600.0).delta_over_beta(EXPERIMENT.energy_kev)
     single = {}
-    for n, mask in enumerate(MASKS):
+    for n, diffuser in enumerate(DIFFUSERS):
         weights = None if stack.weights is None else stack.weights[n : n + 1]
         part = xmist.SpeckleStack(stack.reference[n : n + 1], stack.sample[n : n + 1], weights)
-        single[mask], seconds = retrieve(part, ratio=carbon)
-        describe(f"N = 1, {mask} mask", single[mask], seconds)
-        save(single[mask], output, f"full-field-{mask}")
+        single[diffuser], seconds = retrieve(part, ratio=carbon)
+        describe(f"N = 1, {diffuser} diffuser", single[diffuser], seconds)
+        save(single[diffuser], output, f"full-field-{diffuser}")
     alike = np.all([result.flags == 0 for result in (both, *single.values())], axis=0)
     inside = np.any([tube(name, both.shape) for name in TUBES], axis=0)
-    pictures = {**single, "N = 2": both}
-    names = list(pictures)
-    print("\n| pictures | channel | correlation everywhere | in the tubes |")
+    images = {**single, "N = 2": both}
+    names = list(images)
+    print("\n| images | channel | correlation everywhere | in the tubes |")
     print("|---|---|---|---|")
     for i, one in enumerate(names):
         for other in names[i + 1 :]:
             for channel in ("dark_field", "transmission", "phase"):
-                pair = [getattr(pictures[name], channel) for name in (one, other)]
+                pair = [getattr(images[name], channel) for name in (one, other)]
                 numbers = [np.corrcoef(*[p[w] for p in pair])[0, 1] for w in (alike, alike & inside)]
                 print(f"| {one}, {other} | {channel} | {numbers[0]:.3f} | {numbers[1]:.3f} |")
 

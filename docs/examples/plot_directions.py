@@ -21,7 +21,7 @@ result = xmist.retrieve(
     stack,
     experiment,
     method="full-field",
-    unknowns=("phase", "dark_field_tensor", "transmission"),
+    dark_field="tensor",
 )
 
 # %%
