@@ -154,7 +154,7 @@ def _check_wrapped(frame: NDArray[Any], top: float, name: str) -> None:
     between = int(np.count_nonzero(frame > 0.4 * span)) - high.size
     _, repeats = np.unique(high, return_counts=True)
     smooth = repeats.size >= 5 and repeats.max() < 0.5 * high.size
-    if smooth and depth < 0.25 * span and 2 * low >= near and between < 0.05 * high.size:
+    if smooth and depth < 0.25 * span and 2 * low >= near and between < 0.2 * high.size:
         raise InputError(
             f"{name}: {100 * high.size / frame.size:.2g} % of the pixels hold counts just below {span:.0f}: "
             "counts below 0 wrapped around; subtract the dark from the raw frames again, as signed numbers "
