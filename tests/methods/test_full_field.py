@@ -3,78 +3,51 @@ import pytest
 import scipy.ndimage as ndi
 
 import xmist
-from tests.manufactured import EXPERIMENT, blob, speckle
+from tests.manufactured import EXPERIMENT, speckle
+from tests.methods.full_field_frames import (
+    D_TRUE,
+    LOG_T_TRUE,
+    PSI_TRUE,
+    SCATTER,
+    SHAPE,
+    TENSOR,
+    K,
+    P,
+    Z,
+    codes,
+    made,
+    noisy,
+    relative,
+    retrieve,
+)
 from xmist.core import flags as flag
-from xmist.methods.full_field.problem import FitData
 from xmist.numerics.operators.transport import D_XX, D_XY, D_YY, LOG_T, PSI, D
-from xmist.numerics.weights import Weights
-
-K, P, Z = EXPERIMENT.wavenumber, EXPERIMENT.effective_pixel, EXPERIMENT.effective_distance
-SHAPE = (96, 112)
-
-
-def _made(positions, fields, seed=0, noise=0.0, shape=SHAPE, grain=1.6):
-    """Frames of the finite model itself, from unknowns in pixel units."""
-    rng = np.random.default_rng(seed)
-    reference = speckle(rng, positions, shape, grain)
-    reference /= reference.mean()
-    zero = np.zeros_like(reference, np.float32)
-    data = FitData(reference=reference.astype(np.float32), sample=zero, weights=Weights.of(zero), threads=2)
-    kinds = tuple(fields)
-    _, residual = data.linearise(kinds, np.stack([fields[kind] for kind in kinds]).astype(np.float32))
-    return reference, -np.asarray(residual) + noise * rng.normal(size=reference.shape)
-
-
-def _retrieve(reference, sample, weights=None, **options):
-    return xmist.retrieve(
-        xmist.SpeckleStack(reference, sample, weights), EXPERIMENT, method="full-field", **options
-    )
-
-
-# Without attenuation.
-PHASE = {"dark_field": "none", "transmission": False}
-SCATTER = {"dark_field": "scalar", "transmission": False}
-TENSOR = {"dark_field": "tensor", "transmission": False}
-
-
-def codes(result):
-    return {finding.code for finding in result.findings}
-
-
-def _relative(found, exact):
-    return np.sqrt(np.mean((found - exact) ** 2) / np.mean(exact**2))
-
-
-PSI_TRUE = -14 * blob(SHAPE, 0.45, 0.4, 0.2) - 6 * blob(SHAPE, 0.6, 0.65, 0.14)
-PSI_TRUE -= PSI_TRUE.mean()
-D_TRUE = 0.2 * blob(SHAPE, 0.5, 0.55, 0.2)
-LOG_T_TRUE = -0.5 * blob(SHAPE, 0.45, 0.5, 0.3)
 
 
 def test_frames_of_the_model_come_back():
-    reference, sample = _made(3, {PSI: PSI_TRUE, D: D_TRUE, LOG_T: LOG_T_TRUE})
-    result = _retrieve(reference, sample)
+    reference, sample = made(3, {PSI: PSI_TRUE, D: D_TRUE, LOG_T: LOG_T_TRUE})
+    result = retrieve(reference, sample)
     # Without noise the strengths stay at the weakest priors: ln T's costs φ a per cent.
-    assert _relative(result.phase, PSI_TRUE * K * P**2 / Z) <= 2e-2
-    assert _relative(result.dark_field, D_TRUE * P**2 / Z) <= 0.1
+    assert relative(result.phase, PSI_TRUE * K * P**2 / Z) <= 2e-2
+    assert relative(result.dark_field, D_TRUE * P**2 / Z) <= 0.1
     assert np.abs(result.transmission - np.exp(LOG_T_TRUE)).max() <= 0.01
     assert result.provenance["convergence"]["converged"]
     assert not result.flags.any()
 
 
 def test_with_a_faint_prior_the_answer_is_the_models_own():
-    reference, sample = _made(3, {PSI: PSI_TRUE, D: D_TRUE})
-    result = _retrieve(reference, sample, **SCATTER, regularisation=0.01, gain=0.0)
+    reference, sample = made(3, {PSI: PSI_TRUE, D: D_TRUE})
+    result = retrieve(reference, sample, **SCATTER, regularisation=0.01, gain=0.0)
     # The prior damps D by α κ³ over the curvature ⟨(∇²I_R)²⟩ of some 0.1 a pixel⁴, at κ of some 0.1.
-    assert _relative(result.phase, PSI_TRUE * K * P**2 / Z) <= 1e-4
-    assert _relative(result.dark_field, D_TRUE * P**2 / Z) <= 2e-3
+    assert relative(result.phase, PSI_TRUE * K * P**2 / Z) <= 1e-4
+    assert relative(result.dark_field, D_TRUE * P**2 / Z) <= 2e-3
     assert result.transmission is None
 
 
 def test_tensor():
     fields = {PSI: PSI_TRUE, D_XX: D_TRUE, D_XY: 0.4 * D_TRUE, D_YY: 0.3 * D_TRUE}
-    reference, sample = _made(6, fields)
-    result = _retrieve(reference, sample, **TENSOR, regularisation=0.1)
+    reference, sample = made(6, fields)
+    result = retrieve(reference, sample, **TENSOR, regularisation=0.1)
     for found, kind in zip(result.dark_field_tensor, (D_XX, D_XY, D_YY), strict=True):
         assert np.abs(found * Z / P**2 - fields[kind]).max() <= 0.1 * D_TRUE.max()
     trace = result.dark_field_tensor[0] + result.dark_field_tensor[2]
@@ -82,29 +55,26 @@ def test_tensor():
 
 
 def test_one_exposure_gives_the_phase_alone():
-    reference, sample = _made(1, {PSI: PSI_TRUE})
-    result = _retrieve(reference, sample)
-    assert _relative(result.phase, PSI_TRUE * K * P**2 / Z) <= 5e-3
+    reference, sample = made(1, {PSI: PSI_TRUE})
+    result = retrieve(reference, sample)
+    assert relative(result.phase, PSI_TRUE * K * P**2 / Z) <= 5e-3
     assert result.dark_field is None
     assert result.transmission is None
 
 
 def test_identical_frames_give_nothing():
     frames = speckle(np.random.default_rng(3), 2, SHAPE).astype(np.float32)
-    result = _retrieve(frames, frames, gain=0.0)
+    result = retrieve(frames, frames, gain=0.0)
     # A flat objective of rounding: what is found is below what a millionth of the flux would make.
     assert np.abs(result.phase).max() <= 1e-4 * np.abs(PSI_TRUE).max() * K * P**2 / Z
     assert np.abs(result.transmission - 1).max() <= 1e-4
     assert "identical-frames" in codes(result)
 
 
-NOISY = _made(4, {PSI: PSI_TRUE, D: D_TRUE}, noise=0.004)
-
-
 def test_threads_and_the_two_ways_to_call_do_not_change_a_bit():
-    one = _retrieve(*NOISY, threads=1)
-    plan = xmist.prepare(NOISY[0], EXPERIMENT, method="full-field", threads=8)
-    for other in (plan(NOISY[1]), plan(NOISY[1])):
+    one = retrieve(*noisy(), threads=1)
+    plan = xmist.prepare(noisy()[0], EXPERIMENT, method="full-field", threads=8)
+    for other in (plan(noisy()[1]), plan(noisy()[1])):
         for (name, image), (_, again) in zip(one.channels(), other.channels(), strict=True):
             assert np.array_equal(image, again), name
 
@@ -116,33 +86,33 @@ def test_noisy_reference_does_not_bias_the_dark_field():
     clean /= clean.mean()
     photons = 1500
     frames = [rng.poisson(clean * photons) / photons for _ in range(2)]
-    result = _retrieve(*frames, **SCATTER, regularisation=10.0)
+    result = retrieve(*frames, **SCATTER, regularisation=10.0)
     assert abs(np.mean(result.dark_field) * Z / P**2) <= 0.004
 
 
 def test_dead_pixels_are_left_out():
     rng = np.random.default_rng(6)
-    plain = _retrieve(*NOISY)
-    weights = (rng.random(NOISY[0].shape) > 0.01).astype(np.float32)
-    reference, sample = NOISY[0].copy(), NOISY[1].copy()
+    plain = retrieve(*noisy())
+    weights = (rng.random(noisy()[0].shape) > 0.01).astype(np.float32)
+    reference, sample = noisy()[0].copy(), noisy()[1].copy()
     dead = weights == 0
     reference[dead] = rng.choice([0.0, -8.0, np.nan, np.inf, 1e9], size=dead.sum())
     sample[dead] = rng.choice([0.0, -8.0, np.nan, np.inf, 1e9], size=dead.sum())
-    result = _retrieve(reference, sample, weights)
+    result = retrieve(reference, sample, weights)
     assert np.isfinite(result.phase).all()
     exact = PSI_TRUE * K * P**2 / Z
-    assert _relative(result.phase, exact) <= 1.1 * _relative(plain.phase, exact)
-    assert _relative(result.phase, plain.phase) <= 0.03
+    assert relative(result.phase, exact) <= 1.1 * relative(plain.phase, exact)
+    assert relative(result.phase, plain.phase) <= 0.03
     # One per cent of the data less moves D by about a tenth of its noise.
-    error = _relative(plain.dark_field, D_TRUE * P**2 / Z)
-    assert _relative(result.dark_field, plain.dark_field) <= error
+    error = relative(plain.dark_field, D_TRUE * P**2 / Z)
+    assert relative(result.dark_field, plain.dark_field) <= error
 
 
 def test_hot_pixel_that_no_mask_caught():
-    plain = _retrieve(*NOISY)
-    sample = NOISY[1].copy()
+    plain = retrieve(*noisy())
+    sample = noisy()[1].copy()
     sample[2, 50, 60] = 1e6
-    result = _retrieve(NOISY[0], sample)
+    result = retrieve(noisy()[0], sample)
     far = np.hypot(*np.ogrid[-50 : SHAPE[0] - 50, -60 : SHAPE[1] - 60]) > 5
     for name in ("phase", "dark_field", "transmission"):
         a, b = getattr(result, name)[far], getattr(plain, name)[far]
@@ -153,12 +123,12 @@ def test_hot_pixel_that_no_mask_caught():
 
 def test_uncertainty_is_the_scatter_of_noise():
     """With unknowns well inside the prior, truth minus result over the deviation is about one."""
-    result = _retrieve(*NOISY, **SCATTER, uncertainty=True, draws=6)
+    result = retrieve(*noisy(), **SCATTER, uncertainty=True, draws=6)
     error = ndi.gaussian_filter(result.dark_field, 0) * Z / P**2 - D_TRUE
     z = error / (result.dark_field_std * Z / P**2)
     # Six draws know a deviation to 30 %, D has some tens of independent patches.
     assert 0.5 < np.sqrt(np.mean(z**2)) < 2.0
-    again = _retrieve(*NOISY, **SCATTER, uncertainty=True, draws=6)
+    again = retrieve(*noisy(), **SCATTER, uncertainty=True, draws=6)
     assert np.array_equal(result.phase_std, again.phase_std)
     assert result.transmission_std is None
 
@@ -166,7 +136,7 @@ def test_uncertainty_is_the_scatter_of_noise():
 def test_frames_that_do_not_belong_together_are_not_said_to_converge():
     rng = np.random.default_rng(8)
     one, other = speckle(rng, 2, (64, 64)), speckle(rng, 2, (64, 64))
-    result = _retrieve(one, other)
+    result = retrieve(one, other)
     record = result.provenance["convergence"]
     assert not record["converged"]
     assert {"speckles-lost", "not-converged"} <= codes(result)
@@ -190,7 +160,7 @@ def test_frames_that_do_not_belong_together_are_not_said_to_converge():
 )
 def test_wrong_options(options, code, words):
     with pytest.raises(xmist.InputError) as caught:
-        xmist.prepare(NOISY[0], EXPERIMENT, method="full-field", **options)
+        xmist.prepare(noisy()[0], EXPERIMENT, method="full-field", **options)
     (record,) = caught.value.records
     assert record.code == code
     assert words in record.message
@@ -208,19 +178,19 @@ def test_wrong_options(options, code, words):
     ],
 )
 def test_what_is_solved_for(positions, options, channels):
-    result = _retrieve(NOISY[0][:positions, :48, :48], NOISY[1][:positions, :48, :48], **options)
+    result = retrieve(noisy()[0][:positions, :48, :48], noisy()[1][:positions, :48, :48], **options)
     assert {name for name, _ in result.channels()} - {"refraction_angle"} == channels
 
 
 def test_too_few_exposures_for_a_dark_field():
     with pytest.raises(xmist.InputError, match="needs at least 2"):
-        xmist.prepare(NOISY[0][:1], EXPERIMENT, method="full-field", **SCATTER)
+        xmist.prepare(noisy()[0][:1], EXPERIMENT, method="full-field", **SCATTER)
 
 
 def test_one_per_cent_of_dead_pixels_costs_little():
-    reference, sample = _made(2, {PSI: PSI_TRUE, D: D_TRUE}, noise=0.004)
+    reference, sample = made(2, {PSI: PSI_TRUE, D: D_TRUE}, noise=0.004)
     weights = (np.random.default_rng(2).random(reference.shape) > 0.01).astype(np.float32)
     exact = PSI_TRUE * K * P**2 / Z
     # With the four neighbours of each left out too, as pixelwise methods must, it is a fifth.
-    whole, holed = (_relative(_retrieve(reference, sample, w).phase, exact) for w in (None, weights))
+    whole, holed = (relative(retrieve(reference, sample, w).phase, exact) for w in (None, weights))
     assert holed <= 1.1 * whole

@@ -6,9 +6,8 @@ import scipy.ndimage as ndi
 
 import xmist
 from tests.manufactured import EXPERIMENT, blob
-from tests.methods.test_full_field import (
+from tests.methods.full_field_frames import (
     D_TRUE,
-    NOISY,
     PSI_TRUE,
     SCATTER,
     SHAPE,
@@ -16,10 +15,11 @@ from tests.methods.test_full_field import (
     K,
     P,
     Z,
-    _made,
-    _relative,
-    _retrieve,
     codes,
+    made,
+    noisy,
+    relative,
+    retrieve,
 )
 from xmist.numerics.operators.transport import LOG_T, PSI, D
 from xmist.workflow.configuration import make_draft
@@ -43,53 +43,53 @@ def _iterations(result):
 
 
 def test_a_start_saves_steps_and_changes_nothing():
-    plan = xmist.prepare(NOISY[0], EXPERIMENT, method="full-field", **SCATTER)
-    cold = plan(NOISY[1])
-    warm = plan(NOISY[1], initial=cold)
+    plan = xmist.prepare(noisy()[0], EXPERIMENT, method="full-field", **SCATTER)
+    cold = plan(noisy()[1])
+    warm = plan(noisy()[1], initial=cold)
     # The outer steps stop where the objective changes by a hundredth, far below the noise's own part.
-    assert _relative(warm.phase, cold.phase) <= 1e-3
-    assert _relative(warm.dark_field, cold.dark_field) <= 1e-2
+    assert relative(warm.phase, cold.phase) <= 1e-3
+    assert relative(warm.dark_field, cold.dark_field) <= 1e-2
     assert _iterations(warm) <= 0.6 * _iterations(cold)
     assert warm.options["initial"] == "a result of full-field"
     assert cold.options["initial"] is None
 
 
 def test_a_start_by_another_method_will_do_and_a_wrong_one_is_not_used():
-    cold = _retrieve(*NOISY)
-    stack = xmist.SpeckleStack(*NOISY)
-    result = _retrieve(*NOISY, initial=xmist.retrieve(stack, EXPERIMENT, method="mist", smoothing=2.0))
-    assert _relative(result.phase, cold.phase) <= 1e-2
+    cold = retrieve(*noisy())
+    stack = xmist.SpeckleStack(*noisy())
+    result = retrieve(*noisy(), initial=xmist.retrieve(stack, EXPERIMENT, method="mist", smoothing=2.0))
+    assert relative(result.phase, cold.phase) <= 1e-2
     wrong = xmist.Retrieval(
         method="mist", experiment=EXPERIMENT, flags=np.zeros(SHAPE, np.uint16), phase=-cold.phase
     )
-    result = _retrieve(*NOISY, initial=wrong)
+    result = retrieve(*noisy(), initial=wrong)
     assert np.array_equal(result.phase, cold.phase)
     assert "initial-unused" in codes(result)
 
 
 def test_a_start_that_does_not_fit_is_refused():
-    plan = xmist.prepare(NOISY[0], EXPERIMENT, method="full-field")
+    plan = xmist.prepare(noisy()[0], EXPERIMENT, method="full-field")
     flags = np.zeros((8, 9), np.uint16)
     small = xmist.Retrieval(method="mist", experiment=EXPERIMENT, flags=flags, phase=np.zeros((8, 9)))
     with pytest.raises(xmist.InputError, match="initial is a result of shape"):
-        plan(NOISY[1], initial=small)
+        plan(noisy()[1], initial=small)
 
 
 @pytest.fixture(scope="module")
 def leaving():
     """Frames of a sample that leaves the field of view."""
-    return _made(3, {PSI: PSI_EDGE, D: D_EDGE}, noise=0.004)
+    return made(3, {PSI: PSI_EDGE, D: D_EDGE}, noise=0.004)
 
 
 def test_bare_beam_is_bare_and_nothing_rings(leaving):
     box = (0, SHAPE[0], 0, 30)
-    result = _retrieve(*leaving, background=box, **SCATTER)
+    result = retrieve(*leaving, background=box, **SCATTER)
     part = np.s_[:, :30]
     assert not result.phase[part].any()
     assert not result.dark_field[part].any()
     # φ needs no shift of its zero; the wide waves of its noise are some hundredths of its size.
-    assert _relative(result.phase / PER_PSI, PSI_EDGE) <= 0.02
-    free = _retrieve(*leaving, **SCATTER)
+    assert relative(result.phase / PER_PSI, PSI_EDGE) <= 0.02
+    free = retrieve(*leaving, **SCATTER)
     error = [np.abs(r.dark_field / PER_D - D_EDGE)[:, 30:].mean() for r in (result, free)]
     assert error[0] <= 1.1 * error[1]
     # Neither the border that the sample leaves by nor that of the box stands out.
@@ -99,7 +99,7 @@ def test_bare_beam_is_bare_and_nothing_rings(leaving):
         assert rough[edge].mean() <= 2.5 * rough[4:-4, 45:-10].mean()
     mask = np.zeros(SHAPE, bool)
     mask[part] = True
-    same = _retrieve(*leaving, background=mask, **SCATTER)
+    same = retrieve(*leaving, background=mask, **SCATTER)
     assert np.array_equal(same.phase, result.phase)
     assert same.options["background"] == f"a mask of {mask.sum()} pixels"
 
@@ -117,7 +117,7 @@ def test_bare_beam_is_bare_and_nothing_rings(leaving):
 )
 def test_wrong_background(background, words):
     with pytest.raises(xmist.InputError, match=words):
-        xmist.prepare(NOISY[0], EXPERIMENT, method="full-field", background=background)
+        xmist.prepare(noisy()[0], EXPERIMENT, method="full-field", background=background)
 
 
 @pytest.mark.parametrize("positions", [1, 2])
@@ -126,12 +126,12 @@ def test_a_material_ties_phase_to_transmission(positions):
     length2 = gamma * Z / (2 * K * P**2)
     psi = PSI_TRUE - PSI_TRUE.max()
     fields = {PSI: psi, D: D_TRUE, LOG_T: psi / length2}
-    reference, sample = _made(positions, fields, noise=0.004)
-    result = _retrieve(reference, sample, delta_over_beta=gamma)
+    reference, sample = made(positions, fields, noise=0.004)
+    result = retrieve(reference, sample, delta_over_beta=gamma)
     # The zero of φ is that of ln T: nothing is shifted.
     assert np.allclose(result.phase, gamma / 2 * np.log(result.transmission), atol=1e-4 * np.abs(psi).max())
     # D takes part of what one image says about the thickness.
-    assert _relative(result.phase / PER_PSI, psi) <= (2e-2 if positions == 1 else 5e-3)
+    assert relative(result.phase / PER_PSI, psi) <= (2e-2 if positions == 1 else 5e-3)
     assert np.abs(result.transmission - np.exp(psi / length2)).max() <= 5e-3
     agreement = np.corrcoef(result.dark_field.ravel(), D_TRUE.ravel())[0, 1]
     assert agreement >= (0.2 if positions == 1 else 0.98)
@@ -143,11 +143,11 @@ def plateau():
     """Frames of a dark-field with edges, 0 elsewhere, and it."""
     yy, xx = np.mgrid[: SHAPE[0], : SHAPE[1]]
     d = 0.15 * ndi.gaussian_filter(((yy > 30) & (yy < 70) & (xx > 40) & (xx < 80)).astype(float), 0.7)
-    return _made(3, {PSI: PSI_TRUE, D: d}, noise=0.006), d
+    return made(3, {PSI: PSI_TRUE, D: d}, noise=0.006), d
 
 
 def _dark(frames, **options):
-    return _retrieve(*frames, **SCATTER, **options).dark_field / PER_D
+    return retrieve(*frames, **SCATTER, **options).dark_field / PER_D
 
 
 def test_a_dark_field_that_may_not_be_negative(plateau):
@@ -156,7 +156,7 @@ def test_a_dark_field_that_may_not_be_negative(plateau):
     assert plain.min() < -1e-3
     assert bounded.min() >= 0.0
     # A bound that the truth keeps brings an estimate nearer to it (on average; here it does).
-    assert _relative(bounded, d) <= 1.001 * _relative(plain, d)
+    assert relative(bounded, d) <= 1.001 * relative(plain, d)
 
 
 @pytest.mark.parametrize("prior", ["huber", "tv"])
@@ -164,12 +164,12 @@ def test_edges_of_the_dark_field_stay_sharp(plateau, prior):
     frames, d = plateau
     plain, sharp = _dark(frames, prior="h1"), _dark(frames, prior=prior)
     # A quadratic prior of any strength trades noise for edges; counting large slopes once does not.
-    assert _relative(sharp, d) <= 0.7 * _relative(plain, d)
+    assert relative(sharp, d) <= 0.7 * relative(plain, d)
 
 
 def test_a_tensor_that_may_not_be_negative():
-    reference, sample = _made(5, {PSI: PSI_TRUE, D: D_TRUE}, noise=0.004)
-    result = _retrieve(reference, sample, **TENSOR, prior="non-negative", regularisation=1.0)
+    reference, sample = made(5, {PSI: PSI_TRUE, D: D_TRUE}, noise=0.004)
+    result = retrieve(reference, sample, **TENSOR, prior="non-negative", regularisation=1.0)
     xx, xy, yy = result.dark_field_tensor.astype(float)
     least = (xx + yy) / 2 - np.hypot((xx - yy) / 2, xy)
     assert least.min() >= -1e-6 * np.abs(xx).max()
@@ -181,21 +181,21 @@ def test_large_shifts_are_solved_coarse_to_fine():
     # Speckles of 5 pixels (4 √ln 2 σ), shifts of 5.
     psi *= 5.0 / np.hypot(*np.gradient(psi)).max()
     psi -= psi.mean()
-    reference, sample = _made(2, {PSI: psi}, noise=0.004, shape=shape, grain=1.5)
-    result = _retrieve(reference, sample)
+    reference, sample = made(2, {PSI: psi}, noise=0.004, shape=shape, grain=1.5)
+    result = retrieve(reference, sample)
     assert result.provenance["convergence"]["binning"] == 2
     assert "large-shifts" in codes(result)
     assert result.provenance["convergence"]["converged"]
-    assert _relative(result.phase / PER_PSI, psi) <= 0.02
+    assert relative(result.phase / PER_PSI, psi) <= 0.02
 
 
 def test_without_noise_the_priors_give_way():
-    reference, sample = _made(3, {PSI: PSI_TRUE, D: D_TRUE})
+    reference, sample = made(3, {PSI: PSI_TRUE, D: D_TRUE})
     for options, phase, dark in (({}, 1e-4, 1e-3), ({"regularisation": 0.0}, 1e-5, 3e-4)):
-        result = _retrieve(reference, sample, **SCATTER, gain=0.0, **options)
+        result = retrieve(reference, sample, **SCATTER, gain=0.0, **options)
         # Frames of single precision are rounded by 6e-8, which D feels ten times as much as φ.
-        assert _relative(result.phase / PER_PSI, PSI_TRUE) <= phase
-        assert _relative(result.dark_field / PER_D, D_TRUE) <= dark
+        assert relative(result.phase / PER_PSI, PSI_TRUE) <= phase
+        assert relative(result.dark_field / PER_D, D_TRUE) <= dark
         assert result.provenance["convergence"]["converged"]
     assert result.provenance["convergence"]["prior_strengths"] == [0.0, 0.0]
 
@@ -214,7 +214,7 @@ def test_a_scan_file_takes_a_box():
 
 def test_options_are_kept_as_plain_data(leaving, tmp_path):
     box = np.array([0, 20, 0, 30])
-    result = _retrieve(*leaving, background=box, prior="tv", **SCATTER, regularisation=2.0)
+    result = retrieve(*leaving, background=box, prior="tv", **SCATTER, regularisation=2.0)
     back = xmist.open_result(result.save(tmp_path / "result.h5"))
     assert back.options["background"] == (0, 20, 0, 30)
     assert back.options["prior"] == "tv"
@@ -222,19 +222,19 @@ def test_options_are_kept_as_plain_data(leaving, tmp_path):
 
 def test_a_margin_moves_the_border_away(monkeypatch):
     """A tilt of half a pixel at N = 1: the even mirror has none of it; with a margin some of it is found."""
-    reference, _ = _made(1, {PSI: PSI_TRUE}, noise=0.004)
+    reference, _ = made(1, {PSI: PSI_TRUE}, noise=0.004)
     shifted = np.stack([ndi.shift(frame, (0.0, 0.5), order=5, mode="reflect") for frame in reference])
     box = (0, SHAPE[0], 0, 12)
 
     def tilt():
-        phase = _retrieve(reference, shifted).phase / PER_PSI
+        phase = retrieve(reference, shifted).phase / PER_PSI
         return np.polyfit(np.arange(SHAPE[1]), phase.mean(axis=0), 1)[0]
 
     assert abs(tilt()) <= 0.05
     monkeypatch.setattr("xmist.methods.full_field.border.MARGIN", 16)
     assert tilt() >= 0.1
     # Whatever there is beside the fields has the size of the frames too.
-    result = _retrieve(*NOISY, background=box, uncertainty=True, draws=2, initial=_retrieve(*NOISY))
+    result = retrieve(*noisy(), background=box, uncertainty=True, draws=2, initial=retrieve(*noisy()))
     for _, image in (*result.channels(), *result.diagnostics.items()):
         assert image.shape[-2:] == SHAPE
     assert not result.phase[:, :12].any()

@@ -6,16 +6,16 @@ import scipy.ndimage as ndi
 
 import xmist
 from tests.manufactured import EXPERIMENT, speckle
-from tests.methods.test_full_field import (
+from tests.methods.full_field_frames import (
     D_TRUE,
     PHASE,
     PSI_TRUE,
     SCATTER,
     SHAPE,
     TENSOR,
-    _made,
-    _retrieve,
     codes,
+    made,
+    retrieve,
 )
 from xmist.core.errors import InputError
 from xmist.methods.full_field.coarse_to_fine import double
@@ -31,8 +31,8 @@ def _poisson(reference, sample, photons, seed=0):
 
 
 def test_maps_of_a_good_fit_are_about_one():
-    frames = _poisson(*_made(4, {PSI: PSI_TRUE, D: D_TRUE}), 3e4)
-    result = _retrieve(*frames, **SCATTER)
+    frames = _poisson(*made(4, {PSI: PSI_TRUE, D: D_TRUE}), 3e4)
+    result = retrieve(*frames, **SCATTER)
     assert list(result.diagnostics) == ["residual", "phase_information", "dark_field_information"]
     # ψ takes one of four exposures, and errors of the filtered references add to the noise of the sample.
     assert 0.8 <= np.sqrt(np.mean(result.diagnostics["residual"] ** 2)) <= 1.3
@@ -49,8 +49,8 @@ def test_maps_of_a_good_fit_are_about_one():
 
 
 def test_the_maps_show_what_is_wrong_and_where():
-    reference, sample = _made(3, {PSI: PSI_TRUE, D: D_TRUE}, noise=0.004)
-    clean = _retrieve(reference, sample).diagnostics["residual"]
+    reference, sample = made(3, {PSI: PSI_TRUE, D: D_TRUE}, noise=0.004)
+    clean = retrieve(reference, sample).diagnostics["residual"]
     part = np.s_[60:80, 20:40]
     rng = np.random.default_rng(4)
     weights = np.ones(reference.shape, np.float32)
@@ -58,7 +58,7 @@ def test_the_maps_show_what_is_wrong_and_where():
     weights[2:, 60:80, 70:100] = 0.0
     sample = sample.copy()
     sample[(slice(None), *part)] += 0.03 * rng.normal(size=(3, 20, 20))
-    result = _retrieve(reference, sample, weights, prior="h3/2")
+    result = retrieve(reference, sample, weights, prior="h3/2")
     residual = result.diagnostics["residual"]
     # Noise of 0.03 beside 0.004; ψ and D follow part of it.
     assert residual[part].mean() > 3 * clean.mean()
@@ -74,20 +74,20 @@ def test_information_needs_speckles():
     frames = speckle(rng, 2, SHAPE)
     fade = 1 / (1 + np.exp((np.arange(SHAPE[1]) - 56) / 4))
     frames = 1 + (frames - 1) * fade
-    result = _retrieve(*_poisson(frames, frames, 1e4))
+    result = retrieve(*_poisson(frames, frames, 1e4))
     known = result.diagnostics["dark_field_information"]
     assert known[:, -20:].max() < 0.2 * known[:, :20].mean()
-    tensor = _retrieve(*_poisson(frames, frames, 1e4), **TENSOR)
+    tensor = retrieve(*_poisson(frames, frames, 1e4), **TENSOR)
     assert "dark_field_information" in tensor.diagnostics
 
 
 def test_bad_speckles_are_found():
     rng = np.random.default_rng(9)
     fine = 1 + 0.2 * ndi.gaussian_filter(rng.normal(size=(2, 64, 64)), (0, 0.4, 0.4))
-    result = _retrieve(fine, fine * 0.999, **PHASE, gain=0.0)
+    result = retrieve(fine, fine * 0.999, **PHASE, gain=0.0)
     assert "speckles-too-fine" in codes(result)
     faint = 1 + 0.05 * (speckle(rng, 2, (64, 64)) - 1)
-    result = _retrieve(faint, faint * 0.999, **PHASE, gain=0.0)
+    result = retrieve(faint, faint * 0.999, **PHASE, gain=0.0)
     assert "speckles-too-faint" in codes(result)
 
 
@@ -119,8 +119,8 @@ def test_what_counts_as_lost():
 
 
 def test_records_travel_with_the_file(tmp_path):
-    frames = _made(2, {PSI: PSI_TRUE, D: D_TRUE}, noise=0.004)
-    result = _retrieve(*frames)
+    frames = made(2, {PSI: PSI_TRUE, D: D_TRUE}, noise=0.004)
+    result = retrieve(*frames)
     back = xmist.open_result(result.save(tmp_path / "result.h5"))
     assert dict(back.provenance) == dict(result.provenance)
     assert np.array_equal(back.diagnostics["residual"], result.diagnostics["residual"])

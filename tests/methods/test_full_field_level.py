@@ -6,7 +6,7 @@ import scipy.ndimage as ndi
 
 import xmist
 from tests.manufactured import EXPERIMENT
-from tests.methods.test_full_field import (
+from tests.methods.full_field_frames import (
     D_TRUE,
     LOG_T_TRUE,
     PSI_TRUE,
@@ -14,9 +14,9 @@ from tests.methods.test_full_field import (
     K,
     P,
     Z,
-    _made,
-    _retrieve,
     codes,
+    made,
+    retrieve,
 )
 from xmist.numerics.operators.transport import LOG_T, PSI, D
 
@@ -25,7 +25,7 @@ NOISE = 0.005
 
 @pytest.fixture(scope="module")
 def frames():
-    return _made(3, {PSI: PSI_TRUE, D: D_TRUE}, noise=NOISE)
+    return made(3, {PSI: PSI_TRUE, D: D_TRUE}, noise=NOISE)
 
 
 def _about_noise(result):
@@ -34,7 +34,7 @@ def _about_noise(result):
 
 @pytest.mark.parametrize("scale", [1.0, 400.0])
 def test_frames_of_the_model_have_no_finding(frames, scale):
-    result = _retrieve(scale * frames[0], scale * frames[1], **SCATTER)
+    result = retrieve(scale * frames[0], scale * frames[1], **SCATTER)
     # The noise is white and not that of photons, by which the gain is read: within a fifth on this speckle.
     assert 0.8 <= result.provenance["convergence"]["reduced_chi_squared"] <= 1.25
     assert not _about_noise(result)
@@ -42,7 +42,7 @@ def test_frames_of_the_model_have_no_finding(frames, scale):
 
 @pytest.mark.parametrize(("factor", "side"), [(20.0, "below"), (0.05, "above")])
 def test_a_gain_that_is_wrong_is_found(frames, factor, side):
-    result = _retrieve(*frames, **SCATTER, gain=factor * NOISE**2)
+    result = retrieve(*frames, **SCATTER, gain=factor * NOISE**2)
     assert _about_noise(result) == {f"residual-{side}-noise"}
 
 
@@ -50,13 +50,13 @@ def test_frames_that_moved_are_found(frames):
     reference, sample = frames
     moved = sample.copy()
     moved[0] = np.roll(moved[0], 1, axis=1)
-    assert _about_noise(_retrieve(reference, moved, **SCATTER)) == {"residual-above-noise"}
+    assert _about_noise(retrieve(reference, moved, **SCATTER)) == {"residual-above-noise"}
 
 
 def test_the_dark_field_of_one_position_is_not_believed():
     """Its deviation covers it wherever the truth is, for a size that the fit may have got wrong by half."""
     length2 = 30.0
-    reference, sample = _made(1, {PSI: length2 * LOG_T_TRUE, D: D_TRUE, LOG_T: LOG_T_TRUE}, noise=NOISE)
+    reference, sample = made(1, {PSI: length2 * LOG_T_TRUE, D: D_TRUE, LOG_T: LOG_T_TRUE}, noise=NOISE)
     result = xmist.retrieve(
         xmist.SpeckleStack(reference, sample),
         EXPERIMENT,
@@ -75,7 +75,7 @@ def test_speckles_that_moved_over_the_background_ask_for_the_step_drift(frames, 
     # By quintic splines, which move speckles of this size right to a hundredth of their contrast.
     shifted = np.stack([ndi.shift(frame, (0.0, moved), order=5, mode="reflect") for frame in sample])
     box = (0, 96, 0, 9)
-    result = _retrieve(reference, shifted, **SCATTER, background=box)
+    result = retrieve(reference, shifted, **SCATTER, background=box)
     said = [finding for finding in result.findings if finding.code == "background-moved"]
     assert len(said) == (moved > 0)
     if moved:

@@ -28,7 +28,9 @@ def count_threads(threads: int | None = None) -> int:
             return len(os.sched_getaffinity(0))
         return os.cpu_count() or 1
     if isinstance(threads, bool) or not isinstance(threads, int) or threads < 1:
-        raise InputError(f"threads is {threads!r}; expected a whole number of at least 1, or None")
+        raise InputError(
+            f"threads is {threads!r}; expected a whole number of at least 1, or None", "value-invalid"
+        )
     return threads
 
 

@@ -22,7 +22,8 @@ def _parts(tensor: ArrayLike) -> tuple[Real, Real, Real]:
     array = np.asarray(tensor)
     if array.ndim < 1 or array.shape[0] != 3 or array.dtype.kind not in "iuf":
         raise InputError(
-            f"tensor is {array.dtype} of shape {array.shape}; expected numbers of shape (3, y, x): xx, xy, yy"
+            f"tensor is {array.dtype} of shape {array.shape}; expected numbers (3, y, x): xx, xy, yy",
+            "array-invalid",
         )
     xx, xy, yy = array if array.dtype.kind == "f" else array.astype(np.float64)
     return xx / 2 + yy / 2, xx / 2 - yy / 2, xy
