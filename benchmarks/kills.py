@@ -26,11 +26,11 @@ from tests.workflow.series_scenes import (
     count_calls,
     in_child,
     killed_scan,
+    run_path,
     volumes,
-    write_scan,
+    write_config,
 )
 
-import xmist
 from xmist.core.errors import OutputError
 from xmist.io.results.atomic import leftovers
 
@@ -42,18 +42,18 @@ def kills(folder: Path, number: int) -> None:
     """Kill a scan in this process's children at random calls, half of them inside the writing."""
     clean, victim = folder / "clean", folder / "victim"
     for place in (clean, victim):
-        write_scan(place, PROJECTIONS, scan={"block": 1})
-    whole = volumes(xmist.scan(clean / "scan.toml"))
+        write_config(place, PROJECTIONS, series={"block": 1})
+    whole = volumes(run_path(clean / "config.toml"))
     few = folder / "few"
-    write_scan(few, 3, scan={"block": 1})
-    count, writing = count_calls(few / "scan.toml")
+    write_config(few, 3, series={"block": 1})
+    count, writing = count_calls(few / "config.toml")
     rng = random.Random(SEED)
     inside, done, lost, died, finished = 0, 0, 0, 0, 0
     for turn in range(number):
         write = turn % 2 == 1
         # Up to three blocks of work, and what comes before: about one block is done between two kills.
         moment = rng.randrange(1, writing if write else count)
-        code = killed_scan(victim / "scan.toml", moment, inside=write)
+        code = killed_scan(victim / "config.toml", moment, inside=write)
         died += code == -signal.SIGKILL
         inside += write and code == -signal.SIGKILL
         finished += code == 0
@@ -62,7 +62,7 @@ def kills(folder: Path, number: int) -> None:
         done = now
     print(f"kills: {died} ({inside} inside the writing), {finished} runs that ended before their moment")
     print(f"projections done after the last kill: {done}; times that one was lost again: {lost}")
-    xmist.scan(victim / "scan.toml")
+    run_path(victim / "config.toml")
     assert_same(whole, volumes(victim / "scan.h5"))
     assert_same_content(clean / "scan.h5", victim / "scan.h5")
     assert not leftovers(victim / "scan_blocks")
@@ -72,8 +72,8 @@ def kills(folder: Path, number: int) -> None:
 def kills_of_commands(folder: Path, number: int) -> None:
     """Kill `xmist scan --workers 2` by the clock: its parent, or one of its workers."""
     victim = folder / "commands"
-    write_scan(victim, 1500, scan={"block": 2})
-    command = [sys.executable, "-m", "xmist", "scan", "scan.toml", "--workers", "2", "--quiet"]
+    write_config(victim, 1500, series={"block": 2})
+    command = [sys.executable, "-m", "xmist", "scan", "config.toml", "--workers", "2", "--quiet"]
     rng = random.Random(SEED)
     codes, workers_killed = [], 0
     for turn in range(number):
@@ -98,8 +98,8 @@ def kills_of_commands(folder: Path, number: int) -> None:
         f"exit codes {codes}"
     )
     same = folder / "same"
-    write_scan(same, 1500, scan={"block": 16})
-    assert_same(volumes(xmist.scan(same / "scan.toml")), volumes(victim / "scan.h5"))
+    write_config(same, 1500, series={"block": 16})
+    assert_same(volumes(run_path(same / "config.toml")), volumes(victim / "scan.h5"))
     print("the end is the same; no worker outlived its parent")
 
 
@@ -121,18 +121,18 @@ def full_disk(folder: Path) -> None:
         return
     try:
         # The output must stay in the folder of the scan file: the disk is mounted inside it.
-        scan = write_scan(folder / "filled", 60, scan={"block": 2}, output={"files": ["out/scan.h5"]})
+        scan = write_config(folder / "filled", 60, series={"block": 2}, output={"files": ["out/scan.h5"]})
         (scan.parent / "out").mkdir()
         subprocess.run(["mount", "--bind", str(disk), str(scan.parent / "out")], check=True)
         try:
             try:
-                xmist.scan(scan)
+                run_path(scan)
                 print("full disk: no error, which is wrong")
             except OutputError as error:
                 print(f"full disk: {error}")
             subprocess.run(["mount", "-o", "remount,size=20m", str(disk)], check=True)
-            whole = write_scan(folder / "whole", 60, scan={"block": 2})
-            assert_same(volumes(xmist.scan(scan)), volumes(xmist.scan(whole)))
+            whole = write_config(folder / "whole", 60, series={"block": 2})
+            assert_same(volumes(run_path(scan)), volumes(run_path(whole)))
             print("full disk: with more room the same command ends as an undisturbed one")
         finally:
             subprocess.run(["umount", str(scan.parent / "out")], check=False)
@@ -142,7 +142,7 @@ def full_disk(folder: Path) -> None:
 
 def no_rights(folder: Path) -> None:
     """Take the right to write away from a user who has no others, give it back, go on."""
-    scan = write_scan(folder / "rights", 12, scan={"block": 2})
+    scan = write_config(folder / "rights", 12, series={"block": 2})
     blocks = scan.parent / "scan_blocks"
     for path in (folder, scan.parent):
         path.chmod(0o777)
@@ -159,17 +159,17 @@ def no_rights(folder: Path) -> None:
                 blocks.chmod(0o555)
 
         try:
-            xmist.scan(scan, progress=progress)
+            run_path(scan, progress=progress)
         except OutputError as error:
             print(f"no rights: {error}", flush=True)
             blocks.chmod(0o755)
-            xmist.scan(scan)
+            run_path(scan)
             return 3
         return 0
 
     assert in_child(task) == 3
-    whole = write_scan(folder / "rights_whole", 12, scan={"block": 2})
-    assert_same(volumes(scan.parent / "scan.h5"), volumes(xmist.scan(whole)))
+    whole = write_config(folder / "rights_whole", 12, series={"block": 2})
+    assert_same(volumes(scan.parent / "scan.h5"), volumes(run_path(whole)))
     print("no rights: with them the same command ends as an undisturbed one")
 
 

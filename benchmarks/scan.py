@@ -23,11 +23,11 @@ import psutil
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
-from tests.workflow.series_scenes import sections, write_toml
+from tests.workflow.series_scenes import run_path, sections, write_toml
 
 import xmist
 from xmist.io.results.nxtomo import export_tomography
-from xmist.workflow.configuration import draft_scan
+from xmist.workflow.configuration import draft_configuration
 
 # Of the paper model: what a cluster's shared file system and network give, in bytes a second.
 _READS, _WRITES, _NETWORK = 2e9, 1e9, 1e9
@@ -75,7 +75,7 @@ def write(
     data = sections(
         input={"reference": "ref.h5", "sample": "pos_{position}.h5::/entry/data"},
         retrieve={"method": method, "threads": None},
-        scan={"block": block, "order": "position"},
+        series={"block": block, "order": "position"},
     )
     data["options"] = options
     data["scan"] = {key: value for key, value in data["scan"].items() if value is not None}
@@ -104,7 +104,7 @@ def memory(projections: int = 520) -> None:
             if what == "projections":
                 seen[done] = resident(process)
 
-        xmist.scan(scan, workers=2, progress=note)
+        run_path(scan, workers=2, progress=note)
         found = np.array([seen[number] for number in range(20, 501)]) / 1e6
         first, last = np.median(found[:40]), np.median(found[-40:])
         print(
@@ -123,7 +123,7 @@ def throughput(rounds: int = 3) -> None:
     ):
         with folder() as place:
             scan, reference, samples = write(place, number, positions, side, method, options, block=None)
-            experiment = draft_scan(scan).finish().experiment
+            experiment = draft_configuration(scan).finish().experiment
             plan = xmist.prepare(reference, experiment, method=method, **options)
             plan(samples[0])
             times = []
@@ -132,7 +132,7 @@ def throughput(rounds: int = 3) -> None:
                 for projection in samples:
                     plan(projection)
                 bare = time.perf_counter() - begin
-                master = xmist.scan(scan)
+                master = run_path(scan)
                 with h5py.File(master) as file:
                     run = {key: float(file["entry/run"][key][()]) for key in ("seconds", "seconds_writing")}
                 shutil.rmtree(place / "scan_blocks")
@@ -153,7 +153,7 @@ def blocks() -> None:
     with folder() as place:
         scan, *_ = write(place, 200, 2, 64, "mist", {"smoothing": 1.0}, block=1)
         for turn in range(3):
-            master = xmist.scan(scan)
+            master = run_path(scan)
             with h5py.File(master) as file:
                 run = {key: value[()] for key, value in file["entry/run"].items()}
             rest = (run["seconds"] - run["seconds_retrieving"]) / 200
@@ -202,7 +202,16 @@ def predictions() -> None:
     ):
         with folder() as place:
             write(place, number, positions, side, method, options, block=None)
-            check = [sys.executable, "-m", "xmist", "check", "scan.toml", "--json", "--workers", str(workers)]
+            check = [
+                sys.executable,
+                "-m",
+                "xmist",
+                "check",
+                "config.toml",
+                "--json",
+                "--workers",
+                str(workers),
+            ]
             done = subprocess.run(check, cwd=place, capture_output=True, check=True)
             told = json.loads(done.stdout)
             command = [
@@ -210,7 +219,7 @@ def predictions() -> None:
                 "-m",
                 "xmist",
                 "scan",
-                "scan.toml",
+                "config.toml",
                 "--workers",
                 str(workers),
                 "--quiet",
@@ -234,7 +243,7 @@ def full_field(projections: int = 200) -> None:
     """Time a scan of 512² at N = 2 through full-field."""
     with folder() as place:
         scan, *_ = write(place, projections, 2, 512, "full-field", {}, block=None)
-        master = xmist.scan(scan)
+        master = run_path(scan)
         with h5py.File(master) as file:
             run = {key: value[()] for key, value in file["entry/run"].items()}
         print(
@@ -283,13 +292,13 @@ def tomography(side: int = 96, angles: int = 60, positions: int = 10) -> None:
         data = sections(
             input={"reference": "ref.npy", "sample": "sample.npy"},
             retrieve={"method": "full-field", "threads": None},
-            scan={"order": "projection", "angles": list(series.angles), "block": None},
+            series={"order": "projection", "angles": list(series.angles), "block": None},
         )
         data["options"] = {}
         data["scan"].pop("block")
         data["experiment"] = {k: v for k, v in series.experiment.to_dict().items() if v is not None}
         begin = time.perf_counter()
-        master = xmist.scan(write_toml(place, data))
+        master = run_path(write_toml(place, data))
         spent = time.perf_counter() - begin
         print(f"ct preset, {side}², N = {positions}, {angles} projections by full-field: {spent:.0f} s")
         truth = {"phase": series.volume.delta, "dark_field": series.volume.scatter}

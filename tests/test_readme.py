@@ -33,7 +33,7 @@ def test_the_lines_of_python_run(tmp_path, monkeypatch):
 
 def test_the_scan_file_has_no_fault():
     (text,) = blocks("toml")
-    assert make_draft(tomllib.loads(text), folder=".", source="").faults == ()
+    assert make_draft(tomllib.loads(text), folder=".", source="").messages == ()
     assert all(step in text for step in STEPS)
 
 

@@ -158,7 +158,7 @@ class Page:
 
         data = tomllib.loads(block.astext())
         if {"input", "experiment", "retrieve"} <= set(data):
-            faults = make_draft(data, folder=".", source="").faults
+            faults = make_draft(data, folder=".", source="").messages
             if faults:
                 raise ValueError("; ".join(faults))
 

@@ -107,7 +107,7 @@ class ScanFile(_Made):
     """The keys of every section of a scan file."""
 
     def text(self) -> str:
-        from xmist.workflow.configuration import schema
+        from xmist.workflow import schema
 
         parts = []
         for kind in vars(schema).values():

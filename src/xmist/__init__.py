@@ -21,8 +21,9 @@ if TYPE_CHECKING:
     from xmist.core.progress import progress_bars
     from xmist.evaluate.comparison import Comparison, compare
     from xmist.io import open_result
+    from xmist.io.results.nxtomo import export_tomography
     from xmist.methods import METHODS, prepare, retrieve
-    from xmist.workflow.series import scan
+    from xmist.workflow.run import Run, run
     from xmist.workflow.simulation import write_simulation
 
 _HOME = {
@@ -43,7 +44,9 @@ _HOME = {
     "prepare": "xmist.methods",
     "progress_bars": "xmist.core.progress",
     "retrieve": "xmist.methods",
-    "scan": "xmist.workflow.series",
+    "run": "xmist.workflow.run",
+    "Run": "xmist.workflow.run",
+    "export_tomography": "xmist.io.results.nxtomo",
     "write_simulation": "xmist.workflow.simulation",
 }
 for _hook in (
@@ -69,19 +72,21 @@ __all__ = [
     "Material",
     "OutputError",
     "Retrieval",
+    "Run",
     "SpeckleStack",
     "XmistError",
     "__version__",
     "compare",
     "count_flags",
     "evaluate",
+    "export_tomography",
     "io",
     "open_result",
     "prepare",
     "preprocess",
     "progress_bars",
     "retrieve",
-    "scan",
+    "run",
     "simulate",
     "view",
     "write_simulation",

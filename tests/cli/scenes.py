@@ -10,7 +10,7 @@ import tifffile
 
 from tests.manufactured import phase_object
 from xmist.cli import main
-from xmist.workflow.configuration import toml_text
+from xmist.workflow.proposal import toml_text
 
 SHAPE = (20, 24)
 GEOMETRY = {
@@ -55,7 +55,7 @@ def sections(**changes):
     return data
 
 
-def write_scan(folder, name="scan.toml", **changes):
+def write_config(folder, name="config.toml", **changes):
     """Write a scan file with some keys changed."""
     lines = []
     for section, values in sections(**changes).items():

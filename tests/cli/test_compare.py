@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 import xmist
-from tests.cli.scenes import GEOMETRY, call, snapshot, write_scan
+from tests.cli.scenes import GEOMETRY, call, snapshot, write_config
 from tests.evaluate.scene import SHAPE, stack, truth
 
 FILES = ["agreement.png", "comparison.csv", "comparison.json", "comparison.md", "dark-field.png", "phase.png", "regions.png"]  # fmt: skip # noqa: E501
@@ -30,7 +30,7 @@ def write(folder, tables="", **changes):
         "compare": {"methods": ["mist"], "positions": [2], "resolution": False},
         **changes,
     }
-    path = write_scan(folder, **given)
+    path = write_config(folder, **given)
     text = path.read_text()
     start, end = text.index("[retrieve]"), text.index("[compare]")
     path.write_text(text[:start] + text[end:] + tables + "\n")
@@ -49,7 +49,7 @@ def save_truth():
 
 def test_tables_and_figures_are_written(folder, capsys):
     save_truth()
-    arguments = ["compare", "scan.toml", "-o", "out", "--methods", "mist,lcs", "--positions", "2,4"]
+    arguments = ["compare", "config.toml", "-o", "out", "--methods", "mist,lcs", "--positions", "2,4"]
     options = ["--option", "mist.smoothing=1.5", "--outside", "0,6,0,64", "--inside", "25,35,27,37"]
     done = call(capsys, *arguments, *options)
     assert done.code == 0, done.err
@@ -60,7 +60,7 @@ def test_tables_and_figures_are_written(folder, capsys):
     data = json.loads((folder / "out" / "comparison.json").read_text())
     assert data["regions"]["outside"]["boxes"] == [[0, 6, 0, 64]]
     assert data["runs"][0]["options"] == {"smoothing": 1.5}
-    assert data["about"]["input"]["sample"][0]["name"] == "sample.npy"
+    assert data["about"]["input"]["sample"][0]["name"] == "sample.npy frame 1"
     before = snapshot(folder)
     again = call(capsys, *arguments, *options)
     assert again.code == 2
@@ -75,10 +75,10 @@ def test_everything_may_stand_in_the_scan_file(folder, capsys, monkeypatch):
         folder,
         compare={"methods": ["mist", "single-material"], "positions": [2, 4], "resolution": True},
         preprocess=[{"step": "crop", "rows": [2, 58]}],
-        tables="[compare.options.mist]\nsmoothing = 1.0\nridge = 0.1\n[regions]\noutside = [0, 4, 0, 64]",
+        tables="[options.mist]\nsmoothing = 1.0\nridge = 0.1\n[regions]\noutside = [0, 4, 0, 64]",
     )
     save_truth()
-    done = call(capsys, "compare", "scan.toml", "-o", "out", "--option", "mist.smoothing=2")
+    done = call(capsys, "compare", "config.toml", "-o", "out", "--option", "mist.smoothing=2")
     assert done.code == 0, done.err
     (found,) = saved
     assert found.positions == (2, 4)
@@ -97,14 +97,14 @@ def test_a_truth_that_does_not_fit_is_left_out_or_a_fault(folder, capsys, monkey
     flags = np.zeros((9, 9), np.uint16)
     small = xmist.Retrieval(method="truth", experiment=xmist.Experiment(**GEOMETRY), flags=flags, phase=flags)
     small.save("truth.h5")
-    done = call(capsys, "compare", "scan.toml", "-o", "out")
+    done = call(capsys, "compare", "config.toml", "-o", "out")
     assert done.code == 0
     assert "truth.h5 has 9 × 9 pixels, unlike the frames; not used" in done.err
     assert "Against the truth" not in done.out
-    done = call(capsys, "compare", "scan.toml", "-o", "out", "--truth", "truth.h5")
+    done = call(capsys, "compare", "config.toml", "-o", "out", "--truth", "truth.h5")
     assert done.code == 2
     assert "truth.h5 has 9 × 9 pixels; expected the frames' 60 × 64" in done.err
-    done = call(capsys, "compare", "scan.toml", "-o", "out", "--truth", "missing.h5")
+    done = call(capsys, "compare", "config.toml", "-o", "out", "--truth", "missing.h5")
     assert done.code == 2
     assert "missing.h5 does not exist" in done.err
 
@@ -114,10 +114,10 @@ def test_all_faults_of_the_scan_file_at_once(folder, capsys):
         folder,
         compare={"methods": ["misst"], "positions": [2, 2], "truht": "x"},
         regions={"outside": [0, 4, 0], "middle": [1, 2, 3, 4]},
-        tables="[compare.options.umpa]\nwindw = 5",
+        tables="[options.umpa]\nwindw = 5",
     )
     before = snapshot(folder)
-    done = call(capsys, "compare", "scan.toml", "-o", "out")
+    done = call(capsys, "compare", "config.toml", "-o", "out")
     assert done.code == 2
     for part in (
         "compare.methods names 'misst'; did you mean 'mist'",
@@ -125,7 +125,7 @@ def test_all_faults_of_the_scan_file_at_once(folder, capsys):
         "compare.truht is not a known key; did you mean 'truth'",
         "regions.outside is [0, 4, 0]; expected bare beam: a box [y0, y1, x0, x1]",
         "regions.middle is not a known key",
-        "compare.options.umpa.windw is not an option of umpa; did you mean 'window'",
+        "options.umpa.windw is not an option of umpa; did you mean 'window'",
     ):
         assert part in done.err
     assert "retrieve" not in done.err
@@ -133,7 +133,7 @@ def test_all_faults_of_the_scan_file_at_once(folder, capsys):
 
 
 def test_faults_of_file_and_arguments_are_told_together_before_any_work(folder, capsys, monkeypatch):
-    monkeypatch.setattr("xmist.evaluate.from_configuration.load_stack", None)  # no frame is read
+    monkeypatch.setattr("xmist.evaluate.from_configuration.load_projection", None)  # no frame is read
     write(folder, experiment={**GEOMETRY, "energy_kev": -17.0})
     (folder / "file").write_bytes(b"precious")
     before = snapshot(folder)
@@ -147,10 +147,10 @@ def test_faults_of_file_and_arguments_are_told_together_before_any_work(folder, 
         "--option",
         "umpa.window=5",
     ]
-    done = call(capsys, "compare", "scan.toml", "-o", "file/out", "--truth", "no.h5", *arguments)
+    done = call(capsys, "compare", "config.toml", "-o", "file/out", "--truth", "no.h5", *arguments)
     assert done.code == 2
     for part in (
-        "7 faults",
+        "7 errors",
         "experiment.energy_kev is -17",
         "unknown method 'misst'; did you mean 'mist'",
         "positions is [0]; expected different whole numbers from 1",
@@ -171,19 +171,19 @@ def test_nothing_that_is_read_is_replaced(folder, capsys):
         if not arguments:
             write(folder, input={"reference": "mist-2.h5::/entry/dark_field/data", "sample": "sample.npy"})
             before = snapshot(folder)
-        done = call(capsys, "compare", "scan.toml", "-o", ".", "--results", "--overwrite", *arguments)
+        done = call(capsys, "compare", "config.toml", "-o", ".", "--results", "--overwrite", *arguments)
         assert done.code == 2
         assert "mist-2.h5 would replace what is read" in done.err
         assert snapshot(folder) == before
 
 
 def test_an_empty_list_is_no_list_of_everything(folder, capsys):
-    done = call(capsys, "compare", "scan.toml", "-o", "out", "--methods", ",")
+    done = call(capsys, "compare", "config.toml", "-o", "out", "--methods", ",")
     assert (done.code, "methods is empty" in done.err) == (2, True)
     write(folder, compare={"methods": ["mist", "mist"]})
-    done = call(capsys, "compare", "scan.toml", "-o", "")
+    done = call(capsys, "compare", "config.toml", "-o", "")
     assert (done.code, "-o is empty" in done.err) == (2, True)
-    done = call(capsys, "compare", "scan.toml", "-o", "out")
+    done = call(capsys, "compare", "config.toml", "-o", "out")
     assert (done.code, "compare.methods names mist more than once" in done.err) == (2, True)
 
 
@@ -191,14 +191,14 @@ def test_bad_arguments(folder, capsys):
     done = call(capsys, "compare", "--positions", "2;4", "--outside", "1,2,3", "--option", "window=5")
     assert done.code == 2
     for part in (
-        "no scan file is given",
+        "no configuration is given",
         "-o is missing",
         "--positions is '2;4'",
         "--outside is '1,2,3'; expected Y0,Y1,X0,X1",
         "--option window names no method",
     ):
         assert part in done.err
-    done = call(capsys, "compare", "scan.toml", "-o", "out", "--option", "umpa.window=5")
+    done = call(capsys, "compare", "config.toml", "-o", "out", "--option", "umpa.window=5")
     assert done.code == 2
     assert "options are given for 'umpa', which is not compared" in done.err
     assert not (folder / "out").exists()

@@ -9,15 +9,15 @@ import warnings
 
 import pytest
 
-from tests.cli.scenes import snapshot, write_frames, write_scan
+from tests.cli.scenes import snapshot, write_config, write_frames
 from xmist.cli import main
 from xmist.io.results import atomic
 from xmist.io.results.atomic import leftovers
-from xmist.workflow import projection as pipeline
+from xmist.workflow import frames, processor
 
 pytestmark = pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork and signals")
 
-RETRIEVE = ["retrieve", "scan.toml", "--quiet"]
+RETRIEVE = ["retrieve", "config.toml", "--quiet"]
 OUTPUTS = ("result.h5", "result_phase.tif", "result_dark_field.tif", "result_flags.tif")
 MOMENTS = 20
 INSIDE = 10  # of them inside the writing
@@ -62,7 +62,7 @@ def clean(tmp_path_factory):
     folder = tmp_path_factory.mktemp("killed")
     write_frames(folder)
     # One thread: a child of a fork has no other.
-    write_scan(
+    write_config(
         folder,
         retrieve={"threads": 1},
         output={"files": ["result.h5", "result.tif"], "overwrite": True},
@@ -143,9 +143,9 @@ def test_most_of_a_file_can_be_lost_and_the_old_one_stands(folder):
 
 
 PLACES = {
-    "reading": (pipeline, "load_frames"),
-    "retrieving": (pipeline, "retrieve"),
-    "hashing": (pipeline, "digest"),
+    "reading": (frames, "load_frames"),
+    "preparing": (processor, "SpeckleStack"),
+    "retrieving": (processor, "prepare"),
     "syncing": (atomic, "_sync"),
     "placing": (atomic, "_place"),
 }

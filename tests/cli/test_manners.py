@@ -7,10 +7,10 @@ import numpy as np
 import pytest
 
 import xmist.__main__
-from tests.cli.scenes import call, snapshot, write_frames, write_scan
+from tests.cli.scenes import call, snapshot, write_config, write_frames
 from tests.workflow.series_scenes import frames, sections, write_hdf5, write_toml
 from xmist.workflow.configuration import make_draft
-from xmist.workflow.projection.reading import reading_faults
+from xmist.workflow.outputs import overlap_errors
 
 
 @pytest.fixture
@@ -37,7 +37,7 @@ def test_what_no_machine_can_hold_is_refused(arguments, folder, capsys):
 
 
 def test_where_a_machine_tells_no_memory_there_is_a_bound_all_the_same(folder, capsys, monkeypatch):
-    monkeypatch.setattr("xmist.workflow.projection.estimate.machine_memory", lambda: None)
+    monkeypatch.setattr("xmist.workflow.estimates.machine_memory", lambda: None)
     done = call(capsys, "simulate", "currant", "--positions", "1000000000")
     assert (done.code, "more than a machine has" in done.err) == (2, True)
     assert snapshot(folder) == {}
@@ -93,7 +93,7 @@ def test_a_plan_calls_its_faults_by_their_options_and_leaves_no_folder(folder, c
 )
 def test_what_a_pattern_would_read_the_next_time(pattern, output, read, folder):
     draft = make_draft({"input": {"sample": pattern}}, folder=folder, source="")
-    found = reading_faults(draft, (), [folder / output])
+    found = overlap_errors(draft, (), [folder / output])
     assert list(found) == [folder / output] * read
 
 
@@ -107,24 +107,24 @@ def test_a_scan_writes_over_nothing_that_it_reads(folder, capsys):
             folder,
             sections(
                 input={"reference": "ref.npy", "sample": "raw.h5::/entry/data"},
-                scan={"order": "projection", "angles": "angles.h5::/entry/data"},
+                series={"order": "projection", "angles": "angles.h5::/entry/data"},
                 output={"files": [output]},
             ),
         )
         before = snapshot(folder)
-        done = call(capsys, "scan", "scan.toml", "--overwrite")
+        done = call(capsys, "retrieve", "config.toml", "--overwrite")
         assert done.code == 2
-        assert done.err.startswith(f"Error: scan.toml: {output} would replace what is read; ")
+        assert done.err.startswith(f"Error: config.toml: {output} would replace what is read; ")
         assert snapshot(folder) == before
 
 
 def test_a_comparison_writes_nothing_that_would_be_read_the_next_time(folder, capsys):
     for kind, stack in zip(("ref", "sample"), frames(), strict=True):
         write_hdf5(folder / f"a-{kind}.h5", stack if kind == "ref" else stack[0], "s")
-    write_scan(folder, input={"reference": "a-ref.h5::/s", "sample": "*-[s2]*.h5::/s"})
+    write_config(folder, input={"reference": "a-ref.h5::/s", "sample": "*-[s2]*.h5::/s"})
     before = snapshot(folder)
     done = call(
-        capsys, "compare", "scan.toml", "-o", ".", "--results", "--methods", "mist", "--positions", "2"
+        capsys, "compare", "config.toml", "-o", ".", "--results", "--methods", "mist", "--positions", "2"
     )
     assert done.code == 2
     assert "mist-2.h5 would be read as a frame the next time" in done.err
@@ -133,10 +133,10 @@ def test_a_comparison_writes_nothing_that_would_be_read_the_next_time(folder, ca
 
 def test_check_names_the_scan_file_with_every_fault(folder, capsys):
     write_frames(folder)
-    write_scan(folder, retrieve={"method": "mst"})
-    done = call(capsys, "check", "scan.toml")
+    write_config(folder, retrieve={"method": "mst"})
+    done = call(capsys, "check", "config.toml")
     assert done.code == 2
-    assert done.err.startswith("Error: scan.toml: retrieve.method is 'mst'")
+    assert done.err.startswith("Error: config.toml: retrieve.method is 'mst'")
 
 
 def test_ctrl_c_before_anything_is_loaded():

@@ -66,7 +66,7 @@ def test_files_open(made):
     for role, number in (("reference", 6), ("sample", 6), ("dark", 5), ("flat", 5)):
         series = open_frames(f"{files['frames']}::/entry/{role}/data", name=role)
         assert (len(series), series.shape) == (number, SETTINGS.shape)
-        offers = {offer.name: offer.value for offer in offer_geometry(series)}
+        offers = {offer.name: offer.value for offer in offer_geometry(series.sources[0])}
         assert offers == pytest.approx(
             {name: value for name, value in result.experiment.to_dict().items() if value is not None}
         )

@@ -134,7 +134,7 @@ def test_command_writes_frames(tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
     arguments = ["simulate", "low_dose", "--shape", "48", "48", "--positions", "2", "--quiet"]
     assert main(arguments) == 0
-    assert (tmp_path / "xmist-low-dose" / "scan.toml").exists()
+    assert (tmp_path / "xmist-low-dose" / "config.toml").exists()
     assert main(arguments) == 2
     assert main([*arguments, "--overwrite", "--form", "hdf5"]) == 0
     assert np.isfinite(xmist.open_result("xmist-low-dose/truth.h5").phase).all()

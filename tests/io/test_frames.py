@@ -23,8 +23,7 @@ from xmist import InputError
 from xmist.io import describe
 from xmist.io.frames.frames import (
     describe_frames,
-    digest,
-    group_exposures,
+    group_repeats,
     load_frames,
     natural_sort,
     open_frames,
@@ -241,30 +240,30 @@ def test_opening_reads_no_frame_and_reading_only_one(tmp_path):
 
 @settings(max_examples=25, deadline=None)
 @given(
-    exposures=st.integers(1, 4),
+    repeats=st.integers(1, 4),
     positions=st.integers(1, 3),
     dtype=st.sampled_from(DTYPES),
     seed=st.integers(0, 99),
 )
-def test_mean_and_variance_of_the_mean(tmp_path_factory, exposures, positions, dtype, seed):
-    folder = tmp_path_factory.mktemp("exposures")
-    frames = make_frames(exposures * positions, (7, 9), dtype, seed)
+def test_mean_and_variance_of_the_mean(tmp_path_factory, repeats, positions, dtype, seed):
+    folder = tmp_path_factory.mktemp("repeats")
+    frames = make_frames(repeats * positions, (7, 9), dtype, seed)
     np.save(folder / "frames.npy", frames)
-    loaded = load_frames(opened("frames.npy", folder), exposures=exposures, dtype=np.float64)
-    grouped = frames.reshape(positions, exposures, 7, 9).astype(np.longdouble)
+    loaded = load_frames(opened("frames.npy", folder), repeats=repeats, dtype=np.float64)
+    grouped = frames.reshape(positions, repeats, 7, 9).astype(np.longdouble)
     # Sums of four numbers below 2^32 in float64: 4 roundings of 2^-53 of the largest.
     scale = float(np.abs(grouped).max()) + 1.0
     np.testing.assert_allclose(loaded.frames, grouped.mean(axis=1).astype(float), rtol=0, atol=1e-15 * scale)
-    if exposures == 1:
+    if repeats == 1:
         assert loaded.variance is None
     else:
-        expected = grouped.var(axis=1, ddof=1).astype(float) / exposures
+        expected = grouped.var(axis=1, ddof=1).astype(float) / repeats
         np.testing.assert_allclose(loaded.variance, expected, rtol=1e-12, atol=4e-15 * scale**2)
 
 
 def test_equal_exposures_have_no_variance(tmp_path):
     np.save(tmp_path / "frames.npy", np.repeat(make_frames(2, dtype=np.float32), 3, axis=0))
-    loaded = load_frames(opened("frames.npy", tmp_path), exposures=3)
+    loaded = load_frames(opened("frames.npy", tmp_path), repeats=3)
     assert not loaded.variance.any()
     np.testing.assert_array_equal(loaded.frames, make_frames(2, dtype=np.float32))
     assert loaded.frames.dtype == loaded.variance.dtype == np.float32
@@ -276,8 +275,8 @@ def test_bad_pixels_stay_where_they_are(tmp_path):
     frames[0, 3, 4], frames[1, 5, 6], frames[3, 7, 8] = np.nan, np.inf, 1e300
     np.save(tmp_path / "frames.npy", frames)
     np.save(tmp_path / "clean.npy", clean)
-    loaded = load_frames(opened("frames.npy", tmp_path), exposures=2)
-    expected = load_frames(opened("clean.npy", tmp_path), exposures=2)
+    loaded = load_frames(opened("frames.npy", tmp_path), repeats=2)
+    expected = load_frames(opened("clean.npy", tmp_path), repeats=2)
     bad = ~np.isfinite(loaded.frames)
     assert sorted(map(tuple, np.argwhere(bad))) == [(0, 3, 4), (0, 5, 6), (1, 7, 8)]
     np.testing.assert_array_equal(loaded.frames[~bad], expected.frames[~bad])
@@ -288,7 +287,7 @@ def test_all_exposures_in_one_mean_and_groups_of_any_order(tmp_path):
     frames = make_frames(4)
     np.save(tmp_path / "dark.npy", frames)
     series = opened("dark.npy", tmp_path)
-    mean = load_frames(series, exposures="all", dtype=np.float64).frames
+    mean = load_frames(series, repeats="all", dtype=np.float64).frames
     np.testing.assert_allclose(mean[0], frames.mean(axis=0), rtol=1e-15)
     chosen = load_frames(series, groups=[(3,), (0, 2)], dtype=np.float64)
     np.testing.assert_array_equal(chosen.frames[0], frames[3])
@@ -299,21 +298,21 @@ def test_all_exposures_in_one_mean_and_groups_of_any_order(tmp_path):
 def test_progress_counts_every_frame(tmp_path):
     np.save(tmp_path / "frames.npy", make_frames(4))
     seen = []
-    load_frames(opened("frames.npy", tmp_path), exposures=2, progress=lambda *step: seen.append(step))
+    load_frames(opened("frames.npy", tmp_path), repeats=2, progress=lambda *step: seen.append(step))
     assert seen == [(1, 4), (2, 4), (3, 4), (4, 4)]
 
 
-@pytest.mark.parametrize("exposures", [0, -1, 1.5, True, "2"])
-def test_exposures_must_be_a_count(tmp_path, exposures):
+@pytest.mark.parametrize("repeats", [0, -1, 1.5, True, "2"])
+def test_exposures_must_be_a_count(tmp_path, repeats):
     np.save(tmp_path / "frames.npy", make_frames(4))
-    with pytest.raises(InputError, match=r"exposures is .*; expected a whole number from 1"):
-        group_exposures(opened("frames.npy", tmp_path), exposures)
+    with pytest.raises(InputError, match=r"repeats is .*; expected a whole number from 1"):
+        group_repeats(opened("frames.npy", tmp_path), repeats)
 
 
 def test_frames_that_do_not_fit_their_exposures(tmp_path):
     np.save(tmp_path / "frames.npy", make_frames(4))
-    with pytest.raises(InputError, match=r"4 frames are not a multiple of exposures = 3"):
-        load_frames(opened("frames.npy", tmp_path), exposures=3)
+    with pytest.raises(InputError, match=r"4 frames are not a multiple of repeats = 3"):
+        load_frames(opened("frames.npy", tmp_path), repeats=3)
 
 
 def test_memory_that_does_not_suffice_is_told(tmp_path, monkeypatch):
@@ -339,20 +338,11 @@ def test_threads_read_the_same(tmp_path):
 # What files are: digests and descriptions
 
 
-def test_digest_is_that_of_the_bytes(tmp_path):
-    contents = {"a.bin": b"x" * (2**21 + 5), "b.bin": b"abc"}
-    for name, content in contents.items():
-        (tmp_path / name).write_bytes(content)
-    steps = []
-    found = digest([tmp_path / name for name in contents], lambda *step: steps.append(step))
-    assert found == [
-        {"name": name, "bytes": len(content), "sha256": hashlib.sha256(content).hexdigest()}
-        for name, content in contents.items()
-    ]
-    total = sum(map(len, contents.values()))
-    assert steps[-1] == (total, total)
-    with pytest.raises(InputError, match=r"gone\.bin does not exist"):
-        digest([tmp_path / "gone.bin"])
+def test_every_frame_has_the_hash_of_its_bytes_as_loaded(tmp_path):
+    frames = np.arange(6 * 20 * 24, dtype=np.uint16).reshape(6, 20, 24)
+    np.save(tmp_path / "frames.npy", frames)
+    loaded = load_frames(opened("frames.npy", tmp_path), groups=[[1], [0, 5]])
+    assert loaded.digests == tuple(hashlib.sha256(frames[n].tobytes()).hexdigest() for n in (1, 0, 5))
 
 
 @pytest.mark.parametrize("write", WRITERS, ids=lambda write: write.__name__)

@@ -20,7 +20,7 @@ LENGTHS = {"m": 0, "mm": -3, "millimeter": -3, "um": -6, "µm": -6, "micron": -6
 
 def offers(folder, **header):
     path = write_edf(folder / "a.edf", make_frames(1, dtype=np.float32), [header])
-    return offer_geometry(open_frames(path, name="input.reference"))
+    return offer_geometry(open_frames(path, name="input.reference").sources[0])
 
 
 def nexus(folder, units=None, kinds=None, **values):
@@ -33,7 +33,7 @@ def nexus(folder, units=None, kinds=None, **values):
             file["entry/" + name.replace("__", "/")].attrs["units"] = unit
         for name, kind in (kinds or {}).items():
             file["entry/" + name].attrs["NX_class"] = kind
-    return offer_geometry(open_frames("a.h5", name="input.reference", folder=folder))
+    return offer_geometry(open_frames("a.h5", name="input.reference", folder=folder).sources[0])
 
 
 @given(number=st.integers(1, 10**6), unit=st.sampled_from(sorted(LENGTHS)))
@@ -158,7 +158,9 @@ def test_nexus_wavelength_and_units_unknown(tmp_path):
 @needs_real_frames
 def test_the_measured_header():
     """PSize of 30.56 µm is 75 µm divided by 2.4545; the source stands 0.55 m before the sample."""
-    found = offer_geometry(open_frames("random_reference.edf", name="input.reference", folder=real_frames()))
+    found = offer_geometry(
+        open_frames("random_reference.edf", name="input.reference", folder=real_frames()).sources[0]
+    )
     names = [offer.name for offer in found]
     assert names == ["pixel_size", "pixel_size", "sample_to_detector", "source_to_sample", "energy_kev"]
     values = [offer.value for offer in found]

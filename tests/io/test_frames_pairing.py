@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from tests.io.frames_files import make_frames, write_edf
 from xmist import InputError
-from xmist.io.frames.frames import group_exposures, load_frames, open_frames, pair_frames
+from xmist.io.frames.frames import group_repeats, load_frames, open_frames, pair_frames
 
 
 def write(folder, name, positions, key="mask_x", shape=(9, 11), seed=0, **header):
@@ -26,38 +26,38 @@ def opened(folder, name, **options):
 @settings(max_examples=20, deadline=None)
 @given(
     order=st.permutations(range(5)),
-    exposures=st.integers(1, 2),
+    repeats=st.integers(1, 2),
     step=st.sampled_from([0.05, -3.0]),
     start=st.sampled_from([0, 7, -2000]),
     noise=st.floats(0, 4e-4),
 )
-def test_pairing_undoes_any_order(tmp_path_factory, order, exposures, step, start, noise):
+def test_pairing_undoes_any_order(tmp_path_factory, order, repeats, step, start, noise):
     """Frames of the sample in any order, with the motor's noise, come back in that of the reference."""
     folder = tmp_path_factory.mktemp("pairing")
     places = [step * number + start for number in range(5)]
-    reference = write(folder, "reference", np.repeat(places, exposures))
-    shuffled = np.repeat([places[index] + 4 * step * noise for index in order], exposures)  # span: 4 steps
+    reference = write(folder, "reference", np.repeat(places, repeats))
+    shuffled = np.repeat([places[index] + 4 * step * noise for index in order], repeats)  # span: 4 steps
     sample = write(folder, "sample", shuffled, seed=1)
-    pairing = pair_frames(opened(folder, "reference"), opened(folder, "sample"), exposures=exposures)
+    pairing = pair_frames(opened(folder, "reference"), opened(folder, "sample"), repeats=repeats)
     assert len(pairing) == 5
     np.testing.assert_allclose([position[0] for position in pairing.positions], places)
     inverse = np.argsort(order)
     first = load_frames(opened(folder, "reference"), groups=pairing.reference, dtype=float)
     second = load_frames(opened(folder, "sample"), groups=pairing.sample, dtype=float)
     # Means of one or two float32 numbers near 1e3: exact but for the last bit of float64.
-    np.testing.assert_allclose(first.frames, _means(reference, exposures), rtol=1e-15)
-    np.testing.assert_allclose(second.frames, _means(sample, exposures)[inverse], rtol=1e-15)
+    np.testing.assert_allclose(first.frames, _means(reference, repeats), rtol=1e-15)
+    np.testing.assert_allclose(second.frames, _means(sample, repeats)[inverse], rtol=1e-15)
     assert first.positions == pairing.positions
 
 
-def _means(frames, exposures):
-    return frames.reshape(5, exposures, *frames.shape[1:]).astype(float).mean(axis=1)
+def _means(frames, repeats):
+    return frames.reshape(5, repeats, *frames.shape[1:]).astype(float).mean(axis=1)
 
 
 def test_without_positions_the_order_counts(tmp_path):
     write(tmp_path, "reference", range(4), key="other")
     write(tmp_path, "sample", range(9, 13), key="other")
-    pairing = pair_frames(opened(tmp_path, "reference"), opened(tmp_path, "sample"), exposures=2)
+    pairing = pair_frames(opened(tmp_path, "reference"), opened(tmp_path, "sample"), repeats=2)
     assert pairing.reference == pairing.sample == ((0, 1), (2, 3))
     assert pairing.positions is None
 
@@ -134,12 +134,12 @@ def test_headers_of_another_set_up(tmp_path):
 def test_exposures_by_position_and_against_it(tmp_path):
     write(tmp_path, "reference", [0, 1, 0, 1, 0, 1])  # three passes over two positions
     series = opened(tmp_path, "reference")
-    assert group_exposures(series) == group_exposures(series, 3) == ((0, 2, 4), (1, 3, 5))
+    assert group_repeats(series) == group_repeats(series, 3) == ((0, 2, 4), (1, 3, 5))
     with pytest.raises(InputError) as caught:
-        group_exposures(series, 2)
+        group_repeats(series, 2)
     assert len(caught.value.faults) == 2
     assert "the headers give 3 frames at mask_x = 0" in caught.value.faults[0]
-    assert group_exposures(series, "all") == (tuple(range(6)),)
+    assert group_repeats(series, "all") == (tuple(range(6)),)
 
 
 def test_a_motor_that_did_not_move_tells_nothing(tmp_path):
@@ -147,7 +147,7 @@ def test_a_motor_that_did_not_move_tells_nothing(tmp_path):
     write(tmp_path, "sample", [4] * 4)
     series = [opened(tmp_path, name) for name in ("reference", "sample")]
     assert len(pair_frames(*series)) == 4
-    assert pair_frames(*series, exposures=2).positions is None
+    assert pair_frames(*series, repeats=2).positions is None
     # Named by the user, it does: all four frames are of one position.
     asked = [opened(tmp_path, name, position_key="mask_x") for name in ("reference", "sample")]
     assert pair_frames(*asked).reference == ((0, 1, 2, 3),)
@@ -158,7 +158,7 @@ def test_text_is_no_position_unless_asked_for(tmp_path):
     assert opened(tmp_path, "reference").positions is None
     asked = opened(tmp_path, "reference", position_key="mask_x")
     assert asked.positions == (("left",), ("right",))
-    assert len(group_exposures(asked)) == 2
+    assert len(group_repeats(asked)) == 2
 
 
 def test_one_pair_is_held_together_by_its_size(tmp_path):
@@ -182,7 +182,7 @@ def test_headers_that_name_other_coordinates_and_exposures_that_do_not_fit(tmp_p
         pair_frames(opened(tmp_path, "reference"), opened(tmp_path, "sample"))
     series = [opened(tmp_path, name, position_key=[]) for name in ("reference", "sample")]
     with pytest.raises(InputError) as caught:
-        pair_frames(*series, exposures=2)
+        pair_frames(*series, repeats=2)
     assert [fault.split(":")[0] for fault in caught.value.faults] == ["input.reference", "input.sample"]
 
 

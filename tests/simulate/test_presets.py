@@ -8,8 +8,7 @@ import tifffile
 import xmist
 from xmist import simulate
 from xmist.simulate.series import ProjectionSeries
-from xmist.workflow.configuration import draft_scan, propose_scan
-from xmist.workflow.projection import run
+from xmist.workflow.proposal import propose_configuration
 from xmist.workflow.simulation import write_simulation
 
 NAMES = ("currant", "low_dose", "fibres", "spheres", "tubes")
@@ -194,7 +193,7 @@ def test_written_frames_are_retrieved(tmp_path, made, form, monkeypatch, capsys)
         assert abs(dark.mean() - 100.0) <= 0.1
         assert abs(dark.var() - 4.0 - 1 / 12) <= 0.25
         assert abs(flat.mean() - 100.0 - 3e4 * made["currant"].illumination.mean()) <= 10
-    assert main(["retrieve", "out/scan.toml", "--quiet"]) == 0
+    assert main(["retrieve", "out/config.toml", "--quiet"]) == 0
     result = xmist.open_result("out/result.h5")
     slope, correlation = _slope(result.phase, made["currant"].truth.phase)
     assert abs(slope - 1.0) <= 0.15
@@ -208,7 +207,7 @@ def test_written_frames_are_retrieved(tmp_path, made, form, monkeypatch, capsys)
 def test_a_series_in_files(tmp_path, series):
     files = write_simulation(series, tmp_path / "ct", dark_frames=1, flat_frames=0, method="mist")
     assert (tmp_path / "ct" / "projection_0003" / "sample_0001.tif") in files
-    text = (tmp_path / "ct" / "scan.toml").read_text()
+    text = (tmp_path / "ct" / "config.toml").read_text()
     assert 'sample = "projection_0000/sample_*.tif"' in text
     assert "flat" not in text
     with h5py.File(tmp_path / "ct" / "truth_more.h5") as file:
@@ -218,17 +217,17 @@ def test_a_series_in_files(tmp_path, series):
     assert isinstance(series, ProjectionSeries)
 
 
-def test_the_series_that_was_written_is_scanned(tmp_path, series):
+def test_the_series_that_was_written_is_retrieved(tmp_path, series):
     """All four projections, by the scan file beside the frames; the first is what the other file gives."""
     folder = tmp_path / "ct"
     write_simulation(series, folder, dark_frames=1, flat_frames=1, method="mist")
-    master = xmist.scan(folder / "series.toml")
+    master = xmist.run(folder / "series.toml").path
     assert master == folder / "series.h5"
-    first = run(draft_scan(folder / "scan.toml"))
+    first = xmist.run(folder / "config.toml").open()
     assert np.array_equal(xmist.open_result(master, projection=0).phase, first.phase, equal_nan=True)
     assert xmist.open_result(master, chunks={}).sizes["projection"] == 4
     # What is proposed for the folder takes neither its truth nor its results for frames.
-    assert ".h5" not in propose_scan(folder).partition("[experiment]")[0]
+    assert ".h5" not in propose_configuration(folder).partition("[experiment]")[0]
 
 
 def test_bad_files(tmp_path, series):

@@ -2,9 +2,9 @@
 
 import pytest
 
-from tests.cli.scenes import call, snapshot, write_frames, write_scan
+from tests.cli.scenes import call, snapshot, write_config, write_frames
 from tests.view.pages import Page, make_result
-from tests.workflow.series_scenes import write_scan as write_projections
+from tests.workflow.series_scenes import write_config as write_projections
 
 
 @pytest.fixture
@@ -40,20 +40,20 @@ def test_all_faults_at_once_and_nothing_written(folder, capsys):
     before = snapshot(folder)
     done = call(capsys, "report", "missing.h5", "--compare", "text.h5", "-o", "page.png")
     assert done.code == 2
-    for words in ("3 faults", "missing.h5 does not exist", "text.h5", "page.png: a report is a web page"):
+    for words in ("3 errors", "missing.h5 does not exist", "text.h5", "page.png: a report is a web page"):
         assert words in done.err
     assert snapshot(folder) == before
 
 
 def test_retrieve_writes_a_page_too(folder, capsys):
     write_frames(folder)
-    write_scan(folder)
-    done = call(capsys, "retrieve", "scan.toml", "--report", "page.html")
+    write_config(folder)
+    done = call(capsys, "retrieve", "config.toml", "--report", "page.html")
     assert (done.code, done.out) == (0, "Wrote result.h5\nWrote page.html\n")
     [result] = Page(folder / "page.html").data["results"]
     assert (result["name"], result["method"]) == ("result.h5", "mist")
     before = snapshot(folder)
-    done = call(capsys, "retrieve", "scan.toml", "-o", "other.h5", "--report", "page.html")
+    done = call(capsys, "retrieve", "config.toml", "-o", "other.h5", "--report", "page.html")
     assert done.code == 2
     assert "--report: page.html exists already" in done.err
     assert snapshot(folder) == before
@@ -61,19 +61,19 @@ def test_retrieve_writes_a_page_too(folder, capsys):
 
 def test_faults_of_the_page_and_of_the_scan_are_told_together(folder, capsys):
     write_frames(folder)
-    write_scan(folder, retrieve={"method": "misst"})
+    write_config(folder, retrieve={"method": "misst"})
     before = snapshot(folder)
-    done = call(capsys, "retrieve", "scan.toml", "--report", "page.png")
+    done = call(capsys, "retrieve", "config.toml", "--report", "page.png")
     assert done.code == 2
-    for words in ("2 faults", "retrieve.method is 'misst'", "--report: page.png: a report is a web page"):
+    for words in ("2 errors", "retrieve.method is 'misst'", "--report: page.png: a report is a web page"):
         assert words in done.err
     assert snapshot(folder) == before
 
 
 def test_compare_writes_a_page_into_the_folder_that_it_makes(folder, capsys):
     write_frames(folder, shape=(48, 48))
-    write_scan(folder)
-    command = ("compare", "scan.toml", "-o", "out", "--methods", "mist,optical-flow", "--positions", "3")
+    write_config(folder)
+    command = ("compare", "config.toml", "-o", "out", "--methods", "mist,optical-flow", "--positions", "3")
     done = call(capsys, *command, "--no-resolution", "--report", "out/page.html")
     assert done.code == 0, done.err
     assert done.out.endswith("Wrote out/page.html\n")
@@ -86,15 +86,19 @@ def test_compare_writes_a_page_into_the_folder_that_it_makes(folder, capsys):
 
 def test_scan_writes_a_page_of_some_projections(folder, capsys):
     write_projections(folder, projections=5)
-    done = call(capsys, "scan", "scan.toml", "--report", "page.html")
+    done = call(capsys, "retrieve", "config.toml", "--report", "page.html")
     assert done.code == 0, done.err
     assert "Wrote page.html\n" in done.out
     names = [result["name"] for result in Page(folder / "page.html").data["results"]]
     assert names == ["projection 0", "projection 2", "projection 4"]
-    done = call(capsys, "report", "scan.h5", "-o", "one.html")
-    assert done.code == 2
-    assert "add --projection" in done.err
     assert call(capsys, "report", "scan.h5", "--projection", "3", "-o", "one.html").code == 0
+    # A configuration stands for its finished results.
+    assert call(capsys, "report", "config.toml", "-o", "again.html").code == 0
+    assert [result["name"] for result in Page(folder / "again.html").data["results"]] == names
+    write_projections(folder, projections=5, output={"files": ["other.h5"]})
+    done = call(capsys, "report", "config.toml", "-o", "none.html")
+    assert done.code == 2
+    assert "has no finished results (other.h5); run: xmist retrieve config.toml" in done.err
 
 
 def test_several_results_may_be_named_one_after_the_other(folder, capsys):
@@ -138,12 +142,12 @@ def test_channels_can_be_left_out(folder, capsys):
     assert snapshot(folder) == before
 
 
-@pytest.mark.parametrize("command", [("compare", "-o", "out"), ("scan",), ("retrieve",)], ids="".join)
+@pytest.mark.parametrize("command", [("compare", "-o", "out"), ("retrieve",)], ids="".join)
 def test_the_page_is_told_last_and_with_all_else(command, folder, capsys):
     name, *more = command
-    write_scan(folder)
+    write_config(folder)
     before = snapshot(folder)
-    for file, words in (("none.toml", "none.toml does not exist"), ("scan.toml", "")):
+    for file, words in (("none.toml", "none.toml does not exist"), ("config.toml", "")):
         done = call(capsys, name, file, *more, "--report", "page.pdf")
         assert done.code == 2
         first, *middle, last = done.err.splitlines()[1:]

@@ -1,4 +1,4 @@
-"""Scans with damaged input, by seed: each must end in a message, a flag, or the result of those bytes."""
+"""Series with damaged input, by seed: each must end in a message, a flag, or the result of those bytes."""
 
 from __future__ import annotations
 
@@ -18,12 +18,11 @@ import h5py
 import numpy as np
 import tifffile
 
-import xmist
 from tests.workflow.nxtomo import DARK, FLAT, INVALID, PROJECTION, replace, write_nxtomo
-from tests.workflow.series_scenes import frames, in_child, sections, write_toml
+from tests.workflow.series_scenes import frames, in_child, run_path, sections, write_toml
 from xmist.cli import main
 from xmist.core.errors import InputError
-from xmist.workflow.series import executors, guard
+from xmist.workflow import executors, guard
 
 FORMS = ("tiff", "edf", "hdf5", "nxtomo", "toml")
 SHAPE = (16, 20)
@@ -41,10 +40,10 @@ def write_case(folder, form, rng, *, damaged=True):
         return _write_keyed(folder, rng, reference, samples, damaged)
     ending = {"hdf5": "h5", "edf": "edf"}.get(form, "tif")
     inputs = {"reference": f"ref_*.{ending}", "sample": f"p_{{projection}}_{{position}}.{ending}"}
-    changes = {"scan": {"block": 2}}
+    changes = {"series": {"block": 2}}
     if form == "hdf5":
         inputs["sample"] = "all.h5::/entry/data"
-        changes["scan"] |= {"order": "projection", "angles": "all.h5::/entry/angle"}
+        changes["series"] |= {"order": "projection", "angles": "all.h5::/entry/angle"}
         flat = samples.reshape(-1, *SHAPE)
         options = rng.choice(
             [{}, {"chunks": (2, 8, 10), "compression": 1, "shuffle": True}, {"chunks": (1, *SHAPE)}]
@@ -87,7 +86,7 @@ def _write_keyed(folder, rng, reference, samples, damaged):
         "angles": "scan.nxs::/entry/sample/rotation_angle[image_key=0]",
         "block": 2,
     }
-    scan = write_toml(folder, sections(input=inputs, preprocess=[{"step": "dark"}], scan=changes))
+    scan = write_toml(folder, sections(input=inputs, preprocess=[{"step": "dark"}], series=changes))
     if not damaged:
         return "nothing"
     if rng.random() < 0.5:
@@ -179,7 +178,7 @@ def fork_call(function, *arguments, what, timeout=None):
         try:
             answer = ("value", function(*arguments))
         except InputError as error:
-            answer = ("input", error.faults)
+            answer = ("input", error.records)
         with os.fdopen(writer, "wb") as pipe:
             pickle.dump(answer, pipe)
         return 0
@@ -211,7 +210,7 @@ def warm(folder):
         begin = guard.call
         guard.call = lambda function, *arguments, **_: function(*arguments)
         try:
-            xmist.scan(place / "scan.toml")
+            run_path(place / "config.toml")
         finally:
             guard.call = begin
         shutil.rmtree(place)
@@ -233,7 +232,7 @@ def run_case(folder, seed):
         signal.alarm(int(_PATIENCE))
         err = io.StringIO()
         with redirect_stderr(err), redirect_stdout(io.StringIO()):
-            code = main(["scan", "scan.toml", "--quiet"])
+            code = main(["retrieve", "config.toml", "--quiet"])
         Path("stderr.txt").write_text(err.getvalue())
         return code
 
@@ -252,7 +251,7 @@ def wrong(code, err):
         return "hung"
     if code not in (0, 2, 3):
         return f"exit code {code}"
-    if "Traceback" in err or "fault of xmist" in err:
+    if "Traceback" in err or "error in xmist" in err:
         return "not told as a fault of the input"
     if code == 2 and "Error: " not in err:
         return "no message"

@@ -1,4 +1,4 @@
-"""Small scans as files, what they must give, and kills at chosen moments."""
+"""Small series as files, what they must give, and kills at chosen moments."""
 
 from __future__ import annotations
 
@@ -17,9 +17,13 @@ import tifffile
 import xmist
 from tests.cli.scenes import GEOMETRY
 from tests.manufactured import phase_object
+from xmist.core.errors import raise_errors
 from xmist.io.results import atomic
 from xmist.io.results.stacks import open_stack
-from xmist.workflow.configuration import toml_text
+from xmist.workflow.configuration import Draft, draft_configuration
+from xmist.workflow.discovery import discover
+from xmist.workflow.proposal import toml_text
+from xmist.workflow.setup import read_setup
 
 SHAPE = (24, 28)
 POSITIONS = 3
@@ -36,7 +40,7 @@ def frames(projections=6, positions=POSITIONS, shape=SHAPE):
     return reference, reference + parts[:, None, None, None] * change
 
 
-def write_toml(folder, sections, name="scan.toml"):
+def write_toml(folder, sections, name="config.toml"):
     """Write sections as a scan file."""
     lines = []
     for section, values in sections.items():
@@ -63,14 +67,14 @@ def sections(**changes):
         "retrieve": {"method": "mist", "threads": 1},
         "options": dict(OPTIONS),
         "output": {"files": ["scan.h5"]},
-        "scan": {"block": 2, "angles": {"start": 0.0, "step": 30.0}},
+        "series": {"block": 2, "angles": {"start": 0.0, "step": 30.0}},
     }
     for section, change in changes.items():
         data[section] = data.get(section, {}) | change if isinstance(change, dict) else change
     return data
 
 
-def write_scan(folder, projections=6, shape=SHAPE, **changes):
+def write_config(folder, projections=6, shape=SHAPE, **changes):
     """Write a scan as TIFF files, one a frame, with its scan file."""
     folder = Path(folder)
     folder.mkdir(parents=True, exist_ok=True)
@@ -87,6 +91,19 @@ def write_hdf5(path, array, dataset="entry/data", **options):
     """Write an array as a dataset."""
     with h5py.File(path, "a") as file:
         file.create_dataset(dataset, data=array, **options)
+
+
+def run_path(config, **options):
+    """Run a configuration; return the file of its results."""
+    return xmist.run(config, **options).path
+
+
+def open_setup(config):
+    """Discover a configuration, a file or a draft, and read what its projections share."""
+    draft = config if isinstance(config, Draft) else draft_configuration(config)
+    found = discover(draft)
+    raise_errors(draft.named(found.errors))
+    return read_setup(found, lambda *_: None)
 
 
 def volumes(master):
@@ -182,7 +199,7 @@ def killed_scan(path, number, *, inside):
 
     def task():
         Moment(number, inside=inside).watch()
-        xmist.scan(path)
+        run_path(path)
         return 0
 
     return in_child(task)
@@ -195,7 +212,7 @@ def count_calls(path):
     def task():
         moment = Moment()
         moment.watch()
-        xmist.scan(path)
+        run_path(path)
         sys.setprofile(None)
         os.write(writer, f"{moment.count} {moment.writing}".encode())
         return 0

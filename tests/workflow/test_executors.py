@@ -4,6 +4,7 @@ import os
 import signal
 import threading
 import time
+from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -11,36 +12,30 @@ import numpy as np
 import pytest
 
 import xmist
-from tests.workflow.series_scenes import SHAPE, assert_same, volumes, write_scan
+from tests.workflow.series_scenes import SHAPE, assert_same, open_setup, run_path, volumes, write_config
 from xmist.core.data import Retrieval
 from xmist.core.errors import InputError
 from xmist.core.experiment import Experiment
 from xmist.io.results.stacks import FAILED, GOOD
-from xmist.workflow.series import guard
-from xmist.workflow.series.blocks import Form, split
-from xmist.workflow.series.executors import Processes, connect
-from xmist.workflow.series.memory import disk_space, fit_workers, parse_memory
-from xmist.workflow.series.table import Row
-from xmist.workflow.series.work import Job
-
-
-@dataclass(frozen=True)
-class _Layout:
-    missing: tuple = ()
-
-
-@dataclass(frozen=True)
-class _Inputs:
-    layout: _Layout = _Layout()
-    first: int = 0
+from xmist.workflow import guard
+from xmist.workflow.configuration import draft_configuration
+from xmist.workflow.driver import Job
+from xmist.workflow.estimates import disk_space, fit_workers, parse_memory
+from xmist.workflow.executors import Processes, connect
+from xmist.workflow.quality import Row
+from xmist.workflow.series import make_processor
+from xmist.workflow.storage import BlockSchema, split
 
 
 @dataclass(frozen=True)
 class Poison:
-    """A workshop whose process dies at one projection."""
+    """A processor whose process dies at one projection."""
 
-    inputs: _Inputs
     at: int
+    first: int = 0
+
+    def open(self):
+        return nullcontext()
 
     def solve(self, index, reader):
         return self.finish(self.prepare(index, reader))
@@ -62,8 +57,8 @@ class Poison:
 
 @pytest.mark.skipif(os.name == "nt", reason="no SIGKILL")
 def test_a_projection_that_kills_its_process_is_found_and_left_out(tmp_path):
-    form = Form(identity="x", channels=("phase",), shape=SHAPE)
-    job = Job(workshop=Poison(_Inputs(), 1), form=form, folder=tmp_path)
+    schema = BlockSchema(identity="x", channels=("phase",), shape=SHAPE)
+    job = Job(processor=Poison(1), schema=schema, folder=tmp_path)
     reports = list(Processes(2).run(job, split(6, 3)))
     rows = {row.projection: row for report in reports for row in report.rows}
     assert [rows[number].status for number in range(6)] == [GOOD, FAILED] + [GOOD] * 4
@@ -74,8 +69,8 @@ def test_a_projection_that_kills_its_process_is_found_and_left_out(tmp_path):
 def test_a_dask_cluster_whose_workers_die_gives_the_same(tmp_path):
     from distributed import Client, LocalCluster
 
-    whole = volumes(xmist.scan(write_scan(tmp_path / "whole", 12, scan={"block": 1})))
-    scan = write_scan(tmp_path / "dask", 12, scan={"block": 1})
+    whole = volumes(run_path(write_config(tmp_path / "whole", 12, series={"block": 1})))
+    scan = write_config(tmp_path / "dask", 12, series={"block": 1})
     killed = []
 
     def kill(what, done, total):
@@ -87,19 +82,19 @@ def test_a_dask_cluster_whose_workers_die_gives_the_same(tmp_path):
         LocalCluster(n_workers=2, threads_per_worker=1, dashboard_address=None, silence_logs=50) as cluster,
         Client(cluster, set_as_default=False) as client,
     ):
-        xmist.scan(scan, client=client, progress=kill)
+        run_path(scan, client=client, progress=kill)
     assert killed == [4]
     assert_same(whole, volumes(tmp_path / "dask" / "scan.h5"))
 
 
 def test_a_cluster_that_is_not_there_is_told(tmp_path, monkeypatch):
-    monkeypatch.setattr("xmist.workflow.series.executors._PATIENCE", 0.2)
+    monkeypatch.setattr("xmist.workflow.executors._PATIENCE", 0.2)
     with pytest.raises(InputError, match="does not answer"):
         connect("tcp://127.0.0.1:1")
-    scan = write_scan(tmp_path, 2)
+    scan = write_config(tmp_path, 2)
     with pytest.raises(InputError, match="both given") as caught:
-        xmist.scan(scan, workers=0, client="tcp://127.0.0.1:1", memory="much")
-    assert len(caught.value.faults) == 3
+        run_path(scan, workers=0, client="tcp://127.0.0.1:1", memory="much")
+    assert len(caught.value.records) == 3
     assert not (tmp_path / "scan_blocks").exists()
 
 
@@ -117,7 +112,7 @@ def test_workers_fit_into_the_memory():
     assert fit_workers(5.9e9, 8, 1e9, 1e9) == 4
     with pytest.raises(InputError, match="a projection takes 2 GB"):
         fit_workers(1.5e9, 8, 1e9, 1e9)
-    form = Form(identity="", channels=("phase", "refraction_angle"), shape=(100, 100))
+    form = BlockSchema(identity="", channels=("phase", "refraction_angle"), shape=(100, 100))
     assert form.bytes_each == (3 * 4 + 2) * 10_000
     assert disk_space(form, 1000, 10) == pytest.approx(1000 * 120_000, rel=0.05)
 
@@ -134,26 +129,20 @@ def test_a_child_that_crashes_or_hangs_is_told():
 
 
 def test_threads_share_a_workshop(tmp_path):
-    # Dask gives one workshop to all threads of a worker.
-    from xmist.workflow.configuration import draft_scan
-    from xmist.workflow.series.reader import Reader
-    from xmist.workflow.series.trial import begin
-    from xmist.workflow.series.workshop import Workshop
-
-    draft = draft_scan(write_scan(tmp_path, 4))
-    inputs = begin(draft, full=False, trial=0).inputs
-    workshop = Workshop(inputs=inputs, method="mist", options={"smoothing": 1.0}, threads=1)
+    # Dask gives one processor to all threads of a worker.
+    draft = draft_configuration(write_config(tmp_path, 4))
+    processor = make_processor(draft, open_setup(draft), threads=1)
     found = {}
 
     def solve(index):
-        with Reader(inputs.layout) as reader:
-            found[index] = workshop.solve(index, reader)[1].phase
+        with processor.open() as reader:
+            found[index] = processor.solve(index, reader)[1].phase
 
     threads = [threading.Thread(target=solve, args=(index,)) for index in range(4)]
     for thread in threads:
         thread.start()
     for thread in threads:
         thread.join()
-    master = xmist.scan(Path(tmp_path / "scan.toml"))
+    master = run_path(Path(tmp_path / "config.toml"))
     for index in range(4):
         assert np.array_equal(found[index], xmist.open_result(master, projection=index).phase)

@@ -12,14 +12,24 @@ from hypothesis import strategies as st
 import xmist
 from tests.cli.scenes import GEOMETRY, call
 from tests.workflow.nxtomo import DARK, FLAT, INVALID, PROJECTION, replace, write_nxtomo
-from tests.workflow.series_scenes import SHAPE, assert_same, frames, sections, volumes, write_scan, write_toml
+from tests.workflow.series_scenes import (
+    SHAPE,
+    assert_same,
+    frames,
+    open_setup,
+    run_path,
+    sections,
+    volumes,
+    write_config,
+    write_toml,
+)
 from xmist.core.errors import InputError
 from xmist.io.frames.frames import describe_frames, load_frames, open_frames, pair_frames
-from xmist.workflow.configuration import draft_scan, make_draft, propose_scan
-from xmist.workflow.projection import check
-from xmist.workflow.series.inputs import open_inputs
-from xmist.workflow.series.layout import lay_out
-from xmist.workflow.series.reader import Reader
+from xmist.workflow.configuration import draft_configuration, make_draft
+from xmist.workflow.discovery import discover
+from xmist.workflow.frames import FrameReader
+from xmist.workflow.placement import place_frames
+from xmist.workflow.proposal import propose_configuration
 
 DATA = "/entry/instrument/detector/data"
 KEY = "/entry/instrument/detector/image_key"
@@ -141,9 +151,9 @@ def test_what_is_no_key_is_refused(tmp_path):
         with pytest.raises(InputError) as caught:
             opened(spec, tmp_path)
         assert told in str(caught.value)
-    place = {"outer": "projection", "folder": tmp_path, "order": None, "exposures": 1}
+    place = {"outer": "projection", "folder": tmp_path, "order": None, "repeats": 1}
     with pytest.raises(InputError, match=r"input.sample: .*expected \[image_key=0\]"):
-        lay_out(["scan_{projection}.nxs::data[key=0]"], name="input.sample", **place)
+        place_frames(["scan_{projection}.nxs::data[key=0]"], name="input.sample", **place)
 
 
 def scene(projections=4, positions=3):
@@ -162,7 +172,7 @@ def keyed_sections(sample, angles, **scan):
             "dark": f"{sample.replace('{position}', '*')}::{DATA}[image_key=2]",
         },
         preprocess=[{"step": "dark"}],
-        scan={"angles": angles, **scan},
+        series={"angles": angles, **scan},
     )
 
 
@@ -175,10 +185,10 @@ def test_a_scan_takes_everything_by_the_key(tmp_path, form, virtual):
     data = sections(
         input={"reference": "ref.npy", "sample": "sample.npy", "dark": "dark.npy"},
         preprocess=[{"step": "dark"}],
-        scan={"order": "projection", "angles": turned},
+        series={"order": "projection", "angles": turned},
         output={"files": ["plain.h5"]},
     )
-    expected = volumes(xmist.scan(write_toml(tmp_path, data)))
+    expected = volumes(run_path(write_toml(tmp_path, data)))
     if form == "a stack":
         parts = [(DARK, darks), (FLAT, reference), *((PROJECTION, projection) for projection in samples[:2])]
         parts += [(DARK, darks), *((PROJECTION, projection) for projection in samples[2:])]
@@ -195,7 +205,7 @@ def test_a_scan_takes_everything_by_the_key(tmp_path, form, virtual):
             ]
             write_nxtomo(tmp_path / f"pos_{position}.nxs", parts, angles=turned, virtual=virtual)
         data = keyed_sections("pos_{position}.nxs", "rotation_angle", reference_at=[0, 4], between="nearest")
-    assert_same(volumes(xmist.scan(write_toml(tmp_path, data))), expected)
+    assert_same(volumes(run_path(write_toml(tmp_path, data))), expected)
 
 
 def test_angles_of_all_frames_are_asked_for_by_the_key(tmp_path):
@@ -203,19 +213,19 @@ def test_angles_of_all_frames_are_asked_for_by_the_key(tmp_path):
     parts = [(DARK, darks), (FLAT, reference), *((PROJECTION, projection) for projection in samples)]
     write_nxtomo(tmp_path / "scan.nxs", parts, angles=np.repeat([0.0, 1.0, 2.0, 3.0], 3))
     data = keyed_sections("scan.nxs", f"scan.nxs::{ANGLE}", order="projection")
-    data["scan"]["angles"] = "rotation_angle"
-    assert open_inputs(draft_scan(write_toml(tmp_path, data))).angles.tolist() == [0, 1, 2, 3]
+    data["series"]["angles"] = "rotation_angle"
+    assert open_setup(write_toml(tmp_path, data)).angles.tolist() == [0, 1, 2, 3]
     with h5py.File(tmp_path / "scan.nxs", "r+") as file:
         file[ANGLE].attrs["units"] = "rad"
     turned = np.rad2deg(np.arange(4.0))
     for key in ("rotation_angle", f"scan.nxs::{ANGLE}[image_key=0]"):
-        data["scan"]["angles"] = key
-        assert np.allclose(open_inputs(draft_scan(write_toml(tmp_path, data))).angles, turned, rtol=1e-15)
-    data["scan"]["angles"] = f"scan.nxs::{ANGLE}"
+        data["series"]["angles"] = key
+        assert np.allclose(open_setup(write_toml(tmp_path, data)).angles, turned, rtol=1e-15)
+    data["series"]["angles"] = f"scan.nxs::{ANGLE}"
     with pytest.raises(
         InputError, match=r"17 angles, and \[image_key=0\] chooses 4 .*rotation_angle\[image_key=0\]"
     ):
-        open_inputs(draft_scan(write_toml(tmp_path, data)))
+        open_setup(write_toml(tmp_path, data))
 
 
 @pytest.mark.parametrize("order", ["position", "projection"])
@@ -229,33 +239,33 @@ def test_an_angle_for_every_frame_of_one_stack(tmp_path, order):
         file["angle"] = np.repeat(turned, 3) if order == "projection" else np.tile(turned, 3)
     data = sections(
         input={"reference": "ref.npy", "sample": "all.h5::data"},
-        scan={"order": order, "angles": "all.h5::angle"},
+        series={"order": order, "angles": "all.h5::angle"},
     )
-    assert open_inputs(draft_scan(write_toml(tmp_path, data))).angles.tolist() == turned.tolist()
+    assert open_setup(write_toml(tmp_path, data)).angles.tolist() == turned.tolist()
 
 
 def test_angles_that_were_never_written_are_no_zeros(tmp_path):
-    write_scan(tmp_path, 4)
+    write_config(tmp_path, 4)
     with h5py.File(tmp_path / "angles.h5", "w") as file:
         layout = h5py.VirtualLayout((4,), "f8")
         layout[:] = h5py.VirtualSource("gone.h5", "angle", (4,))
         file.create_virtual_dataset("angle", layout)
-    data = sections(scan={"angles": "angles.h5::angle"})
-    with pytest.raises(InputError, match=r"scan.angles: .*gone.h5, which does not exist"):
-        open_inputs(draft_scan(write_toml(tmp_path, data)))
+    data = sections(series={"angles": "angles.h5::angle"})
+    with pytest.raises(InputError, match=r"series.angles: .*gone.h5, which does not exist"):
+        open_setup(write_toml(tmp_path, data))
 
 
 def laid_out(folder, spec, **changes):
-    place = {"outer": "projection", "folder": Path(folder), "order": None, "exposures": 1}
-    return lay_out([spec], name="input.sample", **place | changes)
+    place = {"outer": "projection", "folder": Path(folder), "order": None, "repeats": 1}
+    return place_frames([spec], name="input.sample", **place | changes)
 
 
 def test_invalid_frames_are_left_out_where_no_other_moves(tmp_path):
     write_nxtomo(tmp_path / "one.nxs", counted([DARK, PROJECTION, INVALID, PROJECTION, FLAT, INVALID, FLAT]))
     found = laid_out(tmp_path, f"one.nxs::{DATA}[image_key=0]", positions=1)
-    with Reader(found) as reader:
-        assert [reader.read(index)[0, 0, 0] for index in range(found.count)] == [1, 3]
-    for changes in ({"order": "projection", "positions": 2}, {"positions": 1, "exposures": 2}):
+    with FrameReader(found) as reader:
+        assert [reader.read(index).frames[0, 0, 0] for index in range(found.count)] == [1, 3]
+    for changes in ({"order": "projection", "positions": 2}, {"positions": 1, "repeats": 2}):
         with pytest.raises(InputError, match=r"1 frame of .* is marked as invalid \(image_key 3\)"):
             laid_out(tmp_path, f"one.nxs::{DATA}[image_key=0]", **changes)
     # An invalid frame among darks moves no projection.
@@ -282,8 +292,8 @@ def test_a_file_without_a_frame_in_a_virtual_stack(tmp_path):
     (tmp_path / "part_1.h5").unlink()
     found = laid_out(tmp_path, "scan.nxs::data[image_key=0]", positions=1)
     assert sorted(found.missing) == [1, 2]
-    with Reader(found) as reader:
-        assert (reader.read(0)[0, 0, 0], reader.read(3)[0, 0, 0]) == (0, 2)
+    with FrameReader(found) as reader:
+        assert (reader.read(0).frames[0, 0, 0], reader.read(3).frames[0, 0, 0]) == (0, 2)
         (tmp_path / "part_2.h5").unlink()
         with pytest.raises(InputError, match=r"part_2\.h5, which is missing"):
             reader.read(3)
@@ -293,7 +303,7 @@ def test_one_projection_by_the_key(tmp_path, capsys):
     darks, reference, samples = scene(1)
     write_nxtomo(tmp_path / "scan.nxs", [(DARK, darks), (FLAT, reference), (PROJECTION, samples[0])])
     data = keyed_sections("scan.nxs", None)
-    del data["scan"]
+    del data["series"]
     data["output"]["files"] = ["result.h5"]
     path = write_toml(tmp_path, data)
     result = call(capsys, "retrieve", path)
@@ -308,8 +318,8 @@ def test_one_projection_by_the_key(tmp_path, capsys):
     assert one.phase.tobytes() == other.phase.tobytes()
     # The key is a choice: without it, nothing is left out, and check says so.
     data["input"]["sample"] = f"scan.nxs::{DATA}"
-    remarks = check(draft_scan(write_toml(tmp_path, data))).remarks
-    assert "holds 2 darks, 3 flats, 3 projections by its image_key, and all are used" in remarks[0]
+    remarks = discover(draft_configuration(write_toml(tmp_path, data))).findings
+    assert "holds 2 darks, 3 flats, 3 projections by its image_key, and all are used" in str(remarks[0])
 
 
 def test_frames_in_order_are_not_paired_past_an_invalid_one(tmp_path):
@@ -324,17 +334,17 @@ def test_frames_in_order_are_not_paired_past_an_invalid_one(tmp_path):
     assert pair_frames(reference, sample).sample == ((1,), (0,))
 
 
-@pytest.mark.parametrize("command", ["scan", "retrieve"])
-def test_a_damaged_key_ends_the_command_with_a_message(tmp_path, capsys, command):
+@pytest.mark.parametrize("kind", ["series", "single"])
+def test_a_damaged_key_ends_the_command_with_a_message(tmp_path, capsys, kind):
     darks, reference, samples = scene()
     parts = [(DARK, darks), (FLAT, reference), *((PROJECTION, projection) for projection in samples)]
     path = write_nxtomo(tmp_path / "scan.nxs", parts)
     data = keyed_sections("scan.nxs", None, order="projection")
-    if command == "retrieve":
-        del data["scan"]
+    if kind == "single":
+        del data["series"]
     scan = write_toml(tmp_path, data)
     replace(path, KEY, np.full(17, 9))
-    result = call(capsys, command, scan)
+    result = call(capsys, "retrieve", scan)
     assert result.code == 2
     assert "has 9 for frame 1 (17 such frames)" in result.err.replace("\n", " ")
     assert not (tmp_path / "scan.h5").exists()
@@ -342,24 +352,24 @@ def test_a_damaged_key_ends_the_command_with_a_message(tmp_path, capsys, command
 
 def proposed(folder):
     """Give what is proposed for a folder, with the geometry filled in."""
-    data = tomllib.loads(propose_scan(folder))
-    return make_draft(data | {"experiment": dict(GEOMETRY)}, folder=folder, source="scan.toml")
+    data = tomllib.loads(propose_configuration(folder))
+    return make_draft(data | {"experiment": dict(GEOMETRY)}, folder=folder, source="config.toml")
 
 
-@pytest.mark.parametrize("exposures", [1, 2])
-def test_a_scan_is_proposed_from_the_keys_of_one_stack(tmp_path, exposures):
+@pytest.mark.parametrize("repeats", [1, 2])
+def test_a_scan_is_proposed_from_the_keys_of_one_stack(tmp_path, repeats):
     darks, reference, samples = scene()
-    flats = (FLAT, np.repeat(reference, exposures, axis=0))
+    flats = (FLAT, np.repeat(reference, repeats, axis=0))
     parts = [(DARK, darks), flats, *((PROJECTION, projection) for projection in samples), flats]
     write_nxtomo(tmp_path / "t_1.nxs", parts, angles=np.repeat(np.arange(4.0), 3))
     draft = proposed(tmp_path)
-    assert draft.scan.reference_at == (0, 4)
-    assert draft.scan.reference_exposures == exposures
-    found = open_inputs(draft)
-    assert (found.layout.count, found.layout.positions) == (4, 3)
+    assert draft.series.reference_at == (0, 4)
+    assert draft.series.reference_repeats == repeats
+    found = open_setup(draft)
+    assert (found.table.count, found.table.positions) == (4, 3)
     assert found.angles.tolist() == [0, 1, 2, 3]
     assert np.array_equal(found.references.sets[1], reference - 100)
-    assert "Was the mask in the" in propose_scan(tmp_path)
+    assert "Was the diffuser in" in propose_configuration(tmp_path)
 
 
 def test_a_scan_is_proposed_from_the_keys_of_stacks_of_a_position(tmp_path):
@@ -367,19 +377,19 @@ def test_a_scan_is_proposed_from_the_keys_of_stacks_of_a_position(tmp_path):
     for position in range(3):
         parts = [(DARK, darks), (FLAT, reference[[position]]), (PROJECTION, samples[:, position])]
         write_nxtomo(tmp_path / f"pos_{position}.nxs", parts, angles=np.arange(4.0))
-    found = open_inputs(proposed(tmp_path))
-    assert (found.layout.count, found.layout.positions) == (4, 3)
+    found = open_setup(proposed(tmp_path))
+    assert (found.table.count, found.table.positions) == (4, 3)
     assert np.array_equal(found.references.sets[0], reference - 100)
-    with Reader(found.layout) as reader:
-        assert np.array_equal(reader.read(2), samples[2])
+    with FrameReader(found.table) as reader:
+        assert np.array_equal(reader.read(2).frames, samples[2])
 
 
 def test_a_key_that_cannot_be_used_is_not_proposed(tmp_path):
     path = write_nxtomo(tmp_path / "sample.nxs", counted([FLAT, PROJECTION]))
-    assert "[image_key=1]" in propose_scan(tmp_path)
+    assert "[image_key=1]" in propose_configuration(tmp_path)
     for values in ([1], [5, 0], [0, 0]):
         replace(path, KEY, values)
-        text = propose_scan(tmp_path)
+        text = propose_configuration(tmp_path)
         assert f'sample = "sample.nxs::{DATA}"' in text
         assert "image_key" not in text
 
@@ -395,13 +405,12 @@ def test_references_in_more_parts_than_sets_are_remarked(tmp_path):
         flats,
     ]
     write_nxtomo(tmp_path / "scan.nxs", parts)
-    for changes, told in (({"reference_at": [0, 4]}, 0), ({"reference_exposures": 2}, 1)):
+    for changes, told in (({"reference_at": [0, 4]}, 0), ({"reference_repeats": 2}, 1)):
         data = keyed_sections("scan.nxs", None, order="projection", **changes)
-        remarks = open_inputs(draft_scan(write_toml(tmp_path, data))).remarks
+        remarks = open_setup(write_toml(tmp_path, data)).findings
         assert len(remarks) == told
-    assert (
-        "holds references in 2 parts with projections between, and scan.reference_at makes 1 set"
-        in remarks[0]
+    assert "holds references in 2 parts with projections between, and series.reference_at makes 1 set" in str(
+        remarks[0]
     )
 
 
@@ -413,18 +422,18 @@ def test_what_a_key_tells_is_described(tmp_path):
 
 
 @pytest.mark.parametrize("order", [None, "position"])
-def test_references_are_the_mean_of_the_exposures_that_are_valid(tmp_path, order):
+def test_references_are_the_mean_of_the_repeats_that_are_valid(tmp_path, order):
     sets = [[FLAT, INVALID, FLAT], [INVALID, FLAT, FLAT], [FLAT, FLAT, FLAT], [FLAT, FLAT, INVALID]]
     for position in (0, 1):
         keys = [*sets[2 * position], PROJECTION, PROJECTION, DARK, *sets[2 * position + 1]]
         write_nxtomo(tmp_path / f"pos_{position}.nxs", counted(keys))
     spec = f"pos_{'{position}' if order is None else '*'}.nxs::{DATA}[image_key=1]"
-    place = {"outer": "set", "folder": tmp_path, "order": order, "exposures": 3}
-    found = lay_out([spec], name="input.reference", count=2, **place)
+    place = {"outer": "set", "folder": tmp_path, "order": order, "repeats": 3}
+    found = place_frames([spec], name="input.reference", count=2, **place)
     assert not found.missing
-    with Reader(found) as reader:
-        read = [reader.read(number)[:, 0, 0].tolist() for number in (0, 1)]
+    with FrameReader(found) as reader:
+        read = [reader.read(number).frames[:, 0, 0].tolist() for number in (0, 1)]
     assert read == [[1, 1], [7.5, 6.5]]
-    for wrong in ({"exposures": 2, "count": 2}, {"exposures": 3, "count": 1}):
+    for wrong in ({"repeats": 2, "count": 2}, {"repeats": 3, "count": 1}):
         with pytest.raises(InputError):
-            lay_out([spec], name="input.reference", **place | wrong)
+            place_frames([spec], name="input.reference", **place | wrong)

@@ -11,39 +11,46 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tests.manufactured import speckle
-from tests.workflow.series_scenes import SHAPE, frames, sections, write_hdf5, write_scan, write_toml
+from tests.workflow.series_scenes import (
+    SHAPE,
+    frames,
+    open_setup,
+    sections,
+    write_config,
+    write_hdf5,
+    write_toml,
+)
 from xmist.core.arrays import Image
 from xmist.core.errors import InputError
-from xmist.workflow.configuration import draft_scan
-from xmist.workflow.series.angles import fit_angles, known_angles
-from xmist.workflow.series.inputs import open_inputs, section_faults
-from xmist.workflow.series.layout import lay_out
-from xmist.workflow.series.reader import Reader
-from xmist.workflow.series.references import References, measure_shifts
+from xmist.workflow.configuration import draft_configuration
+from xmist.workflow.discovery import discover, fit_angles, known_angles
+from xmist.workflow.frames import FrameReader
+from xmist.workflow.placement import place_frames
+from xmist.workflow.setup import References, measure_shifts
 
 
-def numbered(count, positions, exposures=1):
+def numbered(count, positions, repeats=1):
     """Frames (projection, position, exposure, y, x) that hold their own numbers."""
-    number = 100 * np.arange(count)[:, None, None] + 10 * np.arange(positions)[:, None] + np.arange(exposures)
-    return np.broadcast_to(number[..., None, None], (count, positions, exposures, 8, 9)).astype(np.float32)
+    number = 100 * np.arange(count)[:, None, None] + 10 * np.arange(positions)[:, None] + np.arange(repeats)
+    return np.broadcast_to(number[..., None, None], (count, positions, repeats, 8, 9)).astype(np.float32)
 
 
 def read_all(layout):
     """Read every projection; its frames must be constant, and their values are given."""
-    with Reader(layout) as reader:
-        stack = np.stack([reader.read(index) for index in range(layout.count)])
+    with FrameReader(layout) as reader:
+        stack = np.stack([reader.read(index).frames for index in range(layout.count)])
     assert (np.ptp(stack, axis=(2, 3)) == 0).all()
     return stack[:, :, 0, 0]
 
 
 def place(folder, **changes):
-    """Give the arguments of `lay_out` for projections."""
+    """Give the arguments of `place_frames` for projections."""
     return {
         "name": "input.sample",
         "outer": "projection",
         "folder": Path(folder),
         "order": None,
-        "exposures": 1,
+        "repeats": 1,
     } | changes
 
 
@@ -54,23 +61,23 @@ def test_one_stack_in_either_order(tmp_path, order, chunk):
     flat = (array if order == "projection" else array.swapaxes(0, 1)).reshape(-1, 8, 9)
     options = {"chunks": (chunk, 8, 9), "compression": 1} if chunk else {}
     write_hdf5(tmp_path / "all.h5", flat, **options)
-    found = lay_out(["all.h5"], **place(tmp_path, order=order, exposures=2, positions=3))
-    assert (found.count, found.positions, found.depth) == (5, 3, chunk or 1)
+    found = place_frames(["all.h5"], **place(tmp_path, order=order, repeats=2, positions=3))
+    assert (found.count, found.positions) == (5, 3)
     assert np.array_equal(read_all(found), array.mean(axis=2)[..., 0, 0])
 
 
 @settings(deadline=None, max_examples=15)  # files take the time that the disk takes
-@given(count=st.integers(1, 4), positions=st.integers(1, 3), exposures=st.integers(1, 2))
-def test_every_layout_puts_frames_where_they_belong(tmp_path_factory, count, positions, exposures):
+@given(count=st.integers(1, 4), positions=st.integers(1, 3), repeats=st.integers(1, 2))
+def test_every_layout_puts_frames_where_they_belong(tmp_path_factory, count, positions, repeats):
     folder = tmp_path_factory.mktemp("layout")
-    array = numbered(count, positions, exposures)
+    array = numbered(count, positions, repeats)
     for p in range(count):
         np.save(folder / f"proj_{p + 1:03d}.npy", array[p].reshape(-1, 8, 9))
         for n in range(positions):
             np.save(folder / f"both_{p}_{10 * n}.npy", array[p, n])
     for n in range(positions):
         np.save(folder / f"pos_{n}.npy", array[:, n].reshape(-1, 8, 9))
-    known = {"exposures": exposures, "positions": positions}
+    known = {"repeats": repeats, "positions": positions}
     for spec, more in (
         (["proj_{projection}.npy"], {}),
         (["both_{projection}_{position}.npy"], {}),
@@ -78,7 +85,7 @@ def test_every_layout_puts_frames_where_they_belong(tmp_path_factory, count, pos
         (["pos_*.npy"], {"order": "position"}),
         (["proj_*.npy"], {"order": "projection"}),
     ):
-        found = lay_out(spec, **place(folder, **known, **more))
+        found = place_frames(spec, **place(folder, **known, **more))
         assert not found.missing
         assert np.array_equal(read_all(found), array.mean(axis=2)[..., 0, 0])
 
@@ -88,10 +95,10 @@ def test_a_stack_that_ends_early_lacks_its_last_projections(tmp_path):
     np.save(tmp_path / "pos_0.npy", array[:, 0, 0])
     np.save(tmp_path / "pos_1.npy", array[:4, 1, 0])
     for spec, order in ((["pos_*.npy"], "position"), (["pos_{position}.npy"], None)):
-        found = lay_out(spec, **place(tmp_path, order=order, positions=2))
+        found = place_frames(spec, **place(tmp_path, order=order, positions=2))
         assert sorted(found.missing) == [4, 5]
         assert np.array_equal(read_all(found.part(0, 4)), array[:4, :, 0, 0, 0])
-        with Reader(found) as reader, pytest.raises(InputError, match=r"position 1|ends before it"):
+        with FrameReader(found) as reader, pytest.raises(InputError, match=r"position 1|ends before it"):
             reader.read(4)
 
 
@@ -100,7 +107,7 @@ def test_files_that_are_missing_or_unlike_are_noted(tmp_path):
         np.save(tmp_path / f"p_{number}.npy", np.full((2, 8, 9), number, np.float32))
     np.save(tmp_path / "p_1.npy", np.zeros((2, 9, 9), np.float32))
     (tmp_path / "p_3.npy").write_bytes(b"\x93NUMPY rubbish")
-    found = lay_out(["p_{projection}.npy"], **place(tmp_path))
+    found = place_frames(["p_{projection}.npy"], **place(tmp_path))
     assert sorted(found.missing) == [1, 2, 3, 4]
     assert "9 × 9 pixels; expected 8 × 9" in found.missing[1]
     assert "p_3.npy" in found.missing[3]
@@ -111,7 +118,7 @@ def test_hdf5_that_was_not_written_to_the_end(tmp_path):
     with h5py.File(tmp_path / "all.h5", "w") as file:
         data = file.create_dataset("data", (6, 8, 9), np.float32, chunks=(2, 8, 9))
         data[:4] = numbered(4, 1)[:, 0, 0]
-    found = lay_out(["all.h5"], **place(tmp_path, order="projection", positions=1))
+    found = place_frames(["all.h5"], **place(tmp_path, order="projection", positions=1))
     assert sorted(found.missing) == [4, 5]
     assert "never written" in found.missing[4]
     assert read_all(found.part(0, 4))[:, 0].tolist() == [0, 100, 200, 300]
@@ -126,26 +133,28 @@ def test_a_virtual_dataset_with_a_file_missing(tmp_path):
     with h5py.File(tmp_path / "all.h5", "w") as file:
         file.create_virtual_dataset("data", layout)
     (tmp_path / "part_1.h5").rename(tmp_path / "away.h5")
-    found = lay_out(["all.h5"], **place(tmp_path, order="projection", positions=1))
+    found = place_frames(["all.h5"], **place(tmp_path, order="projection", positions=1))
     assert sorted(found.missing) == [2, 3]
     assert "part_1.h5" in found.missing[2]
     # A file that goes away later is noticed when its frames are read: HDF5 would read zeros.
-    with Reader(found) as reader:
-        assert reader.read(4)[0, 0, 0] == 400
+    with FrameReader(found) as reader:
+        assert reader.read(4).frames[0, 0, 0] == 400
         (tmp_path / "part_2.h5").unlink()
         with pytest.raises(InputError, match=r"part_2\.h5, which is missing"):
             reader.read(5)
 
 
 def test_many_files_are_not_all_opened(tmp_path, monkeypatch):
-    from xmist.workflow.series import layout
+    from xmist.workflow import placement
 
     for number in range(100):
         np.save(tmp_path / f"p_{number}.npy", np.full((8, 9), number, np.float32))
     opened = []
-    opening = layout.open_for_scan
-    monkeypatch.setattr(layout, "open_for_scan", lambda address: opened.append(address) or opening(address))
-    found = lay_out(["p_{projection}.npy"], **place(tmp_path, positions=1))
+    opening = placement.open_tolerant
+    monkeypatch.setattr(
+        placement, "open_tolerant", lambda address: opened.append(address) or opening(address)
+    )
+    found = place_frames(["p_{projection}.npy"], **place(tmp_path, positions=1))
     assert len(opened) == 1
     assert read_all(found)[:, 0].tolist() == list(range(100))
 
@@ -154,21 +163,21 @@ def test_what_cannot_be_laid_out_is_told(tmp_path):
     np.save(tmp_path / "seven.npy", np.zeros((7, 8, 9)))
     for spec, changes, told in (
         (["seven.npy"], {"order": "projection", "positions": 2}, "7 frames are not 3 projections of 2"),
-        (["seven.npy"], {"positions": 7 // 2}, "scan.order is missing"),
+        (["seven.npy"], {"positions": 7 // 2}, "series.order is missing"),
         (["a_{projektion}.npy"], {}, "the place {projektion}; expected {projection} or {position}"),
         (["a_{position}.npy", "seven.npy"], {}, "different places in braces"),
         (["a_{position}.npy"], {}, "no file is called a_{position}.npy"),
         (["nothing_*.npy"], {"order": "position"}, "matches no file"),
     ):
         with pytest.raises(InputError) as caught:
-            lay_out(spec, **place(tmp_path, **changes))
+            place_frames(spec, **place(tmp_path, **changes))
         assert told in str(caught.value)
 
 
 def test_angles_in_every_form(tmp_path):
     for number in range(3):
         tifffile.imwrite(tmp_path / f"p_{number}.tif", np.ones((8, 9)), description=f"omega = {30 * number}")
-    layout = lay_out(["p_{projection}.tif"], **place(tmp_path, positions=1))
+    layout = place_frames(["p_{projection}.tif"], **place(tmp_path, positions=1))
     with h5py.File(tmp_path / "angles.h5", "w") as file:
         file["deg"] = [0.0, 30.0, 60.0]
         file["rad"] = np.deg2rad([0.0, 30.0, 60.0])
@@ -187,7 +196,7 @@ def test_angles_in_every_form(tmp_path):
     for form, told in (
         ((0.0, 1.0), "gives 2 angles for 3 projections"),
         ("phi", "'phi'; expected a number of degrees"),
-        ("angles.h5::text", "no dataset of numbers"),
+        ("angles.h5::text", "not a dataset of numbers"),
         ("angles.h5::nan", "not finite"),
         ("none.h5::deg", "does not exist"),
     ):
@@ -197,11 +206,11 @@ def test_angles_in_every_form(tmp_path):
 
 
 def test_more_angles_than_projections_tell_of_missing_ones(tmp_path):
-    scan = write_scan(tmp_path, 3, scan={"angles": [0.0, 1.0, 2.0, 3.0]})
-    found = open_inputs(draft_scan(scan))
-    assert found.layout.count == 4
-    assert sorted(found.layout.missing) == [3]
-    assert "1 of 4 projections lack frames" in found.remarks[0]
+    scan = write_config(tmp_path, 3, series={"angles": [0.0, 1.0, 2.0, 3.0]})
+    found = open_setup(scan)
+    assert found.table.count == 4
+    assert sorted(found.table.missing) == [3]
+    assert "1 of 4 projections lack frames" in str(found.findings[0])
 
 
 def test_all_faults_of_a_scan_file_come_at_once(tmp_path):
@@ -211,10 +220,10 @@ def test_all_faults_of_a_scan_file_come_at_once(tmp_path):
     data = sections(
         input={"reference": "ref.npy", "sample": "sample.npy", "dark": "dark.npy"},
         preprocess=[{"step": "dark"}],
-        scan={"order": "projection", "angles": "none.h5::a", "projections": [0, 9]},
+        series={"order": "projection", "angles": "none.h5::a", "projections": [0, 9]},
     )
     with pytest.raises(InputError) as caught:
-        open_inputs(draft_scan(write_toml(tmp_path, data)))
+        open_setup(write_toml(tmp_path, data))
     text = str(caught.value)
     for told in (
         "none.h5 does not exist",
@@ -223,10 +232,24 @@ def test_all_faults_of_a_scan_file_come_at_once(tmp_path):
         "projections ends at 9",
     ):
         assert told in text
-    draft = draft_scan(write_toml(tmp_path, sections(scan={"channels": ["visibility"]})))
-    assert "which mist does not give" in section_faults(draft)[0]
-    del data["scan"]
-    assert "scan is missing" in section_faults(draft_scan(write_toml(tmp_path, data)))[-1]
+    draft = draft_configuration(write_toml(tmp_path, sections(series={"channels": ["visibility"]})))
+    assert [problem.path for problem in draft.problems] == ["series.channels"]
+
+
+def test_a_series_is_told_by_its_names_or_by_its_table(tmp_path):
+    write_config(tmp_path, 3)
+    data = sections()
+    del data["series"]
+    found = discover(draft_configuration(write_toml(tmp_path, data)))
+    assert (found.draft.is_series, found.last - found.first, found.errors) == (True, 3, ())
+    data["input"]["sample"] = "p_0001_*.tif"
+    found = discover(draft_configuration(write_toml(tmp_path, data)))
+    assert (found.draft.is_series, found.last - found.first, found.errors) == (False, 1, ())
+
+
+def test_an_expected_number_tells_of_projections_that_are_missing(tmp_path):
+    found = open_setup(write_config(tmp_path, 3, series={"expected": 5}))
+    assert (found.table.count, sorted(found.table.missing)) == (5, [3, 4])
 
 
 def moving(times, shift, shape=(96, 96)) -> Image:
@@ -272,21 +295,22 @@ def test_flux_of_the_references_is_interpolated_too():
 
 
 def test_sets_of_references_in_a_scan(tmp_path):
-    scan = write_scan(tmp_path, 4)
+    scan = write_config(tmp_path, 4)
     reference, _ = frames(4)
     for number, scale in enumerate((1.0, 1.1)):
         for position, frame in enumerate(reference):
             tifffile.imwrite(tmp_path / f"set_{number}_{position}.tif", np.float32(scale) * frame)
     for between in ("linear", "nearest"):
         data = sections(
-            input={"reference": "set_{set}_{position}.tif"}, scan={"reference_at": [0, 4], "between": between}
+            input={"reference": "set_{set}_{position}.tif"},
+            series={"reference_at": [0, 4], "between": between},
         )
-        found = open_inputs(draft_scan(write_toml(tmp_path, data))).references
+        found = open_setup(write_toml(tmp_path, data)).references
         assert np.array_equal(found.sets[0], reference)
         scales = [float(np.median(found.at(number)[0] / reference)) for number in range(4)]
         expected = [1.0125, 1.0375, 1.0625, 1.0875] if between == "linear" else [1.0, 1.0, 1.1, 1.1]
         assert np.allclose(scales, expected, atol=1e-4)
     assert scan.exists()
-    data["scan"]["reference_at"] = [0, 2, 4]
+    data["series"]["reference_at"] = [0, 2, 4]
     with pytest.raises(InputError, match=r"input.reference: there is no file"):
-        open_inputs(draft_scan(write_toml(tmp_path, data)))
+        open_setup(write_toml(tmp_path, data))

@@ -1,4 +1,4 @@
-"""References and projections brought together by the positions of the mask in their headers."""
+"""References and projections brought together by the positions of the diffuser in their headers."""
 
 from pathlib import Path
 
@@ -9,14 +9,12 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tests.workflow.series_scenes import SHAPE, frames, sections, write_toml
+from tests.workflow.series_scenes import SHAPE, frames, open_setup, sections, write_toml
 from tests.workflow.test_layout import read_all
 from xmist.core.errors import InputError
-from xmist.workflow.configuration import draft_scan
-from xmist.workflow.series.inputs import open_inputs
-from xmist.workflow.series.layout import lay_out
-from xmist.workflow.series.positions import pair_positions
-from xmist.workflow.series.reader import Reader
+from xmist.workflow.discovery import pair_positions
+from xmist.workflow.frames import FrameReader
+from xmist.workflow.placement import place_frames
 
 PLACES = (3.0, 1.0, 2.0)
 
@@ -27,11 +25,11 @@ def write_edf(path, frame, place):
     fabio.edfimage.EdfImage(frame, header=header).write(str(path))
 
 
-def layouts(folder, exposures=1):
-    place = {"folder": Path(folder), "order": "projection", "exposures": exposures}
-    reference = lay_out(["ref.h5::entry/data"], name="input.reference", outer="set", count=1, **place)
+def layouts(folder, repeats=1):
+    place = {"folder": Path(folder), "order": "projection", "repeats": repeats}
+    reference = place_frames(["ref.h5::entry/data"], name="input.reference", outer="set", count=1, **place)
     known = place | {"positions": reference.positions}
-    return reference, lay_out(["all.h5::entry/data"], name="input.sample", outer="projection", **known)
+    return reference, place_frames(["all.h5::entry/data"], name="input.sample", outer="projection", **known)
 
 
 def write_stack(path, values, places):
@@ -42,10 +40,10 @@ def write_stack(path, values, places):
 
 
 @settings(deadline=None, max_examples=15)  # files take the time that the disk takes
-@given(data=st.data(), count=st.integers(1, 3), exposures=st.integers(1, 2), noise=st.floats(0, 4e-4))
-def test_any_order_of_positions_is_undone(tmp_path_factory, data, count, exposures, noise):
+@given(data=st.data(), count=st.integers(1, 3), repeats=st.integers(1, 2), noise=st.floats(0, 4e-4))
+def test_any_order_of_positions_is_undone(tmp_path_factory, data, count, repeats, noise):
     folder = tmp_path_factory.mktemp("places")
-    order = list(range(3)) * exposures
+    order = list(range(3)) * repeats
     orders = [data.draw(st.permutations(order)) for _ in range(count + 1)]
     write_stack(folder / "ref.h5", orders[0], [PLACES[n] for n in orders[0]])
     # Frames hold their position and, a hundred times that, their projection.
@@ -53,7 +51,7 @@ def test_any_order_of_positions_is_undone(tmp_path_factory, data, count, exposur
     # Half of what counts as the same, 1e-3 of the span of 2.
     places = [PLACES[n] + noise for found in orders[1:] for n in found]
     write_stack(folder / "all.h5", values, places)
-    reference, sample = pair_positions(*layouts(folder, exposures), ["mask/x"])
+    reference, sample = pair_positions(*layouts(folder, repeats), ["mask/x"])
     first = list(dict.fromkeys(orders[0]))
     assert not sample.missing
     assert read_all(reference).tolist() == [first]
@@ -71,16 +69,16 @@ def test_a_scan_is_paired_by_the_motors_of_edf_files(tmp_path):
     names = {"reference": "ref_*.edf", "sample": "p_{projection}_{position}.edf"}
     for key, expected in ((None, samples[1, ::-1]), ("mask", samples[1])):
         data = sections(input=names | {"position_key": key})
-        found = open_inputs(draft_scan(write_toml(tmp_path, data)))
-        with Reader(found.layout) as reader:
-            assert np.array_equal(reader.read(1), expected)
-            assert np.array_equal(reader.read(2), samples[2])
+        found = open_setup(write_toml(tmp_path, data))
+        with FrameReader(found.table) as reader:
+            assert np.array_equal(reader.read(1).frames, expected)
+            assert np.array_equal(reader.read(2).frames, samples[2])
         assert np.array_equal(found.references.sets[0], reference)
     write_edf(tmp_path / "p_2_1.edf", samples[2, 1], 7.0)
     (tmp_path / "p_0_0.edf").write_bytes(b"{ rubbish")
-    found = open_inputs(draft_scan(write_toml(tmp_path, data)))
-    assert sorted(found.layout.missing) == [0, 2]
-    assert "0 frames at mask = 1, as the references have it; expected 1" in found.layout.missing[2]
+    found = open_setup(write_toml(tmp_path, data))
+    assert sorted(found.table.missing) == [0, 2]
+    assert "0 frames at mask = 1, as the references have it; expected 1" in found.table.missing[2]
     assert found.shape == SHAPE
 
 
@@ -95,6 +93,6 @@ def test_positions_that_cannot_be_paired_are_told(tmp_path):
             pair_positions(*layouts(tmp_path), [key])
     write_stack(tmp_path / "ref.h5", range(3), [1.0, 1.0, 2.0])
     with pytest.raises(
-        InputError, match=r"a set of 3 frames give 2 positions .*expected 3 \(scan.reference_exp"
+        InputError, match=r"a set of 3 frames give 2 positions .*expected 3 \(series.reference_rep"
     ):
         pair_positions(*layouts(tmp_path), ["mask/x"])

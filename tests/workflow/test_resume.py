@@ -9,7 +9,6 @@ import numpy as np
 import pytest
 import tifffile
 
-import xmist
 from tests.cli.scenes import call
 from tests.workflow.series_scenes import (
     assert_intermediate,
@@ -17,29 +16,30 @@ from tests.workflow.series_scenes import (
     assert_same_content,
     count_calls,
     killed_scan,
+    run_path,
     sections,
     volumes,
-    write_scan,
+    write_config,
     write_toml,
 )
 from xmist.core.errors import InputError, OutputError
 from xmist.io.results import atomic
 from xmist.io.results.atomic import leftovers
 from xmist.io.results.stacks import GOOD, UNREADABLE
-from xmist.workflow.series import block_file
-from xmist.workflow.series.journal import locked
+from xmist.workflow import storage
+from xmist.workflow.journal import locked
 
 KILLS = 6
 
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork and signals")
 def test_killed_at_any_moment_it_goes_on(tmp_path):
-    clean = write_scan(tmp_path / "clean", scan={"block": 1})
-    whole = volumes(xmist.scan(clean))
-    few = write_scan(tmp_path / "few", 2, scan={"block": 1})
-    xmist.scan(write_scan(tmp_path / "warm", 2))
+    clean = write_config(tmp_path / "clean", series={"block": 1})
+    whole = volumes(run_path(clean))
+    few = write_config(tmp_path / "few", 2, series={"block": 1})
+    run_path(write_config(tmp_path / "warm", 2))
     count, writing = count_calls(few)
-    victim = write_scan(tmp_path / "victim", scan={"block": 1})
+    victim = write_config(tmp_path / "victim", series={"block": 1})
     rng = random.Random(5)
     done = killed = 0
     for turn in range(KILLS):
@@ -50,107 +50,91 @@ def test_killed_at_any_moment_it_goes_on(tmp_path):
         assert now >= done  # what was written is never lost
         done = now
     assert killed >= KILLS / 2
-    xmist.scan(victim)
+    run_path(victim)
     assert_same(whole, volumes(tmp_path / "victim" / "scan.h5"))
     assert_same_content(tmp_path / "clean" / "scan.h5", tmp_path / "victim" / "scan.h5")
     assert not leftovers(tmp_path / "victim" / "scan_blocks")
 
 
 def test_a_finished_scan_is_left_alone(tmp_path):
-    scan = write_scan(tmp_path)
-    master = xmist.scan(scan)
+    scan = write_config(tmp_path)
+    master = run_path(scan)
     before = {path: (path.read_bytes(), path.stat().st_mtime_ns) for path in tmp_path.rglob("*.h5")}
-    xmist.scan(scan, overwrite=True)
+    run_path(scan, overwrite=True)
     assert before == {path: (path.read_bytes(), path.stat().st_mtime_ns) for path in tmp_path.rglob("*.h5")}
     assert master.exists()
 
 
 def test_damaged_and_foreign_blocks_are_done_again(tmp_path):
-    scan = write_scan(tmp_path)
-    master = xmist.scan(scan)
+    scan = write_config(tmp_path)
+    master = run_path(scan)
     whole = volumes(master)
     first, second, third = sorted((tmp_path / "scan_blocks").glob("block_*"))
     first.write_bytes(first.read_bytes()[:3000])
     second.write_bytes(third.read_bytes().replace(b"identity", b"identitx"))
     (tmp_path / "scan_blocks" / ".block_000004_000006.h5.0123456789abcdef.partial").write_bytes(b"half")
-    xmist.scan(scan)
+    run_path(scan)
     assert_same(whole, volumes(master))
     assert not leftovers(tmp_path / "scan_blocks")
 
 
 def test_another_configuration_or_input_is_refused_and_told(tmp_path, capsys):
-    scan = write_scan(tmp_path)
-    whole = volumes(xmist.scan(scan))
+    scan = write_config(tmp_path)
+    whole = volumes(run_path(scan))
     write_toml(tmp_path, sections(options={"smoothing": 2.0}))
-    done = call(capsys, "scan", scan)
+    done = call(capsys, "retrieve", scan)
     assert done.code == 2
     assert "options.smoothing was 1.0 and is 2.0" in done.err
     write_toml(tmp_path, sections())
     path = tmp_path / "p_0003_1.tif"
     frame = tifffile.imread(path)
     tifffile.imwrite(path, frame[::-1])
-    with pytest.raises(InputError, match=r"another content: p_0003_1\.tif"):
-        xmist.scan(scan)
-    tifffile.imwrite(path, frame)
     with pytest.raises(InputError, match=r"another time of change: p_0003_1\.tif"):
-        xmist.scan(scan)
+        run_path(scan)
     assert_same(whole, volumes(tmp_path / "scan.h5"))
     # Another size of the blocks changes no result, and the one that was begun with stays.
-    write_toml(tmp_path, sections(options={"smoothing": 2.0}, scan={"block": 3}))
-    assert call(capsys, "scan", scan, "--overwrite", "--quiet").code == 0
+    write_toml(tmp_path, sections(options={"smoothing": 2.0}, series={"block": 3}))
+    assert call(capsys, "retrieve", scan, "--overwrite", "--quiet").code == 0
     assert len(list((tmp_path / "scan_blocks").glob("block_*"))) == 2
-    write_toml(tmp_path, sections(options={"smoothing": 2.0}, scan={"block": 1}))
-    xmist.scan(scan)
+    write_toml(tmp_path, sections(options={"smoothing": 2.0}, series={"block": 1}))
+    run_path(scan)
     assert len(list((tmp_path / "scan_blocks").glob("block_*"))) == 2
     assert not np.array_equal(volumes(tmp_path / "scan.h5")["dark_field"], whole["dark_field"])
 
 
-def test_a_full_hash_asks_for_content_alone(tmp_path):
-    scan = write_scan(tmp_path)
-    xmist.scan(scan, full_hash=True)
-    path = tmp_path / "p_0003_1.tif"
-    os.utime(path, (1, 1))
-    xmist.scan(scan, full_hash=True)
-    with pytest.raises(InputError, match="give --full-hash"):
-        xmist.scan(scan)
-    tifffile.imwrite(path, tifffile.imread(path)[::-1])
-    with pytest.raises(InputError, match="another content"):
-        xmist.scan(scan, full_hash=True)
-
-
 def test_files_that_come_back_are_read_then(tmp_path):
-    whole = volumes(xmist.scan(write_scan(tmp_path / "whole")))
-    scan = write_scan(tmp_path / "holes")
+    whole = volumes(run_path(write_config(tmp_path / "whole")))
+    scan = write_config(tmp_path / "holes")
     master = tmp_path / "holes" / "scan.h5"
     away = tmp_path / "holes" / "p_0003_1.tif"
     away.rename(tmp_path / "away.tif")
-    xmist.scan(scan)
+    run_path(scan)
     assert volumes(master)["table/status"].tolist() == [GOOD] * 3 + [UNREADABLE] + [GOOD] * 2
     (tmp_path / "away.tif").rename(away)
-    xmist.scan(scan)
+    run_path(scan)
     assert_same(whole, volumes(master))
 
 
 def test_other_files_are_not_overwritten(tmp_path):
-    scan = write_scan(tmp_path)
+    scan = write_config(tmp_path)
     (tmp_path / "scan.h5").write_bytes(b"something else")
     with pytest.raises(InputError, match="exists already and is another file"):
-        xmist.scan(scan)
+        run_path(scan)
     assert not (tmp_path / "scan_blocks").exists()
-    xmist.scan(scan, overwrite=True)
+    run_path(scan, overwrite=True)
     assert volumes(tmp_path / "scan.h5")["table/status"].tolist() == [GOOD] * 6
 
 
 def test_two_runs_do_not_share_a_folder(tmp_path):
-    scan = write_scan(tmp_path)
+    scan = write_config(tmp_path)
     (tmp_path / "scan_blocks").mkdir()
-    with locked(tmp_path / "scan_blocks"), pytest.raises(InputError, match="another xmist scan is at work"):
-        xmist.scan(scan)
+    with locked(tmp_path / "scan_blocks"), pytest.raises(InputError, match="another xmist is at work"):
+        run_path(scan)
 
 
 def test_a_full_disk_is_told_and_the_scan_goes_on_later(tmp_path, monkeypatch):
-    whole = volumes(xmist.scan(write_scan(tmp_path / "whole", scan={"block": 1})))
-    scan = write_scan(tmp_path / "full", scan={"block": 1})
+    whole = volumes(run_path(write_config(tmp_path / "whole", series={"block": 1})))
+    scan = write_config(tmp_path / "full", series={"block": 1})
     sync, count = atomic._sync, 0
 
     def fill(descriptor):
@@ -162,24 +146,24 @@ def test_a_full_disk_is_told_and_the_scan_goes_on_later(tmp_path, monkeypatch):
 
     monkeypatch.setattr(atomic, "_sync", fill)
     with pytest.raises(OutputError, match=r"no space left.*2 of 6 projections are done"):
-        xmist.scan(scan)
+        run_path(scan)
     assert assert_intermediate(tmp_path / "full" / "scan.h5", whole) == 2
     monkeypatch.setattr(atomic, "_sync", sync)
-    xmist.scan(scan)
+    run_path(scan)
     assert_same(whole, volumes(tmp_path / "full" / "scan.h5"))
 
 
 def test_a_block_that_is_not_written_once_is_listed(tmp_path, monkeypatch, capsys):
-    scan = write_scan(tmp_path, scan={"block": 1})
-    write = block_file.write_file
+    scan = write_config(tmp_path, series={"block": 1})
+    write = storage.write_file
 
     def fail(path, *arguments, **options):
         if path.name == "block_000002_000003.h5":
             raise OutputError("a cable was pulled")
         return write(path, *arguments, **options)
 
-    monkeypatch.setattr(block_file, "write_file", fail)
-    done = call(capsys, "scan", scan)
+    monkeypatch.setattr(storage, "write_file", fail)
+    done = call(capsys, "retrieve", scan)
     assert done.code == 3
     assert "2: not retrieved yet" in done.err
     assert "a cable was pulled; run the same command" in done.err
@@ -187,5 +171,5 @@ def test_a_block_that_is_not_written_once_is_listed(tmp_path, monkeypatch, capsy
     assert np.isnan(found["phase"][2]).all()
     assert np.isfinite(found["phase"][3]).all()
     monkeypatch.undo()
-    assert call(capsys, "scan", scan, "--quiet").code == 0
+    assert call(capsys, "retrieve", scan, "--quiet").code == 0
     assert volumes(tmp_path / "scan.h5")["table/status"].tolist() == [GOOD] * 6

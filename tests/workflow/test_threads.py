@@ -7,20 +7,17 @@ import h5py
 import numpy as np
 import pytest
 
-import xmist
-from tests.workflow.series_scenes import SHAPE, volumes, write_scan
+from tests.workflow.series_scenes import SHAPE, run_path, volumes, write_config
 from xmist.core.errors import OutputError
 from xmist.io.results.atomic import leftovers
 from xmist.io.results.stacks import GOOD
-from xmist.workflow.series import block_file
-from xmist.workflow.series.block_file import Result, write_block
-from xmist.workflow.series.blocks import NOTHING, Block, Form, read_rows, split
-from xmist.workflow.series.executors import Processes
-from xmist.workflow.series.table import Row
-from xmist.workflow.series.threads import AbandonedError, Ahead, Belt
-from xmist.workflow.series.writing import WAITING, Writer
+from xmist.workflow import storage
+from xmist.workflow.driver import WAITING, AbandonedError, BlockWriter, BoundedQueue, Prefetcher
+from xmist.workflow.executors import Processes
+from xmist.workflow.quality import Row
+from xmist.workflow.storage import NOTHING, Block, BlockSchema, KeptResult, read_rows, split, write_block
 
-FORM = Form(identity="x", channels=("phase", "refraction_angle"), shape=SHAPE)
+SCHEMA = BlockSchema(identity="x", channels=("phase", "refraction_angle"), shape=SHAPE)
 BLOCK = Block(3, 6)
 
 
@@ -28,16 +25,18 @@ def result(number):
     """What a projection gives whose every value tells its number; the third has nothing."""
     row = Row(projection=number, status=GOOD, note="ß" * number)
     if number == 5:
-        return Result(row=row, channels={}, flags=None)
+        return KeptResult(row=row, channels={}, flags=None)
     rng = np.random.default_rng(number)
-    channels = {name: rng.normal(size=FORM.image_shape(name)).astype(np.float32) for name in FORM.channels}
-    return Result(row=row, channels=channels, flags=rng.integers(0, 9, SHAPE).astype(np.uint16))
+    channels = {
+        name: rng.normal(size=SCHEMA.image_shape(name)).astype(np.float32) for name in SCHEMA.channels
+    }
+    return KeptResult(row=row, channels=channels, flags=rng.integers(0, 9, SHAPE).astype(np.uint16))
 
 
 def test_a_block_reads_as_it_was_written(tmp_path):
-    size = write_block(tmp_path, BLOCK, FORM, map(result, range(3, 6)))
+    size = write_block(tmp_path, BLOCK, SCHEMA, map(result, range(3, 6)))
     assert (tmp_path / BLOCK.name).stat().st_size == size
-    assert [row.note for row in read_rows(tmp_path, BLOCK, FORM)] == ["ß" * n for n in (3, 4, 5)]
+    assert [row.note for row in read_rows(tmp_path, BLOCK, SCHEMA)] == ["ß" * n for n in (3, 4, 5)]
     with h5py.File(tmp_path / BLOCK.name) as file:
         for place, number in enumerate((3, 4)):
             for name, image in result(number).channels.items():
@@ -50,14 +49,14 @@ def test_a_block_reads_as_it_was_written(tmp_path):
 
 
 def test_images_of_another_shape_are_no_block(tmp_path):
-    wrong = Result(row=Row(projection=3, status=GOOD), channels={"phase": np.zeros((2, 2))}, flags=None)
+    wrong = KeptResult(row=Row(projection=3, status=GOOD), channels={"phase": np.zeros((2, 2))}, flags=None)
     with pytest.raises(ValueError, match=r"phase has shape \(2, 2\)"):
-        write_block(tmp_path, BLOCK, FORM, iter([wrong]))
+        write_block(tmp_path, BLOCK, SCHEMA, iter([wrong]))
     assert not list(tmp_path.iterdir())
 
 
 def test_a_belt_keeps_the_order_and_makes_the_faster_one_wait():
-    belt, seen = Belt(1), []
+    belt, seen = BoundedQueue(1), []
     taker = threading.Thread(target=lambda: seen.extend(belt))
     taker.start()
     assert all(belt.put(number) for number in range(100))
@@ -65,7 +64,7 @@ def test_a_belt_keeps_the_order_and_makes_the_faster_one_wait():
     taker.join()
     assert seen == list(range(100))
     assert not belt.put(100)
-    given_up = Belt(2)
+    given_up = BoundedQueue(2)
     given_up.put(1)
     given_up.end(abandon=True)
     with pytest.raises(AbandonedError):
@@ -78,7 +77,7 @@ def test_what_fails_ahead_is_raised_where_it_is_asked_for():
             raise MemoryError("too large")
         return number
 
-    with Ahead(task) as ahead:
+    with Prefetcher(task) as ahead:
         assert ahead.get(1, 2) == 1
         with pytest.raises(MemoryError, match="too large"):
             ahead.get(2, 3)
@@ -86,7 +85,7 @@ def test_what_fails_ahead_is_raised_where_it_is_asked_for():
 
 
 def test_a_writer_tells_in_order_and_leaves_nothing_of_what_was_left_off(tmp_path):
-    with Writer(tmp_path, FORM) as writer:
+    with BlockWriter(tmp_path, SCHEMA) as writer:
         for block in split(4, 2):
             writer.begin(block)
             for number in range(block.start, block.stop):
@@ -105,8 +104,8 @@ def test_a_writer_tells_in_order_and_leaves_nothing_of_what_was_left_off(tmp_pat
 
 
 def test_a_disk_that_fills_up_within_a_block_is_told_at_once(tmp_path, monkeypatch):
-    scan = write_scan(tmp_path, scan={"block": 6})
-    image, count = block_file._image, 0
+    scan = write_config(tmp_path, series={"block": 6})
+    image, count = storage._image, 0
 
     def fill(*arguments):
         nonlocal count
@@ -115,26 +114,26 @@ def test_a_disk_that_fills_up_within_a_block_is_told_at_once(tmp_path, monkeypat
             raise OSError(28, "No space left on device")
         return image(*arguments)
 
-    monkeypatch.setattr(block_file, "_image", fill)
+    monkeypatch.setattr(storage, "_image", fill)
     with pytest.raises(OutputError, match=r"no space left.*0 of 6 projections are done"):
-        xmist.scan(scan)
+        run_path(scan)
     assert not leftovers(tmp_path / "scan_blocks")
     monkeypatch.undo()
-    assert volumes(xmist.scan(scan))["table/status"].tolist() == [GOOD] * 6
+    assert volumes(run_path(scan))["table/status"].tolist() == [GOOD] * 6
 
 
 def test_an_interrupt_leaves_whole_blocks_and_no_thread(tmp_path):
-    scan = write_scan(tmp_path, scan={"block": 1})
+    scan = write_config(tmp_path, series={"block": 1})
 
     def interrupt(what, done, total):
         if what == "projections" and done == 2:
             raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
-        xmist.scan(scan, progress=interrupt)
+        run_path(scan, progress=interrupt)
     assert not leftovers(tmp_path / "scan_blocks")
     assert not [thread for thread in threading.enumerate() if thread.name.startswith(("xmist-r", "xmist-w"))]
-    assert volumes(xmist.scan(scan))["table/status"].tolist() == [GOOD] * 6
+    assert volumes(run_path(scan))["table/status"].tolist() == [GOOD] * 6
 
 
 class Deadly:
@@ -145,6 +144,6 @@ class Deadly:
 
 
 def test_processes_that_never_begin_are_told(monkeypatch):
-    monkeypatch.setattr("xmist.workflow.series.executors._TRIES", 2)
+    monkeypatch.setattr("xmist.workflow.executors._TRIES", 2)
     with pytest.raises(RuntimeError, match="no process lived"):
         list(Processes(1).run(Deadly(), split(2, 1)))

@@ -4,7 +4,14 @@ import numpy as np
 import pytest
 
 import xmist
-from tests.workflow.series_scenes import EXPERIMENT, assert_same_content, frames, volumes, write_scan
+from tests.workflow.series_scenes import (
+    EXPERIMENT,
+    assert_same_content,
+    frames,
+    run_path,
+    volumes,
+    write_config,
+)
 
 SHAPE = (32, 36)
 STARTS = 3
@@ -12,18 +19,18 @@ PROJECTIONS = 7
 
 
 def _write(folder, *, block, warm_start=STARTS):
-    return write_scan(
+    return write_config(
         folder,
         PROJECTIONS,
         SHAPE,
         retrieve={"method": "full-field", "threads": 1},
         options={"smoothing": None, "dark_field": "none", "transmission": False},
-        scan={"block": block, "warm_start": warm_start},
+        series={"block": block, "warm_start": warm_start},
     )
 
 
 def _scan(folder, *, workers=None, **options):
-    return xmist.scan(_write(folder, **options), workers=workers)
+    return run_path(_write(folder, **options), workers=workers)
 
 
 @pytest.fixture(scope="module")
@@ -39,10 +46,10 @@ def test_blocks_and_processes_change_nothing(tmp_path, whole, block, workers):
 
 def test_a_block_that_is_done_again_is_the_same(tmp_path, whole):
     scan = _write(tmp_path, block=1)
-    xmist.scan(scan)
+    run_path(scan)
     # Neither the first of those that share a start nor the last.
     sorted((tmp_path / "scan_blocks").glob("block_*"))[4].unlink()
-    assert_same_content(xmist.scan(scan), whole)
+    assert_same_content(run_path(scan), whole)
 
 
 def test_the_first_begin_from_nothing_and_the_others_do_not(tmp_path, whole):
@@ -59,32 +66,32 @@ def test_where_the_first_cannot_be_read_the_others_begin_from_nothing(tmp_path):
     cold = volumes(_scan(tmp_path / "cold", block=2, warm_start=None))["phase"]
     path = _write(tmp_path / "warm", block=2)
     (path.parent / "p_0003_1.tif").write_bytes(b"no picture")
-    found = volumes(xmist.scan(path))["phase"]
+    found = volumes(run_path(path))["phase"]
     assert np.isnan(found[3]).all()
     for index in (4, 5):
         assert found[index].tobytes() == cold[index].tobytes()
 
 
 def test_only_methods_that_begin_from_a_result(tmp_path):
-    path = write_scan(tmp_path, scan={"warm_start": 4})
-    with pytest.raises(xmist.InputError, match="mist does not begin from a result"):
-        xmist.scan(path)
-    path = write_scan(tmp_path, scan={"warm_start": 1})
+    path = write_config(tmp_path, series={"warm_start": 4})
+    with pytest.raises(xmist.InputError, match="mist cannot begin from a result"):
+        run_path(path)
+    path = write_config(tmp_path, series={"warm_start": 1})
     with pytest.raises(xmist.InputError, match="warm_start"):
-        xmist.scan(path)
+        run_path(path)
 
 
 def test_the_table_holds_chi_squared_and_iterations(tmp_path):
     """What a retrieval of the same frames tells in its record."""
     options = {"dark_field": "none", "transmission": False, "gain": 1.0}
-    path = write_scan(
+    path = write_config(
         tmp_path,
         2,
         SHAPE,
         retrieve={"method": "full-field", "threads": 1},
         options={"smoothing": None, **options},
     )
-    table = volumes(xmist.scan(path))
+    table = volumes(run_path(path))
     reference, samples = frames(2, shape=SHAPE)
     for index, sample in enumerate(samples):
         stack = xmist.SpeckleStack(reference, sample)

@@ -10,15 +10,17 @@ from collections.abc import Sequence
 
 import click
 
-from xmist.cli.comparing import compare
+from xmist.cli.benchmark import benchmark
+from xmist.cli.check import check
+from xmist.cli.compare import compare
 from xmist.cli.console import run
-from xmist.cli.look import info, methods
-from xmist.cli.make import simulate
-from xmist.cli.measuring import benchmark
-from xmist.cli.scans import scan
-from xmist.cli.show import report
-from xmist.cli.start import demo, init
-from xmist.cli.work import check, retrieve
+from xmist.cli.demo import demo
+from xmist.cli.info import info
+from xmist.cli.init import init
+from xmist.cli.methods import methods
+from xmist.cli.report import report
+from xmist.cli.retrieve import retrieve
+from xmist.cli.simulate import simulate
 from xmist.core.version import __version__
 
 
@@ -43,36 +45,18 @@ def xmist() -> None:
       xmist demo             a simulated experiment, retrieved and drawn
       xmist simulate PRESET  frames with a known truth, to try methods on
     With frames of your own:
-      xmist init FOLDER      writes a scan file from what the folder holds
-      xmist check SCAN.toml  says what would be done, and every fault
-      xmist retrieve SCAN.toml
-      xmist scan SCAN.toml                  the same for many projections
-      xmist compare SCAN.toml -o FOLDER     several methods on the same frames
+      xmist init FOLDER          writes a configuration from what the folder holds
+      xmist check CONFIG.toml    shows what would be done, and every error
+      xmist retrieve CONFIG.toml one projection, or a series of thousands
+      xmist compare CONFIG.toml -o FOLDER   several methods on the same frames
       xmist report RESULT.h5 -o PAGE.html   a page for the browser, to look into a result
     """
 
 
-for command in (demo, simulate, init, check, retrieve, scan, compare, report, info, methods, benchmark):
+for command in (demo, simulate, init, check, retrieve, compare, report, info, methods, benchmark):
     xmist.add_command(command)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run the command line.
-
-    Parameters
-    ----------
-    arguments : sequence of str, optional
-        Arguments; those of the process if None.
-
-    Returns
-    -------
-    int
-        Exit code.
-
-    Examples
-    --------
-    >>> main(["--version"])
-    xmist ...
-    0
-    """
+    """Run the command line."""
     return run(xmist, arguments)

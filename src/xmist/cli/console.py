@@ -8,7 +8,7 @@ import signal
 import sys
 import threading
 import traceback
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,6 +19,7 @@ import click
 
 from xmist.core import progress as bars
 from xmist.core.errors import InputError, OutputError
+from xmist.core.findings import Finding
 from xmist.core.progress import Progress
 
 DONE: Final = 0
@@ -42,21 +43,7 @@ class Terminated(BaseException):
 
 
 def run(command: click.Command, arguments: Sequence[str] | None) -> int:
-    """Run a command to its end, whatever it is, and say what went wrong.
-
-    Parameters
-    ----------
-    command : click.Command
-        The command; what it returns is its exit code.
-    arguments : sequence of str or None
-        Arguments; None takes those of the process.
-
-    Returns
-    -------
-    int
-        Exit code: 0 done, 1 failed, 2 bad input or usage, 3 done with flagged projections, 130 and 143
-        after Ctrl-C and SIGTERM.
-    """
+    """Run a command to its end, whatever it is, and say what went wrong."""
     settings = Settings()
     for stream in (sys.stdout, sys.stderr):
         _tolerate(stream)
@@ -81,44 +68,28 @@ def run(command: click.Command, arguments: Sequence[str] | None) -> int:
 
 
 def echo_json(data: Any) -> None:
-    """Print plain data as JSON.
-
-    Parameters
-    ----------
-    data : object
-        Plain data with finite numbers.
-    """
+    """Print plain data as JSON."""
     click.echo(json.dumps(data, indent=2, ensure_ascii=False, allow_nan=False))
 
 
 def say(settings: Settings, text: str) -> None:
-    """Print to stderr what a person wants to know, and a script does not.
-
-    Parameters
-    ----------
-    settings : Settings
-        With `quiet` nothing is printed.
-    text : str
-        What to say.
-    """
+    """Print to stderr what a person wants to know, and a script does not."""
     if not settings.quiet:
         click.echo(text, err=True)
 
 
+def say_findings(settings: Settings, findings: Iterable[Finding]) -> None:
+    """Print findings to stderr: warnings always, notes unless quiet."""
+    for finding in findings:
+        if finding.severity == "warning":
+            click.echo(f"Warning: {finding}", err=True)
+        else:
+            say(settings, f"Note: {finding}")
+
+
 @contextmanager
 def progress_bars(settings: Settings) -> Iterator[Progress | None]:
-    """Show a bar for each part of long work on stderr; none if that is no terminal, or when quiet.
-
-    Parameters
-    ----------
-    settings : Settings
-        With `quiet` there is no bar.
-
-    Yields
-    ------
-    callable or None
-        To be called with what is done, and how much of how much of it.
-    """
+    """Show a bar for each part of long work on stderr; none if that is no terminal, or when quiet."""
     if settings.quiet or not sys.stderr.isatty():
         yield None
         return
@@ -127,7 +98,7 @@ def progress_bars(settings: Settings) -> Iterator[Progress | None]:
 
 
 def _explain(error: BaseException) -> tuple[int, str]:
-    """Give the exit code and the paragraph for what ended a command."""
+    """Return the exit code and the paragraph for what ended a command."""
     if isinstance(error, (click.Abort, KeyboardInterrupt)):
         return INTERRUPTED, "Interrupted; no file was left half-written."
     if isinstance(error, Terminated):
@@ -135,10 +106,10 @@ def _explain(error: BaseException) -> tuple[int, str]:
     if isinstance(error, click.ClickException):
         return BAD_INPUT, _usage(error)
     if isinstance(error, InputError):
-        number = len(error.faults)
+        number = len(error.records)
         if number == 1:
             return BAD_INPUT, f"Error: {_typed(str(error))}"
-        return BAD_INPUT, f"Error: {number} faults\n{_typed(str(error))}"
+        return BAD_INPUT, f"Error: {number} errors\n{_typed(str(error))}"
     if isinstance(error, OutputError):
         return FAILED, f"Error: {_typed(str(error))}"
     if isinstance(error, MemoryError):
@@ -150,13 +121,13 @@ def _explain(error: BaseException) -> tuple[int, str]:
     if isinstance(error, OSError):
         return FAILED, f"Error: {text}"
     return FAILED, (
-        f"Error: unexpected {type(error).__name__}: {text}. This is a fault of xmist: please report it with "
+        f"Error: unexpected {type(error).__name__}: {text}. This is an error in xmist: please report it with "
         "what --debug prints"
     )
 
 
 def _typed(text: str) -> str:
-    """Give names of files as a person would type them here: relative to this folder where they lie inside."""
+    """Return names of files relative to this folder where they lie inside."""
     try:
         here = str(Path.cwd())
     except OSError:  # a folder that has gone

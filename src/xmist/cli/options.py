@@ -1,26 +1,29 @@
-"""Options that commands share, and what they state in the terms of a scan file."""
+"""Options that commands share, and the configuration that they make together with its file."""
 
 from __future__ import annotations
 
 import tomllib
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any, Final, TypeVar
+from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 import click
 
 from xmist.cli.console import Settings
 from xmist.core.errors import InputError, raise_errors, shown
 
+if TYPE_CHECKING:
+    from xmist.workflow.configuration import Draft
+
 Command = TypeVar("Command", bound=Callable[..., Any])
 
-# Option of the command line -> section and key of the scan file.
+# Option of the command line -> section and key of the configuration.
 _KEYS: Final = {
     "reference": ("input", "reference"),
     "sample": ("input", "sample"),
     "dark": ("input", "dark"),
     "flat": ("input", "flat"),
-    "exposures": ("input", "exposures"),
+    "repeats": ("input", "repeats"),
     "position_key": ("input", "position_key"),
     "energy_kev": ("experiment", "energy_kev"),
     "pixel_size": ("experiment", "pixel_size"),
@@ -33,13 +36,7 @@ _KEYS: Final = {
 
 
 class Whole(click.IntRange):
-    """A whole number, of `low` at least, and what would be right where it is none.
-
-    Parameters
-    ----------
-    low : int, optional
-        Least value.
-    """
+    """A whole number, of `low` at least, and what would be right where it is none."""
 
     def __init__(self, low: int | None = None) -> None:
         super().__init__(min=low)
@@ -48,7 +45,7 @@ class Whole(click.IntRange):
         return "" if self.min is None else super()._describe_range()
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
-        """Give the number, or fail with one sentence."""
+        """Return the number, or fail with one sentence."""
         try:
             return super().convert(value, param, ctx)
         except click.BadParameter:
@@ -60,7 +57,7 @@ class Number(click.types.FloatParamType):
     """A number, and what would be right where it is none."""
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
-        """Give the number, or fail with one sentence."""
+        """Return the number, or fail with one sentence."""
         try:
             return super().convert(value, param, ctx)
         except click.BadParameter:
@@ -76,7 +73,7 @@ def common(command: Command) -> Command:
 
     for name, text in (
         ("--debug", "Show the traceback of an error."),
-        ("--quiet", "No progress and no remarks; errors only."),
+        ("--quiet", "No progress and no notes; warnings and errors only."),
     ):
         command = click.option(
             name, is_flag=True, is_eager=True, expose_value=False, callback=remember, help=text
@@ -84,8 +81,8 @@ def common(command: Command) -> Command:
     return command
 
 
-def scan_options(command: Command) -> Command:
-    """Add everything that a scan file can state, as options."""
+def configuration_options(command: Command) -> Command:
+    """Add what a configuration states of its frames, experiment, method and output, as options."""
     several = {"multiple": True}
     options: list[tuple[tuple[str, ...], str, str, dict[str, Any]]] = [
         (
@@ -96,9 +93,9 @@ def scan_options(command: Command) -> Command:
         ),
         (("--sample",), "FRAMES", "Frames with the sample, in the order of the reference.", several),
         (("--dark",), "FRAMES", "Frames without beam, for --step dark.", several),
-        (("--flat",), "FRAMES", "Frames without mask and sample, for --step flat.", several),
-        (("--exposures",), "NUMBER", "Repeated exposures of each position, to be averaged.", {}),
-        (("--position-key",), "TEXT", "Key of the mask's position in the headers.", {}),
+        (("--flat",), "FRAMES", "Frames without diffuser and sample, for --step flat.", several),
+        (("--repeats",), "NUMBER", "Frames of each position, to be averaged.", {}),
+        (("--position-key",), "TEXT", "Key of the diffuser's position in the headers.", {}),
         (("--energy-kev",), "KEV", "Photon energy in keV.", {}),
         (("--pixel-size",), "METRES", "Pixel of the detector in metres.", {}),
         (("--sample-to-detector",), "METRES", "Distance from the sample to the detector.", {}),
@@ -106,7 +103,7 @@ def scan_options(command: Command) -> Command:
         (
             ("--step",),
             "STEP",
-            "A step of the preprocessing, in order, instead of those of the scan file: bad-pixels, or "
+            "A step of the preprocessing, in order, instead of those of the file: bad-pixels, or "
             "'crop: rows=[10, 200]'.",
             several,
         ),
@@ -116,32 +113,21 @@ def scan_options(command: Command) -> Command:
         (
             ("-o", "--output"),
             "FILE",
-            ".h5 (everything), .tif (one image a channel) or .png; may be repeated.",
+            ".h5 (everything), .tif (an image a channel) or .png; may be repeated.",
             several,
         ),
     ]
     command = click.option("--overwrite", is_flag=True, help="Replace files that exist.")(command)
     for names, metavar, text, more in reversed(options):
         command = click.option(*names, metavar=metavar, help=text, **more)(command)
-    return click.argument("scan", nargs=-1, metavar="[SCAN.toml]")(command)
+    return click.argument("config", nargs=-1, metavar="[CONFIG.toml]")(command)
 
 
 def changes(given: dict[str, Any]) -> tuple[dict[str, Any], dict[str, str]]:
-    """Give what the options state as sections of a scan file, and how messages call its keys.
+    """Return what the options state as sections of a configuration, and how messages call its keys."""
+    from xmist.workflow.schema import step_path
 
-    Parameters
-    ----------
-    given : dict
-        Values of the options by name, as `scan_options` adds them.
-
-    Raises
-    ------
-    InputError
-        Lists every option whose text cannot be read.
-    """
-    from xmist.workflow.configuration.schema import step_path
-
-    faults: list[str] = []
+    errors: list[str] = []
     sections: dict[str, Any] = {}
     called = {f"{section}.{key}": _flag(name) for name, (section, key) in _KEYS.items()}
     for name, (section, key) in _KEYS.items():
@@ -150,17 +136,17 @@ def changes(given: dict[str, Any]) -> tuple[dict[str, Any], dict[str, str]]:
             continue
         if section == "experiment":
             value = _number(value, float)
-        elif key in ("exposures", "threads"):
+        elif key in ("repeats", "threads"):
             value = _number(value, int)
         sections.setdefault(section, {})[key] = list(value) if isinstance(value, tuple) else value
-    options = read_options(given["option"], faults)
+    options = read_options(given["option"], errors)
     if options:
         sections["options"] = options
         called |= {f"options.{name}": f"--option {name}" for name in options}
-    steps = [_step(text, faults) for text in given["step"]]
+    steps = [_step(text, errors) for text in given["step"]]
     if given["overwrite"]:
         sections.setdefault("output", {})["overwrite"] = True
-    raise_errors(faults)
+    raise_errors(errors)
     if steps:
         sections["preprocess"] = steps
         for index, step in enumerate(steps):
@@ -169,43 +155,59 @@ def changes(given: dict[str, Any]) -> tuple[dict[str, Any], dict[str, str]]:
     return sections, called
 
 
-def single_scan(scan: Sequence[str]) -> str | None:
-    """Give the one scan file, if any; more are names that a shell made of a pattern.
-
-    Parameters
-    ----------
-    scan : sequence of str
-        Arguments that belong to no option.
-
-    Raises
-    ------
-    InputError
-        If there are several.
-    """
+def single_configuration(config: Sequence[str]) -> str | None:
+    """Return the one configuration file, if any; more are names that a shell made of a pattern."""
     from xmist.io.frames.series import FRAME_ENDINGS
 
-    if len(scan) == 1 and scan[0].lower().endswith(FRAME_ENDINGS):
+    if len(config) == 1 and config[0].lower().endswith(FRAME_ENDINGS):
         raise InputError(
-            f"{scan[0]} is no scan file; expected one (.toml), or frames after --reference and --sample: an "
-            "option for each file, or a pattern in quotes"
+            f"{config[0]} is no configuration file; expected one (.toml), or frames after --reference and "
+            "--sample: an option for each file, or a pattern in quotes"
         )
-    if len(scan) > 1:
+    if len(config) > 1:
         raise InputError(
-            f"unexpected arguments {', '.join(scan[:3])}{' and more' * (len(scan) > 3)}; expected one "
-            "scan file (.toml). A pattern needs quotes, --reference 'ref_*.tif', so that the shell leaves it "
-            "alone; several files need an option each: --reference a.tif --reference b.tif"
+            f"unexpected arguments {', '.join(config[:3])}{' and more' * (len(config) > 3)}; expected one "
+            "configuration file (.toml). A pattern needs quotes, --reference 'ref_*.tif', so that the shell "
+            "leaves it alone; several files need an option each: --reference a.tif --reference b.tif"
         )
-    return scan[0] if scan else None
+    return config[0] if config else None
+
+
+def read_draft(config: Sequence[str], given: dict[str, Any]) -> Draft:
+    """Bring a configuration file and options together."""
+    from xmist.workflow.configuration import draft_configuration, make_draft
+
+    path = single_configuration(config)
+    sections, called = changes(given)
+    if path is None:
+        return make_draft(sections, folder="", source="", confined=False, called=called)
+    # Names on a command line are relative to the folder where it was typed.
+    for section, keys in (("input", ("reference", "sample", "dark", "flat")), ("output", ("files",))):
+        for key in keys:
+            if key in sections.get(section, {}):
+                names = sections[section][key]
+                sections[section][key] = [
+                    str(Path.cwd() / _home(name)) if name.strip() else name for name in names
+                ]
+    given_keys = {
+        f"{section}.{key}" for section, keys in sections.items() if isinstance(keys, dict) for key in keys
+    }
+    if "preprocess" in sections:
+        given_keys |= {key for key in called if key.startswith("preprocess")}
+    own = {key: name for key, name in called.items() if key in given_keys}
+    return draft_configuration(path, sections, called=own)
+
+
+def _home(name: str) -> Path:
+    """Put the home of a user in the place of the ~ that quotes keep from the shell."""
+    try:
+        return Path(name).expanduser()
+    except RuntimeError:  # there is no such user
+        return Path(name)
 
 
 def listed_names(text: str | None) -> list[str] | None:
-    """Read names with commas; None if there is no text.
-
-    Parameters
-    ----------
-    text : str or None
-        What an option was given.
-    """
+    """Read names with commas; None if there is no text."""
     return None if text is None else [name.strip() for name in text.split(",") if name.strip()]
 
 
@@ -214,30 +216,22 @@ def _flag(name: str) -> str:
 
 
 def _number(text: str, kind: type[int] | type[float]) -> Any:
-    """Give a number, or the text as it is, so that its fault is told with all others."""
+    """Return a number, or the text as it is, so that its fault is told with all others."""
     try:
         return kind(text)
     except ValueError:
         return text
 
 
-def read_options(texts: Sequence[str], faults: list[str]) -> dict[str, Any]:
-    """Read options as "name=value"; a value is TOML, or text without quotes.
-
-    Parameters
-    ----------
-    texts : sequence of str
-        The options.
-    faults : list of str
-        Receives a sentence for each that cannot be read.
-    """
+def read_options(texts: Sequence[str], errors: list[str]) -> dict[str, Any]:
+    """Read options as "name=value"; a value is TOML, or text without quotes."""
     found: dict[str, Any] = {}
     for text in texts:
         name, mark, value = (part.strip() for part in text.partition("="))
         if not name or not mark or not value:
-            faults.append(f"--option {text!r} cannot be read; expected NAME=VALUE, such as smoothing=2")
+            errors.append(f"--option {text!r} cannot be read; expected NAME=VALUE, such as smoothing=2")
         elif name in found:
-            faults.append(f"--option {name} is given twice; expected it once")
+            errors.append(f"--option {name} is given twice; expected it once")
         else:
             found[name] = _value(value)
     return found
@@ -252,7 +246,7 @@ def _value(text: str) -> Any:
     return parsed["value"] if len(parsed) == 1 else text
 
 
-def _step(text: str, faults: list[str]) -> dict[str, Any]:
+def _step(text: str, errors: list[str]) -> dict[str, Any]:
     """Read "name" or "name: key=value, key=value"."""
     name, mark, rest = text.partition(":")
     options: dict[str, Any] = {}
@@ -260,20 +254,14 @@ def _step(text: str, faults: list[str]) -> dict[str, Any]:
         try:
             options = tomllib.loads(f"options = {{ {rest} }}")["options"]
         except tomllib.TOMLDecodeError:
-            faults.append(
+            errors.append(
                 f"--step {text!r} cannot be read; expected NAME, or 'NAME: key=value, key=value' with values "
-                "as in a scan file"
+                "as in the file"
             )
     return {"step": name.strip(), **options}
 
 
 def as_typed(path: Path) -> Path:
-    """Give a name as a person would type it: relative to this folder where it lies inside.
-
-    Parameters
-    ----------
-    path : Path
-        A file that was written.
-    """
+    """Return a name as a person would type it: relative to this folder where it lies inside."""
     here = Path.cwd()
     return path.relative_to(here) if path.is_relative_to(here) else path

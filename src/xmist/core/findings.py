@@ -285,6 +285,48 @@ _TABLE: Final = (
         "Compare more positions: the resolution needs twice as many as the method.",
     ),
     FindingCode(
+        "option-ignored",
+        "note",
+        "A table [options] holds an option that the chosen method does not have, but another has.",
+        "Nothing; to be explicit, put it into the table [options.METHOD] of the method that it is meant for.",
+    ),
+    FindingCode(
+        "image-keys-mixed",
+        "warning",
+        "By its image_key a file holds frames of several kinds, and all of them are used for one role.",
+        "Select the frames, as in file.nxs::/entry/data/data[image_key=0].",
+    ),
+    FindingCode(
+        "projections-incomplete",
+        "warning",
+        "Some projections of a series lack frames and are not retrieved.",
+        "Copy the frames that are missing and run the same command again.",
+    ),
+    FindingCode(
+        "projection-failed",
+        "warning",
+        "A projection of a series could not be read or retrieved; it has no values.",
+        "Mend what the message names and run the same command again.",
+    ),
+    FindingCode(
+        "length-unusual",
+        "warning",
+        "A length of the experiment is larger than is usual, as if it were not in metres.",
+        "Give lengths in metres.",
+    ),
+    FindingCode(
+        "geometry-differs",
+        "warning",
+        "The header of the frames states another geometry than the configuration.",
+        "Check which of them is right.",
+    ),
+    FindingCode(
+        "memory-short",
+        "warning",
+        "The retrieval may need more memory than this machine has.",
+        "Crop or bin the frames, or use a larger machine.",
+    ),
+    FindingCode(
         "truth-unused",
         "note",
         "The file truth.h5 beside the configuration does not belong to the frames and was not used.",

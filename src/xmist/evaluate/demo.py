@@ -46,7 +46,7 @@ def names(folder: str | Path, settings: DemoSettings = FULL) -> dict[str, Path]:
     return {
         "figure": folder / "dark-field.png",
         "table": folder / "comparison.md",
-        "scan": folder / "scan.toml",
+        "scan": folder / "config.toml",
         "frames": folder / "frames.h5",
         "truth": folder / "truth.h5",
         "more truth": folder / "truth_more.h5",

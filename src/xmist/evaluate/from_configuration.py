@@ -20,12 +20,13 @@ from xmist.evaluate.regions import region_errors
 from xmist.evaluate.scoring import CHANNELS_COMPARED
 from xmist.io import open_result
 from xmist.io.results.atomic import folder_errors, target_errors
+from xmist.methods import METHODS
 from xmist.preprocess import bin_frames, crop
-from xmist.workflow.configuration import Draft, plain
-from xmist.workflow.configuration.schema import CompareSection, RegionsSection
-from xmist.workflow.projection import digests, load_stack, read_from
-from xmist.workflow.projection.reading import reading_faults
-from xmist.workflow.projection.survey import Survey, survey
+from xmist.workflow.configuration import Draft
+from xmist.workflow.discovery import Discovery, discover
+from xmist.workflow.outputs import overlap_errors
+from xmist.workflow.run import load_projection
+from xmist.workflow.schema import CompareSection, RegionsSection
 
 TRUTH: Final = "truth.h5"  # beside the scan file, as `xmist simulate` writes it
 
@@ -39,6 +40,7 @@ def compare_scan(
     *,
     methods: Sequence[str] | None = None,
     positions: Sequence[int] | None = None,
+    projection: int | None = None,
     options: Mapping[str, Mapping[str, Any]] | None = None,
     regions: Mapping[str, Any] | None = None,
     truth: str | Path | None = None,
@@ -47,7 +49,7 @@ def compare_scan(
     results: bool = False,
     overwrite: bool = False,
     progress: Progress | None = None,
-    faults: Sequence[str] = (),
+    faults: Sequence[ErrorRecord | str] = (),
 ) -> Comparison:
     """Compare methods on the frames of a scan file, and write tables and figures."""
     tell = progress or (lambda *_: None)
@@ -56,13 +58,13 @@ def compare_scan(
     numbers = tuple((wished.positions or POSITIONS_COMPARED) if positions is None else positions)
     boxes = {**_boxes(scan.regions), **(regions or {})}
     problems = [
-        (path, text)
-        for path, text in scan.problems
-        if not (path in _NEEDLESS and text.startswith("is missing"))
+        problem
+        for problem in scan.problems
+        if not (problem.path in _NEEDLESS and problem.code == "key-missing")
     ]
     bare = dataclasses.replace(scan, problems=tuple(problems), method=None, options={}, files=())
-    found = survey(bare)
-    wrong: list[str | ErrorRecord] = [*scan.named(found.faults)]
+    found = discover(bare)
+    wrong: list[str | ErrorRecord] = [*scan.named(found.errors)]
     # What the file says of methods, options and numbers was looked at with it.
     if methods is not None:
         wrong += method_errors(chosen)
@@ -73,18 +75,18 @@ def compare_scan(
         wrong += region_errors(boxes, found.shape)
     right, findings = _truth(scan, truth or wished.truth, found, wrong)
     targets = target_files(folder, chosen, numbers, results=results)
-    read = [Path(file) for series in found.series.values() for file in series.files]
+    read = list(found.files)
     read.append(scan.folder / (truth or wished.truth or TRUTH))
     wrong += _target_faults(scan, folder, targets, read, overwrite=overwrite)
     raise_errors([*wrong, *faults])
     try:
-        stack, notes, noise = load_stack(bare, found, tell)
+        loaded = load_projection(bare, projection, tell, found)
         compared = compare(
-            stack,
-            found.experiment,
+            loaded.stack,
+            loaded.experiment,
             methods=chosen,
             positions=numbers,
-            options=_options(scan, wished, options or {}, chosen),
+            options=_options(scan, options or {}, chosen),
             regions=boxes,
             truth=right,
             resolution=wished.resolution if resolution is None else resolution,
@@ -92,34 +94,33 @@ def compare_scan(
             progress=progress,
         )
     except InputError as error:
-        raise InputError(scan.named(read_from(found, error))) from error
+        raise InputError(scan.named(error.records)) from error
     about = {
         "scan": scan.source,
-        "input": digests(found, tell),
+        "projection": loaded.number,
+        "input": loaded.provenance["input"],
         "binning": found.binning,
-        "noise": noise,
+        "noise": loaded.provenance["noise"],
     }
-    compared = dataclasses.replace(compared, about=about, steps=tuple(notes), findings=tuple(findings))
+    compared = dataclasses.replace(
+        compared,
+        about=about,
+        steps=tuple(loaded.provenance["preprocessing"]),
+        findings=(*found.findings, *findings),
+    )
     tell("drawing", 0, 1)
     compared.save(folder, results=results, overwrite=overwrite)
     return compared
 
 
 def _options(
-    scan: Draft,
-    wished: CompareSection,
-    given: Mapping[str, Mapping[str, Any]],
-    methods: Sequence[str],
+    scan: Draft, given: Mapping[str, Mapping[str, Any]], methods: Sequence[str]
 ) -> dict[str, dict[str, Any]]:
-    """Bring the options together; those of methods that are not compared do not matter, unless given."""
-    found: dict[str, dict[str, Any]] = {}
-    if scan.method is not None and scan.method in methods and scan.options:
-        found[scan.method] = dict(scan.options)
-    for name, values in wished.options.items():
-        if name in methods:  # takes the place of [options] as a whole
-            found[name] = {key: plain(value) for key, value in values.items()}
-    for name, values in given.items():
-        found[name] = {**found.get(name, {}), **values}
+    """Return the options of each method: of [options], then [options.METHOD], then those that are given."""
+    known = [name for name in methods if name in METHODS]
+    found: dict[str, dict[str, Any]] = {name: values for name in known if (values := scan.options_of(name))}
+    for name, more in given.items():
+        found[name] = {**found.get(name, {}), **more}
     return found
 
 
@@ -129,12 +130,12 @@ def _boxes(section: RegionsSection | None) -> dict[str, Any]:
 
 def _target_faults(
     scan: Draft, folder: str | Path, targets: Sequence[Path], read: Sequence[Path], *, overwrite: bool
-) -> list[str]:
+) -> list[Any]:
     """Return why the files cannot be written, or which of them would replace an input."""
-    faults = [error.message for error in folder_errors(folder)]
+    faults: list[Any] = list(folder_errors(folder))
     if faults:
         return faults
-    precious = reading_faults(scan, read, targets)
+    precious = overlap_errors(scan, read, targets)
     for path in targets:
         if path in precious:
             faults.append(precious[path])
@@ -144,11 +145,11 @@ def _target_faults(
 
 
 def _truth(
-    scan: Draft, given: str | Path | None, found: Survey, faults: list[str | ErrorRecord]
+    scan: Draft, given: str | Path | None, found: Discovery, faults: list[str | ErrorRecord]
 ) -> tuple[Mapping[str, NDArray[Any]] | None, list[Finding]]:
     """Return what is right, as large as the prepared frames, and a remark if a file beside does not fit."""
     path = scan.folder / (given or TRUTH)
-    if given is None and not path.is_file():
+    if given is None and (scan.is_series or not path.is_file()):
         return None, []
     try:
         truth = open_result(path)
@@ -156,9 +157,9 @@ def _truth(
         if given is not None:
             faults += [f"truth: {fault}" for fault in error.faults]
         return None, [finding("truth-unused", f"truth: {path} is no result of xmist; not used")]
-    if found.shape is None or "sample" not in found.series:
+    if found.shape is None or found.sample is None:
         return None, []  # there are other faults
-    raw = found.series["sample"].shape
+    raw = found.sample.shape
     images = _prepared(truth, scan, raw)
     shape = next(iter(images.values())).shape if images else truth.shape
     if images and shape == found.shape:

@@ -1,8 +1,7 @@
-"""Frames as a beamline writes them, with the truth and a scan file beside them."""
+"""Frames as a beamline writes them, with the truth and a configuration beside them."""
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from dataclasses import replace
 from io import BytesIO
@@ -20,6 +19,7 @@ from xmist.methods import METHODS
 from xmist.simulate.detector import detect
 from xmist.simulate.series import ProjectionSeries
 from xmist.simulate.truth import Simulation, Truth
+from xmist.workflow.proposal import toml_text
 
 if TYPE_CHECKING:
     import h5py
@@ -40,13 +40,13 @@ def write_simulation(
     options: Mapping[str, Any] | None = None,
     overwrite: bool = False,
 ) -> list[Path]:
-    """Write frames in counts with dark and flat frames, the truth, and a scan file that retrieves them.
+    """Write frames in counts with dark and flat frames, the truth, and a configuration that retrieves them.
 
     Parameters
     ----------
     simulation : Simulation or ProjectionSeries
-        What to write. Of a series, `scan.toml` retrieves the first projection; of one in TIFF, `series.toml`
-        retrieves all.
+        What to write. Of a series, `config.toml` retrieves the first projection; of one in TIFF,
+        `series.toml` retrieves all.
     folder : str or Path
         Folder; made if it does not exist.
     form : str
@@ -54,7 +54,7 @@ def write_simulation(
     dark_frames, flat_frames : int
         Number of frames without beam, and with the bare beam.
     method : str, optional
-        Method of the scan file; None takes `full-field`.
+        Method of the configuration; None takes `full-field`.
     options : mapping, optional
         Options of the method.
     overwrite : bool
@@ -63,7 +63,7 @@ def write_simulation(
     Returns
     -------
     list of Path
-        `scan.toml` (and `series.toml`), `truth.h5` (a `Retrieval` of the method "truth"), `truth_more.h5`
+        `config.toml` (and `series.toml`), `truth.h5` (a `Retrieval` of the method "truth"), `truth_more.h5`
         (phase_total, and the volume of a series) and the frames.
 
     Raises
@@ -80,7 +80,7 @@ def write_simulation(
     >>> with tempfile.TemporaryDirectory() as folder:
     ...     files = write_simulation(simulation, folder, dark_frames=1, flat_frames=1)
     ...     [file.name for file in files[:4]]
-    ['scan.toml', 'truth.h5', 'truth_more.h5', 'reference_0000.tif']
+    ['config.toml', 'truth.h5', 'truth_more.h5', 'reference_0000.tif']
     """
     check = Checks()
     if form not in FORMATS:
@@ -94,10 +94,10 @@ def write_simulation(
     first = simulation.projection(0) if isinstance(simulation, ProjectionSeries) else simulation
     series = _frames(simulation, first, dark_frames, flat_frames)
     given = {role: frames for role, frames in series.items() if len(frames)}
-    scan = _scan_text(simulation, first, given, form, method or DEFAULT_METHOD, options or {})
-    jobs = [OutputFile(folder / "scan.toml", lambda file: file.write(scan.encode()))]
+    text = _config_text(simulation, first, given, form, method or DEFAULT_METHOD, options or {})
+    jobs = [OutputFile(folder / "config.toml", lambda file: file.write(text.encode()))]
     if isinstance(simulation, ProjectionSeries) and form == "tiff":
-        series_text = _series_text(scan)
+        series_text = _series_text(text)
         jobs.append(OutputFile(folder / "series.toml", lambda file: file.write(series_text.encode())))
     jobs.append(OutputFile(folder / "truth_more.h5", lambda file: file.write(_more_truth(simulation, first))))
     if form == "hdf5":
@@ -174,7 +174,7 @@ def _tiff(path: Path, frame: NDArray[Any]) -> OutputFile:
 
 
 def _hdf5(simulation: Simulation, series: Mapping[str, list[NDArray[Any]]]) -> bytes:
-    """Give the frames as NeXus HDF5, with the geometry where readers look for it."""
+    """Return the frames as NeXus HDF5, with the geometry where readers look for it."""
     import h5py
 
     experiment = simulation.experiment
@@ -242,7 +242,7 @@ def _more_truth(simulation: Simulation | ProjectionSeries, first: Simulation) ->
     return content.getvalue()
 
 
-def _scan_text(
+def _config_text(
     simulation: Simulation | ProjectionSeries,
     first: Simulation,
     series: Mapping[str, list[NDArray[Any]]],
@@ -250,39 +250,39 @@ def _scan_text(
     method: str,
     options: Mapping[str, Any],
 ) -> str:
-    """Give the scan file."""
+    """Return the configuration."""
     sample = "projection_0000/sample" if isinstance(simulation, ProjectionSeries) else "sample"
     roles = {"reference": "reference", "sample": sample, "dark": "dark", "flat": "flat"}
-    lines = ["# Simulated frames; truth.h5 holds what is true. Run: xmist retrieve scan.toml", "", "[input]"]
+    lines = [
+        "# Simulated frames; truth.h5 holds what is true. Run: xmist retrieve config.toml",
+        "",
+        "[input]",
+    ]
     for role, name in roles.items():
         if name in series:
             place = f"{name}_*.tif" if form == "tiff" else f"frames.h5::/entry/{name}/data"
-            lines.append(f"{role} = {_toml(place)}")
+            lines.append(f"{role} = {toml_text(place)}")
     lines += ["", "# Lengths in metres, the energy in keV.", "[experiment]"]
     lines += [
-        f"{name} = {_toml(value)}" for name, value in first.experiment.to_dict().items() if value is not None
+        f"{name} = {toml_text(value)}"
+        for name, value in first.experiment.to_dict().items()
+        if value is not None
     ]
     for step in ("dark", "flat"):
         if step in series:
-            lines += ["", "[[preprocess]]", f"step = {_toml(step)}"]
-    lines += ["", "[retrieve]", f"method = {_toml(method)}"]
+            lines += ["", "[[preprocess]]", f"step = {toml_text(step)}"]
+    lines += ["", "[retrieve]", f"method = {toml_text(method)}"]
     if options:
-        lines += ["", "[options]", *(f"{name} = {_toml(value)}" for name, value in options.items())]
+        lines += ["", "[options]", *(f"{name} = {toml_text(value)}" for name, value in options.items())]
     lines += ["", "[output]", 'files = ["result.h5", "result.png"]', "overwrite = false", ""]
     return "\n".join(lines)
 
 
-def _series_text(scan: str) -> str:
-    """Give the scan file of all projections from that of the first."""
+def _series_text(config: str) -> str:
+    """Return the configuration of all projections from that of the first."""
     return (
-        scan.replace("Run: xmist retrieve scan.toml", "Run: xmist scan series.toml")
+        config.replace("Run: xmist retrieve config.toml", "Run: xmist retrieve series.toml")
         .replace("projection_0000/sample_*", "projection_{projection}/sample_{position}")
         .replace('["result.h5", "result.png"]', '["series.h5", "quality.png"]')
-        + '\n[scan]\nangles = "truth_more.h5::/entry/angles"\n'
+        + '\n[series]\nangles = "truth_more.h5::/entry/angles"\n'
     )
-
-
-def _toml(value: Any) -> str:
-    if isinstance(value, bool) or value is None:
-        return str(value).lower()
-    return json.dumps(value, ensure_ascii=False) if isinstance(value, str) else repr(value)

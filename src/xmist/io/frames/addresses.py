@@ -22,15 +22,7 @@ _KEYED: Final = re.compile(r"(.*)\[([^\[\]=]*)=([^\[\]=]*)\]", re.DOTALL)
 
 @dataclass(frozen=True)
 class FrameKey:
-    """Which frames of a stack are meant, by what NeXus (NXtomo) states of each.
-
-    Parameters
-    ----------
-    name : str
-        "image_key" or "image_key_control", or a path in the file that ends so.
-    value : int
-        0: projections (with the sample), 1: flats (without it), 2: darks.
-    """
+    """Which frames of a stack are meant, by what NeXus (NXtomo) states of each."""
 
     name: str
     value: int
@@ -41,17 +33,7 @@ class FrameKey:
 
 @dataclass(frozen=True)
 class Address:
-    """A file and, for HDF5, the dataset in it.
-
-    Parameters
-    ----------
-    path : Path
-        The file.
-    dataset : str, optional
-        Path of the dataset inside the file; None if none was named.
-    key : FrameKey, optional
-        Which of its frames; None for all.
-    """
+    """A file and, for HDF5, the dataset in it."""
 
     path: Path
     dataset: str | None = None
@@ -64,28 +46,7 @@ class Address:
 
 
 def split_address(item: str) -> tuple[str, str | None, FrameKey | None]:
-    """Part the name of a file from what is meant in it.
-
-    Parameters
-    ----------
-    item : str
-        "scan.nxs", "scan.nxs::/entry/data" or "scan.nxs::/entry/data[image_key=1]".
-
-    Returns
-    -------
-    tuple
-        Name of the file; dataset, or None; key of the frames, or None for all of them.
-
-    Raises
-    ------
-    InputError
-        If what stands in brackets is no key.
-
-    Examples
-    --------
-    >>> split_address("scan.nxs::/entry/data[image_key=1]")
-    ('scan.nxs', '/entry/data', FrameKey(name='image_key', value=1))
-    """
+    """Part the name of a file from what is meant in it."""
     text, _, inside = item.partition("::")
     keyed = _KEYED.fullmatch(inside.strip())
     if keyed is None:
@@ -100,29 +61,7 @@ def split_address(item: str) -> tuple[str, str | None, FrameKey | None]:
 
 
 def find_addresses(spec: Spec, folder: str | Path | None, faults: list[str]) -> list[Address]:
-    """Give the files that a specification names.
-
-    Parameters
-    ----------
-    spec : str, path, or sequence of them
-        Files ("ref.edf"), patterns ("ref_*.tif"), datasets ("scan.h5::/entry/data/data"), and frames of a
-        dataset by their key ("scan.nxs::/entry/data/data[image_key=1]").
-    folder : str or Path, optional
-        What relative names start from; the current folder if None.
-    faults : list of str
-        Receives a sentence for each fault.
-
-    Returns
-    -------
-    list of Address
-        In the order given; what a pattern finds is in natural order (`ref_2` before `ref_10`).
-
-    Examples
-    --------
-    >>> faults = []
-    >>> [str(address) for address in find_addresses("scan.h5::/entry/data", None, faults)]
-    ['scan.h5::/entry/data']
-    """
+    """Return the files that a specification names."""
     if isinstance(spec, (str, bytes, os.PathLike)) or not isinstance(spec, Iterable):
         items = [spec]
     else:
@@ -152,40 +91,18 @@ def find_addresses(spec: Spec, folder: str | Path | None, faults: list[str]) -> 
 
 
 def natural_key(name: str) -> list[str | int]:
-    """Give the key that sorts names as people count: `ref_2` before `ref_10`.
-
-    Parameters
-    ----------
-    name : str
-        The name of a file.
-
-    Examples
-    --------
-    >>> sorted(["ref_10.tif", "ref_2.tif", "ref_1.tif"], key=natural_key)
-    ['ref_1.tif', 'ref_2.tif', 'ref_10.tif']
-    """
+    """Return the key that sorts names as people count: `ref_2` before `ref_10`."""
     parts = re.split(r"([0-9]+)", name)  # text and numbers alternate, so only like is compared with like
     return [int(part) if place % 2 else part for place, part in enumerate(parts)]
 
 
 def natural_sort(paths: Iterable[Path]) -> list[Path]:
-    """Sort files as people count.
-
-    Parameters
-    ----------
-    paths : iterable of Path
-        The files.
-
-    Examples
-    --------
-    >>> [path.name for path in natural_sort([Path("b10"), Path("b9"), Path("a1")])]
-    ['a1', 'b9', 'b10']
-    """
+    """Sort files as people count."""
     return sorted(paths, key=lambda path: (natural_key(str(path)), str(path)))
 
 
 def _find(item: str, folder: str | Path | None, faults: list[str]) -> list[Address]:
-    """Give the files of one name or pattern."""
+    """Return the files of one name or pattern."""
     try:
         text, dataset, key = split_address(item)
     except InputError as error:

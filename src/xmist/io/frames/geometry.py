@@ -11,7 +11,7 @@ from typing import Any, Final
 
 from xmist.core.errors import InputError
 from xmist.core.experiment import Experiment
-from xmist.io.frames.series import FrameSeries
+from xmist.io.frames.sources import Source
 
 # Powers of ten.
 _LENGTHS: Final[Mapping[str, int]] = {
@@ -56,21 +56,7 @@ _NUMBER: Final = re.compile(r"\s*([-+]?(?:[0-9]+\.?[0-9]*|\.[0-9]+)(?:[eE][-+]?[
 
 @dataclass(frozen=True)
 class Offer:
-    """A value of the geometry that a header states.
-
-    Parameters
-    ----------
-    name : str
-        Parameter of `Experiment`: pixel_size, energy_kev, sample_to_detector or source_to_sample.
-    value : float
-        In `unit`.
-    unit : str
-        "m" or "keV".
-    source : str
-        File and key that it comes from, with the value as it stands there.
-    note : str
-        What has to be decided or was assumed; empty if nothing.
-    """
+    """A value of the geometry that a header states."""
 
     name: str
     value: float
@@ -79,62 +65,15 @@ class Offer:
     note: str = ""
 
 
-def offer_geometry(series: FrameSeries) -> tuple[Offer, ...]:
-    """Give what the header of the first frame says about energy, pixel and distances.
-
-    Parameters
-    ----------
-    series : FrameSeries
-        EDF or NeXus frames; others have no such header.
-
-    Returns
-    -------
-    tuple of Offer
-        Converted to the units of `Experiment`. Two offers of one name contradict each other or have to be
-        chosen from, their notes say which; the likelier stands first. Values that no experiment can have
-        (see `Experiment`) are left out.
-
-    Notes
-    -----
-    An EDF header with a `Magnification` M states as `PSize` the detector's pixel already divided by M;
-    `Experiment.pixel_size` is the detector's, PSize × M. M = (source_to_sample + sample_to_detector)/
-    source_to_sample gives the other distance.
-
-    Examples
-    --------
-    >>> from xmist.io.frames.frames import open_frames
-    >>> np.save("ref.npy", np.zeros((10, 32, 48)))
-    >>> offer_geometry(open_frames("ref.npy", name="input.reference"))
-    ()
-    """
-    source, _ = series.locate(0)
-    header = series.header(0)
+def offer_geometry(source: Source) -> tuple[Offer, ...]:
+    """Return what the header of the first frame says about energy, pixel and distances."""
+    header = source.header(0)
     offers = _from_nexus(header, str(source.path)) if _is_nexus(header) else _from_edf(header, source.label)
     return tuple(dict.fromkeys(offer for offer in offers if _is_plausible(offer)))
 
 
 def to_unit(text: str, unit: str, stated: str | None = None) -> float | None:
-    """Convert a header's number to metres or keV.
-
-    Parameters
-    ----------
-    text : str
-        A number, with or without its unit after it ("30_um").
-    unit : str
-        "m" or "keV".
-    stated : str, optional
-        The unit, if it stands elsewhere; the one in the text goes before it.
-
-    Returns
-    -------
-    float or None
-        None if it is no positive number, or its unit is not known as one of the kind.
-
-    Examples
-    --------
-    >>> to_unit("30_um", "m"), to_unit("17000", "keV", "eV"), to_unit("Invalid", "m")
-    (3e-05, 17.0, None)
-    """
+    """Convert a header's number to metres or keV."""
     match = _NUMBER.fullmatch(text)
     if match is None:
         return None

@@ -1,11 +1,12 @@
-"""Frames into memory: repeated exposures averaged while reading, with the noise of the mean."""
+"""Frames into memory: repeats averaged while reading, with the noise of the mean and a hash of each frame."""
 
 from __future__ import annotations
 
+import hashlib
 import math
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any, Final, Literal
 
 import numpy as np
 from numpy.typing import DTypeLike, NDArray
@@ -15,77 +16,44 @@ from xmist.io.frames.positions import Position, format_position, position_scale,
 from xmist.io.frames.series import FrameSeries
 from xmist.io.frames.sources import Progress, listed
 
+_LOOKED_AT: Final = 10_000  # pixels that show the noise
+
 Groups = tuple[tuple[int, ...], ...]
 
 
 @dataclass(frozen=True)
 class LoadedFrames:
-    """Frames in memory, one for each position of the mask.
-
-    Parameters
-    ----------
-    frames : (position, y, x) array
-        The mean of each position's exposures.
-    variance : (position, y, x) array, optional
-        Estimated variance of that mean, from the scatter of the exposures; NaN for a position with a single
-        exposure, None if no position has more.
-    positions : tuple of tuple, optional
-        The mask's coordinates, as the headers give them.
-    """
+    """Frames in memory, one for each position of the diffuser."""
 
     frames: NDArray[Any]
     variance: NDArray[Any] | None
     positions: tuple[Position, ...] | None
+    digests: tuple[str, ...]
+
+    @property
+    def relative_noise(self) -> float:
+        """Median standard deviation of a pixel's mean over the median, as repeats show it; NaN without."""
+        if self.variance is None:
+            return math.nan
+        skip = max(1, self.variance.size // _LOOKED_AT)
+        spread = np.sqrt(self.variance.reshape(-1)[::skip])
+        level = float(np.nanmedian(self.frames.reshape(-1)[::skip]))
+        return float(np.nanmedian(spread)) / level if level > 0 else math.nan
 
 
 def load_frames(
     series: FrameSeries,
     *,
-    exposures: int | Literal["all"] = 1,
+    repeats: int | Literal["all"] = 1,
     groups: Sequence[Sequence[int]] | None = None,
     dtype: DTypeLike = np.float32,
     progress: Progress | None = None,
 ) -> LoadedFrames:
-    """Read frames, one at a time, and average the exposures of each position of the mask.
-
-    Parameters
-    ----------
-    series : FrameSeries
-        What to read.
-    exposures : int or "all"
-        Repeated exposures of each position, see `group_exposures`; "all" gives the mean of all frames, as a
-        dark or a flat needs it.
-    groups : sequence of sequences of int, optional
-        Which frames belong together, in the order wanted, as `pair_frames` gives them; `exposures` is not
-        used then.
-    dtype : dtype
-        float32 or float64.
-    progress : callable, optional
-        Called with (frames read, frames in all) after each.
-
-    Returns
-    -------
-    LoadedFrames
-        Sums are taken in float64 and in the order of the series. A pixel that is NaN in one exposure is NaN
-        in the mean.
-
-    Raises
-    ------
-    InputError
-        If a frame cannot be read, the exposures do not fit the frames, or memory does not suffice.
-
-    Examples
-    --------
-    >>> from xmist.io.frames.frames import open_frames
-    >>> np.save("ref.npy", np.arange(4.0)[:, None, None] * np.ones((4, 8, 9)))
-    >>> loaded = load_frames(open_frames("ref.npy", name="input.reference"), exposures=2)
-    >>> loaded.frames[:, 0, 0].tolist(), loaded.variance[:, 0, 0].tolist()
-    ([0.5, 2.5], [0.25, 0.25])
-    """
+    """Read frames, one at a time, and average the repeats of each position of the diffuser."""
     kind = np.dtype(dtype)
     if kind not in (np.float32, np.float64):
         raise InputError(f"dtype is {kind}; expected float32 or float64")
-    chosen = group_exposures(series, exposures) if groups is None else tuple(map(tuple, groups))
+    chosen = group_repeats(series, repeats) if groups is None else tuple(map(tuple, groups))
     if not chosen or not all(chosen):
         raise InputError(f"{series.name}: no frames are chosen; expected at least one a position")
     repeated = any(len(group) > 1 for group in chosen)
@@ -93,11 +61,12 @@ def load_frames(
     try:
         frames = np.empty((len(chosen), *series.shape), kind)
         variance = np.empty_like(frames) if repeated else None
-        read = series.frames([index for group in chosen for index in group])
+        digests: list[str] = []
+        read = _hashed(series.frames([index for group in chosen for index in group]), digests)
         done = 0
         for place, group in enumerate(chosen):
             first = next(read)
-            # Deviations from the first exposure: equal exposures have a variance of exactly 0.
+            # Deviations from the first repeat: equal repeats have a variance of exactly 0.
             sums = np.zeros((2, *series.shape)) if len(group) > 1 else None
             done += 1
             _report(progress, done, total)
@@ -119,63 +88,36 @@ def load_frames(
         ) from error
     positions = series.positions
     kept = None if positions is None else tuple(positions[group[0]] for group in chosen)
-    return LoadedFrames(frames, variance, kept)
+    return LoadedFrames(frames, variance, kept, tuple(digests))
 
 
-def group_exposures(series: FrameSeries, exposures: int | Literal["all"] = 1) -> Groups:
-    """Say which frames are exposures of the same position of the mask.
-
-    Parameters
-    ----------
-    series : FrameSeries
-        The frames.
-    exposures : int or "all"
-        How many frames each position has. Where the headers give positions, these decide what belongs
-        together, in the order of the first exposures, and a number above 1 must agree with them; elsewhere
-        so many consecutive frames belong together. "all": all frames do, whatever the headers say.
-
-    Returns
-    -------
-    tuple of tuple of int
-        The frames of each position.
-
-    Raises
-    ------
-    InputError
-        If the number does not divide the frames, or contradicts the headers' positions.
-
-    Examples
-    --------
-    >>> from xmist.io.frames.frames import open_frames
-    >>> np.save("ref.npy", np.zeros((4, 8, 9)))
-    >>> group_exposures(open_frames("ref.npy", name="input.reference"), exposures=2)
-    ((0, 1), (2, 3))
-    """
+def group_repeats(series: FrameSeries, repeats: int | Literal["all"] = 1) -> Groups:
+    """Return which frames are repeats of the same position of the diffuser."""
     count = len(series)
-    if exposures == "all":
+    if repeats == "all":
         return (tuple(range(count)),)
-    if isinstance(exposures, bool) or not isinstance(exposures, int) or exposures < 1:
+    if isinstance(repeats, bool) or not isinstance(repeats, int) or repeats < 1:
         raise InputError(
-            f"exposures is {exposures!r}; expected a whole number from 1, the frames of each position"
+            f"repeats is {repeats!r}; expected a whole number from 1, the frames of each position"
         )
     groups = _by_position(series)
     if groups is None:
-        if count % exposures:
+        if count % repeats:
             raise InputError(
-                f"{series.name}: {count} frames are not a multiple of exposures = {exposures}; expected "
-                f"{exposures} frames for each position of the mask"
+                f"{series.name}: {count} frames are not a multiple of repeats = {repeats}; expected "
+                f"{repeats} frames for each position of the diffuser"
             )
-        return tuple(tuple(range(start, start + exposures)) for start in range(0, count, exposures))
-    if exposures > 1:
+        return tuple(tuple(range(start, start + repeats)) for start in range(0, count, repeats))
+    if repeats > 1:
         assert series.positions is not None
         raise_errors(
             [
                 f"{series.name}: the headers give {len(group)} frame{'s' if len(group) > 1 else ''} at "
                 f"{format_position(series.position_keys, series.positions[group[0]])} "
-                f"({listed([series.label(index) for index in group], most=3)}); exposures = {exposures} "
-                f"expects {exposures}"
+                f"({listed([series.label(index) for index in group], most=3)}); repeats = {repeats} "
+                f"expects {repeats}"
                 for group in groups
-                if len(group) != exposures
+                if len(group) != repeats
             ]
         )
     return groups
@@ -200,6 +142,13 @@ def _by_position(series: FrameSeries) -> Groups | None:
     return tuple(map(tuple, groups))
 
 
+def _hashed(frames: Iterator[NDArray[Any]], digests: list[str]) -> Iterator[NDArray[Any]]:
+    """Add the SHA-256 of each frame, as it is stored, to a list."""
+    for frame in frames:
+        digests.append(hashlib.sha256(np.ascontiguousarray(frame).data).hexdigest())
+        yield frame
+
+
 def _finish(
     frames: NDArray[Any],
     variance: NDArray[Any] | None,
@@ -208,7 +157,7 @@ def _finish(
     sums: NDArray[np.float64] | None,
     count: int,
 ) -> None:
-    """Store the mean of a position's exposures, and the variance of the mean."""
+    """Store the mean of a position's repeats, and the variance of the mean."""
     if sums is None:
         frames[place] = first
         if variance is not None:

@@ -1,4 +1,4 @@
-"""Reference and sample frames of the same position of the mask, brought together."""
+"""Reference and sample frames of the same position of the diffuser, brought together."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import Literal
 
 from xmist.core.errors import InputError, raise_errors
 from xmist.io.frames.geometry import offer_geometry
-from xmist.io.frames.loading import Groups, group_exposures
+from xmist.io.frames.loading import Groups, group_repeats
 from xmist.io.frames.positions import Position, format_position, position_scale, same_position
 from xmist.io.frames.series import FrameSeries
 from xmist.io.frames.sources import listed
@@ -21,16 +21,7 @@ _AGREEMENT = 1e-3
 
 @dataclass(frozen=True)
 class Pairing:
-    """Which frames of the reference and of the sample belong together.
-
-    Parameters
-    ----------
-    reference, sample : tuple of tuple of int
-        For each position of the mask the frames that were exposed there; for `load_frames(groups=…)`.
-    positions : tuple of tuple, optional
-        The mask's coordinates as the reference's headers give them; None if the frames were paired in their
-        order.
-    """
+    """Which frames of the reference and of the sample belong together."""
 
     reference: Groups
     sample: Groups
@@ -40,38 +31,8 @@ class Pairing:
         return len(self.reference)
 
 
-def pair_frames(
-    reference: FrameSeries, sample: FrameSeries, *, exposures: int | Literal["all"] = 1
-) -> Pairing:
-    """Pair reference and sample by the mask's position where the headers give it, else by their order.
-
-    Parameters
-    ----------
-    reference, sample : FrameSeries
-        The frames; only their headers are looked at.
-    exposures : int or "all"
-        Repeated exposures of each position, in both, see `group_exposures`.
-
-    Returns
-    -------
-    Pairing
-        In the order of the reference.
-
-    Raises
-    ------
-    InputError
-        Lists what contradicts the pairing: another number of frames, another shape, positions that only
-        one of them has (with files), or another energy, pixel or distance in the headers.
-
-    Examples
-    --------
-    >>> from xmist.io.frames.frames import load_frames, open_frames
-    >>> np.save("ref.npy", np.zeros((4, 8, 9)))
-    >>> reference = sample = open_frames("ref.npy", name="input.reference")
-    >>> pairing = pair_frames(reference, sample, exposures=2)
-    >>> load_frames(sample, groups=pairing.sample).frames.shape
-    (2, 8, 9)
-    """
+def pair_frames(reference: FrameSeries, sample: FrameSeries, *, repeats: int | Literal["all"] = 1) -> Pairing:
+    """Pair reference and sample by the diffuser's position where the headers give it, else by their order."""
     faults: list[str] = []
     if reference.shape != sample.shape:
         faults.append(
@@ -82,7 +43,7 @@ def pair_frames(
     groups: list[Groups] = []
     for series in (reference, sample):
         try:
-            groups.append(group_exposures(series, exposures))
+            groups.append(group_repeats(series, repeats))
         except InputError as error:
             faults += error.faults
     order: list[int] | None = None
@@ -90,7 +51,7 @@ def pair_frames(
         if reference.positions is not None and sample.positions is not None:
             order = _match(reference, sample, groups[0], groups[1], faults)
         elif len(groups[0]) != len(groups[1]):
-            faults.append(_count_fault(reference, sample, len(groups[0]), len(groups[1]), exposures))
+            faults.append(_count_fault(reference, sample, len(groups[0]), len(groups[1]), repeats))
     raise_errors(list(dict.fromkeys(faults)))
     if order is None:
         raise_errors(_gap_faults(reference, sample))
@@ -103,7 +64,7 @@ def pair_frames(
 def _match(
     reference: FrameSeries, sample: FrameSeries, first: Groups, second: Groups, faults: list[str]
 ) -> list[int] | None:
-    """Give for each position of the reference the sample's; faults name what has no partner."""
+    """Return for each position of the reference the sample's; faults name what has no partner."""
     ours, theirs = reference.positions, sample.positions
     assert ours is not None
     assert theirs is not None
@@ -136,7 +97,7 @@ def _match(
             order.append(partner)
     if alone or free:
         faults.append(
-            f"{reference.name} and {sample.name} were not exposed at the same positions of the mask: "
+            f"{reference.name} and {sample.name} were not exposed at the same positions of the diffuser: "
             + "; ".join(
                 _without_partner(series, groups)
                 for series, groups in ((reference, alone), (sample, [second[i] for i in free]))
@@ -159,10 +120,10 @@ def _without_partner(series: FrameSeries, groups: Sequence[Sequence[int]]) -> st
 
 
 def _count_fault(
-    reference: FrameSeries, sample: FrameSeries, first: int, second: int, exposures: int | str
+    reference: FrameSeries, sample: FrameSeries, first: int, second: int, repeats: int | str
 ) -> str:
     more, most = (reference, first) if first > second else (sample, second)
-    what = "frames" if exposures == 1 else f"positions of {exposures} frames"
+    what = "frames" if repeats == 1 else f"positions of {repeats} frames"
     return (
         f"{reference.name} has {first} {what} and {sample.name} {second}; expected as many: {more.name} goes "
         f"on to {more.label(len(more) - 1)}, number {most}"
@@ -170,7 +131,7 @@ def _count_fault(
 
 
 def _gap_faults(reference: FrameSeries, sample: FrameSeries) -> list[str]:
-    """Say where frames that were left out as invalid make the order of the others say nothing."""
+    """Return where frames that were left out as invalid make the order of the others say nothing."""
     faults = []
     for series in (reference, sample):
         marked = [source.label for source in series.sources if getattr(source, "gaps", ())]
@@ -184,10 +145,10 @@ def _gap_faults(reference: FrameSeries, sample: FrameSeries) -> list[str]:
 
 
 def _geometry_faults(reference: FrameSeries, sample: FrameSeries) -> list[str]:
-    """Say where the headers of the two describe different set-ups."""
+    """Return where the headers of the two describe different set-ups."""
     faults = []
-    ours = {offer.name: offer for offer in reversed(offer_geometry(reference))}
-    theirs = {offer.name: offer for offer in reversed(offer_geometry(sample))}
+    ours = {offer.name: offer for offer in reversed(offer_geometry(reference.sources[0]))}
+    theirs = {offer.name: offer for offer in reversed(offer_geometry(sample.sources[0]))}
     for name in ours.keys() & theirs.keys():
         one, other = ours[name], theirs[name]
         if not math.isclose(one.value, other.value, rel_tol=_AGREEMENT):

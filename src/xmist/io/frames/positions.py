@@ -1,4 +1,4 @@
-"""Where the mask was: what headers say of it, and when two positions are the same."""
+"""Where the diffuser was: what headers say of it, and when two positions are the same."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from typing import Final
 from xmist.core.errors import InputError, suggest
 from xmist.io.frames.sources import Source, listed
 
-# Coordinates of the mask, one for each key: numbers where the header gives numbers, else its text.
+# Coordinates of the diffuser, one for each key: numbers where the header gives numbers, else its text.
 Position = tuple[float | str, ...]
 
 # Positions are read from motors, and so carry noise: they are equal within this part of the range that they
@@ -19,8 +19,8 @@ _OF_SPAN: Final = 1e-3
 # ... or this part of their size, if that is more: no encoder resolves less.
 _OF_SIZE: Final = 1e-6
 
-# Names under which a header states where the mask is, if it says so in as many words.
-_MASK_KEY: Final = re.compile(
+# Names under which a header states where the diffuser is, if it says so in as many words.
+_DIFFUSER_KEY: Final = re.compile(
     r"(mask|membrane|diffuser|sandpaper|speckle)[ _.-]?(motor[ _.-]?)?"
     r"(x|y|z|pos|position|[xyz][ _.-]?pos(ition)?)",
     re.IGNORECASE,
@@ -28,25 +28,7 @@ _MASK_KEY: Final = re.compile(
 
 
 def find_value(header: Mapping[str, str], key: str) -> str | None:
-    """Look a value up in a header: by its name, or by the end of its path in an HDF5 file.
-
-    Parameters
-    ----------
-    header : mapping
-        Of one frame.
-    key : str
-        The name; upper and lower case count as the same where the exact name is missing.
-
-    Returns
-    -------
-    str or None
-        None if nothing, or more than one value, has that name.
-
-    Examples
-    --------
-    >>> find_value({"/entry/instrument/mask/x": "1.5"}, "mask/x")
-    '1.5'
-    """
+    """Look a value up in a header: by its name, or by the end of its path in an HDF5 file."""
     if key in header:
         return header[key]
     wanted = key.lower()
@@ -58,27 +40,7 @@ def find_value(header: Mapping[str, str], key: str) -> str | None:
 
 
 def position_in(header: Mapping[str, str], keys: Sequence[str], label: str) -> Position:
-    """Give a frame's position by the keys that the user named.
-
-    Parameters
-    ----------
-    header : mapping
-        Of one frame.
-    keys : sequence of str
-        Names of the coordinates.
-    label : str
-        How messages call the file.
-
-    Raises
-    ------
-    InputError
-        If the header lacks a key.
-
-    Examples
-    --------
-    >>> position_in({"mask_x": "1.5", "grid": "A"}, ["mask_x", "grid"], "ref.tif")
-    (1.5, 'A')
-    """
+    """Return a frame's position by the keys that the user named."""
     values = {key: find_value(header, key) for key in keys}
     lacking = [key for key, value in values.items() if value is None]
     if lacking:
@@ -92,22 +54,7 @@ def position_in(header: Mapping[str, str], keys: Sequence[str], label: str) -> P
 def asked_positions(
     sources: Sequence[Source], keys: Sequence[str], faults: list[str]
 ) -> tuple[Position, ...] | None:
-    """Give every frame's position by the keys that the user named.
-
-    Parameters
-    ----------
-    sources : sequence of Source
-        The files.
-    keys : sequence of str
-        Names in their headers.
-    faults : list of str
-        Receives a sentence for each key that some header lacks.
-
-    Returns
-    -------
-    tuple of tuple, or None
-        None if there was a fault.
-    """
+    """Return every frame's position by the keys that the user named."""
     positions: list[Position] = []
     missing: dict[str, list[str]] = {}
     for source in sources:
@@ -127,21 +74,8 @@ def asked_positions(
 
 
 def found_positions(sources: Sequence[Source]) -> tuple[list[str], tuple[Position, ...] | None]:
-    """Look for numbers under names that say that they are the mask's position, in every header.
-
-    Parameters
-    ----------
-    sources : sequence of Source
-        The files.
-
-    Returns
-    -------
-    list of str
-        The names.
-    tuple of tuple, or None
-        Every frame's position; None if a header lacks it.
-    """
-    keys = [key for key in sources[0].header(0) if _is_mask_key(key)]
+    """Look for numbers under names that say that they are the diffuser's position, in every header."""
+    keys = [key for key in sources[0].header(0) if _is_diffuser_key(key)]
     positions = []
     for source in sources:
         for index in range(source.count):
@@ -154,25 +88,7 @@ def found_positions(sources: Sequence[Source]) -> tuple[list[str], tuple[Positio
 
 
 def position_scale(positions: Sequence[Position]) -> tuple[float, ...]:
-    """Give for each coordinate how far apart two values may be and still count as equal.
-
-    Parameters
-    ----------
-    positions : sequence of tuple
-        All positions that are compared.
-
-    Returns
-    -------
-    tuple of float
-        For a coordinate of texts, which must be equal, 0.
-
-    Examples
-    --------
-    >>> position_scale([(0.0,), (2.0,)])
-    (0.002,)
-    >>> position_scale([(5000.0,), (5000.0,)])
-    (0.005,)
-    """
+    """Return for each coordinate how far apart two values may be and still count as equal."""
     scales = []
     for values in zip(*positions, strict=True):
         numbers = [value for value in values if isinstance(value, float)]
@@ -183,20 +99,7 @@ def position_scale(positions: Sequence[Position]) -> tuple[float, ...]:
 
 
 def same_position(one: Position, other: Position, scale: Sequence[float]) -> bool:
-    """Say whether two positions are the same within what `position_scale` gives.
-
-    Parameters
-    ----------
-    one, other : tuple
-        Coordinates; text must be equal.
-    scale : tuple of float
-        What `position_scale` gives.
-
-    Examples
-    --------
-    >>> same_position((1.0, "A"), (1.001, "A"), (0.002, 0.0))
-    True
-    """
+    """Return whether two positions are the same within what `position_scale` gives."""
     return all(
         abs(a - b) <= width if isinstance(a, float) and isinstance(b, float) else a == b
         for a, b, width in zip(one, other, scale, strict=True)
@@ -204,30 +107,17 @@ def same_position(one: Position, other: Position, scale: Sequence[float]) -> boo
 
 
 def format_position(keys: Sequence[str], position: Position) -> str:
-    """Write a position for a message.
-
-    Parameters
-    ----------
-    keys : sequence of str
-        Names of the coordinates.
-    position : tuple
-        The coordinates.
-
-    Examples
-    --------
-    >>> format_position(("mask_x",), (1.5,))
-    'mask_x = 1.5'
-    """
+    """Write a position for a message."""
     return ", ".join(
         f"{key} = {value:g}" if isinstance(value, float) else f"{key} = {value}"
         for key, value in zip(keys, position, strict=True)
     )
 
 
-def _is_mask_key(key: str) -> bool:
-    """Say whether a name such as `mask_x` or a path such as `/entry/mask/x/value` means the mask's place."""
+def _is_diffuser_key(key: str) -> bool:
+    """Return whether a name (`mask_x`) or path (`/entry/mask/x/value`) means the diffuser's position."""
     parts = key.removesuffix("/value").split("/")
-    return bool(_MASK_KEY.fullmatch(parts[-1]) or _MASK_KEY.fullmatch("_".join(parts[-2:])))
+    return bool(_DIFFUSER_KEY.fullmatch(parts[-1]) or _DIFFUSER_KEY.fullmatch("_".join(parts[-2:])))
 
 
 def _number_or_text(text: str) -> float | str:

@@ -54,21 +54,7 @@ _SIGNATURES: Final = (
 
 @dataclass(frozen=True)
 class FrameSeries:
-    """Frames of one shape and type, from one or many files; headers only, until a frame is read.
-
-    Parameters
-    ----------
-    name : str
-        How messages call it, such as "input.reference".
-    sources : tuple of Source
-        The files or datasets, in order.
-    positions : tuple of tuple, optional
-        For each frame the mask's coordinates as the headers give them; None if they do not.
-    position_keys : tuple of str
-        The header's names of these coordinates.
-    position_asked : bool
-        Whether the caller named the keys; otherwise they were found by their names.
-    """
+    """Frames of one shape and type, from one or many files; headers only, until a frame is read."""
 
     name: str
     sources: tuple[Source, ...] = field(repr=False)
@@ -95,18 +81,7 @@ class FrameSeries:
         return tuple(dict.fromkeys(path for source in self.sources for path in source.files))
 
     def locate(self, index: int) -> tuple[Source, int]:
-        """Give the file of a frame and its number in it.
-
-        Parameters
-        ----------
-        index : int
-            From 0; negative ones count from the end.
-
-        Raises
-        ------
-        IndexError
-            If there is no such frame.
-        """
+        """Return the file of a frame and its number in it."""
         count = len(self)
         if not -count <= index < count:
             raise IndexError(f"{self.name} has {count} frames; there is no frame {index}")
@@ -118,34 +93,12 @@ class FrameSeries:
         raise AssertionError("the counts changed")
 
     def label(self, index: int) -> str:
-        """Name a frame for a message: its file, and its number where the file holds several.
-
-        Parameters
-        ----------
-        index : int
-            From 0.
-        """
+        """Name a frame for a message: its file, and its number where the file holds several."""
         source, inside = self.locate(index)
         return source.label if source.count == 1 else f"{source.label} frame {inside + 1}"
 
     def read(self, index: int) -> NDArray[Any]:
-        """Read one frame.
-
-        Parameters
-        ----------
-        index : int
-            From 0; negative ones count from the end.
-
-        Returns
-        -------
-        (y, x) array
-            Values as stored, in the byte order of this machine.
-
-        Raises
-        ------
-        InputError
-            If the file cannot be read in full.
-        """
+        """Read one frame."""
         source, inside = self.locate(index)
         try:
             return source.read(inside)
@@ -153,18 +106,7 @@ class FrameSeries:
             raise InputError(prefixed(f"{self.name}: ", error.records)) from error
 
     def frames(self, indices: Sequence[int]) -> Iterator[NDArray[Any]]:
-        """Read several frames one at a time; runs within one file are read the fastest way.
-
-        Parameters
-        ----------
-        indices : sequence of int
-            From 0, in any order.
-
-        Raises
-        ------
-        InputError
-            If a file cannot be read in full.
-        """
+        """Read several frames one at a time; runs within one file are read the fastest way."""
         places = [self.locate(index) for index in indices]
         start = 0
         while start < len(places):
@@ -179,13 +121,7 @@ class FrameSeries:
             start = end
 
     def header(self, index: int) -> Mapping[str, str]:
-        """Give what the file states about a frame, as text.
-
-        Parameters
-        ----------
-        index : int
-            From 0; negative ones count from the end.
-        """
+        """Return what the file states about a frame, as text."""
         source, inside = self.locate(index)
         return source.header(inside)
 
@@ -197,41 +133,7 @@ def open_frames(
     folder: str | Path | None = None,
     position_key: str | Sequence[str] | None = None,
 ) -> FrameSeries:
-    """Open frames by their headers; no frame is read.
-
-    Parameters
-    ----------
-    spec : str, path, or sequence of them
-        A file (TIFF of one or many pages, EDF, HDF5 or NeXus, .npy), a pattern (`"ref_*.tif"`, taken in
-        natural order), a dataset (`"scan.h5::/entry/data/data"`), frames of it by their key in an NXtomo file
-        (`"scan.nxs::/entry/data/data[image_key=1]"`), or several of these in order.
-    name : str
-        How messages call it, such as "input.reference".
-    folder : str or Path, optional
-        What relative names start from; the current folder if None.
-    position_key : str or sequence of str, optional
-        Names of the header's values (EDF key, motor, TIFF description, HDF5 path or its end) that state
-        where the mask is. None: names that say so are looked for (`mask_x`, `diffuser_pos` …); an empty
-        sequence: the headers are not asked.
-
-    Returns
-    -------
-    FrameSeries
-        All of one shape and type.
-
-    Raises
-    ------
-    InputError
-        Lists for every file why it cannot be read or used: missing, truncated, of another format, shape or
-        type, colour, complex, or without the position that was asked for.
-
-    Examples
-    --------
-    >>> np.save("ref.npy", np.zeros((10, 32, 48), np.uint16))
-    >>> series = open_frames("ref.npy", name="input.reference")
-    >>> len(series), series.shape, str(series.dtype)
-    (10, (32, 48), 'uint16')
-    """
+    """Open frames by their headers; no frame is read."""
     names: list[str] = []
     addresses = find_addresses(spec, folder, names)
     faults: list[str | ErrorRecord] = [*names]
@@ -255,18 +157,7 @@ def open_frames(
 
 
 def open_source(address: Address) -> Source:
-    """Open one file or dataset by its headers.
-
-    Parameters
-    ----------
-    address : Address
-        Where it is.
-
-    Raises
-    ------
-    InputError
-        Says why it cannot be read.
-    """
+    """Open one file or dataset by its headers."""
     path = address.path
     check_file(path)
     kind = _format(path)
@@ -292,7 +183,7 @@ def open_source(address: Address) -> Source:
 
 
 def _format(path: Path) -> str:
-    """Give the format of a file, by its ending and its first bytes, which must agree."""
+    """Return the format of a file, by its ending and its first bytes, which must agree."""
     ending = path.suffix.lower()
     if ending == ".gz" and path.stem.lower().endswith(".edf"):
         return "EDF"
@@ -321,7 +212,7 @@ def _format(path: Path) -> str:
 
 
 def _unlike_faults(sources: Sequence[Source]) -> list[str]:
-    """Say which files differ from most in shape or type."""
+    """Return which files differ from most in shape or type."""
     faults = []
     for what, form in _FORMS.items():
         counts = Counter(form(source) for source in sources)

@@ -117,6 +117,7 @@ class Stack:
     arrays: Mapping[str, StackArray]
     table: Mapping[str, NDArray[Any]]
     notes: tuple[str, ...]
+    findings: tuple[tuple[Finding, ...], ...]
     angles: NDArray[np.float64] | None
 
     def __len__(self) -> int:
@@ -163,8 +164,18 @@ def open_stack(path: str | Path) -> Stack:
             arrays=arrays,
             table=table,
             notes=tuple(entry["table/notes"].asstr()[()]) if "notes" in entry["table"] else (),
+            findings=_findings(entry["process"]),
             angles=None if angle is None else np.asarray(angle[()], np.float64),
         )
+
+
+def _findings(process: h5py.Group) -> tuple[tuple[Finding, ...], ...]:
+    """Return the findings about each projection; empty until the series has ended."""
+    if "findings" not in process:
+        return ()
+    return tuple(
+        tuple(map(Finding.from_dict, found)) for found in json.loads(process["findings"].asstr()[()])
+    )
 
 
 def describe_stack(path: str | Path) -> dict[str, Any]:
@@ -225,9 +236,7 @@ def read_projection(path: str | Path, projection: int) -> Retrieval:
         experiment=stack.experiment,
         flags=stack.arrays["flags"][place],
         options=stack.options,
-        findings=(Finding("uncoded", "warning", stack.notes[place]),)
-        if stack.notes and stack.notes[place]
-        else (),
+        findings=stack.findings[place] if stack.findings else (),
         provenance={"scan": Path(path).name, "quality": row},
         **images,
     )

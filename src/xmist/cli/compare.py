@@ -1,0 +1,139 @@
+"""The command `xmist compare`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import click
+
+from xmist.cli.console import DONE, Settings, progress_bars, say
+from xmist.cli.options import Whole, common, listed_names, read_options, single_configuration
+from xmist.cli.report import before, option_page_errors, page_option, write_page
+from xmist.core.errors import raise_errors
+
+
+@click.command(short_help="Compare methods on the same frames: tables and figures.")
+@click.argument("config", nargs=-1, metavar="CONFIG.toml")
+@click.option("-o", "--output", "folder", metavar="FOLDER", help="Where to write; made if it does not exist.")
+@click.option("--methods", metavar="NAMES", help="With commas; mist,full-field,umpa,xsvt if left out.")
+@click.option("--positions", metavar="NUMBERS", help="Numbers of positions, with commas; 2,4,10 if left out.")
+@click.option("--projection", type=Whole(), metavar="NUMBER", help="Of a series; the middle one if left out.")
+@click.option(
+    "--option",
+    multiple=True,
+    metavar="METHOD.NAME=VALUE",
+    help="An option of a method, such as umpa.window=7; may be repeated.",
+)
+@click.option(
+    "--outside", multiple=True, metavar="Y0,Y1,X0,X1", help="A box of bare beam in pixels; may be repeated."
+)
+@click.option(
+    "--inside",
+    multiple=True,
+    metavar="Y0,Y1,X0,X1",
+    help="A box in the sample, off its rim; repeatable.",
+)
+@click.option("--truth", metavar="FILE", help="A result that is right; truth.h5 beside CONFIG.toml if there.")
+@click.option("--no-resolution", is_flag=True, help="Leave out the resolution, which doubles the work.")
+@click.option("--results", is_flag=True, help="Also write every result, as METHOD-N.h5.")
+@click.option("--threads", type=Whole(1), metavar="NUMBER", help="Threads; every core without it.")
+@click.option("--overwrite", is_flag=True, help="Replace files that exist.")
+@page_option
+@common
+@click.pass_obj
+def compare(
+    settings: Settings, /, config: tuple[str, ...], folder: str | None, page: str | None, **given: Any
+) -> int:
+    """Run several methods on the first N positions of the frames that CONFIG.toml names.
+
+    Writes figures of dark-field, phase and transmission (a row a method, a column a number of positions),
+    and tables of contrast-to-noise ratio, angular sensitivity, resolution, agreement, time and memory; also
+    errors, where the truth is known. A method that cannot work on so few positions is listed with the
+    reason. The tables [compare] and [regions] of the configuration hold the same settings as the options;
+    options of methods come from [options] and [options.METHOD].
+
+    \b
+    Examples:
+      xmist compare config.toml -o comparison
+      xmist compare config.toml -o comparison --report comparison/page.html
+      xmist compare config.toml -o c --methods mist,umpa --positions 2,4 --option mist.smoothing=2
+      xmist compare config.toml -o c --outside 0,40,0,200 --inside 100,140,80,120
+    """
+    from xmist.evaluate.from_configuration import compare_scan
+    from xmist.workflow.configuration import draft_configuration
+
+    path = single_configuration(config)
+    errors: list[str] = []
+    if path is None:
+        errors.append("no configuration is given; expected: xmist compare CONFIG.toml -o FOLDER")
+    if not folder:
+        errors.append(f"-o is {'missing' if folder is None else 'empty'}; expected the folder to write to")
+    methods = listed_names(given["methods"])
+    positions = None if given["positions"] is None else _numbers("--positions", given["positions"], errors)
+    options = _by_method(given["option"], errors)
+    regions = {
+        name: [_numbers(f"--{name}", text, errors, count=4) for text in given[name]]
+        for name in ("outside", "inside")
+        if given[name]
+    }
+    of_page = option_page_errors(page, overwrite=given["overwrite"], made=folder)
+    raise_errors([*errors, *of_page] if errors else [])
+    assert path is not None  # there were no errors
+    assert folder is not None
+    truth = None if given["truth"] is None else Path.cwd() / given["truth"]
+    with before(of_page):
+        draft = draft_configuration(path)
+    with progress_bars(settings) as progress:
+        found = compare_scan(
+            draft,
+            folder,
+            methods=methods,
+            positions=positions,
+            projection=given["projection"],
+            options=options,
+            regions=regions,
+            truth=truth,
+            resolution=False if given["no_resolution"] else None,
+            threads=given["threads"],
+            results=given["results"],
+            overwrite=given["overwrite"],
+            progress=progress,
+            faults=of_page,
+        )
+    click.echo(str(found))
+    for step in found.steps:
+        say(settings, f"Step {step}")
+    for record in found.findings:
+        say(settings, f"{record.severity.capitalize()}: {record.message}")
+    click.echo(f"Wrote {Path(folder) / 'comparison.md'} and the figures beside it")
+    if page is not None:
+        named = [(f"{method}, N = {number}", result) for (method, number), result in found.results.items()]
+        write_page(page, named, overwrite=given["overwrite"])
+    return DONE
+
+
+def _numbers(name: str, text: str, errors: list[str], count: int | None = None) -> list[int]:
+    try:
+        numbers = [int(part) for part in text.split(",")]
+    except ValueError:
+        numbers = []
+    if not numbers or (count is not None and len(numbers) != count):
+        expected = "whole numbers with commas, such as 2,4,10" if count is None else "Y0,Y1,X0,X1 in pixels"
+        errors.append(f"{name} is '{text}'; expected {expected}")
+    return numbers
+
+
+def _by_method(texts: tuple[str, ...], errors: list[str]) -> dict[str, dict[str, Any]]:
+    from xmist.workflow.configuration import plain
+
+    found: dict[str, dict[str, Any]] = {}
+    for name, value in read_options(texts, errors).items():
+        method, dot, option = name.partition(".")
+        if not method or not dot or not option:
+            errors.append(
+                f"--option {name} names no method; expected METHOD.NAME=VALUE, such as umpa.window=7"
+            )
+        else:
+            found.setdefault(method, {})[option] = plain(value)
+    return found

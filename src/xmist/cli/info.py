@@ -1,0 +1,80 @@
+"""The command `xmist info`."""
+
+from __future__ import annotations
+
+import textwrap
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+import click
+
+from xmist.cli.console import DONE, echo_json
+from xmist.cli.options import common
+
+
+@click.command(short_help="Say what is in a file of frames or a result.")
+@click.argument("file")
+@click.option("--json", "as_json", is_flag=True, help="Print JSON, for scripts.")
+@common
+def info(file: str, as_json: bool) -> int:
+    """Return what is in FILE: frames (TIFF, EDF, HDF5, npy), or a result of xmist.
+
+    \b
+    Examples:
+      xmist info result.h5
+      xmist info --json ref_0001.edf
+    """
+    from xmist.io import describe
+
+    found = describe(file)
+    if as_json:
+        echo_json(found)
+        return DONE
+    for line in _info_lines(found):
+        click.echo(line)
+    return DONE
+
+
+def _info_lines(found: Mapping[str, Any]) -> Iterator[str]:
+    """Return plain data as indented lines; a result's channels as a table."""
+    for key, value in found.items():
+        if key == "channels" and isinstance(value, Mapping) and value:
+            yield "channels"
+            yield f"  {'':20} {'unit':6} {'minimum':>11} {'median':>11} {'maximum':>11} {'NaN':>9}"
+            for name, channel in value.items():
+                numbers = (_short(channel[item]) for item in ("minimum", "median", "maximum"))
+                yield (
+                    f"  {name:20} {channel['unit']:6} {' '.join(f'{text:>11}' for text in numbers)} "
+                    f"{channel['nan']:>9}"
+                )
+        else:
+            yield from _lines(key, value, "")
+
+
+def _lines(key: str, value: Any, indent: str) -> Iterator[str]:
+    if isinstance(value, Mapping) and value:
+        yield f"{indent}{key}"
+        for name, item in value.items():
+            yield from _lines(str(name), item, indent + "  ")
+    elif isinstance(value, (list, tuple)) and any(isinstance(item, (Mapping, str)) for item in value):
+        yield f"{indent}{key}"
+        for item in value:
+            if isinstance(item, Mapping):
+                text = ", ".join(f"{name} {_short(part, name)}" for name, part in item.items() if part != "")
+            else:
+                text = str(item)
+            yield from textwrap.wrap(
+                text, 110, initial_indent=f"{indent}  - ", subsequent_indent=f"{indent}    "
+            )
+    else:
+        yield f"{indent}{key:20} {_short(value, key)}"
+
+
+def _short(value: Any, key: str = "") -> str:
+    if isinstance(value, float):
+        return f"{value:.6g}"
+    if isinstance(value, (list, tuple)):
+        return (" × " if key == "shape" else ", ").join(_short(item) for item in value) or "none"
+    if isinstance(value, Mapping) and not value:
+        return "none"
+    return "none" if value is None else str(value)

@@ -1,0 +1,150 @@
+"""The command `xmist report`: a page of results for the browser."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from xmist.cli.console import DONE, Settings, say
+from xmist.cli.options import Command, Whole, common, listed_names
+from xmist.core.errors import ErrorRecord, InputError, prefixed, raise_errors
+
+if TYPE_CHECKING:
+    from xmist.core.data import Retrieval
+
+
+def page_option(command: Command) -> Command:
+    """Add --report, for commands that give a result."""
+    text = "Also write a web page of the result, to look into it (.html)."
+    return click.option("--report", "page", metavar="PAGE.html", help=text)(command)
+
+
+def option_page_errors(page: str | None, *, overwrite: bool, made: str | None = None) -> list[ErrorRecord]:
+    """Return before the work begins what keeps the page of --report from being written."""
+    if page is None:
+        return []
+    from xmist.view.report import ENDINGS, page_faults
+
+    path = Path(page)
+    coming = made is not None and path.parent == Path(made) and not path.parent.exists()
+    if coming and path.suffix.lower() in ENDINGS:
+        return []  # nothing can stand in a folder that is still to be made
+    return prefixed("--report: ", page_faults(path, overwrite=overwrite))
+
+
+@contextmanager
+def before(later: Sequence[ErrorRecord]) -> Iterator[None]:
+    """Report errors inside before others that are known, all at once."""
+    try:
+        yield
+    except InputError as error:
+        raise InputError([*error.records, *later]) from error
+
+
+def write_page(page: str, results: Sequence[tuple[str, Retrieval]], *, overwrite: bool) -> None:
+    """Write the page of --report, and say so."""
+    from xmist.view.report import write_report
+
+    write_report(page, results, overwrite=overwrite)
+    click.echo(f"Wrote {page}")
+
+
+def shown_projections(path: str | Path, name: str = "") -> list[tuple[str, Retrieval]]:
+    """Return the first, the middle and the last projection that were retrieved, with names."""
+    from xmist.io import open_result
+    from xmist.io.results.stacks import MISSING, open_stack
+
+    table = open_stack(path).table
+    numbers = table["projection"][table["status"] != MISSING].tolist()
+    if not numbers:
+        raise InputError(f"{path} holds no finished projection; run xmist retrieve", code="results-missing")
+    chosen = dict.fromkeys(numbers[place] for place in (0, len(numbers) // 2, -1))
+    return [(f"{name}projection {number}", open_result(path, projection=number)) for number in chosen]
+
+
+@click.command(short_help="One web page of a result, to look into; no server, no network.")
+@click.argument("result", metavar="RESULT.h5|CONFIG.toml...", nargs=-1, required=True)
+@click.option(
+    "--compare",
+    "others",
+    metavar="OTHER.h5",
+    multiple=True,
+    help="Another result of the same frames; may be repeated. The same as to name it after the first.",
+)
+@click.option(
+    "--channels",
+    metavar="NAMES",
+    help="What to show, with commas, such as phase,dark_field: each with its uncertainty. All if left out.",
+)
+@click.option(
+    "--projection",
+    type=Whole(),
+    metavar="NUMBER",
+    help="Of a series: which to show; the first, middle and last if left out.",
+)
+@click.option("-o", "--output", "page", metavar="PAGE.html", required=True, help="The page to write.")
+@click.option("--overwrite", is_flag=True, help="Replace a page that exists.")
+@common
+@click.pass_obj
+def report(
+    settings: Settings,
+    result: tuple[str, ...],
+    others: tuple[str, ...],
+    channels: str | None,
+    projection: int | None,
+    page: str,
+    overwrite: bool,
+) -> int:
+    """Write one web page that shows results: images to zoom into, values, profiles, and what was done.
+
+    A configuration stands for its finished results. The page holds everything that it needs and opens in any
+    browser, from a disk or a USB stick. Further results of the same frames are laid over the first, by a
+    slider or by blinking.
+
+    \b
+    Examples:
+      xmist report result.h5 -o result.html
+      xmist report full-field.h5 umpa.h5 -o both.html
+      xmist report config.toml -o result.html
+      xmist report result.h5 --channels phase,dark_field -o small.html
+      xmist report series.h5 --projection 0 -o first.html
+    """
+    from xmist.view.report import channel_faults, page_faults, write_report
+
+    paths = [*result, *others]
+    names = listed_names(channels)
+    if names is not None:
+        names = [name.replace("-", "_") for name in names]  # dark-field, as people write it
+    errors: list[ErrorRecord | str] = []
+    results: list[tuple[str, Retrieval]] = []
+    labels = [Path(path).name for path in paths]
+    if len(set(labels)) < len(labels):  # with their folders, to tell them apart
+        labels = list(paths)
+    for label, path in zip(labels, paths, strict=True):
+        try:
+            results += _opened(label, path, projection, several=len(paths) > 1)
+        except InputError as error:
+            errors += error.records
+    if names is not None and not errors:
+        errors += [f"--{text}" for text in channel_faults(names, results)]
+    raise_errors([*errors, *page_faults(page, overwrite=overwrite)])
+    write_report(page, results, channels=names, overwrite=overwrite)
+    click.echo(f"Wrote {page}")
+    say(settings, "It opens in any browser, and needs nothing but itself.")
+    return DONE
+
+
+def _opened(label: str, path: str, projection: int | None, *, several: bool) -> list[tuple[str, Retrieval]]:
+    from xmist.io import open_result
+    from xmist.io.results.stacks import is_stack
+    from xmist.workflow.configuration import draft_configuration
+    from xmist.workflow.run import finished_results
+
+    file = finished_results(draft_configuration(path)) if path.lower().endswith(".toml") else Path(path)
+    if projection is None and is_stack(file):
+        return shown_projections(file, f"{label}, " if several else "")
+    return [(label, open_result(file, projection=projection))]

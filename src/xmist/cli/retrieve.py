@@ -1,0 +1,126 @@
+"""The command `xmist retrieve`."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from xmist.cli.console import DONE, FLAGGED, Settings, progress_bars, say, say_findings
+from xmist.cli.options import Whole, as_typed, common, configuration_options, read_draft
+from xmist.cli.report import before, option_page_errors, page_option, shown_projections, write_page
+from xmist.core.errors import InputError
+from xmist.core.findings import warnings_of
+
+if TYPE_CHECKING:
+    from xmist.core.data import Retrieval
+    from xmist.workflow.run import Run
+
+_SHOWN = 10
+
+
+@click.command(short_help="Retrieve images from frames: one projection, or a series of thousands.")
+@configuration_options
+@click.option("--workers", type=Whole(1), metavar="NUMBER", help="For a series: processes on this machine.")
+@click.option("--dask", metavar="ADDRESS", help="For a series: scheduler of a Dask cluster, tcp://node:8786.")
+@click.option("--memory", metavar="AMOUNT", help="What all processes may hold, such as 4GB.")
+@click.option("--strict", is_flag=True, help="Exit code 3 on any warning; a series stops there.")
+@page_option
+@common
+@click.pass_obj
+def retrieve(
+    settings: Settings,
+    /,
+    config: tuple[str, ...],
+    workers: int | None,
+    dask: str | None,
+    memory: str | None,
+    strict: bool,
+    page: str | None,
+    **given: Any,
+) -> int:
+    """Retrieve one projection or a series, and write the results.
+
+    Everything is stated by a configuration file (xmist init writes one), by options, or by both: options
+    take the place of what the file says. No file is overwritten unless --overwrite is given.
+
+    A series is what has {projection} in the names of its sample frames, or a table [series]. Its results go
+    to blocks beside the file that shows them all; killed or stopped, the same command goes on where it was.
+
+    Exit code 3 means that results were written, but some pixels have no value though no mask hid them, or
+    projections of a series could not be retrieved.
+
+    \b
+    Examples:
+      xmist retrieve config.toml
+      xmist retrieve config.toml --method umpa --option window=5 -o umpa.h5
+      xmist retrieve series.toml --workers 8 --memory 32GB
+      xmist retrieve --reference 'ref_*.tif' --sample 'sample_*.tif' \\
+          --energy-kev 17 --pixel-size 5.8e-6 --sample-to-detector 1.0 \\
+          --step bad-pixels --method mist --option smoothing=2 -o result.h5 -o result.png
+    """
+    from xmist.workflow.discovery import discover
+    from xmist.workflow.run import run_draft
+    from xmist.workflow.series import reads_hdf5
+
+    with before(option_page_errors(page, overwrite=given["overwrite"])):
+        draft = read_draft(config, given)
+    errors = option_page_errors(page, overwrite=draft.overwrite)
+    if errors:
+        raise InputError([*draft.named(discover(draft).errors), *errors])
+    if draft.is_series and workers is None and dask is None and reads_hdf5(draft):
+        workers = 1  # a file that crashes its library must not take this process with it
+    with progress_bars(settings) as progress:
+        done = run_draft(draft, workers=workers, client=dask, memory=memory, strict=strict, progress=progress)
+    for path in done.files:
+        click.echo(f"Wrote {as_typed(path)}")
+    if page is not None:
+        shown = [(done.path.name, done.result)] if done.result else shown_projections(done.path)
+        write_page(page, shown, overwrite=draft.overwrite)
+    if done.result is not None:
+        for line in _result_lines(done.result):
+            say(settings, line)
+    say_findings(settings, done.findings)
+    for line in _single_lines(done) if done.result is not None else _series_lines(done):
+        say(settings, line)
+    if done.stopped:
+        click.echo(f"Error: --strict: stopped at {done.stopped}", err=True)
+    warned = strict and (any(row.needs_attention for row in done.rows) or warnings_of(done.findings))
+    return FLAGGED if done.flagged or done.stopped or warned else DONE
+
+
+def _result_lines(result: Retrieval) -> Iterator[str]:
+    from xmist.core.flags import count_flags
+
+    for note in result.provenance["preprocessing"]:
+        yield f"Step {note}"
+    flags = count_flags(result.flags)
+    if flags:
+        yield "Flagged pixels: " + ", ".join(f"{number} {name}" for name, number in flags.items())
+
+
+def _single_lines(done: Run) -> Iterator[str]:
+    lost = done.rows[0].valueless
+    if lost:
+        yield (
+            f"{lost} pixels have no value though no mask hid them (flags undetermined, not_positive); a step "
+            "'unlit' masks what the beam does not reach"
+        )
+
+
+def _series_lines(done: Run) -> Iterator[str]:
+    from xmist.io.results.stacks import STATUS
+
+    total = len(done.rows)
+    if done.done_before:
+        yield f"{done.done_before} of {total} projections had been done before"
+    flagged = done.flagged
+    if flagged:
+        yield f"{len(flagged)} of {total} projections are flagged:"
+    for row in flagged[:_SHOWN]:
+        yield f"  {row.projection}: {STATUS[row.status]}{f' ({row.note})' if row.note else ''}"
+    if len(flagged) > _SHOWN:
+        yield f"  and {len(flagged) - _SHOWN} more; the table in {done.path} lists all"
+    for problem in dict.fromkeys(done.problems):
+        yield f"Not written: {problem}; run the same command to do what is missing"

@@ -1,0 +1,544 @@
+"""Discover the frames of a configuration by their headers: what is there, how it is paired, every error."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import partial
+from pathlib import Path
+from typing import Any, Final, TypeVar
+
+import numpy as np
+from numpy.typing import NDArray
+
+from xmist.core.arrays import SMALLEST_FRAME
+from xmist.core.errors import ErrorRecord, InputError, prefixed, raise_errors
+from xmist.core.experiment import Experiment
+from xmist.core.findings import Finding, finding
+from xmist.io.frames.addresses import Address, split_address
+from xmist.io.frames.geometry import Offer, offer_geometry
+from xmist.io.frames.pairing import pair_frames
+from xmist.io.frames.positions import (
+    Position,
+    find_value,
+    format_position,
+    position_in,
+    position_scale,
+    same_position,
+)
+from xmist.io.frames.series import FrameSeries, open_frames
+from xmist.io.frames.sources import Source, listed
+from xmist.methods import METHODS
+from xmist.preprocess import make_step_options
+from xmist.preprocess.frames import box_slices
+from xmist.workflow.configuration import Draft
+from xmist.workflow.frames import FrameReader, FrameTable, open_tolerant
+from xmist.workflow.outputs import ROLES, output_errors
+from xmist.workflow.placement import place_frames
+
+T = TypeVar("T")
+Angles = NDArray[np.float64]
+
+# A header and a configuration that differ by more do not mean the same set-up.
+_AGREEMENT: Final = 0.01
+# Longer ones exist, but millimetres that are taken for metres are more frequent.
+_USUAL: Final = {
+    "pixel_size": (2e-4, "5.8 µm is 5.8e-6"),
+    "sample_to_detector": (100.0, "500 mm is 0.5"),
+    "source_to_sample": (1000.0, "500 mm is 0.5"),
+}
+_MOST_ANGLES: Final = 10_000_000
+_RADIANS: Final = {"rad", "radian", "radians"}
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Discovery:
+    """What the headers tell of a configuration; parts that have an error are None.
+
+    `reference` is a table of sets of references, `sample` of all projections, of which `first` to `last` are
+    retrieved. `shape` and `binning` are those of the prepared frames.
+    """
+
+    draft: Draft
+    reference: FrameTable | None
+    sample: FrameTable | None
+    still: Mapping[str, FrameSeries]
+    angles: Angles | None
+    first: int
+    last: int
+    shape: tuple[int, int] | None
+    binning: int
+    errors: tuple[ErrorRecord, ...]
+    findings: tuple[Finding, ...]
+
+    @property
+    def experiment(self) -> Experiment:
+        """The experiment with the pixel of the prepared frames."""
+        experiment = self.draft.experiment
+        assert experiment is not None  # there is no error
+        return dataclasses.replace(experiment, pixel_size=experiment.pixel_size * self.binning)
+
+    @property
+    def files(self) -> tuple[Path, ...]:
+        """All files that are read, as far as they are known."""
+        tables = [table.files for table in (self.reference, self.sample) if table is not None]
+        return (*(path for files in tables for path in files), *self.still_files)
+
+    @property
+    def still_files(self) -> tuple[Path, ...]:
+        """Files of dark and flat frames."""
+        return tuple(path for series in self.still.values() for path in series.files)
+
+    def read_from(self) -> str:
+        """Return from which files the frames are read, for a message about them."""
+        tables: list[FrameTable | FrameSeries] = [*self.still.values()]
+        tables[:0] = [table for table in (self.reference, self.sample) if table is not None]
+        return "; ".join(f"{each.name}: {listed(each.files, 2)}" for each in tables)
+
+
+@dataclass
+class _Found:
+    """What is found while errors are collected."""
+
+    draft: Draft
+    errors: list[ErrorRecord] = field(default_factory=list)
+    reference: FrameTable | None = None
+    sample: FrameTable | None = None
+    header: Source | None = None
+    known: Angles | None = None
+    angles: Angles | None = None
+    findings: list[Finding] = field(default_factory=list)
+
+    def attempt(self, task: Callable[[], T]) -> T | None:
+        try:
+            return task()
+        except InputError as error:
+            self.errors += error.records
+            return None
+
+
+def discover(draft: Draft) -> Discovery:
+    """Find the frames of a configuration; all errors are listed in what is returned, none is raised."""
+    found = _Found(draft)
+    still = _open_still(found)
+    (_find_series if draft.is_series else _find_single)(found)
+    reference, sample = found.reference, found.sample
+    offers = () if found.header is None else offer_geometry(found.header)
+    first = reference or sample
+    _check_tables(found, still)
+    shape, binning = _prepared_shape(draft, None if first is None else first.shape, found.errors)
+    start, stop = 0, 0
+    if sample is not None:
+        start, stop = (draft.series_section.projections if draft.is_series else None) or (0, sample.count)
+        if stop > sample.count:
+            text = f"series.projections ends at {stop}; there are {sample.count} projections"
+            found.errors.append(ErrorRecord("value-invalid", text))
+    files = [path for table in (reference, sample) if table is not None for path in table.files]
+    files += [path for series in still.values() for path in series.files]
+    return Discovery(
+        draft=draft,
+        reference=reference,
+        sample=sample,
+        still=still,
+        angles=found.angles,
+        first=start,
+        last=stop,
+        shape=shape,
+        binning=binning,
+        errors=(*draft.errors(_hints(offers)), *found.errors, *output_errors(draft, files, shape)),
+        findings=(
+            *draft.findings,
+            *found.findings,
+            *_absent_findings(sample, start, stop),
+            *_geometry_findings(draft, offers),
+        ),
+    )
+
+
+def _open_still(found: _Found) -> dict[str, FrameSeries]:
+    still: dict[str, FrameSeries] = {}
+    for role in ("dark", "flat"):
+        spec = getattr(found.draft.input, role)
+        name = found.draft.name_of(f"input.{role}")
+        if spec is not None:
+            series = found.attempt(partial(open_frames, spec, name=name, folder=found.draft.folder))
+            if series is not None:
+                still[role] = series
+                found.findings += _mixed_findings(series)
+    return still
+
+
+def _mixed_findings(series: FrameSeries) -> list[Finding]:
+    """Return where frames of a file are used together that it tells apart."""
+    remarks = filter(None, (getattr(source, "remark", "") for source in series.sources))
+    return [finding("image-keys-mixed", f"{series.name}: {remark}") for remark in remarks][:1]
+
+
+def _find_single(found: _Found) -> None:
+    """Find the frames of one projection: every file is opened, and pairs must be complete."""
+    draft = found.draft
+    both: dict[str, FrameSeries] = {}
+    for role in ROLES[:2]:
+        spec = getattr(draft.input, role)
+        name = draft.name_of(f"input.{role}")
+        if spec is not None:
+            place: dict[str, Any] = {"folder": draft.folder, "position_key": draft.input.position_key}
+            series = found.attempt(partial(open_frames, spec, name=name, **place))
+            if series is not None:
+                both[role] = series
+                found.findings += _mixed_findings(series)
+                found.header = found.header or (series.sources[0] if role == "reference" else None)
+    if len(both) < 2:
+        for role, series in both.items():  # so that what follows from its shape is checked
+            setattr(found, role, FrameTable.of_groups(series, [range(len(series))]))
+        return
+    reference, sample = both["reference"], both["sample"]
+    same = {source.label for source in reference.sources} & {source.label for source in sample.sources}
+    pairing = None
+    if same:
+        text = (
+            f"{listed(sorted(same))} is in {reference.name} and in {sample.name}; expected different frames"
+        )
+        found.errors.append(ErrorRecord("frames-shared", text))
+    else:
+        pairing = found.attempt(lambda: pair_frames(reference, sample, repeats=draft.input.repeats))
+    groups = (
+        (pairing.reference, pairing.sample)
+        if pairing
+        else ([range(len(each))] for each in (reference, sample))
+    )
+    tables = [
+        FrameTable.of_groups(each, group) for each, group in zip((reference, sample), groups, strict=True)
+    ]
+    found.reference, found.sample = tables
+    if pairing is not None:
+        _check_positions(found, len(pairing), f"{reference.name} has")
+
+
+def _check_positions(found: _Found, positions: int, what: str) -> None:
+    method = found.draft.method
+    least = METHODS[method].minimum_positions if method else 1
+    if positions < least:
+        number = f"{positions} position{'s' * (positions > 1)} of the diffuser"
+        text = f"{what} {number}; {method} needs at least {least}"
+        found.errors.append(ErrorRecord("positions-too-few", text))
+
+
+def _find_series(found: _Found) -> None:
+    """Find the frames of many projections; what is missing is noted for its projection."""
+    draft, section, frames = found.draft, found.draft.series_section, found.draft.input
+    if not (frames.reference and frames.sample):
+        return
+    times = section.reference_at or (0.0,)
+    found.known = found.attempt(lambda: known_angles(section.angles, draft.folder))
+    reference = found.attempt(
+        lambda: place_frames(
+            frames.reference,
+            name=draft.name_of("input.reference"),
+            outer="set",
+            folder=draft.folder,
+            order=section.order,
+            repeats=section.reference_repeats or frames.repeats,
+            count=len(times),
+        )
+    )
+    if reference is None:
+        return
+    found.errors += [
+        ErrorRecord("frames-missing", f"{reference.name}: {text}") for text in reference.missing.values()
+    ]
+    _check_positions(found, reference.positions, f"{reference.name} has in {len(times)} sets")
+    sample = found.attempt(partial(_place_sample, found, reference.positions))
+    # A single position has nothing that it could be mistaken for.
+    if sample is not None and not reference.missing and frames.position_key and reference.positions > 1:
+        pair = found.attempt(partial(pair_positions, reference, sample, frames.position_key))
+        reference, sample = pair or (reference, sample)
+    found.reference, found.sample = reference, sample
+    found.header = found.attempt(partial(open_tolerant, reference.addresses[0]))
+    if sample is not None:
+        found.angles = found.attempt(lambda: fit_angles(section.angles, found.known, sample, frames.repeats))
+    found.findings += [
+        finding("image-keys-mixed", f"{table.name}: {table.remark}")
+        for table in (reference, sample)
+        if table and table.remark
+    ]
+
+
+def _place_sample(found: _Found, positions: int) -> FrameTable:
+    """Place the projections; more angles than projections tell that the last ones are missing."""
+    draft, section, known = found.draft, found.draft.series_section, found.known
+    told: dict[str, Any] = {
+        "name": draft.name_of("input.sample"),
+        "outer": "projection",
+        "folder": draft.folder,
+        "order": section.order,
+        "repeats": draft.input.repeats,
+        "positions": positions,
+    }
+    spec = draft.input.sample
+    if section.expected is not None:
+        return place_frames(spec, **told, count=section.expected)
+    if isinstance(section.angles, tuple) and known is not None:
+        return place_frames(spec, **told, count=known.size)
+    table = place_frames(spec, **told)
+    frames = table.count * positions * draft.input.repeats
+    if known is not None and known.size > table.count and known.size != frames:
+        keyed = next((address.key for address in table.addresses if address.key), None)
+        if keyed and not str(section.angles).endswith("]"):
+            raise InputError(
+                f"series.angles: {section.angles} gives {known.size} angles, and {keyed} chooses "
+                f"{table.count} projections of input.sample; expected the angles of the same frames: "
+                f"{section.angles}{keyed}",
+                code="angles-unequal-number",
+            )
+        return place_frames(spec, **told, count=known.size)
+    return table
+
+
+def _check_tables(found: _Found, still: Mapping[str, FrameSeries]) -> None:
+    """Compare the shapes of all frames with those of the reference."""
+    reference, sample = found.reference, found.sample
+    if reference is None or sample is None:
+        return
+    shapes = {series.name: series.shape for series in still.values()}
+    if found.draft.is_series:  # pairing compares those of a single projection
+        shapes = {sample.name: sample.shape, **shapes}
+    found.errors += [
+        ErrorRecord(
+            "shape-mismatch",
+            f"{name} has frames of {_size(shape)} pixels; expected {_size(reference.shape)}, as the "
+            "reference has",
+        )
+        for name, shape in shapes.items()
+        if shape != reference.shape
+    ]
+
+
+def _prepared_shape(
+    draft: Draft, shape: tuple[int, int] | None, errors: list[ErrorRecord]
+) -> tuple[tuple[int, int] | None, int]:
+    """Follow the size of a frame through the steps that change it: size and binning of a prepared frame."""
+    if shape is None or draft.preprocess is None:
+        return None, 1
+    binning = 1
+    for number, (name, given) in enumerate(draft.preprocess, 1):
+        options = make_step_options(name, given)
+        try:
+            ys, xs = box_slices(getattr(options, "rows", None), getattr(options, "columns", None), shape)
+        except InputError as error:
+            errors += prefixed(f"preprocess[{number}].", error.records)
+            return None, 1
+        if name == "crop":
+            shape = (ys.stop - ys.start, xs.stop - xs.start)
+        elif name == "bin":
+            binning *= options.size
+            shape = (shape[0] // options.size, shape[1] // options.size)
+        if min(shape) < SMALLEST_FRAME:
+            text = (
+                f"preprocess[{number}] ({name}) leaves {_size(shape)} pixels; expected at least "
+                f"{SMALLEST_FRAME} × {SMALLEST_FRAME}"
+            )
+            errors.append(ErrorRecord("frames-too-small", text))
+            return None, 1
+    return shape, binning
+
+
+def pair_positions(
+    reference: FrameTable, sample: FrameTable, keys: Sequence[str]
+) -> tuple[FrameTable, FrameTable]:
+    """Order references and projections by the positions of the diffuser in the headers of their frames.
+
+    The order is that of the first set of references. A projection that lacks a position of the references, or
+    whose headers cannot be read, counts as missing.
+    """
+    ours, wrong = _read_positions(reference, keys)
+    raise_errors(prefixed(f"{reference.name}: ", wrong.values()))
+    theirs, missing = _read_positions(sample, keys)
+    scale = position_scale([position for frames in (*ours, *theirs) for position in frames])
+    order: list[Position] = []
+    for position in ours[0]:
+        if not any(same_position(position, other, scale) for other in order):
+            order.append(position)
+    if len(order) != reference.positions:
+        raise InputError(
+            f"{reference.name}: the headers of a set of {len(ours[0])} frames give {len(order)} positions of "
+            f"the diffuser ({listed([format_position(keys, position) for position in order], 3)}); expected "
+            f"{reference.positions} (series.reference_repeats, series.reference_at)"
+        )
+    ordered, wrong = _in_order(reference, ours, order, scale, keys)
+    raise_errors(prefixed(f"{reference.name}: ", wrong.values()))
+    projections, unlike = _in_order(sample, theirs, order, scale, keys)
+    missing = {**sample.missing, **missing, **unlike}
+    if len(missing) == sample.count:
+        raise InputError(
+            f"{sample.name}: no projection can be paired with the references by position_key "
+            f"({missing[min(missing)]})"
+        )
+    return ordered, dataclasses.replace(projections, missing=dict(sorted(missing.items())))
+
+
+def _read_positions(table: FrameTable, keys: Sequence[str]) -> tuple[list[list[Position]], dict[int, str]]:
+    """Read the position of every frame; none where frames are missing, and where an error says why."""
+    positions: list[list[Position]] = []
+    errors: dict[int, str] = {}
+    with FrameReader(table) as reader:
+        for index in range(table.count):
+            found: list[Position] = []
+            positions.append(found)
+            if index in table.missing:
+                continue
+            try:
+                for number, frame in table.places[index].reshape(-1, 2).tolist():
+                    if number >= 0:
+                        label = str(table.addresses[number])
+                        found.append(position_in(reader.header(number, frame), keys, label))
+            except InputError as error:
+                found.clear()
+                errors[index] = error.records[0].message
+    return positions, errors
+
+
+def _in_order(
+    table: FrameTable,
+    positions: Sequence[Sequence[Position]],
+    order: Sequence[Position],
+    scale: Sequence[float],
+    keys: Sequence[str],
+) -> tuple[FrameTable, dict[int, str]]:
+    """Put frames where their positions belong; say where there are too few or too many at one."""
+    places = table.places.copy()
+    repeats = places.shape[2]
+    errors: dict[int, str] = {}
+    for index, found in enumerate(positions):
+        frames = table.places[index].reshape(-1, 2)
+        frames = frames[frames[:, 0] >= 0]
+        for place, position in enumerate(order if found else ()):
+            alike = [number for number, other in enumerate(found) if same_position(position, other, scale)]
+            if len(alike) != repeats:
+                errors[index] = (
+                    f"{table.addresses[int(frames[0, 0])]} and what belongs to it: {len(alike)} frames at "
+                    f"{format_position(keys, position)}, as the references have it; expected {repeats}"
+                )
+                break
+            places[index, place] = frames[alike]
+    return dataclasses.replace(table, places=places), errors
+
+
+def known_angles(given: Any, folder: Path) -> Angles | None:
+    """Return the angles in degrees that are known without the frames."""
+    if isinstance(given, tuple):
+        return np.array(given)
+    if not (isinstance(given, str) and "::" in given):
+        return None
+    from xmist.io.frames.hdf5_columns import read_column
+
+    try:
+        name, dataset, key = split_address(given)
+        address = Address(Path(folder) / Path(name).expanduser(), dataset, key)
+        values, unit = read_column(address, _MOST_ANGLES)
+    except InputError as error:
+        raise InputError(prefixed("series.angles: ", error.records)) from error
+    return np.rad2deg(values) if unit.strip().lower() in _RADIANS else values
+
+
+def fit_angles(given: Any, known: Angles | None, table: FrameTable, repeats: int) -> Angles | None:
+    """Return an angle in degrees for each projection; None for a series without angles."""
+    count = table.count
+    if given is None:
+        return None
+    if isinstance(given, Mapping):
+        return np.asarray(given["start"] + given["step"] * np.arange(count))
+    if known is None:
+        return _header_angles(given, table)
+    # A stack that holds every frame has an angle for every frame.
+    if known.size == count * table.positions * repeats != count:
+        known = known[_first_frames(table)]
+    if known.size != count:
+        text = f"series.angles gives {known.size} angles for {count} projections; expected one each"
+        raise InputError(text, code="angles-unequal-number")
+    return known
+
+
+def _first_frames(table: FrameTable) -> NDArray[np.int64]:
+    """Return for each projection which of all frames, file after file, is its first."""
+    places = table.places
+    if (places < 0).any():  # the files cannot say how many frames stood before
+        return np.arange(table.count) * places[0, ..., 0].size
+    sizes = np.zeros(len(table.addresses), np.int64)
+    np.maximum.at(sizes, places[..., 0].reshape(-1), places[..., 1].reshape(-1) + 1)
+    number, frame = places[:, 0, 0, 0], places[:, 0, 0, 1]
+    first: NDArray[np.int64] = (np.cumsum(sizes) - sizes)[number] + frame
+    return first
+
+
+def _header_angles(key: str, table: FrameTable) -> Angles:
+    """Read the angle from the header of each projection's first frame; NaN where the frame is missing."""
+    angles = np.full(table.count, math.nan)
+    with FrameReader(table) as reader:
+        for index in range(table.count):
+            number, frame = table.places[index, 0, 0].tolist()
+            if index in table.missing or number < 0:
+                continue
+            try:
+                header = reader.header(number, frame)
+            except InputError:
+                continue  # the projection will be flagged
+            text, unit = find_value(header, key), find_value(header, f"{key}@units") or ""
+            try:
+                angle = float(text or "")
+            except ValueError:
+                raise InputError(
+                    f"series.angles: the header of {table.addresses[number]} gives {text!r} for '{key}'; "
+                    "expected a number of degrees (xmist info lists what a header holds)",
+                    code="angle-missing",
+                ) from None
+            angles[index] = math.degrees(angle) if unit.strip().lower() in _RADIANS else angle
+    return angles
+
+
+def _absent_findings(table: FrameTable | None, first: int, last: int) -> list[Finding]:
+    absent = [] if table is None else [index for index in table.missing if first <= index < last]
+    if table is None or not absent:
+        return []
+    text = (
+        f"{len(absent)} of {last - first} projections lack frames and will be flagged: {listed(absent)} "
+        f"({table.missing[absent[0]]})"
+    )
+    return [finding("projections-incomplete", text)]
+
+
+def _hints(offers: Sequence[Offer]) -> dict[str, str]:
+    """Return for each key of the experiment what the headers offer."""
+    hints: dict[str, list[str]] = {}
+    for offer in offers:
+        text = f"{offer.value:.6g} {offer.unit} ({offer.source}{f': {offer.note}' if offer.note else ''})"
+        hints.setdefault(f"experiment.{offer.name}", []).append(text)
+    return {path: f"the header offers {' or '.join(texts)}" for path, texts in hints.items()}
+
+
+def _geometry_findings(draft: Draft, offers: Sequence[Offer]) -> list[Finding]:
+    """Return where lengths are unusual or contradict the headers."""
+    findings: list[Finding] = []
+    if draft.experiment is None:
+        return findings
+    for name, (most, advice) in _USUAL.items():
+        given = getattr(draft.experiment, name)
+        if given is not None and given > most:
+            called = draft.name_of(f"experiment.{name}")
+            text = f"{called} is {given:.6g} m, more than is usual; metres are expected: {advice}"
+            findings.append(finding("length-unusual", text))
+    for name in dict.fromkeys(offer.name for offer in offers):
+        given = getattr(draft.experiment, name)
+        same = [offer for offer in offers if offer.name == name]
+        if given is None or not any(math.isclose(given, offer.value, rel_tol=_AGREEMENT) for offer in same):
+            stated = "not given (parallel beam)" if given is None else f"{given:.6g} {same[0].unit}"
+            called = draft.name_of(f"experiment.{name}")
+            text = f"{called} is {stated}; {_hints(same)[f'experiment.{name}']}"
+            findings.append(finding("geometry-differs", text))
+    return findings
+
+
+def _size(shape: tuple[int, int]) -> str:
+    return f"{shape[0]} × {shape[1]}"

@@ -1,0 +1,207 @@
+"""The frames of each projection: a table of where they are, and a reader that keeps files open."""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any, Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from xmist.core.errors import InputError, prefixed
+from xmist.io.frames.addresses import Address
+from xmist.io.frames.loading import LoadedFrames, load_frames
+from xmist.io.frames.series import FrameSeries, open_source
+from xmist.io.frames.sources import Source, check_file
+
+HDF5_ENDINGS: Final = (".h5", ".hdf5", ".hdf", ".nxs", ".nx", ".cxi")
+
+# Headers that are kept: as many as there can be stacks of a position.
+_KEPT: Final = 64
+
+
+@dataclass(frozen=True, kw_only=True)
+class FrameTable:
+    """Which frame of which file each repeat is.
+
+    `places` of shape (outer, position, repeat, 2) hold the number of the address and of the frame in it, −1
+    where there is none; the outer index counts projections, or sets of references. `missing` says for each
+    outer index without all its frames why. `sources` are the opened addresses where they are known.
+    """
+
+    name: str
+    addresses: tuple[Address, ...] = field(repr=False)
+    shape: tuple[int, int]
+    dtype: np.dtype[Any]
+    places: NDArray[np.int64] = field(repr=False)
+    missing: Mapping[int, str] = field(default_factory=dict, repr=False)
+    files: tuple[Path, ...] = field(default=(), repr=False)
+    sources: tuple[Source, ...] = field(default=(), repr=False)
+    remark: str = ""
+
+    @property
+    def count(self) -> int:
+        """Number of projections, or of sets of references."""
+        return int(self.places.shape[0])
+
+    @property
+    def positions(self) -> int:
+        """Number N of positions of the diffuser."""
+        return int(self.places.shape[1])
+
+    @property
+    def frames(self) -> int:
+        """Number of frames that are there."""
+        return int(np.count_nonzero(self.places[..., 0] >= 0))
+
+    def part(self, start: int, stop: int) -> FrameTable:
+        """Return the table of projections start to stop."""
+        missing = {index - start: text for index, text in self.missing.items() if start <= index < stop}
+        return replace(self, places=self.places[start:stop], missing=missing)
+
+    @classmethod
+    def of_groups(cls, series: FrameSeries, groups: Sequence[Sequence[int]]) -> FrameTable:
+        """Return the table of a single projection, from which frames of a series are at which position."""
+        places = np.full((1, len(groups), max(map(len, groups)), 2), -1, np.int64)
+        where = [
+            (number, frame) for number, source in enumerate(series.sources) for frame in range(source.count)
+        ]
+        for position, group in enumerate(groups):
+            places[0, position, : len(group)] = [where[index] for index in group]
+        return cls(
+            name=series.name,
+            addresses=tuple(Address(source.path) for source in series.sources),
+            shape=series.shape,
+            dtype=series.dtype,
+            places=places,
+            files=series.files,
+            sources=series.sources,
+        )
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Stream(Source):
+    """A source that goes on reading where it stopped, so that files are opened and chunks unpacked once."""
+
+    inner: Source
+    state: dict[str, Any]
+
+    @property
+    def _streams(self) -> bool:
+        """Whether the file gains by staying open: HDF5 checks a file for damage as it opens it."""
+        return hasattr(self.inner, "depth") and self.inner.count > 1
+
+    def read(self, index: int) -> NDArray[Any]:
+        """Read one frame; see `Source.read`."""
+        if not self._streams:
+            return self.inner.read(index)
+        if self.state.get("next") != index:
+            self.close()
+            self.state["frames"] = self.inner.frames(range(index, self.inner.count))
+        try:
+            frame: NDArray[Any] = next(self.state["frames"])
+        except BaseException:
+            self.close()
+            raise
+        self.state["next"] = index + 1
+        return frame
+
+    def frames(self, indices: Sequence[int]) -> Iterator[NDArray[Any]]:
+        """Read several frames; see `Source.frames`."""
+        return map(self.read, indices) if self._streams else self.inner.frames(indices)
+
+    def close(self) -> None:
+        """Close what is open."""
+        if "frames" in self.state:
+            self.state.pop("frames").close()
+        self.state.pop("next", None)
+
+
+class FrameReader:
+    """Reads the projections of a table; a context manager that closes what is open."""
+
+    def __init__(self, table: FrameTable) -> None:
+        self.table = table
+        self._streams: OrderedDict[int, _Stream] = OrderedDict()
+
+    def __enter__(self) -> FrameReader:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        for stream in self._streams.values():
+            stream.close()
+        self._streams.clear()
+
+    def read(self, index: int, progress: Any = None) -> LoadedFrames:
+        """Read a projection, (position, y, x) float32; repeats are averaged."""
+        table = self.table
+        if index in table.missing:
+            raise InputError(f"{table.name}: {table.missing[index]}", code="frames-missing")
+        places = table.places[index]
+        numbers = [number for number in dict.fromkeys(places[..., 0].reshape(-1).tolist()) if number >= 0]
+        streams = [self._open(number) for number in numbers]
+        starts = dict(
+            zip(numbers, np.cumsum([0, *(stream.count for stream in streams)]).tolist(), strict=False)
+        )
+        groups = [
+            [starts[number] + frame for number, frame in position.tolist() if number >= 0]
+            for position in places
+        ]
+        return load_frames(FrameSeries(table.name, tuple(streams)), groups=groups, progress=progress)
+
+    def names(self, index: int) -> list[str]:
+        """Return for each frame of a projection, in the order of reading, its file and its number there."""
+        found = []
+        for number, frame in self.table.places[index].reshape(-1, 2).tolist():
+            if number >= 0:
+                stream = self._open(number)
+                name = stream.label.replace(str(stream.path), stream.path.name)
+                found.append(name if stream.count == 1 else f"{name} frame {frame + 1}")
+        return found
+
+    def header(self, number: int, frame: int) -> Mapping[str, str]:
+        """Return what a file states of one of its frames, as text."""
+        return self._open(number).inner.header(frame)
+
+    def _open(self, number: int) -> _Stream:
+        if number in self._streams:
+            self._streams.move_to_end(number)
+            return self._streams[number]
+        table = self.table
+        source = table.sources[number] if table.sources else open_tolerant(table.addresses[number])
+        if source.shape != table.shape:
+            text = (
+                f"{source.label} has frames of {source.shape[0]} × {source.shape[1]} pixels; expected "
+                f"{table.shape[0]} × {table.shape[1]}"
+            )
+            raise InputError(f"{table.name}: {text}", code="shape-mismatch")
+        base = {name: getattr(source, name) for name in ("label", "path", "files", "count", "shape", "dtype")}
+        stream = _Stream(inner=source, state={}, **base)
+        self._streams[number] = stream
+        # A projection may need more files than are kept: the oldest of earlier projections goes.
+        while len(self._streams) > max(_KEPT, 2 * table.places[0].size):
+            self._streams.popitem(last=False)[1].close()
+        return stream
+
+
+def open_tolerant(address: Address) -> Source:
+    """Open a file or dataset by its headers; holes in an HDF5 dataset are noted, not refused."""
+    if address.path.suffix.lower() in HDF5_ENDINGS:
+        check_file(address.path)
+        from xmist.io.frames.hdf5_reader import open_hdf5
+
+        return open_hdf5(address.path, address.dataset, address.key, holes=True)
+    return open_source(address)
+
+
+def read_still(series: FrameSeries, progress: Any = None) -> LoadedFrames:
+    """Read dark or flat frames; each stays by itself, for their median leaves out a spike."""
+    return load_frames(series, progress=progress)
+
+
+def with_name(name: str, error: InputError) -> InputError:
+    """Return an error with a name before each message."""
+    return InputError(prefixed(f"{name}: ", error.records))

@@ -1,0 +1,186 @@
+"""The files that a run writes, and what keeps it from writing them, found before a frame is read."""
+
+from __future__ import annotations
+
+import math
+import os
+import re
+import shutil
+from collections.abc import Iterable, Sequence
+from contextlib import suppress
+from fnmatch import fnmatch
+from glob import has_magic
+from pathlib import Path
+from typing import Final
+
+from xmist.core.data import CHANNELS
+from xmist.core.errors import ErrorRecord
+from xmist.io import NEXUS_ENDINGS, TIFF_ENDINGS
+from xmist.io.frames.sources import listed
+from xmist.io.results.atomic import target_errors
+from xmist.methods import METHODS
+from xmist.workflow.configuration import Draft
+
+ROLES: Final = ("reference", "sample", "dark", "flat")
+_PLACE: Final = re.compile(r"\{\w+\}")  # {projection}, which stands for digits
+
+
+def result_files(draft: Draft) -> tuple[Path, ...]:
+    """Return every file that a single projection may write; a TIFF is one for each channel."""
+    files: list[Path] = []
+    for path in draft.files:
+        if path.suffix.lower() in TIFF_ENDINGS:
+            gives = METHODS[draft.method].gives if draft.method else ()
+            files += [path.with_name(f"{path.stem}_{name}{path.suffix}") for name in (*gives, "flags")]
+        else:
+            files.append(path)
+    return tuple(files)
+
+
+def series_file(draft: Draft) -> Path:
+    """Return the file that shows all projections of a series."""
+    return next((path for path in draft.files if path.suffix.lower() in NEXUS_ENDINGS), Path())
+
+
+def quality_plots(draft: Draft) -> tuple[Path, ...]:
+    """Return the figures of a series' quality."""
+    return tuple(path for path in draft.files if path.suffix.lower() == ".png")
+
+
+def blocks_folder(master: Path) -> Path:
+    """Return the folder of the blocks, beside the file that shows them."""
+    return master.with_name(f"{master.stem}_blocks")
+
+
+def output_errors(
+    draft: Draft, read: Sequence[str | Path], shape: tuple[int, int] | None
+) -> list[ErrorRecord]:
+    """Return what keeps the results from being written."""
+    if draft.is_series:
+        return _series_errors(draft, read)
+    files = result_files(draft)
+    overlaps = overlap_errors(draft, read, files)
+    errors: list[ErrorRecord] = []
+    for path in files:
+        if path in overlaps:
+            errors.append(overlaps[path])
+        else:
+            errors += _records(target_errors(path, overwrite=draft.overwrite))
+    return errors or (_space_errors(draft, files, shape) if shape is not None and draft.method else [])
+
+
+def _series_errors(draft: Draft, read: Sequence[str | Path]) -> list[ErrorRecord]:
+    if not draft.files:
+        return []  # that is an error of its own
+    masters = [path for path in draft.files if path.suffix.lower() in NEXUS_ENDINGS]
+    plots = quality_plots(draft)
+    errors = []
+    if len(masters) != 1:
+        errors.append(
+            f"output.files names {len(masters)} files of {', '.join(NEXUS_ENDINGS)}; a series "
+            "needs one, which shows all projections"
+        )
+    others = [str(path) for path in draft.files if path not in masters and path not in plots]
+    if others:
+        errors.append(
+            f"output.files names {listed(others)}; a series writes one NeXus file, and .png of its quality"
+        )
+    if errors:
+        return _records(errors)
+    angles = draft.series_section.angles
+    if isinstance(angles, str):
+        read = [*read, draft.folder / angles.partition("::")[0]]
+    written = [masters[0], *plots, blocks_folder(masters[0]) / "block_000000_000001.h5"]
+    return [
+        *overlap_errors(draft, read, written).values(),
+        *_records(target_errors(masters[0], overwrite=True)),
+    ]
+
+
+def _records(texts: Iterable[str | ErrorRecord]) -> list[ErrorRecord]:
+    return [ErrorRecord("output-invalid", text) if isinstance(text, str) else text for text in texts]
+
+
+def overlap_errors(
+    draft: Draft, read: Iterable[str | Path], written: Sequence[Path]
+) -> dict[Path, ErrorRecord]:
+    """Return which files to write would replace what is read, now or the next time."""
+    errors: dict[Path, ErrorRecord] = {}
+    precious: set[str] = set()
+    if any(os.path.lexists(path) for path in written):  # else nothing that is read can be meant
+        precious = {os.path.realpath(path) for path in (*read, *([draft.source] if draft.source else []))}
+    for path in written:
+        text = ""
+        with suppress(ValueError):  # a name that no file system takes, which the writer reports
+            if os.path.realpath(path) in precious:
+                text = f"{path} would replace what is read"
+            elif pattern := _pattern(draft, path):
+                text = f"{path} would be read as a frame the next time, because {pattern} matches it"
+        if text:
+            errors[path] = ErrorRecord("output-is-input", f"{text}; expected another name for the result")
+    return errors
+
+
+def _pattern(draft: Draft, path: Path) -> str:
+    """Return the pattern of the input that a file matches, with its key; empty if there is none."""
+    parent, name = os.path.split(os.path.realpath(path))
+    for role in ROLES:
+        for spec in getattr(draft.input, role) or ():
+            place = _PLACE.sub("[0-9]*", spec.partition("::")[0])
+            folder, last = os.path.split(os.path.realpath(draft.folder / place))
+            if has_magic(place) and fnmatch(name, last) and (parent == folder or fnmatch(parent, folder)):
+                return f"{draft.name_of(f'input.{role}')} = '{spec}'"
+    return ""
+
+
+def _space_errors(draft: Draft, files: Sequence[Path], shape: tuple[int, int]) -> list[ErrorRecord]:
+    """Return whether a disk or a limit of the system has no room for the results."""
+    gives = METHODS[draft.method].gives if draft.method else ()
+    images = sum(len(CHANNELS[name].components) or 1 for name in gives)
+    needs: dict[Path, int] = {}
+    largest: dict[Path, int] = {}
+    for path in files:
+        each = {NEXUS_ENDINGS: 4 * images + 2, TIFF_ENDINGS: 4}  # a figure has the size of its paper
+        size = math.prod(shape) * next((n for ends, n in each.items() if path.suffix.lower() in ends), 0)
+        needs[path.parent] = needs.get(path.parent, 0) + size
+        largest[path.parent] = max(largest.get(path.parent, 0), size)
+    limit = _largest_file()
+    errors = []
+    for folder, need in needs.items():
+        with suppress(OSError):
+            free = shutil.disk_usage(folder).free
+            if free < need:
+                errors.append(
+                    f"no space on the disk of {folder}: the results need up to {amount(need)}, and "
+                    f"{amount(free)} are free; make room, or write elsewhere"
+                )
+        if limit is not None and largest[folder] > limit:
+            errors.append(
+                f"the system limits a file to {amount(limit)} and a result needs up to "
+                f"{amount(largest[folder])}; raise the limit (ulimit -f), or crop the frames"
+            )
+    return [ErrorRecord("disk-full", text) for text in errors]
+
+
+def _largest_file() -> int | None:
+    try:
+        import resource
+    except ImportError:  # Windows
+        return None
+    soft, _ = resource.getrlimit(resource.RLIMIT_FSIZE)
+    return None if soft == resource.RLIM_INFINITY else soft
+
+
+def amount(size: float) -> str:
+    """Return a number of bytes as text.
+
+    Examples
+    --------
+    >>> amount(3_400_000_000)
+    '3.4 GB'
+    """
+    for unit in ("B", "kB", "MB", "GB"):
+        if size < 1000:
+            return f"{size:.3g} {unit}"
+        size /= 1000
+    return f"{size:.3g} TB"

@@ -1,0 +1,453 @@
+"""A configuration proposed from what a folder holds."""
+
+from __future__ import annotations
+
+import glob
+import json
+import os
+import re
+import textwrap
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from itertools import groupby, pairwise, takewhile
+from pathlib import Path
+from typing import Any, Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from xmist.core.arrays import SMALLEST_FRAME
+from xmist.core.errors import InputError
+from xmist.io.frames.addresses import natural_sort
+from xmist.io.frames.frames import FrameSeries, offer_geometry, open_frames
+from xmist.io.frames.series import FRAME_ENDINGS
+from xmist.io.frames.sources import listed
+from xmist.methods import METHODS
+from xmist.workflow.schema import expected_value
+
+_HDF5: Final = (".h5", ".hdf5", ".hdf", ".nxs", ".nx", ".cxi")
+_DEEPEST: Final = 3  # folders below the one that is looked at
+_MOST_FILES: Final = 100_000
+
+# Words in the names of files, folders and datasets; the first role that fits counts.
+_ROLES: Final[Mapping[str, frozenset[str]]] = {
+    role: frozenset(words.split())
+    for role, words in {
+        "dark": "dark darks darkfield bias dk",
+        "reference": "ref refs reference references speckle speckles membrane diffuser sandpaper noobj",
+        "flat": "flat flats flatfield white whitefield ff",
+        "sample": "sample samples sam smp obj object objects proj projection projections img",
+    }.items()
+}
+_GEOMETRY: Final = ("energy_kev", "pixel_size", "sample_to_detector", "source_to_sample")
+
+_ABSENT: Final = frozenset({"no", "without"})
+
+# What marks a result, the stack of a series, a block of it, and the truth of a simulation.
+_OURS: Final = frozenset({"xmist_schema", "xmist_stack", "xmist_block", "xmist_truth"})
+
+
+@dataclass(frozen=True)
+class _Item:
+    """A file, or a dataset of one, or its frames of one key, which have a part that need not be guessed."""
+
+    path: Path
+    dataset: str = ""
+    role: str = ""
+
+
+def propose_configuration(folder: str | Path, *, base: str | Path | None = None) -> str:
+    """Return a commented configuration made from what a folder holds.
+
+    Parameters
+    ----------
+    folder : str or Path
+        Folder of frames; three levels below it are looked at too.
+    base : str or Path, optional
+        Folder that the configuration shall be in; `folder` if None. Names in the file are relative to it.
+
+    Returns
+    -------
+    str
+        TOML. The roles of the files are guessed from their names, and the geometry is what their headers
+        state, each with where it comes from. What is not known stands as a comment that must be filled in:
+        no physical value is made up.
+
+    Raises
+    ------
+    InputError
+        If the folder is missing, or holds no frames.
+
+    Examples
+    --------
+    >>> import tempfile
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     for name in ("ref_1", "ref_2", "sample_1", "sample_2"):
+    ...         np.save(f"{folder}/{name}.npy", np.ones((16, 16), np.float32))
+    ...     lines = propose_configuration(folder).splitlines()
+    >>> [line for line in lines if line.startswith(("reference", "sample"))]
+    ['reference = "ref_*.npy"', 'sample = "sample_*.npy"']
+    """
+    folder = Path(folder)
+    if not folder.is_dir():
+        kind = "is not a folder" if folder.exists() else "does not exist"
+        raise InputError(f"{folder} {kind}; expected a folder of frames")
+    base = folder if base is None else Path(base)
+    items, stacks = _frame_items(folder)
+    if not items:
+        raise InputError(
+            f"{folder} holds no frames; expected files that end in {', '.join(FRAME_ENDINGS)}, in it or "
+            f"up to {_DEEPEST} folders below"
+        )
+    roles, others = _sort_by_role(items, folder)
+    specs = {role: _spelled(found, base) for role, found in roles.items()}
+    series, errors = _opened(specs, base)
+    plan = plan_series(stacks)
+    number = plan.positions if plan else len(series.get("reference", ()))
+    return "\n".join(
+        [
+            "# A configuration of xmist. Fill in what is marked FILL IN, and check the rest; then",
+            "# xmist check shows what would be done, and xmist retrieve does it.",
+            "# Names of files are relative to this file. Lengths are in metres, energies in keV.",
+            "",
+            *_input_lines(specs, series, errors, _spelled(others, base), stacks),
+            "",
+            *_experiment_lines(series.get("reference") or series.get("sample")),
+            "",
+            *_preprocess_lines(specs),
+            "",
+            *_retrieve_lines(number),
+            "",
+            *(_series_lines(plan, base) if plan else []),
+            "[output]",
+            "# .h5 holds everything, .tif an image for each channel, .png a figure.",
+            'files = ["result.h5", "result.png"]',
+            "overwrite = false",
+            "",
+        ]
+    )
+
+
+def toml_text(value: Any) -> str:
+    """Write a value as TOML."""
+    if isinstance(value, str):
+        return json.dumps(value, ensure_ascii=False).replace("\x7f", "\\u007f")
+    if isinstance(value, (list, tuple)):
+        return f"[{', '.join(toml_text(item) for item in value)}]"
+    return repr(value).lower() if isinstance(value, bool) else repr(value)
+
+
+def _frame_items(folder: Path) -> tuple[list[_Item], list[KeyedStack]]:
+    """Find what may hold frames: nothing hidden, and no result of ours; and the stacks that have keys."""
+    files: list[Path] = []
+    for place, folders, names in os.walk(folder):
+        depth = len(Path(place).relative_to(folder).parts)
+        folders[:] = [] if depth >= _DEEPEST else [name for name in folders if not name.startswith(".")]
+        files += [
+            Path(place, name)
+            for name in names
+            if name.lower().endswith(FRAME_ENDINGS) and not name.startswith(".") and name.isprintable()
+        ]
+        if len(files) > _MOST_FILES:
+            raise InputError(
+                f"{folder} holds more than {_MOST_FILES} files of frames; expected those of one acquisition"
+            )
+    items: list[_Item] = []
+    stacks: list[KeyedStack] = []
+    for path in natural_sort(files):
+        if path.suffix.lower() not in _HDF5:
+            items.append(_Item(path))
+            continue
+        for dataset in _datasets(path):
+            keyed = find_keyed(path, dataset)
+            if keyed is None:
+                items.append(_Item(path, dataset))
+                continue
+            stacks.append(keyed)
+            items += [_Item(path, f"{dataset}[image_key={key}]", role) for key, role in keyed.roles.items()]
+    return items, stacks
+
+
+def _datasets(path: Path) -> list[str]:
+    """Return the datasets of an HDF5 file that may be frames; none of our own, or of what cannot be read."""
+    import h5py
+
+    found: list[str] = []
+
+    def visit(name: str, thing: Any) -> None:
+        images = isinstance(thing, h5py.Dataset) and thing.ndim in (2, 3) and thing.dtype.kind in "iuf"
+        if images and min(thing.shape[-2:]) >= SMALLEST_FRAME:
+            found.append(f"/{name}")
+
+    try:
+        with h5py.File(path, "r") as file:
+            places = [place for place in (file, *file.values()) if place is not None]  # a link to nothing
+            if any(not _OURS.isdisjoint(place.attrs) for place in places):
+                return []
+            file.visititems(visit)
+    except (OSError, RuntimeError, KeyError, ValueError):
+        return []
+    return found
+
+
+def _sort_by_role(items: Sequence[_Item], folder: Path) -> tuple[dict[str, list[_Item]], list[_Item]]:
+    roles: dict[str, list[_Item]] = {}
+    others: list[_Item] = []
+    for item in items:
+        # The nearest name decides: the dataset, then the file, then the folders around it.
+        near = [item.dataset, item.path.stem, *reversed(item.path.parent.relative_to(folder).parts)]
+        role = item.role or next((role for role in map(_role, near) if role), None)
+        if role is None:
+            others.append(item)
+        else:
+            roles.setdefault(role, []).append(item)
+    if "reference" not in roles and "flat" in roles:
+        roles["reference"] = roles.pop("flat")  # many call the frames without the sample flats
+    return roles, others
+
+
+def _role(name: str) -> str | None:
+    words = [word.lower() for word in re.findall(r"[A-Z]?[a-z]+|[A-Z]+", name)]
+    if any(one in _ABSENT and two in _ROLES["sample"] for one, two in pairwise(words)):
+        return "reference"
+    return next((role for role, known in _ROLES.items() if known.intersection(words)), None)
+
+
+def _spelled(items: Sequence[_Item], base: Path) -> list[str]:
+    """Name items as briefly as can be: a pattern where one finds exactly them, in the same order."""
+    groups: dict[tuple[Path, str, str], list[_Item]] = {}
+    for item in items:
+        groups.setdefault((item.path.parent, item.path.suffix, item.dataset), []).append(item)
+    names: list[str] = []
+    for (folder, _, dataset), members in groups.items():
+        short = _pattern([item.path.name for item in members], folder)
+        for name in [short] if short else [item.path.name for item in members]:
+            place = _relative(folder, base) / (name if short else glob.escape(name))
+            names.append(place.as_posix() + (f"::{dataset}" if dataset else ""))
+    return names
+
+
+def _pattern(names: Sequence[str], folder: Path) -> str:
+    if len(names) < 2:
+        return ""
+    before = _common_start(names)
+    after = _common_start([name[len(before) :][::-1] for name in names])[::-1]
+    before, after = before.rstrip("0123456789"), after.lstrip("0123456789")
+    pattern = f"{glob.escape(before)}*{glob.escape(after)}"
+    return pattern if {path.name for path in folder.glob(pattern)} == set(names) else ""
+
+
+def _common_start(names: Sequence[str]) -> str:
+    alike = takewhile(lambda letters: len(set(letters)) == 1, zip(*names, strict=False))
+    return "".join(letters[0] for letters in alike)
+
+
+def _relative(folder: Path, base: Path) -> Path:
+    try:
+        return Path(os.path.relpath(folder, base))
+    except ValueError:  # another drive, on Windows
+        return folder.resolve()
+
+
+def _opened(specs: Mapping[str, list[str]], base: Path) -> tuple[dict[str, FrameSeries], dict[str, str]]:
+    """Open what can be opened, and say why the rest cannot."""
+    series, errors = {}, {}
+    for role, spec in specs.items():
+        try:
+            series[role] = open_frames(spec, name=f"input.{role}", folder=base)
+        except InputError as error:
+            errors[role] = "; ".join(map(str, error.records))
+    return series, errors
+
+
+def _input_lines(
+    specs: Mapping[str, list[str]],
+    series: Mapping[str, FrameSeries],
+    errors: Mapping[str, str],
+    others: Sequence[str],
+    stacks: Sequence[KeyedStack],
+) -> list[str]:
+    lines = ["[input]"]
+    if any("[image_key=" not in name for spec in specs.values() for name in spec) or not specs:
+        lines.append("# Guessed from the names.")
+    if stacks:
+        lines += _comment(
+            f"image_key in {listed([stack.path.name for stack in stacks], 2)} tells the frames apart: 0 with "
+            "the sample, 1 without it, 2 dark; those marked as invalid (3) are left out. Was the diffuser in "
+            "the beam when those without the sample were taken?"
+        )
+    for role in ("reference", "sample", "dark", "flat"):
+        if role in specs:
+            spec = specs[role]
+            if role in series:
+                frames = series[role]
+                y, x = frames.shape
+                lines.append(f"# {len(frames)} frame{'s' * (len(frames) > 1)} of {y} × {x} pixels (y × x)")
+            if role in errors:
+                lines += _comment(f"Cannot be used as it is: {errors[role]}")
+            lines.append(f"{role} = {toml_text(spec[0] if len(spec) == 1 else spec)}")
+        elif role in ("reference", "sample"):
+            lines += _fill_in("input", role, "")
+    if others:
+        lines += _comment(f"Not used, for their names do not tell their part: {listed(others, 20)}")
+    lines += [
+        "# Frames of each position of the diffuser, one after the other; they are averaged.",
+        "repeats = 1",
+    ]
+    return lines
+
+
+def _experiment_lines(series: FrameSeries | None) -> list[str]:
+    offers = [] if series is None else list(offer_geometry(series.sources[0]))
+    lines = ["[experiment]"]
+    for name in _GEOMETRY:
+        found = [offer for offer in offers if offer.name == name]
+        for offer in found:
+            lines += _comment(f"{offer.source}{f': {offer.note}' if offer.note else ''}")
+            lines.append(f"{'# ' * (len(found) > 1)}{name} = {toml_text(float(f'{offer.value:.9g}'))}")
+        if len(found) > 1:
+            lines.append(f"# FILL IN: take one of these for {name}")
+        elif not found and name == "source_to_sample":
+            lines += ["# For a cone beam, the distance from the source to the sample:", f"# {name} ="]
+        elif not found:
+            lines += _fill_in("experiment", name, "")
+    return lines
+
+
+def _preprocess_lines(specs: Mapping[str, object]) -> list[str]:
+    from xmist.preprocess import STEPS
+
+    lines = ["# Steps in order, each with its options; there are:"]
+    for name, step in STEPS.items():
+        lines += _comment(f"{name}: {step.summary}", "#   ")
+    for name in ("dark", "flat", "bad-pixels", "unlit"):
+        if name in specs or name not in ("dark", "flat"):
+            lines += ["[[preprocess]]", f"step = {toml_text(name)}", ""]
+    return lines[:-1]
+
+
+def _retrieve_lines(number: int) -> list[str]:
+    lines = ["[retrieve]", "# Methods, see also: xmist methods"]
+    for entry in METHODS.values():
+        lines += _comment(f"{entry.name} (N >= {entry.minimum_positions}): {entry.summary}", "#   ")
+    fitting = [name for name, entry in METHODS.items() if entry.minimum_positions <= number]
+    lines.append(f"method = {toml_text(next(iter(fitting or METHODS)))}")
+    return [*lines, "", "# Options of the method, such as smoothing = 2.0", "[options]"]
+
+
+def _series_lines(plan: SeriesLayout, base: Path) -> list[str]:
+    lines = [
+        "[series]",
+        *_comment(
+            f"By image_key and angles: {plan.projections} projections at {plan.positions} "
+            f"position{'s' * (plan.positions > 1)} of the diffuser, "
+            + ("a stack a position" if plan.order == "position" else "one after the other")
+        ),
+        f"order = {toml_text(plan.order)}",
+    ]
+    if plan.angles is not None:
+        place = (_relative(plan.first.parent, base) / plan.first.name).as_posix()
+        lines.append(f"angles = {toml_text(f'{place}::{plan.angles}[image_key=0]')}")
+    if plan.reference_at:
+        lines += [
+            "# How many projections came before each set of references, and its repeats of a position",
+            f"reference_at = {toml_text(plan.reference_at)}",
+            f"reference_repeats = {plan.reference_repeats}",
+        ]
+    else:
+        lines += [
+            "# FILL IN: how many projections came before each set of references, and its repeats of a",
+            "# position",
+            "# reference_at = [0]",
+            "# reference_repeats = 1",
+        ]
+    return [*lines, ""]
+
+
+def _fill_in(section: str, key: str, value: str) -> list[str]:
+    return [*_comment(f"FILL IN: {expected_value(section, key)}"), f"# {key} = {value}".rstrip()]
+
+
+def _comment(text: str, mark: str = "# ") -> list[str]:
+    return textwrap.wrap(
+        " ".join(text.split()), 100, initial_indent=mark, subsequent_indent="#".ljust(len(mark))
+    )
+
+
+# The part of a frame by its image key; the third kind, invalid, has none.
+KEY_ROLES: Final = {0: "sample", 1: "reference", 2: "dark"}
+
+
+@dataclass(frozen=True, eq=False)
+class KeyedStack:
+    """A stack whose frames have keys."""
+
+    path: Path
+    keys: NDArray[np.int64]
+    angles: tuple[str, NDArray[np.float64]] | None
+
+    @property
+    def roles(self) -> dict[int, str]:
+        """The parts of which the stack has frames, by key."""
+        return {key: role for key, role in KEY_ROLES.items() if (self.keys == key).any()}
+
+
+@dataclass(frozen=True, kw_only=True)
+class SeriesLayout:
+    """What a table [series] has to say."""
+
+    order: str
+    positions: int
+    projections: int
+    first: Path
+    angles: str | None
+    reference_at: tuple[int, ...]
+    reference_repeats: int
+
+
+def find_keyed(path: Path, dataset: str) -> KeyedStack | None:
+    """Return a stack that holds frames of several kinds."""
+    from xmist.io.frames.hdf5_columns import describe_key
+
+    found = describe_key(path, dataset)
+    if found is None or len(set(found[0].tolist())) < 2:
+        return None
+    return KeyedStack(path, *found)
+
+
+def plan_series(stacks: Sequence[KeyedStack]) -> SeriesLayout | None:
+    """Return how many projections at how many positions are in stacks, and where the references are.
+
+    Several stacks are taken as one a position; in one, frames of the same angle are taken as its positions.
+    """
+    stacks = [stack for stack in stacks if (stack.keys == 0).any()]
+    if not stacks or any(not np.array_equal(stack.keys, stacks[0].keys) for stack in stacks):
+        return None
+    first = stacks[0]
+    frames = np.flatnonzero(first.keys == 0)
+    turned = None if first.angles is None else first.angles[1][frames]
+    together = 1
+    if len(stacks) == 1 and turned is not None:
+        runs = {len(list(run)) for _, run in groupby(turned.tolist())}
+        together = runs.pop() if len(runs) == 1 else 1
+    projections = frames.size // together
+    if projections == 1 or (turned is None and frames.size <= np.count_nonzero(first.keys == 1)):
+        return None
+    valid = first.keys[(first.keys == 0) | (first.keys == 1)]
+    before, sets = 0, []
+    for key, run in groupby(valid.tolist()):
+        size = len(list(run))
+        if key == 1:
+            sets.append((before, size))
+        before += size if key == 0 else 0
+    sizes = {size for _, size in sets}
+    told = len(sizes) == 1 and not any(number % together for pair in sets for number in pair)
+    return SeriesLayout(
+        order="position" if len(stacks) > 1 else "projection",
+        positions=len(stacks) * together,
+        projections=projections,
+        first=first.path,
+        angles=None if first.angles is None else first.angles[0],
+        reference_at=tuple(number // together for number, _ in sets) if told else (),
+        reference_repeats=sizes.pop() // together if told else 1,
+    )

@@ -1,0 +1,334 @@
+"""Run a configuration: one projection or a series, from frames to results."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from xmist.core.data import Retrieval, SpeckleStack
+from xmist.core.errors import ErrorRecord, InputError, OutputError, raise_errors
+from xmist.core.experiment import Experiment
+from xmist.core.findings import Finding
+from xmist.core.progress import Progress
+from xmist.io import NEXUS_ENDINGS, open_result
+from xmist.io.results.stacks import GOOD
+from xmist.workflow.configuration import Draft, draft_configuration, make_draft
+from xmist.workflow.discovery import Discovery, discover
+from xmist.workflow.estimates import parse_memory
+from xmist.workflow.outputs import series_file
+from xmist.workflow.processor import ProjectionProcessor
+from xmist.workflow.quality import Row
+from xmist.workflow.series import Execution, is_complete, make_processor, run_series
+from xmist.workflow.setup import read_setup
+
+if TYPE_CHECKING:
+    from distributed import Client
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Run:
+    """What a run did.
+
+    Parameters
+    ----------
+    path : Path
+        The first file that was written: the result, or the file that shows all projections of a series.
+    files : tuple of Path
+        Everything that was written for people: results, figures.
+    rows : tuple of Row
+        The table of quality, one row for each projection: its number, angle, status, flux, misfit…
+    findings : tuple of Finding
+        What was noticed about the frames, and about the result of a single projection.
+    done_before : int
+        Projections that an earlier run had done.
+    problems : tuple of str
+        Why blocks of a series were not written; the same command does what is missing.
+    stopped : str
+        The projection at which `strict` stopped; empty otherwise.
+    result : Retrieval or None
+        The result of a single projection.
+
+    Examples
+    --------
+    >>> xmist.run("config.toml").open().phase.shape  # doctest: +SKIP
+    (2048, 2048)
+    """
+
+    path: Path
+    files: tuple[Path, ...]
+    rows: tuple[Row, ...]
+    findings: tuple[Finding, ...]
+    done_before: int = 0
+    problems: tuple[str, ...] = ()
+    stopped: str = ""
+    result: Retrieval | None = None
+
+    @property
+    def flagged(self) -> tuple[Row, ...]:
+        """Rows of the projections that are not good."""
+        return tuple(row for row in self.rows if row.status != GOOD)
+
+    def open(self, projection: int | None = None) -> Retrieval:
+        """Return the result of a projection.
+
+        Parameters
+        ----------
+        projection : int, optional
+            Its number; may be left out for a single projection.
+
+        Returns
+        -------
+        Retrieval
+            As it was written.
+
+        Raises
+        ------
+        InputError
+            If there is no such projection.
+
+        Examples
+        --------
+        >>> xmist.run("series.toml").open(0).phase.shape  # doctest: +SKIP
+        (2048, 2048)
+        """
+        if self.result is None:
+            return open_result(self.path, projection=projection)
+        if projection not in (None, self.rows[0].projection):
+            raise InputError(
+                f"there is no projection {projection!r}; it is a single one", code="projection-missing"
+            )
+        return self.result
+
+
+def run(
+    config: str | Path | Mapping[str, Any],
+    *,
+    overrides: Mapping[str, Any] | None = None,
+    workers: int = 1,
+    client: Client | str | None = None,
+    memory: str | float | None = None,
+    overwrite: bool = False,
+    strict: bool = False,
+    progress: Progress | None = None,
+) -> Run:
+    """Retrieve all projections of a configuration and write the results; a series goes on where it stopped.
+
+    Parameters
+    ----------
+    config : str, Path or mapping
+        The configuration file (TOML), or its sections as a mapping.
+    overrides : mapping, optional
+        Sections with keys that replace the file's, such as `{"retrieve": {"method": "umpa"}}`.
+    workers : int
+        Processes on this machine; 1 does all in this one, with threads. A script that asks for more needs
+        `if __name__ == "__main__":` around the call.
+    client : distributed.Client or str, optional
+        A Dask cluster, or the address of its scheduler, whose workers share a file system.
+    memory : str or float, optional
+        What all processes of this machine may hold, such as "4GB": fewer workers are started if they do not
+        fit.
+    overwrite : bool
+        Replace files that exist, and begin anew where the results of another configuration or input are. A
+        series that is the same goes on.
+    strict : bool
+        Stop a series at the first projection that is not good or has a warning.
+    progress : callable, optional
+        Called with a label, what is done, and of how much.
+
+    Returns
+    -------
+    Run
+        Path, table of quality and findings; `open(projection)` returns a result.
+
+    Raises
+    ------
+    InputError
+        Lists everything that is wrong, before anything is written.
+    OutputError
+        When results cannot be written; what was done is kept, and a series goes on when it is run again.
+
+    Notes
+    -----
+    Neither workers, nor memory, nor the size of blocks changes a bit of the results.
+
+    Examples
+    --------
+    >>> done = xmist.run("config.toml", workers=4, memory="16GB")  # doctest: +SKIP
+    >>> done.open(0).save("first.h5")  # doctest: +SKIP
+    """
+    if isinstance(config, Mapping):
+        merged = {**config, **(overrides or {})}
+        draft = make_draft(merged, folder="", source="", confined=False)
+    else:
+        draft = draft_configuration(config, overrides)
+    whole = isinstance(workers, int) and not isinstance(workers, bool)
+    return run_draft(
+        draft,
+        workers=None if whole and workers == 1 else workers,
+        client=client,
+        memory=memory,
+        overwrite=overwrite,
+        strict=strict,
+        progress=progress,
+    )
+
+
+def run_draft(
+    draft: Draft,
+    *,
+    workers: int | None = None,
+    client: Any = None,
+    memory: str | float | None = None,
+    overwrite: bool = False,
+    strict: bool = False,
+    progress: Progress | None = None,
+) -> Run:
+    """Run a configuration that was read; `workers` None does all in this process."""
+    tell = progress or (lambda *_: None)
+    if overwrite:
+        draft = dataclasses.replace(draft, overwrite=True)
+    execution = check_execution(draft, workers, client, memory, strict=strict)
+    if not draft.is_series:
+        return _run_single(draft, tell)
+    done = run_series(draft, execution, tell)
+    return Run(
+        path=done.path,
+        files=(done.path, *done.plots),
+        rows=done.rows,
+        findings=done.findings,
+        done_before=done.done_before,
+        problems=done.problems,
+        stopped=done.stopped,
+    )
+
+
+def check_execution(
+    draft: Draft, workers: Any, client: Any, memory: Any, *, strict: bool = False
+) -> Execution:
+    """Check how a configuration shall be run."""
+    errors: list[ErrorRecord] = []
+    if workers is not None and (isinstance(workers, bool) or not isinstance(workers, int) or workers < 1):
+        text = f"workers is {workers!r}; expected a whole number from 1"
+        errors.append(ErrorRecord("value-invalid", text))
+    if workers is not None and client is not None:
+        text = "workers and a Dask cluster are both given; expected one of them"
+        errors.append(ErrorRecord("value-invalid", text))
+    limit = None
+    try:
+        limit = None if memory is None else parse_memory(memory)
+    except InputError as error:
+        errors += error.records
+    raise_errors([*draft.named(draft.errors()), *errors] if errors else [])
+    return Execution(workers=workers, client=client, memory=limit, overwrite=draft.overwrite, strict=strict)
+
+
+def _run_single(draft: Draft, tell: Progress) -> Run:
+    """Retrieve one projection: a series of length one, whose result is written whole."""
+    discovery = discover(draft)
+    raise_errors(draft.named(discovery.errors))
+    with _read_from(discovery):
+        processor = make_processor(draft, read_setup(discovery, tell), alone=True, tell=tell)
+        with processor.open() as reader:
+            row, result = processor.solve(0, reader)
+    assert result is not None  # an error was raised otherwise
+    provenance = {
+        **result.provenance,
+        "binning": discovery.binning,
+        "configuration": draft.to_dict(),
+    }
+    findings = (*discovery.findings, *result.findings)
+    result = dataclasses.replace(result, provenance=provenance, findings=findings)
+    written: list[Path] = []
+    for path in draft.files:
+        tell("writing", len(written), len(draft.files))
+        try:
+            result.save(path, overwrite=draft.overwrite)
+        except (InputError, OutputError) as error:  # something changed meanwhile
+            before = f" (written before that: {', '.join(map(str, written))})" if written else ""
+            raise OutputError(f"{error}{before}") from error
+        written.append(path)
+    tell("writing", len(written), len(written))
+    return Run(
+        path=draft.files[0],
+        files=draft.files,
+        rows=(row,),
+        findings=findings,
+        result=result,
+    )
+
+
+@contextmanager
+def _read_from(discovery: Discovery) -> Iterator[None]:
+    """Say of errors in the frames from which files these were read."""
+    try:
+        yield
+    except InputError as error:
+        read = discovery.read_from()
+        records = [
+            dataclasses.replace(record, message=f"{record.message} (read from {read})")
+            for record in error.records
+        ]
+        raise InputError(discovery.draft.named(records)) from error
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class LoadedProjection:
+    """A projection whose frames are prepared for a method."""
+
+    number: int
+    stack: SpeckleStack
+    experiment: Experiment
+    provenance: Mapping[str, Any]
+
+
+def load_projection(
+    draft: Draft,
+    number: int | None = None,
+    tell: Progress = lambda *_: None,
+    discovery: Discovery | None = None,
+) -> LoadedProjection:
+    """Read and prepare the frames of one projection; of a series the middle one by default.
+
+    Method, options and files to write of the configuration do not matter.
+    """
+    discovery = discovery or discover(draft)
+    raise_errors(draft.named(discovery.errors))
+    with _read_from(discovery):
+        setup = read_setup(discovery, tell)
+        count = setup.table.count
+        index = count // 2 if number is None else number - setup.first
+        if not 0 <= index < count:
+            text = f"there is no projection {number}; expected {setup.first} to {setup.first + count - 1}"
+            raise InputError(text, code="projection-missing")
+        processor = ProjectionProcessor(
+            setup=setup, method="", options={}, threads=draft.threads, alone=True, tell=tell
+        )
+        with processor.open() as reader:
+            prepared = processor.prepare(index, reader)
+    assert prepared.stack is not None  # an error was raised otherwise
+    return LoadedProjection(
+        number=setup.first + index,
+        stack=prepared.stack,
+        experiment=setup.experiment,
+        provenance={**prepared.provenance, "binning": discovery.binning},
+    )
+
+
+def finished_results(draft: Draft) -> Path:
+    """Return the file of finished results of a configuration; an error if there are none."""
+    raise_errors(draft.named(draft.errors()))
+    if draft.is_series:
+        path = series_file(draft)
+        if is_complete(path):
+            return path
+    else:
+        found = [path for path in draft.files if path.suffix.lower() in NEXUS_ENDINGS and path.is_file()]
+        if found:
+            return found[0]
+        path = draft.files[0]
+    text = f"has no finished results ({path}); run: xmist retrieve {draft.source}"
+    raise InputError(f"{draft.source} {text}", code="results-missing")

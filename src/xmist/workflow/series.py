@@ -1,0 +1,435 @@
+"""A series of projections from its configuration to its file: what is done, what is left, who does it."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import suppress
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any, Final
+
+import numpy as np
+
+from xmist.core.errors import ErrorRecord, InputError, OutputError, raise_errors
+from xmist.core.findings import Finding
+from xmist.core.progress import Progress
+from xmist.core.version import __version__
+from xmist.io.results.atomic import make_folder
+from xmist.io.results.stacks import GOOD, MISSING, STATUS, is_stack, open_stack
+from xmist.methods import make_options
+from xmist.numerics.parallel import count_threads
+from xmist.workflow import guard
+from xmist.workflow.configuration import Draft
+from xmist.workflow.discovery import Discovery, discover
+from xmist.workflow.driver import Job, Report
+from xmist.workflow.estimates import about, fit_workers, leading_memory, process_memory
+from xmist.workflow.executors import Cluster, Executor, Inline, Processes, connect
+from xmist.workflow.frames import HDF5_ENDINGS
+from xmist.workflow.journal import Identity, Journal, differences, identify, locked, read_journal
+from xmist.workflow.outputs import ROLES, blocks_folder, quality_plots, series_file
+from xmist.workflow.processor import ProjectionProcessor
+from xmist.workflow.quality import Row, plot_table, to_columns
+from xmist.workflow.series_file import SeriesMetadata, write_series_file
+from xmist.workflow.setup import SeriesSetup, read_setup
+from xmist.workflow.storage import Block, BlockSchema, clear, find_done, split
+
+# Projections all over the series that are tried before it is said that none can be retrieved.
+_TRIED: Final = (0.0, 0.5, 1.0, 0.25, 0.75, 0.125, 0.375, 0.625)
+# Bytes that a block may have if no size is asked for: killed, it is what is lost.
+_BLOCK: Final = 64 * 2**20
+_MOST_IN_BLOCK: Final = 64
+# A cluster that grows as it goes is taken for this large when the blocks are cut.
+_CLUSTER: Final = 16
+# So many blocks in a row may fail to be written before the series stops.
+_MOST_UNWRITTEN: Final = 3
+
+
+@dataclass(frozen=True, kw_only=True)
+class Execution:
+    """How a configuration is run; nothing of it changes a result. `workers` None: in this process."""
+
+    workers: int | None = None
+    client: Any = None
+    memory: float | None = None
+    overwrite: bool = False
+    strict: bool = False
+
+
+@dataclass(frozen=True, kw_only=True)
+class SeriesRun:
+    """What a run of a series did."""
+
+    path: Path
+    rows: tuple[Row, ...]
+    findings: tuple[Finding, ...]
+    done_before: int
+    plots: tuple[Path, ...]
+    problems: tuple[str, ...]
+    stopped: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class Trial:
+    """What a projection gave, and what it took: seconds, and the peak memory of the process in bytes."""
+
+    channels: tuple[str, ...]
+    options: Mapping[str, Any]
+    seconds: float
+    memory: int | None
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Beginning:
+    """What is known before the first block; without a setup where the discovery has errors."""
+
+    discovery: Discovery
+    setup: SeriesSetup | None = None
+    identity: Identity | None = None
+    trial: Trial | None = None
+
+    def schema(self, key: str, channels: tuple[str, ...]) -> BlockSchema:
+        """Return what the blocks hold."""
+        assert self.setup is not None
+        return BlockSchema(identity=key, channels=channels, shape=self.setup.shape)
+
+
+def reads_hdf5(draft: Draft) -> bool:
+    """Return whether HDF5 may be read, whose library a damaged file can crash."""
+    angles = draft.series_section.angles
+    specs = [spec for role in ROLES for spec in getattr(draft.input, role) or ()]
+    specs += [angles] if isinstance(angles, str) and "::" in angles else []
+    names = [spec.partition("::")[0].lower() for spec in specs]
+    return any(name.endswith((*HDF5_ENDINGS, "*", "?", "]")) for name in names)
+
+
+def begin(draft: Draft, *, trial: int, child: bool = False) -> Beginning:
+    """Discover a series, read its references and try a projection `trial` times; HDF5 in a child process."""
+    if child or reads_hdf5(draft):
+        begun: Beginning = guard.call(_begin, draft, trial, what="opening the frames")
+        return begun
+    return _begin(draft, trial)
+
+
+def _begin(draft: Draft, trial: int) -> Beginning:
+    discovery = discover(draft)
+    if discovery.errors:
+        return Beginning(discovery=discovery)
+    try:
+        setup = read_setup(discovery, lambda *_: None)
+        processor = make_processor(draft, setup)
+        found = try_projection(processor, trial) if trial else None
+    except InputError as error:
+        raise InputError(draft.named(error.records)) from error
+    identity = identify(draft, discovery.files)
+    return Beginning(discovery=discovery, setup=setup, identity=identity, trial=found)
+
+
+def make_processor(draft: Draft, setup: SeriesSetup, **more: Any) -> ProjectionProcessor:
+    """Return what retrieves the projections of a configuration."""
+    config, section = draft.finish(), draft.series_section
+    given = {"threads": config.threads, "warm_start": section.warm_start, **more}
+    return ProjectionProcessor(
+        setup=setup,
+        method=config.method,
+        options=config.options,
+        channels=section.channels or (),
+        **given,
+    )
+
+
+def try_projection(processor: ProjectionProcessor, times: int) -> Trial:
+    """Retrieve the first projection that can be, of a few all over the series."""
+    processor = replace(processor, warm_start=None)
+    count = processor.setup.table.count
+    notes: dict[str, int] = {}
+    numbers = dict.fromkeys(int(part * (count - 1)) for part in _TRIED)
+    with processor.open() as reader:
+        for index in numbers:
+            start = time.perf_counter()
+            row, result = processor.solve(index, reader)
+            if result is None:
+                notes.setdefault(row.note, row.projection)
+                continue
+            for _ in range(times - 1):
+                start = time.perf_counter()
+                processor.solve(index, reader)
+            names = tuple(processor.chosen(result))
+            absent = [name for name in processor.channels if name not in names]
+            if absent:
+                raise InputError(
+                    f"series.channels holds {', '.join(absent)}, which {processor.method} does not give with "
+                    f"these options; it gives {', '.join(name for name, _ in result.channels())}"
+                )
+            return Trial(
+                channels=names,
+                options=dict(result.options),
+                seconds=time.perf_counter() - start,
+                memory=guard.peak_memory(),
+            )
+    texts = [f"projection {number}: {note}" for note, number in notes.items()]
+    text = f"none of {len(numbers)} projections that were tried can be retrieved"
+    raise InputError([text, *texts] if len(texts) > 1 else f"{text}: {texts[0]}", code="projection-failed")
+
+
+def block_size(
+    schema: BlockSchema, wished: int | None, count: int, workers: int = 1, warm_start: int | None = None
+) -> int:
+    """Return the projections of a block; a multiple of the warm start, so that it is not made twice."""
+    size = wished or max(1, min(_MOST_IN_BLOCK, _BLOCK // schema.bytes_each, count // (4 * workers)))
+    if wished is None and warm_start is not None:
+        size = max(1, round(size / warm_start)) * warm_start
+    return min(size, count)
+
+
+def run_series(draft: Draft, execution: Execution, tell: Progress) -> SeriesRun:
+    """Retrieve all projections of a series, or those that are left.
+
+    Raises an `InputError` with everything that is wrong before anything is written, and an `OutputError` when
+    blocks cannot be written; those that were stay, and the series goes on when it is run again.
+    """
+    raise_errors(draft.named(draft.errors()))
+    overwrite = execution.overwrite or draft.overwrite
+    master = series_file(draft)
+    folder = blocks_folder(master)
+    tell("opening the frames", 0, 1)
+    journal = None
+    with suppress(*([InputError] if overwrite else [])):
+        journal = read_journal(folder)
+    limited = execution.memory is not None  # the memory of a child tells what a worker will hold
+    begun = begin(draft, trial=int(journal is None or limited), child=limited)
+    raise_errors(draft.named(begun.discovery.errors))
+    assert begun.identity is not None
+    if journal is not None and (different := differences(journal.identity, begun.identity)):
+        if not overwrite:
+            raise InputError(draft.named([_refusal(folder, different)]))
+        journal = None
+        begun = begun if begun.trial else begin(draft, trial=1, child=limited)
+    setup, identity = begun.setup, begun.identity
+    assert setup is not None
+    assert identity is not None
+    if journal is None:
+        if not overwrite and master.exists():
+            what = "the file of a series whose blocks are gone" if is_stack(master) else "another file"
+            text = (
+                f"{master} exists already and is {what}; allow overwriting (--overwrite) or give another name"
+            )
+            raise InputError(draft.named([ErrorRecord("output-exists", text)]))
+        assert begun.trial is not None
+        schema = begun.schema(identity.hash, begun.trial.channels)
+        section, count = draft.series_section, setup.table.count
+        workers = execution.workers or (1 if execution.client is None else _CLUSTER)
+        fresh = Journal(
+            identity=identity,
+            block=block_size(schema, section.block, count, workers, section.warm_start),
+            count=count,
+            channels=schema.channels,
+            key=schema.identity,
+        )
+    else:
+        fresh = replace(journal, identity=identity)
+        schema = begun.schema(journal.key, journal.channels)
+    executor = _executor(draft, execution, begun, schema)
+    make_folder(folder)
+    with locked(folder):
+        clear(folder, everything=journal is None)
+        fresh.save(folder)
+        try:
+            job = Job(
+                processor=make_processor(draft, setup, threads=_threads(draft.threads, executor)),
+                schema=schema,
+                folder=folder.absolute(),
+                strict=execution.strict,
+            )
+            return _Progress(draft, job, fresh, executor, master, tell).finish()
+        finally:
+            with suppress(OutputError):  # what workers had begun that died or were stopped
+                clear(folder)
+
+
+def _refusal(folder: Path, different: Sequence[str]) -> ErrorRecord:
+    text = (
+        f"the series in {folder} was begun with something else, and its projections would not fit together: "
+        f"{'; '.join(different)}. Put back what it was to go on, write to another name (output.files), or "
+        "begin anew with --overwrite"
+    )
+    return ErrorRecord("series-changed", text)
+
+
+def _executor(draft: Draft, execution: Execution, begun: Beginning, schema: BlockSchema) -> Executor:
+    """Choose who does the blocks."""
+    if execution.client is not None:
+        client = execution.client
+        return Cluster(connect(client) if isinstance(client, str) else client)
+    workers = execution.workers or 1
+    trial, setup = begun.trial, begun.setup
+    if execution.memory is not None and trial is not None and trial.memory is not None and setup is not None:
+        each = process_memory(trial.memory, setup, schema, warm=draft.series_section.warm_start is not None)
+        workers = fit_workers(execution.memory, workers, each, leading_memory(execution.workers))
+    return Processes(workers) if execution.workers else Inline()
+
+
+def _threads(threads: int | None, executor: Executor) -> int | None:
+    """Return the threads of a worker, so that all together use the cores once."""
+    if threads is not None or isinstance(executor, Inline):
+        return threads
+    return 1 if isinstance(executor, Cluster) else max(1, count_threads() // executor.workers)
+
+
+class _Progress:
+    """The blocks of a series, from those that are there to all."""
+
+    def __init__(
+        self, draft: Draft, job: Job, journal: Journal, executor: Executor, master: Path, tell: Progress
+    ) -> None:
+        self.job, self.executor, self.master, self.tell = job, executor, master, tell
+        self.plots = quality_plots(draft)
+        self.folder, self.schema = blocks_folder(master), job.schema
+        self.blocks = split(journal.count, journal.block)
+        setup, method = job.processor.setup, job.processor.method
+        self.findings = setup.findings
+        self.metadata = SeriesMetadata(
+            method=method,
+            options=dict(vars(make_options(method, job.processor.options))),
+            experiment=setup.experiment,
+            configuration=journal.identity.configuration,
+            projections=np.arange(setup.first, setup.first + journal.count),
+            angles=setup.angles,
+        )
+        self.log = _Log(master.with_suffix(".log"))
+        self.start = time.perf_counter()
+
+    def finish(self) -> SeriesRun:
+        """Do what is left, and write the file of the series."""
+        done = find_done(self.folder, self.blocks, self.schema)
+        before = sum(map(len, done))
+        left = [block for block in self.blocks if block not in done]
+        if left or not is_complete(self.master):
+            self._write_file()
+        total = self.blocks[-1].stop
+        self.log.write(
+            f"xmist {__version__}: {total} projections in {len(self.blocks)} blocks, {before} done before, "
+            f"{self.executor.workers} at a time"
+        )
+        for finding in self.findings:
+            self.log.write(str(finding))
+        reports: list[Report] = []
+        stopped, problems = "", []
+        in_a_row = 0
+        for report in self._reports(left):
+            if self.job.strict and report.rows and not report.written:
+                stopped = _attention(report.rows[-1])
+                self.log.write(f"stopped at {stopped}")
+                break
+            if report.problem:
+                problems.append(report.problem)
+                in_a_row += 1
+                self.log.write(f"{report.block.name} was not written: {report.problem}")
+                if in_a_row >= min(_MOST_UNWRITTEN, len(left)):
+                    raise OutputError(
+                        f"{report.problem}. {sum(map(len, done))} of {total} projections are done and kept "
+                        f"in {self.folder}; mend the cause and run the same command to go on"
+                    )
+                continue
+            in_a_row = 0
+            reports.append(report)
+            done[report.block] = list(report.rows)
+            self._progress(report, sum(map(len, done)), before, total)
+        rows = [row for block in self.blocks for row in done.get(block) or self._absent(block)]
+        plots: tuple[Path, ...] = ()
+        if (left and not stopped) or not is_complete(self.master):
+            self._write_file(rows=rows, run=self._run_facts(reports, before))
+            for path in self.plots:
+                plot_table(to_columns(rows), path, title=self.master.name, overwrite=True)
+            plots = self.plots
+        self.log.write(f"ended; {sum(row.status != GOOD for row in rows)} projections need attention")
+        return SeriesRun(
+            path=self.master,
+            rows=tuple(rows),
+            findings=self.findings,
+            done_before=before,
+            plots=plots,
+            problems=tuple(problems),
+            stopped=stopped,
+        )
+
+    def _write_file(self, **more: Any) -> None:
+        write_series_file(self.master, self.folder, self.blocks, self.schema, self.metadata, **more)
+
+    def _reports(self, left: Sequence[Block]) -> Iterator[Report]:
+        """Return a report for every block; whoever does them is stopped when nobody asks for more."""
+        reports = self.executor.run(self.job, left)
+        try:
+            yield from reports
+        finally:
+            close = getattr(reports, "close", None)
+            if close is not None:
+                close()
+
+    def _absent(self, block: Block) -> list[Row]:
+        first, angles = int(self.metadata.projections[0]), self.metadata.angles
+        return [
+            Row(
+                projection=first + index,
+                status=MISSING,
+                angle=float("nan") if angles is None else float(angles[index]),
+                note="its block was not written",
+            )
+            for index in range(block.start, block.stop)
+        ]
+
+    def _progress(self, report: Report, done: int, before: int, total: int) -> None:
+        self.tell("projections", done, total)
+        spent = time.perf_counter() - self.start
+        rate = (done - before) / max(spent, 1e-9)
+        bad = "".join(f"; {_attention(row)}" for row in report.rows if row.status != GOOD)
+        self.log.write(
+            f"{report.block.name}: {len(report.rows)} projections, {report.solving:.2f} s to retrieve and "
+            f"{report.writing:.2f} s to write; {done} of {total}, {rate:.3g} a second, "
+            f"{about((total - done) / rate) if done < total else 'nothing'} left{bad}"
+        )
+
+    def _run_facts(self, reports: Sequence[Report], before: int) -> dict[str, Any]:
+        spent = time.perf_counter() - self.start
+        number = sum(len(report.rows) for report in reports)
+        return {
+            "end_time": datetime.now(UTC).isoformat(timespec="seconds"),
+            "seconds": spent,
+            "projections": number,
+            "projections_before": before,
+            "rate": number / max(spent, 1e-9),
+            "seconds_retrieving": sum(report.solving for report in reports),
+            "seconds_writing": sum(report.writing for report in reports),
+            "workers": self.executor.workers,
+            "log": self.log.path.name,
+            "blocks": self.folder.name,
+            "identity": self.schema.identity,
+        }
+
+
+def _attention(row: Row) -> str:
+    return f"projection {row.projection}: {STATUS[row.status]}{row.note and f' ({row.note})'}"
+
+
+class _Log:
+    """A text file of what happened when; a disk that does not take it does not end the series."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+
+    def write(self, text: str) -> None:
+        stamp = datetime.now().astimezone().isoformat(timespec="seconds")
+        with suppress(OSError), self.path.open("a", encoding="utf-8") as file:
+            file.write(f"{stamp} {text}\n")
+
+
+def is_complete(master: Path) -> bool:
+    """Return whether a file holds the table of a series that has ended."""
+    if not is_stack(master):
+        return False
+    try:
+        stack = open_stack(master)
+    except InputError:
+        return False
+    return bool(stack.notes) and bool((stack.table["status"] != MISSING).all())

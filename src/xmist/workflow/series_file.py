@@ -1,0 +1,212 @@
+"""The file of a series: all blocks as one NeXus stack, by virtual datasets with relative sources.
+
+It is written before the first block and again at the end. What has not been retrieved reads as NaN, never as
+zeros, at any moment between.
+"""
+
+from __future__ import annotations
+
+import json
+import secrets
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from xmist.core.data import CHANNELS
+from xmist.core.experiment import Experiment
+from xmist.core.flags import FLAGS
+from xmist.core.version import __version__
+from xmist.io.results.atomic import write_file
+from xmist.io.results.nexus import add_group, write_experiment
+from xmist.io.results.plain import to_text
+from xmist.io.results.stacks import MISSING, STACK_SCHEMA, STATUS
+from xmist.workflow.quality import COLUMNS, Row, to_columns
+from xmist.workflow.storage import NOTHING, Block, BlockSchema
+
+if TYPE_CHECKING:
+    import h5py
+
+_FILL: Final[Mapping[str, Any]] = {"f8": np.nan, "i8": 0, "u1": MISSING}
+
+
+@dataclass(frozen=True, kw_only=True)
+class SeriesMetadata:
+    """What the file states beside the blocks."""
+
+    method: str
+    options: Mapping[str, Any]
+    experiment: Experiment
+    configuration: Mapping[str, Any]
+    projections: NDArray[np.int64]
+    angles: NDArray[np.float64] | None
+
+
+def write_series_file(
+    path: Path,
+    folder: Path,
+    blocks: Sequence[Block],
+    schema: BlockSchema,
+    metadata: SeriesMetadata,
+    *,
+    rows: Sequence[Row] | None = None,
+    run: Mapping[str, Any] | None = None,
+) -> Path:
+    """Write the file; an earlier one is replaced."""
+    content = _content(folder.name, blocks, schema, metadata, rows, run)
+    return write_file(path, lambda file: file.write(content), overwrite=True)
+
+
+def _content(
+    folder: str,
+    blocks: Sequence[Block],
+    schema: BlockSchema,
+    metadata: SeriesMetadata,
+    rows: Sequence[Row] | None,
+    run: Mapping[str, Any] | None,
+) -> bytes:
+    import h5py
+
+    with h5py.File(secrets.token_hex(8), "w", driver="core", backing_store=False) as file:
+        names = schema.channels
+        file.attrs.update(NX_class="NXroot", default="entry", creator="xmist", creator_version=__version__)
+        entry = add_group(file, "entry", "NXentry", default=names[0] if names else "flags")
+        entry.attrs["xmist_stack"] = STACK_SCHEMA
+        entry.attrs["channels"] = " ".join(names)
+        titles = ", ".join(CHANNELS[name].title for name in names)
+        entry["title"] = f"{titles} of {len(metadata.projections)} projections by {metadata.method}"
+        entry["program_name"] = "xmist"
+        entry["program_name"].attrs["version"] = __version__
+        axes = _axes(entry, schema, metadata)
+        for name in (*names, "flags"):
+            _write_stack(entry, folder, blocks, name, schema, axes)
+        _write_table(entry, folder, blocks, len(metadata.projections), rows)
+        write_experiment(add_group(entry, "experiment", "NXcollection"), metadata.experiment)
+        process = add_group(entry, "process", "NXprocess")
+        process["program"] = "xmist"
+        process["version"] = __version__
+        process["method"] = metadata.method
+        for part, data in (("options", metadata.options), ("configuration", metadata.configuration)):
+            text, places = to_text(part, data)
+            process[part] = text
+            process[part].attrs["format"] = "json"
+            if places:
+                process[f"{part}_tuples"] = json.dumps(places)
+        if rows is not None:
+            # SHA-256 of every frame that went into a projection, as it was loaded.
+            process["input_digests"] = json.dumps([row.digest.split() for row in rows])
+            process["findings"] = json.dumps([row.texts()["findings"] for row in rows])
+        if run is not None:
+            group = add_group(entry, "run", "NXcollection")
+            group.attrs["note"] = "differs from run to run; everything else does not"
+            for key, value in run.items():
+                group[key] = value
+        file.flush()
+        image: bytes = file.id.get_file_image()
+    return image
+
+
+def _axes(entry: h5py.Group, schema: BlockSchema, metadata: SeriesMetadata) -> dict[str, h5py.Dataset]:
+    """Write the axes once; every stack links to them."""
+    group = add_group(entry, "axes", "NXcollection")
+    pixel = metadata.experiment.effective_pixel
+    axes: dict[str, h5py.Dataset] = {
+        "projection": group.create_dataset("projection", data=metadata.projections)
+    }
+    axes["projection"].attrs["long_name"] = "number of the projection"
+    if metadata.angles is not None:
+        axes["rotation_angle"] = group.create_dataset("rotation_angle", data=metadata.angles)
+        axes["rotation_angle"].attrs.update(units="degrees", long_name="angle of the sample (degrees)")
+        # Where programs for tomography look for it.
+        add_group(entry, "sample", "NXsample")["rotation_angle"] = axes["rotation_angle"]
+    for axis, size in zip("yx", schema.shape, strict=True):
+        axes[axis] = group.create_dataset(axis, data=np.arange(size) * pixel)
+        downwards = ", downwards" if axis == "y" else ""
+        axes[axis].attrs.update(units="m", long_name=f"{axis} in the sample's plane{downwards} (m)")
+    for name, axis_data in axes.items():
+        axis_data.make_scale(name)
+    return axes
+
+
+def _write_stack(
+    entry: h5py.Group,
+    folder: str,
+    blocks: Sequence[Block],
+    name: str,
+    schema: BlockSchema,
+    axes: Mapping[str, h5py.Dataset],
+) -> None:
+    """Write a channel, or the flags, as a virtual dataset of shape (projection, …, y, x)."""
+    channel = CHANNELS.get(name)
+    title = "quality flags" if channel is None else channel.title
+    group = add_group(entry, name, "NXdata", signal="data", title=title)
+    dtype = np.uint16 if channel is None else np.float32
+    fill = NOTHING if channel is None else np.nan
+    data = _virtual(group, "data", folder, blocks, name, schema.image_shape(name), dtype, fill)
+    data.attrs["interpretation"] = "image"
+    first = "rotation_angle" if "rotation_angle" in axes else "projection"
+    order = [first, "y", "x"]
+    if channel is None:
+        data.attrs["long_name"] = title
+        data.attrs["flag_masks"] = np.array([flag.bit for flag in FLAGS], np.uint16)
+        data.attrs["flag_meanings"] = " ".join(flag.name for flag in FLAGS)
+        data.attrs["flag_descriptions"] = [flag.meaning for flag in FLAGS]
+    else:
+        unit = "" if channel.unit == "1" else f" ({channel.unit})"
+        data.attrs.update(units=channel.unit, long_name=f"{channel.title} {channel.symbol}{unit}")
+        if channel.components:
+            inner = "tensor" if name == "dark_field_tensor" else "direction"
+            group[inner] = list(channel.components)
+            group[inner].make_scale(inner)
+            order.insert(1, inner)
+    for axis in axes:
+        group[axis] = axes[axis]
+    group.attrs["axes"] = order
+    group.attrs["projection_indices"] = 0
+    for index, axis in enumerate(order):
+        group.attrs[f"{axis}_indices"] = index
+        data.dims[index].label = axis
+        data.dims[index].attach_scale(group[axis])
+
+
+def _virtual(
+    group: h5py.Group,
+    name: str,
+    folder: str,
+    blocks: Sequence[Block],
+    source: str,
+    shape: tuple[int, ...],
+    dtype: Any,
+    fill: Any,
+) -> h5py.Dataset:
+    import h5py
+
+    layout = h5py.VirtualLayout((blocks[-1].stop, *shape), dtype)
+    for block in blocks:
+        piece = h5py.VirtualSource(f"{folder}/{block.name}", source, (len(block), *shape), dtype)
+        layout[block.start : block.stop] = piece
+    return group.create_virtual_dataset(name, layout, fillvalue=fill)
+
+
+def _write_table(
+    entry: h5py.Group, folder: str, blocks: Sequence[Block], count: int, rows: Sequence[Row] | None
+) -> None:
+    group = add_group(entry, "table", "NXcollection")
+    columns = None if rows is None else to_columns(rows)
+    for name, column in COLUMNS.items():
+        if columns is not None:
+            data = group.create_dataset(name, data=columns[name])
+        else:
+            fill = _FILL[column.dtype]
+            data = _virtual(group, name, folder, blocks, f"table/{name}", (), np.dtype(column.dtype), fill)
+        data.attrs["long_name"] = column.title
+        if column.unit:
+            data.attrs["units"] = column.unit
+        if name == "status":
+            data.attrs["status_values"] = np.array(list(STATUS), np.uint8)
+            data.attrs["status_meanings"] = list(STATUS.values())
+    if rows is not None:
+        group["notes"] = [row.note for row in rows] if any(row.note for row in rows) else [""] * count

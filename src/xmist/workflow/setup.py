@@ -1,0 +1,187 @@
+"""What all projections share, read once: references at the time of each, dark, flat, angles, experiment."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from xmist.core.arrays import Image
+from xmist.core.errors import InputError, prefixed
+from xmist.core.experiment import Experiment
+from xmist.core.findings import Finding
+from xmist.core.progress import Progress
+from xmist.io.frames.loading import LoadedFrames
+from xmist.preprocess import find_bad_pixels
+from xmist.preprocess.drift import correct_drift, measure_drift
+from xmist.preprocess.steps import FrameSteps, prepare_frame_steps
+from xmist.workflow.discovery import Angles, Discovery
+from xmist.workflow.frames import FrameReader, FrameTable, read_still
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class References:
+    """Sets of references (set, position, y, x) taken at times: one, the nearest, or two interpolated.
+
+    The time of a set counts the projections before it. Between two sets the speckles of both are moved by
+    `shifts`, (set − 1, position, 2) in pixels, to where they were, and mixed linearly.
+    """
+
+    sets: Image
+    weights: Image | None
+    times: tuple[float, ...]
+    between: Literal["linear", "nearest"]
+    shifts: NDArray[np.float64] | None
+    _kept: dict[str, Any] = field(default_factory=dict, repr=False)
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {item.name: getattr(self, item.name) for item in dataclasses.fields(self)} | {"_kept": {}}
+
+    def key(self, projection: int) -> float:
+        """Return the time of a projection counted in sets; equal times share references."""
+        # Numbers of projections are whole, and a projection lies between two of them.
+        time = projection + 0.5
+        times = self.times
+        if len(times) == 1 or time <= times[0]:
+            return 0.0
+        if time >= times[-1]:
+            return float(len(times) - 1)
+        before = int(np.searchsorted(times, time, "right")) - 1
+        part = (time - times[before]) / (times[before + 1] - times[before])
+        if self.between == "nearest":
+            part = float(part > 0.5)
+        return before + part
+
+    def at(self, projection: int) -> tuple[Image, Image | None]:
+        """Return references (position, y, x) and their weights for a projection."""
+        key = self.key(projection)
+        kept = self._kept.get("made")
+        if kept is None or kept[0] != key:
+            kept = (key, *self._make(key))
+            self._kept["made"] = kept
+        return kept[1], kept[2]
+
+    def _make(self, key: float) -> tuple[Image, Image | None]:
+        before, part = int(key), key - int(key)
+        if part == 0.0:
+            return self.sets[before], None if self.weights is None else self.weights[before]
+        assert self.shifts is not None
+        assert self.weights is not None
+        shift = self.shifts[before]
+        first, seen = correct_drift(self.sets[before], part * shift, self.weights[before])
+        second, also = correct_drift(self.sets[before + 1], (part - 1.0) * shift, self.weights[before + 1])
+        return first * np.float32(1.0 - part) + second * np.float32(part), np.minimum(seen, also)
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class SeriesSetup:
+    """What was discovered and read before the first projection; a single projection is a series of one.
+
+    `table` holds the frames of the projections to retrieve, which begin at number `first`; the references
+    have gone through the steps for single frames. `digests` hold name and SHA-256 of every frame that was
+    read, by role.
+    """
+
+    table: FrameTable
+    first: int
+    references: References
+    steps: FrameSteps
+    angles: Angles | None
+    experiment: Experiment
+    shape: tuple[int, int]
+    findings: tuple[Finding, ...]
+    digests: Mapping[str, list[dict[str, str]]]
+    noise: Mapping[str, float]
+
+
+def read_setup(discovery: Discovery, tell: Progress) -> SeriesSetup:
+    """Read the references, dark and flat frames of a discovery without errors."""
+    config = discovery.draft.finish()
+    section = config.series_section
+    table, reference = discovery.sample, discovery.reference
+    assert table is not None  # there are no errors
+    assert reference is not None
+    assert discovery.shape is not None
+
+    def part(what: str) -> Callable[[int, int], object]:
+        return lambda done, total: tell(what, done, total)
+
+    digests: dict[str, list[dict[str, str]]] = {}
+    sets: list[Image] = []
+    noise: dict[str, float] = {}
+    with FrameReader(reference) as reader:
+        for number in range(reference.count):
+            loaded = reader.read(number, part("reading reference"))
+            sets.append(loaded.frames)
+            digests.setdefault("reference", []).extend(named_digests(reader.names(number), loaded))
+            if np.isfinite(loaded.relative_noise):
+                noise["reference"] = loaded.relative_noise
+            del loaded
+    images: dict[str, Image] = {}
+    for role, series in discovery.still.items():
+        still = read_still(series, part(f"reading {role}"))
+        images[role] = still.frames
+        digests[role] = named_digests([series.label(index) for index in range(len(series))], still)
+    dark, flat = images.get("dark"), images.get("flat")
+    if config.is_series:
+        steps = prepare_frame_steps(config.preprocess, dark, flat)
+        sets = [steps(frames) for frames in sets]
+    else:  # goes through all steps at once, whose history is kept
+        steps = FrameSteps(functions=(), rest=config.preprocess, dark=dark, flat=flat)
+    angles = discovery.angles
+    return SeriesSetup(
+        table=table.part(discovery.first, discovery.last),
+        first=discovery.first,
+        references=_references(sets, steps.rest, section.reference_at or (0.0,), section.between),
+        steps=steps,
+        angles=None if angles is None else angles[discovery.first : discovery.last],
+        experiment=discovery.experiment,
+        shape=discovery.shape,
+        findings=discovery.findings,
+        digests=digests,
+        noise=noise,
+    )
+
+
+def named_digests(names: Sequence[str], loaded: LoadedFrames) -> list[dict[str, str]]:
+    """Return name and SHA-256 of every frame that was read."""
+    return [{"name": name, "sha256": digest} for name, digest in zip(names, loaded.digests, strict=True)]
+
+
+def _references(
+    sets: list[Image],
+    steps: Sequence[tuple[str, Mapping[str, Any]]],
+    times: tuple[float, ...],
+    between: Literal["linear", "nearest"],
+) -> References:
+    """Join the sets of references, and register those that will be interpolated."""
+    joined = sets[0][None] if len(sets) == 1 else np.stack(sets)
+    joined = joined.astype(np.float32, copy=False)
+    weights = shifts = None
+    if len(times) > 1 and between == "linear":
+        chosen = [given for name, given in steps if name == "bad-pixels"]
+        weights = np.ones_like(joined)
+        if chosen:
+            weights = np.stack([find_bad_pixels(frames, **chosen[0]) for frames in joined])
+        shifts = measure_shifts(joined, weights)
+    return References(sets=joined, weights=weights, times=tuple(times), between=between, shifts=shifts)
+
+
+def measure_shifts(sets: Image, weights: Image) -> NDArray[np.float64]:
+    """Measure how far the speckles moved from each set to the next, (set − 1, position, 2) in pixels."""
+    shifts = []
+    for number in range(len(sets) - 1):
+        joint = np.minimum(weights[number], weights[number + 1])
+        try:
+            shifts.append(measure_drift(sets[number], sets[number + 1], joint))
+        except InputError as error:
+            hint = '(series.between = "nearest" needs no registration)'
+            records = [
+                dataclasses.replace(record, message=f"{record.message} {hint}") for record in error.records
+            ]
+            raise InputError(prefixed(f"references of sets {number} and {number + 1}: ", records)) from error
+    return np.stack(shifts)

@@ -1,0 +1,307 @@
+"""Blocks: the results of a few neighbouring projections in one file that appears whole or not at all.
+
+A block states which series it belongs to, so that a folder of blocks tells by itself what is done.
+
+HDF5 crashes the process when the disk fills up under it (github.com/h5py/h5py/issues/914), so the disk is
+left to plain Python. HDF5 makes what stands around the images, in memory, and says where these go; they are
+written there from where they are, one projection after the other: no block ever stands in memory as a whole.
+"""
+
+from __future__ import annotations
+
+import io
+import json
+import re
+import zlib
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, BinaryIO, Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from xmist.core.data import CHANNELS
+from xmist.core.errors import InputError, OutputError
+from xmist.core.flags import BAD_SAMPLE, UNDETERMINED
+from xmist.io.results.atomic import leftovers, settle, write_file
+from xmist.io.results.stacks import GOOD, VALUELESS
+from xmist.workflow.quality import COLUMNS, Row, to_columns, to_rows
+
+if TYPE_CHECKING:
+    import h5py
+
+# What a pixel of a projection without a result, or of a block that is not there, says.
+NOTHING: Final = UNDETERMINED | BAD_SAMPLE
+
+_LEVEL: Final = 1  # of the compression of flags
+# After so many bytes the disk is made to take them, so that little is left to wait for at the end.
+_UNSETTLED: Final = 2**24
+
+_NAME: Final = re.compile(r"block_([0-9]{6,})_([0-9]{6,})\.h5")
+
+
+@dataclass(frozen=True)
+class Block:
+    """Projections start to stop of a series, counted from its first."""
+
+    start: int
+    stop: int
+
+    @property
+    def name(self) -> str:
+        """Name of its file."""
+        return f"block_{self.start:06d}_{self.stop:06d}.h5"
+
+    def __len__(self) -> int:
+        return self.stop - self.start
+
+
+@dataclass(frozen=True, kw_only=True)
+class BlockSchema:
+    """What every block of a series holds."""
+
+    identity: str
+    channels: tuple[str, ...]
+    shape: tuple[int, int]
+
+    def image_shape(self, name: str) -> tuple[int, ...]:
+        """Return the shape of a channel of one projection."""
+        components = CHANNELS[name].components if name in CHANNELS else ()
+        return (*((len(components),) if components else ()), *self.shape)
+
+    @property
+    def bytes_each(self) -> int:
+        """Bytes of one projection."""
+        images = sum(len(CHANNELS[name].components) or 1 for name in self.channels)
+        return (4 * images + 2) * self.shape[0] * self.shape[1]
+
+
+def split(count: int, size: int) -> list[Block]:
+    """Split projections into blocks."""
+    return [Block(start, min(start + size, count)) for start in range(0, count, size)]
+
+
+def read_rows(folder: Path, block: Block, schema: BlockSchema) -> list[Row]:
+    """Read the quality numbers of a block, and make sure that it is whole and belongs to the series."""
+    import h5py
+
+    path = folder / block.name
+    try:
+        with h5py.File(path, "r", locking="best-effort") as file:
+            if file.attrs.get("identity") != schema.identity:
+                raise InputError(f"{path} belongs to another series")
+            for name in (*schema.channels, "flags"):
+                _check_images(path, file, name, (len(block), *schema.image_shape(name)))
+            columns = {name: np.asarray(file["table"][name][()]) for name in COLUMNS}
+            return to_rows(columns, json.loads(file["table/texts"].asstr()[()]))
+    except InputError:
+        raise
+    except (OSError, RuntimeError, ValueError, LookupError, TypeError, AttributeError) as error:
+        raise InputError(f"{path} cannot be read ({error})") from error
+
+
+def _check_images(path: Path, file: h5py.File, name: str, shape: tuple[int, ...]) -> None:
+    data = file.get(name)
+    kind = np.dtype(np.uint16 if name == "flags" else np.float32)
+    if getattr(data, "shape", None) != shape or data.dtype != kind:
+        raise InputError(f"{path}: dataset {name} is not {kind} of shape {shape}")
+    if data.chunks is None and data.id.get_storage_size() != data.nbytes:
+        raise InputError(f"{path}: dataset {name} is incomplete")
+
+
+def find_done(folder: Path, blocks: Sequence[Block], schema: BlockSchema) -> dict[Block, list[Row]]:
+    """Find the blocks that are done; those that are damaged, or flag what may be readable now, are not."""
+    done = {}
+    names = {path.name for path in folder.iterdir()}
+    for block in blocks:
+        if block.name not in names:
+            continue
+        try:
+            rows = read_rows(folder, block, schema)
+        except InputError:
+            continue
+        if all(row.status in (GOOD, VALUELESS) for row in rows):
+            done[block] = rows
+    return done
+
+
+def clear(folder: Path, *, everything: bool = False) -> None:
+    """Delete what killed processes left half-written."""
+    try:
+        for path in [*leftovers(folder), *(_blocks(folder) if everything else ())]:
+            path.unlink(missing_ok=True)
+    except OSError as error:
+        raise OutputError(f"{folder} cannot be tidied ({error.strerror or error})") from error
+
+
+def _blocks(folder: Path) -> Iterator[Path]:
+    return (path for path in sorted(folder.iterdir()) if _NAME.fullmatch(path.name))
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class KeptResult:
+    """What a block keeps of a projection."""
+
+    row: Row
+    channels: Mapping[str, NDArray[Any]]
+    flags: NDArray[np.uint16] | None
+
+
+def write_block(folder: Path, block: Block, schema: BlockSchema, results: Iterable[KeptResult]) -> int:
+    """Write the file of a block; an earlier one is replaced when all of it is on the disk."""
+    size = 0
+
+    def fill(file: BinaryIO) -> None:
+        nonlocal size
+        size = _fill(file, block, schema, results)
+
+    try:
+        write_file(folder / block.name, fill, overwrite=True, cached=False)
+    except InputError as error:  # the folder has gone, or the right to write
+        raise OutputError(str(error)) from error
+    return size
+
+
+def _fill(file: BinaryIO, block: Block, schema: BlockSchema, results: Iterable[KeptResult]) -> int:
+    with _Skeleton(block, schema) as skeleton:
+        rows = []
+        unsettled = 0
+        for place, result in enumerate(results):
+            if unsettled > _UNSETTLED:
+                settle(file)
+                unsettled = 0
+            for name in schema.channels:
+                image = _image(result.channels.get(name), name, schema)
+                file.seek(skeleton.offset(name, place))
+                file.write(image.data)
+                unsettled += image.nbytes
+            skeleton.put_flags(place, result.flags)
+            rows.append(result.row)
+            del result
+        skeleton.put_table(rows)
+    return skeleton.write(file)
+
+
+def _image(given: NDArray[Any] | None, name: str, schema: BlockSchema) -> NDArray[np.float32]:
+    shape = schema.image_shape(name)
+    if given is None:
+        return np.full(shape, np.nan, np.float32)
+    image = np.ascontiguousarray(given, np.float32)
+    if image.shape != shape:
+        raise ValueError(f"{name} has shape {image.shape}; expected {shape}")
+    return image
+
+
+class _Skeleton:
+    """The file of a block in memory without the images of its channels; a context manager."""
+
+    def __init__(self, block: Block, schema: BlockSchema) -> None:
+        import h5py
+
+        self._schema = schema
+        self._pieces = _Pieces()
+        self._file = h5py.File(self._pieces, "w")
+        self._file.attrs.update(xmist_block=1, identity=schema.identity, start=block.start, stop=block.stop)
+        # Room for the images is set aside at once and left as it is: others fill it.
+        made = h5py.h5p.create(h5py.h5p.DATASET_CREATE)
+        made.set_fill_value(np.array(np.nan, np.float32))
+        made.set_fill_time(h5py.h5d.FILL_TIME_NEVER)
+        made.set_alloc_time(h5py.h5d.ALLOC_TIME_EARLY)
+        kind = h5py.h5t.py_create(np.dtype(np.float32))
+        self._offsets = {}
+        for name in schema.channels:
+            space = h5py.h5s.create_simple((len(block), *schema.image_shape(name)))
+            data = h5py.h5d.create(self._file.id, name.encode(), kind, space, made)
+            self._offsets[name] = data.get_offset()
+        # Each projection by itself: a reader of one image need not unpack its neighbours.
+        self._flags = self._file.create_dataset(
+            "flags",
+            (len(block), *schema.shape),
+            np.uint16,
+            chunks=(1, *schema.shape),
+            compression=_LEVEL,
+            shuffle=True,
+        )
+        self._last: tuple[NDArray[np.uint16], bytes] | None = None
+
+    def __enter__(self) -> _Skeleton:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._file.close()
+
+    def offset(self, name: str, place: int) -> int:
+        """Return where a channel of a projection begins."""
+        return int(self._offsets[name]) + 4 * place * int(np.prod(self._schema.image_shape(name)))
+
+    def put_flags(self, place: int, flags: NDArray[np.uint16] | None) -> None:
+        """Keep the flags of a projection, as HDF5 would pack them, but without its lock."""
+        image = np.full(self._schema.shape, NOTHING, np.uint16) if flags is None else flags
+        # Flags of neighbours are the same more often than not.
+        if self._last is None or not np.array_equal(self._last[0], image):
+            self._last = image, _packed(image)
+        self._flags.id.write_direct_chunk((place, 0, 0), self._last[1])
+
+    def put_table(self, rows: Sequence[Row]) -> None:
+        """Keep the quality numbers."""
+        table = self._file.create_group("table")
+        for name, column in to_columns(rows).items():
+            table[name] = column
+        table["texts"] = json.dumps([row.texts() for row in rows])
+
+    def write(self, file: BinaryIO) -> int:
+        """Write all but the images of the channels, once it is closed; give the bytes of the file."""
+        for place, piece in self._pieces.written:
+            file.seek(place)
+            file.write(piece)
+        file.truncate(self._pieces.size)
+        return self._pieces.size
+
+
+def _packed(image: NDArray[np.uint16]) -> bytes:
+    """Pack an image like the filters "shuffle" and "gzip" of HDF5."""
+    return zlib.compress(np.ascontiguousarray(image).view(np.uint8).reshape(-1, 2).T.tobytes(), _LEVEL)
+
+
+class _Pieces(io.RawIOBase):
+    """A file in memory that holds nothing where nothing was written, however large it is."""
+
+    def __init__(self) -> None:
+        self.written: list[tuple[int, bytes]] = []
+        self.size = self._place = 0
+
+    def readable(self) -> bool:
+        return True
+
+    def writable(self) -> bool:
+        return True
+
+    def seekable(self) -> bool:
+        return True
+
+    def seek(self, offset: int, whence: int = io.SEEK_SET) -> int:
+        self._place = offset + (0, self._place, self.size)[whence]
+        return self._place
+
+    def write(self, data: Any) -> int:
+        piece = bytes(data)
+        self.written.append((self._place, piece))
+        self._place += len(piece)
+        self.size = max(self.size, self._place)
+        return len(piece)
+
+    def readinto(self, buffer: Any) -> int:
+        view = memoryview(buffer).cast("B")
+        start, stop = self._place, min(self._place + len(view), self.size)
+        view[: stop - start] = bytes(stop - start)
+        for place, piece in self.written:
+            low, high = max(place, start), min(place + len(piece), stop)
+            if low < high:
+                view[low - start : high - start] = piece[low - place : high - place]
+        self._place = stop
+        return stop - start
+
+    def truncate(self, size: int | None = None) -> int:
+        self.size = self._place if size is None else size
+        return self.size
