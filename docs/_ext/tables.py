@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from importlib import import_module
 
 from docutils import nodes
 from sphinx.application import Sphinx
 from sphinx.util.docutils import SphinxDirective
+from xmist.core.options import Option
 
 
 def _table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
@@ -76,6 +76,32 @@ class Flags(_Made):
         )
 
 
+class Findings(_Made):
+    """The codes of findings: severity, meaning and what to do."""
+
+    def text(self) -> str:
+        from xmist.core.findings import FINDING_CODES
+
+        return _table(
+            ["code", "severity", "meaning", "what to do"],
+            (
+                [f"``{entry.code}``", entry.severity, entry.meaning, entry.remedy]
+                for _, entry in sorted(FINDING_CODES.items())
+            ),
+        )
+
+
+class Errors(_Made):
+    """The codes of errors."""
+
+    def text(self) -> str:
+        from xmist.core.errors import ERROR_CODES
+
+        return _table(
+            ["code", "meaning"], ([f"``{code}``", meaning] for code, meaning in sorted(ERROR_CODES.items()))
+        )
+
+
 class Presets(_Made):
     """The ready-made simulated experiments."""
 
@@ -128,6 +154,15 @@ def _first_line(thing: object) -> str:
     return (thing.__doc__ or "").strip().splitlines()[0]
 
 
+def _options(options: Sequence[Option]) -> str:
+    """Return the options of a method as a definition list."""
+    parts = []
+    for option in options:
+        state = "required" if option.required else f"default ``{option.default!r}``"
+        parts.append(f"``{option.name}`` : {option.expected}; {state}\n    {option.about}\n")
+    return "\n".join(parts)
+
+
 def write_pages(app: Sphinx) -> None:
     """Write a page of reference for each method; only where its text changed, so that nothing is built twice."""
     from pathlib import Path
@@ -137,9 +172,7 @@ def write_pages(app: Sphinx) -> None:
     folder = Path(app.srcdir) / "reference" / "generated"
     folder.mkdir(parents=True, exist_ok=True)
     for method in METHODS.values():
-        module = import_module(method.module)
-        options = module.OPTIONS
-        needs = [f"at least {method.minimum_positions} exposure{'s' * (method.minimum_positions > 1)}"]
+        needs = [f"at least {method.minimum_positions} position{'s' * (method.minimum_positions > 1)}"]
         if method.delta_over_beta == "required":
             needs.append("δ/β")
         text = f"""{method.name}
@@ -154,12 +187,7 @@ def write_pages(app: Sphinx) -> None:
 
 Options
 -------
-.. autoclass:: {options.__module__}.{options.__qualname__}
-
-Preparing
----------
-.. autofunction:: {method.module}.prepare
-"""
+{_options(method.options)}"""
         page = folder / f"method-{method.name}.rst"
         if not page.exists() or page.read_text(encoding="utf-8") != text:
             page.write_text(text, encoding="utf-8")
@@ -185,6 +213,8 @@ def setup(app: Sphinx) -> dict[str, bool]:
         ("xmist-methods", Methods),
         ("xmist-channels", Channels),
         ("xmist-flags", Flags),
+        ("xmist-findings", Findings),
+        ("xmist-errors", Errors),
         ("xmist-presets", Presets),
         ("xmist-steps", Steps),
         ("xmist-scan-file", ScanFile),

@@ -126,8 +126,8 @@ def test_retrieval_takes_numbers_alone():
     assert caught.value.faults == (
         "phase has dtype complex128; expected real numbers",
         "diagnostics['residual'] has dtype <U4; expected real numbers",
-        "diagnostics hold '5'; expected names of letters, digits and _",
-        "diagnostics hold 'a/b'; expected names of letters, digits and _",
+        "diagnostics have '5'; expected names of letters, digits and _",
+        "diagnostics have 'a/b'; expected names of letters, digits and _",
         "diagnostics['map'] has shape (3, 9); expected (8, 9)",
     )
     with pytest.raises(InputError, match="diagnostics are list; expected a mapping"):

@@ -99,7 +99,7 @@ def test_energies_that_are_not_known():
         xmist.Material.of("water").index("17")
     with pytest.raises(xmist.InputError, match="hold for 17 keV and 18 keV was asked for"):
         xmist.Material(delta=1e-6, beta=1e-9, energy_kev=17.0).index(18.0)
-    with pytest.raises(xmist.InputError, match="the tables hold"):
+    with pytest.raises(xmist.InputError, match="the tables cover"):
         xmist.Material(formula="H2O", density=1000.0).index(0.01)
 
 

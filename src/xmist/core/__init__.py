@@ -1,1 +1,1 @@
-"""Parts that everything else uses: experiment, data, flags, errors, progress."""
+"""Parts that all packages use: experiment, data, flags, findings, errors, options, materials, progress."""

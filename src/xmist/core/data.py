@@ -1,4 +1,4 @@
-"""What goes in, a `SpeckleStack`, and what comes out, a `Retrieval`."""
+"""The frames of one projection, `SpeckleStack`, and the result, `Retrieval`."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from xmist.core.arrays import Image, as_frames, as_image, as_weights, frozen
-from xmist.core.errors import InputError, raise_errors
+from xmist.core.errors import ErrorRecord, InputError, raise_errors
 from xmist.core.experiment import Experiment
 from xmist.core.findings import Finding
 from xmist.core.hooks import hook
@@ -23,16 +23,16 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Channel:
-    """How a channel of a `Retrieval` is called, drawn and stored.
+    """Name, unit and symbol of an image channel of a `Retrieval`.
 
     Parameters
     ----------
     unit : str
         SI unit as files carry it; "1" for a pure number.
     title : str
-        Name for people.
+        Name in figures and reports.
     symbol : str
-        Symbol of the papers.
+        Symbol in equations.
     components : tuple of str
         Names along the first axis; empty for a plain (y, x) image.
     """
@@ -75,12 +75,12 @@ class SpeckleStack:
     Raises
     ------
     InputError
-        Lists all faults of shape, dtype and weights at once, or says that no pixel is usable.
+        Lists all errors of shape, dtype and weights at once, or says that no pixel is usable.
 
     Notes
     -----
-    Frames are kept as read-only float32; the arrays that were given are never modified, and are used
-    without a copy where they are float32 and contiguous already. NaN, infinities and a reference at or
+    Frames are kept as read-only float32. The arrays given are never modified, and are used without a copy
+    where they are float32 and contiguous already. NaN, infinities and a reference at or
     below 0 stay in the frames; the methods give them weight 0 and flag them.
 
     Examples
@@ -96,35 +96,38 @@ class SpeckleStack:
     sample: Image
     weights: Image | None = None
 
-    if TYPE_CHECKING:  # what is given need not be what is kept
+    if TYPE_CHECKING:  # arguments may be of other types than what is kept
 
         def __init__(
             self, reference: ArrayLike, sample: ArrayLike, weights: ArrayLike | None = None
         ) -> None: ...
 
     def __post_init__(self) -> None:
-        faults: list[str] = []
-        reference = as_frames("reference", self.reference, faults)
-        sample = as_frames("sample", self.sample, faults)
+        errors: list[ErrorRecord] = []
+        reference = as_frames("reference", self.reference, errors)
+        sample = as_frames("sample", self.sample, errors)
         weights = None
         if reference is not None and sample is not None:
             if reference.shape[0] != sample.shape[0]:
-                faults.append(
-                    f"{reference.shape[0]} reference frames and {sample.shape[0]} sample frames; "
-                    "expected one of each for every position of the diffuser"
+                text = (
+                    f"{reference.shape[0]} reference frames and {sample.shape[0]} sample frames; expected "
+                    "one of each for every position of the diffuser"
                 )
+                errors.append(ErrorRecord("frames-unequal-numbers", text))
             if reference.shape[1:] != sample.shape[1:]:
-                faults.append(
+                text = (
                     f"reference frames of {reference.shape[1:]} pixels and sample frames of "
                     f"{sample.shape[1:]} pixels (y, x); expected equal sizes"
                 )
+                errors.append(ErrorRecord("shape-mismatch", text))
         if self.weights is not None:
             like = reference if reference is not None else sample
             if like is not None:
-                weights = as_weights("weights", self.weights, like.shape, faults)
-        if not faults and reference is not None and sample is not None:
-            faults.extend(_nothing_usable(reference, sample, weights))
-        raise_errors(faults)
+                weights = as_weights("weights", self.weights, like.shape, errors)
+        if not errors and reference is not None and sample is not None:
+            text = _nothing_usable(reference, sample, weights)
+            errors += [ErrorRecord("pixels-unusable", text)] if text else []
+        raise_errors(errors)
         object.__setattr__(self, "reference", reference)
         object.__setattr__(self, "sample", sample)
         object.__setattr__(self, "weights", weights)
@@ -143,41 +146,41 @@ class SpeckleStack:
         return str(hook("stack html")(self))
 
 
-def _nothing_usable(reference: Image, sample: Image, weights: Image | None) -> list[str]:
-    """Say so if not a single pixel of any pair can be used; stops at the first that can."""
+def _nothing_usable(reference: Image, sample: Image, weights: Image | None) -> str:
+    """Return why no pixel of any pair can be used; empty if one can."""
     for n in range(len(reference)):
         good = np.isfinite(reference[n]) & (reference[n] > 0) & np.isfinite(sample[n])
         if weights is not None:
             good &= weights[n] > 0
         if good.any():
-            return []
+            return ""
     if weights is not None and not (weights > 0).any():
-        return ["weights are 0 everywhere; expected some pixels to use"]
+        return "weights are 0 everywhere; expected some pixels above 0"
     if not (np.isfinite(reference) & (reference > 0)).any():
-        return ["reference has no finite positive pixel; expected intensities above 0"]
+        return "reference has no finite positive pixel; expected intensities above 0"
     if not np.isfinite(sample).any():
-        return ["sample has no finite pixel; expected intensities"]
-    return ["no pixel is usable in both frames of any pair; expected some with weight above 0"]
+        return "sample has no finite pixel; expected intensities"
+    return "no pixel is usable in both frames of any pair; expected some with weight above 0"
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Retrieval:
-    """The pictures that a method retrieved, with what is needed to trust them.
+    """The image channels that a method retrieved, with flags, findings and provenance.
 
     Parameters
     ----------
     method : str
         Name of the method.
     experiment : Experiment
-        Geometry that was used.
+        Energy and geometry.
     flags : (y, x) uint16 array
-        Quality flags, see `xmist.FLAGS`; 0 is a plain good pixel.
+        Quality flags, see `xmist.FLAGS`; 0 is an ordinary pixel.
     options : mapping
         All options of the method as plain data.
     findings : tuple of Finding
         What was noticed about frames and result, each with a code, a severity and a message.
     provenance : mapping
-        Plain data on where the result comes from: version, names and digests of the input, notes.
+        Plain data on the origin of the result: version, names and hashes of the input, number of positions.
     phase : (y, x) float32 array, optional
         Phase φ in rad, negative for matter.
     transmission : (y, x) float32 array, optional
@@ -195,7 +198,7 @@ class Retrieval:
     phase_std, transmission_std, dark_field_std : (y, x) float32 array, optional
         Standard deviations in the unit of their channel, when uncertainty was asked for.
     diagnostics : mapping of str to (y, x) float32 array
-        Maps that show how far to trust the channels, by name; which there are is up to the method.
+        Maps that show how reliable the channels are, by name; each method has its own.
 
     Notes
     -----
@@ -232,34 +235,42 @@ class Retrieval:
 
     def __post_init__(self) -> None:
         flags = np.asarray(self.flags)
-        faults = []
+        errors: list[ErrorRecord] = []
+
+        def mismatch(name: str, shape: tuple[int, ...], expected: tuple[int, ...]) -> None:
+            text = f"{name} has shape {shape}; expected {expected}"
+            errors.append(ErrorRecord("shape-mismatch", text))
+
         if flags.ndim != 2 or flags.dtype != np.uint16:
-            faults.append(f"flags are {flags.dtype} of shape {flags.shape}; expected uint16 (y, x)")
+            text = f"flags are {flags.dtype} of shape {flags.shape}; expected uint16 (y, x)"
+            errors.append(ErrorRecord("array-invalid", text))
         for name, channel in CHANNELS.items():
             given = getattr(self, name)
             if given is None:
                 continue
-            array = as_image(name, given, faults)
+            array = as_image(name, given, errors)
             shape = ((len(channel.components),) if channel.components else ()) + flags.shape
             if array is None:
                 continue
             if array.shape != shape:
-                faults.append(f"{name} has shape {array.shape}; expected {shape}")
+                mismatch(name, array.shape, shape)
             object.__setattr__(self, name, frozen(array))
         maps: dict[str, Image] = {}
         diagnostics: Any = self.diagnostics
         if not isinstance(diagnostics, Mapping):
-            faults.append(f"diagnostics are {type(diagnostics).__name__}; expected a mapping of images")
+            text = f"diagnostics are {type(diagnostics).__name__}; expected a mapping of images"
+            errors.append(ErrorRecord("value-invalid", text))
             diagnostics = {}
         for name, given in diagnostics.items():
             if not str(name).isidentifier():
-                faults.append(f"diagnostics hold {str(name)!r}; expected names of letters, digits and _")
-            array = as_image(f"diagnostics['{name}']", given, faults)
+                text = f"diagnostics have {str(name)!r}; expected names of letters, digits and _"
+                errors.append(ErrorRecord("value-invalid", text))
+            array = as_image(f"diagnostics['{name}']", given, errors)
             if array is not None and array.shape != flags.shape:
-                faults.append(f"diagnostics['{name}'] has shape {array.shape}; expected {flags.shape}")
+                mismatch(f"diagnostics['{name}']", array.shape, flags.shape)
             elif array is not None:
                 maps[str(name)] = frozen(array)
-        raise_errors(faults)
+        raise_errors(errors)
         object.__setattr__(self, "diagnostics", MappingProxyType(maps))
         object.__setattr__(self, "flags", frozen(flags))
         object.__setattr__(self, "options", MappingProxyType(dict(self.options)))
@@ -271,7 +282,7 @@ class Retrieval:
         object.__setattr__(self, "findings", tuple(findings))
 
     def __getstate__(self) -> dict[str, Any]:
-        # A mapping proxy does not travel between processes; a dict does.
+        # A mapping proxy cannot be pickled; a dict can.
         state = {item.name: getattr(self, item.name) for item in fields(self)}
         return state | {name: dict(state[name]) for name in ("options", "provenance", "diagnostics")}
 
@@ -293,7 +304,7 @@ class Retrieval:
         return (int(self.flags.shape[0]), int(self.flags.shape[1]))
 
     def channels(self) -> Iterator[tuple[str, Image]]:
-        """Give name and array of every channel that the method determined, in a fixed order."""
+        """Yield name and array of every channel that the method determined, in a fixed order."""
         for name in CHANNELS:
             array = getattr(self, name)
             if array is not None:
@@ -332,12 +343,12 @@ class Retrieval:
         return saved
 
     def to_xarray(self) -> xarray.Dataset:
-        """Give the result as a dataset with axes in metres (needs the extra `xmist[xarray]`).
+        """Return the result as a dataset with axes in metres (needs the extra `xmist[xarray]`).
 
         Returns
         -------
         xarray.Dataset
-            One variable a channel with its unit; coordinates y and x in metres in the sample's plane.
+            One variable for each channel with its unit; coordinates y and x in metres in the sample's plane.
 
         Raises
         ------
@@ -352,7 +363,9 @@ class Retrieval:
         try:
             import xarray
         except ImportError:
-            raise InputError('to_xarray needs xarray; install it with: pip install "xmist[xarray]"') from None
+            raise InputError(
+                'to_xarray needs xarray; install it with: pip install "xmist[xarray]"', "package-missing"
+            ) from None
         pixel = self.experiment.effective_pixel
         variables: dict[str, Any] = {}
         coordinates: dict[str, Any] = {

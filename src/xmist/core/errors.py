@@ -1,4 +1,4 @@
-"""Errors that name what was found and what would be right."""
+"""Errors: what was found, what is expected, and how to fix it, as records with a code."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ _SHOWN_CHARACTERS: Final = 60
 
 
 class XmistError(Exception):
-    """Anything that xmist itself reports as having gone wrong."""
+    """Base of the errors that xmist raises."""
 
 
 @dataclass(frozen=True)
@@ -46,6 +46,7 @@ ERROR_CODES: Final[Mapping[str, str]] = MappingProxyType(
         "option-missing": "A required option is missing.",
         "option-unknown": "There is no option of this name.",
         # --- experiment, material and arrays (core) ---
+        "frames-unequal-numbers": "There are not as many reference frames as sample frames.",
         "array-invalid": "Something given as an array is none, or has another type or number of dimensions.",
         "experiment-invalid": "A value of the experiment is no number, or its unit is evidently wrong.",
         "material-invalid": "A material is unknown, incomplete, contradictory or out of range.",
@@ -150,7 +151,7 @@ class InputError(XmistError, ValueError):
         self.records: tuple[ErrorRecord, ...] = tuple(
             item if isinstance(item, ErrorRecord) else ErrorRecord(code, item) for item in given
         )
-        lines = self.faults
+        lines = self.messages
         text = lines[0] if len(lines) == 1 else "\n".join(f"- {line}" for line in lines)
         super().__init__(text)
 
@@ -160,19 +161,21 @@ class InputError(XmistError, ValueError):
         return tuple(record.code for record in self.records)
 
     @property
-    def faults(self) -> tuple[str, ...]:
+    def messages(self) -> tuple[str, ...]:
         """Messages of the errors, in order."""
         return tuple(record.message for record in self.records)
+
+    faults = messages
 
 
 class OutputError(XmistError, OSError):
     """The result could not be written; the message says what was kept and where."""
 
 
-def raise_errors(faults: Sequence[str | ErrorRecord]) -> None:
-    """Raise one `InputError` that lists `faults`; do nothing when there are none."""
-    if faults:
-        raise InputError(faults)
+def raise_errors(errors: Sequence[str | ErrorRecord]) -> None:
+    """Raise one `InputError` that lists the errors; do nothing when there are none."""
+    if errors:
+        raise InputError(errors)
 
 
 def prefixed(prefix: str, errors: Iterable[str | ErrorRecord]) -> list[ErrorRecord]:
@@ -186,14 +189,7 @@ def prefixed(prefix: str, errors: Iterable[str | ErrorRecord]) -> list[ErrorReco
 
 
 def suggest(name: str, known: Iterable[str]) -> str:
-    """Give the sentence part that helps with an unknown name.
-
-    Parameters
-    ----------
-    name : str
-        What was found.
-    known : iterable of str
-        What would be right.
+    """Return the end of a message about an unknown name: the nearest known one, and all known ones.
 
     Examples
     --------
@@ -211,12 +207,7 @@ def suggest(name: str, known: Iterable[str]) -> str:
 
 
 def shown(value: Any) -> str:
-    """Give a value as a message shows it: on one line, cut if it is long.
-
-    Parameters
-    ----------
-    value : object
-        What was found.
+    """Return a value as a message shows it: on one line, cut if it is long.
 
     Examples
     --------
@@ -231,12 +222,7 @@ def shown(value: Any) -> str:
 
 
 def as_number(value: Any) -> float | None:
-    """Give a real number as a float, infinite if it is beyond every float; None if it is no number.
-
-    Parameters
-    ----------
-    value : object
-        What was given; true and false are no numbers.
+    """Return a real number as a float, infinite if it is beyond every float; None for anything else.
 
     Examples
     --------

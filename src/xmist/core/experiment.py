@@ -1,4 +1,4 @@
-"""The geometry of an experiment and what follows from it."""
+"""Energy and geometry of an experiment."""
 
 from __future__ import annotations
 
@@ -6,9 +6,9 @@ import math
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from xmist.core.errors import as_number, raise_errors, shown
+from xmist.core.errors import ErrorRecord, as_number, raise_errors, shown
 
-# What an X-ray speckle experiment can have; outside, a unit was mistaken.
+# Values of X-ray speckle experiments; outside, the unit is wrong.
 _PLAUSIBLE: dict[str, tuple[float, float, str, str]] = {
     "energy_kev": (0.1, 1000.0, "keV", "give the photon energy in keV (17 keV is 17.0, not 17000)"),
     "pixel_size": (1e-9, 1e-3, "m", "give the detector's pixel in metres (5.8 µm is 5.8e-6)"),
@@ -40,12 +40,12 @@ class Experiment:
     Raises
     ------
     InputError
-        Lists every value that is not a positive finite number or whose unit is evidently off.
+        Lists every value that is not a positive finite number or whose unit is evidently wrong.
 
     Notes
     -----
-    By the Fresnel scaling theorem a cone beam images like a parallel one whose pixel and distance are
-    divided by the magnification; every equation of xmist uses `effective_pixel` and `effective_distance`.
+    By the Fresnel scaling theorem a cone beam gives the same image as a parallel beam with pixel and distance
+    divided by the magnification. Every equation of xmist uses `effective_pixel` and `effective_distance`.
 
     Examples
     --------
@@ -65,19 +65,23 @@ class Experiment:
     source_to_sample: float | None = None
 
     def __post_init__(self) -> None:
-        faults = []
+        errors = []
+
+        def invalid(text: str) -> None:
+            errors.append(ErrorRecord("experiment-invalid", text))
+
         for name, (low, high, unit, advice) in _PLAUSIBLE.items():
             value = getattr(self, name)
             if value is None and name == "source_to_sample":
                 continue
             number = as_number(value)
             if number is None:
-                faults.append(f"{name} is {shown(value)}; expected a number in {unit}: {advice}")
+                invalid(f"{name} is {shown(value)}; expected a number in {unit}: {advice}")
             elif not low <= number <= high:  # nor is NaN
-                faults.append(f"{name} is {number:g} {unit}; expected {low:g} to {high:g} {unit}: {advice}")
+                invalid(f"{name} is {number:g} {unit}; expected {low:g} to {high:g} {unit}: {advice}")
             else:
                 object.__setattr__(self, name, number)
-        raise_errors(faults)
+        raise_errors(errors)
 
     @property
     def wavelength(self) -> float:
@@ -109,5 +113,5 @@ class Experiment:
         return self.sample_to_detector / self.magnification
 
     def to_dict(self) -> dict[str, Any]:
-        """Give the four parameters by name, as plain data."""
+        """Return the four parameters by name, as plain data."""
         return asdict(self)

@@ -1,4 +1,4 @@
-"""The flags of a pixel: one registry gives each its bit, its name and its sentence."""
+"""The flags of a pixel: a registry with bit, name and meaning of each."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ class Flag:
     name : str
         Short name.
     meaning : str
-        One sentence for a person.
+        One sentence.
     """
 
     bit: int

@@ -98,7 +98,7 @@ class Material:
 
     @classmethod
     def of(cls, name: str, density: float | None = None) -> Material:
-        """Give a material by its name, or by its formula and density.
+        """Return a material by its name, or by its formula and density.
 
         Parameters
         ----------
@@ -129,14 +129,14 @@ class Material:
                 known = _known()
                 found = known.get(name.strip().lower())
                 if found is None and (unusable := _name_fault(name, density, known)):
-                    raise InputError(unusable)
+                    raise InputError(unusable, "material-invalid")
             if found is not None:
                 formula, usual = found
         return cls(formula=formula, density=usual if density is None else density)
 
     @staticmethod
     def names() -> tuple[str, ...]:
-        """Give the names that `of` knows, with their formula and usual density.
+        """Return the names that `of` knows, with their formula and usual density.
 
         Returns
         -------
@@ -151,7 +151,7 @@ class Material:
         return tuple(sorted(_known()))
 
     def delta_over_beta(self, energy_kev: float) -> float:
-        """Give γ = δ/β at an energy, as the option `delta_over_beta` takes it.
+        """Return γ = δ/β at an energy, as the option `delta_over_beta` takes it.
 
         Parameters
         ----------
@@ -170,11 +170,13 @@ class Material:
         """
         delta, beta = self.index(energy_kev)
         if not (delta > 0.0 and beta > 0.0):
-            raise InputError(f"the material has δ = {delta:g} and β = {beta:g}; δ/β needs both above 0")
+            raise InputError(
+                f"the material has δ = {delta:g} and β = {beta:g}; δ/β needs both above 0", "material-invalid"
+            )
         return delta / beta
 
     def index(self, energy_kev: float) -> tuple[float, float]:
-        """Give δ and β at an energy.
+        """Return δ and β at an energy.
 
         Parameters
         ----------
@@ -193,7 +195,7 @@ class Material:
         """
         given: Any = energy_kev
         if isinstance(given, bool) or not isinstance(given, numbers.Real):
-            raise InputError(f"energy_kev is {given!r}; expected a number in keV")
+            raise InputError(f"energy_kev is {given!r}; expected a number in keV", "value-invalid")
         if self.formula is None:
             assert self.delta is not None
             assert self.beta is not None
@@ -201,18 +203,21 @@ class Material:
             if not math.isclose(self.energy_kev, energy_kev, rel_tol=1e-6):
                 raise InputError(
                     f"δ and β of the material hold for {self.energy_kev:g} keV and {energy_kev:g} keV was "
-                    "asked for; give formula and density for other energies"
+                    "asked for; give formula and density for other energies",
+                    "material-invalid",
                 )
             return float(self.delta), float(self.beta)
         low, high = _ENERGIES_KEV
         if not low <= energy_kev <= high:
-            raise InputError(f"energy_kev is {energy_kev:g} keV; the tables hold {low:g} to {high:g} keV")
+            raise InputError(
+                f"energy_kev is {energy_kev:g} keV; the tables cover {low:g} to {high:g} keV", "value-invalid"
+            )
         assert self.density is not None
         return _table_index(self.formula, float(self.density), float(energy_kev))
 
 
 def _known() -> dict[str, tuple[str, float]]:
-    """Give formula and density in kg/m³ by name."""
+    """Return formula and density in kg/m³ by name."""
     import xraydb
 
     tables = {name: (item.formula, 1000.0 * item.density) for name, item in xraydb.get_materials().items()}
@@ -243,7 +248,7 @@ def _formula_errors(formula: Any) -> list[ErrorRecord]:
     if not isinstance(formula, str):
         return [
             ErrorRecord(
-                "material-unknown", f"formula is {formula!r}; expected a chemical formula such as 'H2O'"
+                "material-invalid", f"formula is {formula!r}; expected a chemical formula such as 'H2O'"
             )
         ]
     import xraydb
@@ -254,14 +259,14 @@ def _formula_errors(formula: Any) -> list[ErrorRecord]:
         reason = " ".join(str(error).split())
         return [
             ErrorRecord(
-                "material-unknown",
+                "material-invalid",
                 f"formula {formula!r} cannot be read ({reason}); expected one such as 'H2O' or 'C8H8'",
             )
         ]
     if not elements:
         return [
             ErrorRecord(
-                "material-unknown",
+                "material-invalid",
                 f"formula {formula!r} names no element; expected one such as 'H2O' or 'C8H8'",
             )
         ]

@@ -172,7 +172,7 @@ class Options:
         return errors
 
     def conflicts(self) -> Iterator[tuple[tuple[str, ...], str]]:
-        """Yield options that contradict each other, the one at fault first, and what is wrong with it."""
+        """Yield options that contradict each other, the wrong one first, and what is wrong with it."""
         yield from ()
 
     def plain(self) -> dict[str, Any]:

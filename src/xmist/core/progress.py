@@ -1,4 +1,4 @@
-"""Bars for long work, in a terminal and in a notebook."""
+"""Progress bars for long work, in a terminal and in a notebook."""
 
 from __future__ import annotations
 
@@ -13,32 +13,33 @@ if TYPE_CHECKING:
 
 __all__ = ["Progress", "progress_bars"]
 
-# Called with what is done, and how much of how much of it.
+# Called as progress(label, done, total).
 Progress = Callable[[str, int, int], object]
 
 _COUNTED: Final = "{desc}: {percentage:3.0f}% |{bar}| {n_fmt}/{total_fmt} [{elapsed}<{remaining}, {rate_fmt}]"
-_WHOLE: Final = "{desc}: {elapsed}"  # nothing is known between begin and end
+_WHOLE: Final = "{desc}: {elapsed}"  # unknown before the end
 _TICK: Final = 1.0  # seconds
 
 
 @contextmanager
 def progress_bars() -> Iterator[Progress]:
-    """Show a bar for each part of long work: on stderr, or as a widget in a notebook.
+    """Show a progress bar for each part of long work: on stderr, or as a widget in a notebook.
 
-    In a terminal the time goes on, so that work which tells nothing before its end is seen to be alive.
+    In a terminal the elapsed time is refreshed every second, also for work that reports nothing before its
+    end.
 
     Yields
     ------
     callable
-        What functions of xmist take as `progress`: to be called with what is done, and how much of how much
-        of it. The bar of a part goes when the next part begins.
+        `progress(label, done, total)`, as functions of xmist take it. The bar of a part is removed when the
+        next part begins.
 
     Examples
     --------
     >>> stack, experiment, _ = xmist.simulate.phantom("fine", shape=(48, 48), positions=2)
     >>> with progress_bars() as progress:
     ...     found = xmist.compare(
-    ...         stack, experiment, methods=["mist"], exposures=[2], resolution=False, progress=progress
+    ...         stack, experiment, methods=["mist"], positions=[2], resolution=False, progress=progress
     ...     )
     """
     from tqdm.auto import tqdm as make

@@ -30,7 +30,7 @@ from xmist.methods.common.options import Integrator, Ridge, Smoothing
 from xmist.methods.common.phase import centre
 from xmist.methods.common.reference import prepare_reference
 from xmist.methods.implicit.plan import Channels, ImplicitPlan, Solution, prepare_equations
-from xmist.methods.implicit.regularisation import Comparison
+from xmist.methods.implicit.regularisation import Agreement
 from xmist.numerics.images.fill import fill
 from xmist.numerics.operators.derivatives import DX, DXX, DXY, DY, DYY, LAPLACIAN, SAMPLE
 from xmist.numerics.solvers.integrate import integrate
@@ -109,7 +109,7 @@ def prepare(
         options=options,
         equations=prepare_equations(prepared, COLUMNS[kind], options, threads=threads),
         channels=partial(_channels, kind=kind, background=background),
-        comparison=Comparison(
+        comparison=Agreement(
             curvature=False, shift=slice(1, 3), groups=() if kind == "none" else (slice(3, None),)
         ),
     )

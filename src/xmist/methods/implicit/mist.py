@@ -22,7 +22,7 @@ from xmist.methods.common.options import CutoffLength, Ridge, Smoothing
 from xmist.methods.common.phase import phase_of_curvature, refraction_of
 from xmist.methods.common.reference import prepare_reference
 from xmist.methods.implicit.plan import Channels, ImplicitPlan, Solution, prepare_equations
-from xmist.methods.implicit.regularisation import Comparison
+from xmist.methods.implicit.regularisation import Agreement
 from xmist.numerics.operators.derivatives import LAPLACIAN, VALUE
 
 # Columns of eq. (4) for the unknowns ∇²ψ and −d; `mist-attenuating` shares them.
@@ -82,7 +82,7 @@ def prepare(
         equations=prepare_equations(prepared, COLUMNS, options, threads=threads),
         channels=_channels,
         may_attenuate=False,
-        comparison=Comparison(curvature=True),
+        comparison=Agreement(curvature=True),
     )
 
 

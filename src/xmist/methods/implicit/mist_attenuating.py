@@ -33,7 +33,7 @@ from xmist.methods.common.phase import (
 from xmist.methods.common.reference import prepare_reference
 from xmist.methods.implicit.mist import COLUMNS
 from xmist.methods.implicit.plan import Channels, ImplicitPlan, Solution, prepare_equations
-from xmist.methods.implicit.regularisation import Comparison
+from xmist.methods.implicit.regularisation import Agreement
 from xmist.numerics.operators.stencils import laplacian
 
 CURVATURE_ALONE: Final = (
@@ -101,7 +101,7 @@ def prepare(
         options=options,
         equations=prepare_equations(prepared, COLUMNS, options, threads=threads),
         channels=_channels,
-        comparison=Comparison(curvature=False, length2=length2),
+        comparison=Agreement(curvature=False, length2=length2),
     )
 
 

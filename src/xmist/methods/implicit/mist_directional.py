@@ -40,7 +40,7 @@ from xmist.methods.common.phase import (
 from xmist.methods.common.reference import prepare_reference
 from xmist.methods.implicit.mist_attenuating import CURVATURE_ALONE
 from xmist.methods.implicit.plan import Channels, ImplicitPlan, Solution, prepare_equations
-from xmist.methods.implicit.regularisation import Comparison
+from xmist.methods.implicit.regularisation import Agreement
 from xmist.numerics.images.smooth import gaussian
 from xmist.numerics.operators.derivatives import DXX, DXY, DYY, VALUE, derivative
 
@@ -124,7 +124,7 @@ def prepare(
         equations=prepare_equations(prepared, COLUMNS, options, threads=threads),
         channels=_channels,
         may_attenuate=gamma is not None,
-        comparison=Comparison(curvature=gamma is None, length2=screening_length2(experiment, gamma)),
+        comparison=Agreement(curvature=gamma is None, length2=screening_length2(experiment, gamma)),
     )
 
 

@@ -39,7 +39,7 @@ from xmist.methods.common.phase import (
 )
 from xmist.methods.common.reference import prepare_reference
 from xmist.methods.implicit.plan import Channels, ImplicitPlan, Solution, prepare_equations
-from xmist.methods.implicit.regularisation import Comparison
+from xmist.methods.implicit.regularisation import Agreement
 from xmist.numerics.operators.derivatives import DX, DY, LAPLACIAN, VALUE
 from xmist.numerics.operators.stencils import laplacian
 from xmist.numerics.solvers import least_squares
@@ -152,7 +152,7 @@ def prepare(
         equations=equations,
         channels=partial(_channels, coupling=coupling, crossover2=crossover2),
         may_attenuate=options.delta_over_beta is not None,
-        comparison=Comparison(curvature=options.inverts, length2=length2, groups=(slice(1, 2), slice(2, 4))),
+        comparison=Agreement(curvature=options.inverts, length2=length2, groups=(slice(1, 2), slice(2, 4))),
     )
 
 

@@ -20,7 +20,7 @@ from xmist.methods.common.findings import compare_frames, describe_flags
 from xmist.methods.common.phase import epsilon_of, screening_length2
 from xmist.methods.common.reference import PreparedReference
 from xmist.methods.implicit.pixelwise import PixelwiseSystem, prepare_pixelwise
-from xmist.methods.implicit.regularisation import Comparison, choose, cutoff_of
+from xmist.methods.implicit.regularisation import Agreement, choose, cutoff_of
 from xmist.numerics.images.tensors import eigenvalues, nearest_positive
 
 
@@ -79,7 +79,7 @@ class ImplicitPlan:
     equations: PixelwiseSystem
     channels: Callable[[Solution], Channels]
     may_attenuate: bool = True
-    comparison: Comparison | None = None  # what an automatic ridge compares
+    comparison: Agreement | None = None  # what an automatic ridge compares
 
     def __call__(self, sample: ArrayLike, *, weights: ArrayLike | None = None) -> Retrieval:
         """Retrieve one projection from (position, y, x) sample frames; weights multiply the reference's."""

@@ -59,7 +59,7 @@ _RING: Final = 64  # waves
 
 
 @dataclass(frozen=True, kw_only=True)
-class Comparison:
+class Agreement:
     """Which images of the unknowns are compared."""
 
     curvature: bool  # the first unknown is ∇²ψ, compared as ψ; else a deficit 1 − G, compared as 1 − T
@@ -91,7 +91,7 @@ def choose(
     equations: PixelwiseSystem,
     frames: Image,
     weights: Real | None,
-    comparison: Comparison,
+    comparison: Agreement,
     wanted: Collection[str],
 ) -> tuple[PixelwiseSystem, float | None]:
     """Choose "ridge" and, where a curvature is inverted, "cutoff_length" for one projection.
@@ -144,7 +144,7 @@ def _agreeing_ridge(
     matrix: Real,
     rhs: Real,
     hole: NDArray[np.bool_],
-    comparison: Comparison,
+    comparison: Agreement,
     stable: list[Real],
 ) -> float:
     """Return the absolute ridge whose images agree best with the stable ones."""

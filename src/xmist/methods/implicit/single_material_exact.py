@@ -10,8 +10,8 @@ v = (u − ℓ²∇²u, −ℓ²∂_xu, −ℓ²∂_yu) by three-point stencils.
 
     Eᵀ (Σ_n w_n c_n c_nᵀ) E u = Eᵀ Σ_n w_n c_n (I_R,n − I_S,n)
 
-so that the exposures are summed once, as for least squares at a pixel, and a step of conjugate gradients
-costs the same however many there are. The adjoint is exact. For one exposure without dead pixels the minimum
+so that the positions are summed once, as for least squares at a pixel, and a step of conjugate gradients
+costs the same for any number of them. The adjoint is exact. For one position without dead pixels the minimum
 solves the equation.
 """
 
@@ -40,42 +40,22 @@ Real = NDArray[Any]
 _SYSTEM: Final = System(kinds=(VALUE, DX, DY))
 _KINDS: Final = (PSI, LOG_T)
 _LIMIT: Final = 200
-# Part of what noise leaves in the residual that the solve may miss: 1 % of the error that noise makes in T.
+# Share of the residual's noise that the solution may miss: 1 % of the error that noise makes in T.
 _NEGLIGIBLE: Final = 1e-4
 _BLOCK: Final = 64  # rows
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class WholeMaterial:
-    """What the exact equation needs of the references.
+    """What the exact equation needs of the references."""
 
-    Parameters
-    ----------
-    matrix : (6, y, x) float32 array
-        Σ_n w_n c_n c_nᵀ, the lower triangle row by row.
-    inverse : (y, x) float32 array
-        One over the expected symbol of the normal operator, in the cosine basis: the preconditioner.
-    length2 : float
-        ℓ² in pixels².
-    """
-
-    matrix: Image
-    inverse: Image
-    length2: float
+    matrix: Image  # (6, y, x) Σ_n w_n c_n c_nᵀ, the lower triangle row by row
+    inverse: Image  # (y, x) one over the expected symbol of the normal operator in the cosine basis
+    length2: float  # ℓ² in pixels²
 
 
 def prepare_whole(reference: PreparedReference, *, length2: float, threads: int) -> WholeMaterial:
-    """Sum what depends on the references alone.
-
-    Parameters
-    ----------
-    reference : PreparedReference
-        References with their weights.
-    length2 : float
-        ℓ² in pixels².
-    threads : int
-        Threads; the result does not depend on it.
-    """
+    """Sum what depends on the references alone; ℓ² in pixels²."""
     matrix, _, _ = least_squares.normal_equations(
         reference.frames, reference.frames, _SYSTEM, weights=reference.weights, threads=threads
     )
@@ -114,7 +94,7 @@ def _square_rows(reference, sample, weights, sums, start, stop):  # type: ignore
 
 
 def _square(reference: Image, sample: Image, weights: Real | None, threads: int) -> float:
-    """Give Σ w (I_R − I_S)²."""
+    """Return Σ w (I_R − I_S)²."""
     sums = np.empty(reference.shape[1])
     for_blocks(lambda a, b: _square_rows(reference, sample, weights, sums, a, b), len(sums), threads=threads)
     return float(sums.sum())
@@ -139,7 +119,7 @@ class _Equation:
         return self.transpose(value, slope)
 
     def transpose(self, value: Real, slope: Real) -> Real:
-        """Give Eᵀ of three images; the adjoint of the gradient is −divergence."""
+        """Return Eᵀ of three images; the adjoint of the gradient is −divergence."""
         out = laplacian(value, threads=self.threads)
         np.subtract(divergence(slope, threads=self.threads), out, out=out)
         out *= self.length2
@@ -161,29 +141,9 @@ def refine(
     *,
     threads: int,
 ) -> tuple[Image, Convergence]:
-    """Solve T I_R − ℓ² ∇·(I_R ∇T) = I_S for all exposures, from a first guess.
+    """Solve T I_R − ℓ² ∇·(I_R ∇T) = I_S for all positions, from a first guess of the (y, x) T.
 
-    Parameters
-    ----------
-    transmission : (y, x) float32 array
-        First guess of T; what the equations leave open keeps it.
-    whole : WholeMaterial
-        Of `prepare_whole`.
-    reference : PreparedReference
-        References with their weights.
-    sample : (position, y, x) float32 array
-        Frames with the sample; may hold anything where the weight is 0.
-    given : (position, y, x) float32 array or None
-        Weights that multiply those of the reference.
-    threads : int
-        Threads; the result does not depend on it.
-
-    Returns
-    -------
-    transmission : (y, x) float32 array
-        T.
-    convergence : Convergence
-        How it went.
+    What the equations leave open keeps the guess; `given` are weights that multiply those of the reference.
     """
     weights = reference.weights
     if given is not None:
