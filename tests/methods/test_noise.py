@@ -4,11 +4,43 @@ import numpy as np
 import pytest
 
 from tests.manufactured import speckle
-from xmist.methods.full_field.noise import draw_noise
+from xmist.methods.full_field import noise
 from xmist.numerics.images.denoise import spectrum_of, wiener
+from xmist.numerics.operators.transport import LOG_T, PSI, D, Transport
+from xmist.numerics.solvers.whole_image import Right
 
 SHAPE = (96, 128)
 PHOTONS = 2000.0
+
+
+def draw_noise(random, reference, level, spectra, *, transmission=None):
+    """The images whose right side `right_of_noise` returns."""
+    out = np.zeros(reference.shape, np.float32)
+    made = 0.0
+    for n, error in noise._errors(random, reference, spectra, transmission, None):
+        out[n] = error
+        made += noise._mean_square(error) / len(out)
+    of_errors, of_white = noise._shares(made, noise._mean_square(level))
+    out *= np.float32(of_errors)
+    for image in out:
+        image += (of_white * level).astype(np.float32) * random.standard_normal(image.shape, np.float32)
+    return out
+
+
+@pytest.mark.parametrize("noisy", [False, True])
+def test_the_right_side_is_that_of_the_images(noisy):
+    reference = speckle(np.random.default_rng(5), 2, SHAPE, grain=2.0).astype(np.float32)
+    level = np.full(SHAPE, 0.1, np.float32)
+    roots = np.sqrt(reference) + 0.02 * np.random.default_rng(6).standard_normal(reference.shape)
+    spectra = [spectrum_of(root, 0.0004) for root in roots] if noisy else ()
+    transport = Transport(frames=reference, kinds=(PSI, D, LOG_T))
+    found = noise.right_of_noise(np.random.default_rng(1), reference, level, spectra, transport)
+    images = draw_noise(np.random.default_rng(1), reference, level, spectra)
+    exact = Right.of(transport, images)
+    # float32 sums of some ten thousand pixels.
+    assert np.allclose(found.coefficients, exact.coefficients, atol=1e-4 * np.abs(exact.coefficients).max())
+    # The two parts are independent: their product is 1/√(2 · 96 · 128) of the sum of squares.
+    assert found.constant == pytest.approx(exact.constant, rel=0.03)
 
 
 def test_draws_have_the_power_of_real_residuals_where_the_unknowns_are_read():

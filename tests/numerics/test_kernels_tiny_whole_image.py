@@ -8,7 +8,7 @@ from xmist.numerics.operators.finite_transport import Warp, diffuse
 from xmist.numerics.operators.transport import D_XX, D_XY, D_YY, LOG_T, PSI, D, Transport
 from xmist.numerics.reduce import dot
 from xmist.numerics.solvers.preconditioner import Prior, moments
-from xmist.numerics.solvers.whole_image import solve
+from xmist.numerics.solvers.whole_image import Solver
 
 SHAPE = (11, 13)
 FRAMES = speckle(np.random.default_rng(1), 2, SHAPE)
@@ -28,13 +28,8 @@ def test_operator_adjoint_and_solve(kinds, weighted):
     assert np.isclose(dot(forward, weighed), dot(fields, transport.adjoint(images)), rtol=1e-12)
     assert np.allclose(transport.normal(fields), transport.adjoint(forward), rtol=1e-10, atol=1e-12)
     assert moments(FRAMES, weights, threads=1).value > 0
-    _, how = solve(
-        transport,
-        images,
-        (Prior(strength=0.1, floor=1.0),) * len(kinds),
-        negligible=lambda objective: 0.0,
-        limit=4,
-    )
+    solver = Solver(transport, (Prior(strength=0.1, floor=1.0),) * len(kinds))
+    _, how = solver(images, negligible=lambda objective: 0.0, limit=4)
     assert np.all(np.diff(how.objective) < 0)
 
 

@@ -5,7 +5,7 @@ from tests.manufactured import speckle
 from xmist.numerics.operators.transport import LOG_T, PSI, D, Transport
 from xmist.numerics.solvers.preconditioner import Moments, Prior, moments
 from xmist.numerics.solvers.prior_strength import estimate_strength, power_over_rings
-from xmist.numerics.solvers.whole_image import solve, to_cosines
+from xmist.numerics.solvers.whole_image import Solver, to_cosines
 
 SHAPE = (128, 144)
 
@@ -25,7 +25,7 @@ def test_strength_of_a_field_that_the_prior_describes(alpha):
     weak = (Prior(), Prior(strength=0.1 * alpha, order=1.5, floor=1e-6))
 
     def cosines(images):
-        fields, _ = solve(transport, images, weak, negligible=lambda objective: 0.0, relative=1e-8)
+        fields, _ = Solver(transport, weak)(images, negligible=lambda objective: 0.0, relative=1e-8)
         return to_cosines(fields)[1]
 
     found = estimate_strength(

@@ -22,33 +22,6 @@ Real = NDArray[Any]
 _MOST: Final = 0.95  # of the residual's mean square: most that errors of the reference may make
 
 
-def draw_noise(
-    random: np.random.Generator,
-    reference: Image,
-    level: Real,
-    spectra: Sequence[ImageSpectrum],
-    *,
-    transmission: Real | None = None,
-    threads: int | None = None,
-) -> Image:
-    """Draw what a residual (position, y, x) of a given local rms `level` (y, x) consists of.
-
-    Errors of the references (position, y, x; without noise), as large as the noise in their `spectra` makes
-    them, dimmed by `transmission` (y, x), and white noise that makes up for the rest of the mean square.
-    """
-    out = np.zeros(reference.shape, np.float32)
-    made = 0.0
-    for n, error in _errors(random, reference, spectra, transmission, threads):
-        out[n] = error
-        made += _mean_square(error) / len(out)
-    of_errors, of_white = _shares(made, _mean_square(level))
-    out *= np.float32(of_errors)
-    rest = (of_white * level).astype(np.float32)
-    for image in out:
-        image += rest * random.standard_normal(image.shape, np.float32)
-    return out
-
-
 def right_of_noise(
     random: np.random.Generator,
     reference: Image,
@@ -58,9 +31,11 @@ def right_of_noise(
     *,
     transmission: Real | None = None,
 ) -> Right:
-    """Return the right side that a draw of `draw_noise` makes, without memory for all its images at once.
+    """Return the right side of a draw of what a residual of a local rms `level` (y, x) consists of.
 
-    Its constant leaves out what errors of the references and white noise have in common by chance.
+    Errors of the references (position, y, x; without noise), as large as the noise in their `spectra` makes
+    them, dimmed by `transmission` (y, x), and white noise that makes up for the rest of the mean square. The
+    images are drawn one by one; the constant leaves out what both have in common by chance.
     """
     threads, shape = transport.threads, (len(transport.kinds), *level.shape)
     right = np.zeros(shape, np.float32)

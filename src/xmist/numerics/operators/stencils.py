@@ -9,7 +9,6 @@ operator            stencil                                  adjoint
 `gradient`          (u[i+1] − u[i−1])/2 along x and y        −`divergence`
 `divergence`        the same of a vector, odd mirror         −`gradient`
 `laplacian`         5 points                                 itself
-`mixed`             ∂x∂y, the product of both gradients      `mixed_adjoint`
 ==================  =======================================  =============================
 """
 
@@ -65,36 +64,6 @@ def _laplacian(image, out, start, stop):  # type: ignore[no-untyped-def]
             )
 
 
-@_jit
-def _mixed(image, out, start, stop):  # type: ignore[no-untyped-def]
-    height, width = image.shape
-    for y in range(start, stop):
-        above, below = max(y - 1, 0), min(y + 1, height - 1)
-        for x in range(width):
-            left, right = max(x - 1, 0), min(x + 1, width - 1)
-            out[y, x] = (
-                (image[below, right] - image[below, left]) - (image[above, right] - image[above, left])
-            ) / 4
-
-
-@_jit
-def _mixed_adjoint(image, out, start, stop):  # type: ignore[no-untyped-def]
-    # The transpose of a gradient along one axis takes neighbours with an odd mirror and the opposite sign;
-    # the two signs cancel.
-    height, width = image.shape
-    for y in range(start, stop):
-        above, below = max(y - 1, 0), min(y + 1, height - 1)
-        sign_above = -1 if y == 0 else 1
-        sign_below = -1 if y == height - 1 else 1
-        for x in range(width):
-            left, right = max(x - 1, 0), min(x + 1, width - 1)
-            sign_left = -1 if x == 0 else 1
-            sign_right = -1 if x == width - 1 else 1
-            lower = sign_right * image[below, right] - sign_left * image[below, left]
-            upper = sign_right * image[above, right] - sign_left * image[above, left]
-            out[y, x] = (sign_below * lower - sign_above * upper) / 4
-
-
 def gradient(image: Real, *, scale: float = 1.0, threads: int | None = None) -> Real:
     """Return `scale` times the derivatives (2, y, x) along x and y per pixel, by centred differences."""
     out = np.empty((2, *image.shape), image.dtype)
@@ -110,22 +79,8 @@ def divergence(vector: Real, *, threads: int | None = None) -> Real:
     return out
 
 
-def _apply(kernel: Any, image: Real, threads: int | None) -> Real:
-    out = np.empty_like(image)
-    for_blocks(lambda a, b: kernel(image, out, a, b), image.shape[0], threads=threads)
-    return out
-
-
 def laplacian(image: Real, *, threads: int | None = None) -> Real:
     """Return ∇²u (y, x) per pixel² by the 5-point stencil; it is its own adjoint."""
-    return _apply(_laplacian, image, threads)
-
-
-def mixed(image: Real, *, threads: int | None = None) -> Real:
-    """Return ∂x∂y u (y, x) per pixel², the product of both centred differences."""
-    return _apply(_mixed, image, threads)
-
-
-def mixed_adjoint(image: Real, *, threads: int | None = None) -> Real:
-    """Return the adjoint of `mixed` of an image (y, x); equal to it but for the border."""
-    return _apply(_mixed_adjoint, image, threads)
+    out = np.empty_like(image)
+    for_blocks(lambda a, b: _laplacian(image, out, a, b), image.shape[0], threads=threads)
+    return out

@@ -134,7 +134,7 @@ class Solver:
         limit: int = 300,
         relative: float = 1e-12,
     ) -> tuple[Real, Convergence]:
-        """Fit the kinds to images, or to a right side; see `solve`.
+        """Fit the kinds to images, or to a right side; return them and how it went.
 
         The memory of the start is used, and that of the right side where there is no pull.
         """
@@ -206,31 +206,4 @@ def _add_prior(image: Real, field: Real, prior: Prior, threads: int | None) -> N
         lambda a, b: _add_prior_rows(image, field, symbol_y, symbol_x, *choice, a, b),
         len(image),
         threads=threads,
-    )
-
-
-def solve(
-    transport: Transport,
-    images: Real,
-    priors: tuple[Prior, ...],
-    *,
-    negligible: Callable[[float], float],
-    start: Real | None = None,
-    pull: Real | None = None,
-    limit: int = 300,
-    relative: float = 1e-12,
-) -> tuple[Real, Convergence]:
-    """Fit the unknowns (unknown, y, x) to images b (position, y, x); return them and how it went.
-
-    `negligible`, `start` (not modified), `limit` and `relative` as in `conjugate_gradients`; `pull` (unknown,
-    y, x): cosine coefficients added to the right side, the priors' precision times their means. The mean of ψ
-    is 0; the objective includes the priors.
-    """
-    return Solver(transport, priors)(
-        images,
-        negligible=negligible,
-        start=None if start is None else start.copy(),
-        pull=pull,
-        limit=limit,
-        relative=relative,
     )
