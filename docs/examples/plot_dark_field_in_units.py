@@ -5,13 +5,13 @@ What D means, in metres and as an angle
 The dark-field of xmist is D, the effective diffusion coefficient of equation (M), a length in metres. It blurs speckles by a Gaussian
 of variance σ² = 2∆D along each axis, ∆ being the effective distance.
 
-D belongs to the experiment, not to the sample alone: structure that turns rays by a random angle of rms θ along an axis blurs
-by σ = ∆θ, so that::
+D depends on the experiment as well as on the sample: structure that deflects rays by a random angle of rms θ along an axis blurs by σ = ∆θ,
+so that::
 
     D = ∆ θ²/2        θ = √(2D/∆)
 
-D grows with the distance. What belongs to the sample is θ, or θ² per metre of material, which adds up along the beam. This page
-measures both.
+D grows with the distance. The property of the sample is θ, or θ² per metre of material, which adds along the beam. This page measures
+both.
 """
 
 # %%
@@ -62,7 +62,7 @@ def measure(distance):
 
 
 distances = np.array([0.35, 0.5, 0.65, 0.8])
-pictures = [measure(float(distance)) for distance in distances]
+results = [measure(float(distance)) for distance in distances]
 
 # %%
 # Mean over the middle of the ball, where the thickness of the material is known:
@@ -70,12 +70,12 @@ pictures = [measure(float(distance)) for distance in distances]
 y, x = (np.mgrid[:96, :96] - 47.5) * 5.8e-6
 middle = np.hypot(x, y) < 0.5 * RADIUS
 thickness = 2 * np.sqrt(RADIUS**2 - np.hypot(x, y)[middle] ** 2).mean()
-found = np.array([picture[middle].mean() for picture, _ in pictures])
+found = np.array([image[middle].mean() for image, _ in results])
 angle = np.sqrt(2 * np.clip(found, 0, None) / distances)
 expected = np.sqrt(POWER * thickness)
 
 figure, axes = plt.subplots(1, 3, figsize=(11, 3.4), layout="constrained")
-shown = axes[0].imshow(pictures[-1][0] * 1e12, cmap="magma", vmin=0)
+shown = axes[0].imshow(results[-1][0] * 1e12, cmap="magma", vmin=0)
 axes[0].set(title=f"D at ∆ = {distances[-1]:g} m", xticks=[], yticks=[])
 figure.colorbar(shown, ax=axes[0], label="D (pm)")
 axes[1].plot(distances, found * 1e12, "o", label="retrieved")
@@ -83,30 +83,28 @@ axes[1].plot(distances, distances * expected**2 / 2 * 1e12, "k-", lw=1, label="�
 axes[1].set(title="D grows with the distance", xlabel="∆ (m)", ylabel="D (pm)", ylim=(0, None))
 axes[1].legend()
 axes[2].plot(distances, angle * 1e6, "o", label="√(2D/∆)")
-axes[2].axhline(expected * 1e6, color="k", lw=1, label="what the ball is made of")
+axes[2].axhline(expected * 1e6, color="k", lw=1, label="the material")
 axes[2].set(title="the angle does not", xlabel="∆ (m)", ylabel="rms angle per axis (µrad)", ylim=(0, None))
 axes[2].legend()
 plt.show()
 
 for distance, d, theta in zip(distances, found, angle, strict=True):
     print(
-        f"∆ = {distance:4.2f} m: D = {d * 1e12:5.3f} pm, θ = {theta * 1e6:.3f} µrad (made of {expected * 1e6:.3f})"
+        f"∆ = {distance:4.2f} m: D = {d * 1e12:5.3f} pm, θ = {theta * 1e6:.3f} µrad (material {expected * 1e6:.3f})"
     )
 
 # %%
-# D grows with the distance, and the angle hardly changes. Two things pull at it: at short distances the blur is a fraction of a pixel, and
-# the prior takes a part of it for noise; at long ones the wave of a speckle spreads over as much as the structure is long, and scatter
-# begins to saturate (:doc:`/simulate` has the formula, and warns).
+# D grows with the distance, and the angle hardly changes. At short distances the blur is a fraction of a pixel, and the prior removes a part of
+# it as noise. At long distances scattering begins to saturate (:doc:`/simulate` has the formula, and warns).
 #
-# In a table of a paper give θ, or θ² divided by the thickness; with a value of D give ∆ and the energy.
+# In a publication state θ, or θ² divided by the thickness; with a value of D state ∆ and the energy.
 #
-# Other measures of the same thing:
+# Related quantities:
 #
-# - *visibility* V, the contrast of the speckles with the sample over that without: to first order 1 − ∆Dκ², where κ belongs to the
-#   speckles. It depends on the diffuser; D does not. Matching methods give both.
+# - *visibility* V, the contrast of the speckles with the sample over that without: to first order 1 − ∆Dκ², where κ is the
+#   frequency of the speckles. It depends on the diffuser; D does not. Matching methods retrieve both.
 # - *−ln V*, or *visibility reduction*: proportional to D for one diffuser and one distance.
-# - a tensor: for scatter with a direction D_xx, D_xy and D_yy, and the variance of the blur is the matrix 2∆D. The scalar D is then
+# - a tensor: for oriented scattering D_xx, D_xy and D_yy, and the variance of the blur is the matrix 2∆D. The scalar D is then
 #   half of its trace. See :doc:`plot_directions`.
 #
-# Noise is two-sided: where nothing scatters, D scatters about 0 and half of the pixels are negative. Clipping them makes a bias, so
-# that xmist keeps them.
+# Where nothing scatters, noise makes half of the pixels negative. xmist keeps them, because clipping biases means.

@@ -2,12 +2,12 @@
 Directional dark-field
 ======================
 
-Fibres scatter across themselves. With a tensor D_xx, D_xy, D_yy in place of the scalar D, a method tells the direction and how
-pronounced it is.
+Fibres scatter perpendicular to their axis. With a tensor D_xx, D_xy, D_yy instead of the scalar D, a method retrieves the direction and the
+anisotropy of the scattering.
 """
 
 # %%
-# Six bundles of fibres in resin, each of another direction:
+# Six bundles of fibres in resin, in six directions:
 
 import matplotlib.pyplot as plt
 import numpy as np
@@ -25,7 +25,7 @@ result = xmist.retrieve(
 )
 
 # %%
-# Hue is the direction of the scatter over 180°, saturation the anisotropy, brightness the strength:
+# Hue is the direction of the scattering over 180°, saturation the anisotropy, brightness the strength:
 
 figure, axes = plt.subplots(1, 3, figsize=(11, 3.8), layout="constrained")
 for axis, (name, item) in zip(axes, {"truth": truth, "full-field, N = 10": result}.items(), strict=False):

@@ -2,9 +2,9 @@
 Choose N, the distance and the dose
 ===================================
 
-Before a beamtime: which error is to be expected, over the distance from sample to detector, the size of the speckles, the number N of
-exposures and the photons? ``evaluate.expected_errors`` answers by Monte-Carlo runs of a method on frames of the transport model. Nothing of
-diffraction, or of the granular contrast of the sample, is in them, so that the numbers are a lower bound.
+``evaluate.expected_errors`` estimates the errors to expect over the distance from sample to detector, the size of the speckles, the number N
+of positions and the photons, by Monte-Carlo runs of a method on frames of the transport model. They contain neither diffraction nor the
+granular contrast of the sample: the numbers are a lower bound.
 
 On the command line::
 
@@ -12,7 +12,7 @@ On the command line::
 """
 
 # %%
-# The sample is described by bodies and materials (``simulate.find_recipe`` has some that are ready): here a ball that scatters.
+# The sample is described by bodies and materials (``simulate.find_recipe`` has ready-made ones), here a ball that scatters.
 
 import xmist
 from xmist import evaluate, simulate
@@ -45,17 +45,17 @@ table = evaluate.expected_errors(
 print(table)
 
 # %%
-# A row is a choice. Errors are root mean squares over pixels and draws; NRMSE divides by the contrast of the truth.
+# Each row is one choice. Errors are root mean squares over pixels and draws; NRMSE divides by the contrast of the truth.
 
 page = plan_figure(table)  # page.savefig("plan.png") writes it
 
 # %%
 # How to read it
 # --------------
-# - *Distance.* Signal grows with ∆: shift and blur are both ∆ times an angle. Go as far as the speckles move by less than about
-#   half their size; beyond, methods that expand in the shift fail, and diffraction sets in.
-# - *N.* Errors that photons make fall with the root of N times photons. Where ten exposures are hardly better than two at the same
-#   photons each, as for D at 2 m here, photons are not what limits.
-# - *Speckles.* Repeat the plan with ``speckles=[3 * pixel, 6 * pixel]``. For the dark-field fine speckles win.
+# - *Distance.* Signal grows with ∆: shift and blur are both ∆ times an angle. Choose it such that the speckles move by less than
+#   about half their size; beyond, methods that expand in the shift fail, and diffraction matters.
+# - *N.* Photon noise decreases with the root of N times photons. Where ten positions are hardly better than two, as for D at 2 m here,
+#   photons do not limit.
+# - *Speckles.* Repeat with ``speckles=[3 * pixel, 6 * pixel]``. Fine speckles are better for the dark-field.
 #
 # ``row.dose`` is the number of photons in all frames, so that choices of equal dose can be compared.

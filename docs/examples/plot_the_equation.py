@@ -2,16 +2,16 @@
 The physics in one equation
 ===========================
 
-A random diffuser puts speckles into the beam. A sample behind it dims them, shifts them and blurs them. All three are in
-one equation for a sample frame I_S, given the reference frame I_R::
+A random diffuser puts speckles into the beam. A sample attenuates, shifts and blurs them. One equation relates a sample frame I_S to the
+reference frame I_R::
 
     I_S = T I_R − (∆/k) ∇·(T I_R ∇φ) + ∆ Σ_ij ∂_i∂_j (D_ij T I_R)                                    (M)
 
 It is the Fokker–Planck equation of paraxial X-ray optics (Pavlov et al. 2020, https://doi.org/10.1088/2040-8986/abc313, for
-T = 1 and a scalar D): light is attenuated by T, carried along by the gradient of the phase φ, and diffused by D. ∆ is the effective
+T = 1 and a scalar D): T attenuates, the gradient of the phase φ refracts, and D diffuses the light. ∆ is the effective
 distance from sample to detector, and k the wavenumber.
 
-This page looks at each term alone.
+This page shows each term alone.
 """
 
 # %%
@@ -37,9 +37,8 @@ terms = {
 }
 
 # %%
-# The upper row shows the frame behind each disc, the lower row what the disc changed. Attenuation scales the speckles. Refraction
-# moves them, and gathers or spreads light (a lens of matter spreads it: φ is negative, and its Laplacian is the
-# lens's power). Scatter takes from every speckle and gives to its neighbours.
+# The upper row shows the frame with each disc, the lower row the change. Attenuation scales the speckles. Refraction moves them and focuses or
+# defocuses the light (a lens of matter defocuses: φ is negative, and its Laplacian is the power of the lens). Scattering blurs them.
 
 figure, axes = plt.subplots(2, 4, figsize=(10, 5.2), layout="constrained")
 options = {"cmap": "gray", "vmin": 0.3, "vmax": 1.7}
@@ -58,15 +57,15 @@ for axis in axes.flat:
 plt.show()
 
 # %%
-# How far, how wide
-# -----------------
-# Equation (M) fixes what the numbers mean. Speckles move by u = (∆/k)∇φ, so that φ is a phase in rad and ∇φ/k the angle of
+# Units
+# -----
+# Speckles move by u = (∆/k)∇φ, so that φ is a phase in rad and ∇φ/k the angle of
 # refraction. They are blurred with the variance σ² = 2∆D along each axis, so that D is a length in metres: see
 # :doc:`plot_dark_field_in_units`.
 #
-# The three terms write three different patterns on the *same* speckles: I_R itself, its gradient and its Laplacian. One frame cannot
-# tell them apart at a pixel, for there are three unknowns and one number. Several positions of the diffuser can, because
-# speckles differ. How a method uses them is the next page, :doc:`plot_the_methods`.
+# The three terms act on the same speckles by three patterns: I_R, its gradient and its Laplacian. One frame cannot distinguish them at a pixel,
+# since there are three unknowns and one number. Several positions of the diffuser can, because their speckles differ. The next page,
+# :doc:`plot_the_methods`, shows how methods use them.
 #
 # In a cone beam everything happens in the plane of the sample: pixel and distance are divided by the magnification M, which
 # ``Experiment`` does.

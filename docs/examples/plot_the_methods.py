@@ -2,25 +2,23 @@
 From the equation to the methods
 ================================
 
-Every method in xmist is a way to solve equation (M) of :doc:`plot_the_equation`; they differ in what they drop.
+All methods solve equation (M) of :doc:`plot_the_equation`; they differ in the terms that they neglect.
 
-*One pixel at a time.* Drop the derivatives of the unknowns that would tie pixels together, and N exposures give N linear equations at
-each pixel.
+*One pixel at a time.* Without the derivatives of the unknowns, which connect pixels, N positions give N linear equations at each pixel.
 
 - ``mist``: no attenuation; unknowns ∇²φ and D.
 - ``mist-directional``: the same with the tensor D_xx, D_xy, D_yy.
 - ``mist-attenuating``: D varies slowly; unknowns a transmission with refraction folded in, and T·D.
 - ``mist-rapid``: D may vary rapidly; unknowns D and its gradient.
-- ``lcs``: unknowns 1/T and the shift, and D if wished.
+- ``lcs``: unknowns 1/T and the shift, and D on request.
 
 *One window at a time.* ``umpa`` and ``xsvt`` compare a small window of the sample frame with the reference moved by every shift, and
-take the best. They are no expansion in the shift, so that it may be large, and they pay with resolution.
+take the best. They do not expand in the shift, so that it may be large, but lose resolution.
 
-*The whole image, one unknown.* ``optical-flow`` takes everything for refraction, ``single-material`` ties φ to T by a known δ/β,
-and ``single-exposure`` gives what then remains to D. One exposure suffices.
+*The whole image, one unknown.* ``optical-flow`` interprets all changes as refraction, ``single-material`` relates φ to T by a known δ/β,
+and ``single-exposure`` interprets the remainder as D. One position is enough.
 
-*The whole image, all unknowns.* ``full-field`` fits T, φ and D as images to all exposures at once. It drops nothing, and
-neighbouring pixels help each other because a derivative ties them together.
+*The whole image, all unknowns.* ``full-field`` fits T, φ and D as images to all frames at once. It neglects no term.
 
 Here is the same sample, which also absorbs, by one method of each kind.
 """
@@ -42,14 +40,14 @@ results = {
 }
 
 # %%
-# Rows are methods, the truth on top; a column has one scale of colours.
+# A row for each method below the truth; each column has one colour scale.
 
 from xmist.view.figures import comparison
 
 page = comparison(results, ["transmission", "phase", "dark_field"], truth)
 
 # %%
-# Numbers to go with it: the correlation with the truth, and the error over the standard deviation of the truth.
+# Correlation with the truth, and error over the standard deviation of the truth:
 
 
 def scores(result, channel):
@@ -64,6 +62,6 @@ for name, result in results.items():
     print(f"{name:18}", *(f"{scores(result, item):>14}" for item in ("transmission", "phase", "dark_field")))
 
 # %%
-# The phases are close to each other. What differs: the transmission of the pixelwise and the window methods holds refraction as well: light that a lens spreads
-# looks absorbed. And the dark-field, which is far harder than a phase, for it acts on second derivatives. What makes the
-# difference is the subject of :doc:`plot_why_full_field`.
+# The phases are similar. The transmission of pixelwise and window methods contains refraction: light that a lens spreads looks absorbed.
+# The dark-field is harder than the phase, since it acts on second derivatives. The reason for the difference is the subject of
+# :doc:`plot_why_full_field`.

@@ -2,8 +2,8 @@
 Read the uncertainties
 ======================
 
-With ``uncertainty=True``, ``full-field`` gives a standard deviation for every pixel of every channel. It solves again for perturbed
-data and takes the spread of the answers. This page checks what the numbers are worth.
+With ``uncertainty=True``, ``full-field`` estimates a standard deviation for every pixel of every channel, from solutions of perturbed data.
+This page compares it with the true error.
 """
 
 # %%
@@ -18,24 +18,24 @@ stack, experiment, truth = simulate.phantom("fine", shape=(96, 96), positions=4,
 result = xmist.retrieve(stack, experiment, method="full-field", uncertainty=True, draws=16, seed=1)
 
 # %%
-# The standard deviation is a channel like any other, in the unit of its picture.
+# The standard deviation is a channel, in the unit of its image.
 
 unit = 1e12
 figure, axes = plt.subplots(1, 3, figsize=(11, 3.4), layout="constrained")
 limit = float(np.percentile(truth.dark_field, 99.5)) * unit
-for axis, picture, title in zip(
+for axis, image, title in zip(
     axes,
     (result.dark_field, result.dark_field_std, np.abs(result.dark_field - truth.dark_field)),
     ("D", "its standard deviation", "its true error"),
     strict=True,
 ):
-    shown = axis.imshow(picture * unit, cmap="magma", vmin=0, vmax=limit if axis is axes[0] else limit / 2)
+    shown = axis.imshow(image * unit, cmap="magma", vmin=0, vmax=limit if axis is axes[0] else limit / 2)
     axis.set(title=title, xticks=[], yticks=[])
     figure.colorbar(shown, ax=axis, label="pm")
 plt.show()
 
 # %%
-# Errors over their standard deviations. If these told all, the rms would be 1:
+# Errors over their standard deviations. The rms would be 1 if the standard deviations contained all errors:
 
 for name in ("phase", "dark_field", "transmission"):
     difference = getattr(result, name) - getattr(truth, name)
@@ -47,12 +47,12 @@ for name in ("phase", "dark_field", "transmission"):
     )
 
 # %%
-# What they hold, and what they do not
-# ------------------------------------
-# - They hold the noise of the frames (judged by the residual, not by a model of the detector) and what the prior leaves open.
-# - They do **not** hold errors that the model makes everywhere, nor the granular contrast of the sample's own structure, which is the
-#   same in every exposure. Where the printed rms is above 1, that is why: take the standard deviations as a lower bound.
+# What they contain
+# -----------------
+# - They contain the noise of the frames (estimated from the residual, not from a model of the detector) and the freedom that the prior leaves.
+# - They do **not** contain errors of the model, nor the granular contrast of the sample's own structure, which is the same at every position.
+#   This is why the printed rms can be above 1: the standard deviations are a lower bound.
 # - With few draws the variances are smoothed. ``seed`` makes them repeatable.
 #
-# The mean over a box has a smaller error than its pixels, but not by the root of their number, for neighbours share their errors. To know
-# it, retrieve from two halves of the exposures and compare the means.
+# The mean over a box has a smaller error than its pixels, but not by the root of their number, since errors of neighbours are correlated. To
+# measure it, retrieve from both halves of the positions and compare the means.

@@ -2,23 +2,22 @@
 What limits the accuracy
 ========================
 
-Five things stand between a frame and the truth. Two of them are in your hands while you measure.
+Five things limit the accuracy. The first two depend on how you measure.
 
 1. *Photons.* The errors of φ and D fall with the root of the dose, as long as nothing else limits.
-2. *Speckles*: their size and their visibility. Fine speckles tell more about D, because D acts on their Laplacian.
-3. *The sample's own speckle.* Unresolved structure also makes a granular contrast of a few per cent, the same in every exposure. More
-   exposures do not average it.
-4. *The model.* Shifts that differ within one speckle are not in (M); diffraction is not, either.
-5. *The prior.* Where data say little, ``full-field`` smooths D; fine structure of D is then damped. :doc:`/full-field` says how
-   strongly, and why.
+2. *Speckles*: their size and their visibility. Fine speckles determine D better, because D acts on their Laplacian.
+3. *Granular contrast of the sample.* Unresolved structure also has a granular contrast of a few per cent, the same at every position of the
+   diffuser. More positions do not average it.
+4. *The model.* Equation (M) contains neither shifts that vary within one speckle nor diffraction.
+5. *The prior.* Where the data determine D poorly, ``full-field`` smooths it, which damps fine structure: see :doc:`/full-field`.
 
-Below are the first two and the third, measured.
+This page measures the first three.
 """
 
 # %%
-# Photons and exposures
-# ---------------------
-# Monte-Carlo runs on frames of the model, so that nothing but noise and speckles limits (a lower bound for a real experiment):
+# Photons and speckles
+# --------------------
+# Monte-Carlo runs on frames of the model, where only noise and speckles limit (a lower bound for a real experiment):
 
 import matplotlib.pyplot as plt
 import numpy as np
@@ -60,18 +59,18 @@ for method, options, marker in (("mist-attenuating", {"smoothing": 2.0}, "s--"),
         axis.loglog(
             [row.photons for row in rows], errors, f"C{number}{marker}", label=f"{method}, {speckle:g} pixels"
         )
-axis.set(xlabel="photons a pixel and exposure", ylabel="error of D / its contrast", title="N = 4")
+axis.set(xlabel="photons per pixel and frame", ylabel="error of D / its contrast", title="N = 4")
 axis.legend(title="method, size of the speckles", fontsize=8, loc="center left", bbox_to_anchor=(1.0, 0.5))
 plt.show()
 
 # %%
-# Fine speckles win, and by far where photons are few. With many photons the curves level off: what remains is what the method drops, or
-# what its prior smooths.
+# Fine speckles are better, most of all at low dose. With many photons the curves level off: the terms that the method neglects, or its
+# prior, then limit.
 #
-# The sample's own speckle
-# ------------------------
-# A phantom by wave optics. From 2 to 10 exposures, photon noise would let the error fall by √5 = 2.2; the granular contrast of the
-# sample, and the prior that has to stand against it, do not let it.
+# Granular contrast of the sample
+# -------------------------------
+# A phantom by wave optics. From 2 to 10 positions photon noise alone would reduce the error by √5 = 2.2. The granular contrast of the sample,
+# and the prior that suppresses it, prevent that.
 
 stack, experiment, truth = simulate.phantom("fine", shape=(128, 128), positions=10, seed=5)
 for number in (2, 10):
@@ -81,11 +80,11 @@ for number in (2, 10):
     print(f"N = {number:2}: error of D {difference.std() / truth.dark_field.std():.2f} of its contrast")
 
 # %%
-# What follows for an experiment
-# ------------------------------
-# - Speckles of 3 to 5 pixels, as visible as can be.
-# - Rather a longer exposure than many positions, once there are two; more positions help against bad pixels and drift.
-# - A distance at which speckles move by at most about half their size.
-# - Ask for ``uncertainty=True`` and look at it: :doc:`plot_uncertainties`.
+# Recommendations
+# ---------------
+# - Use speckles of 3 to 5 pixels with high visibility.
+# - From two positions on, prefer longer exposures to more positions; more positions help against bad pixels and drift.
+# - Choose a distance at which speckles move by at most about half their size.
+# - Retrieve with ``uncertainty=True`` and look at the standard deviations: :doc:`plot_uncertainties`.
 #
-# ``xmist simulate PRESET --plan`` draws such tables for a sample like yours: :doc:`plot_plan_an_experiment`.
+# ``xmist simulate PRESET --plan`` makes such tables for a similar sample: :doc:`plot_plan_an_experiment`.

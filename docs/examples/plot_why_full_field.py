@@ -2,11 +2,10 @@
 Why the full field
 ==================
 
-Every pixelwise method drops the terms of (M) that tie a pixel to its neighbours. They are what makes the problem well posed: the same
-dark-field value acts on a whole neighbourhood of the frame, and in a pixelwise solution each pixel has to find it alone from N noisy
-numbers.
+Pixelwise methods neglect the terms of (M) that connect a pixel to its neighbours. These terms make the problem well posed: a value of the
+dark-field acts on a whole neighbourhood of the frame, whereas a pixelwise solution must find it from N noisy numbers.
 
-This page measures what that costs, over the number of exposures.
+This page measures the difference over the number of positions of the diffuser.
 """
 
 # %%
@@ -36,10 +35,10 @@ def error(result, channel):
     return float(np.sqrt(np.nanmean(difference**2)) / getattr(truth, channel).std())
 
 
-exposures = (2, 4, 6, 10)
+positions = (2, 4, 6, 10)
 errors = {}
 for label, (method, options) in METHODS.items():
-    for number in exposures:
+    for number in positions:
         if number < xmist.METHODS[method].minimum_positions + ("dark_field" in options):
             continue
         part = xmist.SpeckleStack(stack.reference[:number], stack.sample[:number])
@@ -47,17 +46,17 @@ for label, (method, options) in METHODS.items():
         errors[label, number] = [error(result, channel) for channel in ("phase", "dark_field")]
 
 # %%
-# Errors relative to the contrast of the sample: 1 means that an empty picture would have been as good.
+# Errors relative to the contrast of the sample; an empty image would have an error of 1.
 
 figure, axes = plt.subplots(1, 2, figsize=(9, 3.8), layout="constrained", sharex=True)
 for column, title in enumerate(("phase φ", "dark-field D")):
     for colour, (label, marker) in enumerate(zip(METHODS, "sD^o", strict=True)):
-        numbers = [number for number in exposures if (label, number) in errors]
+        numbers = [number for number in positions if (label, number) in errors]
         values = [errors[label, number][column] for number in numbers]
         if np.isfinite(values).any():
             axes[column].loglog(numbers, values, f"C{colour}{marker}-", label=label)
     axes[column].axhline(1.0, color="0.7", lw=0.8)
-    axes[column].set(title=title, xlabel="exposures N", xticks=exposures, xticklabels=exposures)
+    axes[column].set(title=title, xlabel="positions N", xticks=positions, xticklabels=positions)
     axes[column].minorticks_off()
 axes[0].set_ylabel("error / contrast of the truth")
 axes[1].legend(fontsize=8)
@@ -66,12 +65,11 @@ plt.show()
 assert errors["full-field", 2][1] < min(errors[label, 10][1] for label in METHODS if label != "full-field")
 
 # %%
-# ``full-field`` with two exposures has a smaller error of the dark-field than any of the others with ten. Three things do that:
+# ``full-field`` with two positions has a smaller error of the dark-field than the other methods with ten, for three reasons:
 #
-# - it keeps every term, so that a neighbourhood of the frame determines a pixel;
-# - it works on the finite shift and blur, so that the second order of a shift is not taken for scatter;
-# - it knows the noise of the references as well as that of the sample, and reads the strength of its prior from the data.
+# - it keeps all terms, so that a neighbourhood of the frame determines a pixel;
+# - it models the finite shift and blur, so that the second order of a shift is not interpreted as scattering;
+# - it accounts for the noise of reference and sample frames, and estimates the strength of its prior from the data.
 #
-# What it costs is time: seconds where a pixelwise method needs tenths. And it has limits of its own: :doc:`plot_what_limits_accuracy`
-# and :doc:`/full-field` name them. On other samples, doses and speckles the margin differs: :doc:`/benchmarks` has the tables,
-# with the cases where ``full-field`` falls short.
+# It takes seconds where a pixelwise method takes tenths of a second. Its limits are described in :doc:`plot_what_limits_accuracy` and
+# :doc:`/full-field`. For other samples, doses and speckles see :doc:`/benchmarks`, also for cases where ``full-field`` falls short.
