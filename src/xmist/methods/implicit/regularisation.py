@@ -166,7 +166,8 @@ def _agreeing_ridge(
     if not allowed.any():  # φ and T want ridges far apart
         allowed[:] = True
     best = int(np.argmin(np.where(allowed, logarithms.sum(axis=1), np.inf)))
-    return _RIDGES[best] * equations.mean_diagonal
+    ridge: float = _RIDGES[best] * equations.mean_diagonal
+    return ridge
 
 
 def _solved(matrix: Real, rhs: Real, hole: NDArray[np.bool_], ridge: float, threads: int) -> Real:
