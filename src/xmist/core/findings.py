@@ -263,6 +263,32 @@ _TABLE: Final = (
         "Remove it from input.flat, and check the others.",
     ),
     # --- input files (io) ---
+    FindingCode(
+        "saturated",
+        "warning",
+        "More than 1 % of the pixels are saturated. They are masked, but the brightest speckles are lost at "
+        "these positions, and with them a part of the signal of all image channels.",
+        "Record the frames with a shorter exposure time.",
+    ),
+    FindingCode(
+        "pixels-saturated",
+        "note",
+        "Some pixels are saturated: they share the highest count of a frame. They are masked.",
+        "None is needed; saturation of the step bad-pixels sets another limit.",
+    ),
+    FindingCode(
+        "pixels-marked",
+        "note",
+        "Some pixels hold a mark of the detector instead of a count (65535, 2³² − 1, −1, −2). They are "
+        "masked.",
+        "None is needed.",
+    ),
+    FindingCode(
+        "pixels-stuck",
+        "note",
+        "Some pixels have the same count in all frames, although the speckles change. They are masked.",
+        "None is needed.",
+    ),
     # --- workflow: one projection and series (workflow) ---
     # --- simulation (simulate) ---
     FindingCode(

@@ -150,8 +150,9 @@ class FrameSteps:
 
     functions: tuple[Callable[[Image], Image], ...]
     rest: Steps
-    dark: Image | None
-    flat: Image | None
+    boxes: tuple[Callable[[Image], Image], ...] = ()
+    dark: Image | None = None
+    flat: Image | None = None
     history: tuple[str, ...] = ()
     findings: tuple[Finding, ...] = ()
 
@@ -160,6 +161,12 @@ class FrameSteps:
         for function in self.functions:
             frames = function(frames)
         return frames
+
+    def crop(self, weights: Image) -> Image:
+        """Return weights (position, y, x) after the step crop, if it is among the prepared ones."""
+        for function in self.boxes:
+            weights = function(weights)
+        return weights
 
 
 def prepare_frame_steps(
@@ -171,6 +178,7 @@ def prepare_frame_steps(
     valid, and the frames that they need present.
     """
     functions: list[Callable[[Image], Image]] = []
+    boxes: list[Callable[[Image], Image]] = []
     history: list[str] = []
     findings: list[Finding] = []
     for name, given in steps:
@@ -191,6 +199,7 @@ def prepare_frame_steps(
             options, found = make_step_options(name, given), ()
             box = partial(crop, rows=options.rows, columns=options.columns)
             functions.append(box)
+            boxes.append(box)
             history.append(crop_entry(options))
             dark, flat = (None if images is None else box(images) for images in (dark, flat))
         else:
@@ -199,6 +208,7 @@ def prepare_frame_steps(
     return FrameSteps(
         functions=tuple(functions),
         rest=tuple(steps[len(functions) :]),
+        boxes=tuple(boxes),
         dark=dark,
         flat=flat,
         history=tuple(history),

@@ -123,8 +123,9 @@ class _Stream(Source):
 class FrameReader:
     """Reads the projections of a table; a context manager that closes what is open."""
 
-    def __init__(self, table: FrameTable) -> None:
+    def __init__(self, table: FrameTable, saturation: float | None = None) -> None:
         self.table = table
+        self._saturation = saturation
         self._streams: OrderedDict[int, _Stream] = OrderedDict()
 
     def __enter__(self) -> FrameReader:
@@ -150,7 +151,8 @@ class FrameReader:
             [starts[number] + frame for number, frame in position.tolist() if number >= 0]
             for position in places
         ]
-        return load_frames(FrameSeries(table.name, tuple(streams)), groups=groups, progress=progress)
+        series = FrameSeries(table.name, tuple(streams))
+        return load_frames(series, groups=groups, saturation=self._saturation, progress=progress)
 
     def names(self, index: int) -> list[str]:
         """Return for each frame of a projection, in the order of reading, its file and its number there."""

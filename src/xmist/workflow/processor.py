@@ -20,7 +20,7 @@ from xmist.core import flags as flag
 from xmist.core.arrays import Image
 from xmist.core.data import Retrieval, SpeckleStack
 from xmist.core.errors import InputError
-from xmist.core.findings import finding, warnings_of
+from xmist.core.findings import Finding, finding, warnings_of
 from xmist.core.progress import Progress
 from xmist.io.results.stacks import FAILED, GOOD, UNREADABLE, VALUELESS
 from xmist.methods import Plan, prepare
@@ -40,6 +40,7 @@ class PreparedProjection:
     known: Mapping[str, Any]
     stack: SpeckleStack | None = None
     provenance: Mapping[str, Any] = field(default_factory=dict)
+    findings: tuple[Finding, ...] = ()
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -77,7 +78,7 @@ class ProjectionProcessor:
 
     def open(self) -> FrameReader:
         """Return a reader of the frames, a context manager."""
-        return FrameReader(self.setup.table)
+        return FrameReader(self.setup.table, self.setup.saturation)
 
     def solve(self, index: int, reader: FrameReader) -> tuple[Row, Retrieval | None]:
         """Retrieve one projection."""
@@ -99,7 +100,8 @@ class ProjectionProcessor:
         digests = named_digests(reader.names(index), loaded)
         known["digest"] = " ".join(loaded.digests)
         noise = loaded.relative_noise
-        frames = self._attempt(known, partial(self._frames, index, loaded.frames))
+        findings = loaded.findings
+        frames = self._attempt(known, partial(self._frames, index, loaded.frames, loaded.weights))
         del loaded
         if frames is None:
             return PreparedProjection(index=index, known=known)
@@ -109,7 +111,10 @@ class ProjectionProcessor:
             "preprocessing": list(frames.history),
             "noise": {**setup.noise, **({"sample": noise} if math.isfinite(noise) else {})},
         }
-        return PreparedProjection(index=index, known=known, stack=stack, provenance=provenance)
+        findings = (*findings, *frames.findings)
+        return PreparedProjection(
+            index=index, known=known, stack=stack, provenance=provenance, findings=findings
+        )
 
     def finish(self, prepared: PreparedProjection) -> tuple[Row, Retrieval | None]:
         """Retrieve a projection from its prepared frames; the second part of `solve`."""
@@ -119,6 +124,8 @@ class ProjectionProcessor:
             self._kept["start"] = (prepared.index, result)
         if result is None:
             return Row(**known), None
+        if prepared.findings:
+            result = replace(result, findings=(*prepared.findings, *result.findings))
         lost = count_valueless(result)
         convergence = result.provenance.get("convergence", {})
         for name, key in (
@@ -183,16 +190,19 @@ class ProjectionProcessor:
             known, lambda: self._plan(stack.reference, stack.weights)(stack.sample, **options)
         )
 
-    def _frames(self, index: int, raw: Image) -> Frames:
+    def _frames(self, index: int, raw: Image, valid: Image | None) -> Frames:
         """Lead the frames of a projection and its references through the steps."""
         setup = self.setup
         steps = setup.steps
         sample = steps(raw)
         with self._locks[0]:
             reference, weights = setup.references.at(setup.first + index)
+        if valid is not None:
+            valid = steps.crop(valid)
+            weights = valid if weights is None else np.minimum(weights, valid)
         if self.tell is not None and steps.rest:
             self.tell("preprocessing", 0, 1)
-        frames = Frames(reference, sample, weights, dark=steps.dark, flat=steps.flat)
+        frames = Frames(reference, sample, weights, dark=steps.dark, flat=steps.flat, history=steps.history)
         return apply_steps(frames, steps.rest) if steps.rest else frames
 
     def _stack(self, frames: Frames, known: dict[str, Any]) -> SpeckleStack:

@@ -240,7 +240,7 @@ def _run_single(draft: Draft, tell: Progress) -> Run:
         "binning": discovery.binning,
         "configuration": draft.to_dict(),
     }
-    findings = (*discovery.findings, *result.findings)
+    findings = (*processor.setup.findings, *result.findings)
     result = dataclasses.replace(result, provenance=provenance, findings=findings)
     written: list[Path] = []
     for path in draft.files:

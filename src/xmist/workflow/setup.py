@@ -18,6 +18,7 @@ from xmist.core.progress import Progress
 from xmist.io.frames.loading import LoadedFrames
 from xmist.preprocess import find_bad_pixels
 from xmist.preprocess.drift import correct_drift, measure_drift
+from xmist.preprocess.frames import median_level
 from xmist.preprocess.steps import FrameSteps, prepare_frame_steps
 from xmist.workflow.discovery import Angles, Discovery
 from xmist.workflow.frames import FrameReader, FrameTable, read_still
@@ -83,7 +84,7 @@ class SeriesSetup:
 
     `table` holds the frames of the projections to retrieve, which begin at number `first`; the references
     have gone through the steps for single frames. `digests` hold name and SHA-256 of every frame that was
-    read, by role.
+    read, by role. `saturation` is the count from which a pixel is saturated, None if it is to be found.
     """
 
     table: FrameTable
@@ -96,6 +97,7 @@ class SeriesSetup:
     findings: tuple[Finding, ...]
     digests: Mapping[str, list[dict[str, str]]]
     noise: Mapping[str, float]
+    saturation: float | None = None
 
 
 def read_setup(discovery: Discovery, tell: Progress) -> SeriesSetup:
@@ -112,11 +114,18 @@ def read_setup(discovery: Discovery, tell: Progress) -> SeriesSetup:
 
     digests: dict[str, list[dict[str, str]]] = {}
     sets: list[Image] = []
+    weights: list[Image | None] = []
+    findings: list[Finding] = []
     noise: dict[str, float] = {}
-    with FrameReader(reference) as reader:
+    saturation = next(
+        (given.get("saturation") for name, given in config.preprocess if name == "bad-pixels"), None
+    )
+    with FrameReader(reference, saturation) as reader:
         for number in range(reference.count):
             loaded = reader.read(number, part("reading reference"))
             sets.append(loaded.frames)
+            weights.append(loaded.weights)
+            findings += loaded.findings
             digests.setdefault("reference", []).extend(named_digests(reader.names(number), loaded))
             if np.isfinite(loaded.relative_noise):
                 noise["reference"] = loaded.relative_noise
@@ -128,22 +137,24 @@ def read_setup(discovery: Discovery, tell: Progress) -> SeriesSetup:
         digests[role] = named_digests([series.label(index) for index in range(len(series))], still)
     dark, flat = images.get("dark"), images.get("flat")
     if config.is_series:
-        steps = prepare_frame_steps(config.preprocess, dark, flat)
+        steps = prepare_frame_steps(config.preprocess, dark, flat, median_level(sets[0]))
         sets = [steps(frames) for frames in sets]
+        weights = [None if each is None else steps.crop(each) for each in weights]
     else:  # goes through all steps at once, whose history is kept
         steps = FrameSteps(functions=(), rest=config.preprocess, dark=dark, flat=flat)
     angles = discovery.angles
     return SeriesSetup(
         table=table.part(discovery.first, discovery.last),
         first=discovery.first,
-        references=_references(sets, steps.rest, section.reference_at or (0.0,), section.between),
+        references=_references(sets, weights, steps.rest, section.reference_at or (0.0,), section.between),
         steps=steps,
         angles=None if angles is None else angles[discovery.first : discovery.last],
         experiment=discovery.experiment,
         shape=discovery.shape,
-        findings=discovery.findings,
+        findings=(*discovery.findings, *dict.fromkeys(findings), *steps.findings),
         digests=digests,
         noise=noise,
+        saturation=saturation,
     )
 
 
@@ -154,6 +165,7 @@ def named_digests(names: Sequence[str], loaded: LoadedFrames) -> list[dict[str, 
 
 def _references(
     sets: list[Image],
+    given: list[Image | None],
     steps: Sequence[tuple[str, Mapping[str, Any]]],
     times: tuple[float, ...],
     between: Literal["linear", "nearest"],
@@ -162,11 +174,19 @@ def _references(
     joined = sets[0][None] if len(sets) == 1 else np.stack(sets)
     joined = joined.astype(np.float32, copy=False)
     weights = shifts = None
+    if any(each is not None for each in given):
+        weights = np.stack(
+            [np.ones(joined.shape[1:], np.float32) if each is None else each for each in given]
+        )
     if len(times) > 1 and between == "linear":
-        chosen = [given for name, given in steps if name == "bad-pixels"]
-        weights = np.ones_like(joined)
+        chosen = [options for name, options in steps if name == "bad-pixels"]
+        weights = np.ones_like(joined) if weights is None else weights
         if chosen:
-            weights = np.stack([find_bad_pixels(frames, **chosen[0]) for frames in joined])
+            # Saturation was found in raw counts; these frames may have gone through steps.
+            options = dict(chosen[0]) | {"saturation": None}
+            weights = np.stack(
+                [find_bad_pixels(*each, **options) for each in zip(joined, weights, strict=True)]
+            )
         shifts = measure_shifts(joined, weights)
     return References(sets=joined, weights=weights, times=tuple(times), between=between, shifts=shifts)
 

@@ -12,23 +12,36 @@ import numpy as np
 from numpy.typing import DTypeLike, NDArray
 
 from xmist.core.errors import InputError, raise_errors
+from xmist.core.findings import Finding, finding
 from xmist.io.frames.positions import Position, format_position, position_scale, same_position
 from xmist.io.frames.series import FrameSeries
 from xmist.io.frames.sources import Progress, listed
+from xmist.numerics.images.raw_counts import RawCounts
 
 _LOOKED_AT: Final = 10_000  # pixels that show the noise
+_SATURATED: Final = 0.01  # share of saturated pixels from which a result may suffer
 
 Groups = tuple[tuple[int, ...], ...]
 
 
 @dataclass(frozen=True)
 class LoadedFrames:
-    """Frames in memory, one for each position of the diffuser."""
+    """Frames in memory, one for each position of the diffuser.
+
+    `invalid` are the pixels (position, y, x) whose raw counts are no measurements, None if there are none.
+    """
 
     frames: NDArray[Any]
     variance: NDArray[Any] | None
     positions: tuple[Position, ...] | None
     digests: tuple[str, ...]
+    invalid: NDArray[np.bool_] | None = None
+    findings: tuple[Finding, ...] = ()
+
+    @property
+    def weights(self) -> NDArray[np.float32] | None:
+        """Weights that are 0 at invalid pixels, else 1; None if all are 1."""
+        return None if self.invalid is None else (~self.invalid).astype(np.float32)
 
     @property
     def relative_noise(self) -> float:
@@ -47,9 +60,14 @@ def load_frames(
     repeats: int | Literal["all"] = 1,
     groups: Sequence[Sequence[int]] | None = None,
     dtype: DTypeLike = np.float32,
+    saturation: float | None = None,
     progress: Progress | None = None,
 ) -> LoadedFrames:
-    """Read frames, one at a time, and average the repeats of each position of the diffuser."""
+    """Read frames, one at a time, and average the repeats of each position of the diffuser.
+
+    Pixels are saturated from `saturation` counts; None looks for a plateau. A pixel that is invalid in one
+    repeat is invalid at its position.
+    """
     kind = np.dtype(dtype)
     if kind not in (np.float32, np.float64):
         raise InputError(f"dtype is {kind}; expected float32 or float64")
@@ -62,7 +80,11 @@ def load_frames(
         frames = np.empty((len(chosen), *series.shape), kind)
         variance = np.empty_like(frames) if repeated else None
         digests: list[str] = []
-        read = _hashed(series.frames([index for group in chosen for index in group]), digests)
+        check = RawCounts(saturation)
+        masks: dict[int, NDArray[np.bool_]] = {}
+        order = [index for group in chosen for index in group]
+        at = [place for place, group in enumerate(chosen) for _ in group]
+        read = _checked(_hashed(series.frames(order), digests), series, check, order, at, masks)
         done = 0
         for place, group in enumerate(chosen):
             first = next(read)
@@ -86,9 +108,22 @@ def load_frames(
             f"{series.name}: {len(chosen)} frames of {series.shape[0]} × {series.shape[1]} pixels need "
             f"{size / 1e9:.1f} GB, more than this machine has; crop or bin them, or take fewer"
         ) from error
+    for number in check.late():  # the limit was found in a later frame
+        over = series.read(order[number]) >= check.level
+        check.count("saturated", over)
+        _join(masks, at[number], over)
+    stuck = check.stuck()
+    invalid = None
+    if masks or stuck is not None:
+        invalid = np.zeros(frames.shape, bool)
+        for place, mask in masks.items():
+            invalid[place] = mask
+        if stuck is not None:
+            invalid |= stuck
     positions = series.positions
     kept = None if positions is None else tuple(positions[group[0]] for group in chosen)
-    return LoadedFrames(frames, variance, kept, tuple(digests))
+    findings = _raw_findings(series.name, check, total * math.prod(series.shape))
+    return LoadedFrames(frames, variance, kept, tuple(digests), invalid, findings)
 
 
 def group_repeats(series: FrameSeries, repeats: int | Literal["all"] = 1) -> Groups:
@@ -147,6 +182,43 @@ def _hashed(frames: Iterator[NDArray[Any]], digests: list[str]) -> Iterator[NDAr
     for frame in frames:
         digests.append(hashlib.sha256(np.ascontiguousarray(frame).data).hexdigest())
         yield frame
+
+
+def _checked(
+    frames: Iterator[NDArray[Any]],
+    series: FrameSeries,
+    check: RawCounts,
+    order: Sequence[int],
+    at: Sequence[int],
+    masks: dict[int, NDArray[np.bool_]],
+) -> Iterator[NDArray[Any]]:
+    """Add the invalid pixels of each frame, of a number in the series and at a position, to the masks."""
+    for index, place, frame in zip(order, at, frames, strict=True):
+        mask = check.invalid(frame, f"{series.name}: {series.label(index)}")
+        if mask is not None:
+            _join(masks, place, mask)
+        yield frame
+
+
+def _join(masks: dict[int, NDArray[np.bool_]], place: int, mask: NDArray[np.bool_]) -> None:
+    masks[place] = masks[place] | mask if place in masks else mask
+
+
+def _raw_findings(name: str, check: RawCounts, pixels: int) -> tuple[Finding, ...]:
+    """Return what the raw counts of frames with so many pixels in all showed."""
+    findings = []
+    for kind, number in check.counts.items():
+        share = f"{100 * number / pixels:.2g} % of the pixels"
+        if kind == "marked":
+            findings.append(finding("pixels-marked", f"{name}: {share} hold a mark of the detector; masked"))
+        elif kind == "stuck":
+            text = f"{name}: {number} pixels have the same count in all frames; masked"
+            findings.append(finding("pixels-stuck", text))
+        else:
+            code = "saturated" if number > _SATURATED * pixels else "pixels-saturated"
+            text = f"{name}: {share} are saturated, at {check.level:.6g} counts or above; masked"
+            findings.append(finding(code, text))
+    return tuple(findings)
 
 
 def _finish(

@@ -48,7 +48,7 @@ class RawCounts:
         """Return the mask of a frame's invalid pixels, None if there are none; `name` is for errors."""
         self.frames += 1
         mask = _markers(frame)
-        self._count("marked", mask)
+        self.count("marked", mask)
         good = frame if mask is None else frame[~mask]
         top = float(good.max()) if good.size else math.nan
         if not math.isfinite(top):
@@ -62,7 +62,7 @@ class RawCounts:
         if self.level is not None and top >= self.level:
             over = frame >= self.level if mask is None else (frame >= self.level) & ~mask
             self._tops[-1] = -math.inf
-            self._count("saturated", over)
+            self.count("saturated", over)
             mask = over if mask is None else mask | over
         self._compare(frame)
         return mask
@@ -78,10 +78,11 @@ class RawCounts:
         chance = (self._equal / (self.frames - 1)) ** (self.frames - 1)
         if chance > _BY_CHANCE or not self._same.any():
             return None
-        self._count("stuck", self._same)
+        self.count("stuck", self._same)
         return self._same
 
-    def _count(self, kind: str, mask: Mask | None) -> None:
+    def count(self, kind: str, mask: Mask | None) -> None:
+        """Add the pixels of a mask to the number of their kind."""
         number = 0 if mask is None else int(np.count_nonzero(mask))
         if number:
             self.counts[kind] = self.counts.get(kind, 0) + number
