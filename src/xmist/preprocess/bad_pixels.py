@@ -383,8 +383,9 @@ def mask_saturated(frames: Frames, saturation: float | None) -> Frames:
     total = 0
     for images in (frames.reference, frames.sample):
         for n, frame in enumerate(images):
-            level = saturation if saturation is not None else _plateau(frame[np.isfinite(frame)])
-            if level is None or not (over := frame >= level).any():
+            good = np.isfinite(frame) & (frames.weights[n] > 0)
+            level = saturation if saturation is not None else _plateau(frame[good])
+            if level is None or not (over := good & (frame >= level)).any():
                 continue
             if weights is frames.weights:
                 weights = frames.weights.copy()
