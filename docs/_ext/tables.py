@@ -129,22 +129,18 @@ class Steps(_Made):
         )
 
 
-class ScanFile(_Made):
-    """The keys of every section of a scan file."""
+class Configuration(_Made):
+    """The keys of every table of a configuration."""
 
     def text(self) -> str:
-        from xmist.workflow import schema
+        from xmist.core.options import describe
+        from xmist.workflow.schema import SECTIONS
 
         parts = []
-        for kind in vars(schema).values():
-            if not (
-                isinstance(kind, type) and issubclass(kind, schema.Section) and kind is not schema.Section
-            ):
-                continue
-            name = kind.__name__.removesuffix("Section").lower()
+        for name, kind in SECTIONS.items():
             rows = (
-                [f"``{key}``", "required" if field.is_required() else "", str(field.description)]
-                for key, field in kind.model_fields.items()
+                [f"``{key.name}``", "required" if key.required else "", key.expected]
+                for key in describe(kind)
             )
             parts.append(f"``[{name}]``\n\n{_table(['key', '', 'what it is'], rows)}")
         return "\n".join(parts)
@@ -217,7 +213,7 @@ def setup(app: Sphinx) -> dict[str, bool]:
         ("xmist-errors", Errors),
         ("xmist-presets", Presets),
         ("xmist-steps", Steps),
-        ("xmist-scan-file", ScanFile),
+        ("xmist-configuration", Configuration),
     ):
         app.add_directive(name, directive)
     app.connect("builder-inited", write_pages)

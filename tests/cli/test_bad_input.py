@@ -331,15 +331,15 @@ CASES = {
     "empty scan file": (text(""), r"input.reference is missing.*\n.*input.sample is missing"),
     "unknown section": (
         lambda folder: text("[inputs]\n")(folder),
-        r"inputs is not a section of a configuration; did you mean 'input'",
+        r"inputs is not a table of a configuration; did you mean 'input'",
     ),
     "section that is no table": (
         text("experiment = 17\n"),
-        r"experiment is 17; expected a table with energy",
+        r"experiment is 17; expected a table .experiment.",
     ),
     "misspelt key": (
         scan(experiment={"pixelsize": 5.8e-6}),
-        r"experiment.pixelsize is not a known key; did you mean 'pixel_size'",
+        r"experiment.pixelsize is not known to .*; did you mean 'pixel_size'",
     ),
     "text as a number": (
         scan(experiment={"energy_kev": "17 keV"}),
@@ -360,21 +360,24 @@ CASES = {
     "NaN as a distance": (scan(experiment={"source_to_sample": float("nan")}), r"source_to_sample is nan m"),
     "missing geometry": (
         scan(experiment={"pixel_size": None}),
-        r"experiment.pixel_size is missing; expected the detector's pixel in metres",
+        r"experiment.pixel_size is missing; .*needs the detector's pixel in metres",
     ),
     "no repeats": (
         scan(input={"repeats": 0}),
-        r"input.repeats is 0; expected the number of frames of each position, to be averaged, from 1",
+        r"input.repeats is 0; expected the number of frames .* a whole number from 1",
     ),
     "true as a number": (scan(input={"repeats": True}), r"input.repeats is True; expected"),
     "unknown method": (
         scan(retrieve={"method": "misst"}),
         r"retrieve.method is 'misst'; did you mean 'mist'",
     ),
-    "no threads": (scan(retrieve={"threads": 0}), r"retrieve.threads is 0; expected a whole number from 1"),
+    "no threads": (
+        scan(retrieve={"threads": 0}),
+        r"retrieve.threads is 0; expected .* a whole number from 1",
+    ),
     "unknown option": (
         scan(options={"smoothin": 2.0}),
-        r"options.smoothin is not an option of mist; did you mean 'smoothing'",
+        r"options.smoothin is not known to mist; did you mean 'smoothing'",
     ),
     "option out of range": (
         scan(options={"smoothing": -1.0}),
@@ -387,7 +390,7 @@ CASES = {
     ),
     "unknown option of a step": (
         scan(preprocess=[{"step": "bad-pixels", "siz": 5}]),
-        r"preprocess\[1\].siz is not an option of the step 'bad-pixels'; did you mean 'size'",
+        r"preprocess\[1\].siz is not known to the step 'bad-pixels'; did you mean 'size'",
     ),
     "step without a name": (scan(preprocess=[{"size": 5}]), r"preprocess\[1\].step is missing"),
     "crop outside the frames": (
@@ -493,7 +496,7 @@ CASES = {
     ),
     "unknown option on the command line": (
         given(*OPTIONS, "--option", "smothing=2"),
-        r"--option smothing is not an option of mist; did you mean 'smoothing'",
+        r"--option smothing is not known to mist; did you mean 'smoothing'",
     ),
     "text as a number on the command line": (
         given(*OPTIONS, "--energy-kev", "17keV"),
@@ -510,9 +513,9 @@ CASES = {
     ),
     "unknown option of a step on the command line": (
         given(*OPTIONS, "--step", "bin: sise=2"),
-        r"--step bin: sise is not an option of the step 'bin'; did you mean 'size'",
+        r"--step bin: sise is not known to the step 'bin'; did you mean 'size'",
     ),
-    "options without an output": (given(*OPTIONS[:-2]), r"--output is missing; expected the files to write"),
+    "options without an output": (given(*OPTIONS[:-2]), r"--output is missing; .*needs the files to write"),
     "no arguments at all": (given("retrieve"), r"--reference is missing"),
     "info of a missing file": (given("info", "none.h5"), r"none.h5 does not exist"),
     "info of a folder": (given("info", "."), r"is a folder; give the files in it"),

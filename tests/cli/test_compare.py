@@ -122,10 +122,10 @@ def test_all_faults_of_the_scan_file_at_once(folder, capsys):
     for part in (
         "compare.methods names 'misst'; did you mean 'mist'",
         "compare.positions is [2, 2]; expected a list of different numbers",
-        "compare.truht is not a known key; did you mean 'truth'",
+        "compare.truht is not known to the table [compare]; did you mean 'truth'",
         "regions.outside is [0, 4, 0]; expected bare beam: a box [y0, y1, x0, x1]",
-        "regions.middle is not a known key",
-        "options.umpa.windw is not an option of umpa; did you mean 'window'",
+        "regions.middle is not known to the table [regions]",
+        "options.umpa.windw is not known to umpa; did you mean 'window'",
     ):
         assert part in done.err
     assert "retrieve" not in done.err

@@ -140,7 +140,7 @@ def test_command_writes_frames(tmp_path, monkeypatch, capsys):
     assert np.isfinite(xmist.open_result("xmist-low-dose/truth.h5").phase).all()
     for wrong, message in (
         (["simulate", "curant"], "did you mean 'currant'"),
-        (["simulate", "currant", "--distance", "1", "--angles", "3", "--json"], "3 faults"),
+        (["simulate", "currant", "--distance", "1", "--angles", "3", "--json"], "3 errors"),
         (["simulate", "currant", "--method", "mst"], "did you mean 'mist'"),
     ):
         capsys.readouterr()

@@ -99,8 +99,6 @@ ERROR_CODES: Final[Mapping[str, str]] = MappingProxyType(
         "frames-unequal-numbers": "The numbers of frames do not fit the positions, repeats and projections.",
         "frames-unused": "Dark or flat frames are given that no preprocessing step uses.",
         "journal-unreadable": "The journal of a series is damaged.",
-        "key-missing": "A required key of a configuration is missing.",
-        "key-unknown": "A configuration has no such key or table.",
         "output-is-input": "A result would replace a file that is read, or would be read the next time.",
         "output-outside": "A configuration names a file to write outside its own folder.",
         "positions-too-few": "There are fewer positions of the diffuser than the method needs.",

@@ -60,7 +60,7 @@ def compare_scan(
     problems = [
         problem
         for problem in scan.problems
-        if not (problem.path in _NEEDLESS and problem.code == "key-missing")
+        if not (problem.path in _NEEDLESS and problem.code == "option-missing")
     ]
     bare = dataclasses.replace(scan, problems=tuple(problems), method=None, options={}, files=())
     found = discover(bare)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 import os
-import re
 import tomllib
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -16,8 +15,9 @@ from typing import Any, Final
 from xmist.core.errors import ErrorRecord, InputError, raise_errors, shown, suggest
 from xmist.core.experiment import Experiment
 from xmist.core.findings import Finding, finding
+from xmist.core.options import Options, read_options
 from xmist.io import RESULT_ENDINGS, ending_error
-from xmist.methods import METHODS, find_method
+from xmist.methods import METHODS
 from xmist.workflow.schema import (
     CompareSection,
     InputSection,
@@ -25,7 +25,6 @@ from xmist.workflow.schema import (
     Problem,
     RegionsSection,
     SeriesSection,
-    StepSection,
     check_sections,
     step_path,
 )
@@ -120,7 +119,7 @@ class Draft:
         """Return as plain data what the results depend on, so that they can be made again."""
         assert self.experiment is not None  # only asked of what has no error
         stated: dict[str, Any] = {
-            "input": self.input.model_dump(exclude_none=True),
+            "input": _stated(self.input),
             "experiment": self.experiment.to_dict(),
             "preprocess": [{"step": name, **options} for name, options in self.preprocess or ()],
             "retrieve": {"method": self.method},
@@ -128,7 +127,7 @@ class Draft:
         }
         if self.is_series:
             # How many projections share a file changes no result.
-            stated["series"] = self.series_section.model_dump(exclude_none=True, exclude={"block"})
+            stated["series"] = _stated(dataclasses.replace(self.series_section, block=None))
         return stated
 
 
@@ -258,6 +257,11 @@ def make_draft(
     )
 
 
+def _stated(section: Options) -> dict[str, Any]:
+    """Return what a table states, as plain data."""
+    return {name: value for name, value in section.plain().items() if value is not None}
+
+
 def combine_options(
     method: str, general: Mapping[str, Any], tables: Mapping[str, Mapping[str, Any]]
 ) -> dict[str, Any]:
@@ -318,7 +322,7 @@ def _experiment(values: Any, problems: list[Problem]) -> Experiment | None:
 
 
 def _option_names(method: str) -> list[str]:
-    return [item.name for item in dataclasses.fields(import_module(find_method(method).module).OPTIONS)]
+    return [option.name for option in METHODS[method].options]
 
 
 def _split_options(
@@ -350,7 +354,7 @@ def _options(
             known = (
                 _option_names(method) if method else {key for each in METHODS for key in _option_names(each)}
             )
-            text = f"is not an option of {method or 'any method'}; {suggest(name, known)}"
+            text = f"is not known to {method or 'any method'}; {suggest(name, known)}"
             problems.append(Problem(f"options.{name}", text, "option-unknown"))
         elif method is not None and method not in owners:
             have = f"{', '.join(owners)} {'have' if len(owners) > 1 else 'has'} it"
@@ -375,32 +379,15 @@ def _option_path(method: str, table: Mapping[str, Any], key: str) -> str:
 
 
 def _check_options(
-    owner: str, kind: Any, given: Mapping[str, Any], path: Callable[[str], str], problems: list[Problem]
+    owner: str,
+    kind: type[Options],
+    given: Mapping[str, Any],
+    path: Callable[[str], str],
+    problems: list[Problem],
 ) -> None:
-    """Check options by their frozen dataclass: names first, then the values of those that are known."""
-    fields = {item.name: item for item in dataclasses.fields(kind)}
-    for name in given:
-        if name not in fields:
-            text = f"is not an option of {owner}; {suggest(name, fields)}"
-            problems.append(Problem(path(name), text, "option-unknown"))
-    missing = [
-        name
-        for name, item in fields.items()
-        if name not in given
-        and item.default is dataclasses.MISSING
-        and item.default_factory is dataclasses.MISSING
-    ]
-    problems += [Problem(path(name), f"is missing; {owner} needs it", "option-missing") for name in missing]
-    if missing:
-        return
-    try:
-        kind(**{name: value for name, value in given.items() if name in fields})
-    except InputError as error:
-        for record in error.records:
-            # "option smoothing is ..." has the path of its key, others are about several.
-            found = re.fullmatch(r"option (\w+) (.*)", record.message, re.DOTALL)
-            where = path(found[1]) if found else path("").rstrip(".")
-            problems.append(Problem(where, found[2] if found else f": {record.message}", "option-invalid"))
+    """Check the options of a method or a step."""
+    _, errors = read_options(kind, given, owner=owner, called=path)
+    problems += map(Problem.of, errors)
 
 
 def _looked_up(
@@ -415,7 +402,7 @@ def _looked_up(
     path, keys = f"{path}.delta_over_beta", ("material", "density")
     unknown = [key for key in table if key not in keys]
     problems += [
-        Problem(f"{path}.{key}", f"is not a known key; {suggest(str(key), keys)}", "key-unknown")
+        Problem(f"{path}.{key}", f"is not a known key; {suggest(str(key), keys)}", "option-unknown")
         for key in unknown
     ]
     if not isinstance(table.get("material"), str):
@@ -463,7 +450,7 @@ def _check_compared(section: CompareSection | None, problems: list[Problem]) -> 
 
 
 def _steps(
-    sections: Sequence[StepSection | None], frames: InputSection, problems: list[Problem]
+    sections: Sequence[tuple[str, Mapping[str, Any]] | None], frames: InputSection, problems: list[Problem]
 ) -> Steps | None:
     """Check the steps by their own rules, and that they have the frames that they need."""
     from xmist.preprocess import STEPS
@@ -473,8 +460,8 @@ def _steps(
     for index, section in enumerate(sections):
         if section is None:
             continue
-        path, name = step_path(index), section.step
-        options = {key: plain(value) for key, value in (section.model_extra or {}).items()}
+        path, (name, table) = step_path(index), section
+        options = {key: plain(value) for key, value in table.items()}
         if name not in STEPS:
             problems.append(Problem(f"{path}.step", f"is '{name}'; {suggest(name, STEPS)}", "step-unknown"))
             continue
@@ -496,7 +483,7 @@ def _steps(
             problems.append(Problem("preprocess", f"has the step '{kind}' more than once; expected it once"))
         if kind in names and not given:
             text = f"is missing; the step '{kind}' needs these frames"
-            problems.append(Problem(f"input.{kind}", text, "key-missing"))
+            problems.append(Problem(f"input.{kind}", text, "option-missing"))
     return None if None in sections or len(problems) > before else tuple(steps)
 
 

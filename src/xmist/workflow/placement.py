@@ -284,7 +284,7 @@ def _place_by_order(files: Sequence[_File], request: _Request) -> tuple[Places, 
         raise InputError(
             f'series.order is missing; expected "position" (stacks of a position) or "projection" '
             f"(interleaved), or names of {name} with {{{outer}}} and {{position}} in them",
-            code="key-missing",
+            code="option-missing",
         )
     by_position = request.order == "position"
     if by_position and len(files) == positions and max(file.count for file in files) > repeats:

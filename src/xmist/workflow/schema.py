@@ -1,8 +1,4 @@
-"""The sections of a configuration file as pydantic models, and their errors in words.
-
-A field's description says what is expected: every error of a field is built from its path, what was found and
-that description.
-"""
+"""The tables of a configuration file, checked by the engine for options."""
 
 from __future__ import annotations
 
@@ -11,9 +7,8 @@ from collections.abc import Mapping
 from itertools import pairwise
 from typing import Annotated, Any, Final, Literal, NamedTuple
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
-
-from xmist.core.errors import shown, suggest
+from xmist.core.errors import ErrorRecord, shown, suggest
+from xmist.core.options import Options, Parsed, Range, describe, read_options
 
 
 class Problem(NamedTuple):
@@ -23,15 +18,14 @@ class Problem(NamedTuple):
     text: str
     code: str = "value-invalid"
 
-
-class Section(BaseModel):
-    """A table whose keys are all known, and whose values are never converted from another type."""
-
-    model_config = ConfigDict(extra="forbid", strict=True, frozen=True)
+    @classmethod
+    def of(cls, record: ErrorRecord) -> Problem:
+        """Return an error whose message begins with the path of its key."""
+        path, text = record.message.split(" ", 1)
+        return cls(path, text, record.code)
 
 
 def _require(condition: bool) -> None:
-    """Let pydantic report the field; its description says what is expected."""
     if not condition:
         raise ValueError
 
@@ -44,10 +38,18 @@ def _is_whole(value: Any) -> bool:
     return isinstance(value, int) and not isinstance(value, bool)
 
 
+def _are(value: Any, kind: Any) -> bool:
+    return isinstance(value, (list, tuple)) and bool(value) and all(map(kind, value))
+
+
+def _as_is(value: Any) -> Any:
+    return value
+
+
 def _as_names(value: Any) -> tuple[str, ...]:
-    names = (value,) if isinstance(value, str) else tuple(value) if isinstance(value, (list, tuple)) else ()
-    _require(bool(names) and all(isinstance(name, str) and name.strip() for name in names))
-    return names
+    names = (value,) if isinstance(value, str) else value
+    _require(_are(names, lambda name: isinstance(name, str) and name.strip()))
+    return tuple(names)
 
 
 def _as_angles(value: Any) -> str | tuple[float, ...] | dict[str, float]:
@@ -57,208 +59,231 @@ def _as_angles(value: Any) -> str | tuple[float, ...] | dict[str, float]:
     if isinstance(value, str):
         _require(bool(value.strip()))
         return value
-    _require(isinstance(value, (list, tuple)) and bool(value) and all(map(_is_number, value)))
+    _require(_are(value, _is_number))
     return tuple(map(float, value))
 
 
 def _as_rising(value: Any) -> tuple[float, ...]:
-    _require(isinstance(value, (list, tuple)) and bool(value) and all(map(_is_number, value)))
-    _require(all(earlier < later for earlier, later in pairwise(value)))
+    _require(_are(value, _is_number) and all(earlier < later for earlier, later in pairwise(value)))
     return tuple(map(float, value))
 
 
 def _as_range(value: Any) -> tuple[int, int]:
-    _require(isinstance(value, (list, tuple)) and len(value) == 2 and all(map(_is_whole, value)))
-    _require(0 <= value[0] < value[1])
+    _require(_are(value, _is_whole) and len(value) == 2 and 0 <= value[0] < value[1])
     return value[0], value[1]
 
 
 def _as_counts(value: Any) -> tuple[int, ...]:
-    _require(isinstance(value, (list, tuple)) and bool(value) and all(map(_is_whole, value)))
-    _require(len(set(value)) == len(value) and min(value) >= 1)
+    _require(_are(value, _is_whole) and len(set(value)) == len(value) and min(value) >= 1)
     return tuple(value)
 
 
 def _as_boxes(value: Any) -> tuple[tuple[int, ...], ...]:
-    boxes = [value] if isinstance(value, list) and value and not isinstance(value[0], list) else value
-    _require(isinstance(boxes, list) and bool(boxes))
-    for box in boxes:
-        _require(isinstance(box, list) and len(box) == 4 and all(map(_is_whole, box)))
-        _require(0 <= box[0] < box[1] and 0 <= box[2] < box[3])
+    boxes = [value] if _are(value, _is_whole) else value
+    _require(_are(boxes, lambda box: _are(box, _is_whole) and len(box) == 4))
+    _require(all(0 <= y0 < y1 and 0 <= x0 < x1 for y0, y1, x0, x1 in boxes))
     return tuple(tuple(box) for box in boxes)
 
 
-def _frames(what: str) -> str:
-    return f"the {what}: a file, a pattern such as '{what}_*.tif', 'file.h5::/entry/data', or a list of these"
+def _frames(what: str) -> Parsed:
+    text = f"the {what}: a file, a pattern such as '{what}_*.tif', 'file.h5::/data', or a list of these"
+    return Parsed(_as_names, text)
 
 
-def _box(what: str) -> str:
-    return (
+def _box(what: str) -> Parsed:
+    text = (
         f"{what}: a box [y0, y1, x0, x1] in pixels of the prepared frames, ends excluded, or a list of them"
     )
+    return Parsed(_as_boxes, text)
 
 
-Names = Annotated[tuple[str, ...], BeforeValidator(_as_names)]
+def _whole(what: str) -> Range:
+    return Range(1, expected=f"{what}, a whole number from 1")
 
 
-class InputSection(Section):
+_Names = tuple[str, ...]
+
+
+class InputSection(Options):
     """Where the frames are."""
 
-    reference: Names = Field(description=_frames("reference"))
-    sample: Names = Field(description=_frames("sample"))
-    dark: Names | None = Field(default=None, description=_frames("dark"))
-    flat: Names | None = Field(default=None, description=_frames("flat"))
-    repeats: int = Field(
-        default=1, ge=1, description="the number of frames of each position, to be averaged, from 1"
-    )
-    position_key: Names | None = Field(
-        default=None, description="the header's key of the diffuser's position, or a list of keys"
-    )
+    reference: Annotated[_Names, _frames("reference")]
+    sample: Annotated[_Names, _frames("sample")]
+    dark: Annotated[_Names, _frames("dark")] | None = None
+    flat: Annotated[_Names, _frames("flat")] | None = None
+    repeats: Annotated[int, _whole("the number of frames of each position, which are averaged")] = 1
+    position_key: (
+        Annotated[_Names, Parsed(_as_names, "the header's key of the diffuser's position, or a list of keys")]
+        | None
+    ) = None
 
 
-class ExperimentSection(Section):
+class ExperimentSection(Options):
     """Energy and geometry; `Experiment` checks the values."""
 
-    energy_kev: Any = Field(description="the photon energy in keV (17 keV is 17.0)")
-    pixel_size: Any = Field(description="the detector's pixel in metres (5.8 µm is 5.8e-6)")
-    sample_to_detector: Any = Field(description="the distance from the sample to the detector in metres")
-    source_to_sample: Any = Field(
-        default=None,
-        description="the distance from the source to the sample in metres; leave it out for a parallel beam",
-    )
+    energy_kev: Annotated[float, Parsed(_as_is, "the photon energy in keV (17 keV is 17.0)")]
+    pixel_size: Annotated[float, Parsed(_as_is, "the detector's pixel in metres (5.8 µm is 5.8e-6)")]
+    sample_to_detector: Annotated[
+        float, Parsed(_as_is, "the distance from the sample to the detector in metres")
+    ]
+    source_to_sample: (
+        Annotated[
+            float,
+            Parsed(_as_is, "the distance from the source to the sample in metres; none: parallel beam"),
+        ]
+        | None
+    ) = None
 
 
-class StepSection(BaseModel):
-    """A step of the preprocessing, with its options as further keys."""
-
-    model_config = ConfigDict(extra="allow", strict=True, frozen=True)
-
-    step: str = Field(description="the name of a step")
-
-
-class RetrieveSection(Section):
+class RetrieveSection(Options):
     """The method."""
 
-    method: str = Field(description="the name of a method (xmist methods lists them)")
-    threads: int | None = Field(
-        default=None, ge=1, description="a whole number from 1; leave it out to use every core"
-    )
+    method: Annotated[str, Range(expected="the name of a method (xmist methods lists them)")]
+    threads: Annotated[int, _whole("the number of threads (every core if left out)")] | None = None
 
 
-class OutputSection(Section):
+class OutputSection(Options):
     """Where results go."""
 
-    files: Names = Field(
-        description="the files to write, such as ['result.h5', 'result.png']; .h5 holds everything, .tif "
-        "images, .png a figure"
-    )
-    overwrite: bool = Field(default=False, description="true or false")
+    files: Annotated[
+        _Names,
+        Parsed(
+            _as_names,
+            "the files to write, such as ['result.h5', 'result.png']; .h5 holds everything, .tif images, "
+            ".png a figure",
+        ),
+    ]
+    overwrite: bool = False
 
 
-class SeriesSection(Section):
-    """What only a series of projections has."""
+class SeriesSection(Options):
+    """What only a series of projections has.
 
-    order: Literal["position", "projection"] | None = Field(
-        default=None,
-        description='"position" if all projections of a position of the diffuser follow each other (a stack '
-        'for each position), "projection" if all positions of a projection do (interleaved)',
-    )
-    angles: Annotated[Any, BeforeValidator(_as_angles)] = Field(
-        default=None,
-        description="angles in degrees: a list of numbers, {start = 0.0, step = 0.5}, a dataset such as "
-        "'scan.h5::/entry/sample/rotation_angle', or a key of the headers",
-    )
-    expected: int | None = Field(
-        default=None, ge=1, description="the number of projections of the whole series, from 1"
-    )
-    reference_at: Annotated[tuple[float, ...], BeforeValidator(_as_rising)] | None = Field(
-        default=None,
-        description="a list of rising numbers, one for each set of references: how many projections came "
-        "before it ([0, 500] for sets before and after 500 projections)",
-    )
-    between: Literal["linear", "nearest"] = Field(
-        default="linear",
-        description='"linear" (references interpolated in time) or "nearest" (the set nearest in time)',
-    )
-    reference_repeats: int | None = Field(
-        default=None,
-        ge=1,
-        description="the number of frames of each position in a set of references, a whole number from 1",
-    )
-    projections: Annotated[tuple[int, int], BeforeValidator(_as_range)] | None = Field(
-        default=None,
-        description="[start, stop], the projections to retrieve, counted from 0, stop excluded",
-    )
-    channels: Names | None = Field(
-        default=None, description="a list of the channels to keep, such as ['phase', 'dark_field']"
-    )
-    block: int | None = Field(
-        default=None, ge=1, description="the number of projections in a file, a whole number from 1"
-    )
-    warm_start: int | None = Field(
-        default=None,
-        ge=2,
-        description="how many neighbouring projections share a start, a whole number from 2: the first "
-        "of them begins from nothing, the others from its result",
-    )
+    Parameters
+    ----------
+    order : str
+        What stays the same for the longest time: "position" (a stack for each position of the diffuser) or
+        "projection" (interleaved).
+    between : str
+        References between two sets: "linear" (interpolated in time) or "nearest" (the nearest set).
+    """
+
+    order: Literal["position", "projection"] | None = None
+    angles: (
+        Annotated[
+            Any,
+            Parsed(
+                _as_angles,
+                "angles in degrees: a list of numbers, {start = 0.0, step = 0.5}, a dataset such as "
+                "'scan.h5::/entry/sample/rotation_angle', or a key of the headers",
+            ),
+        ]
+        | None
+    ) = None
+    expected: Annotated[int, _whole("the number of projections of the whole series")] | None = None
+    reference_at: (
+        Annotated[
+            tuple[float, ...],
+            Parsed(
+                _as_rising,
+                "a list of rising numbers, one for each set of references: how many projections came before "
+                "it ([0, 500] for sets before and after 500 projections)",
+            ),
+        ]
+        | None
+    ) = None
+    between: Literal["linear", "nearest"] = "linear"
+    reference_repeats: Annotated[int, _whole("the number of frames of each position in a set")] | None = None
+    projections: (
+        Annotated[
+            tuple[int, int],
+            Parsed(_as_range, "[start, stop], the projections to retrieve from 0, stop excluded"),
+        ]
+        | None
+    ) = None
+    channels: (
+        Annotated[
+            _Names, Parsed(_as_names, "a list of the channels to keep, such as ['phase', 'dark_field']")
+        ]
+        | None
+    ) = None
+    block: Annotated[int, _whole("the number of projections in a file")] | None = None
+    warm_start: (
+        Annotated[
+            int,
+            Range(
+                2,
+                expected="how many neighbouring projections share a start, a whole number from 2: the first "
+                "of them begins from nothing, the others from its result",
+            ),
+        ]
+        | None
+    ) = None
 
 
-class CompareSection(Section):
+class CompareSection(Options):
     """Methods and numbers of positions that are compared; see `xmist.compare`."""
 
-    methods: Names | None = Field(
-        default=None, description="a list of methods, such as ['mist', 'umpa'] (xmist methods lists them)"
-    )
-    positions: Annotated[tuple[int, ...], BeforeValidator(_as_counts)] | None = Field(
-        default=None, description="a list of different numbers of positions from 1, such as [2, 4, 10]"
-    )
-    truth: str | None = Field(default=None, description="the file of the true result, such as 'truth.h5'")
-    resolution: bool = Field(default=True, description="true or false")
+    methods: Annotated[_Names, Parsed(_as_names, "a list of methods, such as ['mist', 'umpa']")] | None = None
+    positions: (
+        Annotated[
+            tuple[int, ...],
+            Parsed(_as_counts, "a list of different numbers of positions from 1, such as [2, 4, 10]"),
+        ]
+        | None
+    ) = None
+    truth: Annotated[str, Range(expected="the file of the true result, such as 'truth.h5'")] | None = None
+    resolution: bool = True
 
 
-class RegionsSection(Section):
+class RegionsSection(Options):
     """Where bare beam is, and where the sample is, in pixels of the prepared frames."""
 
-    outside: Annotated[Any, BeforeValidator(_as_boxes)] = Field(default=None, description=_box("bare beam"))
-    inside: Annotated[Any, BeforeValidator(_as_boxes)] = Field(
-        default=None, description=_box("the sample away from its rim")
-    )
+    outside: Annotated[tuple[tuple[int, ...], ...], _box("bare beam")] | None = None
+    inside: Annotated[tuple[tuple[int, ...], ...], _box("the sample away from its rim")] | None = None
 
 
-_SECTIONS: Final[Mapping[str, tuple[type[BaseModel], str]]] = {
-    "input": (InputSection, "a table with reference and sample"),
-    "experiment": (ExperimentSection, "a table with energy_kev, pixel_size and sample_to_detector"),
-    "retrieve": (RetrieveSection, "a table with method"),
-    "output": (OutputSection, "a table with files"),
+SECTIONS: Final[Mapping[str, type[Options]]] = {
+    "input": InputSection,
+    "experiment": ExperimentSection,
+    "retrieve": RetrieveSection,
+    "output": OutputSection,
     # These may be left out as a whole.
-    "series": (SeriesSection, "a table with order and angles"),
-    "compare": (CompareSection, "a table with methods and positions"),
-    "regions": (RegionsSection, "a table with outside and inside"),
+    "series": SeriesSection,
+    "compare": CompareSection,
+    "regions": RegionsSection,
 }
 _REQUIRED: Final = ("input", "experiment", "retrieve", "output")
-_KNOWN: Final = (*_SECTIONS, "options", "preprocess")
+_KNOWN: Final = (*SECTIONS, "options", "preprocess")
 
 
 def check_sections(data: Mapping[str, Any]) -> tuple[dict[str, Any], list[Problem]]:
-    """Check every section by itself; a key with an error has its default or None.
+    """Check every table by itself; a key with an error has its default or None.
 
     Examples
     --------
     >>> sections, problems = check_sections({"retrieve": {"metod": "mist"}})
-    >>> problems[5].path, problems[5].code
-    ('retrieve.method', 'key-missing')
+    >>> [(problem.path, problem.code) for problem in problems[5:7]]
+    [('retrieve.metod', 'option-unknown'), ('retrieve.method', 'option-missing')]
     """
     problems = [
-        Problem(name, f"is not a section of a configuration; {suggest(name, _KNOWN)}", "key-unknown")
+        Problem(name, f"is not a table of a configuration; {suggest(name, _KNOWN)}", "option-unknown")
         for name in data
         if name not in _KNOWN
     ]
-    sections: dict[str, Any] = {
-        name: _checked(name, kind, expected, data.get(name, {}), problems)
-        if name in data or name in _REQUIRED
-        else None
-        for name, (kind, expected) in _SECTIONS.items()
-    }
+    sections: dict[str, Any] = {}
+    for name, kind in SECTIONS.items():
+        given = data.get(name, {})
+        if not isinstance(given, Mapping):
+            problems.append(Problem(name, f"is {shown(given)}; expected a table [{name}]"))
+            given = {}
+        if name not in data and name not in _REQUIRED:
+            sections[name] = None
+            continue
+        sections[name], errors = read_options(
+            kind, given, owner=f"the table [{name}]", called=f"{name}.{{}}".format
+        )
+        problems += map(Problem.of, errors)
     options = data.get("options", {})
     if not isinstance(options, Mapping):
         problems.append(Problem("options", f"is {shown(options)}; expected a table of options"))
@@ -268,46 +293,25 @@ def check_sections(data: Mapping[str, Any]) -> tuple[dict[str, Any], list[Proble
         text = f"is {shown(steps)}; expected tables [[preprocess]], each with a step"
         problems.append(Problem("preprocess", text))
         steps = []
-    sections["preprocess"] = [
-        _checked(step_path(index), StepSection, "a table with a step", step, problems)
-        for index, step in enumerate(steps)
-    ]
+    sections["preprocess"] = [_checked_step(step_path(n), step, problems) for n, step in enumerate(steps)]
     return sections, problems
 
 
-def _checked(path: str, kind: type[BaseModel], expected: str, value: Any, problems: list[Problem]) -> Any:
-    """Return a section whose wrong keys have their defaults, or None; None for a step with an error."""
-    try:
-        return kind.model_validate(value)
-    except ValidationError as error:
-        wrong: set[str] = set()
-        known = kind.model_fields
-        for item in error.errors():
-            if not item["loc"]:
-                problems.append(Problem(path, f"is {shown(item['input'])}; expected {expected}"))
-                value = {}
-                continue
-            key = str(item["loc"][0])
-            wrong.add(key)
-            if item["type"] == "extra_forbidden":
-                text, code = f"is not a known key; {suggest(key, known)}", "key-unknown"
-            elif item["type"] == "missing":
-                text, code = f"is missing; expected {known[key].description}", "key-missing"
-            else:
-                text, code = f"is {shown(item['input'])}; expected {known[key].description}", "value-invalid"
-            problems.append(Problem(f"{path}.{key}", text, code))
-    if kind is StepSection:
-        return None
-    good = {key: item for key, item in value.items() if key not in wrong}
-    lacking = [key for key, item in known.items() if item.is_required() and key not in good]
-    # Every required key takes text, so that text can stand in for those that have an error.
-    section = kind.model_validate({**dict.fromkeys(lacking, "-"), **good})
-    return section.model_copy(update=dict.fromkeys(lacking))
+def _checked_step(path: str, table: Any, problems: list[Problem]) -> tuple[str, dict[str, Any]] | None:
+    """Return the name and the options of a step; None if there is no name."""
+    if not isinstance(table, Mapping):
+        problems.append(Problem(path, f"is {shown(table)}; expected a table with a step"))
+    elif not isinstance(table.get("step"), str):
+        found = f"is {shown(table['step'])}" if "step" in table else "is missing"
+        problems.append(Problem(f"{path}.step", f"{found}; expected the name of a step", "option-missing"))
+    else:
+        return table["step"], {key: value for key, value in table.items() if key != "step"}
+    return None
 
 
 def expected_value(section: str, key: str) -> str:
-    """Return in words what a key of a section may be."""
-    return str(_SECTIONS[section][0].model_fields[key].description)
+    """Return in words what a key of a table may be."""
+    return next(option.expected for option in describe(SECTIONS[section]) if option.name == key)
 
 
 def step_path(index: int) -> str:
