@@ -1,4 +1,4 @@
-"""Damaged input ends in a message or in flagged projections; benchmarks/fuzz.py tries thousands of cases."""
+"""Damaged input ends in a message or in flagged projections; long_fuzz.py tries thousands of cases."""
 
 import os
 

@@ -1,6 +1,6 @@
-"""Kill a scan a hundred times, fill its disk, take its rights away; in the end nothing must be missing.
+"""Kill a series a hundred times, fill its disk, take its rights away; in the end nothing must be missing.
 
-Run: python benchmarks/kills.py [kills]
+Run: python -m tests.workflow.long_kills [kills]
 """
 
 from __future__ import annotations
@@ -17,8 +17,6 @@ from pathlib import Path
 
 import psutil
 
-sys.path.insert(0, str(Path(__file__).parents[1]))
-
 from tests.workflow.series_scenes import (
     assert_intermediate,
     assert_same,
@@ -30,7 +28,6 @@ from tests.workflow.series_scenes import (
     volumes,
     write_config,
 )
-
 from xmist.core.errors import OutputError
 from xmist.io.results.atomic import leftovers
 
@@ -39,7 +36,7 @@ SEED = 8
 
 
 def kills(folder: Path, number: int) -> None:
-    """Kill a scan in this process's children at random calls, half of them inside the writing."""
+    """Kill a series in this process's children at random calls, half of them inside the writing."""
     clean, victim = folder / "clean", folder / "victim"
     for place in (clean, victim):
         write_config(place, PROJECTIONS, series={"block": 1})
@@ -66,14 +63,14 @@ def kills(folder: Path, number: int) -> None:
     assert_same(whole, volumes(victim / "scan.h5"))
     assert_same_content(clean / "scan.h5", victim / "scan.h5")
     assert not leftovers(victim / "scan_blocks")
-    print("the end is the same as that of an undisturbed scan, bit for bit")
+    print("the end is the same as that of an undisturbed series, bit for bit")
 
 
 def kills_of_commands(folder: Path, number: int) -> None:
-    """Kill `xmist scan --workers 2` by the clock: its parent, or one of its workers."""
+    """Kill `xmist retrieve --workers 2` by the clock: its parent, or one of its workers."""
     victim = folder / "commands"
     write_config(victim, 1500, series={"block": 2})
-    command = [sys.executable, "-m", "xmist", "scan", "config.toml", "--workers", "2", "--quiet"]
+    command = [sys.executable, "-m", "xmist", "retrieve", "config.toml", "--workers", "2", "--quiet"]
     rng = random.Random(SEED)
     codes, workers_killed = [], 0
     for turn in range(number):
@@ -120,7 +117,7 @@ def full_disk(folder: Path) -> None:
         print("full disk: not shown here, for mounting a small file system needs rights")
         return
     try:
-        # The output must stay in the folder of the scan file: the disk is mounted inside it.
+        # The output must stay in the folder of the configuration: the disk is mounted inside it.
         scan = write_config(folder / "filled", 60, series={"block": 2}, output={"files": ["out/scan.h5"]})
         (scan.parent / "out").mkdir()
         subprocess.run(["mount", "--bind", str(disk), str(scan.parent / "out")], check=True)

@@ -1,6 +1,6 @@
-"""Damage the input of scans in thousands of ways, by seed; each must end in a message, a flag or a result.
+"""Damage the input of series in thousands of ways, by seed; each must end in a message, a flag or a result.
 
-Run: python benchmarks/fuzz.py [cases] [first seed]
+Run: python -m tests.workflow.long_fuzz [cases] [first seed]
 """
 
 from __future__ import annotations
@@ -9,9 +9,6 @@ import sys
 import tempfile
 import time
 from collections import Counter
-from pathlib import Path
-
-sys.path.insert(0, str(Path(__file__).parents[1]))
 
 from tests.workflow.fuzzing import FORMS, run_case, warm, wrong
 
@@ -27,10 +24,10 @@ def main() -> None:
         for seed in range(first, first + number):
             form, damage, code, err = run_case(folder, seed)
             counts[form, code] += 1
-            fault = wrong(code, err)
-            if fault:
+            mistake = wrong(code, err)
+            if mistake:
                 bad += 1
-                print(f"seed {seed} ({form}, {damage}): {fault}: {err.strip()[:300]}", flush=True)
+                print(f"seed {seed} ({form}, {damage}): {mistake}: {err.strip()[:300]}", flush=True)
     print("| format | result | message (2) | flagged (3) | other |\n|---|---|---|---|---|")
     for form in FORMS:
         cells = [counts[form, code] for code in (0, 2, 3)]

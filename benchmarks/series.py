@@ -1,6 +1,6 @@
-"""Measure scans: memory over time, throughput, cost of a block, what check predicts, and a reconstruction.
+"""Measure series: memory over time, throughput, cost of a block, estimates of check, and a reconstruction.
 
-Run: python benchmarks/scan.py [tomography memory throughput blocks forecast full-field warm paper]
+Run: python benchmarks/series.py [tomography memory throughput blocks forecast full-field warm paper]
 The reconstruction needs algotom (pip install algotom).
 """
 
@@ -16,27 +16,27 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import h5py
 import numpy as np
 import psutil
 
-sys.path.insert(0, str(Path(__file__).parents[1]))
-
-from tests.workflow.series_scenes import run_path, sections, write_toml
-
 import xmist
+from same_results import write_config
 from xmist.io.results.nxtomo import export_tomography
 from xmist.workflow.configuration import draft_configuration
 
-# Of the paper model: what a cluster's shared file system and network give, in bytes a second.
+EXPERIMENT = {"energy_kev": 17.0, "pixel_size": 5.8e-6, "sample_to_detector": 1.0}
+
+# Of the estimate for a cluster: what a cluster's shared file system and network give, in bytes per second.
 _READS, _WRITES, _NETWORK = 2e9, 1e9, 1e9
 
 
 @contextmanager
 def folder() -> Iterator[Path]:
-    """Give a folder that goes away again."""
-    path = Path(tempfile.mkdtemp(prefix="xmist-scan-"))
+    """Yield a temporary folder."""
+    path = Path(tempfile.mkdtemp(prefix="xmist-series-"))
     try:
         yield path
     finally:
@@ -72,18 +72,27 @@ def write(
             )
             for number in range(projections):
                 data[number] = samples[number, position]
-    data = sections(
-        input={"reference": "ref.h5", "sample": "pos_{position}.h5::/entry/data"},
-        retrieve={"method": method, "threads": None},
-        series={"block": block, "order": "position"},
-    )
-    data["options"] = options
-    data["scan"] = {key: value for key, value in data["scan"].items() if value is not None}
-    return write_toml(place, data), reference, samples
+    angles = {"start": 0.0, "step": 30.0}
+    data = {
+        "input": {"reference": "ref.h5", "sample": "pos_{position}.h5::/entry/data"},
+        "experiment": EXPERIMENT,
+        "retrieve": {"method": method},
+        "options": options,
+        "output": {"files": ["series.h5"]},
+        "series": {"order": "position", "angles": angles} | ({} if block is None else {"block": block}),
+    }
+    return configuration(place, data), reference, samples
+
+
+def configuration(place: Path, data: dict[str, Any]) -> Path:
+    """Write a configuration file."""
+    path = place / "config.toml"
+    write_config(path, data)
+    return path
 
 
 def resident(process: psutil.Process) -> int:
-    """Give the bytes of a process and its children that no other process shares with them."""
+    """Return the bytes of a process and its children that no other process shares with them."""
     total = 0
     for one in [process, *process.children(recursive=True)]:
         try:
@@ -96,7 +105,7 @@ def resident(process: psutil.Process) -> int:
 def memory(projections: int = 520) -> None:
     """Sample the memory of all processes at every projection."""
     with folder() as place:
-        scan, *_ = write(place, projections, 2, 256, "mist", {"smoothing": 1.0}, block=1)
+        config, *_ = write(place, projections, 2, 256, "mist", {"smoothing": 1.0}, block=1)
         seen: dict[int, int] = {}
         process = psutil.Process()
 
@@ -104,7 +113,7 @@ def memory(projections: int = 520) -> None:
             if what == "projections":
                 seen[done] = resident(process)
 
-        run_path(scan, workers=2, progress=note)
+        xmist.run(config, workers=2, progress=note)
         found = np.array([seen[number] for number in range(20, 501)]) / 1e6
         first, last = np.median(found[:40]), np.median(found[-40:])
         print(
@@ -115,15 +124,15 @@ def memory(projections: int = 520) -> None:
 
 
 def throughput(rounds: int = 3) -> None:
-    """Compare the time of a scan with that of the bare method on the same frames in memory."""
+    """Compare the time of a series with that of the bare method on the same frames in memory."""
     for method, options, side, positions, number in (
         ("mist", {"smoothing": 1.0}, 1024, 4, 96),
         ("umpa", {"window": 5, "max_shift": 2}, 512, 4, 48),
         ("full-field", {}, 256, 2, 12),
     ):
         with folder() as place:
-            scan, reference, samples = write(place, number, positions, side, method, options, block=None)
-            experiment = draft_configuration(scan).finish().experiment
+            config, reference, samples = write(place, number, positions, side, method, options, block=None)
+            experiment = draft_configuration(config).finish().experiment
             plan = xmist.prepare(reference, experiment, method=method, **options)
             plan(samples[0])
             times = []
@@ -132,17 +141,17 @@ def throughput(rounds: int = 3) -> None:
                 for projection in samples:
                     plan(projection)
                 bare = time.perf_counter() - begin
-                master = run_path(scan)
+                master = xmist.run(config).path
                 with h5py.File(master) as file:
                     run = {key: float(file["entry/run"][key][()]) for key in ("seconds", "seconds_writing")}
-                shutil.rmtree(place / "scan_blocks")
+                shutil.rmtree(place / "series_blocks")
                 master.unlink()
                 times.append((bare, run["seconds"], run["seconds_writing"]))
             bare, whole, writing = 1e3 * np.median(times, axis=0) / number
             shares = sorted(100 * one / other for one, other, _ in times)
             print(
                 f"throughput, {method}, {side}², N = {positions}, {number} projections: bare {bare:.1f} ms, "
-                f"scan {whole:.1f} ms ({writing:.1f} ms of writing in a thread); {np.median(shares):.0f} % "
+                f"series {whole:.1f} ms ({writing:.1f} ms of writing in a thread); {np.median(shares):.0f} % "
                 f"({shares[0]:.0f} to {shares[-1]:.0f} in {rounds} rounds)",
                 flush=True,
             )
@@ -151,9 +160,9 @@ def throughput(rounds: int = 3) -> None:
 def blocks() -> None:
     """Time what a block costs beside its projections."""
     with folder() as place:
-        scan, *_ = write(place, 200, 2, 64, "mist", {"smoothing": 1.0}, block=1)
+        config, *_ = write(place, 200, 2, 64, "mist", {"smoothing": 1.0}, block=1)
         for turn in range(3):
-            master = run_path(scan)
+            master = xmist.run(config).path
             with h5py.File(master) as file:
                 run = {key: value[()] for key, value in file["entry/run"].items()}
             rest = (run["seconds"] - run["seconds_retrieving"]) / 200
@@ -161,12 +170,12 @@ def blocks() -> None:
                 f"a block of one projection of 64²: {1e3 * rest:.1f} ms beside the retrieval, of which "
                 f"{1e3 * run['seconds_writing'] / 200:.1f} ms to write and sync its file (run {turn + 1})"
             )
-            shutil.rmtree(place / "scan_blocks")
+            shutil.rmtree(place / "series_blocks")
             master.unlink()
 
 
 def measured(command: list[str], place: Path) -> tuple[float, int]:
-    """Run a command; give its seconds and the most bytes that it and its children held."""
+    """Run a command; return its seconds and the most bytes that it and its children held."""
     begin = time.perf_counter()
     process = subprocess.Popen(command, cwd=place)
     peak = 0
@@ -191,7 +200,7 @@ def measured(command: list[str], place: Path) -> tuple[float, int]:
 
 
 def predictions() -> None:
-    """Compare what check says with what a scan takes."""
+    """Compare the estimates of check with what a series takes."""
     print("| method | frames | workers | memory predicted, measured (MB) | disk (MB) | time (s) |")
     print("|---|---|---|---|---|---|")
     for method, options, side, positions, number, workers in (
@@ -218,16 +227,16 @@ def predictions() -> None:
                 sys.executable,
                 "-m",
                 "xmist",
-                "scan",
+                "retrieve",
                 "config.toml",
                 "--workers",
                 str(workers),
                 "--quiet",
             ]
             _, peak = measured(command, place)
-            files = [place / "scan.h5", *(place / "scan_blocks").iterdir()]
+            files = [place / "series.h5", *(place / "series_blocks").iterdir()]
             disk = sum(path.stat().st_size for path in files)
-            with h5py.File(place / "scan.h5") as file:
+            with h5py.File(place / "series.h5") as file:
                 spent = float(file["entry/run/seconds"][()])
             print(
                 f"| {method} | {side}², N = {positions}, {number} projections | {workers} | "
@@ -240,10 +249,10 @@ def predictions() -> None:
 
 
 def full_field(projections: int = 200) -> None:
-    """Time a scan of 512² at N = 2 through full-field."""
+    """Time a series of 512² at N = 2 through full-field."""
     with folder() as place:
-        scan, *_ = write(place, projections, 2, 512, "full-field", {}, block=None)
-        master = run_path(scan)
+        config, *_ = write(place, projections, 2, 512, "full-field", {}, block=None)
+        master = xmist.run(config).path
         with h5py.File(master) as file:
             run = {key: value[()] for key, value in file["entry/run"].items()}
         print(
@@ -254,9 +263,9 @@ def full_field(projections: int = 200) -> None:
 
 
 def paper(solve: float = 2.2) -> None:
-    """Say on paper how 5 000 projections of 2048² at N = 10 scale; `solve` is s × core for 512², N = 2."""
+    """Estimate how 5 000 projections of 2048² at N = 10 scale; `solve` is s × core for 512², N = 2."""
     projections, positions, pixels = 5000, 10, 2048**2
-    # Time of full-field goes with the pixels, and half of it with the exposures.
+    # Time of full-field goes with the pixels, and half of it with the positions.
     each = solve * (pixels / 512**2) * (0.5 + 0.5 * positions / 2)
     frames, results = 2.0 * positions * pixels, 4.0 * 5 * pixels
     job = 4.0 * positions * pixels
@@ -282,23 +291,22 @@ def paper(solve: float = 2.2) -> None:
 
 
 def tomography(side: int = 96, angles: int = 60, positions: int = 10) -> None:
-    """Scan the `ct` preset, reconstruct δ and the scattering, and compare slices with the phantom."""
+    """Retrieve the `ct` preset, reconstruct δ and the scattering, and compare slices with the phantom."""
     from algotom.rec.reconstruction import fbp_reconstruction
 
     series = xmist.simulate.ct(shape=(side, side), positions=positions, angles=angles)
     with folder() as place:
         np.save(place / "ref.npy", series.reference)
         np.save(place / "sample.npy", np.asarray(series.samples).reshape(-1, side, side))
-        data = sections(
-            input={"reference": "ref.npy", "sample": "sample.npy"},
-            retrieve={"method": "full-field", "threads": None},
-            series={"order": "projection", "angles": list(series.angles), "block": None},
-        )
-        data["options"] = {}
-        data["scan"].pop("block")
-        data["experiment"] = {k: v for k, v in series.experiment.to_dict().items() if v is not None}
+        data = {
+            "input": {"reference": "ref.npy", "sample": "sample.npy"},
+            "experiment": {k: v for k, v in series.experiment.to_dict().items() if v is not None},
+            "retrieve": {"method": "full-field"},
+            "output": {"files": ["series.h5"]},
+            "series": {"order": "projection", "angles": list(series.angles)},
+        }
         begin = time.perf_counter()
-        master = run_path(write_toml(place, data))
+        master = xmist.run(configuration(place, data)).path
         spent = time.perf_counter() - begin
         print(f"ct preset, {side}², N = {positions}, {angles} projections by full-field: {spent:.0f} s")
         truth = {"phase": series.volume.delta, "dark_field": series.volume.scatter}
@@ -340,7 +348,7 @@ def tomography(side: int = 96, angles: int = 60, positions: int = 10) -> None:
 
 
 def _compare(found: np.ndarray, true: np.ndarray) -> tuple[float, float]:
-    """Give correlation and slope inside the circle that all projections see; (z, x) of both."""
+    """Return correlation and slope inside the circle that all projections see; (z, x) of both."""
     size = len(true)
     z, x = np.mgrid[:size, :size] - (size - 1) / 2
     seen = np.hypot(z, x) < 0.45 * size
