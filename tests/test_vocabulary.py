@@ -18,7 +18,7 @@ REPLACED = re.compile(
 # Literal quotations: names of methods and papers, metadata of files, physical exposure of a detector.
 QUOTED = re.compile(
     r"single-exposure|single_exposure|SingleExposure|exposure[ _-]times?|count_time|"
-    r"\.exposure\b|exposure\.py|faults = messages",
+    r"\.exposure\b|exposure\.py",
     re.IGNORECASE,
 )
 # Parts that still have such words; this set only shrinks.

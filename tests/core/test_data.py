@@ -111,7 +111,7 @@ def test_retrieval_is_frozen_and_read_only():
 def test_retrieval_checks_shapes():
     with pytest.raises(InputError) as caught:
         _result(phase=np.ones((9, 10)), dark_field_tensor=np.ones((2, 9, 11)))
-    assert len(caught.value.faults) == 2
+    assert len(caught.value.messages) == 2
     with pytest.raises(InputError, match="expected uint16"):
         xmist.Retrieval(method="mist", experiment=EXPERIMENT, flags=np.zeros((9, 11)))
 
@@ -123,7 +123,7 @@ def test_retrieval_takes_numbers_alone():
         xmist.Retrieval(
             method="x", experiment=EXPERIMENT, flags=flags, phase=flags * 1j, diagnostics=diagnostics
         )
-    assert caught.value.faults == (
+    assert caught.value.messages == (
         "phase has dtype complex128; expected real numbers",
         "diagnostics['residual'] has dtype <U4; expected real numbers",
         "diagnostics have '5'; expected names of letters, digits and _",
@@ -164,7 +164,7 @@ def test_flag_registry():
 def test_input_error_lists_all_faults():
     error = InputError(["first", "second"])
     assert str(error) == "- first\n- second"
-    assert error.faults == ("first", "second")
+    assert error.messages == ("first", "second")
     assert isinstance(error, ValueError)
 
 

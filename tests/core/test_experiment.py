@@ -28,7 +28,7 @@ def test_cone_beam_scales_pixel_and_distance():
 def test_all_faults_at_once_with_advice():
     with pytest.raises(xmist.InputError) as caught:
         xmist.Experiment(energy_kev=17000, pixel_size=5.8, sample_to_detector=-1, source_to_sample="far")
-    assert len(caught.value.faults) == 4
+    assert len(caught.value.messages) == 4
     text = str(caught.value)
     assert "17 keV is 17.0, not 17000" in text
     assert "5.8 µm is 5.8e-6" in text

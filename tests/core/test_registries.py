@@ -65,7 +65,6 @@ def test_codes_in_the_source_are_registered():
         for path, call in CALLS
         if (code := _code(call)) is not None
         and code not in (FINDING_CODES if call.func.id in ("finding", "Finding") else ERROR_CODES)
-        and (call.func.id, code) != ("Finding", "uncoded")
     ]
     assert unknown == []
 

@@ -3,6 +3,7 @@
 import numpy as np
 
 from xmist import CHANNELS, Experiment, Retrieval
+from xmist.core.findings import finding
 from xmist.core.flags import FILLED, UNDETERMINED
 
 CONE = Experiment(energy_kev=17.3, pixel_size=5.8e-6, sample_to_detector=0.83, source_to_sample=2.7)
@@ -23,7 +24,7 @@ def make_result(shape=(12, 17), names=("phase", "dark_field"), *, seed=1, experi
         images[name] = image
     defaults = {
         "options": {"smoothing": 2.0, "unknowns": ("phase", "dark_field"), "seed": None},
-        "findings": ("sample and reference are alike",),
+        "findings": (finding("identical-frames", "sample and reference are alike"),),
         "provenance": {"positions": 2, "inputs": [{"name": "ref.edf", "sha256": "0" * 64}]},
     }
     return Retrieval(method="mist", experiment=experiment, flags=flags, **images, **(defaults | parts))

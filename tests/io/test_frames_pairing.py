@@ -67,7 +67,7 @@ def test_positions_that_only_one_has_are_named_with_their_files(tmp_path):
     write(tmp_path, "sample", [0, 1.5, 2])
     with pytest.raises(InputError) as caught:
         pair_frames(opened(tmp_path, "reference"), opened(tmp_path, "sample"))
-    (fault,) = caught.value.faults
+    (fault,) = caught.value.messages
     assert "only input.reference has" in fault
     assert "reference_1.edf (mask_x = 1)" in fault
     assert "only input.sample has" in fault
@@ -114,7 +114,7 @@ def test_another_number_or_shape_of_frames(tmp_path):
     write(tmp_path, "sample", range(4), key="other", shape=(9, 12))
     with pytest.raises(InputError) as caught:
         pair_frames(opened(tmp_path, "reference"), opened(tmp_path, "sample"))
-    shape, count = caught.value.faults
+    shape, count = caught.value.messages
     assert "input.reference has frames of 9 × 11 pixels" in shape
     assert "input.sample of 9 × 12" in shape
     assert "input.reference has 3 frames and input.sample 4; expected as many" in count
@@ -126,7 +126,7 @@ def test_headers_of_another_set_up(tmp_path):
     write(tmp_path, "sample", [0], SampleDistance="0.9", Wavelength="1.50001e-10")
     with pytest.raises(InputError) as caught:
         pair_frames(opened(tmp_path, "reference"), opened(tmp_path, "sample"))
-    (fault,) = caught.value.faults
+    (fault,) = caught.value.messages
     assert "reference_0.edf: SampleDistance = 0.8 gives sample_to_detector = 0.8 m" in fault
     assert "sample_0.edf: SampleDistance = 0.9 0.9" in fault
 
@@ -137,8 +137,8 @@ def test_exposures_by_position_and_against_it(tmp_path):
     assert group_repeats(series) == group_repeats(series, 3) == ((0, 2, 4), (1, 3, 5))
     with pytest.raises(InputError) as caught:
         group_repeats(series, 2)
-    assert len(caught.value.faults) == 2
-    assert "the headers give 3 frames at mask_x = 0" in caught.value.faults[0]
+    assert len(caught.value.messages) == 2
+    assert "the headers give 3 frames at mask_x = 0" in caught.value.messages[0]
     assert group_repeats(series, "all") == (tuple(range(6)),)
 
 
@@ -183,7 +183,7 @@ def test_headers_that_name_other_coordinates_and_exposures_that_do_not_fit(tmp_p
     series = [opened(tmp_path, name, position_key=[]) for name in ("reference", "sample")]
     with pytest.raises(InputError) as caught:
         pair_frames(*series, repeats=2)
-    assert [fault.split(":")[0] for fault in caught.value.faults] == ["input.reference", "input.sample"]
+    assert [fault.split(":")[0] for fault in caught.value.messages] == ["input.reference", "input.sample"]
 
 
 def test_a_motor_that_did_not_move_leaves_the_count(tmp_path):

@@ -21,6 +21,7 @@ from PIL import Image
 import xmist
 from tests.io.results import CONE, make_result
 from xmist import CHANNELS, FLAGS, InputError, OutputError, Retrieval, open_result
+from xmist.core.findings import Finding
 from xmist.io import describe, save_result
 from xmist.io.results.atomic import leftovers
 from xmist.io.results.nexus import differences
@@ -89,7 +90,7 @@ def test_diagnostics_come_back_and_are_seen_where_they_are(tmp_path):
 def test_diagnostics_of_another_shape_are_refused():
     with pytest.raises(InputError, match="diagnostics\\['residual'\\] has shape") as caught:
         make_result(diagnostics={"residual": np.ones((3, 4)), "a map": np.ones((12, 17))})
-    assert len(caught.value.faults) == 2
+    assert len(caught.value.messages) == 2
 
 
 plain = st.recursive(
@@ -118,7 +119,10 @@ def test_plain_data_comes_back_exactly(value):
 
 def test_names_of_files_that_are_no_unicode_come_back(tmp_path):
     provenance = {"input": os.fsdecode(b"caf\xe9.edf") if os.name != "nt" else "café.edf", "nul": "a\0b"}
-    result = make_result(provenance=provenance, findings=("α\0β", provenance["input"]))
+    result = make_result(
+        provenance=provenance,
+        findings=[Finding("no-light", "warning", text) for text in ("α\0β", provenance["input"])],
+    )
     assert differences(result, open_result(result.save(tmp_path / "result.h5"))) == []
 
 
@@ -132,8 +136,8 @@ def test_what_is_not_plain_is_refused_by_name(tmp_path):
     options = {"background": np.zeros(3), "nested": {"function": (1, print)}, "keys": {1: 2}}
     with pytest.raises(InputError, match=r"options\['background'\] is of type ndarray") as caught:
         make_result(options=options).save(tmp_path / "result.h5")
-    assert len(caught.value.faults) == 3
-    assert "options['nested']['function'][1]" in caught.value.faults[1]
+    assert len(caught.value.messages) == 3
+    assert "options['nested']['function'][1]" in caught.value.messages[1]
     assert list(tmp_path.iterdir()) == []
 
 
@@ -387,7 +391,7 @@ def test_a_damaged_result_is_refused_by_name(saved, damage, part):
     with pytest.raises(InputError) as caught:
         open_result(path)
     for record in caught.value.records:
-        assert record.code in ("result-invalid", "invalid-input")  # the latter of Experiment
+        assert record.code in ("result-invalid", "experiment-invalid")  # the latter of Experiment
         assert record.message.startswith(str(path))
     assert part in str(caught.value)
 

@@ -398,7 +398,7 @@ def test_wrong_options(options, code):
     with pytest.raises(xmist.InputError) as caught:
         make_options("mist", options)
     assert caught.value.codes == (code,)
-    assert caught.value.faults[0].startswith(f"option {next(iter(options))} is ")
+    assert caught.value.messages[0].startswith(f"option {next(iter(options))} is ")
 
 
 def test_all_wrong_options_are_reported_at_once():

@@ -233,7 +233,7 @@ def test_missing_material_is_one_clear_error(method):
     with pytest.raises(xmist.InputError) as caught:
         make_options(method, {})
     assert caught.value.codes == ("option-missing",)
-    assert caught.value.faults[0].startswith(f"option delta_over_beta is missing; {method} needs")
+    assert caught.value.messages[0].startswith(f"option delta_over_beta is missing; {method} needs")
     with pytest.raises(xmist.InputError, match=r"delta_over_beta is 0; expected .*, a number above 0$"):
         make_options(method, {"delta_over_beta": 0})
 
@@ -241,4 +241,4 @@ def test_missing_material_is_one_clear_error(method):
 def test_wrong_options_are_listed_together():
     with pytest.raises(xmist.InputError) as caught:
         make_options("single-material", {"exact": "yes"})
-    assert len(caught.value.faults) == 2
+    assert len(caught.value.messages) == 2

@@ -185,7 +185,7 @@ def test_frames_report_all_errors_at_once():
     good = np.ones((2, 16, 20))
     with pytest.raises(xmist.InputError) as caught:
         Frames(good, good[:1], dark=good[0, 1:], flat=good > 0, weights=-good)
-    assert len(caught.value.faults) == 4
+    assert len(caught.value.messages) == 4
     assert "sample (1, 16, 20)" in str(caught.value)
     assert "dark has (15, 20) pixels" in str(caught.value)
     with pytest.raises(dataclasses.FrozenInstanceError):

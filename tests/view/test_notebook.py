@@ -11,6 +11,7 @@ from PIL import Image as Picture
 
 from tests.view.pages import EXPERIMENT, make_result
 from xmist import Retrieval, SpeckleStack
+from xmist.core.findings import Finding
 from xmist.view.figures.page import NO_VALUE
 
 EVIL = "<script>alert(1)</script><img src=x onerror=alert(1)>"
@@ -49,7 +50,9 @@ def test_large_images_become_small_ones():
 
 
 def test_malicious_text_stays_text():
-    html = make_result(("phase",), method=EVIL, findings=(EVIL,))._repr_html_()
+    html = make_result(
+        ("phase",), method=EVIL, findings=(Finding("no-light", "warning", EVIL),)
+    )._repr_html_()
     assert "<script" not in html
     assert "<img src" not in html
     assert html.count("&lt;script&gt;") == 2

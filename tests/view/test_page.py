@@ -8,6 +8,7 @@ import pytest
 import xmist
 from tests.view.pages import EXPERIMENT, Page, digest, make_result
 from xmist import CHANNELS, FLAGS, Experiment, InputError
+from xmist.core.findings import Finding
 from xmist.view.report import write_report
 from xmist.view.report.content import plain
 
@@ -37,7 +38,7 @@ def evil_result():
         shape=(16, 32),
         method=EVIL,
         options={EVIL: EVIL, "nested": {EVIL: [EVIL, {EVIL: EVIL}]}},
-        findings=(EVIL, "plain"),
+        findings=(Finding("no-light", "warning", EVIL), Finding("undetermined", "note", "plain")),
         provenance={
             EVIL: EVIL,
             "input": {"sample": [{"name": EVIL}]},
@@ -184,7 +185,7 @@ def test_everything_that_is_wrong_is_told_at_once(tmp_path):
     ]
     with pytest.raises(InputError) as caught:
         write_report(tmp_path / "page.pdf", results)
-    faults = caught.value.faults
+    faults = caught.value.messages
     assert len(faults) == 5
     for fault, words in zip(
         faults, [".html", "(48, 65)", "6.6e-06", "d has no channel", "2 results are called a"], strict=True

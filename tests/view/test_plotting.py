@@ -344,7 +344,7 @@ def test_what_cannot_be_drawn_is_refused():
         figure(result, channels=["phse"])
     with pytest.raises(InputError, match="no channel 'visibility'") as caught:
         figure(result, channels=["visibility", "shift"])
-    assert len(caught.value.faults) == 2
+    assert len(caught.value.messages) == 2
     with pytest.raises(InputError, match="channels is empty"):
         figure(result, channels=[])
     bare = Retrieval(method="mist", experiment=EXPERIMENT, flags=result.flags)

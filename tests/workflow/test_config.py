@@ -82,8 +82,8 @@ def test_faults_name_the_file_and_the_key(tmp_path):
     path = write_config(tmp_path, experiment={"energy_kev": 17000}, output={"file": "a.h5"})
     with pytest.raises(InputError) as caught:
         read_configuration(path)
-    assert all(fault.startswith(f"{path}: ") for fault in caught.value.faults)
-    assert [fault.split(": ", 1)[1].split(" ")[0] for fault in caught.value.faults] == [
+    assert all(fault.startswith(f"{path}: ") for fault in caught.value.messages)
+    assert [fault.split(": ", 1)[1].split(" ")[0] for fault in caught.value.messages] == [
         "output.file",
         "experiment.energy_kev",
     ]

@@ -275,11 +275,7 @@ class Retrieval:
         object.__setattr__(self, "flags", frozen(flags))
         object.__setattr__(self, "options", MappingProxyType(dict(self.options)))
         object.__setattr__(self, "provenance", MappingProxyType(dict(self.provenance)))
-        findings = (
-            item if isinstance(item, Finding) else Finding("uncoded", "warning", item)
-            for item in self.findings
-        )
-        object.__setattr__(self, "findings", tuple(findings))
+        object.__setattr__(self, "findings", tuple(self.findings))
 
     def __getstate__(self) -> dict[str, Any]:
         # A mapping proxy cannot be pickled; a dict can.

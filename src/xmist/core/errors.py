@@ -161,8 +161,6 @@ class InputError(XmistError, ValueError):
         """Messages of the errors, in order."""
         return tuple(record.message for record in self.records)
 
-    faults = messages
-
 
 class OutputError(XmistError, OSError):
     """The result could not be written; the message says what was kept and where."""

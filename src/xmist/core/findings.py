@@ -59,9 +59,6 @@ class Finding:
     def __str__(self) -> str:
         return self.message
 
-    def __contains__(self, text: str) -> bool:
-        return text in self.message
-
     def to_dict(self) -> dict[str, str]:
         """Return the record as plain data."""
         return {"code": self.code, "severity": self.severity, "message": self.message}

@@ -155,7 +155,7 @@ def _truth(
         truth = open_result(path)
     except InputError as error:
         if given is not None:
-            faults += [f"truth: {fault}" for fault in error.faults]
+            faults += [f"truth: {fault}" for fault in error.messages]
         return None, [finding("truth-unused", f"truth: {path} is no result of xmist; not used")]
     if found.shape is None or found.sample is None:
         return None, []  # there are other faults

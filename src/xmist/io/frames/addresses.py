@@ -106,7 +106,7 @@ def _find(item: str, folder: str | Path | None, faults: list[str]) -> list[Addre
     try:
         text, dataset, key = split_address(item)
     except InputError as error:
-        faults += error.faults
+        faults += error.messages
         return []
     try:
         path = Path(text).expanduser()

@@ -45,7 +45,7 @@ def pair_frames(reference: FrameSeries, sample: FrameSeries, *, repeats: int | L
         try:
             groups.append(group_repeats(series, repeats))
         except InputError as error:
-            faults += error.faults
+            faults += error.messages
     order: list[int] | None = None
     if len(groups) == 2:
         if reference.positions is not None and sample.positions is not None:
