@@ -332,9 +332,15 @@ _TABLE: Final = (
         "Mend what the message names and run the same command again.",
     ),
     FindingCode(
+        "angles-unit",
+        "warning",
+        "The rotation angles have no unit, or an unknown one, and may be radians. They are taken as degrees.",
+        "Write the unit into the file, or give the angles in degrees (series.angles).",
+    ),
+    FindingCode(
         "length-unusual",
         "warning",
-        "A length of the experiment is larger than is usual, as if it were not in metres.",
+        "A length of the experiment is larger or smaller than is usual, as if it were not in metres.",
         "Give lengths in metres.",
     ),
     FindingCode(

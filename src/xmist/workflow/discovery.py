@@ -45,12 +45,16 @@ Angles = NDArray[np.float64]
 _AGREEMENT: Final = 0.01
 # Longer ones exist, but millimetres that are taken for metres are more frequent.
 _USUAL: Final = {
-    "pixel_size": (2e-4, "5.8 µm is 5.8e-6"),
-    "sample_to_detector": (100.0, "500 mm is 0.5"),
-    "source_to_sample": (1000.0, "500 mm is 0.5"),
+    "pixel_size": (2e-8, 2e-4, "5.8 µm is 5.8e-6"),
+    "sample_to_detector": (1e-3, 15.0, "50 cm is 0.5"),
+    "source_to_sample": (1e-3, 1000.0, "50 cm is 0.5"),
 }
 _MOST_ANGLES: Final = 10_000_000
 _RADIANS: Final = {"rad", "radian", "radians"}
+_DEGREES: Final = {"deg", "degree", "degrees", "°"}
+# A range of so many degrees, within this part, may be half a turn or a turn in radians.
+_TURNS: Final = (math.pi, 2.0 * math.pi)
+_NEAR: Final = 0.03
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -259,6 +263,8 @@ def _find_series(found: _Found) -> None:
     found.header = found.attempt(partial(open_tolerant, reference.addresses[0]))
     if sample is not None:
         found.angles = found.attempt(lambda: fit_angles(section.angles, found.known, sample, frames.repeats))
+        if found.angles is not None:
+            found.findings += _angle_findings(section.angles, draft.folder, sample, found.angles)
     found.findings += [
         finding("image-keys-mixed", f"{table.name}: {table.remark}")
         for table in (reference, sample)
@@ -498,6 +504,46 @@ def _header_angles(key: str, table: FrameTable) -> Angles:
     return angles
 
 
+def _angle_findings(given: Any, folder: Path, table: FrameTable, angles: Angles) -> list[Finding]:
+    """Return whether angles that no file states to be degrees may be radians, or have an unknown unit."""
+    unit = _stated_unit(given, folder, table)
+    if unit in _RADIANS | _DEGREES:
+        return []
+    called = f"series.angles: the unit '{unit}' is not known" if unit else "series.angles has no unit"
+    values = angles[np.isfinite(angles)]
+    span = float(np.ptp(values)) if values.size > 2 else 0.0
+    # A range that ends one step before the turn, or at the turn.
+    spans = (span, span * values.size / (values.size - 1)) if span else ()
+    turns = any(abs(each / turn - 1.0) < _NEAR for each in spans for turn in _TURNS)
+    if not turns and not unit:
+        return []
+    may = ", as half a turn or a turn in radians would be" if turns else ""
+    text = (
+        f"{called}, and the angles are taken as degrees: {values.min():.6g} to {values.max():.6g}{may}; "
+        "expected degrees"
+    )
+    return [finding("angles-unit", text)]
+
+
+def _stated_unit(given: Any, folder: Path, table: FrameTable) -> str:
+    """Return the unit of angles that a dataset or a header states, in lower case; empty if there is none."""
+    if not isinstance(given, str):
+        return ""
+    try:
+        if "::" in given:
+            from xmist.io.frames.hdf5_columns import read_column
+
+            name, dataset, key = split_address(given)
+            _, unit = read_column(Address(Path(folder) / Path(name).expanduser(), dataset, key), _MOST_ANGLES)
+        else:
+            number, frame = next(place for place in table.places.reshape(-1, 2).tolist() if place[0] >= 0)
+            with FrameReader(table) as reader:
+                unit = find_value(reader.header(number, frame), f"{given}@units") or ""
+    except (InputError, StopIteration):
+        return ""
+    return unit.strip().lower()
+
+
 def _absent_findings(table: FrameTable | None, first: int, last: int) -> list[Finding]:
     absent = [] if table is None else [index for index in table.missing if first <= index < last]
     if table is None or not absent:
@@ -523,12 +569,16 @@ def _geometry_findings(draft: Draft, offers: Sequence[Offer]) -> list[Finding]:
     findings: list[Finding] = []
     if draft.experiment is None:
         return findings
-    for name, (most, advice) in _USUAL.items():
+    for name, (least, most, advice) in _USUAL.items():
         given = getattr(draft.experiment, name)
-        if given is not None and given > most:
-            called = draft.name_of(f"experiment.{name}")
-            text = f"{called} is {given:.6g} m, more than is usual; metres are expected: {advice}"
-            findings.append(finding("length-unusual", text))
+        if given is None or least <= given <= most:
+            continue
+        if any(math.isclose(given, item.value, rel_tol=_AGREEMENT) for item in offers if item.name == name):
+            continue  # the header, which states its unit, agrees
+        called = draft.name_of(f"experiment.{name}")
+        than = "more" if given > most else "less"
+        text = f"{called} is {given:.6g} m, {than} than is usual; metres are expected: {advice}"
+        findings.append(finding("length-unusual", text))
     for name in dict.fromkeys(offer.name for offer in offers):
         given = getattr(draft.experiment, name)
         same = [offer for offer in offers if offer.name == name]
