@@ -11,7 +11,7 @@ from xmist import METHODS, InputError, retrieve
 from xmist.evaluate.benchmark import SEED, run_benchmark, save_benchmark
 from xmist.simulate import phantom
 
-QUICK = {"methods": ["mist", "single-material", "lcs"], "cases": ["fine"], "size": 48}
+QUICK = {"methods": ["mist", "single-material", "mist-rapid"], "cases": ["fine"], "size": 48}
 
 
 @pytest.fixture(scope="module")
@@ -33,10 +33,10 @@ def test_the_scores_are_those_of_the_results(found):
 
 def test_what_a_method_needs_is_told_in_its_row(found):
     reasons = {(row.method, row.positions): row.reason for row in found.accuracy}
-    assert reasons["lcs", 2] == "needs at least 3 positions"
-    assert reasons["lcs", 4] == reasons["mist", 2] == ""
+    assert reasons["mist-rapid", 2] == "needs at least 4 positions"
+    assert reasons["mist-rapid", 4] == reasons["mist", 2] == ""
     assert "delta_over_beta" in reasons["single-material", 2]
-    assert {(row.method, row.positions) for row in found.speed} == {("mist", 2), ("lcs", 4)}
+    assert {(row.method, row.positions) for row in found.speed} == {("mist", 2), ("mist-rapid", 4)}
     assert all(row.seconds > 0 and row.memory > 0 for row in found.speed)
 
 

@@ -24,7 +24,7 @@ from tests.implicit import (
 )
 from tests.manufactured import EXPERIMENT, speckle
 from xmist.core import flags as flag
-from xmist.methods import make_options
+from xmist.methods import least_positions, make_options
 from xmist.numerics.images.tensors import eigenvalues
 
 LEAST = {"none": 3, "scalar": 4, "tensor": 6}
@@ -191,6 +191,108 @@ def test_too_few_exposures(kind):
         _retrieve(reference, sample, dark_field=kind)
     reference, sample = _frames(kind, LEAST[kind])
     assert np.isfinite(_retrieve(reference, sample, dark_field=kind).phase).all()
+
+
+@pytest.mark.parametrize("kind", LEAST)
+@pytest.mark.parametrize("joined", [{"window": 9}, {"smoothing": 3.0}])
+def test_one_position_of_a_uniform_object_comes_back(kind, joined):
+    reference, t, u = references(1), 0.8, (0.05, -0.03)
+    d = {"none": (0, 0, 0), "scalar": (0.2, 0, 0.2), "tensor": (0.3, 0.05, 0.1)}[kind]
+    blurred = d[0] * dxx(reference) + 2 * d[1] * dxy(reference) + d[2] * dyy(reference)
+    sample = t * (reference - u[0] * dx(reference) - u[1] * dy(reference) + blurred)
+    result = _retrieve(reference, sample, dark_field=kind, **joined)
+    # Frames are rounded to 6e-8; a window holds few speckles, whose derivatives are correlated.
+    assert np.abs(result.transmission - t).max() <= 1e-5
+    assert np.abs(result.shift - np.array(u)[:, None, None]).max() <= 1e-4
+    if kind != "none":
+        assert np.abs(result.dark_field / SCATTER - (d[0] + d[2]) / 2).max() <= 1e-4
+    if kind == "tensor":
+        assert np.abs(result.dark_field_tensor / SCATTER - np.array(d)[:, None, None]).max() <= 2e-4
+    assert not result.flags.any()
+
+
+def test_window_sums_the_normal_equations_of_its_pixels():
+    reference, sample = _frames("scalar", 2)
+    result = _retrieve(reference, sample, dark_field="scalar", window=5)
+    rows = np.stack([sample, dx(reference), dy(reference), dxx(reference) + dyy(reference)])
+    y, x = 30, 41
+    box = np.s_[:, :, y - 2 : y + 3, x - 2 : x + 3]
+    found = np.linalg.lstsq(rows[box].reshape(4, -1).T, (reference - sample)[box[1:]].ravel(), rcond=None)[0]
+    assert abs(result.transmission[y, x] - 1 / (1 + found[0])) <= 1e-4
+    assert np.abs(result.shift[:, y, x] - found[1:3]).max() <= 1e-4
+    assert abs(result.dark_field[y, x] / SCATTER + found[3]) <= 1e-3
+
+
+def test_window_of_one_pixel_changes_no_bit():
+    reference, sample = _frames("scalar", 5)
+    for options in ({}, {"smoothing": 1.5}):
+        plain, same = (
+            _retrieve(reference, sample, **options),
+            _retrieve(reference, sample, window=1, **options),
+        )
+        for name, array in plain.channels():
+            assert np.array_equal(array, getattr(same, name)), name
+
+
+@pytest.mark.parametrize(
+    "options", [{"window": 7}, {"window": 5, "smoothing": 1.0}, {"window": 9, "ridge": "auto"}]
+)
+def test_one_position_with_masked_pixels(options):
+    reference, sample = _frames("scalar", 1)
+    weights = np.ones(reference.shape)
+    weights[0, 20, 30] = weights[0, 40:43, 50:52] = 0
+    results = []
+    for value in (np.nan, 1e9, None):
+        frames = [
+            array if value is None else np.where(weights > 0, array, value) for array in (reference, sample)
+        ]
+        stack = xmist.SpeckleStack(*frames, weights)
+        results.append(xmist.retrieve(stack, EXPERIMENT, method="lcs", **options))
+    for name, array in results[-1].channels():
+        assert np.isfinite(array).all(), name
+        for other in results[:-1]:
+            assert np.array_equal(array, getattr(other, name)), name
+    assert set(np.unique(results[-1].flags[weights[0] == 0])) == {flag.MASKED | flag.FILLED}
+    assert not results[-1].flags[:10].any()
+
+
+@pytest.mark.parametrize("turns", [1, 2, 3])
+def test_images_of_a_window_turn_with_the_frames(turns):
+    reference, sample = _frames("scalar", 1)
+    plain = _retrieve(reference, sample, window=9)
+    turned = _retrieve(*(np.rot90(frames, turns, axes=(1, 2)) for frames in (reference, sample)), window=9)
+    for name in ("transmission", "phase", "dark_field"):
+        expected = np.rot90(getattr(plain, name), turns, axes=(0, 1))
+        assert np.abs(getattr(turned, name) - expected).max() <= 1e-3 * np.abs(expected).max(), name
+
+
+def test_identical_frames_of_one_position_give_nothing():
+    frames = references(1)
+    result = _retrieve(frames, frames, window=5)
+    for name, array in result.channels():
+        assert (array == (1 if name == "transmission" else 0)).all(), name
+
+
+def test_a_window_below_a_speckle_is_a_finding():
+    # The speckles are 1.6 · √2 · 2.355 = 5.3 pixels wide.
+    reference, sample = _frames("scalar", 4)
+    codes = {
+        (n, window): [found.code for found in _retrieve(reference[:n], sample[:n], window=window).findings]
+        for n in (1, 4)
+        for window in (3, 9)
+    }
+    assert "window-below-speckle" in codes[1, 3]
+    assert all("window-below-speckle" not in codes[key] for key in ((1, 9), (4, 3), (4, 9)))
+
+
+def test_least_positions_depend_on_the_window():
+    assert [least_positions("lcs", options) for options in ({}, {"window": 3}, {"smoothing": 2})] == [3, 1, 1]
+    reference, sample = _frames("scalar", 2)
+    with pytest.raises(xmist.InputError, match="lcs needs at least 3"):
+        _retrieve(reference, sample)
+    for window in (0, 2, -3, 2.5):
+        with pytest.raises(xmist.InputError, match=f"option window is {window}"):
+            make_options("lcs", {"window": window})
 
 
 def test_wrong_options():

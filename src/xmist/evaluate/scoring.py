@@ -19,7 +19,7 @@ from xmist.core.experiment import Experiment
 from xmist.core.findings import Finding, finding
 from xmist.evaluate.metrics import angular_sensitivity, cnr, correlation, fourier_ring_correlation, nrmse
 from xmist.evaluate.regions import NO_REGIONS, Regions
-from xmist.methods import METHODS, prepare
+from xmist.methods import METHODS, least_positions, prepare
 
 CHANNELS_COMPARED: Final = ("dark_field", "phase", "transmission")
 
@@ -151,8 +151,9 @@ def unable(method: str, positions: int, options: Mapping[str, Any], available: i
     if positions > available:
         return f"the frames have {available} position{'s' * (available > 1)}"
     reasons = []
-    if positions < entry.minimum_positions:
-        reasons.append(f"needs at least {entry.minimum_positions} positions")
+    least = least_positions(method, options)
+    if positions < least:
+        reasons.append(f"needs at least {least} positions")
     if entry.delta_over_beta == "required" and options.get("delta_over_beta") is None:
         reasons.append("needs the option delta_over_beta")
     return ", ".join(reasons)
@@ -280,7 +281,7 @@ def _halves(
     stack: SpeckleStack, experiment: Experiment, method: str, options: Mapping[str, Any], threads: int | None
 ) -> tuple[tuple[Retrieval, Retrieval] | None, tuple[Finding, ...]]:
     """Return the results of every other position, or the finding that there are none."""
-    n, least = stack.positions, max(1, METHODS[method].minimum_positions)
+    n, least = stack.positions, least_positions(method, options)
     if n // 2 < least:
         reason = f"half of {n} positions is less than the {least} that {method} needs"
         return None, (finding("resolution-unknown", f"no resolution: {reason}"),)

@@ -243,6 +243,19 @@ class Plan(Protocol):
         ...
 
 
+def least_positions(name: str, options: Mapping[str, Any]) -> int:
+    """Return the least number of positions that a method needs with these options.
+
+    >>> least_positions("lcs", {}), least_positions("lcs", {"window": 9})
+    (3, 1)
+    """
+    least = METHODS[name].minimum_positions
+    try:
+        return int(getattr(make_options(name, options), "minimum_positions", least))
+    except InputError:  # reported where the options are read
+        return least
+
+
 def find_method(name: str) -> Method:
     """Return the method of that name; InputError with the nearest name for an unknown one."""
     if name not in METHODS:

@@ -30,7 +30,7 @@ from xmist.io.frames.positions import (
 )
 from xmist.io.frames.series import FrameSeries, open_frames
 from xmist.io.frames.sources import Source, listed
-from xmist.methods import METHODS
+from xmist.methods import least_positions
 from xmist.preprocess import make_step_options
 from xmist.preprocess.frames import box_slices
 from xmist.workflow.configuration import Draft
@@ -223,7 +223,7 @@ def _find_single(found: _Found) -> None:
 
 def _check_positions(found: _Found, positions: int, what: str) -> None:
     method = found.draft.method
-    least = METHODS[method].minimum_positions if method else 1
+    least = least_positions(method, found.draft.options or {}) if method else 1
     if positions < least:
         number = f"{positions} position{'s' * (positions > 1)} of the diffuser"
         text = f"{what} {number}; {method} needs at least {least}"

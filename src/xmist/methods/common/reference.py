@@ -13,9 +13,13 @@ from xmist.core import flags as flag
 from xmist.core.arrays import Image, as_frames, as_weights
 from xmist.core.errors import ErrorRecord, InputError, raise_errors
 from xmist.numerics.images.fill import fill
+from xmist.numerics.images.speckles import speckle_size
 
 Real = NDArray[Any]
 
+_CROP: Final = 256  # pixels a side that the size of speckles is read from
+_REACH: Final = 64  # pixels; larger speckles are not measured
+_FINEST: Final = 2.0  # pixels
 _ORDINARY: Final = 2.0**24  # frames of such a size, or one over it, need no scaling
 
 
@@ -43,6 +47,20 @@ class PreparedReference:
         raise_errors(errors)
         assert frames is not None  # as_frames added an error otherwise
         return frames, given
+
+    def speckle_size(self) -> float | None:
+        """Return the full width at half maximum in pixels of the speckles in the middle; None if unknown."""
+        crop = tuple(
+            slice((size - part) // 2, (size - part) // 2 + part)
+            for size, part in ((size, min(size, _CROP)) for size in self.frames.shape[1:])
+        )
+        sizes: list[float] = []
+        for n, frame in enumerate(self.frames):
+            used = np.ones(frame[crop].shape, np.bool_) if self.weights is None else self.weights[n][crop] > 0
+            if np.count_nonzero(used) > 1:
+                sizes += speckle_size(frame[crop], used, _REACH)
+        known = [size for size in sizes if 0.0 < size < math.inf]
+        return max(float(np.median(known)), _FINEST) if known else None
 
 
 def prepare_reference(

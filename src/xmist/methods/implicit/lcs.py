@@ -9,6 +9,10 @@ conventional system", Optica 8 1412, doi:10.1364/OPTICA.434954; with dark-field 
 at every pixel for every position. It is solved for 1/T − 1, so that no object gives exactly 0 and the ridge
 pulls towards no object. ∇φ = k u/∆ is integrated by least squares.
 
+The equations of a window of pixels can join those of the positions, as in Kefs et al. 2025, IEEE Trans. Med.
+Imaging (derived here: the normal equations are averaged, by a flat window or a Gaussian). One position is
+then enough.
+
 What multiplies the whole frame is found as one: the T of this method is T (1 − ∇·u + ∆∇²D), attenuation and
 lensing together.
 """
@@ -16,7 +20,7 @@ lensing together.
 from __future__ import annotations
 
 from functools import partial
-from typing import Final, Literal
+from typing import Annotated, Final, Literal
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -24,11 +28,12 @@ from numpy.typing import ArrayLike, NDArray
 from xmist.core import flags as flag
 from xmist.core.arrays import Image
 from xmist.core.experiment import Experiment
-from xmist.core.options import Options
+from xmist.core.findings import Finding, finding
+from xmist.core.options import Options, Range
 from xmist.methods.common.background import Background, background_mask, determined_background
 from xmist.methods.common.options import Integrator, Ridge, Smoothing
 from xmist.methods.common.phase import centre
-from xmist.methods.common.reference import prepare_reference
+from xmist.methods.common.reference import PreparedReference, prepare_reference
 from xmist.methods.implicit.plan import Channels, ImplicitPlan, Solution, prepare_equations
 from xmist.methods.implicit.regularisation import Agreement
 from xmist.numerics.images.fill import fill
@@ -41,6 +46,7 @@ COLUMNS: Final = {
     "scalar": (SAMPLE, DX, DY, LAPLACIAN),
     "tensor": (SAMPLE, DX, DY, DXX, DXY, DYY),
 }
+_FULL_WIDTH: Final = 2.355  # at half maximum, of a Gaussian in σ
 _FACTORS: Final = {"none": (), "scalar": (-1.0,), "tensor": (-1.0, -0.5, -1.0)}
 
 
@@ -51,7 +57,8 @@ class LcsOptions(Options):
     ----------
     dark_field : {"auto", "none", "scalar", "tensor"}
         The dark-field that the model has: none (N ≥ 3), as in the paper of 2021; a scalar D (N ≥ 4); a tensor
-        (N ≥ 6). "auto" is "scalar", or "none" for three positions.
+        (N ≥ 6); with `window` or `smoothing` each from N = 1. "auto" is "scalar", or "none" for three
+        positions without them.
     integrator : {"dct", "southwell"}
         How the shift is integrated to the phase: with the gradient of a sum of cosines (Frankot–Chellappa
         with the even mirror), or with differences of neighbours.
@@ -59,8 +66,11 @@ class LcsOptions(Options):
         Bare beam beside the sample: a mask, or a box y0, y1, x0, x1 in pixels, ends excluded. On average the
         shift, D and φ are 0 there and T is 1, which removes a drift of the diffuser or of the flux between
         the frames. None: as measured, and the mean of φ is 0.
+    window : int
+        The normal equations are averaged over `window` × `window` pixels (odd), so that one position is
+        enough; 1 solves every pixel alone. A window should hold a speckle.
     smoothing : float
-        Gaussian σ in pixels that the normal equations are smoothed with; 0 solves every pixel alone.
+        Gaussian σ in pixels that the normal equations are smoothed with; 0 does not smooth.
     ridge : float or "auto"
         Tikhonov term on (1/T − 1, u, d), relative to the mean diagonal of the normal matrix in pixel units.
         "auto" chooses it from the frames and records it in `provenance["regularisation"]`.
@@ -77,9 +87,20 @@ class LcsOptions(Options):
     dark_field: Literal["auto", "none", "scalar", "tensor"] = "auto"
     integrator: Integrator = "dct"
     background: Background | None = None
+    window: Annotated[int, Range(1, 999, odd=True, unit="pixels")] = 1
     smoothing: Smoothing = 0.0
     ridge: Ridge = 0.0
     positive: bool = False
+
+    @property
+    def joined(self) -> bool:
+        """Whether equations of several pixels are joined."""
+        return self.window > 1 or self.smoothing > 0.0
+
+    @property
+    def minimum_positions(self) -> int:
+        """Least number of positions: as many as unknowns, unless pixels around help."""
+        return 1 if self.joined else len(COLUMNS["none" if self.dark_field == "auto" else self.dark_field])
 
 
 OPTIONS: Final = LcsOptions
@@ -96,27 +117,44 @@ def prepare(
     """Prepare the method for (position, y, x) reference frames; see `xmist.prepare`."""
     kind = options.dark_field
     label = f"lcs with dark_field='{kind}'" if kind in ("scalar", "tensor") else "lcs"
-    minimum = len(COLUMNS["none" if kind == "auto" else kind])
     prepared = prepare_reference(
-        reference, weights, method=label, minimum=minimum, threads=threads, scaled=True
+        reference, weights, method=label, minimum=options.minimum_positions, threads=threads, scaled=True
     )
     if kind == "auto":
-        kind = "scalar" if len(prepared.frames) > minimum else "none"
+        kind = "scalar" if options.joined or len(prepared.frames) >= len(COLUMNS["scalar"]) else "none"
     background = background_mask(options.background, prepared.flags.shape)
     return ImplicitPlan(
         method="lcs",
         experiment=experiment,
         options=options,
         equations=prepare_equations(prepared, COLUMNS[kind], options, threads=threads),
-        channels=partial(_channels, kind=kind, background=background),
+        channels=partial(
+            _channels, kind=kind, background=background, narrow=_narrow_window(prepared, options, kind)
+        ),
         comparison=Agreement(
             curvature=False, shift=slice(1, 3), groups=() if kind == "none" else (slice(3, None),)
         ),
     )
 
 
-def _channels(found: Solution, *, kind: str, background: NDArray[np.bool_] | None) -> Channels:
+def _narrow_window(reference: PreparedReference, options: LcsOptions, kind: str) -> list[Finding]:
+    """Return the finding that a window which replaces positions is smaller than a speckle."""
+    speckle = reference.speckle_size()
+    width = max(float(options.window), _FULL_WIDTH * options.smoothing)
+    if len(reference.frames) >= len(COLUMNS[kind]) or speckle is None or width >= speckle:
+        return []
+    message = (
+        f"the window of {width:.3g} pixels is smaller than a speckle of {speckle:.2g} pixels: transmission, "
+        "phase and dark-field are noisy; use a larger window or more positions"
+    )
+    return [finding("window-below-speckle", message)]
+
+
+def _channels(
+    found: Solution, *, kind: str, background: NDArray[np.bool_] | None, narrow: list[Finding]
+) -> Channels:
     experiment, flags, unknowns = found.experiment, found.flags, found.unknowns
+    found.findings += narrow
     inverse, shift, blur = unknowns[0], unknowns[1:3], unknowns[3:]
     inverse += np.float32(1.0)
     transmission = np.divide(1.0, inverse, out=np.full_like(inverse, np.nan), where=inverse != 0.0)

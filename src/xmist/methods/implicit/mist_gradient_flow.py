@@ -57,7 +57,6 @@ from xmist.methods.common.phase import (
     refraction_of,
     single_material,
 )
-from xmist.methods.common.reference import PreparedReference
 from xmist.methods.implicit.direct import position_weights, prepare_ratio
 from xmist.methods.implicit.gradient_flow import (
     RIDGES,
@@ -77,7 +76,6 @@ from xmist.methods.implicit.regularisation import choose_cutoff, cutoff_of
 from xmist.numerics.images.border_shift import border_correlation, border_potential, border_shift
 from xmist.numerics.images.fill import fill
 from xmist.numerics.images.smooth import gaussian
-from xmist.numerics.images.speckles import speckle_size
 from xmist.numerics.operators.finite_transport import Warp
 from xmist.numerics.solvers.gradient_flow import smooth_equations
 from xmist.numerics.solvers.poisson import dct2, frequencies
@@ -89,11 +87,8 @@ _PROPORTIONAL: Final = (
 _FIRST: Final = 4  # positions of the refinements before the last, which need no more
 _START: Final = 0.7  # Gaussian σ in pixels of the ψ that the references are moved by
 _SAME: Final = 1e-5  # of the brightest pixel
-_CROP: Final = 256  # pixels a side that the size of speckles is read from
 _LIKE: Final = 0.5  # least correlation of frames along a border
 _ROUNDS: Final = 3  # of measuring and removing what moves through the border
-_REACH: Final = 64  # pixels; larger speckles are not measured
-_FINEST: Final = 2.0  # pixels
 _USUAL: Final = 6.0  # pixels; size of speckles that cannot be measured
 
 
@@ -174,7 +169,7 @@ def prepare(
     _check_different(equations.reference.frames)
     flow = prepare_flow(
         equations.reference.frames,
-        speckle=_speckle(equations.reference),
+        speckle=equations.reference.speckle_size() or _USUAL,
         tensor=tensor,
         refine=options.refinements > 0,
         threads=equations.threads,
@@ -399,23 +394,6 @@ def _chosen_cutoff(psi: Image, sums: Sums, threads: int) -> float | None:
         for coefficients in (curvature, curvature + error * symbol, curvature - error * symbol)
     ]
     return choose_cutoff(*images, threads=threads)
-
-
-def _speckle(reference: PreparedReference) -> float:
-    """Return the size of the speckles in pixels, full width at half maximum of the autocorrelation."""
-    crop = tuple(
-        slice((size - part) // 2, (size - part) // 2 + part)
-        for size, part in ((size, min(size, _CROP)) for size in reference.frames.shape[1:])
-    )
-    sizes: list[float] = []
-    for n, frame in enumerate(reference.frames):
-        used = np.ones(frame[crop].shape, np.bool_)
-        if reference.weights is not None:
-            used = reference.weights[n][crop] > 0
-        if np.count_nonzero(used) > 1:
-            sizes += speckle_size(frame[crop], used, _REACH)
-    known = [size for size in sizes if 0.0 < size < np.inf]
-    return max(float(np.median(known)), _FINEST) if known else _USUAL
 
 
 def _check_different(frames: Image) -> None:

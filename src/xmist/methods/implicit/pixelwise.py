@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -14,7 +15,7 @@ from xmist.core.arrays import Image
 from xmist.core.errors import InputError
 from xmist.methods.common.reference import PreparedReference
 from xmist.numerics.images.fill import REACH, fill
-from xmist.numerics.images.smooth import gaussian
+from xmist.numerics.images.smooth import average
 from xmist.numerics.operators.derivatives import RADIUS
 from xmist.numerics.parallel import count_threads
 from xmist.numerics.solvers import least_squares
@@ -34,6 +35,7 @@ class PixelwiseSystem:
     reference: PreparedReference
     system: System  # columns and target
     smoothing: float  # Gaussian σ in pixels of the normal equations
+    window: int  # pixels a side of the flat window of the normal equations
     ridge: float  # absolute
     floors: NDArray[np.float64]  # (unknown,) least pivots
     matrix: Real | None  # (lower triangle, y, x) smoothed normal matrix, if it depends on the reference alone
@@ -48,6 +50,20 @@ class PixelwiseSystem:
     def relative_ridge(self) -> float:
         """The ridge as the option has it."""
         return self.ridge / self.mean_diagonal
+
+    @property
+    def averaged(self) -> bool:
+        """Whether the equations of several pixels are joined."""
+        return self.smoothing > 0.0 or self.window > 1
+
+    @property
+    def needed(self) -> int:
+        """Positions that a pixel needs of its own: as many as unknowns, unless pixels around help."""
+        return min(self.system.unknowns, len(self.reference.frames))
+
+    def average(self, images: Real) -> None:
+        """Join the (number, y, x) normal equations of the pixels around each pixel, in place."""
+        average(images, self.smoothing, self.window, threads=self.threads)
 
     def take(
         self, sample: ArrayLike, weights: ArrayLike | None
@@ -79,7 +95,7 @@ class PixelwiseSystem:
         self, sample: Image, weights: Real | None, *, own: bool
     ) -> tuple[Image, NDArray[np.uint8]]:
         reference, system, threads = self.reference.frames, self.system, self.threads
-        if self.smoothing == 0.0:
+        if not self.averaged:
             return least_squares.solve(
                 reference,
                 sample,
@@ -90,18 +106,23 @@ class PixelwiseSystem:
                 threads=threads,
             )
         matrix = self.matrix if own else None
-        new, rhs, status = least_squares.normal_equations(
-            reference, sample, system, weights=weights, want_matrix=matrix is None, threads=threads
+        sums = partial(
+            least_squares.normal_equations,
+            reference,
+            sample,
+            system,
+            weights=weights,
+            needed=self.needed,
+            threads=threads,
         )
+        new, rhs, status = sums(want_matrix=matrix is None)
         if matrix is not None and (status & LOST_SAMPLE).any():
             matrix = None  # the sample's own bad pixels take equations from the matrix too
-            new, rhs, status = least_squares.normal_equations(
-                reference, sample, system, weights=weights, threads=threads
-            )
+            new, rhs, status = sums()
         if matrix is None:
             matrix = new
-            gaussian(matrix, self.smoothing, threads=threads)
-        gaussian(rhs, self.smoothing, threads=threads)
+            self.average(matrix)
+        self.average(rhs)
         borrowed = self._borrow_smoothed(matrix, rhs, (status & TOO_FEW) > 0)
         least_squares.solve_normal_equations(
             matrix, rhs, status, floors=self.floors, ridge=self.ridge, threads=threads
@@ -178,23 +199,23 @@ class PixelwiseSystem:
         weights: Real | None,
     ) -> None:
         too_few, ill = (status & TOO_FEW) > 0, (status & ILL) > 0
-        unsolved = too_few.copy() if self.smoothing == 0.0 else np.zeros_like(too_few)
+        unsolved = np.zeros_like(too_few) if self.averaged else too_few.copy()
         if self.ridge == 0.0:
             unsolved |= ill
-        elif self.smoothing > 0.0:
+        elif self.averaged:
             unsolved |= ill & too_few
         if unsolved.all():
             raise InputError(*self._nothing(too_few))
         flags[too_few] |= flag.FILLED
         flags[ill & ~too_few] |= flag.ILL_DETERMINED
-        if self.smoothing == 0.0:
+        if not self.averaged:
             self._borrow(unknowns, sample, weights, unsolved)
         else:
             good = ~unsolved
             for image in unknowns:
                 image[...] = fill(image, good, threads=self.threads)
         lost = ~np.isfinite(unknowns).all(axis=0)
-        if self.smoothing > 0.0 and too_few.any():
+        if self.averaged and too_few.any():
             lost |= _out_of_reach(~too_few)
         flags[lost] = (flags[lost] & ~np.uint16(flag.FILLED | flag.ILL_DETERMINED)) | flag.UNDETERMINED
         unknowns[:, lost] = np.nan
@@ -203,7 +224,7 @@ class PixelwiseSystem:
         """Return message and code for frames that determine no pixel."""
         if too_few.all():
             return (
-                f"no pixel has {self.system.unknowns} usable positions of the {len(self.reference.frames)}; "
+                f"no pixel has {self.needed} usable positions of the {len(self.reference.frames)}; "
                 "expected frames whose good pixels overlap (check weights, NaN and reference values at or "
                 "below 0)"
             ), "pixels-unusable"
@@ -225,6 +246,7 @@ def prepare_pixelwise(
     kinds: Sequence[int],
     *,
     smoothing: float,
+    window: int = 1,
     ridge: float,
     threads: int | None,
 ) -> PixelwiseSystem:
@@ -232,24 +254,29 @@ def prepare_pixelwise(
     system = System(kinds=tuple(kinds))
     number = count_threads(threads)
     matrix, _, status = least_squares.normal_equations(
-        reference.frames, reference.frames, system, weights=reference.weights, threads=number
+        reference.frames,
+        reference.frames,
+        system,
+        weights=reference.weights,
+        needed=min(system.unknowns, len(reference.frames)),
+        threads=number,
     )
     used = (status & TOO_FEW) == 0
     if not used.any():
         used = np.ones_like(used)
     rows = [j * (j + 3) // 2 for j in range(system.unknowns)]
     diagonal = np.array([matrix[row].mean(dtype=np.float64, where=used) for row in rows])
-    if smoothing > 0.0 and not system.uses_sample:
-        gaussian(matrix, smoothing, threads=number)
-        kept = matrix
-    else:
-        kept = None
-    return PixelwiseSystem(
+    prepared = PixelwiseSystem(
         reference=reference,
         system=system,
         smoothing=smoothing,
+        window=window,
         ridge=float(ridge * diagonal.mean()),
         floors=ILL_LIMIT * diagonal,
-        matrix=kept,
+        matrix=None,
         threads=number,
     )
+    if not prepared.averaged or system.uses_sample:
+        return prepared
+    prepared.average(matrix)
+    return replace(prepared, matrix=matrix)

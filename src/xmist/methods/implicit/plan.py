@@ -138,6 +138,7 @@ def prepare_equations(
         reference,
         columns,
         smoothing=getattr(options, "smoothing", 0.0),
+        window=getattr(options, "window", 1),
         ridge=0.0 if ridge == "auto" else ridge,
         threads=threads,
     )

@@ -101,7 +101,7 @@ def choose(
     """
     threads, reference = equations.threads, equations.reference.frames
     matrix, rhs, status = least_squares.normal_equations(
-        reference, frames, equations.system, weights=weights, threads=threads
+        reference, frames, equations.system, weights=weights, needed=equations.needed, threads=threads
     )
     hole = (status & TOO_FEW) > 0
     if hole.all():  # the solve will say what is wrong
@@ -114,7 +114,7 @@ def choose(
         stable = comparison.images(_solved(*averaged, hole, 0.0, threads), threads)
         del averaged
     for images in (matrix, rhs):
-        gaussian(images, equations.smoothing, threads=threads)
+        equations.average(images)
     if "ridge" in wanted:
         ridge = _agreeing_ridge(equations, matrix, rhs, hole, comparison, stable)
     half = len(frames) // 2
@@ -132,7 +132,7 @@ def choose(
                 threads=threads,
             )
             for images in (matrix, rhs):
-                gaussian(images, equations.smoothing, threads=threads)
+                equations.average(images)
             unseen = hole | ((status & TOO_FEW) > 0)
             halves.append(_solved(matrix, rhs, unseen, ridge / 2, threads)[0])
         epsilon = choose_cutoff(curvature, *halves, threads=threads)

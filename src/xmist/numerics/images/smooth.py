@@ -24,6 +24,18 @@ def gaussian(images: Real, sigma: float, *, threads: int | None = None) -> None:
         for_blocks(task, len(images), threads=threads, block=1)
 
 
+def average(images: Real, sigma: float, window: int, *, threads: int | None = None) -> None:
+    """Replace images (number, y, x) in place by means over `window` × `window` pixels, then by `gaussian`."""
+    if window > 1:
+
+        def task(start: int, stop: int) -> None:
+            for image in images[start:stop]:
+                scipy.ndimage.uniform_filter(image, window, mode="reflect", output=image)
+
+        for_blocks(task, len(images), threads=threads, block=1)
+    gaussian(images, sigma, threads=threads)
+
+
 def local_mean(image: Real, used: NDArray[np.bool_], sigma: float, *, threads: int | None = None) -> Real:
     """Return the mean of the used pixels around each pixel (y, x), weighted by a Gaussian of σ ≥ 2 pixels.
 

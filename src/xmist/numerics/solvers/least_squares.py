@@ -212,7 +212,7 @@ def _solve_rows(  # type: ignore[no-untyped-def]
 
 @jit
 def _sum_rows(  # type: ignore[no-untyped-def]
-    reference, sample, weights, kinds, target, want_matrix, all_matrix, all_rhs, status, start, stop
+    reference, sample, weights, kinds, target, needed, want_matrix, all_matrix, all_rhs, status, start, stop
 ):  # fmt: skip
     size, unknowns, dtype = reference.shape[2], len(kinds), reference.dtype
     columns, padded = np.empty((unknowns, _TILE), dtype), np.empty(_TILE + 2 * RADIUS, dtype)
@@ -233,7 +233,7 @@ def _sum_rows(  # type: ignore[no-untyped-def]
                 all_rhs[j, y, x0 : x0 + width] = rhs[j, :width]
             line = status[y, x0 : x0 + width]
             for i in range(width):
-                line[i] = (lost[i] > 0) * LOST_SAMPLE + (valid[i] < unknowns) * TOO_FEW
+                line[i] = (lost[i] > 0) * LOST_SAMPLE + (valid[i] < needed) * TOO_FEW
 
 
 @jit
@@ -293,22 +293,25 @@ def normal_equations(
     system: System,
     *,
     weights: Real | None = None,
+    needed: int | None = None,
     want_matrix: bool = True,
     threads: int | None = None,
 ) -> tuple[Real, Real, NDArray[np.uint8]]:
     """Return matrix (lower triangle, row by row), right side (unknowns, y, x) and status of every pixel.
 
-    Arguments as in `solve`; without `want_matrix` the matrix is empty.
+    Arguments as in `solve`; `needed`: positions below which a pixel has `TOO_FEW`, the number of unknowns by
+    default; without `want_matrix` the matrix is empty.
     """
     shape = reference.shape[1:]
     unknowns = system.unknowns
+    least = unknowns if needed is None else needed
     matrix = np.empty((unknowns * (unknowns + 1) // 2 if want_matrix else 0, *shape), reference.dtype)
     rhs = np.empty((unknowns, *shape), reference.dtype)
     status = np.empty(shape, np.uint8)
     kinds = np.array(system.kinds, np.int64)
     for_blocks(
         lambda a, b: _sum_rows(
-            reference, sample, weights, kinds, system.target, want_matrix, matrix, rhs, status, a, b
+            reference, sample, weights, kinds, system.target, least, want_matrix, matrix, rhs, status, a, b
         ),
         shape[0],
         threads=threads,
