@@ -355,7 +355,8 @@ def test_options_of_methods():
     assert found.options == {"smoothing": 3.0}
     assert [record.code for record in found.findings] == ["option-ignored"]  # window, of mist
     assert found.options_of("umpa") == {"window": 7}
-    assert found.options_of("lcs") == {"smoothing": 1.0}
+    assert found.options_of("lcs") == {"smoothing": 1.0, "window": 5}
+    assert found.options_of("mist-rapid") == {"smoothing": 1.0}
     # Whatever is not chosen is checked too, but may lack what it needs.
     wrong = draft(options={"windw": 5, "umpa": {"window": -1}, "umpaa": {}, "single-exposure": {}})
     found = {(problem.path, problem.code) for problem in wrong.problems}
