@@ -1,4 +1,4 @@
-"""Drawing of the packages on their levels and of the imports between them, made from the source."""
+"""Drawings made from the source: packages, levels and imports; and the path of a frame through them."""
 
 from __future__ import annotations
 
@@ -94,14 +94,72 @@ def drawing(source: Path, tests: Path) -> str:
     return "\n".join([*parts, "</svg>"])
 
 
+# The functions that a frame goes through, in order, each with the module that calls it.
+_PATH = [
+    ("workflow/configuration", "draft_configuration", "workflow/run"),
+    ("workflow/discovery", "discover", "workflow/run"),
+    ("workflow/setup", "read_setup", "workflow/run"),
+    ("workflow/frames", "FrameReader.read", "workflow/processor"),
+    ("workflow/processor", "ProjectionProcessor.prepare", "workflow/driver"),
+    ("preprocess/steps", "apply_steps", "workflow/processor"),
+    ("workflow/processor", "ProjectionProcessor.finish", "workflow/driver"),
+    ("methods/registry", "prepare", "workflow/processor"),
+    ("core/data", "Retrieval.save", "workflow/run"),
+    ("workflow/storage", "write_block", "workflow/driver"),
+    ("workflow/series_file", "write_series_file", "workflow/series"),
+]
+
+
+def _function(source: Path, module: str, name: str) -> ast.FunctionDef:
+    """Return the syntax tree of a function or method; an error if there is none of that name."""
+    nodes = ast.parse((source / f"{module}.py").read_text(encoding="utf-8")).body
+    for part in name.split("."):
+        found = next(
+            node for node in nodes if isinstance(node, (ast.FunctionDef, ast.ClassDef)) and node.name == part
+        )
+        nodes = found.body
+    assert isinstance(found, ast.FunctionDef)
+    return found
+
+
+def frame_path(source: Path) -> str:
+    """Return the SVG: what a frame goes through, what each step returns, and which module calls it."""
+    height = 20 + 62 * len(_PATH)
+    parts = [
+        f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {_WIDTH} {height}" '
+        'font-family="system-ui, sans-serif">',
+        f'<rect width="{_WIDTH}" height="{height}" fill="#fff"/>',
+    ]
+    for number, (module, name, caller) in enumerate(_PATH):
+        function = _function(source, module, name)
+        text = (source / f"{caller}.py").read_text(encoding="utf-8")
+        if f"{name.rpartition('.')[2]}(" not in text:
+            raise ValueError(f"{caller} does not call {name}")
+        returned = ast.unparse(function.returns) if function.returns else ""
+        summary = (ast.get_docstring(function) or "").splitlines()[0]
+        y = 10 + 62 * number
+        parts += [
+            f'<rect x="8" y="{y}" width="{_WIDTH - 16}" height="48" rx="5" fill="#eef3fa"/>',
+            _text(18, y + 20, f"{module.replace('/', '.')}.{name}", 13, font_weight="bold", fill="#222"),
+            _text(_WIDTH - 18, y + 20, f"→ {returned}", 13, text_anchor="end", fill="#3b6ea8"),
+            _text(18, y + 38, summary, 11.5, fill="#444"),
+            _text(_WIDTH - 18, y + 38, f"called by {caller}", 11, text_anchor="end", fill="#888"),
+        ]
+        if number:
+            parts.append(f'<path d="M{_WIDTH / 2} {y - 13} v9 m-4 -4 l4 5 l4 -5" stroke="#666" fill="none"/>')
+    return "\n".join([*parts, "</svg>"])
+
+
 def write_drawing(app: Sphinx) -> None:
-    """Write the drawing where the pages find it."""
+    """Write the drawings where the pages find them."""
     root = Path(app.srcdir).parent
-    target = Path(app.srcdir) / "_made" / "architecture.svg"
-    target.parent.mkdir(exist_ok=True)
-    text = drawing(root / "src" / "xmist", root / "tests")
-    if not target.exists() or target.read_text(encoding="utf-8") != text:
-        target.write_text(text, encoding="utf-8")
+    source = root / "src" / "xmist"
+    made = {"architecture.svg": drawing(source, root / "tests"), "frame-path.svg": frame_path(source)}
+    for name, text in made.items():
+        target = Path(app.srcdir) / "_made" / name
+        target.parent.mkdir(exist_ok=True)
+        if not target.exists() or target.read_text(encoding="utf-8") != text:
+            target.write_text(text, encoding="utf-8")
 
 
 def setup(app: Sphinx) -> dict[str, bool]:
