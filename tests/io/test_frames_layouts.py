@@ -1,6 +1,7 @@
 """Frames as programs and detectors write them: planes, offsets, one header for many frames, links."""
 
 import gzip
+import unicodedata
 import warnings
 
 import h5py
@@ -8,6 +9,7 @@ import numpy as np
 import pytest
 import tifffile
 
+from tests.cli.scenes import GEOMETRY, call, write_config
 from tests.io.frames_files import make_frames, write_edf
 from xmist import InputError
 from xmist.io.frames.frames import load_frames, open_frames
@@ -263,3 +265,85 @@ def test_images_that_describe_the_detector_are_not_frames(tmp_path, name):
     with h5py.File(tmp_path / "master.h5", "r+") as file:
         del file["entry/data"]
     assert refused("master.h5", tmp_path) == ("dataset-ambiguous",)  # nothing else could be meant
+
+
+@pytest.mark.parametrize("kind", ["below", "beside", "absolute", "virtual", "soft"])
+def test_init_lists_positions_that_are_links(tmp_path, capsys, kind):
+    (tmp_path / "raw").mkdir()
+    (tmp_path / "visit").mkdir()
+    for role in ("ref", "sample"):
+        for position in range(3):
+            raw = tmp_path / ("visit" if kind == "below" else "raw") / f".{role}_{position}.raw.h5"
+            with h5py.File(raw, "w") as file:
+                file["d"] = make_frames(1, (20, 24), seed=position)[0]
+            with h5py.File(tmp_path / "visit" / f"{role}_{position}.h5", "w") as file:
+                if kind == "virtual":
+                    layout = h5py.VirtualLayout((20, 24), np.uint16)
+                    layout[...] = h5py.VirtualSource(f"../raw/{raw.name}", "d", (20, 24))
+                    file.create_virtual_dataset("entry/data", layout)
+                    continue
+                target = {"below": raw.name, "absolute": str(raw)}.get(kind, f"../raw/{raw.name}")
+                file["entry/link"] = h5py.ExternalLink(target, "/d")
+                if kind == "soft":
+                    file["data"] = h5py.SoftLink("/entry/link")
+    done = call(capsys, "init", str(tmp_path / "visit"))
+    assert done.code == 0, done.err
+    text = (tmp_path / "visit" / "config.toml").read_text()
+    assert "Left out" not in text
+    for role in ("ref", "sample"):
+        assert f"{role}_*.h5" in text or all(f"{role}_{position}.h5" in text for position in range(3))
+
+
+def test_init_says_which_links_are_broken(tmp_path, capsys):
+    for position in range(3):
+        for role in ("ref", "sample"):
+            with h5py.File(tmp_path / f"{role}_{position}.h5", "w") as file:
+                if position == 1:
+                    file["entry/data"] = h5py.ExternalLink("gone.h5", "/d")
+                else:
+                    file["entry/data"] = make_frames(1, (20, 24), seed=position)[0]
+    assert call(capsys, "init", str(tmp_path)).code == 0
+    left_out = [line for line in (tmp_path / "config.toml").read_text().splitlines() if "Left out" in line]
+    assert len(left_out) == 2
+    assert all("_1.h5" in line and "gone.h5" in line for line in left_out)
+
+
+# Names
+
+
+@pytest.mark.parametrize("stored", ["NFC", "NFD"])
+@pytest.mark.parametrize("given", ["NFC", "NFD"])
+@pytest.mark.parametrize("ending", ["tif", "TIF", "Tif"])
+def test_names_with_accents_and_endings_of_any_case(tmp_path, stored, given, ending):
+    frames = make_frames(3)
+    for number, frame in enumerate(frames):
+        name = unicodedata.normalize(stored, f"référence_{number}.{ending}")
+        tifffile.imwrite(tmp_path / name, frame)
+    spec = unicodedata.normalize(given, "référence_*.tif")
+    np.testing.assert_array_equal(loaded(spec, tmp_path), frames)
+    one = unicodedata.normalize(given, "référence_1.tif")
+    np.testing.assert_array_equal(loaded(one, tmp_path), frames[1:2])
+
+
+def test_names_as_they_are_written_come_first(tmp_path):
+    frames = make_frames(2)
+    for ending, frame in zip(("tif", "TIF"), frames, strict=True):
+        tifffile.imwrite(tmp_path / f"a_1.{ending}", frame)
+    np.testing.assert_array_equal(loaded("a_*.tif", tmp_path), frames[:1])
+    np.testing.assert_array_equal(loaded("a_1.TIF", tmp_path), frames[1:])
+    assert refused("b_*.tif", tmp_path) == ("invalid-input",)
+
+
+def test_a_series_with_accents(tmp_path, capsys):
+    rng = np.random.default_rng(0)
+    for position in range(3):
+        tifffile.imwrite(tmp_path / f"ref_{position}.tif", rng.uniform(90, 110, (20, 24)).astype(np.float32))
+        for projection in range(2):
+            name = unicodedata.normalize("NFD", f"échantillon_{projection}_{position}.TIF")
+            tifffile.imwrite(tmp_path / name, rng.uniform(90, 110, (20, 24)).astype(np.float32))
+    path = write_config(
+        tmp_path,
+        input={"reference": "ref_{position}.tif", "sample": "échantillon_{projection}_{position}.tif"},
+        experiment=GEOMETRY,
+    )
+    assert call(capsys, "check", str(path)).code == 0

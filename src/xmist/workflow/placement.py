@@ -10,6 +10,7 @@ from __future__ import annotations
 import glob
 import math
 import re
+import unicodedata
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -19,7 +20,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from xmist.core.errors import InputError, prefixed, raise_errors
-from xmist.io.frames.addresses import Address, find_addresses, split_address
+from xmist.io.frames.addresses import Address, find_addresses, find_names, split_address
 from xmist.io.frames.sources import Source, listed
 from xmist.workflow.frames import FrameTable, open_tolerant, with_name
 
@@ -165,8 +166,9 @@ def _match(item: str, folder: Path) -> list[_File]:
     form = "".join(f"(?P<{part}>[0-9]+)" if k % 2 else re.escape(part) for k, part in enumerate(parts))
     found = []
     base = Path(folder).expanduser()
-    for match in glob.glob(pattern, root_dir=base):  # noqa: PTH207  # Path.glob cannot escape
-        numbers = re.fullmatch(form, match)
+    form = unicodedata.normalize("NFC", form)
+    for match in find_names(pattern, base):
+        numbers = re.fullmatch(form, unicodedata.normalize("NFC", match), re.IGNORECASE)
         if numbers is not None:
             known = {place: int(digits) for place, digits in numbers.groupdict().items()}
             found.append(_File(Address(base / match, dataset, key), known))

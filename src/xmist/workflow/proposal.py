@@ -16,7 +16,6 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
-from xmist.core.arrays import SMALLEST_FRAME
 from xmist.core.errors import InputError
 from xmist.io.frames.addresses import natural_sort
 from xmist.io.frames.frames import FrameSeries, offer_geometry, open_frames
@@ -42,9 +41,6 @@ _ROLES: Final[Mapping[str, frozenset[str]]] = {
 _GEOMETRY: Final = ("energy_kev", "pixel_size", "sample_to_detector", "source_to_sample")
 
 _ABSENT: Final = frozenset({"no", "without"})
-
-# What marks a result, the stack of a series, a block of it, and the truth of a simulation.
-_OURS: Final = frozenset({"xmist_schema", "xmist_stack", "xmist_block", "xmist_truth"})
 
 
 @dataclass(frozen=True)
@@ -93,11 +89,11 @@ def propose_configuration(folder: str | Path, *, base: str | Path | None = None)
         kind = "is not a folder" if folder.exists() else "does not exist"
         raise InputError(f"{folder} {kind}; expected a folder of frames")
     base = folder if base is None else Path(base)
-    items, stacks = _frame_items(folder)
+    items, stacks, broken = _frame_items(folder)
     if not items:
         raise InputError(
             f"{folder} holds no frames; expected files that end in {', '.join(FRAME_ENDINGS)}, in it or "
-            f"up to {_DEEPEST} folders below"
+            f"up to {_DEEPEST} folders below" + "".join(f"; {text}" for text in broken[:1]),
         )
     roles, others = _sort_by_role(items, folder)
     specs = {role: _spelled(found, base) for role, found in roles.items()}
@@ -111,6 +107,7 @@ def propose_configuration(folder: str | Path, *, base: str | Path | None = None)
             "# Names of files are relative to this file. Lengths are in metres, energies in keV.",
             "",
             *_input_lines(specs, series, errors, _spelled(others, base), stacks),
+            *(f"# Left out: {' '.join(text.split())}" for text in broken),
             "",
             *_experiment_lines(series.get("reference") or series.get("sample")),
             "",
@@ -137,8 +134,8 @@ def toml_text(value: Any) -> str:
     return repr(value).lower() if isinstance(value, bool) else repr(value)
 
 
-def _frame_items(folder: Path) -> tuple[list[_Item], list[KeyedStack]]:
-    """Find what may hold frames: nothing hidden, and no result of ours; and the stacks that have keys."""
+def _frame_items(folder: Path) -> tuple[list[_Item], list[KeyedStack], list[str]]:
+    """Find what may hold frames, without results; the stacks that have keys; and what is broken."""
     files: list[Path] = []
     for place, folders, names in os.walk(folder):
         depth = len(Path(place).relative_to(folder).parts)
@@ -154,40 +151,32 @@ def _frame_items(folder: Path) -> tuple[list[_Item], list[KeyedStack]]:
             )
     items: list[_Item] = []
     stacks: list[KeyedStack] = []
+    broken: list[str] = []
     for path in natural_sort(files):
         if path.suffix.lower() not in _HDF5:
             items.append(_Item(path))
             continue
-        for dataset in _datasets(path):
+        for dataset in _datasets(path, broken):
             keyed = find_keyed(path, dataset)
             if keyed is None:
                 items.append(_Item(path, dataset))
                 continue
             stacks.append(keyed)
             items += [_Item(path, f"{dataset}[image_key={key}]", role) for key, role in keyed.roles.items()]
-    return items, stacks
+    return items, stacks, broken
 
 
-def _datasets(path: Path) -> list[str]:
-    """Return the datasets of an HDF5 file that may be frames; none of our own, or of what cannot be read."""
-    import h5py
-
-    found: list[str] = []
-
-    def visit(name: str, thing: Any) -> None:
-        images = isinstance(thing, h5py.Dataset) and thing.ndim in (2, 3) and thing.dtype.kind in "iuf"
-        if images and min(thing.shape[-2:]) >= SMALLEST_FRAME:
-            found.append(f"/{name}")
+def _datasets(path: Path, broken: list[str]) -> list[str]:
+    """Return the datasets of an HDF5 file that may be frames; `broken` receives what cannot be read."""
+    from xmist.io.frames.hdf5_reader import list_datasets
 
     try:
-        with h5py.File(path, "r") as file:
-            places = [place for place in (file, *file.values()) if place is not None]  # a link to nothing
-            if any(not _OURS.isdisjoint(place.attrs) for place in places):
-                return []
-            file.visititems(visit)
-    except (OSError, RuntimeError, KeyError, ValueError):
+        found, wrong = list_datasets(path)
+    except InputError as error:
+        broken += error.messages
         return []
-    return found
+    broken += wrong
+    return [dataset for dataset, _, _ in found]
 
 
 def _sort_by_role(items: Sequence[_Item], folder: Path) -> tuple[dict[str, list[_Item]], list[_Item]]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import glob
 import os
 import re
+import unicodedata
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -112,10 +113,10 @@ def _find(item: str, folder: str | Path | None, faults: list[str]) -> list[Addre
         path = Path(text).expanduser()
         path = path if folder is None else Path(folder) / path
         if path.exists() or not glob.has_magic(str(path)):
-            return [Address(path, dataset, key)]
+            return [Address(_spelled(path), dataset, key)]
         # The folder is taken literally: its name may hold brackets. (Path.glob would find hidden files.)
         base, pattern = _split_pattern(path)
-        matches = [base / match for match in glob.glob(pattern, root_dir=base)]  # noqa: PTH207
+        matches = [base / match for match in find_names(pattern, base)]
         files = [match for match in natural_sort(matches) if not match.is_dir()]
     except (OSError, ValueError, RuntimeError) as error:
         faults.append(f"{item!r} cannot be looked up ({reason(error)})")
@@ -123,6 +124,30 @@ def _find(item: str, folder: str | Path | None, faults: list[str]) -> list[Addre
     if not files:
         faults.append(_empty_pattern(item, base, pattern))
     return [Address(file, dataset, key) for file in files]
+
+
+def find_names(pattern: str, folder: Path) -> list[str]:
+    """Return the names in a folder that match a pattern as it is written.
+
+    If none does, accents may be composed or not (macOS decomposes them), and the ending of any case.
+    """
+    stem, dot, ending = pattern.rpartition(".")
+    forms = [pattern]
+    for normal in ("NFC", "NFD"):
+        forms.append(unicodedata.normalize(normal, pattern))
+        if dot and ending.isalnum():
+            letters = "".join(f"[{x.lower()}{x.upper()}]" if x.isalpha() else x for x in ending)
+            forms.append(f"{unicodedata.normalize(normal, stem)}.{letters}")
+    found = (glob.glob(form, root_dir=folder) for form in dict.fromkeys(forms))  # noqa: PTH207
+    return next((names for names in found if names), [])
+
+
+def _spelled(path: Path) -> Path:
+    """Return a path as the file that is meant is called; as it was given if there is none."""
+    if path.exists() or not path.parent.is_dir():
+        return path
+    names = find_names(glob.escape(path.name), path.parent)
+    return path.parent / names[0] if len(names) == 1 else path
 
 
 def _split_pattern(path: Path) -> tuple[Path, str]:

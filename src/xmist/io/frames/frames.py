@@ -91,7 +91,7 @@ def _datasets_to_choose(path: str | Path, file: Path) -> list[dict[str, Any]] | 
         return None
     from xmist.io.frames.hdf5_reader import list_datasets, open_hdf5
 
-    found = list_datasets(file)
+    found, _ = list_datasets(file)
     if len(found) < 2:
         return None
     try:

@@ -27,6 +27,8 @@ if TYPE_CHECKING:
 
 # Frames that share compressed chunks are read together, up to this many bytes at a time.
 _SLAB: Final = 2**28
+# Attributes of a result, of the results of a series, of a block of them, and of a simulation.
+_RESULTS: Final = frozenset({"xmist_schema", "xmist_stack", "xmist_block", "xmist_truth"})
 # Images in the masters of detectors (Eiger, Pilatus) that are not frames.
 _AUXILIARY: Final = re.compile(
     r"(virtual_)?(pixel_?mask|flat_?field|trim_?bits?|mask|efficiency|dead_?time|saturation(_value)?"
@@ -199,11 +201,19 @@ def open_hdf5(
         )
 
 
-def list_datasets(path: Path) -> list[tuple[str, tuple[int, ...], str]]:
-    """Return path, shape and dtype of the datasets that could be frames."""
+def list_datasets(path: Path) -> tuple[list[tuple[str, tuple[int, ...], str]], list[str]]:
+    """Return path, shape and dtype of the datasets that could be frames, and which links are broken.
+
+    A file that xmist wrote has none.
+    """
+    broken: list[InputError] = []
     with reading(str(path)), _opened(path) as file:
-        places = [place for place in file.walk(file.root) if is_plausible(place) and not _is_auxiliary(place)]
-        return [(place.path, tuple(place.node.shape), str(place.node.dtype)) for place in places]
+        found = [file.root, *file.walk(file.root, broken=broken)]
+        if any(place.path.count("/") < 2 and not _RESULTS.isdisjoint(place.node.attrs) for place in found):
+            return [], []
+        places = [place for place in found if is_plausible(place) and not _is_auxiliary(place)]
+        datasets = [(place.path, tuple(place.node.shape), str(place.node.dtype)) for place in places]
+    return datasets, [error.messages[0] for error in broken]
 
 
 def _opened(path: Path, links: Links = "all") -> Hdf5:

@@ -30,7 +30,7 @@ _FORMATS: Final[Mapping[str, str]] = {
     ".cxi": "HDF5",
     ".npy": "npy",
 }
-FRAME_ENDINGS: Final = tuple(_FORMATS)
+FRAME_ENDINGS: Final = (*_FORMATS, ".edf.gz")
 _ADVICE: Final = {
     ".jpg": "JPEG alters intensities: use the frames as recorded",
     ".jpeg": "JPEG alters intensities: use the frames as recorded",
