@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from xmist.core.data import CHANNELS, Retrieval, SpeckleStack
     from xmist.core.errors import InputError, OutputError, XmistError
     from xmist.core.experiment import Experiment
+    from xmist.core.findings import Finding
     from xmist.core.flags import FLAGS, count_flags
     from xmist.core.materials import Material
     from xmist.core.progress import progress_bars
@@ -36,6 +37,7 @@ _HOME = {
     "OutputError": "xmist.core.errors",
     "XmistError": "xmist.core.errors",
     "Experiment": "xmist.core.experiment",
+    "Finding": "xmist.core.findings",
     "Material": "xmist.core.materials",
     "FLAGS": "xmist.core.flags",
     "count_flags": "xmist.core.flags",
@@ -68,6 +70,7 @@ __all__ = [
     "METHODS",
     "Comparison",
     "Experiment",
+    "Finding",
     "InputError",
     "Material",
     "OutputError",

@@ -59,7 +59,6 @@ ERROR_CODES: Final[Mapping[str, str]] = MappingProxyType(
         "pixels-unusable": "No pixel of the frames can be used.",
         "speckles-missing": "The reference frames show no speckles.",
         "references-proportional": "All reference frames show the same speckles.",
-        "too-few-positions": "The method needs more positions of the diffuser.",
         # --- preprocessing ---
         "box-outside": "A box reaches beyond the frames.",
         "drift-undetermined": "A shift between reference and sample frame cannot be measured.",

@@ -3,7 +3,16 @@
 from __future__ import annotations
 
 from importlib import import_module
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from xmist.evaluate.benchmark import Benchmark as Benchmark
+    from xmist.evaluate.benchmark import run_benchmark as run_benchmark
+    from xmist.evaluate.benchmark import save_benchmark as save_benchmark
+    from xmist.evaluate.comparison import Comparison as Comparison
+    from xmist.evaluate.comparison import compare as compare
+    from xmist.evaluate.planning import ExpectedErrors as ExpectedErrors
+    from xmist.evaluate.planning import expected_errors as expected_errors
 
 _HOME = {
     "Comparison": "comparison",

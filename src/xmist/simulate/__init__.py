@@ -6,7 +6,52 @@
 from __future__ import annotations
 
 from importlib import import_module
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from xmist.simulate.acquisition import acquire as acquire
+    from xmist.simulate.beam import Spectrum as Spectrum
+    from xmist.simulate.composites import berry as berry
+    from xmist.simulate.composites import tube_stack as tube_stack
+    from xmist.simulate.detector import Detector as Detector
+    from xmist.simulate.detector import draw_dead_pixels as draw_dead_pixels
+    from xmist.simulate.diffusers import Checkerboard as Checkerboard
+    from xmist.simulate.diffusers import HoleGrid as HoleGrid
+    from xmist.simulate.diffusers import RandomScreen as RandomScreen
+    from xmist.simulate.diffusers import Sandpaper as Sandpaper
+    from xmist.simulate.diffusers import independent_positions as independent_positions
+    from xmist.simulate.diffusers import random_positions as random_positions
+    from xmist.simulate.diffusers import raster_positions as raster_positions
+    from xmist.simulate.grid import Grid as Grid
+    from xmist.simulate.microstructure import Screen as Screen
+    from xmist.simulate.model import transported as transported
+    from xmist.simulate.objects import Cylinder as Cylinder
+    from xmist.simulate.objects import Ellipsoid as Ellipsoid
+    from xmist.simulate.objects import Slab as Slab
+    from xmist.simulate.objects import ThicknessMap as ThicknessMap
+    from xmist.simulate.objects import Tube as Tube
+    from xmist.simulate.objects import Wedge as Wedge
+    from xmist.simulate.objects import sphere as sphere
+    from xmist.simulate.phantoms import phantom as phantom
+    from xmist.simulate.presets import RECIPES as RECIPES
+    from xmist.simulate.presets import ct as ct
+    from xmist.simulate.presets import currant as currant
+    from xmist.simulate.presets import fibres as fibres
+    from xmist.simulate.presets import find_recipe as find_recipe
+    from xmist.simulate.presets import low_dose as low_dose
+    from xmist.simulate.presets import spheres as spheres
+    from xmist.simulate.presets import tubes as tubes
+    from xmist.simulate.propagation import angular_spectrum as angular_spectrum
+    from xmist.simulate.propagation import fresnel as fresnel
+    from xmist.simulate.recipes import Recipe as Recipe
+    from xmist.simulate.sample import Part as Part
+    from xmist.simulate.sample import Scatter as Scatter
+    from xmist.simulate.sampling import check_sampling as check_sampling
+    from xmist.simulate.series import ProjectionSeries as ProjectionSeries
+    from xmist.simulate.series import Volume as Volume
+    from xmist.simulate.series import acquire_series as acquire_series
+    from xmist.simulate.truth import Simulation as Simulation
+    from xmist.simulate.truth import Truth as Truth
 
 _HOME = {
     "acquire": "acquisition",

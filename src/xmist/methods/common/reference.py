@@ -88,7 +88,7 @@ def prepare_reference(
     if frames is not None and len(frames) < minimum:
         number = f"{len(frames)} position{'s' if len(frames) > 1 else ''}"
         text = f"{number} of the diffuser; {method} needs at least {minimum}"
-        errors.append(ErrorRecord("too-few-positions", text))
+        errors.append(ErrorRecord("positions-too-few", text))
     raise_errors(errors)
     assert frames is not None  # as_frames added an error otherwise
     scale = _scale(frames) if scaled else 1.0
