@@ -21,8 +21,8 @@ from tests.methods.full_field_frames import (
     relative,
     retrieve,
 )
+from xmist.methods.full_field import FullFieldOptions
 from xmist.numerics.operators.transport import LOG_T, PSI, D
-from xmist.workflow.configuration import make_draft
 
 PER_PSI, PER_D = K * P**2 / Z, P**2 / Z
 
@@ -200,16 +200,8 @@ def test_without_noise_the_priors_give_way():
     assert result.provenance["convergence"]["prior_strengths"] == [0.0, 0.0]
 
 
-def test_a_scan_file_takes_a_box():
-    def draft(box):
-        return make_draft(
-            {"retrieve": {"method": "full-field"}, "options": {"background": box}}, folder=".", source="scan"
-        )
-
-    assert draft([0, 4, 0, 9]).options == {"background": (0, 4, 0, 9)}
-    faults = [fault for fault in draft([0, 4]).faults if "background" in fault]
-    assert len(faults) == 1
-    assert faults[0].startswith("options.background is (0, 4); expected a (y, x) bool mask, or a box")
+def test_a_box_may_be_a_list_as_in_a_configuration_file():
+    assert FullFieldOptions(background=[0, 4, 0, 9]).background == (0, 4, 0, 9)
 
 
 def test_options_are_kept_as_plain_data(leaving, tmp_path):

@@ -34,7 +34,7 @@ def test_maps_of_a_good_fit_are_about_one():
     frames = _poisson(*made(4, {PSI: PSI_TRUE, D: D_TRUE}), 3e4)
     result = retrieve(*frames, **SCATTER)
     assert list(result.diagnostics) == ["residual", "phase_information", "dark_field_information"]
-    # ψ takes one of four exposures, and errors of the filtered references add to the noise of the sample.
+    # ψ takes one of four positions, and errors of the filtered references add to the noise of the sample.
     assert 0.8 <= np.sqrt(np.mean(result.diagnostics["residual"] ** 2)) <= 1.3
     assert 0.8 <= result.provenance["convergence"]["reduced_chi_squared"] <= 1.5
     for name in ("phase_information", "dark_field_information"):
@@ -64,7 +64,7 @@ def test_the_maps_show_what_is_wrong_and_where():
     assert residual[part].mean() > 3 * clean.mean()
     assert np.isnan(residual[25:45, 75:95]).all()
     known = result.diagnostics["dark_field_information"]
-    # Nothing, two exposures, three of them.
+    # No position, two, three.
     assert known[35, 85] < 0.05 < known[70, 85] < known[20, 20]
     assert result.diagnostics["phase_information"][35, 85] < 0.05
 

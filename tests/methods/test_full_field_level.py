@@ -1,4 +1,4 @@
-"""What a fit leaves, beside the noise that was expected, and how far one exposure is believed."""
+"""What a fit leaves, beside the noise that was expected, and how far one position is trusted."""
 
 import numpy as np
 import pytest

@@ -11,7 +11,7 @@ from xmist.numerics.matching.tile import Search, match_tile
 
 
 def wave(shape, x=0.0, y=0.0):
-    """Two exposures of waves that only one shift within a pixel fits."""
+    """Two frames of waves that only one shift within a pixel fits."""
     v, u = np.mgrid[: shape[0], : shape[1]].astype(float)
     u, v = u - x, v - y
     first = 1 + 0.2 * np.cos(0.9 * u + 0.3 * v) + 0.1 * np.cos(1.1 * v - 0.4 * u)
