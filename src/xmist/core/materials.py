@@ -225,7 +225,7 @@ def _known() -> dict[str, tuple[str, float]]:
 
 
 def _name_fault(name: str, density: float | None, known: Mapping[str, tuple[str, float]]) -> str:
-    """Say why what is no known name does not serve, with the known ones that are near; empty if it does."""
+    """Return why an unknown name cannot be used, with the nearest known ones; empty if it can."""
     formula = not _formula_errors(name)
     if formula and density is not None:
         return ""

@@ -307,7 +307,7 @@ def prepare(
     weights: ArrayLike | None = None,
     threads: int | None = None,
 ) -> FullFieldPlan:
-    """Do once what depends on the reference alone; see `xmist.prepare`."""
+    """Prepare the method for (position, y, x) reference frames; see `xmist.prepare`."""
     prepared = prepare_reference(
         reference,
         weights,

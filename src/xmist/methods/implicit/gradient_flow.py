@@ -161,7 +161,7 @@ def prepare_flow(frames: Image, *, speckle: float, tensor: bool, refine: bool, t
 
 
 def _from_inside(back: Image) -> NDArray[np.bool_] | None:
-    """Say which pixels a warp fills from inside the frame; None for all."""
+    """Return which pixels a warp fills from inside the frame; None for all."""
     height, width = back.shape[1:]
     y, x = (
         np.arange(height, dtype=np.float32)[:, None] - back[1],
