@@ -258,7 +258,7 @@ CASES = {
     ),
     "positions that contradict the pairing": (
         other_positions,
-        r"not exposed at the same positions .* reference_2.edf \(mask_x = 2\).* sample_2.edf \(mask_x = 7\)",
+        r"not taken at the same positions .* reference_2.edf \(mask_x = 2\).* sample_2.edf \(mask_x = 7\)",
     ),
     "energies that contradict each other": (
         other_energy,

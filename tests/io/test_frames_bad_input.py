@@ -149,7 +149,7 @@ CAUSES = [
         lambda path: tiff(path.with_name("a.tif")),
         "invalid-input",
     ),
-    ("gone/*.tif", lambda path: None, "invalid-input"),
+    ("gone/*.tif", lambda path: None, "file-missing"),
     ("note.txt", lambda path: path.write_text("hello"), "format-unknown"),
     ("frames", lambda path: path.write_text("hello"), "format-unknown"),
     ("a.jpg", picture, "format-unknown"),

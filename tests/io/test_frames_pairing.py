@@ -169,7 +169,7 @@ def test_one_pair_is_held_together_by_its_size(tmp_path):
         if fits:
             assert len(pair_frames(*series)) == 1
         else:
-            with pytest.raises(InputError, match="not exposed at the same positions"):
+            with pytest.raises(InputError, match="not taken at the same positions"):
                 pair_frames(*series)
     order = [opened(tmp_path, name, position_key=[]) for name in ("reference", "sample")]
     assert pair_frames(*order).positions is None

@@ -371,7 +371,8 @@ def pair_positions(
         raise InputError(
             f"{reference.name}: the headers of a set of {len(ours[0])} frames give {len(order)} positions of "
             f"the diffuser ({listed([format_position(keys, position) for position in order], 3)}); expected "
-            f"{reference.positions} (series.reference_repeats, series.reference_at)"
+            f"{reference.positions} (series.reference_repeats, series.reference_at)",
+            code="positions-mismatch",
         )
     ordered, wrong = _in_order(reference, ours, order, scale, keys)
     raise_errors(prefixed(f"{reference.name}: ", wrong.values()))
@@ -380,7 +381,8 @@ def pair_positions(
     if len(missing) == sample.count:
         raise InputError(
             f"{sample.name}: no projection can be paired with the references by position_key "
-            f"({missing[min(missing)]})"
+            f"({missing[min(missing)]})",
+            code="positions-mismatch",
         )
     return ordered, dataclasses.replace(projections, missing=dict(sorted(missing.items())))
 

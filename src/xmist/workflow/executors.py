@@ -165,7 +165,8 @@ class Cluster:
         except Exception as error:
             raise InputError(
                 f"the Dask cluster {client.scheduler.address if client.scheduler else ''} has no worker "
-                f"after {_PATIENCE:.0f} s ({error}); start workers first"
+                f"after {_PATIENCE:.0f} s ({error}); start workers first",
+                code="cluster-unavailable",
             ) from error
         threads = sum(client.nthreads().values())
         self.workers = max(1, threads if most is None else min(most, threads))
@@ -225,7 +226,8 @@ def connect(address: str) -> Any:
         from distributed import Client
     except ImportError:
         raise InputError(
-            "a Dask cluster needs dask[distributed]; install it with: pip install xmist[dask]"
+            "a Dask cluster needs dask[distributed]; install it with: pip install xmist[dask]",
+            code="package-missing",
         ) from None
     connected: Any = Client
     place = {"scheduler_file": address} if address.endswith(".json") else {"address": address}
@@ -234,5 +236,6 @@ def connect(address: str) -> Any:
     except (OSError, ValueError, TypeError, RuntimeError) as error:
         raise InputError(
             f"the Dask cluster {address} does not answer ({error or type(error).__name__}); expected the "
-            'address of its scheduler, such as "tcp://node:8786"'
+            'address of its scheduler, such as "tcp://node:8786"',
+            code="cluster-unavailable",
         ) from error

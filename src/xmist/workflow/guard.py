@@ -35,7 +35,8 @@ def call(function: Callable[..., Any], *arguments: Any, what: str, timeout: floa
             answer, _ = child.communicate(payload, timeout)
         except subprocess.TimeoutExpired:
             raise InputError(
-                f"{what} did not end within {timeout:.0f} s; a file is damaged, or the disk does not answer"
+                f"{what} did not end within {timeout:.0f} s; a file is damaged, or the disk does not answer",
+                code="file-damaged",
             ) from None
         finally:
             if child.poll() is None:
@@ -43,7 +44,8 @@ def call(function: Callable[..., Any], *arguments: Any, what: str, timeout: floa
     if not answer:
         raise InputError(
             f"{what} ended {_died(child.returncode)}: a file is damaged in a way that its library "
-            "does not survive; copy or record it again"
+            "does not survive; copy or record it again",
+            code="file-damaged",
         )
     kind, value = pickle.loads(answer)
     if kind == "input":

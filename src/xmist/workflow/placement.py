@@ -19,7 +19,7 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
-from xmist.core.errors import InputError, prefixed, raise_errors
+from xmist.core.errors import ErrorRecord, InputError, prefixed, raise_errors
 from xmist.io.frames.addresses import Address, find_addresses, find_names, split_address
 from xmist.io.frames.sources import Source, listed
 from xmist.workflow.frames import FrameTable, open_tolerant, with_name
@@ -139,7 +139,7 @@ def _find_files(request: _Request, folder: Path) -> tuple[list[_File], tuple[str
         errors.append(f"{name}: {listed(spec)} have different places in braces; expected the same in all")
     raise_errors(list(dict.fromkeys(errors)))
     if not braces[0]:
-        wrong: list[str] = []
+        wrong: list[ErrorRecord] = []
         addresses = find_addresses(tuple(spec), folder, wrong)
         raise_errors(prefixed(f"{name}: ", wrong))
         return [_File(address, {}) for address in addresses], ()

@@ -94,6 +94,7 @@ def propose_configuration(folder: str | Path, *, base: str | Path | None = None)
         raise InputError(
             f"{folder} holds no frames; expected files that end in {', '.join(FRAME_ENDINGS)}, in it or "
             f"up to {_DEEPEST} folders below" + "".join(f"; {text}" for text in broken[:1]),
+            code="file-missing",
         )
     roles, others = _sort_by_role(items, folder)
     specs = {role: _spelled(found, base) for role, found in roles.items()}
@@ -147,7 +148,8 @@ def _frame_items(folder: Path) -> tuple[list[_Item], list[KeyedStack], list[str]
         ]
         if len(files) > _MOST_FILES:
             raise InputError(
-                f"{folder} holds more than {_MOST_FILES} files of frames; expected those of one acquisition"
+                f"{folder} holds more than {_MOST_FILES} files of frames; expected those of one acquisition",
+                code="value-invalid",
             )
     items: list[_Item] = []
     stacks: list[KeyedStack] = []

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
-from xmist.core.errors import InputError
+from xmist.core.errors import ErrorRecord, InputError
 from xmist.io.frames.sources import listed, reason
 
 Spec = str | os.PathLike[str] | Sequence[str | os.PathLike[str]]
@@ -61,24 +61,28 @@ def split_address(item: str) -> tuple[str, str | None, FrameKey | None]:
     return text, dataset or None, FrameKey(name, int(value))
 
 
-def find_addresses(spec: Spec, folder: str | Path | None, faults: list[str]) -> list[Address]:
+def find_addresses(spec: Spec, folder: str | Path | None, errors: list[ErrorRecord]) -> list[Address]:
     """Return the files that a specification names."""
     if isinstance(spec, (str, bytes, os.PathLike)) or not isinstance(spec, Iterable):
         items = [spec]
     else:
         items = list(spec)
     if not items:
-        faults.append('names no file; expected a file, or a pattern such as "ref_*.tif"')
+        text = 'names no file; expected a file, or a pattern such as "ref_*.tif"'
+        errors.append(ErrorRecord("value-invalid", text))
     found: list[Address] = []
     for item in items:
         if not isinstance(item, (str, os.PathLike)) or isinstance(os.fspath(item), bytes):
-            faults.append(f"{item!r} is of type {type(item).__name__}; expected the name of a file as text")
+            text = f"{item!r} is of type {type(item).__name__}; expected the name of a file as text"
+            errors.append(ErrorRecord("value-invalid", text))
         elif "\0" in os.fspath(item):
-            faults.append(f"{item!r} holds a NUL; expected the name of a file")
+            text = f"{item!r} holds a NUL; expected the name of a file"
+            errors.append(ErrorRecord("value-invalid", text))
         elif not os.fspath(item).strip():
-            faults.append('holds an empty name; expected a file, or a pattern such as "ref_*.tif"')
+            text = 'holds an empty name; expected a file, or a pattern such as "ref_*.tif"'
+            errors.append(ErrorRecord("value-invalid", text))
         else:
-            found += _find(os.fspath(item), folder, faults)
+            found += _find(os.fspath(item), folder, errors)
     seen: dict[tuple[str, str | None, FrameKey | None], Address] = {}
     twice = []
     for address in found:
@@ -87,7 +91,8 @@ def find_addresses(spec: Spec, folder: str | Path | None, faults: list[str]) -> 
             twice.append(address)
         seen.setdefault(key, address)
     if twice:
-        faults.append(f"{listed(twice)} is named more than once; name every file once")
+        text = f"{listed(twice)} is named more than once; name every file once"
+        errors.append(ErrorRecord("frames-shared", text))
     return list(seen.values())
 
 
@@ -102,12 +107,12 @@ def natural_sort(paths: Iterable[Path]) -> list[Path]:
     return sorted(paths, key=lambda path: (natural_key(str(path)), str(path)))
 
 
-def _find(item: str, folder: str | Path | None, faults: list[str]) -> list[Address]:
+def _find(item: str, folder: str | Path | None, errors: list[ErrorRecord]) -> list[Address]:
     """Return the files of one name or pattern."""
     try:
         text, dataset, key = split_address(item)
     except InputError as error:
-        faults += error.messages
+        errors += error.records
         return []
     try:
         path = Path(text).expanduser()
@@ -119,10 +124,10 @@ def _find(item: str, folder: str | Path | None, faults: list[str]) -> list[Addre
         matches = [base / match for match in find_names(pattern, base)]
         files = [match for match in natural_sort(matches) if not match.is_dir()]
     except (OSError, ValueError, RuntimeError) as error:
-        faults.append(f"{item!r} cannot be looked up ({reason(error)})")
+        errors.append(ErrorRecord("file-unreadable", f"{item!r} cannot be looked up ({reason(error)})"))
         return []
     if not files:
-        faults.append(_empty_pattern(item, base, pattern))
+        errors.append(ErrorRecord("file-missing", _empty_pattern(item, base, pattern)))
     return [Address(file, dataset, key) for file in files]
 
 

@@ -106,7 +106,8 @@ def load_frames(
         size = len(chosen) * math.prod(series.shape) * kind.itemsize * (2 if repeated else 1)
         raise InputError(
             f"{series.name}: {len(chosen)} frames of {series.shape[0]} × {series.shape[1]} pixels need "
-            f"{size / 1e9:.1f} GB, more than this machine has; crop or bin them, or take fewer"
+            f"{size / 1e9:.1f} GB, more than this machine has; crop or bin them, or take fewer",
+            code="memory-insufficient",
         ) from error
     for number in check.late():  # the limit was found in a later frame
         over = series.read(order[number]) >= check.level
@@ -133,14 +134,16 @@ def group_repeats(series: FrameSeries, repeats: int | Literal["all"] = 1) -> Gro
         return (tuple(range(count)),)
     if isinstance(repeats, bool) or not isinstance(repeats, int) or repeats < 1:
         raise InputError(
-            f"repeats is {repeats!r}; expected a whole number from 1, the frames of each position"
+            f"repeats is {repeats!r}; expected a whole number from 1, the frames of each position",
+            code="value-invalid",
         )
     groups = _by_position(series)
     if groups is None:
         if count % repeats:
             raise InputError(
                 f"{series.name}: {count} frames are not a multiple of repeats = {repeats}; expected "
-                f"{repeats} frames for each position of the diffuser"
+                f"{repeats} frames for each position of the diffuser",
+                code="frames-unequal-numbers",
             )
         return tuple(tuple(range(start, start + repeats)) for start in range(0, count, repeats))
     if repeats > 1:

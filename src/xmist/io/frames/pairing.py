@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
-from xmist.core.errors import InputError, raise_errors
+from xmist.core.errors import ErrorRecord, InputError, raise_errors
 from xmist.io.frames.geometry import offer_geometry
 from xmist.io.frames.loading import Groups, group_repeats
 from xmist.io.frames.positions import Position, format_position, position_scale, same_position
@@ -33,28 +33,28 @@ class Pairing:
 
 def pair_frames(reference: FrameSeries, sample: FrameSeries, *, repeats: int | Literal["all"] = 1) -> Pairing:
     """Pair reference and sample by the diffuser's position where the headers give it, else by their order."""
-    faults: list[str] = []
+    errors = _geometry_errors(reference, sample)
     if reference.shape != sample.shape:
-        faults.append(
+        text = (
             f"{reference.name} has frames of {_size(reference)} pixels ({reference.label(0)}) and "
             f"{sample.name} of {_size(sample)} ({sample.label(0)}); expected the same"
         )
-    faults += _geometry_faults(reference, sample)
+        errors.insert(0, ErrorRecord("shape-mismatch", text))
     groups: list[Groups] = []
     for series in (reference, sample):
         try:
             groups.append(group_repeats(series, repeats))
         except InputError as error:
-            faults += error.messages
+            errors += error.records
     order: list[int] | None = None
     if len(groups) == 2:
         if reference.positions is not None and sample.positions is not None:
-            order = _match(reference, sample, groups[0], groups[1], faults)
+            order = _match(reference, sample, groups[0], groups[1], errors)
         elif len(groups[0]) != len(groups[1]):
-            faults.append(_count_fault(reference, sample, len(groups[0]), len(groups[1]), repeats))
-    raise_errors(list(dict.fromkeys(faults)))
+            errors.append(_count_error(reference, sample, len(groups[0]), len(groups[1]), repeats))
+    raise_errors(list(dict.fromkeys(errors)))
     if order is None:
-        raise_errors(_gap_faults(reference, sample))
+        raise_errors(_gap_errors(reference, sample))
         return Pairing(groups[0], groups[1], None)
     assert reference.positions is not None
     positions = tuple(reference.positions[group[0]] for group in groups[0])
@@ -62,17 +62,18 @@ def pair_frames(reference: FrameSeries, sample: FrameSeries, *, repeats: int | L
 
 
 def _match(
-    reference: FrameSeries, sample: FrameSeries, first: Groups, second: Groups, faults: list[str]
+    reference: FrameSeries, sample: FrameSeries, first: Groups, second: Groups, errors: list[ErrorRecord]
 ) -> list[int] | None:
-    """Return for each position of the reference the sample's; faults name what has no partner."""
+    """Return for each position of the reference the sample's; errors name what has no partner."""
     ours, theirs = reference.positions, sample.positions
     assert ours is not None
     assert theirs is not None
     if len(reference.position_keys) != len(sample.position_keys):
-        faults.append(
+        text = (
             f"the headers of {reference.name} give {listed(reference.position_keys)} and those of "
             f"{sample.name} {listed(sample.position_keys)}; name the ones to pair by with position_key"
         )
+        errors.append(ErrorRecord("positions-mismatch", text))
         return None
     scale = position_scale([*ours, *theirs])
     if len(first) == len(second) == 1:  # they span nothing that noise could be told from
@@ -82,7 +83,7 @@ def _match(
     )
     if unmoved:  # the headers do not tell positions apart
         if len(first) != len(second):
-            faults.append(_count_fault(reference, sample, len(first), len(second), 1))
+            errors.append(_count_error(reference, sample, len(first), len(second), 1))
         return None
     free = list(range(len(second)))
     order = []
@@ -96,8 +97,8 @@ def _match(
             free.remove(partner)
             order.append(partner)
     if alone or free:
-        faults.append(
-            f"{reference.name} and {sample.name} were not exposed at the same positions of the diffuser: "
+        text = (
+            f"{reference.name} and {sample.name} were not taken at the same positions of the diffuser: "
             + "; ".join(
                 _without_partner(series, groups)
                 for series, groups in ((reference, alone), (sample, [second[i] for i in free]))
@@ -106,6 +107,7 @@ def _match(
             + "; expected a sample frame for each reference frame (position_key chooses other values of "
             "the header; an empty one pairs the frames in their order)"
         )
+        errors.append(ErrorRecord("positions-mismatch", text))
         return None
     return order
 
@@ -119,44 +121,47 @@ def _without_partner(series: FrameSeries, groups: Sequence[Sequence[int]]) -> st
     return f"only {series.name} has {listed(named)}"
 
 
-def _count_fault(
+def _count_error(
     reference: FrameSeries, sample: FrameSeries, first: int, second: int, repeats: int | str
-) -> str:
+) -> ErrorRecord:
     more, most = (reference, first) if first > second else (sample, second)
     what = "frames" if repeats == 1 else f"positions of {repeats} frames"
-    return (
+    text = (
         f"{reference.name} has {first} {what} and {sample.name} {second}; expected as many: {more.name} goes "
         f"on to {more.label(len(more) - 1)}, number {most}"
     )
+    return ErrorRecord("frames-unequal-numbers", text)
 
 
-def _gap_faults(reference: FrameSeries, sample: FrameSeries) -> list[str]:
-    """Return where frames that were left out as invalid make the order of the others say nothing."""
-    faults = []
+def _gap_errors(reference: FrameSeries, sample: FrameSeries) -> list[ErrorRecord]:
+    """Return where the order of frames tells no positions, because invalid ones were left out."""
+    errors = []
     for series in (reference, sample):
         marked = [source.label for source in series.sources if getattr(source, "gaps", ())]
         if marked:
-            faults.append(
+            text = (
                 f"{series.name}: frames of {listed(marked, 2)} are marked as invalid (image_key 3), and "
                 "without them the order of the others does not tell their positions; expected positions in "
                 "the headers (position_key), or no such frames"
             )
-    return faults
+            errors.append(ErrorRecord("frames-invalid", text))
+    return errors
 
 
-def _geometry_faults(reference: FrameSeries, sample: FrameSeries) -> list[str]:
+def _geometry_errors(reference: FrameSeries, sample: FrameSeries) -> list[ErrorRecord]:
     """Return where the headers of the two describe different set-ups."""
-    faults = []
+    errors = []
     ours = {offer.name: offer for offer in reversed(offer_geometry(reference.sources[0]))}
     theirs = {offer.name: offer for offer in reversed(offer_geometry(sample.sources[0]))}
-    for name in ours.keys() & theirs.keys():
+    for name in sorted(ours.keys() & theirs.keys()):
         one, other = ours[name], theirs[name]
         if not math.isclose(one.value, other.value, rel_tol=_AGREEMENT):
-            faults.append(
+            text = (
                 f"{one.source} gives {name} = {one.value:.6g} {one.unit} and {other.source} "
                 f"{other.value:.6g}; expected the same set-up for reference and sample"
             )
-    return sorted(faults)
+            errors.append(ErrorRecord("geometry-mismatch", text))
+    return errors
 
 
 def _size(series: FrameSeries) -> str:

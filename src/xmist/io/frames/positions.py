@@ -7,7 +7,7 @@ import re
 from collections.abc import Mapping, Sequence
 from typing import Final
 
-from xmist.core.errors import InputError, suggest
+from xmist.core.errors import ErrorRecord, InputError, suggest
 from xmist.io.frames.sources import Source, listed
 
 # Coordinates of the diffuser, one for each key: numbers where the header gives numbers, else its text.
@@ -46,13 +46,14 @@ def position_in(header: Mapping[str, str], keys: Sequence[str], label: str) -> P
     if lacking:
         raise InputError(
             f"position_key {listed([repr(key) for key in lacking])} is not in the header of {label}; see "
-            "xmist info for what it states"
+            "xmist info for what it states",
+            code="positions-missing",
         )
     return tuple(_number_or_text(value or "") for value in values.values())
 
 
 def asked_positions(
-    sources: Sequence[Source], keys: Sequence[str], faults: list[str]
+    sources: Sequence[Source], keys: Sequence[str], errors: list[ErrorRecord]
 ) -> tuple[Position, ...] | None:
     """Return every frame's position by the keys that the user named."""
     positions: list[Position] = []
@@ -67,9 +68,8 @@ def asked_positions(
     for key, labels in missing.items():
         known = sources[0].header(0)
         hint = suggest(key, known) if 0 < len(known) <= 40 else "see xmist info for what they state"
-        faults.append(
-            f"position_key '{key}' is not in the header of {listed(list(dict.fromkeys(labels)))}; {hint}"
-        )
+        text = f"position_key '{key}' is not in the header of {listed(list(dict.fromkeys(labels)))}; {hint}"
+        errors.append(ErrorRecord("positions-missing", text))
     return None if missing else tuple(positions)
 
 

@@ -134,25 +134,22 @@ def open_frames(
     position_key: str | Sequence[str] | None = None,
 ) -> FrameSeries:
     """Open frames by their headers; no frame is read."""
-    names: list[str] = []
-    addresses = find_addresses(spec, folder, names)
-    faults: list[str | ErrorRecord] = [*names]
+    errors: list[ErrorRecord] = []
+    addresses = find_addresses(spec, folder, errors)
     sources = []
     for address in addresses:
         try:
             sources.append(open_source(address))
         except InputError as error:
-            faults += error.records
-    faults += [ErrorRecord("shape-mismatch", text) for text in _unlike_faults(sources)]
+            errors += error.records
+    errors += _unlike_errors(sources)
     keys = [position_key] if isinstance(position_key, str) else list(position_key or ())
     positions = None
     if keys:
-        missing: list[str] = []
-        positions = asked_positions(sources, keys, missing)
-        faults += missing
-    elif position_key is None and not faults:
+        positions = asked_positions(sources, keys, errors)
+    elif position_key is None and not errors:
         keys, positions = found_positions(sources)
-    raise_errors(prefixed(f"{name}: ", faults))
+    raise_errors(prefixed(f"{name}: ", errors))
     return FrameSeries(name, tuple(sources), positions, tuple(keys), bool(position_key))
 
 
@@ -211,20 +208,21 @@ def _format(path: Path) -> str:
     return kind
 
 
-def _unlike_faults(sources: Sequence[Source]) -> list[str]:
+def _unlike_errors(sources: Sequence[Source]) -> list[ErrorRecord]:
     """Return which files differ from most in shape or type."""
-    faults = []
+    errors = []
     for what, form in _FORMS.items():
         counts = Counter(form(source) for source in sources)
         if len(counts) > 1:
             usual = counts.most_common(1)[0][0]
             unlike = [f"{source.label} ({form(source)})" for source in sources if form(source) != usual]
             like = next(source.label for source in sources if form(source) == usual)
-            faults.append(
+            text = (
                 f"{listed(unlike)} differ{'s' if len(unlike) == 1 else ''} in {what}; expected {usual}, as "
                 f"{like} has"
             )
-    return faults
+            errors.append(ErrorRecord("shape-mismatch", text))
+    return errors
 
 
 _FORMS: Final[Mapping[str, Callable[[Source], str]]] = MappingProxyType(
