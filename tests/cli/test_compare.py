@@ -99,7 +99,7 @@ def test_a_truth_that_does_not_fit_is_left_out_or_a_fault(folder, capsys, monkey
     small.save("truth.h5")
     done = call(capsys, "compare", "config.toml", "-o", "out")
     assert done.code == 0
-    assert "truth.h5 has 9 × 9 pixels, unlike the frames; not used" in done.err
+    assert "truth.h5 has 9 × 9 pixels; expected the frames' 60 × 64; not used" in done.err
     assert "Against the truth" not in done.out
     done = call(capsys, "compare", "config.toml", "-o", "out", "--truth", "truth.h5")
     assert done.code == 2
@@ -201,4 +201,24 @@ def test_bad_arguments(folder, capsys):
     done = call(capsys, "compare", "config.toml", "-o", "out", "--option", "umpa.window=5")
     assert done.code == 2
     assert "options are given for 'umpa', which is not compared" in done.err
+    assert not (folder / "out").exists()
+
+
+def test_the_middle_projection_of_a_series_is_compared_or_a_given_one(folder, capsys):
+    frames = stack(2)
+    series = np.stack([frames.sample * factor for factor in (1.0, 0.9, 0.8)])
+    np.save("ref.npy", frames.reference)
+    np.save("sample.npy", series.reshape(-1, *SHAPE))
+    write(folder, series={"order": "projection"})
+    for number, arguments in ((1, ()), (2, ("--projection", "2"))):
+        done = call(capsys, "compare", "config.toml", "-o", f"out{number}", "--results", *arguments)
+        assert done.code == 0, done.err
+        data = json.loads((folder / f"out{number}" / "comparison.json").read_text())
+        assert data["about"]["projection"] == number
+        result = xmist.open_result(folder / f"out{number}" / "mist-2.h5")
+        some = xmist.SpeckleStack(frames.reference, series[number])
+        again = xmist.retrieve(some, xmist.Experiment(**GEOMETRY), method="mist")
+        assert np.array_equal(result.phase, again.phase)
+    done = call(capsys, "compare", "config.toml", "-o", "out", "--projection", "3")
+    assert done.code == 2
     assert not (folder / "out").exists()

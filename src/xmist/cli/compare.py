@@ -7,7 +7,7 @@ from typing import Any
 
 import click
 
-from xmist.cli.console import DONE, Settings, progress_bars, say
+from xmist.cli.console import DONE, Settings, progress_bars, say, say_findings
 from xmist.cli.options import Whole, common, listed_names, read_options, single_configuration
 from xmist.cli.report import before, option_page_errors, page_option, write_page
 from xmist.core.errors import raise_errors
@@ -34,7 +34,9 @@ from xmist.core.errors import raise_errors
     metavar="Y0,Y1,X0,X1",
     help="A box in the sample, off its rim; repeatable.",
 )
-@click.option("--truth", metavar="FILE", help="A result that is right; truth.h5 beside CONFIG.toml if there.")
+@click.option(
+    "--truth", metavar="FILE", help="A saved result as truth; truth.h5 beside CONFIG.toml if there."
+)
 @click.option("--no-resolution", is_flag=True, help="Leave out the resolution, which doubles the work.")
 @click.option("--results", is_flag=True, help="Also write every result, as METHOD-N.h5.")
 @click.option("--threads", type=Whole(1), metavar="NUMBER", help="Threads; every core without it.")
@@ -60,7 +62,7 @@ def compare(
       xmist compare config.toml -o c --methods mist,umpa --positions 2,4 --option mist.smoothing=2
       xmist compare config.toml -o c --outside 0,40,0,200 --inside 100,140,80,120
     """
-    from xmist.evaluate.from_configuration import compare_scan
+    from xmist.evaluate.from_configuration import compare_configuration
     from xmist.workflow.configuration import draft_configuration
 
     path = single_configuration(config)
@@ -85,7 +87,7 @@ def compare(
     with before(of_page):
         draft = draft_configuration(path)
     with progress_bars(settings) as progress:
-        found = compare_scan(
+        found = compare_configuration(
             draft,
             folder,
             methods=methods,
@@ -99,13 +101,12 @@ def compare(
             results=given["results"],
             overwrite=given["overwrite"],
             progress=progress,
-            faults=of_page,
+            errors=of_page,
         )
     click.echo(str(found))
     for step in found.steps:
         say(settings, f"Step {step}")
-    for record in found.findings:
-        say(settings, f"{record.severity.capitalize()}: {record.message}")
+    say_findings(settings, found.findings)
     click.echo(f"Wrote {Path(folder) / 'comparison.md'} and the figures beside it")
     if page is not None:
         named = [(f"{method}, N = {number}", result) for (method, number), result in found.results.items()]

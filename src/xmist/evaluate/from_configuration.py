@@ -1,4 +1,4 @@
-"""A comparison from a scan file to its folder."""
+"""A comparison of methods from a configuration to a folder."""
 
 from __future__ import annotations
 
@@ -28,14 +28,14 @@ from xmist.workflow.outputs import overlap_errors
 from xmist.workflow.run import load_projection
 from xmist.workflow.schema import CompareSection, RegionsSection
 
-TRUTH: Final = "truth.h5"  # beside the scan file, as `xmist simulate` writes it
+TRUTH: Final = "truth.h5"  # beside the configuration, as `xmist simulate` writes it
 
-# What a comparison does not need of a scan file.
+# Keys of a configuration that a comparison does not need.
 _NEEDLESS: Final = frozenset({"retrieve.method", "output.files"})
 
 
-def compare_scan(
-    scan: Draft,
+def compare_configuration(
+    draft: Draft,
     folder: str | Path,
     *,
     methods: Sequence[str] | None = None,
@@ -49,22 +49,25 @@ def compare_scan(
     results: bool = False,
     overwrite: bool = False,
     progress: Progress | None = None,
-    faults: Sequence[ErrorRecord | str] = (),
+    errors: Sequence[ErrorRecord | str] = (),
 ) -> Comparison:
-    """Compare methods on the frames of a scan file, and write tables and figures."""
-    tell = progress or (lambda *_: None)
-    wished = scan.compare or CompareSection()
-    chosen = tuple((wished.methods or METHODS_COMPARED) if methods is None else methods)
-    numbers = tuple((wished.positions or POSITIONS_COMPARED) if positions is None else positions)
-    boxes = {**_boxes(scan.regions), **(regions or {})}
+    """Compare methods on the frames of a configuration; write tables and figures.
+
+    Arguments replace what the configuration states; `errors` are raised with those that are found here.
+    """
+    report = progress or (lambda *_: None)
+    section = draft.compare or CompareSection()
+    chosen = tuple((section.methods or METHODS_COMPARED) if methods is None else methods)
+    numbers = tuple((section.positions or POSITIONS_COMPARED) if positions is None else positions)
+    boxes = {**_boxes(draft.regions), **(regions or {})}
     problems = [
         problem
-        for problem in scan.problems
+        for problem in draft.problems
         if not (problem.path in _NEEDLESS and problem.code == "option-missing")
     ]
-    bare = dataclasses.replace(scan, problems=tuple(problems), method=None, options={}, files=())
+    bare = dataclasses.replace(draft, problems=tuple(problems), method=None, options={}, files=())
     found = discover(bare)
-    wrong: list[str | ErrorRecord] = [*scan.named(found.errors)]
+    wrong = list(draft.named(found.errors))
     # What the file says of methods, options and numbers was looked at with it.
     if methods is not None:
         wrong += method_errors(chosen)
@@ -73,30 +76,30 @@ def compare_scan(
     wrong += option_errors(options or {}, chosen)
     if found.shape is not None:
         wrong += region_errors(boxes, found.shape)
-    right, findings = _truth(scan, truth or wished.truth, found, wrong)
+    right, findings = _truth(draft, truth or section.truth, found, wrong)
     targets = target_files(folder, chosen, numbers, results=results)
     read = list(found.files)
-    read.append(scan.folder / (truth or wished.truth or TRUTH))
-    wrong += _target_faults(scan, folder, targets, read, overwrite=overwrite)
-    raise_errors([*wrong, *faults])
+    read.append(draft.folder / (truth or section.truth or TRUTH))
+    wrong += _target_errors(draft, folder, targets, read, overwrite=overwrite)
+    raise_errors([*wrong, *errors])
     try:
-        loaded = load_projection(bare, projection, tell, found)
+        loaded = load_projection(bare, projection, report, found)
         compared = compare(
             loaded.stack,
             loaded.experiment,
             methods=chosen,
             positions=numbers,
-            options=_options(scan, options or {}, chosen),
+            options=_options(draft, options or {}, chosen),
             regions=boxes,
             truth=right,
-            resolution=wished.resolution if resolution is None else resolution,
-            threads=scan.threads if threads is None else threads,
+            resolution=section.resolution if resolution is None else resolution,
+            threads=draft.threads if threads is None else threads,
             progress=progress,
         )
     except InputError as error:
-        raise InputError(scan.named(error.records)) from error
+        raise InputError(draft.named(error.records)) from error
     about = {
-        "scan": scan.source,
+        "configuration": draft.source,
         "projection": loaded.number,
         "input": loaded.provenance["input"],
         "binning": found.binning,
@@ -108,17 +111,17 @@ def compare_scan(
         steps=tuple(loaded.provenance["preprocessing"]),
         findings=(*found.findings, *findings),
     )
-    tell("drawing", 0, 1)
+    report("drawing", 0, 1)
     compared.save(folder, results=results, overwrite=overwrite)
     return compared
 
 
 def _options(
-    scan: Draft, given: Mapping[str, Mapping[str, Any]], methods: Sequence[str]
+    draft: Draft, given: Mapping[str, Mapping[str, Any]], methods: Sequence[str]
 ) -> dict[str, dict[str, Any]]:
     """Return the options of each method: of [options], then [options.METHOD], then those that are given."""
     known = [name for name in methods if name in METHODS]
-    found: dict[str, dict[str, Any]] = {name: values for name in known if (values := scan.options_of(name))}
+    found: dict[str, dict[str, Any]] = {name: values for name in known if (values := draft.options_of(name))}
     for name, more in given.items():
         found[name] = {**found.get(name, {}), **more}
     return found
@@ -128,57 +131,57 @@ def _boxes(section: RegionsSection | None) -> dict[str, Any]:
     return {} if section is None else {"outside": section.outside, "inside": section.inside}
 
 
-def _target_faults(
-    scan: Draft, folder: str | Path, targets: Sequence[Path], read: Sequence[Path], *, overwrite: bool
-) -> list[Any]:
+def _target_errors(
+    draft: Draft, folder: str | Path, targets: Sequence[Path], read: Sequence[Path], *, overwrite: bool
+) -> list[ErrorRecord]:
     """Return why the files cannot be written, or which of them would replace an input."""
-    faults: list[Any] = list(folder_errors(folder))
-    if faults:
-        return faults
-    precious = overlap_errors(scan, read, targets)
+    errors = list(folder_errors(folder))
+    if errors:
+        return errors
+    inputs = overlap_errors(draft, read, targets)
     for path in targets:
-        if path in precious:
-            faults.append(precious[path])
+        if path in inputs:
+            errors.append(inputs[path])
         elif path.exists():
-            faults += [error.message for error in target_errors(path, overwrite=overwrite)]
-    return faults
+            errors += target_errors(path, overwrite=overwrite)
+    return errors
 
 
 def _truth(
-    scan: Draft, given: str | Path | None, found: Discovery, faults: list[str | ErrorRecord]
+    draft: Draft, given: str | Path | None, found: Discovery, errors: list[ErrorRecord]
 ) -> tuple[Mapping[str, NDArray[Any]] | None, list[Finding]]:
-    """Return what is right, as large as the prepared frames, and a remark if a file beside does not fit."""
-    path = scan.folder / (given or TRUTH)
-    if given is None and (scan.is_series or not path.is_file()):
+    """Return the true images as large as the prepared frames, and why those beside the file are not used."""
+    path = draft.folder / (given or TRUTH)
+    if given is None and (draft.is_series or not path.is_file()):
         return None, []
     try:
         truth = open_result(path)
     except InputError as error:
         if given is not None:
-            faults += [f"truth: {fault}" for fault in error.messages]
+            errors += [ErrorRecord(record.code, f"truth: {record.message}") for record in error.records]
         return None, [finding("truth-unused", f"truth: {path} is no result of xmist; not used")]
     if found.shape is None or found.sample is None:
-        return None, []  # there are other faults
+        return None, []  # there are other errors
     raw = found.sample.shape
-    images = _prepared(truth, scan, raw)
+    images = _prepared(truth, draft, raw)
     shape = next(iter(images.values())).shape if images else truth.shape
     if images and shape == found.shape:
         return images, []
-    fault = f"truth: {path} has {shape[0]} × {shape[1]} pixels"
-    if not images:
-        fault = f"truth: {path} has none of {', '.join(CHANNELS_COMPARED)}"
+    if images:
+        what, expected = f"{shape[0]} × {shape[1]} pixels", f"the frames' {raw[0]} × {raw[1]}"
+    else:
+        what, expected = f"none of {', '.join(CHANNELS_COMPARED)}", "one at least"
     if given is not None:
-        expected = f"the frames' {raw[0]} × {raw[1]}" if images else "one at least"
-        faults.append(f"{fault}; expected {expected}")
-    unlike = ", unlike the frames" if images else ""
-    return None, [finding("truth-unused", f"{fault}{unlike}; not used")]
+        code = "shape-mismatch" if images else "channel-missing"
+        errors.append(ErrorRecord(code, f"truth: {path} has {what}; expected {expected}"))
+    return None, [finding("truth-unused", f"truth: {path} has {what}; expected {expected}; not used")]
 
 
-def _prepared(truth: Retrieval, scan: Draft, raw: tuple[int, int]) -> dict[str, NDArray[Any]]:
+def _prepared(truth: Retrieval, draft: Draft, raw: tuple[int, int]) -> dict[str, NDArray[Any]]:
     images = {name: array for name in CHANNELS_COMPARED if (array := getattr(truth, name)) is not None}
     if truth.shape != raw:
         return images
-    for step, options in scan.preprocess or ():
+    for step, options in draft.preprocess or ():
         if step == "crop":
             images = {
                 name: crop(image[None], rows=options.get("rows"), columns=options.get("columns"))[0]
