@@ -53,7 +53,7 @@ _HOME = {
 }
 for _hook in (
     ("save result", "xmist.io", "save_result"),
-    ("save figure", "xmist.view.figures", "save_picture"),
+    ("save figure", "xmist.view.figures", "save_result_figure"),
     ("result html", "xmist.view.notebook", "result_html"),
     ("stack html", "xmist.view.notebook", "stack_html"),
     ("comparison figure", "xmist.view.figures.comparisons", "channel_figure"),

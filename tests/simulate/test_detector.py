@@ -3,7 +3,7 @@ import pytest
 
 import xmist
 from xmist.simulate.beam import Spectrum, incoherent_sum, source_blur
-from xmist.simulate.detector import Detector, detect, draw_dead_pixels, exposure_generators
+from xmist.simulate.detector import Detector, detect, draw_dead_pixels, frame_generators
 from xmist.simulate.pixels import blur_and_bin, discrete_gaussian
 
 IDEAL = {
@@ -91,7 +91,7 @@ def test_the_same_seed_gives_the_same_bytes_on_any_thread_count():
     detector = _detector(oversampling=2, psf_sigma=4e-6, read_noise=1.0)
 
     def frames(workers, order):
-        generators = exposure_generators(7, 3)
+        generators = frame_generators(7, 3)
         done = {n: detect(light, detector, generators[n], workers=workers) for n in order}
         return [done[n].tobytes() for n in range(3)]
 
@@ -99,7 +99,7 @@ def test_the_same_seed_gives_the_same_bytes_on_any_thread_count():
     assert frames(2, (2, 0, 1)) == first
     assert frames(5, (1, 2, 0)) == first
     assert len(set(first)) == 3
-    other = detect(light, detector, exposure_generators(8, 1)[0])
+    other = detect(light, detector, frame_generators(8, 1)[0])
     assert other.tobytes() not in first
 
 
@@ -167,7 +167,7 @@ def test_what_light_cannot_be():
     with pytest.raises(xmist.InputError, match="inside the margin"):
         detect(np.ones((4, 4)), _detector(), None, margin=2)
     with pytest.raises(xmist.InputError) as caught:
-        exposure_generators(-1, -1)
+        frame_generators(-1, -1)
     assert len(caught.value.codes) == 2
     with pytest.raises(xmist.InputError, match="fraction is 2"):
         draw_dead_pixels((4, 4), 2.0, seed=1)

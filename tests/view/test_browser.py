@@ -258,10 +258,10 @@ def test_channels_can_be_switched_added_and_removed(show):
     assert pixels(page, 0) != before
     assert panel(page, 0).get_attribute("aria-label") == "Standard deviation of the phase"
     for number, title in ((4, "Residual"), (5, "Flags")):
-        page.get_by_role("button", name="Add a picture").click()
+        page.get_by_role("button", name="Add an image").click()
         settle(page)
         assert panel(page, number).get_attribute("aria-label") == title
-    assert page.get_by_role("button", name="Add a picture").is_disabled()
+    assert page.get_by_role("button", name="Add an image").is_disabled()
     page.wait_for_selector(READY)
     flagged = pixels(page, 5)
     panel(page, 5).get_by_label("filled").uncheck()
@@ -357,7 +357,7 @@ def test_it_is_accessible(show):
     from axe_playwright_python.sync_playwright import Axe
 
     page = show("two")
-    page.get_by_role("button", name="Add a picture").click()
+    page.get_by_role("button", name="Add an image").click()
     page.locator("details").evaluate_all("all => all.forEach(one => (one.open = true))")
     canvas(page, 0).focus()
     page.keyboard.press("p")
@@ -384,7 +384,7 @@ def test_channels_without_contrast_are_no_trouble(show):
 def test_malicious_text_does_nothing(show):
     page = show("evil")
     for _ in range(2):
-        page.get_by_role("button", name="Add a picture").click()
+        page.get_by_role("button", name="Add an image").click()
     page.get_by_role("button", name="Blink").click()
     page.locator("details").evaluate_all("all => all.forEach(one => (one.open = true))")
     page.wait_for_selector(READY)

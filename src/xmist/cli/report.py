@@ -27,13 +27,13 @@ def option_page_errors(page: str | None, *, overwrite: bool, made: str | None = 
     """Return before the work begins what keeps the page of --report from being written."""
     if page is None:
         return []
-    from xmist.view.report import ENDINGS, page_faults
+    from xmist.view.report import ENDINGS, page_errors
 
     path = Path(page)
     coming = made is not None and path.parent == Path(made) and not path.parent.exists()
     if coming and path.suffix.lower() in ENDINGS:
         return []  # nothing can stand in a folder that is still to be made
-    return prefixed("--report: ", page_faults(path, overwrite=overwrite))
+    return prefixed("--report: ", page_errors(path, overwrite=overwrite))
 
 
 @contextmanager
@@ -113,7 +113,7 @@ def report(
       xmist report result.h5 --channels phase,dark_field -o small.html
       xmist report series.h5 --projection 0 -o first.html
     """
-    from xmist.view.report import channel_faults, page_faults, write_report
+    from xmist.view.report import channel_errors, page_errors, write_report
 
     paths = [*result, *others]
     names = listed_names(channels)
@@ -130,8 +130,8 @@ def report(
         except InputError as error:
             errors += error.records
     if names is not None and not errors:
-        errors += [f"--{text}" for text in channel_faults(names, results)]
-    raise_errors([*errors, *page_faults(page, overwrite=overwrite)])
+        errors += prefixed("--", channel_errors(names, results))
+    raise_errors([*errors, *page_errors(page, overwrite=overwrite)])
     write_report(page, results, channels=names, overwrite=overwrite)
     click.echo(f"Wrote {page}")
     say(settings, "It opens in any browser, and needs nothing but itself.")

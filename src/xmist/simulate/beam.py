@@ -48,7 +48,7 @@ class Spectrum:
     Raises
     ------
     InputError
-        Lists every fault.
+        Lists all errors.
 
     Examples
     --------

@@ -28,7 +28,7 @@ class Detector:
     psf_sigma : float
         σ in metres of the Gaussian point spread, without the pixel itself.
     photons : float
-        Photons that a pixel detects in the bare beam (intensity 1) in one exposure.
+        Photons that a pixel detects in the bare beam (intensity 1) in one frame.
     gain : float
         Counts a photon makes.
     read_noise : float
@@ -149,8 +149,8 @@ def detect(
     return counts.astype(np.float32)
 
 
-def exposure_generators(seed: int, number: int) -> list[np.random.Generator]:
-    """Return each exposure a generator of its own, so that no order of work changes its noise."""
+def frame_generators(seed: int, number: int) -> list[np.random.Generator]:
+    """Return a random generator for each frame, so that noise does not depend on the order of work."""
     check = Checks()
     check.count("seed", seed, low=0)
     check.count("number", number, low=0)

@@ -67,7 +67,7 @@ def fresnel(
     Raises
     ------
     InputError
-        Lists every fault: no finite wave, a number out of range, a transfer function that the field is too
+        Lists all errors: no finite wave, a number out of range, a transfer function that the field is too
         small to sample.
 
     Examples
@@ -130,7 +130,7 @@ def angular_spectrum(
     Raises
     ------
     InputError
-        Lists every fault, as `fresnel` does.
+        Lists all errors, as `fresnel` does.
 
     Examples
     --------

@@ -1,4 +1,4 @@
-"""Where a diffuser stands at each exposure."""
+"""Positions of a diffuser."""
 
 from __future__ import annotations
 

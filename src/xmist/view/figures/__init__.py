@@ -36,7 +36,7 @@ __all__ = [
     "figure",
     "panels",
     "save_figure",
-    "save_picture",
+    "save_result_figure",
     "wheel_colours",
 ]
 
@@ -196,7 +196,7 @@ def comparison(
     scales = common_scales(shown, judged)
     directions = _directions(sources) if "dark_field_tensor" in channels else {}
     labels = {label: wrap(label, 1.4) for label in sources}
-    remarks = ["Phase without its mean."] if any(panel.name == "phase" for panel in shown) else []
+    notes = ["Phase without its mean."] if any(panel.name == "phase" for panel in shown) else []
     page = Page(
         first.shape,
         len(table),
@@ -204,7 +204,7 @@ def comparison(
         side=2.3,
         titles=[panel.title for panel in shown] + ([TITLE] if directions else []),
         header=(title or "", ""),
-        notes=[*block_notes(images), *remarks],
+        notes=[*block_notes(images), *notes],
         no_value=no_value_legend(images),
         left=0.15 + max(text_width(line) for lines in labels.values() for line in lines),
         right=0.14,
@@ -246,8 +246,8 @@ def _directions(sources: Mapping[str, Any]) -> dict[str, Directions]:
     found = {label: Directions(source) for label, source in sources.items() if panel.pick(source) is not None}
     judges = [found["truth"]] if "truth" in found else found.values()
     brightest = max((judge.brightest for judge in judges), default=0.0)
-    for picture in found.values():
-        picture.brightest = brightest
+    for image in found.values():
+        image.brightest = brightest
     return found
 
 
@@ -308,7 +308,7 @@ def figure_job(page: Figure, path: str | Path, *, about: str = "") -> OutputFile
     return OutputFile(Path(path), write, verify)
 
 
-def save_picture(result: Retrieval, path: str | Path, *, overwrite: bool = False) -> Path:
+def save_result_figure(result: Retrieval, path: str | Path, *, overwrite: bool = False) -> Path:
     """Draw a result and write the figure as PNG: `save_figure(figure(result), path)`.
 
     Parameters
@@ -334,7 +334,7 @@ def save_picture(result: Retrieval, path: str | Path, *, overwrite: bool = False
 
     Examples
     --------
-    >>> save_picture(result, "result.png")  # doctest: +SKIP
+    >>> save_result_figure(result, "result.png")  # doctest: +SKIP
     PosixPath('result.png')
     """
     raise_errors(target_errors(path, overwrite=overwrite))  # before the work of drawing

@@ -1,4 +1,4 @@
-"""The picture of a directional dark-field: colour is direction, purity anisotropy, brightness strength."""
+"""The image of a directional dark-field: hue is direction, saturation anisotropy, brightness strength."""
 
 from __future__ import annotations
 
@@ -108,7 +108,7 @@ class Directions:
         return f"full brightness:\nD = {si(float(f'{self.brightest:.2g}'), 'm')}"
 
     def draw(self, axes: Axes) -> None:
-        """Draw the picture into its axes, without ticks."""
+        """Draw the image into its axes, without ticks."""
         from matplotlib.colors import to_rgb
 
         axes.set(xticks=[], yticks=[])

@@ -41,9 +41,9 @@ _TELLING: Final = 0.36  # inches that a written number needs
 
 @dataclass(frozen=True, eq=False)
 class Cell:
-    """A picture with what stands below it, or nothing and why."""
+    """An image with its caption, or the reason why there is none."""
 
-    image: Values | None  # (y, x), the picture in SI units
+    image: Values | None  # (y, x) in SI units
     caption: str = ""  # what stands below it; of a missing one, in its place
     # (y, x), quality flags; only pixels without any decide the limits of the colours
     flags: Values | None = None
@@ -76,15 +76,15 @@ def image_grid(
         for row, line in enumerate(cells)
         for column, cell in enumerate(line)
     ]
-    pictures = [image(cell) for _, _, cell, _ in placed]
-    known = [picture for picture in pictures if picture.blocks is not None]
+    drawn = [image(cell) for _, _, cell, _ in placed]
+    known = [item for item in drawn if item.blocks is not None]
     right = image(Cell(truth))
     scale = common_scales([panel], [[right]])[panel.scale] if right.varies else typical_scale(panel, known)
     if positive:
         scale = Scale(0.0, scale.high, scale.exponent)
     if truth is not None:
         placed.append((0, len(columns), Cell(truth), "truth"))
-        pictures.append(right)
+        drawn.append(right)
     shape = known[0].shape if known else right.shape
     labels, subtitle = [wrap(label, 1.5) for label in rows], ""
     folded = len(columns) == 1 and len(rows) > 1
@@ -114,11 +114,11 @@ def image_grid(
     )
     for row, label in enumerate(labels):
         page.text(row, 0, -0.12, page.height / 2, "\n".join(label), ha="right", va="center")
-    for (row, column, cell, name), picture in zip(placed, pictures, strict=True):
+    for (row, column, cell, name), item in zip(placed, drawn, strict=True):
         axes = page.axes(row, column)
-        draw(axes, picture, panel, scale)
+        draw(axes, item, panel, scale)
         axes.set_title(page.wrap(name), fontsize=NORMAL, pad=4)
-        if picture.blocks is None:
+        if item.blocks is None:
             words = "\n".join(wrap(cell.caption or "not given", page.width - 0.2, 6))
             page.text(row, column, page.width / 2, page.height / 2, words, ha="center", va="center")
         elif cell.caption:

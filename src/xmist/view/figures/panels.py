@@ -101,11 +101,11 @@ def panels(names: Iterable[str]) -> list[Panel]:
     ['phase', 'refraction angle x', 'refraction angle y']
     """
     names = list(names)
-    faults = [
+    unknown = [
         f"'{name}' is not a channel; {suggest(name, CHANNELS)}" for name in names if name not in CHANNELS
     ]
-    if faults:
-        raise InputError(faults)
+    if unknown:
+        raise InputError(unknown, code="channel-missing")
     found = []
     for name in names:
         parts = CHANNELS[name].components or ("",)

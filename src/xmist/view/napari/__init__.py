@@ -45,7 +45,7 @@ def get_reader(path: str | Sequence[str]) -> Callable[[str | Sequence[str]], lis
 
     Examples
     --------
-    >>> get_reader("picture.png") is None
+    >>> get_reader("image.png") is None
     True
     """
     paths = [path] if isinstance(path, str) else list(path)

@@ -1,4 +1,4 @@
-"""One self-contained HTML page for results: pictures to look into, and everything that was done."""
+"""One self-contained HTML page for results: images to explore, findings and provenance."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, BinaryIO, Final
 
+from xmist.core.checks import Checks
 from xmist.core.data import Retrieval
 from xmist.core.errors import ErrorRecord, InputError, raise_errors, shown, suggest
 from xmist.io.results.atomic import target_errors, write_file
@@ -39,7 +40,7 @@ def write_report(
         Channels to show, such as "phase", each with its standard deviation, and diagnostics by their names;
         None shows all. The flags are always shown.
     overwrite : bool
-        Replace a file that stands there already.
+        Replace an existing file.
 
     Returns
     -------
@@ -49,7 +50,7 @@ def write_report(
     Raises
     ------
     InputError
-        Lists everything that is wrong with the name of the file and the results.
+        Lists the errors of the name of the file and of the results.
     OutputError
         When writing failed; says what was kept and where.
 
@@ -70,11 +71,11 @@ def write_report(
     from xmist.view.report.document import document
 
     results = _pairs(results)
-    faults = []
+    errors = []
     if channels is not None:
-        faults = channel_faults(channels, results)
-        results = [(name, _kept(result, channels)) for name, result in results] if not faults else results
-    raise_errors([*page_faults(path, overwrite=overwrite), *faults, *_result_faults(results)])
+        errors = channel_errors(channels, results)
+        results = [(name, _kept(result, channels)) for name, result in results] if not errors else results
+    raise_errors([*page_errors(path, overwrite=overwrite), *errors, *_result_errors(results)])
     blocks = Blocks()
     found = [describe(name, result, blocks) for name, result in results]
     title = f"{' · '.join(name for name, _ in results)} · xmist"
@@ -87,27 +88,32 @@ def write_report(
     return write_file(path, write, _verify, overwrite=overwrite)
 
 
-def page_faults(path: str | Path, *, overwrite: bool = False) -> Sequence[str | ErrorRecord]:
-    """Return the errors that keep a page from being written under a name, without writing anything."""
+def page_errors(path: str | Path, *, overwrite: bool = False) -> Sequence[ErrorRecord]:
+    """Return why a page cannot be written to a file."""
     if Path(path).suffix.lower() not in ENDINGS:
-        return [f"{path}: a report is a web page; expected a name that ends in .html"]
+        message = f"{path}: a report is a web page; expected a name that ends in .html"
+        return [ErrorRecord("ending-unknown", message)]
     return target_errors(path, overwrite=overwrite)
 
 
-def channel_faults(channels: Sequence[str], results: Sequence[tuple[str, Retrieval]]) -> list[str]:
-    """Return the errors of the channels that are to be shown."""
+def channel_errors(channels: Sequence[str], results: Sequence[tuple[str, Retrieval]]) -> list[ErrorRecord]:
+    """Return the errors of the channels to show."""
+    check = Checks()
     known = {name for _, result in results for name in _shown_names(result)}
     if isinstance(channels, str) or not all(isinstance(name, str) for name in channels):
-        return [f"channels is {shown(channels)}; expected a list of names such as ['phase']"]
+        check.add(f"channels is {shown(channels)}; expected a list of names such as ['phase']")
+        return check.errors
     if not channels:
-        return [f"channels is empty; expected names out of {', '.join(sorted(known))}"]
-    faults = [f"channels names '{name}'; {suggest(name, known)}" for name in channels if name not in known]
-    return faults or [
-        f"channels names none that {name} has; expected one at least of "
-        f"{', '.join(channel for channel, _ in result.channels())}"
-        for name, result in results
-        if not any(channel in channels for channel, _ in result.channels())
-    ]
+        check.add(f"channels is empty; expected names out of {', '.join(sorted(known))}")
+    for name in channels:
+        if name not in known:
+            check.add(f"channels names '{name}'; {suggest(name, known)}", "channel-missing")
+    for name, result in results if not check.errors else ():
+        if not any(channel in channels for channel, _ in result.channels()):
+            available = ", ".join(channel for channel, _ in result.channels())
+            message = f"channels names none that {name} has; expected one at least of {available}"
+            check.add(message, "channel-missing")
+    return check.errors
 
 
 def _shown_names(result: Retrieval) -> list[str]:
@@ -130,38 +136,35 @@ def _pairs(results: Any) -> list[tuple[str, Retrieval]]:
         if not isinstance(pair[0], str) or not isinstance(pair[1], Retrieval):
             raise InputError(
                 f"results hold a {type(item).__name__}; expected pairs of a name and a Retrieval, such as "
-                "[('result', result)]"
+                "[('result', result)]",
+                code="value-invalid",
             )
     return given
 
 
-def _result_faults(results: Sequence[tuple[str, Retrieval]]) -> list[str]:
+def _result_errors(results: Sequence[tuple[str, Retrieval]]) -> list[ErrorRecord]:
+    check = Checks()
     if not results:
-        return ["there is no result to report; expected one at least"]
-    faults = []
+        check.add("there is no result to report; expected one at least")
+        return check.errors
     first_name, first = results[0]
     for name, result in results:
+        one, other = result.experiment.effective_pixel, first.experiment.effective_pixel
         if not result.flags.size or not any(True for _ in result.channels()):
-            faults.append(f"{name} has no channel or no pixel; expected a picture to show")
+            check.add(f"{name} has no channel or no pixel; expected an image to show", "channel-missing")
         elif result.shape != first.shape:
-            faults.append(
-                f"{name} has {result.shape} pixels (y, x) and {first_name} has {first.shape}; expected equal "
-                "sizes, to be laid over each other"
+            sizes = f"{name} has {result.shape} pixels (y, x) and {first_name} {first.shape}"
+            check.add(f"{sizes}; expected equal sizes", "shape-mismatch")
+        elif abs(one - other) > _AGREEMENT * other:
+            check.add(
+                f"{name} has pixels of {one:.6g} m in the sample's plane and {first_name} of {other:.6g} m; "
+                "expected equal ones"
             )
-        else:
-            one, other = result.experiment.effective_pixel, first.experiment.effective_pixel
-            if abs(one - other) > _AGREEMENT * other:
-                faults.append(
-                    f"{name} has pixels of {one:.6g} m in the sample's plane and {first_name} of "
-                    f"{other:.6g} m; expected equal ones, to be laid over each other"
-                )
     names = [name for name, _ in results]
     for name in dict.fromkeys(names):
         if names.count(name) > 1:
-            faults.append(
-                f"{names.count(name)} results are called {name}; expected a name of its own for each"
-            )
-    return faults
+            check.add(f"{names.count(name)} results are called {name}; expected different names")
+    return check.errors
 
 
 def _verify(written: Path) -> None:

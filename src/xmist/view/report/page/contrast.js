@@ -1,4 +1,4 @@
-// The histogram of a picture over its colour bar; the contrast is what lies between two handles.
+// The histogram of an image over its colour bar; the contrast is what lies between two handles.
 
 const PARTS = 160;
 

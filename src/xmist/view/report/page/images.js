@@ -155,7 +155,7 @@ class Result {
     this.flagImage = new Channel({ ...spec.flags, key: "flags", title: "flags" }, spec.size, true);
   }
 
-  /** The images that a picture needs. */
+  /** The packed images that an image needs. */
   parts(key) {
     if (key === "flags") return [this.flagImage];
     if (!this.has(key)) return [];
@@ -171,7 +171,7 @@ class Result {
     return found;
   }
 
-  /** Whether a picture can be shown. */
+  /** Whether an image can be shown. */
   has(key) {
     return key === "flags" || (key === "direction" ? Boolean(this.direction) : this.images.has(key));
   }

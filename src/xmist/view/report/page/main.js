@@ -117,7 +117,7 @@ class App {
     this.panels[0]?.picture.canvas.focus();
   }
 
-  /** Give the pictures as much room as they can use: all of the width, but no more than the window's height. */
+  /** Give the images as much room as they can use: all of the width, but no more than the window's height. */
   layOut() {
     const holder = document.getElementById("panels");
     if (!holder.clientWidth) return; // not on the screen yet
@@ -212,7 +212,7 @@ function toolbar(app) {
     Promise.all([app.first, app.second].filter(Boolean).map((result) => result.flagImage.load())).then(() => app.refresh());
     app.refresh();
   });
-  app.adder = element("button", { type: "button", onclick: () => app.addPanel(nextKey(app)) }, "Add a picture");
+  app.adder = element("button", { type: "button", onclick: () => app.addPanel(nextKey(app)) }, "Add an image");
   return [comparisonTools(app), element("div", { class: "group" }, tools, fit), colours, overlay, app.adder];
 }
 
@@ -244,7 +244,7 @@ function nextKey(app) {
   return wanted.find((key) => !shown.has(key) && app.entries.some((entry) => entry.key === key)) ?? "flags";
 }
 
-/** The pictures to begin with. */
+/** The images to begin with. */
 function firstKeys(app) {
   const usual = ["transmission", "phase", "dark_field", "direction"].filter((key) => app.first.has(key));
   if (usual.length >= 2) return usual;
@@ -270,7 +270,7 @@ function themeChoice(app) {
 function start() {
   if (typeof DecompressionStream === "undefined") {
     document.getElementById("status").textContent =
-      "This browser is too old to unpack the pictures. Those of 2023 and later can: Firefox 113, Chrome 80, Safari 16.4.";
+      "This browser is too old to unpack the images. Those of 2023 and later can: Firefox 113, Chrome 80, Safari 16.4.";
     return;
   }
   const data = JSON.parse(document.getElementById("data").textContent);

@@ -1,4 +1,4 @@
-// One panel: what is shown, the picture, the value under the cursor, the contrast, and the profile.
+// One panel: what is shown, the image, the value under the cursor, the contrast, and the profile.
 
 class Panel {
   constructor(app, key) {
@@ -30,8 +30,8 @@ class Panel {
   }
 
   makeChooser() {
-    const list = element("select", { "aria-label": "What this picture shows", onchange: () => this.choose(list.value) });
-    const titles = { picture: "Pictures", uncertainty: "Uncertainty", diagnostic: "To judge by" };
+    const list = element("select", { "aria-label": "What this image shows", onchange: () => this.choose(list.value) });
+    const titles = { picture: "Images", uncertainty: "Uncertainty", diagnostic: "To judge by" };
     for (const [group, title] of Object.entries(titles)) {
       const entries = this.app.entries.filter((entry) => entry.group === group);
       if (!entries.length) continue;
@@ -69,7 +69,7 @@ class Panel {
     this.chooser.value = key;
     this.element.setAttribute("aria-label", capital(this.title));
     this.picture.canvas.setAttribute("aria-label", `${capital(this.title)}. Arrow keys move the cursor; all keys are listed below`);
-    this.closer.setAttribute("aria-label", `Remove the picture of the ${this.title}`);
+    this.closer.setAttribute("aria-label", `Remove the image of the ${this.title}`);
     const { app } = this;
     for (const result of [app.first, app.second]) {
       for (const part of result ? [...result.parts(key), ...this.companions(result)] : []) {
@@ -79,7 +79,7 @@ class Panel {
     app.refresh();
   }
 
-  /** A picture can only be drawn when it has come; the contrast takes its histogram then. */
+  /** An image can only be drawn when it has come; the contrast takes its histogram then. */
   loaded() {
     this.shown = null;
     this.app.refresh();
@@ -228,7 +228,7 @@ class Panel {
     return measured(channel.at(x, y), std?.levels ? std.at(x, y) : null, scale, channel.step);
   }
 
-  /** What a person who does not see the picture hears when the cursor moves. */
+  /** What a person who does not see the image hears when the cursor moves. */
   spoken() {
     const { app } = this;
     const { x, y } = app.cursor;

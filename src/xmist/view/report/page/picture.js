@@ -1,4 +1,4 @@
-// The drawing of one picture: the image as the view shows it with its scale bar, and above it, on a canvas of
+// The drawing of one image: the image as the view shows it with its scale bar, and above it, on a canvas of
 // their own since they move with the mouse, the line and the cursor.
 
 const FLAGGED = "#e8a200";
@@ -39,7 +39,7 @@ class Picture {
     if (app.cursor && (app.cursor.panel !== this.panel || app.cursor.keyboard)) this.drawCursor(context);
   }
 
-  /** Empty a canvas, and give it the pixels that the picture has on the screen. */
+  /** Empty a canvas, and give it the pixels that the image has on the screen. */
   clear(canvas) {
     const { view } = this.app;
     const ratio = devicePixelRatio || 1;

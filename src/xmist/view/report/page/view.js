@@ -1,4 +1,4 @@
-// What part of the image is seen: one view, shared by all pictures. Pixel i covers i to i + 1.
+// What part of the image is seen: one view, shared by all images. Pixel i covers i to i + 1.
 
 const LARGEST = 64; // pixels of the page for a pixel of the image
 
@@ -12,7 +12,7 @@ class View {
     this.scale = 1; // pixels of the page for a pixel of the image
   }
 
-  /** Take the size of a picture on the page. */
+  /** Take the size of an image on the page. */
   resize(width, height) {
     this.pageWidth = width;
     this.pageHeight = height;

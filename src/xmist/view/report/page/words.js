@@ -190,8 +190,8 @@ function keysHelp() {
     "section", { class: "keys" },
     element("h3", {}, "Keys and mouse"),
     element("p", { class: "small" },
-      "Drag a picture to move it, turn the wheel to zoom, double-click for the whole image, hold Shift and drag for a profile. ",
-      "Drag the handles below a picture, or what lies between them, for its contrast. With a picture in focus:"),
+      "Drag an image to move it, turn the wheel to zoom, double-click for the whole image, hold Shift and drag for a profile. ",
+      "Drag the handles below an image, or what lies between them, for its contrast. With an image in focus:"),
     list,
   );
 }
