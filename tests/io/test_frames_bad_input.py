@@ -147,7 +147,7 @@ CAUSES = [
     (
         "none_*.tif",
         lambda path: tiff(path.with_name("a.tif")),
-        "invalid-input",
+        "file-missing",
     ),
     ("gone/*.tif", lambda path: None, "file-missing"),
     ("note.txt", lambda path: path.write_text("hello"), "format-unknown"),
