@@ -218,6 +218,16 @@ def test_what_moves_through_the_border_otherwise_is_a_finding():
     assert "shift-through-border" in codes
 
 
+def test_a_refinement_that_goes_astray_is_left_out():
+    psi, _ = _object(8.0)  # shifts of up to 1.5 speckles
+    reference = speckle(np.random.default_rng(5), 2, SHAPE, grain=1.6)
+    sample = _moved(reference, psi, 0 * psi)
+    result = _retrieve(reference, sample, refinements=6)
+    assert "refinement-stopped" in [finding.code for finding in result.findings]
+    # No wilder than the closed form, which is wrong here too.
+    assert np.abs(result.phase).max() <= 10 * np.abs(PHASE * psi).max()
+
+
 @pytest.mark.parametrize("refinements", [0, 1])
 def test_tensor_of_isotropic_speckles(refinements):
     reference = 1 + 0.25 * np.stack([_cosines(SHAPE, (16, 24), n) for n in range(16)])

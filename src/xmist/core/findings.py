@@ -165,6 +165,13 @@ _TABLE: Final = (
         "Use umpa, or the preprocessing step drift.",
     ),
     FindingCode(
+        "refinement-stopped",
+        "warning",
+        "A refinement would have moved speckles by more than their size and was left out: shifts are too "
+        "large, and the phase and the dark-field are approximate.",
+        "Use umpa or full-field, which search for large shifts.",
+    ),
+    FindingCode(
         "window-below-speckle",
         "warning",
         "The window is smaller than a speckle: its equations are nearly proportional, and the image channels "

@@ -73,6 +73,8 @@ class Flow:
         Reference frames.
     splines, detail : list of (y, x) float32 array
         Spline coefficients of the references and of their filtered form; empty without refinements.
+    speckle : float
+        Size of the speckles in pixels.
     epsilon : float
         ε of the filter in rad per pixel.
     tensor : bool
@@ -84,6 +86,7 @@ class Flow:
     frames: Image
     splines: list[Image]
     detail: list[Image]
+    speckle: float
     epsilon: float
     tensor: bool
     threads: int
@@ -156,7 +159,13 @@ def prepare_flow(frames: Image, *, speckle: float, tensor: bool, refine: bool, t
             fine = whitened(frame, epsilon, potential=False, threads=threads)
             detail.append(spline_coefficients(fine, threads=threads))
     return Flow(
-        frames=frames, splines=splines, detail=detail, epsilon=epsilon, tensor=tensor, threads=threads
+        frames=frames,
+        splines=splines,
+        detail=detail,
+        speckle=speckle,
+        epsilon=epsilon,
+        tensor=tensor,
+        threads=threads,
     )
 
 

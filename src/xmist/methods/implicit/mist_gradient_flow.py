@@ -87,6 +87,7 @@ _PROPORTIONAL: Final = (
 _FIRST: Final = 4  # positions of the refinements before the last, which need no more
 _START: Final = 0.7  # Gaussian σ in pixels of the ψ that the references are moved by
 _SAME: Final = 1e-5  # of the brightest pixel
+_FAR: Final = 1.0  # speckles; no refinement moves them farther
 _LIKE: Final = 0.5  # least correlation of frames along a border
 _ROUNDS: Final = 3  # of measuring and removing what moves through the border
 _USUAL: Final = 6.0  # pixels; size of speckles that cannot be measured
@@ -273,17 +274,37 @@ def _waves(
     psi = synthesised(mean_wave(sums, None, threads=threads), threads=threads)
     for step in range(last + 1):
         smooth_equations(psi[None], _START, threads=threads)
-        sums = flow.sums(
-            frames,
-            used,
-            shift=displacement(psi, border, threads=threads),
-            filtered=True,
-            positions=None if step == last else range(min(_FIRST, len(frames))),
-        )
+        shift = displacement(psi, border, threads=threads)
+        part = None if step == last else range(min(_FIRST, len(frames)))
+        sums = flow.sums(frames, used, shift=shift, filtered=True, positions=part)
         rest = mean_wave(sums, None, threads=threads)
         add_slow(rest, sums, threads=threads)
-        psi += synthesised(rest, threads=threads)
+        change = synthesised(rest, threads=threads)
+        farthest = _farthest(change, threads)
+        if farthest > _FAR * flow.speckle:
+            found.findings.append(_stopped(farthest, flow.speckle))
+            if part is not None:
+                sums = flow.sums(frames, used, shift=shift, filtered=True)
+            break
+        psi += change
     return psi, border, sums, *_dark(sums, found)
+
+
+def _farthest(change: Image, threads: int) -> float:
+    """Return the largest shift in pixels that a change of ψ makes."""
+    smooth = change.copy()
+    smooth_equations(smooth[None], _START, threads=threads)
+    shift = displacement(smooth, None, threads=threads)
+    return 0.0 if shift is None else float(np.hypot(*shift).max())
+
+
+def _stopped(farthest: float, speckle: float) -> Finding:
+    message = (
+        f"a refinement would move speckles of {speckle:.2g} pixels by {farthest:.2g} pixels more and was "
+        "left out: shifts are too large for this method, and phase and dark-field are approximate; use umpa or "
+        "full-field"
+    )
+    return finding("refinement-stopped", message)
 
 
 def _dark(sums: Sums, found: Solution) -> tuple[Image, NDArray[np.bool_]]:
