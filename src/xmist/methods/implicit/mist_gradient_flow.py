@@ -301,8 +301,8 @@ def _farthest(change: Image, threads: int) -> float:
 def _stopped(farthest: float, speckle: float) -> Finding:
     message = (
         f"a refinement would move speckles of {speckle:.2g} pixels by {farthest:.2g} pixels more and was "
-        "left out: shifts are too large for this method, and phase and dark-field are approximate; use umpa or "
-        "full-field"
+        "left out: shifts are too large for this method, and phase and dark-field are approximate; use "
+        "umpa or full-field"
     )
     return finding("refinement-stopped", message)
 
