@@ -1,13 +1,12 @@
 """The solver of one level: Gauss–Newton on the finite model, at one resolution.
 
 An outer step linearises the model about the present images, solves the linear problem with the present
-priors, and goes as far towards its solution as the objective allows. After the first steps the strengths of
-the priors are chosen and the step is solved again. Outliers (single pixels of sample frames) get weight 0.
+priors, and goes as far towards its solution as the objective allows. After one of the first steps the
+strengths of the priors are chosen. Outliers (single pixels of sample frames) get weight 0.
 """
 
 from __future__ import annotations
 
-from dataclasses import replace
 from typing import Any, Final
 
 import numpy as np
@@ -58,13 +57,11 @@ def solve_level(
     suspects, misfit = _judge(data, residual)[1:]
     taken = _reject(data, suspects)
     transport = data.operator(kinds, models)
-    weakest = priors = strengths.initial(transport)
+    weak = strengths.weak(transport)
+    priors = strengths.initial(weak, kinds)
     known = None if start is None else start.priors
     if known is not None:
-        priors = tuple(
-            replace(prior, strength=one.strength, order=one.order)
-            for prior, one in zip(priors, known, strict=True)
-        )
+        priors = strengths.known(priors, known, kinds)
     choosing = strengths.steps(known=known is not None)
     last = max(choosing)
     del start
@@ -76,26 +73,20 @@ def solve_level(
         solver, used = problem.solver(transport, priors), priors
         noise = {}
         if step in choosing:
-            noise = strengths.noise_power(
+            noise = strengths.noise_response(
                 lambda right, solver=solver: problem.run(solver, right, None, rough=True)[0],  # type: ignore[misc]
                 reference=data.reference,
                 spectra=data.spectra,
                 fields=fields,
                 residual=residual,
                 transport=transport,
-                weakest=weakest,
+                weak=weak,
+                first=step == choosing[0],
             )
         new, how = _solve(problem, solver, transport, residual, fields, fields.copy(), rough=step <= last)
         solves.append(how)
         del solver  # solves and models need the memory
-        priors = strengths.choose(
-            new, noise, transport=transport, priors=priors, weakest=weakest, mix=problem.mix
-        )
-        if priors != used and step < last:  # the next step will do so after the last
-            solver, used = problem.solver(transport, priors), priors
-            new, how = _solve(problem, solver, transport, residual, fields, new, rough=True)
-            solves.append(how)
-            del solver
+        priors = strengths.choose(new, noise, transport=transport, priors=priors, weak=weak, mix=problem.mix)
         del transport, models, residual
         before = misfits[-1] + prior_energy(fields, used, threads=data.threads)
         after, new, trial = _search(data, kinds, fields, new, used, before)

@@ -54,6 +54,21 @@ def right_of_noise(
     return Right(coefficients=to_cosines(right, threads=threads), constant=constant)
 
 
+def white_right(random: np.random.Generator, transport: Transport) -> Right:
+    """Return the right side that white noise of variance 1 for a pixel of weight 1 makes."""
+    shape = transport.frames.shape
+    right = np.zeros((len(transport.kinds), *shape[1:]), np.float32)
+    constant = 0.0
+    for n in range(shape[0]):
+        image = random.standard_normal(shape[1:], np.float32)
+        if transport.weights is not None:
+            weights = transport.weights[n]
+            image[weights == 0.0] = 0.0
+            np.divide(image, np.sqrt(weights), out=image, where=weights > 0.0)
+        constant += _gather(transport, n, image, right)
+    return Right(coefficients=to_cosines(right, threads=transport.threads), constant=constant)
+
+
 def _gather(transport: Transport, n: int, image: Real, right: Real) -> float:
     transport.gather(n, image, right)
     weights = None if transport.weights is None else [transport.weights[n]]

@@ -1,9 +1,10 @@
 """The quadratic priors on d and ln T, and how their strengths are chosen.
 
-`PriorStrengths` is all that the other steps use: the priors to begin with (`initial`), the outer steps after
-which strengths are chosen (`steps`), and the choice itself (`noise_power` before a solve, `choose` after it).
-The strength is read from the spectrum of a weakly regularised estimate, compared with the spectrum that noise
-alone gives (`xmist.numerics.solvers.prior_strength`).
+`PriorStrengths` is all that the other steps use: the priors to begin with (`initial`), the outer
+steps after which strengths are chosen (`steps`), and the choice itself (`noise_response` before a solve,
+`choose` after it). The strength for d is read from an estimate with a prior of a fixed strength, by its
+roughness and what white noise gives; that for ln T from the spectrum of a weakly regularised estimate, next
+to the spectrum of drawn noise (`xmist.numerics.solvers.prior_strength`).
 """
 
 from __future__ import annotations
@@ -17,29 +18,54 @@ import scipy.ndimage
 from numpy.typing import NDArray
 
 from xmist.core.arrays import Image
-from xmist.methods.full_field.noise import right_of_noise
+from xmist.methods.full_field.noise import right_of_noise, white_right
 from xmist.numerics.images.denoise import ImageSpectrum
 from xmist.numerics.operators.finite_model import Residual
 from xmist.numerics.operators.transport import D_XX, D_XY, D_YY, LOG_T, PSI, D, Transport
+from xmist.numerics.reduce import dot
 from xmist.numerics.solvers.preconditioner import Prior, moments
-from xmist.numerics.solvers.prior_strength import estimate_strength, power_over_rings
-from xmist.numerics.solvers.whole_image import Right, to_cosines
+from xmist.numerics.solvers.prior_strength import (
+    ORDER,
+    estimate_strength,
+    fine_power,
+    power_over_rings,
+    roughness_strength,
+)
+from xmist.numerics.solvers.whole_image import Right, prior_energy, to_cosines
+from xmist.numerics.weights import Images
 
 Real = NDArray[Any]
 
 _CROSSING: Final = 0.35  # rad per pixel at which the first, weak prior outweighs the data
-_STEPS: Final = (1, 2)  # outer steps after whose solve strengths are chosen
+# Outer steps after whose solve strengths are chosen: that for d after the first of them, that for ln T after
+# each, in the end from an estimate with a prior of about its own strength.
+_STEPS: Final = (1, 2)
 _STEPS_AGAIN: Final = (0,)  # the same, where they are known from a similar fit
+# Strength for d before it is chosen, whatever is known of it: about the best one for most of 80 simulated
+# retrievals. The choice depends on it only where the data say little.
+_FIRST: Final = 10.0
 _LOCAL: Final = 4.0  # σ in pixels over which the noise level is taken
 # Least strength that may be read for ln T, relative to the first: where ψ can make up for ln T, even a prior
 # that is weak next to the data decides between the two.
 _WEAKER: Final = 0.01
+_WEAKER_D: Final = 0.05  # the same for d: steps from no sample with less than that go astray
 _STRONGEST: Final = 1e6  # relative to the first
 _SEED: Final = 0
 # Deviance by which another order has to be likelier than the first, a likelihood e¹⁰ times as great: no
 # spectrum is a power of κ from end to end, and where it is not may decide between orders that are near.
 _DECISIVE: Final = 20.0
-_EVEN: Final = (D, D_XX, D_YY)  # share an order, and D_xy with them
+_DARK: Final = (D, D_XX, D_XY, D_YY)
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class NoiseResponse:
+    """What noise alone gives for one unknown.
+
+    `power` (ring,): of a solve for it; `determined`: number of coefficients that the data determine, for d.
+    """
+
+    power: Real
+    determined: float = 0.0
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -68,7 +94,7 @@ class PriorStrengths:
                 # One image tells D from the thickness of a material only as far as that is smooth, and the
                 # ratio of the two priors decides; a spectrum cannot tell it.
                 information[LOG_T] = 0.01 * moment.value * (1.0 + self.length2 * _CROSSING**2) ** 2
-                information |= {kind: 0.5 * information[kind] for kind in (*_EVEN, D_XY)}
+                information |= {kind: 0.5 * information[kind] for kind in _DARK}
         return tuple(
             Prior()
             if kind == PSI or information[kind] == 0.0
@@ -76,12 +102,29 @@ class PriorStrengths:
             for kind in transport.kinds
         )
 
-    def initial(self, transport: Transport) -> tuple[Prior, ...]:
-        """Return the priors to begin with: weak ones, or of the given strengths."""
-        given = (self.fixed.get(kind) for kind in transport.kinds)
+    def initial(self, weak: tuple[Prior, ...], kinds: tuple[int, ...]) -> tuple[Prior, ...]:
+        """Return the priors to begin with: of the given strength, the first one for d, or weak."""
+        out = []
+        for kind, prior in zip(kinds, weak, strict=True):
+            strength = self.fixed.get(kind)
+            if strength is None and kind in _DARK and kind not in self.fixed and prior.strength > 0.0:
+                first = Prior(strength=_FIRST, order=ORDER).of_order(prior.order, _CROSSING).strength
+                strength = 2.0 * first if kind == D_XY else first
+            out.append(prior if strength is None else replace(prior, strength=strength))
+        return tuple(out)
+
+    def known(
+        self, first: tuple[Prior, ...], found: tuple[Prior, ...], kinds: tuple[int, ...]
+    ) -> tuple[Prior, ...]:
+        """Return the priors to begin with where those of a similar fit are known.
+
+        d is always read from an estimate with the first strength, so that it does not drift from fit to fit.
+        """
         return tuple(
-            prior if strength is None else replace(prior, strength=strength)
-            for strength, prior in zip(given, self.weak(transport), strict=True)
+            prior
+            if kind in _DARK and kind not in self.fixed
+            else replace(prior, strength=one.strength, order=one.order)
+            for kind, prior, one in zip(kinds, first, found, strict=True)
         )
 
     @staticmethod
@@ -89,7 +132,7 @@ class PriorStrengths:
         """Return the outer steps after whose solve strengths are chosen."""
         return _STEPS_AGAIN if known else _STEPS
 
-    def noise_power(
+    def noise_response(
         self,
         solve: Callable[[Right], Image],
         *,
@@ -98,95 +141,133 @@ class PriorStrengths:
         fields: Image,
         residual: Residual,
         transport: Transport,
-        weakest: tuple[Prior, ...],
-    ) -> dict[int, Real]:
-        """Return the spectrum over rings that noise alone gives, by the number of each unknown to choose for.
+        weak: tuple[Prior, ...],
+        first: bool,
+    ) -> dict[int, NoiseResponse]:
+        """Return what noise alone gives, by number of the unknown, for those to choose for (d: if `first`).
 
-        `solve` solves the linear problem of the estimate; the noise has the local level of the residual.
+        `solve` solves the linear problem of the estimate. For d the noise is white and of variance 1 for a
+        pixel of weight 1, for ln T it has the local level of the residual.
         """
         kinds, threads = transport.kinds, transport.threads
         readable = [
             i
-            for i, (kind, prior) in enumerate(zip(kinds, weakest, strict=True))
+            for i, (kind, prior) in enumerate(zip(kinds, weak, strict=True))
             if prior.strength > 0.0 and kind not in (*self.fixed, D_XY)
         ]
-        if not readable:
-            return {}
-        level = _mean_square(residual)
-        residual.forget()
-        scale = 1.0 / (level.mean(dtype=np.float64) or 1.0) ** 0.5
-        level = scipy.ndimage.gaussian_filter(level, _LOCAL, mode="reflect")
-        np.sqrt(level, out=level)
-        right = right_of_noise(
-            np.random.default_rng(_SEED),
-            reference,
-            level,
-            spectra,
-            transport,
-            transmission=np.exp(fields[kinds.index(LOG_T)]) if LOG_T in kinds else None,
-        ).scaled(scale)
-        del level
-        noise = solve(right)
-        return {
-            i: power_over_rings(to_cosines(noise[i : i + 1], threads=threads)[0], threads=threads)
-            for i in readable
-        }
+        out = {}
+        dark = [i for i in readable if first and kinds[i] in _DARK]
+        if dark:
+            right = white_right(np.random.default_rng(_SEED), transport)
+            gathered = right.coefficients[dark]
+            noise = solve(right)[dark]
+            for i, image, one in zip(dark, to_cosines(noise, threads=threads), gathered, strict=True):
+                out[i] = NoiseResponse(
+                    power=fine_power(image, threads=threads), determined=dot(image, one, threads=threads)
+                )
+            del right, gathered, noise, image, one
+        if LOG_T in (kinds[i] for i in readable):
+            i = kinds.index(LOG_T)
+            level = _mean_square(residual)
+            residual.forget()
+            scale = 1.0 / (level.mean(dtype=np.float64) or 1.0) ** 0.5
+            level = scipy.ndimage.gaussian_filter(level, _LOCAL, mode="reflect")
+            np.sqrt(level, out=level)
+            right = right_of_noise(
+                np.random.default_rng(_SEED),
+                reference,
+                level,
+                spectra,
+                transport,
+                transmission=np.exp(fields[i]),
+            ).scaled(scale)
+            del level
+            noise = to_cosines(solve(right)[i : i + 1], threads=threads)[0]
+            out[i] = NoiseResponse(power=power_over_rings(noise, threads=threads))
+        return out
 
     def choose(
         self,
         fields: Image,
-        noise: Mapping[int, Real],
+        noise: Mapping[int, NoiseResponse],
         *,
         transport: Transport,
         priors: tuple[Prior, ...],
-        weakest: tuple[Prior, ...],
+        weak: tuple[Prior, ...],
         mix: Real | None,
     ) -> tuple[Prior, ...]:
-        """Return priors of the strengths and orders that an estimate (unknown, y, x) asks for.
+        """Return priors of the strengths that an estimate (unknown, y, x) asks for.
 
         The estimate was made with `priors`; unknowns without an entry in `noise` keep theirs. No strength is
-        below that of `weakest` (ln T: a hundredth of it) or above a million times it. The order is the first,
-        or the likeliest where that is likelier by far.
+        far below that of `weak` or above a million times it. d keeps its order; ln T has the first, or the
+        likeliest where that is likelier by far.
         """
-        kinds, threads = transport.kinds, transport.threads
-        if not noise:
-            return priors
-        moment = moments(transport.frames, transport.weights, threads=threads)
-        estimates = {
-            i: estimate_strength(
-                to_cosines(fields[i : i + 1].copy(), threads=threads)[0],
-                kinds,
-                moment,
-                priors,
-                i,
-                noise=power,
-                orders=self.orders,
-                mix=mix,
-                threads=threads,
-            )
-            for i, power in noise.items()
-        }
+        kinds = transport.kinds
         out = list(priors)
-        for group in (_EVEN, (LOG_T,)):
-            members = [i for i in estimates if kinds[i] in group]
-            deviances = np.full(len(self.orders), _DECISIVE)
-            deviances[0] = 0.0
-            for i in members:
-                deviances += [estimate.deviance for estimate in estimates[i]]
-            likeliest = int(np.argmin(deviances))
-            for i in members:
-                found = estimates[i][likeliest]
-                weak = weakest[i].of_order(found.order, _CROSSING).strength
-                least = weak * (_WEAKER if kinds[i] == LOG_T else 1.0)
-                strength = min(max(found.strength, least), _STRONGEST * weak)
-                out[i] = replace(priors[i], order=found.order, strength=strength)
+        for i, response in noise.items():
+            estimate = self._choose_log_t if kinds[i] == LOG_T else self._choose_dark
+            found = estimate(i, fields[i], response, transport=transport, priors=priors, mix=mix)
+            bound = weak[i].of_order(found.order, _CROSSING).strength
+            least = bound * (_WEAKER if kinds[i] == LOG_T else _WEAKER_D)
+            out[i] = replace(found, strength=min(max(found.strength, least), _STRONGEST * bound))
         if D_XY in kinds and D_XY not in self.fixed:
             # One strength for all elements: ‖D_xx‖² + 2‖D_xy‖² + ‖D_yy‖² is the same in any frame of axes.
             i, j, k = (kinds.index(kind) for kind in (D_XX, D_XY, D_YY))
             strength = float(np.sqrt(out[i].strength * out[k].strength))
             for place, weight in ((i, 1.0), (j, 2.0), (k, 1.0)):
-                out[place] = replace(out[place], order=out[i].order, strength=weight * strength)
+                out[place] = replace(out[place], strength=weight * strength)
         return tuple(out)
+
+    def _choose_dark(
+        self,
+        i: int,
+        image: Image,
+        noise: NoiseResponse,
+        *,
+        transport: Transport,
+        priors: tuple[Prior, ...],
+        mix: Real | None,
+    ) -> Prior:
+        threads = transport.threads
+        prior = priors[i]
+        cosines = to_cosines(image[None].copy(), threads=threads)[0]
+        used = np.ones(image.shape, bool) if transport.weights is None else _usable(transport.weights)
+        strength = roughness_strength(
+            fine_power(cosines, threads=threads),
+            noise.power,
+            determined=noise.determined,
+            roughness=prior_energy(image[None], (replace(prior, strength=1.0, floor=0.0),), threads=threads),
+            square=float(np.square(image, dtype=np.float64).mean(where=used)),
+            order=prior.order,
+        )
+        return replace(prior, strength=strength)
+
+    def _choose_log_t(
+        self,
+        i: int,
+        image: Image,
+        noise: NoiseResponse,
+        *,
+        transport: Transport,
+        priors: tuple[Prior, ...],
+        mix: Real | None,
+    ) -> Prior:
+        threads = transport.threads
+        estimates = estimate_strength(
+            to_cosines(image[None].copy(), threads=threads)[0],
+            transport.kinds,
+            moments(transport.frames, transport.weights, threads=threads),
+            priors,
+            i,
+            noise=noise.power,
+            orders=self.orders,
+            mix=mix,
+            threads=threads,
+        )
+        deviances = [one.deviance for one in estimates]
+        deviances[1:] = [deviance + _DECISIVE for deviance in deviances[1:]]
+        found = estimates[int(np.argmin(deviances))]
+        return replace(priors[i], order=found.order, strength=found.strength)
 
 
 def _mean_square(residual: Residual) -> Image:
@@ -196,4 +277,10 @@ def _mean_square(residual: Residual) -> Image:
         image *= image
         out += image
     out /= np.float32(len(residual))
+    return out
+
+
+def _usable(weights: Images) -> NDArray[np.bool_]:
+    """Return the pixels (y, x) of weight above 0 at some position."""
+    out: NDArray[np.bool_] = np.any([image > 0.0 for image in weights], axis=0)
     return out

@@ -1,7 +1,15 @@
-"""The strength of a prior, from the spectrum of an estimate.
+"""The strength of a prior, from an estimate and from what noise alone gives.
 
-An estimate made with a weak prior is the truth, damped, plus noise. Per frequency, with H the normal
-operator's block, P the priors' precisions and G = (H + P)⁻¹, its expected power is
+`roughness_strength`, for an image that is there for certain but may be dominated by noise. With G = (H + P)⁻¹
+as below, γ = tr(G H) coefficients of an estimate u are determined by the data, and MacKay's condition (1992,
+Neural Comput. 4 415) makes the prior that of the image, α = σ² γ/‖u‖²_P. σ² is not taken from the
+residual: what D is wrong by is mostly coherent with the sample, and 2 to 16 times what noise in the frames
+explains. It is read in the estimate itself, as its power at high frequencies over that of a solve for white
+noise of variance 1.
+
+`estimate_strength`, for an image that may be nothing at all (ln T of a phase object). An estimate made with a
+weak prior is the truth, damped, plus noise. Per frequency, with H the normal operator's block, P the priors'
+precisions and G = (H + P)⁻¹, its expected power is
 
     |(G H)_ff|² S(κ) + σ² (G H G)_ff,    S(κ) = σ²/α s^−order
 
@@ -33,6 +41,15 @@ _LOWEST: Final = (
 )
 _ROWS: Final = 64
 _HIGHEST: Final = 2.0  # rad per pixel; beyond, errors of the stencils dominate
+# Rings in rad per pixel, waves of 15 to 6 pixels, at which D of simulated experiments is noise.
+_FINE: Final = np.geomspace(0.43, 1.08, 7)
+# What is known before the data: ‖d‖²_P of a coefficient for order 3/2, over ⟨d²⟩, and the number of
+# coefficients that this counts for. An image whose power falls like κ⁻³ from waves of a hundred pixels on has
+# about this roughness.
+_ROUGHNESS: Final = 0.15
+_COUNTS_FOR: Final = 200.0
+ORDER: Final = 1.5  # that `_ROUGHNESS` is of
+_ALIKE: Final = 0.35  # rad per pixel at which priors of all orders are alike
 
 
 def _symbol(shape: tuple[int, int]) -> Real:
@@ -93,7 +110,7 @@ def estimate_strength(
     alone, which knows how unevenly few positions determine the pixels, as the expected blocks do not; `mix`
     as in `expected_block`.
     """
-    counts, *sums = _over_rings(coefficients, threads)
+    counts, *sums = _over_rings(coefficients, _rings(coefficients), threads)
     used = counts > 0
     counts = counts[used]
     centres, power, noise_power = (values[used] / counts for values in (*sums, noise))
@@ -117,15 +134,39 @@ def estimate_strength(
     return out
 
 
-def power_over_rings(coefficients: Real, *, threads: int | None = None) -> Real:
-    """Return the power (ring,) of cosine coefficients (y, x) over rings of frequencies."""
-    power: Real = _over_rings(coefficients, threads)[2]
+def roughness_strength(
+    fine: Real, fine_noise: Real, *, determined: float, roughness: float, square: float, order: float
+) -> float:
+    """Return the strength α of the prior of an unknown that its estimate u asks for.
+
+    `fine`, `fine_noise` (ring,): `fine_power` of u and of a solve for white noise of variance 1;
+    `determined`: γ; `roughness`: ‖u‖²_P for α = 1; `square`: ⟨u²⟩ over the usable pixels.
+    """
+    used = (fine > 0.0) & (fine_noise > 0.0)
+    variance = float(np.exp(np.mean(np.log(fine[used] / fine_noise[used])))) if used.any() else 0.0
+    known = _ROUGHNESS * _ALIKE ** (2.0 * (order - ORDER)) * square
+    whole = _COUNTS_FOR * known + roughness
+    return variance * (_COUNTS_FOR + max(determined, 0.0)) / whole if whole > 0.0 else float("inf")
+
+
+def fine_power(coefficients: Real, *, threads: int | None = None) -> Real:
+    """Return the power (ring,) of cosine coefficients (y, x) over rings of high frequencies."""
+    power: Real = _over_rings(coefficients, _FINE, threads)[2]
     return power
 
 
-def _over_rings(coefficients: Real, threads: int | None) -> Real:
-    """Sum 1, the frequency, and the power over rings of frequencies: (3, ring)."""
-    edges = np.geomspace(_LOWEST * np.pi / min(coefficients.shape), _HIGHEST, _RINGS + 1)
+def power_over_rings(coefficients: Real, *, threads: int | None = None) -> Real:
+    """Return the power (ring,) of cosine coefficients (y, x) over rings of frequencies."""
+    power: Real = _over_rings(coefficients, _rings(coefficients), threads)[2]
+    return power
+
+
+def _rings(coefficients: Real) -> Real:
+    return np.geomspace(_LOWEST * np.pi / min(coefficients.shape), _HIGHEST, _RINGS + 1)
+
+
+def _over_rings(coefficients: Real, edges: Real, threads: int | None) -> Real:
+    """Sum 1, the frequency, and the power over rings of frequencies between edges: (3, ring)."""
     s_y, s_x = (4 * np.sin(k / 2) ** 2 for k in frequencies(coefficients.shape))
     blocks = -(-len(s_y) // _ROWS)
     sums = np.empty((blocks, 3, len(edges) + 1))
