@@ -19,11 +19,15 @@ def made(positions, fields, seed=0, noise=0.0, shape=SHAPE, grain=1.6):
     rng = np.random.default_rng(seed)
     reference = speckle(rng, positions, shape, grain)
     reference /= reference.mean()
+    return reference, sample_of(reference, fields) + noise * rng.normal(size=reference.shape)
+
+
+def sample_of(reference, fields):
     zero = np.zeros_like(reference, np.float32)
     data = FitData(reference=reference.astype(np.float32), sample=zero, weights=Weights.of(zero), threads=2)
     kinds = tuple(fields)
     _, residual = data.linearise(kinds, np.stack([fields[kind] for kind in kinds]).astype(np.float32))
-    return reference, -np.asarray(residual) + noise * rng.normal(size=reference.shape)
+    return -np.asarray(residual)
 
 
 def retrieve(reference, sample, weights=None, **options):

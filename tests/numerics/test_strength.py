@@ -4,8 +4,13 @@ import pytest
 from tests.manufactured import speckle
 from xmist.numerics.operators.transport import LOG_T, PSI, D, Transport
 from xmist.numerics.solvers.preconditioner import Moments, Prior, moments
-from xmist.numerics.solvers.prior_strength import estimate_strength, power_over_rings
-from xmist.numerics.solvers.whole_image import Solver, to_cosines
+from xmist.numerics.solvers.prior_strength import (
+    estimate_strength,
+    fine_power,
+    power_over_rings,
+    roughness_strength,
+)
+from xmist.numerics.solvers.whole_image import Right, Solver, prior_energy, to_cosines
 
 SHAPE = (128, 144)
 
@@ -82,3 +87,48 @@ def test_weak_priors_of_another_order_are_alike_where_they_cross():
     other = prior.of_order(2.5, 0.35)
     assert (other.order, other.floor) == (2.5, 0.1)
     assert other.strength * 0.35**5.0 == pytest.approx(2.0 * 0.35**3.0)
+
+
+@pytest.mark.parametrize("alpha", [3.0, 10.0, 30.0])
+def test_strength_from_roughness_of_a_field_that_the_prior_describes(alpha):
+    """Read from an estimate with α = 10, and knowing the noise only from the estimate itself."""
+    rng = np.random.default_rng(1)
+    frames = speckle(rng, 6, SHAPE)
+    sigma = 0.003
+    drawn = sigma / np.sqrt(Prior(strength=alpha, order=1.5, floor=1e-6).precision(SHAPE))
+    drawn[0, 0] = 0.0
+    d = to_cosines((drawn * rng.normal(size=SHAPE))[None], inverse=True)[0]
+    transport = Transport(frames=frames, kinds=(PSI, D))
+    data = transport.forward(np.stack([0 * d, d])) + sigma * rng.normal(size=frames.shape)
+    white = rng.normal(size=frames.shape)
+    priors = (Prior(), Prior(strength=10.0, order=1.5, floor=1e-6))
+    estimate, noise = (
+        Solver(transport, priors)(images, negligible=lambda objective: 0.0, relative=1e-8)[0][1]
+        for images in (data, white)
+    )
+    cosines = to_cosines(np.stack([estimate, noise]))
+    found = roughness_strength(
+        fine_power(cosines[0]),
+        fine_power(cosines[1]),
+        determined=float((cosines[1] * Right.of(transport, white).coefficients[1]).sum()),
+        roughness=prior_energy(estimate[None], (Prior(strength=1.0, order=1.5),)),
+        square=float(np.mean(estimate**2)),
+        order=1.5,
+    )
+    # What is known before the data, and the one step from α = 10, pull towards 10: a factor of 3 at most.
+    assert 1 / 3 < found / alpha < 3
+
+
+def test_strength_from_roughness_does_not_depend_on_the_unit():
+    fine, noise = np.random.default_rng(2).uniform(1.0, 2.0, (2, 6))
+    one = roughness_strength(fine, noise, determined=50.0, roughness=3.0, square=0.1, order=1.5)
+    # Data c times as large: estimate, and what is read of it, c² times.
+    other = roughness_strength(49 * fine, noise, determined=50.0, roughness=147.0, square=4.9, order=1.5)
+    assert other == pytest.approx(one, rel=1e-12)
+
+
+def test_nothing_to_read_roughness_from():
+    zero = np.zeros(6)
+    assert roughness_strength(zero, zero, determined=0.0, roughness=0.0, square=0.0, order=1.5) == float(
+        "inf"
+    )

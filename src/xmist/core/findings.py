@@ -207,6 +207,13 @@ _TABLE: Final = (
         "Use two positions of the diffuser or more to measure it.",
     ),
     FindingCode(
+        "dark-field-from-prior",
+        "warning",
+        "Over most of the frame the prior determines the dark-field, even for structure of 64 pixels: its "
+        "contrast is lost, and little more than its mean is measured.",
+        "Use more positions, more light, or a diffuser with finer speckles or more contrast.",
+    ),
+    FindingCode(
         "speckles-lost",
         "warning",
         "In a part of the image the model does not find the speckles of the sample frames; all channels are "

@@ -21,7 +21,7 @@ from xmist.numerics.solvers.preconditioner import Moments, expected_block
 
 Real = NDArray[Any]
 
-_GRID: Final = (4, 4)  # its second frequency has waves of eight pixels
+_FINE: Final = 8  # pixels: waves of which the maps of information are
 _NEIGHBOURS: Final = 0.01  # of the mean information about φ, which stands for that of the neighbours
 _MIDDLE: Final = 512  # pixels a side of the part of a reference in which speckles are measured
 _REACH: Final = 32
@@ -90,7 +90,9 @@ def convergence_record(found: Fit, noise: float) -> dict[str, Any]:
     }
 
 
-def diagnostic_maps(data: FitData, problem: Problem, found: Fit) -> dict[str, Image]:
+def diagnostic_maps(
+    data: FitData, problem: Problem, found: Fit, moment: tuple[Real, Real, Real]
+) -> dict[str, Image]:
     """Return maps (y, x).
 
     "residual": rms over the positions of the residual over the noise that is expected of it, or over the rms
@@ -111,36 +113,43 @@ def diagnostic_maps(data: FitData, problem: Problem, found: Fit) -> dict[str, Im
     with np.errstate(invalid="ignore", divide="ignore"):
         square /= count * np.float32(expected)
         out = {"residual": np.sqrt(square, out=square)}
-    return out | _information(problem, found)
+    shape = found.weights.shape[1:]
+    for name, share in information(problem, found, moment, waves=_FINE).items():
+        fine = scipy.ndimage.zoom(share, BLOCK, order=1, mode="nearest", grid_mode=True, output=np.float32)
+        out[f"{name}_information"] = np.ascontiguousarray(fine[: shape[0], : shape[1]])
+    return out
 
 
-def _information(problem: Problem, found: Fit) -> dict[str, Image]:
-    transport = found.transport
-    kinds, shape = transport.kinds, found.weights.shape[1:]
-    threads = transport.threads
+def local_moments(found: Fit) -> tuple[Real, Real, Real]:
+    """Return Σ ⟨w M²⟩, Σ ⟨w |∇M|²⟩ and Σ ⟨w (∇²M)²⟩ over the positions, in blocks of pixels (y, x)."""
+    transport, shape = found.transport, found.weights.shape[1:]
     sums = np.zeros((3, *(-(-size // BLOCK) for size in shape)))
     for frame, w in zip(transport.frames, found.weights, strict=True):
         for place, kind in ((0, VALUE), (1, DX), (1, DY), (2, LAPLACIAN)):
-            image = derivative(frame, kind, threads=threads)
+            image = derivative(frame, kind, threads=transport.threads)
             image *= image
             image *= w
             sums[place] += block_mean(image)
-    del image, w
-    value, slope, curvature = (
-        scipy.ndimage.gaussian_filter(total, 1.0, mode="reflect")[..., None, None] for total in sums
-    )
+    value, slope, curvature = (scipy.ndimage.gaussian_filter(total, 1.0, mode="reflect") for total in sums)
+    return value, slope, curvature
+
+
+def information(
+    problem: Problem, found: Fit, moment: tuple[Real, Real, Real], *, waves: int
+) -> dict[str, Real]:
+    """Return how much of φ and D comes from the data, 0 to 1, for waves of a length in pixels.
+
+    By channel, "phase" or "dark_field", in blocks of pixels (y, x); `moment` from `local_moments`.
+    """
+    kinds, grid = found.transport.kinds, (waves // 2, waves // 2)  # its second frequency has these waves
     weight = np.eye(len(kinds)) if problem.mix is None else problem.mix
-    block = np.zeros((*sums.shape[1:], weight.shape[1], weight.shape[1]))
-    for moment, image in (
-        (Moments(1.0, 0.0, 0.0), value),
-        (Moments(0.0, 1.0, 0.0), slope),
-        (Moments(0.0, 0.0, 1.0), curvature),
-    ):
-        grid = expected_block(kinds, moment, _GRID, mix=problem.mix)
-        block += image * (0.5 * (grid[0, 1] + grid[1, 0]))
+    block = np.zeros((*moment[0].shape, weight.shape[1], weight.shape[1]))
+    for one, image in zip(np.eye(3), moment, strict=True):
+        symbol = expected_block(kinds, Moments(*one), grid, mix=problem.mix)
+        block += image[..., None, None] * (0.5 * (symbol[0, 1] + symbol[1, 0]))
     total = block.copy()
     for row, kind, prior in zip(weight, kinds, found.priors, strict=True):
-        precision = float(prior.precision(_GRID)[0, 1])
+        precision = float(prior.precision(grid)[0, 1])
         own = np.flatnonzero(row)[0]
         if kind == PSI:
             precision = _NEIGHBOURS * float(row[own] ** -2 * block[..., own, own].mean())
@@ -148,9 +157,8 @@ def _information(problem: Problem, found: Fit) -> dict[str, Image]:
     diagonal = np.arange(len(total[0, 0]))
     total[..., diagonal, diagonal] = total[..., diagonal, diagonal] * (1.0 + 1e-6) + 1e-30
     shares = np.linalg.solve(total, block)
-    names = {"phase_information": (PSI,), "dark_field_information": (D, D_XX, D_YY)}
     out = {}
-    for name, members in names.items():
+    for name, members in {"phase": (PSI,), "dark_field": (D, D_XX, D_YY)}.items():
         found_shares = [
             shares[..., own, own]
             for row, kind in zip(weight, kinds, strict=True)
@@ -158,9 +166,5 @@ def _information(problem: Problem, found: Fit) -> dict[str, Image]:
             for own in np.flatnonzero(row)[:1]
         ]
         if found_shares:
-            share = np.clip(np.mean(found_shares, axis=0), 0.0, 1.0)
-            fine = scipy.ndimage.zoom(
-                share, BLOCK, order=1, mode="nearest", grid_mode=True, output=np.float32
-            )
-            out[name] = np.ascontiguousarray(fine[: shape[0], : shape[1]])
+            out[name] = np.clip(np.mean(found_shares, axis=0), 0.0, 1.0)
     return out

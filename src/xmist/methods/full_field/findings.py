@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Final
+from typing import Any, Final
 
 import numpy as np
 import scipy.ndimage
@@ -10,11 +10,13 @@ from numpy.typing import NDArray
 
 from xmist.core.findings import Finding, finding
 from xmist.methods.full_field.border import inside, with_margin
-from xmist.methods.full_field.diagnostics import SpeckleStatistics, reduced_chi_squared
+from xmist.methods.full_field.diagnostics import SpeckleStatistics, information, reduced_chi_squared
 from xmist.methods.full_field.gauss_newton import OUTLIER
-from xmist.methods.full_field.problem import Fit
+from xmist.methods.full_field.problem import Fit, Problem
 from xmist.numerics.operators.derivatives import DX, DY, derivative
 from xmist.numerics.operators.transport import D_XX, PSI, D
+
+Real = NDArray[Any]
 
 _FINEST: Final = 2.0  # pixels
 _FAINTEST: Final = 0.03
@@ -25,6 +27,7 @@ _HIGH: Final = 10.0
 # explain.
 _MOVED: Final = 0.02
 _MOVED_SHARE: Final = 0.2
+_WAVES: Final = 64  # pixels: structure of which D should come from the data
 _NOISELESS: Final = 1e-9  # variance of 10⁹ photons a pixel: no detector
 
 
@@ -85,6 +88,23 @@ def fit_findings(found: Fit, speckles: SpeckleStatistics) -> list[Finding]:
         )
         out.append(finding("outliers-rejected", message))
     return out
+
+
+def prior_findings(problem: Problem, found: Fit, moment: tuple[Real, Real, Real]) -> list[Finding]:
+    """Return a finding where the prior determines D over most of the frame; `moment`: `local_moments`."""
+    shares = information(problem, found, moment, waves=_WAVES).get("dark_field")
+    usable = moment[0] > 0.0
+    if shares is None or not usable.any():
+        return []
+    share = float(np.median(shares[usable]))
+    if share >= 0.5:
+        return []
+    message = (
+        f"dark-field: {100 * share:.0f} % of structure of {_WAVES} pixels comes from the data, the rest from "
+        "the prior, over at least half of the frame: contrast is lost, and little more than the mean is "
+        "measured; use more positions, more light or speckles that are finer or of more contrast"
+    )
+    return [finding("dark-field-from-prior", message)]
 
 
 def noise_findings(found: Fit, noise: float, *, given: bool) -> list[Finding]:

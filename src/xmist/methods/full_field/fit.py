@@ -29,11 +29,11 @@ def fit(data: FitData, problem: Problem, start: Start | None = None) -> Fit:
 
 
 def continue_fit(data: FitData, problem: Problem, found: Fit) -> Fit:
-    """Go on from a fit of nearly the same frames, and choose new strengths with its priors.
+    """Go on from a fit of nearly the same frames, and choose new strengths.
 
     The result holds the record of both.
     """
-    near = Start(fields=found.fields, priors=found.priors)
+    near = Start(fields=found.fields, priors=found.priors, again=True)
     new, _ = solve_level(data, problem, near, watch=False)
     outliers = (np.union1d(*both) for both in zip(found.outliers, new.outliers, strict=True))
     return replace(

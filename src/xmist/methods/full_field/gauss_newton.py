@@ -60,9 +60,11 @@ def solve_level(
     weak = strengths.weak(transport)
     priors = strengths.initial(weak, kinds)
     known = None if start is None else start.priors
+    again = start is None or start.again
     if known is not None:
-        priors = strengths.known(priors, known, kinds)
+        priors = strengths.known(priors, known, kinds, again=again)
     choosing = strengths.steps(known=known is not None)
+    chosen = known is not None and not again  # the strength for d
     last = max(choosing)
     del start
     solves: list[Convergence] = []
@@ -81,7 +83,7 @@ def solve_level(
                 residual=residual,
                 transport=transport,
                 weak=weak,
-                first=step == choosing[0],
+                dark=step == choosing[0] and not chosen,
             )
         new, how = _solve(problem, solver, transport, residual, fields, fields.copy(), rough=step <= last)
         solves.append(how)

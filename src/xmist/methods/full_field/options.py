@@ -13,6 +13,7 @@ from xmist.methods.common.options import DeltaOverBeta
 from xmist.numerics.operators.transport import D_XX, D_XY, D_YY, LOG_T, PSI, D
 
 # From images with edges, whose power falls like κ⁻³, to those of round grains (κ⁻⁴) and of what has no rim.
+# The dark-field has the first, ln T the likeliest.
 _ORDERS: Final = (1.5, 2.0, 2.5)
 # Powers of the frequency squared that are chosen from, and what the dark-field has to be besides.
 PRIORS: Final[Mapping[str, tuple[tuple[float, ...], str]]] = MappingProxyType(
@@ -57,9 +58,9 @@ class FullFieldOptions(Options):
         strength of the prior on ln T is always chosen from the data, but for 0: then there is no prior.
     prior : {"auto", "h1", "h3/2", "h2", "h5/2", "non-negative", "huber", "tv"}
         Prior on the dark-field. "h1" is α‖∇d‖², "h2" α‖∇²d‖²; "h3/2" and "h5/2" weigh a frequency κ by κ³ and
-        κ⁵. "auto" is "h3/2", or "h2" or "h5/2" where the spectrum of the estimate is much more likely with it
-        (for ln T likewise); "h3/2" where α is given. "non-negative" is "auto" with d ≥ 0; "huber" is "h1"
-        with large slopes counted to the first power, and "tv" counts all slopes so.
+        κ⁵. "auto" is "h3/2"; for ln T it is "h2" or "h5/2" where the spectrum of the estimate is much more
+        likely with it. "non-negative" is "auto" with d ≥ 0; "huber" is "h1" with large slopes counted to the
+        first power, and "tv" counts all slopes so.
     delta_over_beta : float, optional
         γ = δ/β of a sample of one material: then φ = (γ/2) ln T.
     initial : Retrieval, optional

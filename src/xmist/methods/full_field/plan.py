@@ -20,13 +20,19 @@ from xmist.methods.common.phase import screening_length2
 from xmist.methods.common.reference import PreparedReference, prepare_reference
 from xmist.methods.full_field.border import inside, with_margin
 from xmist.methods.full_field.correct_parallax import correct_parallax
-from xmist.methods.full_field.diagnostics import SpeckleStatistics, convergence_record, diagnostic_maps
+from xmist.methods.full_field.diagnostics import (
+    SpeckleStatistics,
+    convergence_record,
+    diagnostic_maps,
+    local_moments,
+)
 from xmist.methods.full_field.edge_preserving import fit_edge_preserving
 from xmist.methods.full_field.findings import (
     background_findings,
     fit_findings,
     initial_finding,
     noise_findings,
+    prior_findings,
     speckle_findings,
 )
 from xmist.methods.full_field.initial import start_from
@@ -139,6 +145,8 @@ class FullFieldPlan:
         )
         findings += speckle_findings(self.speckles) + fit_findings(found, self.speckles)
         findings += describe_flags(flags)
+        moment = local_moments(found)
+        findings += prior_findings(problem, found, moment)
         findings += noise_findings(found, data.noise, given=self.options.gain is not None)
         findings += background_findings(found, self.background)
         if start is not None and not found.warm:
@@ -151,7 +159,7 @@ class FullFieldPlan:
             findings=tuple(findings),
             diagnostics={
                 name: np.ascontiguousarray(inside(image))
-                for name, image in diagnostic_maps(data, problem, found).items()
+                for name, image in diagnostic_maps(data, problem, found, moment).items()
             },
             provenance={
                 "xmist_version": __version__,

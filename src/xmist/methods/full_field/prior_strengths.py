@@ -114,15 +114,15 @@ class PriorStrengths:
         return tuple(out)
 
     def known(
-        self, first: tuple[Prior, ...], found: tuple[Prior, ...], kinds: tuple[int, ...]
+        self, first: tuple[Prior, ...], found: tuple[Prior, ...], kinds: tuple[int, ...], *, again: bool
     ) -> tuple[Prior, ...]:
-        """Return the priors to begin with where those of a similar fit are known.
+        """Return the priors to begin with where those of a similar fit are known, as they were `found`.
 
-        d is always read from an estimate with the first strength, so that it does not drift from fit to fit.
+        Where the strength for d is to be chosen `again`, it begins with the first one.
         """
         return tuple(
             prior
-            if kind in _DARK and kind not in self.fixed
+            if again and kind in _DARK and kind not in self.fixed
             else replace(prior, strength=one.strength, order=one.order)
             for kind, prior, one in zip(kinds, first, found, strict=True)
         )
@@ -142,9 +142,9 @@ class PriorStrengths:
         residual: Residual,
         transport: Transport,
         weak: tuple[Prior, ...],
-        first: bool,
+        dark: bool,
     ) -> dict[int, NoiseResponse]:
-        """Return what noise alone gives, by number of the unknown, for those to choose for (d: if `first`).
+        """Return what noise alone gives, by number of the unknown, for those to choose for (d: if `dark`).
 
         `solve` solves the linear problem of the estimate. For d the noise is white and of variance 1 for a
         pixel of weight 1, for ln T it has the local level of the residual.
@@ -156,12 +156,12 @@ class PriorStrengths:
             if prior.strength > 0.0 and kind not in (*self.fixed, D_XY)
         ]
         out = {}
-        dark = [i for i in readable if first and kinds[i] in _DARK]
-        if dark:
+        scattering = [i for i in readable if dark and kinds[i] in _DARK]
+        if scattering:
             right = white_right(np.random.default_rng(_SEED), transport)
-            gathered = right.coefficients[dark]
-            noise = solve(right)[dark]
-            for i, image, one in zip(dark, to_cosines(noise, threads=threads), gathered, strict=True):
+            gathered = right.coefficients[scattering]
+            noise = solve(right)[scattering]
+            for i, image, one in zip(scattering, to_cosines(noise, threads=threads), gathered, strict=True):
                 out[i] = NoiseResponse(
                     power=fine_power(image, threads=threads), determined=dot(image, one, threads=threads)
                 )

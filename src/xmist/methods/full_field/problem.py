@@ -144,10 +144,14 @@ class Problem:
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Start:
-    """What a fit begins with: fields (unknown, y, x), and priors where they are known from a similar fit."""
+    """What a fit begins with: fields (unknown, y, x), and priors where they are known from a similar fit.
+
+    `again`: whether the strength of the prior on d is chosen again then.
+    """
 
     fields: Image
     priors: tuple[Prior, ...] | None = None
+    again: bool = False
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)

@@ -47,7 +47,7 @@ _FINE: Final = np.geomspace(0.43, 1.08, 7)
 # coefficients that this counts for. An image whose power falls like κ⁻³ from waves of a hundred pixels on has
 # about this roughness.
 _ROUGHNESS: Final = 0.15
-_COUNTS_FOR: Final = 200.0
+_COUNTS_FOR: Final = 100.0
 ORDER: Final = 1.5  # that `_ROUGHNESS` is of
 _ALIKE: Final = 0.35  # rad per pixel at which priors of all orders are alike
 
