@@ -63,6 +63,7 @@ def solve_level(
     again = start is None or start.again
     if known is not None:
         priors = strengths.known(priors, known, kinds, again=again)
+    first = priors
     choosing = strengths.steps(known=known is not None)
     chosen = known is not None and not again  # the strength for d
     last = max(choosing)
@@ -83,7 +84,7 @@ def solve_level(
                 residual=residual,
                 transport=transport,
                 weak=weak,
-                dark=step == choosing[0] and not chosen,
+                dark=not chosen and (step == choosing[0] or strengths.noisy(priors, first, kinds)),
             )
         new, how = _solve(problem, solver, transport, residual, fields, fields.copy(), rough=step <= last)
         solves.append(how)

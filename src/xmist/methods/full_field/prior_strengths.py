@@ -25,6 +25,7 @@ from xmist.numerics.operators.transport import D_XX, D_XY, D_YY, LOG_T, PSI, D, 
 from xmist.numerics.reduce import dot
 from xmist.numerics.solvers.preconditioner import Prior, moments
 from xmist.numerics.solvers.prior_strength import (
+    ALIKE,
     ORDER,
     estimate_strength,
     fine_power,
@@ -37,12 +38,13 @@ from xmist.numerics.weights import Images
 Real = NDArray[Any]
 
 _CROSSING: Final = 0.35  # rad per pixel at which the first, weak prior outweighs the data
-# Outer steps after whose solve strengths are chosen: that for d after the first of them, that for ln T after
-# each, in the end from an estimate with a prior of about its own strength.
+# Outer steps after whose solve strengths are chosen. That for ln T: after each, in the end from an estimate with
+# a prior of about its own strength. That for d: after the first, and again after the second if it became
+# stronger, because one step from a noisy estimate goes only a part of the way.
 _STEPS: Final = (1, 2)
 _STEPS_AGAIN: Final = (0,)  # the same, where they are known from a similar fit
-# Strength for d before it is chosen, whatever is known of it: about the best one for most of 80 simulated
-# retrievals. The choice depends on it only where the data say little.
+# Strength for d before it is chosen: about the best constant one for simulated experiments. The choice depends on
+# it only where the data say little.
 _FIRST: Final = 10.0
 _LOCAL: Final = 4.0  # σ in pixels over which the noise level is taken
 # Least strength that may be read for ln T, relative to the first: where ψ can make up for ln T, even a prior
@@ -108,7 +110,7 @@ class PriorStrengths:
         for kind, prior in zip(kinds, weak, strict=True):
             strength = self.fixed.get(kind)
             if strength is None and kind in _DARK and kind not in self.fixed and prior.strength > 0.0:
-                first = Prior(strength=_FIRST, order=ORDER).of_order(prior.order, _CROSSING).strength
+                first = Prior(strength=_FIRST, order=ORDER).of_order(prior.order, ALIKE).strength
                 strength = 2.0 * first if kind == D_XY else first
             out.append(prior if strength is None else replace(prior, strength=strength))
         return tuple(out)
@@ -118,14 +120,19 @@ class PriorStrengths:
     ) -> tuple[Prior, ...]:
         """Return the priors to begin with where those of a similar fit are known, as they were `found`.
 
-        Where the strength for d is to be chosen `again`, it begins with the first one.
+        Where the strength for d is to be chosen `again`, it begins no weaker than the first one.
         """
-        return tuple(
-            prior
-            if again and kind in _DARK and kind not in self.fixed
-            else replace(prior, strength=one.strength, order=one.order)
-            for kind, prior, one in zip(kinds, first, found, strict=True)
-        )
+        out = []
+        for kind, prior, one in zip(kinds, first, found, strict=True):
+            least = prior.strength if again and kind in _DARK and kind not in self.fixed else 0.0
+            out.append(replace(prior, strength=max(one.strength, least), order=one.order))
+        return tuple(out)
+
+    @staticmethod
+    def noisy(priors: tuple[Prior, ...], first: tuple[Prior, ...], kinds: tuple[int, ...]) -> bool:
+        """Return whether d got a stronger prior than the one that its estimate was made with at `first`."""
+        chosen = zip(kinds, priors, first, strict=True)
+        return any(kind in _DARK and one.strength > other.strength for kind, one, other in chosen)
 
     @staticmethod
     def steps(*, known: bool) -> tuple[int, ...]:

@@ -49,7 +49,7 @@ _FINE: Final = np.geomspace(0.43, 1.08, 7)
 _ROUGHNESS: Final = 0.15
 _COUNTS_FOR: Final = 100.0
 ORDER: Final = 1.5  # that `_ROUGHNESS` is of
-_ALIKE: Final = 0.35  # rad per pixel at which priors of all orders are alike
+ALIKE: Final = 0.2  # rad per pixel at which priors of all orders are alike
 
 
 def _symbol(shape: tuple[int, int]) -> Real:
@@ -144,7 +144,7 @@ def roughness_strength(
     """
     used = (fine > 0.0) & (fine_noise > 0.0)
     variance = float(np.exp(np.mean(np.log(fine[used] / fine_noise[used])))) if used.any() else 0.0
-    known = _ROUGHNESS * _ALIKE ** (2.0 * (order - ORDER)) * square
+    known = _ROUGHNESS * ALIKE ** (2.0 * (order - ORDER)) * square
     whole = _COUNTS_FOR * known + roughness
     return variance * (_COUNTS_FOR + max(determined, 0.0)) / whole if whole > 0.0 else float("inf")
 
