@@ -331,7 +331,7 @@ def test_names_as_they_are_written_come_first(tmp_path):
         tifffile.imwrite(tmp_path / f"a_1.{ending}", frame)
     np.testing.assert_array_equal(loaded("a_*.tif", tmp_path), frames[:1])
     np.testing.assert_array_equal(loaded("a_1.TIF", tmp_path), frames[1:])
-    assert refused("b_*.tif", tmp_path) == ("invalid-input",)
+    assert refused("b_*.tif", tmp_path) == ("file-missing",)
 
 
 def test_a_series_with_accents(tmp_path, capsys):

@@ -32,7 +32,8 @@ def test_frames_of_the_model_come_back():
     assert relative(result.dark_field, D_TRUE * P**2 / Z) <= 0.1
     assert np.abs(result.transmission - np.exp(LOG_T_TRUE)).max() <= 0.01
     assert result.provenance["convergence"]["converged"]
-    assert not result.flags.any()
+    # Speckles move along the border, which is then open: pixels whose speckles come from outside are filled.
+    assert not result.flags[3:-3, 3:-3].any()
 
 
 def test_with_a_faint_prior_the_answer_is_the_models_own():

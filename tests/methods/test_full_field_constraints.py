@@ -210,23 +210,3 @@ def test_options_are_kept_as_plain_data(leaving, tmp_path):
     back = xmist.open_result(result.save(tmp_path / "result.h5"))
     assert back.options["background"] == (0, 20, 0, 30)
     assert back.options["prior"] == "tv"
-
-
-def test_a_margin_moves_the_border_away(monkeypatch):
-    """A tilt of half a pixel at N = 1: the even mirror has none of it; with a margin some of it is found."""
-    reference, _ = made(1, {PSI: PSI_TRUE}, noise=0.004)
-    shifted = np.stack([ndi.shift(frame, (0.0, 0.5), order=5, mode="reflect") for frame in reference])
-    box = (0, SHAPE[0], 0, 12)
-
-    def tilt():
-        phase = retrieve(reference, shifted).phase / PER_PSI
-        return np.polyfit(np.arange(SHAPE[1]), phase.mean(axis=0), 1)[0]
-
-    assert abs(tilt()) <= 0.05
-    monkeypatch.setattr("xmist.methods.full_field.border.MARGIN", 16)
-    assert tilt() >= 0.1
-    # Whatever there is beside the fields has the size of the frames too.
-    result = retrieve(*noisy(), background=box, uncertainty=True, draws=2, initial=retrieve(*noisy()))
-    for _, image in (*result.channels(), *result.diagnostics.items()):
-        assert image.shape[-2:] == SHAPE
-    assert not result.phase[:, :12].any()

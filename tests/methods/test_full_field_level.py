@@ -79,5 +79,5 @@ def test_speckles_that_moved_over_the_background_ask_for_the_step_drift(frames, 
     said = [finding for finding in result.findings if finding.code == "background-moved"]
     assert len(said) == (moved > 0)
     if moved:
-        # To first order, on slopes of frames that are blurred: a few per cent too small.
-        assert 0.25 <= float(said[0].message.split("up to ")[1].split()[0]) <= 0.32
+        # To first order, and the open border lets ψ take up a part of the motion beside the box.
+        assert 0.15 <= float(said[0].message.split("up to ")[1].split()[0]) <= 0.32

@@ -136,6 +136,13 @@ _TABLE: Final = (
         "The transmission is 0 or negative at some pixels; phase and dark-field are NaN there.",
         "Check dark frames and flux; smoothing or more positions reduce the noise.",
     ),
+    FindingCode(
+        "border-motion-missing",
+        "warning",
+        "Speckles at the border of the frames moved, and the refraction angle lacks that motion: a tilt, a "
+        "defocus, an astigmatism, or an object that the border cuts. Phase and angle are wrong by it.",
+        "Use full-field or a method that matches speckles (umpa, xsvt); if the beam drifted, the step drift.",
+    ),
     # --- methods (methods/implicit and methods/matching) ---
     FindingCode(
         "not-converged",

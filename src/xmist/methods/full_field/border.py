@@ -1,30 +1,89 @@
 """What lies beyond the border of the frames, and which part of a fit lies inside.
 
-A fit continues frames and unknowns as even mirrors, so that nothing flows through its border. A margin of
-pixels of weight 0 moves that border away from the frames.
+A fit takes frames and unknowns as even mirrors of themselves, through whose border nothing flows. Where
+speckles at the border of the frames are seen to move, that is wrong: a tilt, a defocus or an object that the
+border cuts would be lost. The frames then get a margin of pixels without weight. Nothing flows through the
+outer border of the margin, and in it the roughness of ψ (third differences) is as small as can be, so that ψ
+leaves the frames as the data say. Where nothing moves, the border stays closed: that nothing flows through
+it is then worth knowing, most where the visibility is low.
 """
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import Any, Final
 
 import numpy as np
 from numpy.typing import NDArray
 
-MARGIN: Final = 0  # pixels on each side; 0: nothing flows through the border of the frames
+from xmist.core.arrays import Image
+from xmist.methods.common.border import moves
+from xmist.methods.full_field.problem import FitData
+from xmist.numerics.images.border_registration import BorderShifts
+from xmist.numerics.operators.stencils import gradient
+
+MARGIN: Final = 16  # pixels on each side; frames binned by two have half of it
+_MOVED: Final = 0.02  # rms in pixels of motion through the border that opens it
+_REACH: Final = 1.0  # pixels at the border of a reference that the model does not take speckles from
 
 
-def with_margin(images: NDArray[Any], beyond: float | None = None) -> NDArray[Any]:
+def margin_for(shifts: BorderShifts) -> int:
+    """Return the margin that the shifts of speckles at the border ask for, 0 where they are still."""
+    return MARGIN if moves(*shifts.through_border(), _MOVED) else 0
+
+
+def with_margin(images: NDArray[Any], margin: int, beyond: float | None = None) -> NDArray[Any]:
     """Return images (…, y, x) with a margin that holds their even mirror, or one value."""
-    if MARGIN == 0:
+    if margin == 0:
         return images
-    widths = [(0, 0)] * (images.ndim - 2) + [(MARGIN, MARGIN)] * 2
+    widths = [(0, 0)] * (images.ndim - 2) + [(margin, margin)] * 2
     if beyond is None:
         return np.pad(images, widths, mode="symmetric")
     return np.pad(images, widths, constant_values=beyond)
 
 
-def inside(images: NDArray[Any]) -> NDArray[Any]:
+def inside(images: NDArray[Any], margin: int) -> NDArray[Any]:
     """Return images (…, y, x) without their margin."""
     height, width = images.shape[-2:]
-    return images[..., MARGIN : height - MARGIN, MARGIN : width - MARGIN]
+    return images[..., margin : height - margin, margin : width - margin]
+
+
+def quadratic_start(shifts: BorderShifts, shape: tuple[int, ...], margin: int) -> Image:
+    """Return ψ (y, x) with its margin, the polynomial of degree 2 whose slopes come nearest to shifts."""
+    a, b, c, d, e = shifts.polynomial()
+    y, x = (np.arange(size + 2 * margin) - (size - 1) / 2 - margin for size in shape)
+    psi = (a * x + 0.5 * c * x**2) + (b * y + 0.5 * d * y**2)[:, None] + e * np.multiply.outer(y, x)
+    return np.asarray(psi - psi.mean(), np.float32)
+
+
+@dataclass(frozen=True, eq=False)
+class Hidden:
+    """Pixels (y, x) whose weights were set to 0 for a time, and the codes (position, pixel) of these."""
+
+    where: NDArray[np.bool_]
+    codes: NDArray[np.uint8]
+
+    def restore(self, data: FitData) -> None:
+        """Give the pixels their weights back."""
+        data.weights.codes[:, self.where] = self.codes
+
+
+def hide_incoming(data: FitData, psi: Image, before: Hidden | None) -> Hidden | None:
+    """Set the weights of pixels to 0 whose speckles come from outside the reference, if there is a margin.
+
+    `before`: what was hidden for another ψ (y, x), which gets its weights back.
+    """
+    if before is not None:
+        before.restore(data)
+    if data.margin == 0:
+        return None
+    height, width = psi.shape
+    source = -gradient(psi, threads=data.threads)
+    source[0] += np.arange(width, dtype=np.float32)
+    source[1] += np.arange(height, dtype=np.float32)[:, None]
+    least = data.margin + _REACH
+    outside = (source < least).any(axis=0)
+    outside |= (source[0] > width - 1 - least) | (source[1] > height - 1 - least)
+    hidden = Hidden(where=outside, codes=data.weights.codes[:, outside])
+    data.weights.codes[:, outside] = 0
+    return hidden

@@ -29,7 +29,7 @@ _MANY: Final = 24  # outer steps for large shifts, where linearisation is poor
 
 
 def coarse_to_fine(solve: Callable[..., tuple[Fit, bool]], data: FitData, problem: Problem) -> Fit:
-    """Fit from no sample, at as many resolutions as it takes to find the speckles.
+    """Fit from what the data begin with, at as many resolutions as it takes to find the speckles.
 
     `solve(data, problem, start, watch=, steps=)` fits at one resolution; with `watch` it may stop and return
     True besides the fit, where shifts are too large for it.
@@ -74,6 +74,8 @@ def halved(data: FitData, found: Fit) -> FitData:
         weights=Weights.of(np.concatenate([halve(weights(n)[None]) for n in numbers])),
         noise=0.25 * data.noise,
         threads=data.threads,
+        margin=data.margin // 2,
+        beginning=None if data.beginning is None else 0.25 * halve(data.beginning[None])[0],
     )
 
 

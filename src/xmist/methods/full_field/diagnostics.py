@@ -82,10 +82,12 @@ def convergence_record(found: Fit, noise: float) -> dict[str, Any]:
         "reduced_chi_squared": reduced_chi_squared(found, noise),
         "binning": found.binning,
         "parallax": found.parallax,
+        "margin": found.margin,
         "prior_strengths": [prior.strength for prior in found.priors],
         "prior_orders": [prior.order for prior in found.priors],
         "residual_by_frame": [
-            float(np.sqrt(np.mean(inside(image) ** 2, dtype=np.float64))) for image in found.residual
+            float(np.sqrt(np.mean(inside(image, found.margin) ** 2, dtype=np.float64)))
+            for image in found.residual
         ],
     }
 

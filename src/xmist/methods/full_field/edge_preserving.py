@@ -91,16 +91,17 @@ class _Split:
         if prior == "non-negative":
             self._rho = moments(transport.frames, transport.weights, threads=self._threads).curvature
             self._rho = max(self._rho, 1e-12)
-            change = {"floor": self._rho}
+            priors = tuple(
+                replace(given, floor=given.floor + self._rho) if i in self._dark else given
+                for i, given in enumerate(priors)
+            )
         else:
             self._rho = self._alpha
-            change = {"strength": self._rho, "order": 1.0}
-        self._priors = tuple(
-            replace(given, **{"floor": given.floor + change["floor"]} if "floor" in change else change)
-            if i in self._dark
-            else given
-            for i, given in enumerate(priors)
-        )
+            priors = tuple(
+                replace(given, strength=self._rho, order=1.0) if i in self._dark else given
+                for i, given in enumerate(priors)
+            )
+        self._priors = priors
 
     def run(self, right: Right, fields: Image) -> tuple[Image, list[Any], bool]:
         """Alternate from a start; return the fields, how the solves went, and whether they settled."""

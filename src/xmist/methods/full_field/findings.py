@@ -53,7 +53,7 @@ def fit_findings(found: Fit, speckles: SpeckleStatistics) -> list[Finding]:
     """Return findings about how the fit went."""
     out = []
     if found.binning > 1:
-        psi = inside(found.fields)[found.transport.kinds.index(PSI)].astype(np.float64)
+        psi = inside(found.fields, found.margin)[found.transport.kinds.index(PSI)].astype(np.float64)
         psi = scipy.ndimage.gaussian_filter(psi, 1.0, mode="reflect")
         largest = float(np.quantile(np.hypot(*np.gradient(psi)), 0.999))
         message = (
@@ -148,7 +148,7 @@ def background_findings(found: Fit, background: NDArray[np.bool_] | None) -> lis
     """
     if background is None:
         return []
-    background = with_margin(background, False)
+    background = with_margin(background, found.margin, False)
     box = tuple(
         slice(int(places[0]), int(places[-1]) + 1)
         for places in (np.flatnonzero(background.any(axis=axis)) for axis in (1, 0))

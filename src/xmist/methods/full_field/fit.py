@@ -19,9 +19,7 @@ def fit(data: FitData, problem: Problem, start: Start | None = None) -> Fit:
     """
     if problem.free is not None:
         return _fit_with_bare_beam(data, problem, start)
-    if start is not None and data.explained_better_by(
-        start.fields, np.zeros_like(start.fields), problem.kinds
-    ):
+    if start is not None and data.explained_better_by(start.fields, data.begin(problem.kinds), problem.kinds):
         found, lost = solve_level(data, problem, start, watch=True)
         if not lost:
             return replace(found, warm=True)
@@ -55,5 +53,9 @@ def _fit_with_bare_beam(data: FitData, problem: Problem, start: Start | None) ->
         if kind == PSI and problem.length2 is None:
             field -= field.mean(dtype=np.float64, where=~problem.free)
         field[~problem.free] = 0.0
+    if data.margin:
+        # With mask and margin solves converge slowly: what noise gives would be read before it is there.
+        strengths = {kind: one.strength for kind, one in zip(problem.kinds, first.priors, strict=True)}
+        problem = replace(problem, strengths=replace(problem.strengths, fixed=strengths))
     found, _ = solve_level(data, problem, Start(fields=fields, priors=first.priors), watch=False)
     return replace(found, solves=first.solves + found.solves, binning=first.binning, warm=first.warm)

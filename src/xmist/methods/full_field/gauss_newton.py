@@ -14,11 +14,12 @@ import scipy.ndimage
 from numpy.typing import NDArray
 
 from xmist.core.arrays import Image
+from xmist.methods.full_field.border import hide_incoming
 from xmist.methods.full_field.problem import Fit, FitData, Problem, Start
 from xmist.numerics.images.blocks import BLOCK, block_mean
 from xmist.numerics.images.smooth import local_mean
 from xmist.numerics.operators.finite_model import Residual
-from xmist.numerics.operators.transport import Transport
+from xmist.numerics.operators.transport import PSI, Transport
 from xmist.numerics.reduce import dot
 from xmist.numerics.solvers.conjugate_gradients import Convergence
 from xmist.numerics.solvers.preconditioner import Prior
@@ -46,13 +47,14 @@ _LOST: Final = 0.005  # part of the image that says that shifts are too large
 def solve_level(
     data: FitData, problem: Problem, start: Start | None, *, watch: bool, steps: int = _STEPS
 ) -> tuple[Fit, bool]:
-    """Fit the unknowns by at most `steps` outer steps, from a start or from no sample.
+    """Fit the unknowns by at most `steps` outer steps, from a start or what the data begin with.
 
     With `watch` it stops where the first steps do not find the speckles, and returns True besides the fit;
     the outliers then have their weights back. Else the weights of outliers in `data` stay 0.
     """
     kinds, strengths = problem.kinds, problem.strengths
-    fields = np.zeros((len(kinds), *data.sample.shape[1:]), np.float32) if start is None else start.fields
+    fields = data.begin(kinds) if start is None else start.fields
+    hidden = hide_incoming(data, fields[kinds.index(PSI)], None)
     models, residual = data.linearise(kinds, fields)
     suspects, misfit = _judge(data, residual)[1:]
     taken = _reject(data, suspects)
@@ -91,7 +93,7 @@ def solve_level(
         del solver  # solves and models need the memory
         priors = strengths.choose(new, noise, transport=transport, priors=priors, weak=weak, mix=problem.mix)
         del transport, models, residual
-        before = misfits[-1] + prior_energy(fields, used, threads=data.threads)
+        before = misfits[-1] + prior_energy(fields, used, weights=data.weights, threads=data.threads)
         after, new, trial = _search(data, kinds, fields, new, used, before)
         moved = trial is not None
         models, residual, suspects, misfit = (
@@ -105,6 +107,9 @@ def solve_level(
             transport = data.operator(kinds, models)
             break
         taken += _reject(data, suspects)
+        if hidden is not None:
+            hidden = hide_incoming(data, fields[kinds.index(PSI)], hidden)
+            misfit = data.misfit(residual)
         transport = data.operator(kinds, models)
         misfits.append(misfit)
         still = abs(before - after) <= _SETTLED * before or misfits[-1] < least
@@ -113,6 +118,8 @@ def solve_level(
             break
     share = lost_share(models, residual, data.weights, data.noise)
     if lost:  # another fit of these frames follows
+        if hidden is not None:
+            hidden.restore(data)
         for n, where, codes in taken:
             data.weights.codes[n].flat[where] = codes
     found = Fit(
@@ -127,6 +134,7 @@ def solve_level(
             np.concatenate([where for m, where, _ in taken if m == n]) for n in range(len(data.sample))
         ),
         lost=share if share > _LOST else 0.0,
+        margin=data.margin,
     )
     return found, lost
 
@@ -164,7 +172,7 @@ def _search(
             break
         models, residual = data.linearise(kinds, new)
         misfit, suspects, without = _judge(data, residual)
-        after = misfit + prior_energy(new, priors, threads=data.threads)
+        after = misfit + prior_energy(new, priors, weights=data.weights, threads=data.threads)
         if after <= before * (1.0 + _RISE):
             return after, new, (models, residual, suspects, without)
         del models, residual

@@ -28,8 +28,9 @@ def start_from(
     options: FullFieldOptions,
     kinds: tuple[int, ...],
     shape: tuple[int, ...],
+    margin: int,
 ) -> Start:
-    """Return the start that a result with a phase makes for frames of `shape` (y, x).
+    """Return the start that a result with a phase makes for frames of `shape` (y, x), with a margin.
 
     With the priors where it is one of `full-field` with the same unknowns and prior.
     """
@@ -65,7 +66,7 @@ def start_from(
         fields[kinds.index(PSI)] = np.float32(length2) * fields[kinds.index(LOG_T)]
     else:
         fields[kinds.index(PSI)] -= fields[kinds.index(PSI)].mean(dtype=np.float64)
-    return Start(fields=with_margin(fields), priors=_priors(initial, options, kinds))
+    return Start(fields=with_margin(fields, margin), priors=_priors(initial, options, kinds))
 
 
 def _priors(

@@ -50,8 +50,8 @@ class FullFieldOptions(Options):
         Dark-field to solve for. "auto" is "scalar" for two positions or more or with `delta_over_beta`, else
         "none".
     transmission : {"auto", True, False}
-        Whether to solve for the transmission. "auto" does for two positions or more or with
-        `delta_over_beta`.
+        Whether to solve for the transmission. "auto" does for two positions or more, with `delta_over_beta`,
+        or where the flux of the sample frame says that the sample attenuates.
     regularisation : "auto" or float
         Strength α of the prior on the dark-field, in pixel units, next to the data term summed over the
         positions with weights of mean 1 and references of mean 1. "auto" chooses it from the data; the
@@ -108,13 +108,16 @@ class FullFieldOptions(Options):
             text = 'is false with delta_over_beta; expected true or "auto", because then φ = (γ/2) ln T'
             yield ("transmission", "delta_over_beta"), text
 
-    def kinds(self, positions: int) -> tuple[int, ...]:
-        """Return the fields to solve for, see `xmist.numerics.operators.transport`."""
+    def kinds(self, positions: int, *, attenuates: bool = False) -> tuple[int, ...]:
+        """Return the fields to solve for, see `xmist.numerics.operators.transport`.
+
+        `attenuates`: whether the sample is seen to.
+        """
         both = positions > 1 or self.delta_over_beta is not None
         scalar: tuple[int, ...] = (D,)
         dark = {"none": (), "scalar": scalar, "tensor": (D_XX, D_XY, D_YY), "auto": scalar if both else ()}
-        attenuates = both if self.transmission == "auto" else self.transmission
-        return (PSI, *dark[self.dark_field], *((LOG_T,) if attenuates else ()))
+        transmits = both or attenuates if self.transmission == "auto" else self.transmission
+        return (PSI, *dark[self.dark_field], *((LOG_T,) if transmits else ()))
 
     @property
     def minimum_positions(self) -> int:

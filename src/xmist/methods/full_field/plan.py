@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Final
 
 import numpy as np
@@ -15,10 +15,11 @@ from xmist.core.errors import ErrorRecord, InputError, raise_errors
 from xmist.core.experiment import Experiment
 from xmist.core.version import __version__
 from xmist.methods.common.background import background_mask
+from xmist.methods.common.border import check_border
 from xmist.methods.common.findings import compare_frames, describe_flags
 from xmist.methods.common.phase import screening_length2
 from xmist.methods.common.reference import PreparedReference, prepare_reference
-from xmist.methods.full_field.border import inside, with_margin
+from xmist.methods.full_field.border import inside, margin_for, quadratic_start, with_margin
 from xmist.methods.full_field.correct_parallax import correct_parallax
 from xmist.methods.full_field.diagnostics import (
     SpeckleStatistics,
@@ -47,6 +48,7 @@ from xmist.methods.full_field.unregularised import (
     fit_without_priors,
     remove_priors,
 )
+from xmist.numerics.images.border_registration import BorderShifts, register_border
 from xmist.numerics.images.denoise import ImageSpectrum, noise_variance, spectrum_of, wiener
 from xmist.numerics.images.fill import fill
 from xmist.numerics.operators.stencils import gradient
@@ -56,6 +58,9 @@ from xmist.numerics.weights import Weights
 
 # Times the mean of the references: the square of a larger value would be beyond float32.
 _BRIGHTEST: Final = 1e9
+_TRANSPARENT: Final = 0.98  # part of the flux; a sample that leaves less attenuates
+# Standard deviations of the noise by which a pixel must be bright for a sample frame to be wrong in its 0.
+_DARK: Final = 5.0
 
 
 def fit_images(
@@ -123,17 +128,20 @@ class FullFieldPlan:
             If the frames or the initial result do not fit the reference, or if no pixel is usable.
         """
         initial = self.options.initial if initial is None else initial
-        data, flags, given = self._data(sample, weights)
-        problem = self._problem()
+        data, flags, given, shifts, attenuates = self._data(sample, weights)
+        kinds = self.options.kinds(len(self.clean), attenuates=attenuates)
+        problem = self._problem(kinds, data.margin)
         start = None
         if initial is not None:
-            start = start_from(initial, self.experiment, self.options, problem.kinds, self.clean.shape[1:])
+            start = start_from(
+                initial, self.experiment, self.options, problem.kinds, self.clean.shape[1:], data.margin
+            )
         data, found = fit_images(data, self.options, problem, start)
         for where in found.outliers:
             contradicts = np.zeros(found.weights.shape[1:], bool)
             contradicts.flat[where] = True
-            flags[inside(contradicts)] |= flag.BAD_SAMPLE
-        informed: NDArray[np.bool_] = np.any(inside(found.weights.codes), axis=0)
+            flags[inside(contradicts, data.margin)] |= flag.BAD_SAMPLE
+        informed: NDArray[np.bool_] = np.any(inside(found.weights.codes, data.margin), axis=0)
         flags[~informed] |= flag.FILLED
         lost = _undetermined(informed)
         flags[lost] = (flags[lost] & ~np.uint16(flag.FILLED)) | flag.UNDETERMINED
@@ -141,7 +149,7 @@ class FullFieldPlan:
             self.reference.frames,
             given if self.reference.scale == 1.0 else given * np.float32(self.reference.scale),
             self.reference.weights,
-            may_attenuate=LOG_T in problem.kinds,
+            may_attenuate=LOG_T in kinds or not attenuates,
         )
         findings += speckle_findings(self.speckles) + fit_findings(found, self.speckles)
         findings += describe_flags(flags)
@@ -151,14 +159,14 @@ class FullFieldPlan:
         findings += background_findings(found, self.background)
         if start is not None and not found.warm:
             findings.append(initial_finding())
-        return Retrieval(
+        result = Retrieval(
             method="full-field",
             experiment=self.experiment,
             options=self.options.plain() | {"initial": plain_initial(initial)},
             flags=flags,
             findings=tuple(findings),
             diagnostics={
-                name: np.ascontiguousarray(inside(image))
+                name: np.ascontiguousarray(inside(image, data.margin))
                 for name, image in diagnostic_maps(data, problem, found, moment).items()
             },
             provenance={
@@ -169,27 +177,30 @@ class FullFieldPlan:
             },
             **self._channels(found, problem, data, lost),
         )
+        return check_border(result, self.reference.frames, given, None, shifts=shifts)
 
-    def _problem(self) -> Problem:
+    def _problem(self, kinds: tuple[int, ...], margin: int) -> Problem:
         orders, _ = PRIORS[self.options.prior]
         strength, gamma = self.options.regularisation, self.options.delta_over_beta
         length2 = None if gamma is None else screening_length2(self.experiment, gamma)
         fixed: dict[int, float | None] = {}
         if length2 is not None and len(self.clean) == 1:
             fixed = dict.fromkeys((*DARK, LOG_T))
+        elif LOG_T in kinds and len(self.clean) == 1:
+            fixed = dict.fromkeys((PSI, LOG_T))
         if not isinstance(strength, str):
             fixed |= {kind: (2.0 if kind == D_XY else 1.0) * strength for kind in DARK}
         return Problem(
-            kinds=self.options.kinds(len(self.clean)),
-            strengths=PriorStrengths(orders=orders, fixed=fixed, length2=length2),
+            kinds=kinds,
+            strengths=PriorStrengths(orders=orders, fixed=fixed, length2=length2, margin=margin > 0),
             length2=length2,
-            free=None if self.background is None else with_margin(~self.background, True),
+            free=None if self.background is None else with_margin(~self.background, margin, True),
         )
 
     def _data(
         self, sample: ArrayLike, weights: ArrayLike | None
-    ) -> tuple[FitData, NDArray[np.uint16], Image]:
-        """Check the sample frames; return the data of the fit, the flags and the frames as given."""
+    ) -> tuple[FitData, NDArray[np.uint16], Image, BorderShifts, bool]:
+        """Return the data of the fit, flags, frames as given, motion at the border, whether flux is lost."""
         errors: list[ErrorRecord] = []
         given = as_frames("sample", sample, errors)
         shape = self.clean.shape
@@ -206,6 +217,8 @@ class FullFieldPlan:
         filled: Image | None = None
         brightest = min(_BRIGHTEST * self.flux, float(np.finfo(np.float32).max))
 
+        dark_is_possible = len(self.clean) > 1 or LOG_T in self.options.kinds(1)
+
         def weigh(n: int) -> Image:
             if gain > 0.0 or read > 0.0:
                 out: Image = gain * self.clean[n]
@@ -218,11 +231,15 @@ class FullFieldPlan:
             if extra is not None:
                 out *= extra[n]
             out[~(np.abs(given[n]) < brightest)] = 0.0  # also NaN
+            if not dark_is_possible:
+                out[self._dark(given[n], n, gain, read)] = 0.0
             return out
 
         total = 0.0
         for n, frame in enumerate(given):
             flags[~(np.abs(frame) < brightest)] |= flag.BAD_SAMPLE
+            if not dark_is_possible:
+                flags[self._dark(frame, n, gain, read)] |= flag.BAD_SAMPLE
             if extra is not None:
                 flags[extra[n] == 0] |= flag.MASKED
             out = weigh(n)
@@ -237,18 +254,39 @@ class FullFieldPlan:
                 "no pixel is usable in both frames of any pair; expected some with weight above 0",
                 "pixels-unusable",
             )
+        coded = Weights.made(shape, lambda n: weigh(n) / np.float32(total))
+        # Errors of references without noise are no noise that a registration could tell.
+        shifts = register_border(self.reference.frames, given, coded.codes)
+        margin = margin_for(shifts)
         data = FitData(
-            reference=with_margin(self.clean),
-            sample=with_margin(given if filled is None else filled),
+            reference=with_margin(self.clean, margin),
+            sample=with_margin(given if filled is None else filled, margin),
             unit=self.flux,
-            weights=Weights.made(
-                with_margin(self.clean).shape, lambda n: with_margin(weigh(n) / np.float32(total), 0.0)
-            ),
+            weights=replace(coded, codes=with_margin(coded.codes, margin, 0)),
+            margin=margin,
             threads=self.threads,
             spectra=self.spectra,
             noise=floor / float(total) if gain > 0.0 or read > 0.0 else 0.0,
         )
-        return data, flags, given
+        if margin:
+            psi = quadratic_start(shifts, shape[1:], margin)
+            if data.explained_better_by(psi[None], np.zeros_like(psi[None]), (PSI,)):
+                data = replace(data, beginning=psi)
+        return data, flags, given, shifts, self._attenuates(given, coded, shifts)
+
+    def _dark(self, frame: Image, n: int, gain: float, read: float) -> NDArray[np.bool_]:
+        """Return the pixels (y, x) of a sample frame without light where no noise explains that."""
+        lit = self.clean[n] > _DARK * np.sqrt(gain * self.clean[n] + read**2)
+        return np.asarray(lit & (frame <= 0.0))
+
+    def _attenuates(self, given: Image, weights: Weights, shifts: BorderShifts) -> bool:
+        """Return whether the sample frame in the middle lacks flux that no motion at the border explains."""
+        n = len(given) // 2
+        used = weights.codes[n] > 0
+        flux = given[n].mean(dtype=np.float64, where=used) / self.flux
+        reference = self.clean[n].mean(dtype=np.float64, where=used)
+        spread = shifts.polynomial()[2:4].sum() if margin_for(shifts) else 0.0
+        return bool(used.any() and flux * (1.0 + spread) < _TRANSPARENT * reference)
 
     def _sample_gain(self, frame: Image) -> float:
         """Estimate the gain of sample frames: the references may be means of many, or have no noise."""
@@ -265,13 +303,15 @@ class FullFieldPlan:
         k, p = self.experiment.wavenumber, self.experiment.effective_pixel
         per_psi = k * p**2 / self.experiment.effective_distance
         per_d = p**2 / self.experiment.effective_distance
-        fields = dict(zip(problem.kinds, inside(found.fields), strict=True))
-        phase = fields[PSI] * np.float32(per_psi)
+        fields = dict(zip(problem.kinds, inside(found.fields, data.margin), strict=True))
+        wide_phase = found.fields[problem.kinds.index(PSI)] * np.float32(per_psi)
+        phase = inside(wide_phase, data.margin)
         if not problem.zero_is_known:
-            phase -= np.float32(phase.mean(dtype=np.float64, where=~lost))
+            wide_phase -= np.float32(phase.mean(dtype=np.float64, where=~lost))
+        angle = gradient(wide_phase, scale=1.0 / (k * p), threads=self.threads)
         channels = {
-            "phase": phase,
-            "refraction_angle": gradient(phase, scale=1.0 / (k * p), threads=self.threads),
+            "phase": np.ascontiguousarray(phase),
+            "refraction_angle": np.ascontiguousarray(inside(angle, data.margin)),
         }
         if D in fields:
             channels["dark_field"] = fields[D] * np.float32(per_d)
@@ -288,9 +328,9 @@ class FullFieldPlan:
                 data,
                 draws=self.options.draws,
                 seed=self.options.seed,
-                lost=with_margin(lost, True),
+                lost=with_margin(lost, data.margin, True),
             )
-            deviations = {name: inside(image) for name, image in wide.items()}
+            deviations = {name: inside(image, data.margin) for name, image in wide.items()}
             channels["phase_std"] = deviations["phase"] * np.float32(per_psi)
             if "dark_field" in channels:
                 channels["dark_field_std"] = deviations["dark_field"] * np.float32(per_d)

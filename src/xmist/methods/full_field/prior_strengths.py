@@ -1,10 +1,15 @@
-"""The quadratic priors on d and ln T, and how their strengths are chosen.
+"""The quadratic priors on ψ, d and ln T, and how their strengths are chosen.
 
 `PriorStrengths` is all that the other steps use: the priors to begin with (`initial`), the outer
 steps after which strengths are chosen (`steps`), and the choice itself (`noise_response` before a solve,
 `choose` after it). The strength for d is read from an estimate with a prior of a fixed strength, by its
-roughness and what white noise gives; that for ln T from the spectrum of a weakly regularised estimate, next
-to the spectrum of drawn noise (`xmist.numerics.solvers.prior_strength`).
+roughness and what white noise gives; those for ln T and ψ from the spectrum of a weakly regularised estimate,
+next to the spectrum of drawn noise (`xmist.numerics.solvers.prior_strength`).
+
+The prior on ψ is its roughness, for which a tilt, a defocus and an astigmatism cost nothing. For one position
+it acts everywhere: one frame determines ψ so far that without a prior noise decides the rest. For more
+positions it acts in the margin alone. Inside, ψ must be free to take up the granular contrast of the
+sample, which d would take up otherwise.
 """
 
 from __future__ import annotations
@@ -23,7 +28,7 @@ from xmist.numerics.images.denoise import ImageSpectrum
 from xmist.numerics.operators.finite_model import Residual
 from xmist.numerics.operators.transport import D_XX, D_XY, D_YY, LOG_T, PSI, D, Transport
 from xmist.numerics.reduce import dot
-from xmist.numerics.solvers.preconditioner import Prior, moments
+from xmist.numerics.solvers.preconditioner import Moments, Prior, moments
 from xmist.numerics.solvers.prior_strength import (
     ALIKE,
     ORDER,
@@ -38,13 +43,13 @@ from xmist.numerics.weights import Images
 Real = NDArray[Any]
 
 _CROSSING: Final = 0.35  # rad per pixel at which the first, weak prior outweighs the data
-# Outer steps after whose solve strengths are chosen. That for ln T: after each, in the end from an estimate with
-# a prior of about its own strength. That for d: after the first, and again after the second if it became
+# Outer steps after whose solve strengths are chosen. That for ln T: after each, in the end from an estimate
+# with a prior of about its own strength. That for d: after the first, and again after the second if it became
 # stronger, because one step from a noisy estimate goes only a part of the way.
 _STEPS: Final = (1, 2)
 _STEPS_AGAIN: Final = (0,)  # the same, where they are known from a similar fit
-# Strength for d before it is chosen: about the best constant one for simulated experiments. The choice depends on
-# it only where the data say little.
+# Strength for d before it is chosen: about the best constant one for simulated experiments. The choice
+# depends on it only where the data say little.
 _FIRST: Final = 10.0
 _LOCAL: Final = 4.0  # σ in pixels over which the noise level is taken
 # Least strength that may be read for ln T, relative to the first: where ψ can make up for ln T, even a prior
@@ -52,6 +57,19 @@ _LOCAL: Final = 4.0  # σ in pixels over which the noise level is taken
 _WEAKER: Final = 0.01
 _WEAKER_D: Final = 0.05  # the same for d: steps from no sample with less than that go astray
 _STRONGEST: Final = 1e6  # relative to the first
+# Strengths of the prior on ψ, relative to Σ_n ⟨w I²⟩: the first one for one position, and that in a margin.
+_PHASE: Final = 0.01
+_PHASE_OPEN: Final = 0.05  # the same where the border is open
+_PHASE_BEYOND: Final = 0.1
+_PHASE_STRONGEST: Final = 1e4  # relative to the first
+_PHASE_ORDER: Final = 3.0
+# The same of ψ and of ln T for one position with a transmission: the ratio decides what of the flux is
+# either's, and a spectrum cannot tell it.
+_PHASE_BESIDE: Final = 0.3
+_TRANSMISSION_ALONE: Final = 30.0
+_TRANSMISSION_ORDER: Final = 2.0
+_RING: Final = 24  # pixels along the border, margin included, that say what polynomial ψ has there
+_ALL: Final = (slice(None), slice(None))
 _SEED: Final = 0
 # Deviance by which another order has to be likelier than the first, a likelihood e¹⁰ times as great: no
 # spectrum is a power of κ from end to end, and where it is not may decide between orders that are near.
@@ -75,12 +93,14 @@ class PriorStrengths:
     """Priors of a fit and the choice of their strengths.
 
     `orders`: orders that the priors may have, the first to begin with. `fixed`: strengths that are given, by
-    kind; None keeps the first one. `length2`: ℓ² in pixels² of a single material.
+    kind; None keeps the first one. `length2`: ℓ² in pixels² of a single material. `margin`: whether there are
+    pixels around the frames.
     """
 
     orders: tuple[float, ...]
     fixed: Mapping[int, float | None]
     length2: float | None = None
+    margin: bool = False
 
     def weak(self, transport: Transport) -> tuple[Prior, ...]:
         """Return priors far weaker than the data ask for."""
@@ -97,11 +117,30 @@ class PriorStrengths:
                 # ratio of the two priors decides; a spectrum cannot tell it.
                 information[LOG_T] = 0.01 * moment.value * (1.0 + self.length2 * _CROSSING**2) ** 2
                 information |= {kind: 0.5 * information[kind] for kind in _DARK}
+        alone = len(transport.frames) == 1 and self.length2 is None
+        beside = alone and LOG_T in transport.kinds
+        smooth = Prior(strength=_TRANSMISSION_ALONE * moment.value, order=_TRANSMISSION_ORDER, floor=floor)
         return tuple(
-            Prior()
-            if kind == PSI or information[kind] == 0.0
+            self._phase_prior(moment, alone=alone, beside=beside)
+            if kind == PSI
+            else smooth
+            if kind == LOG_T and beside
+            else Prior()
+            if information[kind] == 0.0
             else Prior(strength=information[kind] * scale, order=order, floor=floor)
             for kind in transport.kinds
+        )
+
+    def _phase_prior(self, moment: Moments, *, alone: bool, beside: bool) -> Prior:
+        """Return the prior on ψ, `alone`: of one position, `beside`: with a transmission."""
+        if not alone and not self.margin:
+            return Prior()
+        strength = _PHASE_BESIDE if beside else _PHASE_OPEN if self.margin else _PHASE
+        return Prior(
+            strength=strength * moment.value if alone else 0.0,
+            order=_PHASE_ORDER,
+            natural=True,
+            empty=_PHASE_BEYOND * moment.value if self.margin else 0.0,
         )
 
     def initial(self, weak: tuple[Prior, ...], kinds: tuple[int, ...]) -> tuple[Prior, ...]:
@@ -139,6 +178,15 @@ class PriorStrengths:
         """Return the outer steps after whose solve strengths are chosen."""
         return _STEPS_AGAIN if known else _STEPS
 
+    def _coefficients(self, field: Image, kind: int, threads: int | None) -> Image:
+        """Return the cosine coefficients of an unknown (y, x); of ψ with a margin without its polynomial.
+
+        That of degree 2 along the border costs nothing, and its mirror would have the spectrum of a kink.
+        """
+        out = field - _border_polynomial(field) if kind == PSI and self.margin else field.copy()
+        cosines: Image = to_cosines(out[None], threads=threads)[0]
+        return cosines
+
     def noise_response(
         self,
         solve: Callable[[Right], Image],
@@ -154,7 +202,7 @@ class PriorStrengths:
         """Return what noise alone gives, by number of the unknown, for those to choose for (d: if `dark`).
 
         `solve` solves the linear problem of the estimate. For d the noise is white and of variance 1 for a
-        pixel of weight 1, for ln T it has the local level of the residual.
+        pixel of weight 1, for ln T and ψ it has the local level of the residual.
         """
         kinds, threads = transport.kinds, transport.threads
         readable = [
@@ -173,8 +221,8 @@ class PriorStrengths:
                     power=fine_power(image, threads=threads), determined=dot(image, one, threads=threads)
                 )
             del right, gathered, noise, image, one
-        if LOG_T in (kinds[i] for i in readable):
-            i = kinds.index(LOG_T)
+        spectral = [i for i in readable if kinds[i] in (LOG_T, PSI)]
+        if spectral:
             level = _mean_square(residual)
             residual.forget()
             scale = 1.0 / (level.mean(dtype=np.float64) or 1.0) ** 0.5
@@ -186,11 +234,13 @@ class PriorStrengths:
                 level,
                 spectra,
                 transport,
-                transmission=np.exp(fields[i]),
+                transmission=np.exp(fields[kinds.index(LOG_T)]) if LOG_T in kinds else None,
             ).scaled(scale)
             del level
-            noise = to_cosines(solve(right)[i : i + 1], threads=threads)[0]
-            out[i] = NoiseResponse(power=power_over_rings(noise, threads=threads))
+            noise = solve(right)
+            for i in spectral:
+                cosines = self._coefficients(noise[i], kinds[i], threads)
+                out[i] = NoiseResponse(power=power_over_rings(cosines, threads=threads))
         return out
 
     def choose(
@@ -206,17 +256,20 @@ class PriorStrengths:
         """Return priors of the strengths that an estimate (unknown, y, x) asks for.
 
         The estimate was made with `priors`; unknowns without an entry in `noise` keep theirs. No strength is
-        far below that of `weak` or above a million times it. d keeps its order; ln T has the first, or the
-        likeliest where that is likelier by far.
+        far below that of `weak` or far above it. d and ψ keep their order; ln T has the first,
+        or the likeliest where that is likelier by far.
         """
         kinds = transport.kinds
         out = list(priors)
         for i, response in noise.items():
-            estimate = self._choose_log_t if kinds[i] == LOG_T else self._choose_dark
+            estimate = self._choose_dark if kinds[i] in _DARK else self._choose_by_spectrum
             found = estimate(i, fields[i], response, transport=transport, priors=priors, mix=mix)
-            bound = weak[i].of_order(found.order, _CROSSING).strength
-            least = bound * (_WEAKER if kinds[i] == LOG_T else _WEAKER_D)
-            out[i] = replace(found, strength=min(max(found.strength, least), _STRONGEST * bound))
+            if kinds[i] == PSI:
+                bound, least, most = weak[i].strength, 1.0, _PHASE_STRONGEST
+            else:
+                bound = weak[i].of_order(found.order, _CROSSING).strength
+                least, most = (_WEAKER if kinds[i] == LOG_T else _WEAKER_D), _STRONGEST
+            out[i] = replace(found, strength=min(max(found.strength, least * bound), most * bound))
         if D_XY in kinds and D_XY not in self.fixed:
             # One strength for all elements: ‖D_xx‖² + 2‖D_xy‖² + ‖D_yy‖² is the same in any frame of axes.
             i, j, k = (kinds.index(kind) for kind in (D_XX, D_XY, D_YY))
@@ -249,7 +302,7 @@ class PriorStrengths:
         )
         return replace(prior, strength=strength)
 
-    def _choose_log_t(
+    def _choose_by_spectrum(
         self,
         i: int,
         image: Image,
@@ -261,13 +314,13 @@ class PriorStrengths:
     ) -> Prior:
         threads = transport.threads
         estimates = estimate_strength(
-            to_cosines(image[None].copy(), threads=threads)[0],
+            self._coefficients(image, transport.kinds[i], threads),
             transport.kinds,
             moments(transport.frames, transport.weights, threads=threads),
             priors,
             i,
             noise=noise.power,
-            orders=self.orders,
+            orders=(_PHASE_ORDER,) if transport.kinds[i] == PSI else self.orders,
             mix=mix,
             threads=threads,
         )
@@ -275,6 +328,27 @@ class PriorStrengths:
         deviances[1:] = [deviance + _DECISIVE for deviance in deviances[1:]]
         found = estimates[int(np.argmin(deviances))]
         return replace(priors[i], order=found.order, strength=found.strength)
+
+
+def _border_polynomial(field: Image) -> Image:
+    """Return the polynomial of degree 2 that is nearest to an image (y, x) along its border."""
+    y, x = (np.linspace(-1.0, 1.0, size) for size in field.shape)
+    powers = [(i, j) for i in range(3) for j in range(3 - i)]
+    ring = field.astype(np.float64)
+    inner = tuple(slice(_RING, -_RING) if size > 2 * _RING else slice(0) for size in field.shape)
+    ring[inner] = 0.0
+
+    def product(i: int, j: int, k: int, m: int) -> float:
+        parts = [
+            (y ** (i + k))[rows].sum() * (x ** (j + m))[columns].sum() for rows, columns in (_ALL, inner)
+        ]
+        return float(parts[0] - parts[1])
+
+    normal = np.array([[product(*one, *other) for other in powers] for one in powers])
+    right = np.array([y**i @ (ring @ x**j) for i, j in powers])
+    solution = np.linalg.solve(normal, right)
+    out = sum(s * np.multiply.outer(y**i, x**j) for s, (i, j) in zip(solution, powers, strict=True))
+    return np.asarray(out, np.float32)
 
 
 def _mean_square(residual: Residual) -> Image:

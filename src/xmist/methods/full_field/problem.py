@@ -36,7 +36,8 @@ class FitData:
     `reference` (position, y, x): finite, positive, without noise. `sample` (position, y, x): finite, in units
     of `unit`, since a copy in other units would need as much memory. `weights`: of mean 1; a fit sets those
     of outliers to 0. `noise`: variance of a pixel of weight 1, 0 if unknown. `spectra`: of the square root of
-    each reference, with its noise; empty without noise.
+    each reference, with its noise; empty without noise. `margin`: pixels around the frames, of weight 0, see
+    `border`. `beginning` (y, x): ψ of the motion seen at the border, where that is better than no sample.
     """
 
     reference: Image
@@ -46,6 +47,8 @@ class FitData:
     noise: float = 0.0
     spectra: tuple[ImageSpectrum, ...] = ()
     unit: float = 1.0
+    margin: int = 0
+    beginning: Image | None = None
 
     def operator(self, kinds: tuple[int, ...], models: Image) -> Transport:
         """Return the linear operator about model images (position, y, x)."""
@@ -73,6 +76,13 @@ class FitData:
     def misfit(self, residual: Images) -> float:
         """Return the weighted sum of squares of a residual."""
         return energy(residual, self.weights, threads=self.threads)
+
+    def begin(self, kinds: tuple[int, ...]) -> Image:
+        """Return the fields (unknown, y, x) that a fit without a start begins with."""
+        fields = np.zeros((len(kinds), *self.sample.shape[1:]), np.float32)
+        if self.beginning is not None:
+            fields[kinds.index(PSI)] = self.beginning
+        return fields
 
     def explained_better_by(self, one: Image, other: Image, kinds: tuple[int, ...]) -> bool:
         """Return whether the fields `one` leave a smaller misfit than the fields `other`."""
@@ -163,7 +173,8 @@ class Fit:
     whether outer steps and inner solves all met their rules; `outliers`: for each position the pixels, by
     their places in the flattened frame, that got weight 0; `binning`: of the level at which the fit began;
     `lost`: part of the image around which the speckles were not found, where that is large; `warm`: whether
-    the given start was used; `parallax`: part of the beam's bending that moves the sample's own pattern.
+    the given start was used; `parallax`: part of the beam's bending that moves the sample's own pattern;
+    `margin`: as that of the data.
     """
 
     fields: Image
@@ -178,6 +189,7 @@ class Fit:
     lost: float = 0.0
     warm: bool = False
     parallax: float = 0.0
+    margin: int = 0
 
     @property
     def weights(self) -> Weights:

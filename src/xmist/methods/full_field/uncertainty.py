@@ -16,8 +16,10 @@ from scipy.ndimage import gaussian_filter
 from xmist.core.arrays import Image
 from xmist.methods.full_field.noise import right_of_noise
 from xmist.methods.full_field.problem import SMOOTH, Fit, FitData, Problem
+from xmist.numerics.operators.roughness import random_force
 from xmist.numerics.operators.transport import D_XX, D_YY, LOG_T, PSI, D
 from xmist.numerics.solvers.preconditioner import Prior
+from xmist.numerics.solvers.whole_image import empty_pixels, to_cosines
 
 Real = NDArray[Any]
 
@@ -63,7 +65,16 @@ def standard_deviations(
             random, data.reference, sigma, data.spectra, transport, transmission=transmission
         )
         for image, prior in zip(right.coefficients, found.priors, strict=True):
-            _pull(random, image, prior, level)
+            if prior.natural:
+                force = random_force(
+                    random,
+                    empty_pixels(weights, shape),
+                    inside=prior.strength,
+                    empty=max(prior.strength, prior.empty),
+                )
+                image += np.float32(level) * to_cosines(force[None], threads=transport.threads)[0]
+            else:
+                _pull(random, image, prior, level)
         delta, _ = solver(
             right,
             negligible=lambda objective: 1e-3 * objective / positions,

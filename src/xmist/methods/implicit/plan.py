@@ -16,6 +16,7 @@ from xmist.core.experiment import Experiment
 from xmist.core.findings import Finding
 from xmist.core.options import Options
 from xmist.core.version import __version__
+from xmist.methods.common.border import check_border
 from xmist.methods.common.findings import compare_frames, describe_flags
 from xmist.methods.common.phase import epsilon_of, screening_length2
 from xmist.methods.common.reference import PreparedReference
@@ -118,7 +119,7 @@ class ImplicitPlan:
             provenance=provenance,
         )
         channels: dict[str, Any] = self.channels(found)
-        return Retrieval(
+        result = Retrieval(
             method=self.method,
             experiment=self.experiment,
             options=options.plain(),
@@ -127,6 +128,8 @@ class ImplicitPlan:
             provenance=provenance,
             **channels,
         )
+        reference = equations.reference
+        return check_border(result, reference.frames, frames, reference.weights, given)
 
 
 def prepare_equations(

@@ -16,6 +16,7 @@ from xmist.core.experiment import Experiment
 from xmist.core.findings import Finding, finding
 from xmist.core.version import __version__
 from xmist.methods.common.background import background_mask, determined_background
+from xmist.methods.common.border import check_border
 from xmist.methods.common.findings import compare_frames, describe_flags, share_of
 from xmist.methods.common.reference import PreparedReference, prepare_reference
 from xmist.methods.matching.options import MatchingOptions, shift_of
@@ -73,7 +74,7 @@ class MatchingPlan:
             threads=self.threads,
         )
         self._settle(found, flags)
-        return self._result(found, flags, frames)
+        return check_border(self._result(found, flags, frames), self.reference.frames, frames, combined)
 
     def _start(self, sample: ArrayLike, weights: ArrayLike | None) -> NDArray[np.int64] | None:
         """Return the start values rounded to whole pixels."""

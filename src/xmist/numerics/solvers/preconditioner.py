@@ -175,11 +175,17 @@ class Prior:
 
     s is the symbol of the 5-point Laplacian (κ² for small κ), α the `strength`, ρ the `floor`. Order 1 is H1,
     α‖∇u‖²; 3/2 suits images with edges, whose power falls like κ⁻³; 2 is H2, α‖∇²u‖².
+
+    A `natural` one is α times the roughness of `xmist.numerics.operators.roughness` instead, of order 3 and
+    without a floor: nothing is mirrored at the border, and polynomials of degree 2 cost nothing. At pixels
+    that have no weight in any position its strength is `empty` where that is larger.
     """
 
     strength: float = 0.0
     order: float = 1.0
     floor: float = 0.0
+    natural: bool = False
+    empty: float = 0.0
 
     def of_order(self, order: float, frequency: float) -> Prior:
         """Return a prior of another order with the same precision at a frequency ≪ π in rad per pixel."""

@@ -14,13 +14,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from xmist.numerics.operators.derivatives import jit
+from xmist.numerics.operators.roughness import add_roughness
 from xmist.numerics.operators.transport import Transport
 from xmist.numerics.parallel import for_blocks
 from xmist.numerics.reduce import dot
 from xmist.numerics.solvers.conjugate_gradients import Convergence, conjugate_gradients
 from xmist.numerics.solvers.poisson import dct2, frequencies
 from xmist.numerics.solvers.preconditioner import Prior, block_preconditioner, moments
-from xmist.numerics.weights import Images
+from xmist.numerics.weights import Images, Weights
 
 Real = NDArray[Any]
 
@@ -39,11 +40,27 @@ def energy(images: Images, weights: Images | None = None, *, threads: int | None
     return sum(dot(a, a * w, threads=threads) for a, w in zip(images, weights, strict=True))
 
 
-def prior_energy(fields: Real, priors: tuple[Prior, ...], *, threads: int | None = None) -> float:
-    """Return what the priors add to the objective at unknowns (unknown, y, x) in pixel units."""
+def empty_pixels(weights: Images | None, shape: tuple[int, ...]) -> NDArray[np.bool_]:
+    """Return the pixels (y, x) that have no weight in any position."""
+    if weights is None:
+        return np.zeros(shape, bool)
+    stack = weights.codes if isinstance(weights, Weights) else np.asarray(weights)
+    return np.asarray(~np.any(stack, axis=0))
+
+
+def prior_energy(
+    fields: Real, priors: tuple[Prior, ...], *, weights: Images | None = None, threads: int | None = None
+) -> float:
+    """Return what the priors add to the objective at unknowns (unknown, y, x) in pixel units.
+
+    `weights` say which pixels are empty for a natural prior; None means none.
+    """
     total = 0.0
     for field, prior in zip(fields, priors, strict=True):
-        if prior.strength or prior.floor:
+        if prior.natural:
+            empty = empty_pixels(weights, field.shape)
+            total += _add_natural(field, empty, prior, np.zeros_like(field), threads)
+        elif prior.strength or prior.floor:
             cosines = to_cosines(field[None].copy(), threads=threads)[0]
             weighed = np.zeros_like(cosines)
             _add_prior(weighed, cosines, prior, threads)
@@ -110,6 +127,8 @@ class Solver:
         frames = transport.frames
         shape = (int(frames.shape[1]), int(frames.shape[2]))
         self._priors = priors
+        natural = any(prior.natural for prior in priors)
+        self._empty = empty_pixels(transport.weights, shape) if natural else None
         self._preconditioner = block_preconditioner(
             transport.kinds,
             moments(frames, transport.weights, threads=self._threads),
@@ -180,11 +199,24 @@ class Solver:
         """Apply AᵀWA + P in the cosine basis."""
         np.copyto(self._fields, coefficients)
         to_cosines(self._fields, inverse=True, threads=self._threads)
-        out = to_cosines(self._transport.normal(self._fields, out=self._image), threads=self._threads)
+        out = self._transport.normal(self._fields, out=self._image)
+        for image, prior, field in zip(out, self._priors, self._fields, strict=True):
+            if prior.natural:
+                assert self._empty is not None
+                _add_natural(field, self._empty, prior, image, self._threads)
+        to_cosines(out, threads=self._threads)
         for image, prior, field in zip(out, self._priors, coefficients, strict=True):
-            if prior.strength or prior.floor:
+            if not prior.natural and (prior.strength or prior.floor):
                 _add_prior(image, field, prior, self._threads)
         return out
+
+
+def _add_natural(
+    field: Real, empty: NDArray[np.bool_], prior: Prior, out: Real, threads: int | None
+) -> float:
+    """Add a natural prior's matrix times an image (y, x), and return its energy."""
+    most = max(prior.strength, prior.empty)
+    return add_roughness(field, empty, out, inside=prior.strength, empty=most, threads=threads)
 
 
 @jit
