@@ -1,0 +1,196 @@
+"""The column of the rotation axis, found from all projections or from opposite ones."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import scipy.fft
+from numpy.typing import ArrayLike, NDArray
+
+from xmist.core.errors import ErrorRecord, InputError
+
+Real = NDArray[Any]
+
+
+@dataclass(frozen=True)
+class Centre:
+    """The rotation axis in the projections.
+
+    Parameters
+    ----------
+    column : float
+        Column of the axis at the middle row, from 0 at the middle of the first pixel.
+    tilt : float
+        Angle of the axis against the columns of the detector, in degrees.
+    spread : float
+        Standard error of `column` in pixels, from bands of rows; NaN for a single band.
+    pairs : int
+        Number of opposite pairs that were registered; 0 where all projections were used.
+    """
+
+    column: float
+    tilt: float
+    spread: float
+    pairs: int
+
+
+def find_centre(projections: ArrayLike, angles: ArrayLike, *, tolerance: float = 1.0) -> Centre:
+    """Find the rotation axis of line integrals.
+
+    Where the object lies inside the frame, the centre of mass of a projection at the angle θ is c + x cos θ − z sin θ for all θ
+    (Helgason-Ludwig condition of first order), and c is fitted to all projections. Otherwise opposite projections are
+    registered: the one at 180° is the mirror image of that at 0°. Bands of rows tell the tilt.
+
+    Parameters
+    ----------
+    projections : (projection, y, x) array_like
+        Line integrals.
+    angles : (projection,) array_like
+        Angles in degrees.
+    tolerance : float
+        Largest deviation from 180° of an opposite pair, in degrees.
+
+    Returns
+    -------
+    Centre
+        Column, tilt and standard error.
+
+    Raises
+    ------
+    InputError
+        If the object leaves the frame and no two projections are opposite within the tolerance.
+
+    Examples
+    --------
+    >>> x, angles = np.arange(64), np.arange(0, 180, 20)
+    >>> place = 35.0 + 6 * np.cos(np.deg2rad(angles))
+    >>> disc = np.exp(-((x - place[:, None]) ** 2) / 50)
+    >>> round(find_centre(np.tile(disc[:, None], (1, 8, 1)), angles).column, 3)
+    35.0
+    """
+    images = np.asarray(projections, np.float64)
+    degrees = np.asarray(angles, np.float64)
+    height, width = images.shape[1:]
+    bands = np.array_split(np.arange(height), min(8, max(height // 4, 1)))
+    profiles = np.stack([images[:, rows].sum(1) for rows in bands], axis=1)
+    inside = _is_inside(profiles)
+    if inside.any() and degrees.size >= 4:
+        columns, errors = _by_centre_of_mass(profiles, degrees)
+        weights = np.where(inside & (errors > 0), 1.0 / np.maximum(errors, 1e-9) ** 2, 0.0)
+        pairs = 0
+    else:
+        columns, weights, pairs = _by_opposite_pairs(images, degrees, bands, tolerance)
+    if not weights.any():
+        weights = np.ones_like(weights)
+    column = float(np.average(columns, weights=weights))
+    places = np.array([rows.mean() for rows in bands]) - 0.5 * (height - 1)
+    tilt, slope = 0.0, 0.0
+    if (weights > 1e-3 * weights.max()).sum() > 2:
+        slope, column = np.polyfit(places, columns, 1, w=np.sqrt(weights))
+        tilt = float(np.rad2deg(np.arctan(slope)))
+    scatter = np.average((columns - column - slope * places) ** 2, weights=weights)
+    spread = float(np.sqrt(scatter / len(bands))) if len(bands) > 2 else float("nan")
+    return Centre(float(column), tilt, spread, pairs)
+
+
+def _is_inside(profiles: Real) -> NDArray[np.bool_]:
+    """Return the bands of (projection, band, x) profiles that are near 0 at both borders of every projection."""
+    margin = max(profiles.shape[2] // 40, 2)
+    border = np.maximum(
+        np.abs(profiles[:, :, :margin].mean(2)), np.abs(profiles[:, :, -margin:].mean(2))
+    ).max(0)
+    return np.asarray(border < 0.03 * np.abs(profiles).max(axis=(0, 2)))
+
+
+def _by_centre_of_mass(profiles: Real, degrees: Real) -> tuple[Real, Real]:
+    """Return the column of the axis of each band and its standard error, from (projection, band, x) profiles."""
+    x = np.arange(profiles.shape[2]) - 0.5 * (profiles.shape[2] - 1)
+    margin = max(profiles.shape[2] // 40, 2)
+    floor = 0.5 * (profiles[:, :, :margin].mean(2) + profiles[:, :, -margin:].mean(2))
+    mass = (profiles - floor[:, :, None]).sum(2)
+    moment = ((profiles - floor[:, :, None]) * x).sum(2)
+    theta = np.deg2rad(degrees)
+    columns, errors = np.empty(profiles.shape[1]), np.empty(profiles.shape[1])
+    for band in range(profiles.shape[1]):
+        # The mass of all projections is the same: its mean is less noisy.
+        weight = np.median(mass[:, band])
+        model = np.stack([np.ones_like(theta), np.cos(theta), -np.sin(theta)], axis=1)
+        if weight == 0:
+            columns[band], errors[band] = 0.0, 0.0
+            continue
+        values = moment[:, band] / weight
+        solution, *_ = np.linalg.lstsq(model, values, rcond=None)
+        residual = values - model @ solution
+        covariance = np.linalg.inv(model.T @ model)[0, 0]
+        columns[band] = solution[0] + 0.5 * (profiles.shape[2] - 1)
+        errors[band] = np.sqrt(covariance * (residual**2).sum() / max(theta.size - 3, 1)) + 1e-6
+    return columns, errors
+
+
+def _by_opposite_pairs(
+    images: Real, degrees: Real, bands: list[Any], tolerance: float
+) -> tuple[Real, Real, int]:
+    """Return the column of each band, its weight, and the number of opposite pairs of (projection, y, x) images."""
+    pairs = _opposite_pairs(degrees, tolerance)
+    if not pairs:
+        raise InputError(
+            ErrorRecord(
+                "no-opposite-projections",
+                f"the object leaves the frame and no two projections are 180° apart within {tolerance:g}°; "
+                "state the rotation centre (centre = column)",
+            )
+        )
+    width = images.shape[2]
+    columns, power = np.empty((len(pairs), len(bands))), np.empty((len(pairs), len(bands)))
+    for number, (one, other, _) in enumerate(pairs):
+        for place, rows in enumerate(bands):
+            shift, power[number, place] = _shift(images[one, rows], images[other, rows][:, ::-1])
+            columns[number, place] = 0.5 * (width - 1 + shift)
+    excess = np.array([gap for *_, gap in pairs])
+    found = [_at_zero(excess, columns[:, place], power[:, place]) for place in range(len(bands))]
+    return np.array(found), power.sum(0), len(pairs)
+
+
+def _opposite_pairs(degrees: Real, tolerance: float) -> list[tuple[int, int, float]]:
+    """Return (i, j, deviation from 180° in degrees) of the closest partner of each projection."""
+    pairs = []
+    for number, angle in enumerate(degrees):
+        gap = degrees - angle - 180.0
+        best = int(np.argmin(np.abs(gap)))
+        if abs(gap[best]) <= tolerance:
+            pairs.append((number, best, float(gap[best])))
+    return pairs
+
+
+def _at_zero(excess: Real, values: Real, weights: Real) -> float:
+    """Return the value at a deviation of 0: a weighted line where deviations differ, else the weighted mean."""
+    if np.ptp(excess) > 1e-6 and excess.size > 2:
+        return float(np.polyfit(excess, values, 1, w=np.sqrt(weights))[1])
+    return float(np.average(values, weights=np.maximum(weights, 1e-300)))
+
+
+def _shift(a: Real, b: Real) -> tuple[float, float]:
+    """Return the shift s with a(x) ≈ b(x − s), in pixels, and the power of the horizontal gradient; a, b (y, x)."""
+    width = a.shape[1]
+    # The horizontal gradient has no offset and suppresses slow waves, which φ holds most of.
+    window = np.hanning(width)[None, :]
+    ga, gb = (np.gradient(image, axis=1) * window for image in (a, b))
+    size = scipy.fft.next_fast_len(2 * width, real=True)
+    fa, fb = (scipy.fft.rfft(image, size, axis=1) for image in (ga, gb))
+    cross = (fa * fb.conj()).sum(0)
+    correlation = scipy.fft.irfft(cross, size)
+    peak = int(np.argmax(correlation))
+    start = peak if peak <= size // 2 else peak - size
+    wave = 2.0 * np.pi * np.arange(cross.size) / size
+    low = (wave > 0) & (wave < 0.5 * np.pi)
+    strength = np.abs(cross[low])
+    shift = float(start)
+    for _ in range(10):  # Gauss-Newton on the phase of the cross-spectrum
+        angle = np.angle(cross[low] * np.exp(1j * wave[low] * shift))
+        step = float((strength * wave[low] * angle).sum() / max((strength * wave[low] ** 2).sum(), 1e-300))
+        shift -= step
+        if abs(step) < 1e-6:
+            break
+    return shift, float(np.sqrt((ga**2).sum() * (gb**2).sum()))

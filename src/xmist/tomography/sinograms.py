@@ -1,0 +1,119 @@
+"""Sinograms: line integrals of the three quantities, weights of angles, ring suppression."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from xmist.core.arrays import Image
+from xmist.core.errors import ErrorRecord, InputError
+from xmist.core.experiment import Experiment
+from xmist.io.results.nxtomo import INTEGRALS
+from xmist.tomography.engines import need
+
+Real = NDArray[Any]
+
+
+def line_integrals(channel: str, images: Image, experiment: Experiment) -> Image:
+    """Return the line integrals of projections.
+
+    Parameters
+    ----------
+    channel : {"phase", "transmission", "dark_field"}
+        Image channel.
+    images : (projection, y, x) float32 array
+        Projections in rad, 1 or m.
+    experiment : Experiment
+        Geometry.
+
+    Returns
+    -------
+    (projection, y, x) float32 array
+        ∫δ dz = −φ/k in m, ∫μ dz = −ln T, or ∫ε dz = 2D/∆ in rad² with ε = ⟨θ²⟩ per axis and metre: a thickness dz
+        scatters by ε dz, variances add along the ray, and a detector at the distance ∆ sees them as 2∆D = ∆² ∫ε dz.
+
+    Examples
+    --------
+    >>> experiment = xmist.Experiment(energy_kev=17.0, pixel_size=5.8e-6, sample_to_detector=1.0)
+    >>> float(line_integrals("dark_field", np.full((1, 2, 2), 1e-12, np.float32), experiment).mean())
+    1.9999999...e-12
+    """
+    return np.asarray(INTEGRALS[channel].of(images, experiment), np.float32)
+
+
+def angular_weights(angles: ArrayLike) -> NDArray[np.float64]:
+    """Return the share of the half circle that each projection stands for.
+
+    Parameters
+    ----------
+    angles : (projection,) array_like
+        Angles in degrees, in any order; they may span 180° or 360°, and some may be missing.
+
+    Returns
+    -------
+    (projection,) float64 array
+        Half the distance to both neighbours modulo 180°, in rad; opposite projections share theirs. The sum is π.
+
+    Examples
+    --------
+    >>> angular_weights([0, 60, 120]).round(4)
+    array([1.0472, 1.0472, 1.0472])
+    """
+    folded = np.mod(np.asarray(angles, np.float64), 180.0)
+    # Angles that differ by rounding alone are one direction.
+    folded[folded > 180.0 - 1e-6] = 0.0
+    directions, inverse, counts = np.unique(np.round(folded, 6), return_inverse=True, return_counts=True)
+    if directions.size == 1:
+        return np.full(folded.size, np.pi / folded.size)
+    gaps = np.diff(directions, append=directions[0] + 180.0)
+    share = 0.5 * (gaps + np.roll(gaps, 1))
+    return np.deg2rad(share / counts)[inverse]
+
+
+def suppress_rings(sinograms: Image, strength: str) -> Image:
+    """Return sinograms without stripes, which become rings in slices.
+
+    Parameters
+    ----------
+    sinograms : (projection, slice, x) float32 array
+        Line integrals.
+    strength : {"none", "small", "all"}
+        "small" removes thin stripes by sorting, "all" also wide, dead and fluctuating ones (Vo et al. 2018, Opt. Express 26
+        28396, doi:10.1364/OE.26.028396; algotom).
+
+    Returns
+    -------
+    (projection, slice, x) float32 array
+        Sinograms.
+
+    Raises
+    ------
+    InputError
+        If algotom is not installed.
+
+    Examples
+    --------
+    >>> suppress_rings(np.ones((4, 1, 8), np.float32), "none").shape
+    (4, 1, 8)
+    """
+    if strength == "none":
+        return sinograms
+    removal = need("algotom.prep.removal")
+    out = np.empty_like(sinograms)
+    for number in range(sinograms.shape[1]):
+        row = np.ascontiguousarray(sinograms[:, number])
+        if strength == "small":
+            out[:, number] = removal.remove_stripe_based_sorting(row, 21)
+        else:
+            out[:, number] = removal.remove_all_stripe(row, 3.0, 51, 21)
+    return out
+
+
+def usable(images: Image, status_good: NDArray[np.bool_]) -> NDArray[np.intp]:
+    """Return the indices of projections that were retrieved and hold a value somewhere."""
+    kept = np.flatnonzero(status_good)
+    if not kept.size:
+        raise InputError(ErrorRecord("no-projections", "no projection was retrieved; nothing to reconstruct"))
+    return kept
