@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from xmist.tomography.centre import Centre, find_centre
     from xmist.tomography.options import TomographyOptions
-    from xmist.tomography.slices import reconstruct, reconstruct_refraction
     from xmist.tomography.sinograms import angular_weights, line_integrals, suppress_rings
+    from xmist.tomography.slices import reconstruct, reconstruct_refraction
 
 _HOME = {
     "Centre": "centre",

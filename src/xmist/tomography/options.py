@@ -2,43 +2,33 @@
 
 from __future__ import annotations
 
-import math
-from dataclasses import dataclass
-from typing import Final, Literal
+from typing import Annotated, Literal
 
-from xmist.core.errors import ErrorRecord, as_number, raise_errors, shown, suggest
+from xmist.core.options import Options, Range
 
-ALGORITHMS: Final = ("fbp", "cgls", "sirt")
-RINGS: Final = ("none", "small", "all")
-PRIORS: Final = ("none", "smooth", "tv")
+Filter = Literal["none", "hann", "hamming", "blackman", "bartlett", "nuttall", "parzen", "triang"]
 
 
-@dataclass(frozen=True, kw_only=True)
-class TomographyOptions:
-    """How slices are reconstructed.
+class TomographyOptions(Options):
+    """Options of a reconstruction.
 
     Parameters
     ----------
     algorithm : {"auto", "fbp", "cgls", "sirt"}
-        Filtered back-projection, or an iterative algorithm with the projectors of astra-toolbox. "auto" is "cgls" where the
-        projections have weights and astra-toolbox is installed, else "fbp".
+        Filtered back-projection, or an iterative algorithm with the projectors of astra-toolbox. "auto" is
+        "cgls" where the projections have weights and astra-toolbox is installed, else "fbp".
     centre : float or "auto"
-        Column of the rotation axis, counted from 0 at the middle of the first pixel.
+        Column of the rotation axis in pixels, counted from 0 at the middle of the first pixel.
     rings : {"none", "small", "all"}
-        Ring suppression in sinograms.
-    filter : str or None
-        Window on the ramp filter of FBP: "hann", "hamming", "blackman", …; None is the plain ramp.
+        Ring suppression in the sinograms.
+    filter : str
+        Window on the ramp filter of "fbp"; "none" is the plain ramp.
     iterations : int
         Iterations of "cgls" and "sirt".
     prior : {"none", "smooth", "tv"}
-        Prior on the slice in "cgls": the sum of squared differences between neighbours, or of their absolute values.
+        Prior on the slice in "cgls": the sum of squared differences of neighbours, or total variation.
     strength : float
-        Strength of the prior, relative to the data: 0.01 to 10 is typical.
-
-    Raises
-    ------
-    InputError
-        Lists every value that is out of range.
+        Strength of the prior relative to the data; 0.01 to 10 is typical.
 
     Examples
     --------
@@ -47,24 +37,9 @@ class TomographyOptions:
     """
 
     algorithm: Literal["auto", "fbp", "cgls", "sirt"] = "auto"
-    centre: float | Literal["auto"] = "auto"
+    centre: Annotated[float | Literal["auto"], Range(unit="pixels")] = "auto"
     rings: Literal["none", "small", "all"] = "none"
-    filter: str | None = None
-    iterations: int = 30
+    filter: Filter = "none"
+    iterations: Annotated[int, Range(1, 10_000)] = 30
     prior: Literal["none", "smooth", "tv"] = "none"
-    strength: float = 0.1
-
-    def __post_init__(self) -> None:
-        errors = []
-        for name, values in (("algorithm", ("auto", *ALGORITHMS)), ("rings", RINGS), ("prior", PRIORS)):
-            given = getattr(self, name)
-            if given not in values:
-                errors.append(f"{name} is {shown(given)}; {suggest(str(given), values)}")
-        if self.centre != "auto" and not math.isfinite(as_number(self.centre) or math.nan):
-            errors.append(f'centre is {shown(self.centre)}; expected a column or "auto"')
-        if isinstance(self.iterations, bool) or not isinstance(self.iterations, int) or self.iterations < 1:
-            errors.append(f"iterations is {shown(self.iterations)}; expected a whole number from 1")
-        strength = as_number(self.strength)
-        if strength is None or not 0 <= strength < math.inf:
-            errors.append(f"strength is {shown(self.strength)}; expected a number from 0")
-        raise_errors([ErrorRecord("option-invalid", text) for text in errors])
+    strength: Annotated[float, Range(0.0)] = 0.1
