@@ -19,6 +19,7 @@ MODULES = {
     "xmist.simulate": "simulate",
     "xmist.preprocess": "preprocess",
     "xmist.evaluate.metrics": "metrics",
+    "xmist.tomography": "tomography",
     "xmist.view.figures": "plotting",
     "xmist.io": "io",
 }

@@ -12,7 +12,7 @@ from xmist.core.hooks import register
 from xmist.core.version import __version__
 
 if TYPE_CHECKING:
-    from xmist import evaluate, io, preprocess, simulate, view
+    from xmist import evaluate, io, preprocess, simulate, tomography, view
     from xmist.core.data import CHANNELS, Retrieval, SpeckleStack
     from xmist.core.errors import InputError, OutputError, XmistError
     from xmist.core.experiment import Experiment
@@ -62,7 +62,7 @@ for _hook in (
 ):
     register(*_hook)
 
-_MODULES = ("evaluate", "io", "preprocess", "simulate", "view")
+_MODULES = ("evaluate", "io", "preprocess", "simulate", "tomography", "view")
 
 __all__ = [
     "CHANNELS",
@@ -91,6 +91,7 @@ __all__ = [
     "retrieve",
     "run",
     "simulate",
+    "tomography",
     "view",
     "write_simulation",
 ]

@@ -52,6 +52,8 @@ ERROR_CODES: Final[Mapping[str, str]] = MappingProxyType(
         "weights-invalid": "Weights are negative, NaN or infinite.",
         "frames-too-small": "The frames are smaller than the methods need.",
         "value-invalid": "An argument has a value that it cannot have.",
+        "extra-missing": "A package of an extra is not installed.",
+        "no-opposite-projections": "The rotation centre cannot be found: no two projections are opposite.",
         "shape-mismatch": "Arrays that belong together differ in shape.",
         # --- methods ---
         "initial-invalid": "An initial result has no phase to begin with.",

@@ -39,9 +39,9 @@ class Centre:
 def find_centre(projections: ArrayLike, angles: ArrayLike, *, tolerance: float = 1.0) -> Centre:
     """Find the rotation axis of line integrals.
 
-    Where the object lies inside the frame, the centre of mass of a projection at the angle θ is c + x cos θ − z sin θ for all θ
-    (Helgason-Ludwig condition of first order), and c is fitted to all projections. Otherwise opposite projections are
-    registered: the one at 180° is the mirror image of that at 0°. Bands of rows tell the tilt.
+    Where the object lies inside the frame, the centre of mass of the projection at θ is c + x cos θ − z sin θ
+    (Helgason-Ludwig condition of first order), and c is fitted to all projections. Otherwise opposite
+    projections are registered, one of them mirrored. Bands of rows measure the tilt.
 
     Parameters
     ----------
@@ -72,7 +72,7 @@ def find_centre(projections: ArrayLike, angles: ArrayLike, *, tolerance: float =
     """
     images = np.asarray(projections, np.float64)
     degrees = np.asarray(angles, np.float64)
-    height, width = images.shape[1:]
+    height = images.shape[1]
     bands = np.array_split(np.arange(height), min(8, max(height // 4, 1)))
     profiles = np.stack([images[:, rows].sum(1) for rows in bands], axis=1)
     inside = _is_inside(profiles)
@@ -96,7 +96,7 @@ def find_centre(projections: ArrayLike, angles: ArrayLike, *, tolerance: float =
 
 
 def _is_inside(profiles: Real) -> NDArray[np.bool_]:
-    """Return the bands of (projection, band, x) profiles that are near 0 at both borders of every projection."""
+    """Return which bands of (projection, band, x) profiles are near 0 at both borders everywhere."""
     margin = max(profiles.shape[2] // 40, 2)
     border = np.maximum(
         np.abs(profiles[:, :, :margin].mean(2)), np.abs(profiles[:, :, -margin:].mean(2))
@@ -105,7 +105,7 @@ def _is_inside(profiles: Real) -> NDArray[np.bool_]:
 
 
 def _by_centre_of_mass(profiles: Real, degrees: Real) -> tuple[Real, Real]:
-    """Return the column of the axis of each band and its standard error, from (projection, band, x) profiles."""
+    """Return the column of the axis and its standard error of each band of (projection, band, x) profiles."""
     x = np.arange(profiles.shape[2]) - 0.5 * (profiles.shape[2] - 1)
     margin = max(profiles.shape[2] // 40, 2)
     floor = 0.5 * (profiles[:, :, :margin].mean(2) + profiles[:, :, -margin:].mean(2))
@@ -132,7 +132,7 @@ def _by_centre_of_mass(profiles: Real, degrees: Real) -> tuple[Real, Real]:
 def _by_opposite_pairs(
     images: Real, degrees: Real, bands: list[Any], tolerance: float
 ) -> tuple[Real, Real, int]:
-    """Return the column of each band, its weight, and the number of opposite pairs of (projection, y, x) images."""
+    """Return column and weight of each band of (projection, y, x) images, and the number of pairs."""
     pairs = _opposite_pairs(degrees, tolerance)
     if not pairs:
         raise InputError(
@@ -165,14 +165,14 @@ def _opposite_pairs(degrees: Real, tolerance: float) -> list[tuple[int, int, flo
 
 
 def _at_zero(excess: Real, values: Real, weights: Real) -> float:
-    """Return the value at a deviation of 0: a weighted line where deviations differ, else the weighted mean."""
+    """Return the value at a deviation of 0 from a weighted line, or from the weighted mean."""
     if np.ptp(excess) > 1e-6 and excess.size > 2:
         return float(np.polyfit(excess, values, 1, w=np.sqrt(weights))[1])
     return float(np.average(values, weights=np.maximum(weights, 1e-300)))
 
 
 def _shift(a: Real, b: Real) -> tuple[float, float]:
-    """Return the shift s with a(x) ≈ b(x − s), in pixels, and the power of the horizontal gradient; a, b (y, x)."""
+    """Return the shift s of (y, x) images with a(x) ≈ b(x − s), in pixels, and their power."""
     width = a.shape[1]
     # The horizontal gradient has no offset and suppresses slow waves, which φ holds most of.
     window = np.hanning(width)[None, :]

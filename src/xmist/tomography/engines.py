@@ -49,16 +49,16 @@ def filtered_back_projection(
     window: str | None = None,
     derivative: bool = False,
 ) -> Image:
-    """Return a (x, x) slice of one (projection, x) sinogram by algotom's FBP; angles and their weights in rad.
+    """Return the (x, x) slice of a (projection, x) sinogram by algotom's FBP; angles and weights in rad.
 
-    With `derivative` the sinogram holds the derivative of line integrals along x, per pixel: the ramp filter becomes a Hilbert
-    filter (Pfeiffer et al. 2007, Phys. Rev. Lett. 98 108105).
+    With `derivative` the sinogram holds the derivative of line integrals along x, per pixel, and the ramp
+    filter becomes a Hilbert filter.
     """
     engine = need("algotom.rec.reconstruction")
     projections, width = sinogram.shape
     # The engine multiplies by π/(n − 1) and assumes equal steps.
     scaled = sinogram * np.float32((projections - 1) / np.pi) * weights[:, None].astype(np.float32)
-    # A wide margin: the ramp filter is long, and a narrow one leaves an offset. Refraction is 0 outside the object.
+    # The ramp filter is long: a narrow margin leaves an offset. Refraction is 0 outside the object.
     margin = width // 2
     ramp = np.tile(_hilbert_window(width + 2 * margin), (projections, 1)) if derivative else None
     return np.asarray(
@@ -80,14 +80,14 @@ def filtered_back_projection(
 
 
 def _hilbert_window(width: int) -> Real:
-    """Return the transfer function (x,) of the kernel 1/(π² n) at odd n, whose derivative is the ramp filter."""
+    """Return the transfer function (x,) of the kernel 1/(π² n), n odd; its derivative is the ramp filter."""
     place = np.arange(width) - np.ceil((width - 1) / 2)
     kernel = np.where(place % 2 == 1, 1.0 / (np.pi**2 * np.where(place == 0, 1, place)), 0.0)
     return np.fft.fftshift(np.fft.fft(kernel))
 
 
 class Projector:
-    """The parallel-beam projector of astra-toolbox for one geometry, on a CPU, and its adjoint.
+    """Parallel-beam projector of astra-toolbox for one geometry, on a CPU, with its adjoint.
 
     A slice is (x, x) in unit per pixel, a sinogram (projection, x).
     """

@@ -8,7 +8,6 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from xmist.core.arrays import Image
-from xmist.core.errors import ErrorRecord, InputError
 from xmist.core.experiment import Experiment
 from xmist.io.results.nxtomo import INTEGRALS
 from xmist.tomography.engines import need
@@ -31,8 +30,8 @@ def line_integrals(channel: str, images: Image, experiment: Experiment) -> Image
     Returns
     -------
     (projection, y, x) float32 array
-        ∫δ dz = −φ/k in m, ∫μ dz = −ln T, or ∫ε dz = 2D/∆ in rad² with ε = ⟨θ²⟩ per axis and metre: a thickness dz
-        scatters by ε dz, variances add along the ray, and a detector at the distance ∆ sees them as 2∆D = ∆² ∫ε dz.
+        ∫δ dz = −φ/k in m, ∫μ dz = −ln T, or ∫ε dz = 2D/∆ in rad², ε = ⟨θ²⟩ per axis and metre. Variances of
+        the angle add along a ray, and at the distance ∆ they blur speckles by 2∆D = ∆² ∫ε dz.
 
     Examples
     --------
@@ -54,7 +53,7 @@ def angular_weights(angles: ArrayLike) -> NDArray[np.float64]:
     Returns
     -------
     (projection,) float64 array
-        Half the distance to both neighbours modulo 180°, in rad; opposite projections share theirs. The sum is π.
+        Half the distance to both neighbours modulo 180° in rad, shared by opposite projections. The sum is π.
 
     Examples
     --------
@@ -80,8 +79,8 @@ def suppress_rings(sinograms: Image, strength: str) -> Image:
     sinograms : (projection, slice, x) float32 array
         Line integrals.
     strength : {"none", "small", "all"}
-        "small" removes thin stripes by sorting, "all" also wide, dead and fluctuating ones (Vo et al. 2018, Opt. Express 26
-        28396, doi:10.1364/OE.26.028396; algotom).
+        "small" removes thin stripes by sorting, "all" also wide and dead ones (Vo et al. 2018, Opt. Express
+        26 28396, doi:10.1364/OE.26.028396; algotom).
 
     Returns
     -------
@@ -101,19 +100,13 @@ def suppress_rings(sinograms: Image, strength: str) -> Image:
     if strength == "none":
         return sinograms
     removal = need("algotom.prep.removal")
+    # Windows in columns, wider than a stripe and narrower than the object.
+    wide, narrow = (max(sinograms.shape[2] // part, least) | 1 for part, least in ((20, 11), (50, 5)))
     out = np.empty_like(sinograms)
     for number in range(sinograms.shape[1]):
         row = np.ascontiguousarray(sinograms[:, number])
         if strength == "small":
-            out[:, number] = removal.remove_stripe_based_sorting(row, 21)
+            out[:, number] = removal.remove_stripe_based_sorting(row, wide)
         else:
-            out[:, number] = removal.remove_all_stripe(row, 3.0, 51, 21)
+            out[:, number] = removal.remove_all_stripe(row, 3.0, wide, narrow)
     return out
-
-
-def usable(images: Image, status_good: NDArray[np.bool_]) -> NDArray[np.intp]:
-    """Return the indices of projections that were retrieved and hold a value somewhere."""
-    kept = np.flatnonzero(status_good)
-    if not kept.size:
-        raise InputError(ErrorRecord("no-projections", "no projection was retrieved; nothing to reconstruct"))
-    return kept

@@ -79,7 +79,7 @@ def reconstruct(
         algorithm = "cgls" if given is not None and has_astra() else "fbp"
     if algorithm == "fbp" and not np.isfinite(data).all():
         raise InputError(
-            ErrorRecord("values-not-finite", "the sinograms hold values that are not finite; fill them first")
+            ErrorRecord("array-invalid", "the sinograms hold values that are not finite; fill them first")
         )
     data = suppress_rings(data, options.rings)
     radians = np.deg2rad(degrees)
@@ -89,7 +89,9 @@ def reconstruct(
         share = angular_weights(degrees)
         for number in range(slices):
             row = data[:, number]
-            out[number] = filtered_back_projection(row, radians, share, centre, window=options.filter)
+            out[number] = filtered_back_projection(
+                row, radians, share, centre, window=None if options.filter == "none" else options.filter
+            )
             _tell(progress, number, slices)
     else:
         with Projector(width, radians, centre) as projector:
@@ -123,7 +125,7 @@ def reconstruct_refraction(
     Returns
     -------
     (slice, x, x) float32 array
-        δ. It needs no zero of φ in the projections; where the object leaves the field of view, an offset remains.
+        δ. No zero of φ is needed; where the object leaves the field of view, an offset of δ remains.
 
     Raises
     ------
@@ -132,8 +134,8 @@ def reconstruct_refraction(
 
     Notes
     -----
-    ∇φ/k = −∂/∂x ∫δ dz, and the ramp filter is a derivative followed by a Hilbert filter (Pfeiffer et al. 2007, Phys. Rev. Lett.
-    98 108105, doi:10.1103/PhysRevLett.98.108105).
+    ∇φ/k = −∂/∂x ∫δ dz, and the ramp filter is a derivative followed by a Hilbert filter (Pfeiffer et al.
+    2007, Phys. Rev. Lett. 98 108105, doi:10.1103/PhysRevLett.98.108105).
 
     Examples
     --------
@@ -170,7 +172,7 @@ def _check(data: Real, degrees: Real, weights: Real | None, centre: float) -> No
         text = f"weights have shape {weights.shape}; expected that of the sinograms, {data.shape}"
         errors.append(ErrorRecord("shape-mismatch", text))
     if data.ndim == 3 and not -0.5 <= centre <= data.shape[2] - 0.5:
-        text = f"the rotation centre is at column {centre:g}; expected a column of the {data.shape[2]} in a frame"
+        text = f"centre is {centre:g}; expected one of the {data.shape[2]} columns of a frame"
         errors.append(ErrorRecord("option-invalid", text))
     raise_errors(errors)
 
@@ -181,7 +183,7 @@ def _tell(progress: Progress | None, number: int, total: int) -> None:
 
 
 def _known(row: Real, weight: Real | None) -> tuple[Real, Real]:
-    """Return values and weights (projection, x) float64, weights of mean 1 and 0 where a value is not finite."""
+    """Return values and weights (projection, x); weights have mean 1, 0 where a value is not finite."""
     good = np.isfinite(row)
     used = good.astype(np.float64) if weight is None else np.where(good, weight, 0.0).astype(np.float64)
     mean = used[used > 0].mean() if (used > 0).any() else 1.0
@@ -189,7 +191,7 @@ def _known(row: Real, weight: Real | None) -> tuple[Real, Real]:
 
 
 def _sirt(projector: Projector, row: Real, weight: Real | None, iterations: int) -> Real:
-    """Return the SIRT solution x ← x + C Aᵀ R W (b − A x); R, C inverse row and column sums; x is not negative-bound."""
+    """Return the SIRT solution x ← x + C Aᵀ R W (b − A x), R and C the inverse row and column sums."""
     values, used = _known(row, weight)
     rows = np.maximum(projector.forward(np.ones(projector.shape)), 1e-6)
     columns = np.maximum(projector.adjoint(used), 1e-6)
@@ -200,7 +202,7 @@ def _sirt(projector: Projector, row: Real, weight: Real | None, iterations: int)
 
 
 def _cgls(projector: Projector, row: Real, weight: Real | None, options: TomographyOptions) -> Real:
-    """Return argmin Σ w (b − A x)² + λ Σ v |∇x|² by conjugate gradients; v = 1, or 1/|∇x| reweighted for "tv"."""
+    """Return argmin Σ w (b − A x)² + λ Σ v |∇x|²; v = 1, or 1/|∇x| by reweighting for "tv"."""
     values, used = _known(row, weight)
     right = projector.adjoint(used * values)
     image = np.zeros(projector.shape)
