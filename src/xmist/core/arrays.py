@@ -93,6 +93,13 @@ def as_weights(name: str, weights: ArrayLike, shape: tuple[int, ...], errors: li
     return given
 
 
+def without_masked(frames: Image, weights: Image | None) -> Image:
+    """Return (position, y, x) frames with NaN for what a weight of 0 hides, so that no value of it counts."""
+    if weights is None or weights.all():
+        return frames
+    return np.where(weights > 0, frames, np.float32(np.nan))
+
+
 def as_image(name: str, given: Any, errors: list[Any]) -> Image | None:
     """Return real numbers or booleans of any shape as float32, masked entries as NaN; None with an error."""
     array = as_array(name, given, "real numbers", errors)

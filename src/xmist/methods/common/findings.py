@@ -21,7 +21,8 @@ def compare_frames(
     reference: Image, sample: Image, weights: Real | None, *, may_attenuate: bool
 ) -> list[Finding]:
     """Return findings about (position, y, x) frames as a method uses them, pixels of weight 0 left out."""
-    identical = [n for n in range(len(sample)) if _identical(reference[n], sample[n])]
+    used = [None] * len(sample) if weights is None else weights
+    identical = [n for n in range(len(sample)) if _identical(reference[n], sample[n], used[n])]
     if identical:
         return [
             finding("identical-frames", f"sample and reference frames of {_listed(identical)} are identical")
@@ -82,9 +83,16 @@ def _typical_ratio(sample: NDArray[np.float64], reference: NDArray[np.float64]) 
     return float(np.median(sample[known] / reference[known])) if known.any() else float("nan")
 
 
-def _identical(reference: Image, sample: Image) -> bool:
+def _identical(reference: Image, sample: Image, weights: Real | None) -> bool:
+    """Return whether all pixels (y, x) that both frames have are equal."""
     middle = len(reference) // 2
-    return np.array_equal(reference[middle], sample[middle]) and np.array_equal(reference, sample)
+    for part in (slice(middle, middle + 1), slice(None)):  # a row tells almost always
+        both = np.isfinite(sample[part])
+        if weights is not None:
+            both &= weights[part] > 0
+        if not np.array_equal(reference[part][both], sample[part][both]):
+            return False
+    return bool(both.any())
 
 
 def _compare_flux(name: str, flux: NDArray[np.float64]) -> list[Finding]:
@@ -94,12 +102,15 @@ def _compare_flux(name: str, flux: NDArray[np.float64]) -> list[Finding]:
         if len(dark) == len(flux):  # every pixel is flagged
             return []
         return [finding("no-light", f"the {name} frames of {_listed(dark)} have no light; check the shutter")]
+    known = np.isfinite(flux)
+    if not known.any():
+        return []
     if len(flux) < 3:
         typical = flux[::-1] if len(flux) == 2 else flux
         odd = [n for n in range(len(flux)) if flux[n] < 0.7 * typical[n]]
     else:
         typical = np.full(len(flux), np.nanmedian(flux))
-        odd = [n for n in range(len(flux)) if not 0.7 < flux[n] / typical[n] < 1.0 / 0.7]
+        odd = [n for n in range(len(flux)) if known[n] and not 0.7 < flux[n] / typical[n] < 1.0 / 0.7]
     return [
         finding(
             "unequal-flux",

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from xmist.core import flags as flag
-from xmist.core.arrays import Image, as_frames, as_weights
+from xmist.core.arrays import Image, as_frames, as_weights, without_masked
 from xmist.core.errors import ErrorRecord, InputError, raise_errors
 from xmist.numerics.images.fill import fill
 from xmist.numerics.images.speckles import speckle_size
@@ -36,7 +36,10 @@ class PreparedReference:
     scale: float = 1.0
 
     def check(self, sample: ArrayLike, weights: ArrayLike | None) -> tuple[Image, Image | None]:
-        """Return sample frames and their weights as float32; InputError if they do not fit the reference."""
+        """Return sample frames, NaN where their weight is 0, and weights as float32.
+
+        InputError if they do not fit the reference.
+        """
         errors: list[ErrorRecord] = []
         shape = self.frames.shape
         frames = as_frames("sample", sample, errors)
@@ -46,7 +49,7 @@ class PreparedReference:
         given = None if weights is None else as_weights("weights", weights, shape, errors)
         raise_errors(errors)
         assert frames is not None  # as_frames added an error otherwise
-        return frames, given
+        return without_masked(frames, given), given
 
     def speckle_size(self) -> float | None:
         """Return the full width at half maximum in pixels of the speckles in the middle; None if unknown."""
@@ -91,7 +94,7 @@ def prepare_reference(
         errors.append(ErrorRecord("positions-too-few", text))
     raise_errors(errors)
     assert frames is not None  # as_frames added an error otherwise
-    scale = _scale(frames) if scaled else 1.0
+    scale = _scale(without_masked(frames, given)) if scaled else 1.0
     if scale != 1.0:
         frames = frames * np.float32(scale)
     flags = np.zeros(frames.shape[1:], np.uint16)

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from xmist.core import flags as flag
-from xmist.core.arrays import Image, as_frames, as_weights
+from xmist.core.arrays import Image, as_frames, as_weights, without_masked
 from xmist.core.data import Retrieval
 from xmist.core.errors import ErrorRecord, InputError, raise_errors
 from xmist.core.experiment import Experiment
@@ -210,9 +210,10 @@ class FullFieldPlan:
         extra = as_weights("weights", weights, shape, errors) if weights is not None else None
         raise_errors(errors)
         assert given is not None  # else there is an error
+        given = without_masked(given, extra)
         flags = self.reference.flags.copy()
         read = (self.options.read_noise or 0.0) / self.flux
-        gain = self.gain if self.options.gain is not None else self._sample_gain(given[len(given) // 2])
+        gain = self.gain if self.options.gain is not None else self._sample_gain(given)
         floor = 0.05 * gain + read**2 or 1.0
         filled: Image | None = None
         brightest = min(_BRIGHTEST * self.flux, float(np.finfo(np.float32).max))
@@ -237,7 +238,8 @@ class FullFieldPlan:
 
         total = 0.0
         for n, frame in enumerate(given):
-            flags[~(np.abs(frame) < brightest)] |= flag.BAD_SAMPLE
+            bad = ~(np.abs(frame) < brightest)
+            flags[bad if extra is None else bad & (extra[n] > 0)] |= flag.BAD_SAMPLE
             if not dark_is_possible:
                 flags[self._dark(frame, n, gain, read)] |= flag.BAD_SAMPLE
             if extra is not None:
@@ -288,9 +290,13 @@ class FullFieldPlan:
         spread = shifts.polynomial()[2:4].sum() if margin_for(shifts) else 0.0
         return bool(used.any() and flux * (1.0 + spread) < _TRANSPARENT * reference)
 
-    def _sample_gain(self, frame: Image) -> float:
+    def _sample_gain(self, frames: Image) -> float:
         """Estimate the gain of sample frames: the references may be means of many, or have no noise."""
+        n = len(frames) // 2
+        frame = frames[n]
         usable = np.isfinite(frame) & (frame > 0)
+        if self.reference.weights is not None:
+            usable &= self.reference.weights[n] > 0
         root = np.sqrt(np.where(usable, frame, 0.0) / np.float32(self.flux))
         # Filled, because the step at a hole has all frequencies.
         root = np.nan_to_num(fill(root, usable, smooth=True, threads=self.threads), nan=1.0)

@@ -86,7 +86,10 @@ class PixelwiseSystem:
         Frames, weights and flags are those of `take`; `own` says that the weights are the reference's alone.
         """
         unknowns, status = self._least_squares(frames, combined, own=own)
-        flags[(status & LOST_SAMPLE) > 0] |= flag.BAD_SAMPLE
+        bad = (status & LOST_SAMPLE) > 0
+        if not own and combined is not None:  # frames are NaN too where their weight is 0
+            bad &= (~np.isfinite(frames) & (combined > 0)).any(axis=0)
+        flags[bad] |= flag.BAD_SAMPLE
         if status.any():
             self._fill(unknowns, status, flags, frames, combined)
         return unknowns

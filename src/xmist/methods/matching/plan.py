@@ -54,8 +54,9 @@ class MatchingPlan:
         """Retrieve one projection from (position, y, x) sample frames; weights multiply the reference's."""
         frames, given = self.reference.check(sample, weights)
         flags = self.reference.flags.copy()
-        for frame in frames:
-            flags[~np.isfinite(frame)] |= flag.BAD_SAMPLE
+        for n, frame in enumerate(frames):
+            bad = ~np.isfinite(frame)
+            flags[bad if given is None else bad & (given[n] > 0)] |= flag.BAD_SAMPLE
         combined = self.weights
         if given is not None:
             flags[(given == 0).any(axis=0)] |= flag.MASKED
