@@ -25,7 +25,7 @@ import psutil
 import xmist
 from same_results import write_config
 from xmist.io.results.nxtomo import export_tomography
-from xmist.workflow.configuration import draft_configuration
+from xmist.workflow.configuration import parse_configuration
 
 EXPERIMENT = {"energy_kev": 17.0, "pixel_size": 5.8e-6, "sample_to_detector": 1.0}
 
@@ -132,7 +132,7 @@ def throughput(rounds: int = 3) -> None:
     ):
         with folder() as place:
             config, reference, samples = write(place, number, positions, side, method, options, block=None)
-            experiment = draft_configuration(config).finish().experiment
+            experiment = parse_configuration(config).finish().experiment
             plan = xmist.prepare(reference, experiment, method=method, **options)
             plan(samples[0])
             times = []

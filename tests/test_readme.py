@@ -10,7 +10,7 @@ import xmist
 from tests.manufactured import phase_object
 from xmist.cli import xmist as command
 from xmist.preprocess import STEPS
-from xmist.workflow.configuration import make_draft
+from xmist.workflow.configuration import parse_mapping
 
 ROOT = Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text(encoding="utf-8")
@@ -33,7 +33,7 @@ def test_the_lines_of_python_run(tmp_path, monkeypatch):
 
 def test_the_scan_file_has_no_fault():
     (text,) = blocks("toml")
-    assert make_draft(tomllib.loads(text), folder=".", source="").messages == ()
+    assert parse_mapping(tomllib.loads(text), folder=".", source="").messages == ()
     assert all(step in text for step in STEPS)
 
 

@@ -15,29 +15,13 @@ FILES = [*sorted(SOURCE.rglob("*.py")), *(page for page in PAGES if "gallery" no
 REPLACED = re.compile(
     r"\b(exposures?|membranes?|scan files?|drafts?|faults?|remarks?|suspicions?|pictures?)\b", re.IGNORECASE
 )
-# Literal quotations: names of methods and papers, metadata of files, physical exposure of a detector.
+# Literal quotations: methods and papers, metadata of files, exposure of a detector, motors and files.
 QUOTED = re.compile(
     r"single-exposure|single_exposure|SingleExposure|exposure[ _-]times?|count_time|"
-    r"\.exposure\b|exposure\.py",
+    r"\.exposure\b|exposure\.py|mask\|membrane\|diffuser|membrane diffuser sandpaper",
     re.IGNORECASE,
 )
-# Parts that still have such words; this set only shrinks.
-PENDING = {
-    "docs",
-    "src/xmist/cli",
-    "src/xmist/evaluate",
-    "src/xmist/io",
-    "src/xmist/simulate",
-    "src/xmist/view",
-    "src/xmist/workflow",
-}
-PENDING_CLASSES = {"Problem"}
 ALLOWED = {ROOT / "docs" / "develop" / "vocabulary.md", ROOT / "docs" / "develop" / "changelog.md"}
-
-
-def _part(path):
-    parts = path.relative_to(ROOT).parts
-    return "/".join(parts[:3]) if parts[0] == "src" else parts[0]
 
 
 def _found(path):
@@ -47,13 +31,8 @@ def _found(path):
 
 @pytest.mark.parametrize("path", FILES, ids=lambda path: str(path.relative_to(ROOT)))
 def test_replaced_words_do_not_return(path):
-    if path not in ALLOWED and _part(path) not in PENDING:
+    if path not in ALLOWED:
         assert _found(path) == []
-
-
-def test_no_pending_part_is_clean():
-    dirty = {_part(path) for path in FILES if path not in ALLOWED and _found(path)}
-    assert dirty >= PENDING
 
 
 def test_class_names_are_unique():
@@ -63,4 +42,4 @@ def test_class_names_are_unique():
         for node in ast.walk(ast.parse(path.read_text(encoding="utf-8")))
         if isinstance(node, ast.ClassDef)
     )
-    assert {name for name, number in names.items() if number > 1} == PENDING_CLASSES
+    assert {name for name, number in names.items() if number > 1} == set()

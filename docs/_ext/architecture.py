@@ -96,7 +96,7 @@ def drawing(source: Path, tests: Path) -> str:
 
 # The functions that a frame goes through, in order, each with the module that calls it.
 _PATH = [
-    ("workflow/configuration", "draft_configuration", "workflow/run"),
+    ("workflow/configuration", "parse_configuration", "workflow/run"),
     ("workflow/discovery", "discover", "workflow/run"),
     ("workflow/setup", "read_setup", "workflow/run"),
     ("workflow/frames", "FrameReader.read", "workflow/processor"),

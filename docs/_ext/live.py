@@ -154,13 +154,13 @@ class Page:
         target.write_text(block.astext() + "\n", encoding="utf-8")
 
     def configuration_file(self, block: nodes.literal_block) -> None:
-        from xmist.workflow.configuration import make_draft
+        from xmist.workflow.configuration import parse_mapping
 
         data = tomllib.loads(block.astext())
         if {"input", "experiment", "retrieve"} <= set(data):
-            faults = make_draft(data, folder=".", source="").messages
-            if faults:
-                raise ValueError("; ".join(faults))
+            errors = parse_mapping(data, folder=".", source="").messages
+            if errors:
+                raise ValueError("; ".join(errors))
 
     def parsed(self, block: nodes.literal_block) -> None:
         """Parse every line that begins with xmist, without running it."""

@@ -83,7 +83,7 @@ for number in (2, 10):
 # Recommendations
 # ---------------
 # - Use speckles of 3 to 5 pixels with high visibility.
-# - From two positions on, prefer longer exposures to more positions; more positions help against bad pixels and drift.
+# - From two positions on, prefer longer exposure times to more positions; more positions help against bad pixels and drift.
 # - Choose a distance at which speckles move by at most about half their size.
 # - Retrieve with ``uncertainty=True`` and look at the standard deviations: :doc:`plot_uncertainties`.
 #

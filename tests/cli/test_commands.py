@@ -409,7 +409,7 @@ def _raising(error):
 )
 def test_failures(folder, capsys, monkeypatch, error, code, message):
     before = snapshot(folder)
-    monkeypatch.setattr("xmist.workflow.run.run_draft", _raising(error))
+    monkeypatch.setattr("xmist.workflow.run.run_parsed", _raising(error))
     done = call(capsys, "retrieve", "config.toml")
     assert done.code == code
     assert message in done.err

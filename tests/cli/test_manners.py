@@ -9,7 +9,7 @@ import pytest
 import xmist.__main__
 from tests.cli.scenes import call, snapshot, write_config, write_frames
 from tests.workflow.series_scenes import frames, sections, write_hdf5, write_toml
-from xmist.workflow.configuration import make_draft
+from xmist.workflow.configuration import parse_mapping
 from xmist.workflow.outputs import overlap_errors
 
 
@@ -92,8 +92,8 @@ def test_a_plan_calls_its_faults_by_their_options_and_leaves_no_folder(folder, c
     ],
 )
 def test_what_a_pattern_would_read_the_next_time(pattern, output, read, folder):
-    draft = make_draft({"input": {"sample": pattern}}, folder=folder, source="")
-    found = overlap_errors(draft, (), [folder / output])
+    parsed = parse_mapping({"input": {"sample": pattern}}, folder=folder, source="")
+    found = overlap_errors(parsed, (), [folder / output])
     assert list(found) == [folder / output] * read
 
 

@@ -25,7 +25,7 @@ def panel(page, number):
 
 
 def canvas(page, number):
-    return panel(page, number).locator(".picture canvas").first
+    return panel(page, number).locator(".image-view canvas").first
 
 
 def pixels(page, number):

@@ -20,7 +20,7 @@ from tests.manufactured import phase_object
 from xmist.core.errors import raise_errors
 from xmist.io.results import atomic
 from xmist.io.results.stacks import open_stack
-from xmist.workflow.configuration import Draft, draft_configuration
+from xmist.workflow.configuration import ParsedConfiguration, parse_configuration
 from xmist.workflow.discovery import discover
 from xmist.workflow.proposal import toml_text
 from xmist.workflow.setup import read_setup
@@ -99,10 +99,10 @@ def run_path(config, **options):
 
 
 def open_setup(config):
-    """Discover a configuration, a file or a draft, and read what its projections share."""
-    draft = config if isinstance(config, Draft) else draft_configuration(config)
-    found = discover(draft)
-    raise_errors(draft.named(found.errors))
+    """Discover a configuration, a file or a parsed, and read what its projections share."""
+    parsed = config if isinstance(config, ParsedConfiguration) else parse_configuration(config)
+    found = discover(parsed)
+    raise_errors(parsed.named(found.errors))
     return read_setup(found, lambda *_: None)
 
 

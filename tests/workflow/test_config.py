@@ -16,17 +16,17 @@ from xmist.core.errors import InputError
 from xmist.preprocess import STEPS
 from xmist.workflow.configuration import (
     Configuration,
-    Draft,
-    draft_configuration,
-    make_draft,
+    ParsedConfiguration,
+    parse_configuration,
+    parse_mapping,
     read_configuration,
 )
 from xmist.workflow.proposal import propose_configuration, toml_text
 from xmist.workflow.schema import check_sections
 
 
-def draft(**changes):
-    return make_draft(sections(**changes), folder="somewhere", source="")
+def parsed(**changes):
+    return parse_mapping(sections(**changes), folder="somewhere", source="")
 
 
 def test_a_configuration_is_read(tmp_path):
@@ -51,11 +51,11 @@ def test_a_configuration_is_read(tmp_path):
 
 
 def test_what_is_left_out_is_no_physical_value():
-    scan = draft(experiment={"source_to_sample": None}, options={"smoothing": None}).finish()
+    scan = parsed(experiment={"source_to_sample": None}, options={"smoothing": None}).finish()
     assert scan.experiment.source_to_sample is None
     assert scan.options == {}
     assert (scan.input.repeats, scan.threads, scan.overwrite) == (1, None, False)
-    assert draft(experiment={"energy_kev": None}).experiment is None
+    assert parsed(experiment={"energy_kev": None}).experiment is None
 
 
 def test_a_mark_of_windows_editors_is_no_fault(tmp_path):
@@ -90,7 +90,7 @@ def test_faults_name_the_file_and_the_key(tmp_path):
 
 
 def test_a_fault_hides_no_other():
-    found = draft(
+    found = parsed(
         input={"repeats": -1, "refernce": "x"},
         experiment={"energy_kev": "17", "pixel_size": -1.0, "sample_to_detector": None},
         preprocess=[{"step": "bni"}, {"step": "bin", "size": 0, "sise": 2}, 3],
@@ -113,7 +113,7 @@ def test_a_fault_hides_no_other():
 
 def test_names_of_another_place_are_used():
     called = {"experiment.energy_kev": "--energy-kev"}
-    found = make_draft(sections(experiment={"energy_kev": None}), folder="", source="", called=called)
+    found = parse_mapping(sections(experiment={"energy_kev": None}), folder="", source="", called=called)
     (message,) = found.messages
     assert message.startswith("--energy-kev is missing;")
     assert found.errors({"experiment.energy_kev": "the header offers 17 keV"})[0].message.endswith(
@@ -123,7 +123,7 @@ def test_names_of_another_place_are_used():
 
 def test_changes_take_the_place_of_keys(tmp_path):
     path = write_config(tmp_path, preprocess=[{"step": "unlit"}])
-    found = draft_configuration(
+    found = parse_configuration(
         path,
         {"options": {"ridge": 0.1}, "preprocess": [{"step": "flux"}], "output": {"files": ["/x/y.h5"]}},
     )
@@ -142,13 +142,13 @@ def test_changes_take_the_place_of_keys(tmp_path):
     ],
 )
 def test_steps_have_the_frames_that_they_need(steps, frames, fault):
-    found = draft(input=frames, preprocess=[{"step": step} for step in steps])
+    found = parsed(input=frames, preprocess=[{"step": step} for step in steps])
     assert [text for text in found.messages if text.startswith(fault)]
 
 
 def test_every_step_is_known_to_the_configuration():
     extra = {"dark": "d.tif", "flat": "f.tif"}
-    assert draft(input=extra, preprocess=[{"step": step} for step in STEPS]).messages == ()
+    assert parsed(input=extra, preprocess=[{"step": step} for step in STEPS]).messages == ()
 
 
 scalars = st.one_of(
@@ -179,8 +179,8 @@ names = st.sampled_from(["input", "experiment", "preprocess", "retrieve", "optio
 
 @given(st.dictionaries(names, st.one_of(anything, tables, st.lists(tables, max_size=2)), max_size=5))
 def test_whatever_stands_in_a_file_gives_faults_and_no_crash(data):
-    found = make_draft(data, folder="somewhere", source="")
-    assert isinstance(found, Draft)
+    found = parse_mapping(data, folder="somewhere", source="")
+    assert isinstance(found, ParsedConfiguration)
     assert all(isinstance(fault, str) and fault for fault in found.messages)
     assert found.messages  # no file of these is complete
     check_sections(data)
@@ -331,7 +331,7 @@ def test_no_physical_value_is_made_up(tmp_path):
     data = tomllib.loads(propose_configuration(tmp_path))
     assert data["experiment"] == {}
     assert data["options"] == {}
-    faults = make_draft(data, folder=tmp_path, source="").problems
+    faults = parse_mapping(data, folder=tmp_path, source="").problems
     assert {problem.path for problem in faults} == {
         f"experiment.{name}" for name in ("energy_kev", "pixel_size", "sample_to_detector")
     }
@@ -340,17 +340,17 @@ def test_no_physical_value_is_made_up(tmp_path):
 def test_a_material_stands_for_its_delta_over_beta():
     energy = GEOMETRY["energy_kev"]
     for table in ({"material": "polystyrene"}, {"material": "C8H8", "density": 1050.0}):
-        found = draft(
+        found = parsed(
             retrieve={"method": "single-material"}, options={"smoothing": None, "delta_over_beta": table}
         )
         assert found.options == {"delta_over_beta": xmist.Material.of("polystyrene").delta_over_beta(energy)}
-        other = draft(options={"single-exposure": {"delta_over_beta": table}})
+        other = parsed(options={"single-exposure": {"delta_over_beta": table}})
         assert other.options_of("single-exposure") == found.options
 
 
 def test_options_of_methods():
     tables = {"smoothing": 1.0, "window": 5, "umpa": {"window": 7}, "mist": {"smoothing": 3.0}}
-    found = draft(options=tables)
+    found = parsed(options=tables)
     assert found.messages == ()
     assert found.options == {"smoothing": 3.0}
     assert [record.code for record in found.findings] == ["option-ignored"]  # window, of mist
@@ -358,7 +358,7 @@ def test_options_of_methods():
     assert found.options_of("lcs") == {"smoothing": 1.0, "window": 5}
     assert found.options_of("mist-rapid") == {"smoothing": 1.0}
     # Whatever is not chosen is checked too, but may lack what it needs.
-    wrong = draft(options={"windw": 5, "umpa": {"window": -1}, "umpaa": {}, "single-exposure": {}})
+    wrong = parsed(options={"windw": 5, "umpa": {"window": -1}, "umpaa": {}, "single-exposure": {}})
     found = {(problem.path, problem.code) for problem in wrong.problems}
     assert found == {
         ("options.windw", "option-unknown"),
@@ -371,10 +371,10 @@ def test_an_override_comes_before_the_table_of_the_method(tmp_path):
     path = write_config(tmp_path, options={"smoothing": 1.0})
     with path.open("a") as file:
         file.write("[options.mist]\nsmoothing = 2.0\nridge = 0.1\n")
-    assert draft_configuration(path).options == {"smoothing": 2.0, "ridge": 0.1}
-    found = draft_configuration(path, {"options": {"smoothing": 3.0}})
+    assert parse_configuration(path).options == {"smoothing": 2.0, "ridge": 0.1}
+    found = parse_configuration(path, {"options": {"smoothing": 3.0}})
     assert found.options == {"smoothing": 3.0, "ridge": 0.1}
-    assert draft_configuration(path, {"retrieve": {"method": "lcs"}}).options == {"smoothing": 1.0}
+    assert parse_configuration(path, {"retrieve": {"method": "lcs"}}).options == {"smoothing": 1.0}
 
 
 @pytest.mark.parametrize(
@@ -398,7 +398,7 @@ def test_an_override_comes_before_the_table_of_the_method(tmp_path):
     ],
 )
 def test_a_material_with_a_fault(table, message):
-    found = draft(
+    found = parsed(
         retrieve={"method": "single-material"}, options={"smoothing": None, "delta_over_beta": table}
     )
     assert len(found.messages) == 1

@@ -18,7 +18,7 @@ from xmist.core.errors import InputError
 from xmist.core.experiment import Experiment
 from xmist.io.results.stacks import FAILED, GOOD
 from xmist.workflow import guard
-from xmist.workflow.configuration import draft_configuration
+from xmist.workflow.configuration import parse_configuration
 from xmist.workflow.driver import Job
 from xmist.workflow.estimates import disk_space, fit_workers, parse_memory
 from xmist.workflow.executors import Processes, connect
@@ -130,8 +130,8 @@ def test_a_child_that_crashes_or_hangs_is_told():
 
 def test_threads_share_a_workshop(tmp_path):
     # Dask gives one processor to all threads of a worker.
-    draft = draft_configuration(write_config(tmp_path, 4))
-    processor = make_processor(draft, open_setup(draft), threads=1)
+    parsed = parse_configuration(write_config(tmp_path, 4))
+    processor = make_processor(parsed, open_setup(parsed), threads=1)
     found = {}
 
     def solve(index):

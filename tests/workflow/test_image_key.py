@@ -25,7 +25,7 @@ from tests.workflow.series_scenes import (
 )
 from xmist.core.errors import InputError
 from xmist.io.frames.frames import describe_frames, load_frames, open_frames, pair_frames
-from xmist.workflow.configuration import draft_configuration, make_draft
+from xmist.workflow.configuration import parse_configuration, parse_mapping
 from xmist.workflow.discovery import discover
 from xmist.workflow.frames import FrameReader
 from xmist.workflow.placement import place_frames
@@ -318,7 +318,7 @@ def test_one_projection_by_the_key(tmp_path, capsys):
     assert one.phase.tobytes() == other.phase.tobytes()
     # The key is a choice: without it, nothing is left out, and check says so.
     data["input"]["sample"] = f"scan.nxs::{DATA}"
-    remarks = discover(draft_configuration(write_toml(tmp_path, data))).findings
+    remarks = discover(parse_configuration(write_toml(tmp_path, data))).findings
     assert "holds 2 darks, 3 flats, 3 projections by its image_key, and all are used" in str(remarks[0])
 
 
@@ -353,7 +353,7 @@ def test_a_damaged_key_ends_the_command_with_a_message(tmp_path, capsys, kind):
 def proposed(folder):
     """Give what is proposed for a folder, with the geometry filled in."""
     data = tomllib.loads(propose_configuration(folder))
-    return make_draft(data | {"experiment": dict(GEOMETRY)}, folder=folder, source="config.toml")
+    return parse_mapping(data | {"experiment": dict(GEOMETRY)}, folder=folder, source="config.toml")
 
 
 @pytest.mark.parametrize("repeats", [1, 2])
@@ -362,10 +362,10 @@ def test_a_scan_is_proposed_from_the_keys_of_one_stack(tmp_path, repeats):
     flats = (FLAT, np.repeat(reference, repeats, axis=0))
     parts = [(DARK, darks), flats, *((PROJECTION, projection) for projection in samples), flats]
     write_nxtomo(tmp_path / "t_1.nxs", parts, angles=np.repeat(np.arange(4.0), 3))
-    draft = proposed(tmp_path)
-    assert draft.series.reference_at == (0, 4)
-    assert draft.series.reference_repeats == repeats
-    found = open_setup(draft)
+    parsed = proposed(tmp_path)
+    assert parsed.series.reference_at == (0, 4)
+    assert parsed.series.reference_repeats == repeats
+    found = open_setup(parsed)
     assert (found.table.count, found.table.positions) == (4, 3)
     assert found.angles.tolist() == [0, 1, 2, 3]
     assert np.array_equal(found.references.sets[1], reference - 100)

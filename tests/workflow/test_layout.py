@@ -22,7 +22,7 @@ from tests.workflow.series_scenes import (
 )
 from xmist.core.arrays import Image
 from xmist.core.errors import InputError
-from xmist.workflow.configuration import draft_configuration
+from xmist.workflow.configuration import parse_configuration
 from xmist.workflow.discovery import discover, fit_angles, known_angles
 from xmist.workflow.frames import FrameReader
 from xmist.workflow.placement import place_frames
@@ -232,19 +232,19 @@ def test_all_faults_of_a_scan_file_come_at_once(tmp_path):
         "projections ends at 9",
     ):
         assert told in text
-    draft = draft_configuration(write_toml(tmp_path, sections(series={"channels": ["visibility"]})))
-    assert [problem.path for problem in draft.problems] == ["series.channels"]
+    parsed = parse_configuration(write_toml(tmp_path, sections(series={"channels": ["visibility"]})))
+    assert [problem.path for problem in parsed.problems] == ["series.channels"]
 
 
 def test_a_series_is_told_by_its_names_or_by_its_table(tmp_path):
     write_config(tmp_path, 3)
     data = sections()
     del data["series"]
-    found = discover(draft_configuration(write_toml(tmp_path, data)))
-    assert (found.draft.is_series, found.last - found.first, found.errors) == (True, 3, ())
+    found = discover(parse_configuration(write_toml(tmp_path, data)))
+    assert (found.parsed.is_series, found.last - found.first, found.errors) == (True, 3, ())
     data["input"]["sample"] = "p_0001_*.tif"
-    found = discover(draft_configuration(write_toml(tmp_path, data)))
-    assert (found.draft.is_series, found.last - found.first, found.errors) == (False, 1, ())
+    found = discover(parse_configuration(write_toml(tmp_path, data)))
+    assert (found.parsed.is_series, found.last - found.first, found.errors) == (False, 1, ())
 
 
 def test_an_expected_number_tells_of_projections_that_are_missing(tmp_path):

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from xmist.cli.console import DONE, Settings, echo_json, progress_bars, say_findings
-from xmist.cli.options import Whole, common, configuration_options, read_draft
+from xmist.cli.options import Whole, common, configuration_options, parse_arguments
 from xmist.core.errors import InputError
 
 if TYPE_CHECKING:
@@ -45,9 +45,9 @@ def check(
     """
     from xmist.workflow.estimates import check as look
 
-    draft = read_draft(config, given)
+    parsed = parse_arguments(config, given)
     with progress_bars(settings) as progress:
-        found = look(draft, workers=workers, memory=memory, progress=progress)
+        found = look(parsed, workers=workers, memory=memory, progress=progress)
     if as_json:
         echo_json(found.to_dict())
     else:
@@ -55,7 +55,7 @@ def check(
             click.echo(line)
         say_findings(settings, found.findings)
     if found.errors:
-        raise InputError(draft.named(found.errors))
+        raise InputError(parsed.named(found.errors))
     return DONE
 
 

@@ -63,7 +63,7 @@ def compare(
       xmist compare config.toml -o c --outside 0,40,0,200 --inside 100,140,80,120
     """
     from xmist.evaluate.from_configuration import compare_configuration
-    from xmist.workflow.configuration import draft_configuration
+    from xmist.workflow.configuration import parse_configuration
 
     path = single_configuration(config)
     errors: list[str] = []
@@ -85,10 +85,10 @@ def compare(
     assert folder is not None
     truth = None if given["truth"] is None else Path.cwd() / given["truth"]
     with before(of_page):
-        draft = draft_configuration(path)
+        parsed = parse_configuration(path)
     with progress_bars(settings) as progress:
         found = compare_configuration(
-            draft,
+            parsed,
             folder,
             methods=methods,
             positions=positions,

@@ -13,7 +13,7 @@ from xmist.cli.console import Settings
 from xmist.core.errors import InputError, raise_errors, shown
 
 if TYPE_CHECKING:
-    from xmist.workflow.configuration import Draft
+    from xmist.workflow.configuration import ParsedConfiguration
 
 Command = TypeVar("Command", bound=Callable[..., Any])
 
@@ -173,14 +173,14 @@ def single_configuration(config: Sequence[str]) -> str | None:
     return config[0] if config else None
 
 
-def read_draft(config: Sequence[str], given: dict[str, Any]) -> Draft:
+def parse_arguments(config: Sequence[str], given: dict[str, Any]) -> ParsedConfiguration:
     """Bring a configuration file and options together."""
-    from xmist.workflow.configuration import draft_configuration, make_draft
+    from xmist.workflow.configuration import parse_configuration, parse_mapping
 
     path = single_configuration(config)
     sections, called = changes(given)
     if path is None:
-        return make_draft(sections, folder="", source="", confined=False, called=called)
+        return parse_mapping(sections, folder="", source="", confined=False, called=called)
     # Names on a command line are relative to the folder where it was typed.
     for section, keys in (("input", ("reference", "sample", "dark", "flat")), ("output", ("files",))):
         for key in keys:
@@ -195,7 +195,7 @@ def read_draft(config: Sequence[str], given: dict[str, Any]) -> Draft:
     if "preprocess" in sections:
         given_keys |= {key for key in called if key.startswith("preprocess")}
     own = {key: name for key, name in called.items() if key in given_keys}
-    return draft_configuration(path, sections, called=own)
+    return parse_configuration(path, sections, called=own)
 
 
 def _home(name: str) -> Path:
@@ -216,7 +216,7 @@ def _flag(name: str) -> str:
 
 
 def _number(text: str, kind: type[int] | type[float]) -> Any:
-    """Return a number, or the text as it is, so that its fault is told with all others."""
+    """Return a number, or the text as it is, so that its error is reported with all others."""
     try:
         return kind(text)
     except ValueError:

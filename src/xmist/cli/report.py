@@ -141,10 +141,10 @@ def report(
 def _opened(label: str, path: str, projection: int | None, *, several: bool) -> list[tuple[str, Retrieval]]:
     from xmist.io import open_result
     from xmist.io.results.stacks import is_stack
-    from xmist.workflow.configuration import draft_configuration
+    from xmist.workflow.configuration import parse_configuration
     from xmist.workflow.run import finished_results
 
-    file = finished_results(draft_configuration(path)) if path.lower().endswith(".toml") else Path(path)
+    file = finished_results(parse_configuration(path)) if path.lower().endswith(".toml") else Path(path)
     if projection is None and is_stack(file):
         return shown_projections(file, f"{label}, " if several else "")
     return [(label, open_result(file, projection=projection))]

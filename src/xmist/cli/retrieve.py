@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from xmist.cli.console import DONE, FLAGGED, Settings, progress_bars, say, say_findings
-from xmist.cli.options import Whole, as_typed, common, configuration_options, read_draft
+from xmist.cli.options import Whole, as_typed, common, configuration_options, parse_arguments
 from xmist.cli.report import before, option_page_errors, page_option, shown_projections, write_page
 from xmist.core.errors import InputError
 from xmist.core.findings import warnings_of
@@ -61,23 +61,25 @@ def retrieve(
           --step bad-pixels --method mist --option smoothing=2 -o result.h5 -o result.png
     """
     from xmist.workflow.discovery import discover
-    from xmist.workflow.run import run_draft
+    from xmist.workflow.run import run_parsed
     from xmist.workflow.series import reads_hdf5
 
     with before(option_page_errors(page, overwrite=given["overwrite"])):
-        draft = read_draft(config, given)
-    errors = option_page_errors(page, overwrite=draft.overwrite)
+        parsed = parse_arguments(config, given)
+    errors = option_page_errors(page, overwrite=parsed.overwrite)
     if errors:
-        raise InputError([*draft.named(discover(draft).errors), *errors])
-    if draft.is_series and workers is None and dask is None and reads_hdf5(draft):
+        raise InputError([*parsed.named(discover(parsed).errors), *errors])
+    if parsed.is_series and workers is None and dask is None and reads_hdf5(parsed):
         workers = 1  # a file that crashes its library must not take this process with it
     with progress_bars(settings) as progress:
-        done = run_draft(draft, workers=workers, client=dask, memory=memory, strict=strict, progress=progress)
+        done = run_parsed(
+            parsed, workers=workers, client=dask, memory=memory, strict=strict, progress=progress
+        )
     for path in done.files:
         click.echo(f"Wrote {as_typed(path)}")
     if page is not None:
         shown = [(done.path.name, done.result)] if done.result else shown_projections(done.path)
-        write_page(page, shown, overwrite=draft.overwrite)
+        write_page(page, shown, overwrite=parsed.overwrite)
     if done.result is not None:
         for line in _result_lines(done.result):
             say(settings, line)

@@ -180,11 +180,11 @@ def _plan(settings: Settings, name: str, folder: str | None, given: dict[str, An
     shape = given["shape"] or _PLANNED
     recipe = find_recipe(name)(shape, 2, given["seed"])
     experiment = recipe.experiment
-    picture = None
+    figure_path = None
     if folder is not None:
-        picture = Path(folder) / "plan.png"
-        if picture.parent.exists():  # else it is made when there is something to put into it
-            raise_errors(target_errors(picture, overwrite=given["overwrite"]))
+        figure_path = Path(folder) / "plan.png"
+        if figure_path.parent.exists():  # else it is made when there is something to put into it
+            raise_errors(target_errors(figure_path, overwrite=given["overwrite"]))
     with progress_bars(settings) as progress, _as_options():
         table = expected_errors(
             recipe.sample,
@@ -203,15 +203,18 @@ def _plan(settings: Settings, name: str, folder: str | None, given: dict[str, An
             progress=progress,
         )
     _show(settings, table, as_json=given["as_json"])
-    if picture is not None:
+    if figure_path is not None:
         from xmist.view.figures import save_figure
         from xmist.view.figures.expectations import plan_figure
 
-        make_folder(picture.parent)
+        make_folder(figure_path.parent)
         save_figure(
-            plan_figure(table), picture, overwrite=given["overwrite"], about=f"xmist simulate {name} --plan"
+            plan_figure(table),
+            figure_path,
+            overwrite=given["overwrite"],
+            about=f"xmist simulate {name} --plan",
         )
-        say(settings, f"Figure: {picture}")
+        say(settings, f"Figure: {figure_path}")
     return DONE
 
 

@@ -22,7 +22,7 @@ from xmist.io import open_result
 from xmist.io.results.atomic import folder_errors, target_errors
 from xmist.methods import METHODS
 from xmist.preprocess import bin_frames, crop
-from xmist.workflow.configuration import Draft
+from xmist.workflow.configuration import ParsedConfiguration
 from xmist.workflow.discovery import Discovery, discover
 from xmist.workflow.outputs import overlap_errors
 from xmist.workflow.run import load_projection
@@ -35,7 +35,7 @@ _NEEDLESS: Final = frozenset({"retrieve.method", "output.files"})
 
 
 def compare_configuration(
-    draft: Draft,
+    parsed: ParsedConfiguration,
     folder: str | Path,
     *,
     methods: Sequence[str] | None = None,
@@ -56,18 +56,18 @@ def compare_configuration(
     Arguments replace what the configuration states; `errors` are raised with those that are found here.
     """
     report = progress or (lambda *_: None)
-    section = draft.compare or CompareSection()
+    section = parsed.compare or CompareSection()
     chosen = tuple((section.methods or METHODS_COMPARED) if methods is None else methods)
     numbers = tuple((section.positions or POSITIONS_COMPARED) if positions is None else positions)
-    boxes = {**_boxes(draft.regions), **(regions or {})}
+    boxes = {**_boxes(parsed.regions), **(regions or {})}
     problems = [
         problem
-        for problem in draft.problems
+        for problem in parsed.problems
         if not (problem.path in _NEEDLESS and problem.code == "option-missing")
     ]
-    bare = dataclasses.replace(draft, problems=tuple(problems), method=None, options={}, files=())
+    bare = dataclasses.replace(parsed, problems=tuple(problems), method=None, options={}, files=())
     found = discover(bare)
-    wrong = list(draft.named(found.errors))
+    wrong = list(parsed.named(found.errors))
     # What the file says of methods, options and numbers was looked at with it.
     if methods is not None:
         wrong += method_errors(chosen)
@@ -76,11 +76,11 @@ def compare_configuration(
     wrong += option_errors(options or {}, chosen)
     if found.shape is not None:
         wrong += region_errors(boxes, found.shape)
-    right, findings = _truth(draft, truth or section.truth, found, wrong)
+    right, findings = _truth(parsed, truth or section.truth, found, wrong)
     targets = target_files(folder, chosen, numbers, results=results)
     read = list(found.files)
-    read.append(draft.folder / (truth or section.truth or TRUTH))
-    wrong += _target_errors(draft, folder, targets, read, overwrite=overwrite)
+    read.append(parsed.folder / (truth or section.truth or TRUTH))
+    wrong += _target_errors(parsed, folder, targets, read, overwrite=overwrite)
     raise_errors([*wrong, *errors])
     try:
         loaded = load_projection(bare, projection, report, found)
@@ -89,17 +89,17 @@ def compare_configuration(
             loaded.experiment,
             methods=chosen,
             positions=numbers,
-            options=_options(draft, options or {}, chosen),
+            options=_options(parsed, options or {}, chosen),
             regions=boxes,
             truth=right,
             resolution=section.resolution if resolution is None else resolution,
-            threads=draft.threads if threads is None else threads,
+            threads=parsed.threads if threads is None else threads,
             progress=progress,
         )
     except InputError as error:
-        raise InputError(draft.named(error.records)) from error
+        raise InputError(parsed.named(error.records)) from error
     about = {
-        "configuration": draft.source,
+        "configuration": parsed.source,
         "projection": loaded.number,
         "input": loaded.provenance["input"],
         "binning": found.binning,
@@ -117,11 +117,11 @@ def compare_configuration(
 
 
 def _options(
-    draft: Draft, given: Mapping[str, Mapping[str, Any]], methods: Sequence[str]
+    parsed: ParsedConfiguration, given: Mapping[str, Mapping[str, Any]], methods: Sequence[str]
 ) -> dict[str, dict[str, Any]]:
     """Return the options of each method: of [options], then [options.METHOD], then those that are given."""
     known = [name for name in methods if name in METHODS]
-    found: dict[str, dict[str, Any]] = {name: values for name in known if (values := draft.options_of(name))}
+    found: dict[str, dict[str, Any]] = {name: values for name in known if (values := parsed.options_of(name))}
     for name, more in given.items():
         found[name] = {**found.get(name, {}), **more}
     return found
@@ -132,13 +132,18 @@ def _boxes(section: RegionsSection | None) -> dict[str, Any]:
 
 
 def _target_errors(
-    draft: Draft, folder: str | Path, targets: Sequence[Path], read: Sequence[Path], *, overwrite: bool
+    parsed: ParsedConfiguration,
+    folder: str | Path,
+    targets: Sequence[Path],
+    read: Sequence[Path],
+    *,
+    overwrite: bool,
 ) -> list[ErrorRecord]:
     """Return why the files cannot be written, or which of them would replace an input."""
     errors = list(folder_errors(folder))
     if errors:
         return errors
-    inputs = overlap_errors(draft, read, targets)
+    inputs = overlap_errors(parsed, read, targets)
     for path in targets:
         if path in inputs:
             errors.append(inputs[path])
@@ -148,11 +153,11 @@ def _target_errors(
 
 
 def _truth(
-    draft: Draft, given: str | Path | None, found: Discovery, errors: list[ErrorRecord]
+    parsed: ParsedConfiguration, given: str | Path | None, found: Discovery, errors: list[ErrorRecord]
 ) -> tuple[Mapping[str, NDArray[Any]] | None, list[Finding]]:
     """Return the true images as large as the prepared frames, and why those beside the file are not used."""
-    path = draft.folder / (given or TRUTH)
-    if given is None and (draft.is_series or not path.is_file()):
+    path = parsed.folder / (given or TRUTH)
+    if given is None and (parsed.is_series or not path.is_file()):
         return None, []
     try:
         truth = open_result(path)
@@ -163,7 +168,7 @@ def _truth(
     if found.shape is None or found.sample is None:
         return None, []  # there are other errors
     raw = found.sample.shape
-    images = _prepared(truth, draft, raw)
+    images = _prepared(truth, parsed, raw)
     shape = next(iter(images.values())).shape if images else truth.shape
     if images and shape == found.shape:
         return images, []
@@ -177,11 +182,11 @@ def _truth(
     return None, [finding("truth-unused", f"truth: {path} has {what}; expected {expected}; not used")]
 
 
-def _prepared(truth: Retrieval, draft: Draft, raw: tuple[int, int]) -> dict[str, NDArray[Any]]:
+def _prepared(truth: Retrieval, parsed: ParsedConfiguration, raw: tuple[int, int]) -> dict[str, NDArray[Any]]:
     images = {name: array for name in CHANNELS_COMPARED if (array := getattr(truth, name)) is not None}
     if truth.shape != raw:
         return images
-    for step, options in draft.preprocess or ():
+    for step, options in parsed.preprocess or ():
         if step == "crop":
             images = {
                 name: crop(image[None], rows=options.get("rows"), columns=options.get("columns"))[0]

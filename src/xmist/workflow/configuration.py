@@ -20,9 +20,9 @@ from xmist.io import RESULT_ENDINGS, ending_error
 from xmist.methods import METHODS
 from xmist.workflow.schema import (
     CompareSection,
+    ConfigurationError,
     InputSection,
     OutputSection,
-    Problem,
     RegionsSection,
     SeriesSection,
     check_sections,
@@ -39,7 +39,7 @@ Steps = tuple[tuple[str, Mapping[str, Any]], ...]
 
 
 @dataclass(frozen=True, kw_only=True)
-class Draft:
+class ParsedConfiguration:
     """A configuration with its errors; parts that have one are None.
 
     `called` holds other names of keys by path: a command line says "--energy-kev". `general_options` is the
@@ -48,7 +48,7 @@ class Draft:
 
     source: str
     folder: Path
-    problems: tuple[Problem, ...]
+    problems: tuple[ConfigurationError, ...]
     called: Mapping[str, str]
     input: InputSection
     experiment: Experiment | None
@@ -132,7 +132,7 @@ class Draft:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Configuration(Draft):
+class Configuration(ParsedConfiguration):
     """A configuration without an error."""
 
     experiment: Experiment
@@ -168,15 +168,15 @@ def read_configuration(path: str | Path) -> Configuration:
     >>> read_configuration("config.toml").method  # doctest: +SKIP
     'mist'
     """
-    return draft_configuration(path).finish()
+    return parse_configuration(path).finish()
 
 
-def draft_configuration(
+def parse_configuration(
     path: str | Path,
     overrides: Mapping[str, Any] | None = None,
     *,
     called: Mapping[str, str] | None = None,
-) -> Draft:
+) -> ParsedConfiguration:
     """Read a configuration with its errors; `overrides` are sections with keys that replace the file's.
 
     Files to write that are given by overrides may be anywhere. Raises an `InputError` where the file is
@@ -196,7 +196,7 @@ def draft_configuration(
             else value
             for name, value in data["options"].items()
         }
-    return make_draft(
+    return parse_mapping(
         data,
         folder=path.parent,
         source=str(path),
@@ -205,20 +205,20 @@ def draft_configuration(
     )
 
 
-def make_draft(
+def parse_mapping(
     data: Mapping[str, Any],
     *,
     folder: str | Path,
     source: str,
     confined: bool = True,
     called: Mapping[str, str] | None = None,
-) -> Draft:
+) -> ParsedConfiguration:
     """Check sections given as plain data; files to write must be inside the folder where `confined`.
 
     Examples
     --------
-    >>> draft = make_draft({"retrieve": {"method": "misst"}}, folder=".", source="example")
-    >>> draft.problems[-1].path, draft.problems[-1].code
+    >>> parsed = parse_mapping({"retrieve": {"method": "misst"}}, folder=".", source="example")
+    >>> parsed.problems[-1].path, parsed.problems[-1].code
     ('retrieve.method', 'method-unknown')
     """
     sections, problems = check_sections(data)
@@ -228,14 +228,14 @@ def make_draft(
     method = sections["retrieve"].method
     if method is not None and method not in METHODS:
         text = f"is '{method}'; {suggest(method, METHODS)}"
-        problems.append(Problem("retrieve.method", text, "method-unknown"))
+        problems.append(ConfigurationError("retrieve.method", text, "method-unknown"))
         method = None
     general, tables = _split_options(sections["options"], experiment, problems)
     options, findings = _options(method, general, tables, problems)
     _check_series(sections["series"], method, problems)
     _check_compared(sections["compare"], problems)
     files = _files(output, Path(folder), confined, problems)
-    return Draft(
+    return ParsedConfiguration(
         source=source,
         folder=Path(folder),
         problems=tuple(problems),
@@ -308,7 +308,7 @@ def _read_toml(path: Path) -> dict[str, Any]:
         raise InputError(f"{text}; expected a configuration file", code="configuration-unreadable") from error
 
 
-def _experiment(values: Any, problems: list[Problem]) -> Experiment | None:
+def _experiment(values: Any, problems: list[ConfigurationError]) -> Experiment | None:
     """Return the experiment; the values that are given are checked even where others are missing."""
     given = values if isinstance(values, Mapping) else {}
     names = [item.name for item in dataclasses.fields(Experiment)]
@@ -317,7 +317,7 @@ def _experiment(values: Any, problems: list[Problem]) -> Experiment | None:
     except InputError as error:
         for record in error.records:
             name, text = record.message.split(" ", 1)
-            problems.append(Problem(f"experiment.{name}", text))
+            problems.append(ConfigurationError(f"experiment.{name}", text))
     return None
 
 
@@ -326,7 +326,7 @@ def _option_names(method: str) -> list[str]:
 
 
 def _split_options(
-    options: Mapping[str, Any], experiment: Experiment | None, problems: list[Problem]
+    options: Mapping[str, Any], experiment: Experiment | None, problems: list[ConfigurationError]
 ) -> tuple[dict[str, Any], dict[str, dict[str, Any]]]:
     """Part [options] from the tables [options.METHOD]; materials become numbers, lists tuples."""
     tables = {
@@ -343,7 +343,7 @@ def _options(
     method: str | None,
     general: Mapping[str, Any],
     tables: Mapping[str, Mapping[str, Any]],
-    problems: list[Problem],
+    problems: list[ConfigurationError],
 ) -> tuple[dict[str, Any] | None, list[Finding]]:
     """Check all options; return those of the method, and findings on those that are ignored."""
     findings: list[Finding] = []
@@ -355,7 +355,7 @@ def _options(
                 _option_names(method) if method else {key for each in METHODS for key in _option_names(each)}
             )
             text = f"is not known to {method or 'any method'}; {suggest(name, known)}"
-            problems.append(Problem(f"options.{name}", text, "option-unknown"))
+            problems.append(ConfigurationError(f"options.{name}", text, "option-unknown"))
         elif method is not None and method not in owners:
             have = f"{', '.join(owners)} {'have' if len(owners) > 1 else 'has'} it"
             text = f"options.{name} is ignored: {method} has no such option ({have})"
@@ -383,15 +383,15 @@ def _check_options(
     kind: type[Options],
     given: Mapping[str, Any],
     path: Callable[[str], str],
-    problems: list[Problem],
+    problems: list[ConfigurationError],
 ) -> None:
     """Check the options of a method or a step."""
     _, errors = read_options(kind, given, owner=owner, called=path)
-    problems += map(Problem.of, errors)
+    problems += map(ConfigurationError.of, errors)
 
 
 def _looked_up(
-    path: str, options: Mapping[str, Any], experiment: Experiment | None, problems: list[Problem]
+    path: str, options: Mapping[str, Any], experiment: Experiment | None, problems: list[ConfigurationError]
 ) -> dict[str, Any]:
     """Replace a `delta_over_beta` that is given as a material by its number; 1 where it has an error."""
     found = {name: plain(value) for name, value in options.items()}
@@ -402,14 +402,16 @@ def _looked_up(
     path, keys = f"{path}.delta_over_beta", ("material", "density")
     unknown = [key for key in table if key not in keys]
     problems += [
-        Problem(f"{path}.{key}", f"is not a known key; {suggest(str(key), keys)}", "option-unknown")
+        ConfigurationError(
+            f"{path}.{key}", f"is not a known key; {suggest(str(key), keys)}", "option-unknown"
+        )
         for key in unknown
     ]
     if not isinstance(table.get("material"), str):
         expected = (
             'expected a number, or a table such as {material = "C8H8", density = 1050.0} (density in kg/m³)'
         )
-        problems.append(Problem(path, f"is {shown(dict(table))}; {expected}", "option-invalid"))
+        problems.append(ConfigurationError(path, f"is {shown(dict(table))}; {expected}", "option-invalid"))
     elif not unknown:
         from xmist.core.materials import Material
 
@@ -418,11 +420,15 @@ def _looked_up(
             if experiment is not None:
                 found["delta_over_beta"] = material.delta_over_beta(experiment.energy_kev)
         except InputError as error:
-            problems += [Problem(path, f": {record.message}", "option-invalid") for record in error.records]
+            problems += [
+                ConfigurationError(path, f": {record.message}", "option-invalid") for record in error.records
+            ]
     return found
 
 
-def _check_series(section: SeriesSection | None, method: str | None, problems: list[Problem]) -> None:
+def _check_series(
+    section: SeriesSection | None, method: str | None, problems: list[ConfigurationError]
+) -> None:
     from xmist.core.data import CHANNELS
 
     if section is None or method is None:
@@ -430,27 +436,33 @@ def _check_series(section: SeriesSection | None, method: str | None, problems: l
     if section.warm_start is not None and not METHODS[method].accepts_initial:
         able = " or ".join(name for name, entry in METHODS.items() if entry.accepts_initial)
         text = f"is given, and {method} cannot begin from a result; leave it out, or use {able}"
-        problems.append(Problem("series.warm_start", text))
+        problems.append(ConfigurationError("series.warm_start", text))
     gives = (*METHODS[method].gives, *(name for name in CHANNELS if name.endswith("_std")))
     problems += [
-        Problem("series.channels", f"holds '{name}', which {method} does not give; {suggest(name, gives)}")
+        ConfigurationError(
+            "series.channels", f"holds '{name}', which {method} does not give; {suggest(name, gives)}"
+        )
         for name in section.channels or ()
         if name not in gives
     ]
 
 
-def _check_compared(section: CompareSection | None, problems: list[Problem]) -> None:
+def _check_compared(section: CompareSection | None, problems: list[ConfigurationError]) -> None:
     names = (section.methods if section is not None else None) or ()
     for name in dict.fromkeys(names):
         if name not in METHODS:
             text = f"names '{name}'; {suggest(name, METHODS)}"
-            problems.append(Problem("compare.methods", text, "method-unknown"))
+            problems.append(ConfigurationError("compare.methods", text, "method-unknown"))
         elif names.count(name) > 1:
-            problems.append(Problem("compare.methods", f"names {name} more than once; expected it once"))
+            problems.append(
+                ConfigurationError("compare.methods", f"names {name} more than once; expected it once")
+            )
 
 
 def _steps(
-    sections: Sequence[tuple[str, Mapping[str, Any]] | None], frames: InputSection, problems: list[Problem]
+    sections: Sequence[tuple[str, Mapping[str, Any]] | None],
+    frames: InputSection,
+    problems: list[ConfigurationError],
 ) -> Steps | None:
     """Check the steps by their own rules, and that they have the frames that they need."""
     from xmist.preprocess import STEPS
@@ -463,13 +475,15 @@ def _steps(
         path, (name, table) = step_path(index), section
         options = {key: plain(value) for key, value in table.items()}
         if name not in STEPS:
-            problems.append(Problem(f"{path}.step", f"is '{name}'; {suggest(name, STEPS)}", "step-unknown"))
+            problems.append(
+                ConfigurationError(f"{path}.step", f"is '{name}'; {suggest(name, STEPS)}", "step-unknown")
+            )
             continue
         _check_options(f"the step '{name}'", STEPS[name].options, options, f"{path}.{{}}".format, problems)
         steps.append((name, options))
     names = [name for name, _ in steps]
     if "dark" in names and "flat" in names and names.index("flat") < names.index("dark"):
-        problems.append(Problem("preprocess", "has flat before dark; expected dark before flat"))
+        problems.append(ConfigurationError("preprocess", "has flat before dark; expected dark before flat"))
     for kind in ("dark", "flat"):
         given = getattr(frames, kind) is not None
         # A step whose name is wrong may be the one that uses it.
@@ -478,30 +492,34 @@ def _steps(
                 f'is given, but no step of the preprocessing uses it; add [[preprocess]] step = "{kind}" '
                 f"(or --step {kind})"
             )
-            problems.append(Problem(f"input.{kind}", text, "frames-unused"))
+            problems.append(ConfigurationError(f"input.{kind}", text, "frames-unused"))
         if names.count(kind) > 1:
-            problems.append(Problem("preprocess", f"has the step '{kind}' more than once; expected it once"))
+            problems.append(
+                ConfigurationError("preprocess", f"has the step '{kind}' more than once; expected it once")
+            )
         if kind in names and not given:
             text = f"is missing; the step '{kind}' needs these frames"
-            problems.append(Problem(f"input.{kind}", text, "option-missing"))
+            problems.append(ConfigurationError(f"input.{kind}", text, "option-missing"))
     return None if None in sections or len(problems) > before else tuple(steps)
 
 
-def _files(output: OutputSection, folder: Path, confined: bool, problems: list[Problem]) -> tuple[Path, ...]:
+def _files(
+    output: OutputSection, folder: Path, confined: bool, problems: list[ConfigurationError]
+) -> tuple[Path, ...]:
     """Return the files to write that have no error in themselves."""
     files: list[Path] = []
     for name in output.files or ():
         path = folder / name
         if path in files:
-            problems.append(Problem("output.files", f"names {name} more than once"))
+            problems.append(ConfigurationError("output.files", f"names {name} more than once"))
         elif path.suffix.lower() not in RESULT_ENDINGS:
-            problems.append(Problem("output.files", f": {ending_error(name)}", "ending-unknown"))
+            problems.append(ConfigurationError("output.files", f": {ending_error(name)}", "ending-unknown"))
         elif confined and not _is_inside(path, folder):
             text = (
                 f"leads to {name}, outside the folder of the configuration; expected a name inside it (the "
                 "option -o may write elsewhere)"
             )
-            problems.append(Problem("output.files", text, "output-outside"))
+            problems.append(ConfigurationError("output.files", text, "output-outside"))
         else:
             files.append(path)
     return tuple(files)

@@ -33,7 +33,7 @@ from xmist.io.frames.sources import Source, listed
 from xmist.methods import least_positions
 from xmist.preprocess import make_step_options
 from xmist.preprocess.frames import box_slices
-from xmist.workflow.configuration import Draft
+from xmist.workflow.configuration import ParsedConfiguration
 from xmist.workflow.frames import FrameReader, FrameTable, open_tolerant
 from xmist.workflow.outputs import ROLES, output_errors
 from xmist.workflow.placement import place_frames
@@ -65,7 +65,7 @@ class Discovery:
     retrieved. `shape` and `binning` are those of the prepared frames.
     """
 
-    draft: Draft
+    parsed: ParsedConfiguration
     reference: FrameTable | None
     sample: FrameTable | None
     still: Mapping[str, FrameSeries]
@@ -80,7 +80,7 @@ class Discovery:
     @property
     def experiment(self) -> Experiment:
         """The experiment with the pixel of the prepared frames."""
-        experiment = self.draft.experiment
+        experiment = self.parsed.experiment
         assert experiment is not None  # there is no error
         return dataclasses.replace(experiment, pixel_size=experiment.pixel_size * self.binning)
 
@@ -106,7 +106,7 @@ class Discovery:
 class _Found:
     """What is found while errors are collected."""
 
-    draft: Draft
+    parsed: ParsedConfiguration
     errors: list[ErrorRecord] = field(default_factory=list)
     reference: FrameTable | None = None
     sample: FrameTable | None = None
@@ -123,26 +123,26 @@ class _Found:
             return None
 
 
-def discover(draft: Draft) -> Discovery:
+def discover(parsed: ParsedConfiguration) -> Discovery:
     """Find the frames of a configuration; all errors are listed in what is returned, none is raised."""
-    found = _Found(draft)
+    found = _Found(parsed)
     still = _open_still(found)
-    (_find_series if draft.is_series else _find_single)(found)
+    (_find_series if parsed.is_series else _find_single)(found)
     reference, sample = found.reference, found.sample
     offers = () if found.header is None else offer_geometry(found.header)
     first = reference or sample
     _check_tables(found, still)
-    shape, binning = _prepared_shape(draft, None if first is None else first.shape, found.errors)
+    shape, binning = _prepared_shape(parsed, None if first is None else first.shape, found.errors)
     start, stop = 0, 0
     if sample is not None:
-        start, stop = (draft.series_section.projections if draft.is_series else None) or (0, sample.count)
+        start, stop = (parsed.series_section.projections if parsed.is_series else None) or (0, sample.count)
         if stop > sample.count:
             text = f"series.projections ends at {stop}; there are {sample.count} projections"
             found.errors.append(ErrorRecord("value-invalid", text))
     files = [path for table in (reference, sample) if table is not None for path in table.files]
     files += [path for series in still.values() for path in series.files]
     return Discovery(
-        draft=draft,
+        parsed=parsed,
         reference=reference,
         sample=sample,
         still=still,
@@ -151,12 +151,12 @@ def discover(draft: Draft) -> Discovery:
         last=stop,
         shape=shape,
         binning=binning,
-        errors=(*draft.errors(_hints(offers)), *found.errors, *output_errors(draft, files, shape)),
+        errors=(*parsed.errors(_hints(offers)), *found.errors, *output_errors(parsed, files, shape)),
         findings=(
-            *draft.findings,
+            *parsed.findings,
             *found.findings,
             *_absent_findings(sample, start, stop),
-            *_geometry_findings(draft, offers),
+            *_geometry_findings(parsed, offers),
         ),
     )
 
@@ -164,10 +164,10 @@ def discover(draft: Draft) -> Discovery:
 def _open_still(found: _Found) -> dict[str, FrameSeries]:
     still: dict[str, FrameSeries] = {}
     for role in ("dark", "flat"):
-        spec = getattr(found.draft.input, role)
-        name = found.draft.name_of(f"input.{role}")
+        spec = getattr(found.parsed.input, role)
+        name = found.parsed.name_of(f"input.{role}")
         if spec is not None:
-            series = found.attempt(partial(open_frames, spec, name=name, folder=found.draft.folder))
+            series = found.attempt(partial(open_frames, spec, name=name, folder=found.parsed.folder))
             if series is not None:
                 still[role] = series
                 found.findings += _mixed_findings(series)
@@ -176,19 +176,19 @@ def _open_still(found: _Found) -> dict[str, FrameSeries]:
 
 def _mixed_findings(series: FrameSeries) -> list[Finding]:
     """Return where frames of a file are used together that it tells apart."""
-    remarks = filter(None, (getattr(source, "remark", "") for source in series.sources))
-    return [finding("image-keys-mixed", f"{series.name}: {remark}") for remark in remarks][:1]
+    texts = filter(None, (getattr(source, "finding_text", "") for source in series.sources))
+    return [finding("image-keys-mixed", f"{series.name}: {text}") for text in texts][:1]
 
 
 def _find_single(found: _Found) -> None:
     """Find the frames of one projection: every file is opened, and pairs must be complete."""
-    draft = found.draft
+    parsed = found.parsed
     both: dict[str, FrameSeries] = {}
     for role in ROLES[:2]:
-        spec = getattr(draft.input, role)
-        name = draft.name_of(f"input.{role}")
+        spec = getattr(parsed.input, role)
+        name = parsed.name_of(f"input.{role}")
         if spec is not None:
-            place: dict[str, Any] = {"folder": draft.folder, "position_key": draft.input.position_key}
+            place: dict[str, Any] = {"folder": parsed.folder, "position_key": parsed.input.position_key}
             series = found.attempt(partial(open_frames, spec, name=name, **place))
             if series is not None:
                 both[role] = series
@@ -207,7 +207,7 @@ def _find_single(found: _Found) -> None:
         )
         found.errors.append(ErrorRecord("frames-shared", text))
     else:
-        pairing = found.attempt(lambda: pair_frames(reference, sample, repeats=draft.input.repeats))
+        pairing = found.attempt(lambda: pair_frames(reference, sample, repeats=parsed.input.repeats))
     groups = (
         (pairing.reference, pairing.sample)
         if pairing
@@ -222,8 +222,8 @@ def _find_single(found: _Found) -> None:
 
 
 def _check_positions(found: _Found, positions: int, what: str) -> None:
-    method = found.draft.method
-    least = least_positions(method, found.draft.options or {}) if method else 1
+    method = found.parsed.method
+    least = least_positions(method, found.parsed.options or {}) if method else 1
     if positions < least:
         number = f"{positions} position{'s' * (positions > 1)} of the diffuser"
         text = f"{what} {number}; {method} needs at least {least}"
@@ -232,17 +232,17 @@ def _check_positions(found: _Found, positions: int, what: str) -> None:
 
 def _find_series(found: _Found) -> None:
     """Find the frames of many projections; what is missing is noted for its projection."""
-    draft, section, frames = found.draft, found.draft.series_section, found.draft.input
+    parsed, section, frames = found.parsed, found.parsed.series_section, found.parsed.input
     if not (frames.reference and frames.sample):
         return
     times = section.reference_at or (0.0,)
-    found.known = found.attempt(lambda: known_angles(section.angles, draft.folder))
+    found.known = found.attempt(lambda: known_angles(section.angles, parsed.folder))
     reference = found.attempt(
         lambda: place_frames(
             frames.reference,
-            name=draft.name_of("input.reference"),
+            name=parsed.name_of("input.reference"),
             outer="set",
-            folder=draft.folder,
+            folder=parsed.folder,
             order=section.order,
             repeats=section.reference_repeats or frames.repeats,
             count=len(times),
@@ -264,32 +264,32 @@ def _find_series(found: _Found) -> None:
     if sample is not None:
         found.angles = found.attempt(lambda: fit_angles(section.angles, found.known, sample, frames.repeats))
         if found.angles is not None:
-            found.findings += _angle_findings(section.angles, draft.folder, sample, found.angles)
+            found.findings += _angle_findings(section.angles, parsed.folder, sample, found.angles)
     found.findings += [
-        finding("image-keys-mixed", f"{table.name}: {table.remark}")
+        finding("image-keys-mixed", f"{table.name}: {table.finding_text}")
         for table in (reference, sample)
-        if table and table.remark
+        if table and table.finding_text
     ]
 
 
 def _place_sample(found: _Found, positions: int) -> FrameTable:
     """Place the projections; more angles than projections tell that the last ones are missing."""
-    draft, section, known = found.draft, found.draft.series_section, found.known
+    parsed, section, known = found.parsed, found.parsed.series_section, found.known
     told: dict[str, Any] = {
-        "name": draft.name_of("input.sample"),
+        "name": parsed.name_of("input.sample"),
         "outer": "projection",
-        "folder": draft.folder,
+        "folder": parsed.folder,
         "order": section.order,
-        "repeats": draft.input.repeats,
+        "repeats": parsed.input.repeats,
         "positions": positions,
     }
-    spec = draft.input.sample
+    spec = parsed.input.sample
     if section.expected is not None:
         return place_frames(spec, **told, count=section.expected)
     if isinstance(section.angles, tuple) and known is not None:
         return place_frames(spec, **told, count=known.size)
     table = place_frames(spec, **told)
-    frames = table.count * positions * draft.input.repeats
+    frames = table.count * positions * parsed.input.repeats
     if known is not None and known.size > table.count and known.size != frames:
         keyed = next((address.key for address in table.addresses if address.key), None)
         if keyed and not str(section.angles).endswith("]"):
@@ -309,7 +309,7 @@ def _check_tables(found: _Found, still: Mapping[str, FrameSeries]) -> None:
     if reference is None or sample is None:
         return
     shapes = {series.name: series.shape for series in still.values()}
-    if found.draft.is_series:  # pairing compares those of a single projection
+    if found.parsed.is_series:  # pairing compares those of a single projection
         shapes = {sample.name: sample.shape, **shapes}
     found.errors += [
         ErrorRecord(
@@ -323,13 +323,13 @@ def _check_tables(found: _Found, still: Mapping[str, FrameSeries]) -> None:
 
 
 def _prepared_shape(
-    draft: Draft, shape: tuple[int, int] | None, errors: list[ErrorRecord]
+    parsed: ParsedConfiguration, shape: tuple[int, int] | None, errors: list[ErrorRecord]
 ) -> tuple[tuple[int, int] | None, int]:
     """Follow the size of a frame through the steps that change it: size and binning of a prepared frame."""
-    if shape is None or draft.preprocess is None:
+    if shape is None or parsed.preprocess is None:
         return None, 1
     binning = 1
-    for number, (name, given) in enumerate(draft.preprocess, 1):
+    for number, (name, given) in enumerate(parsed.preprocess, 1):
         options = make_step_options(name, given)
         try:
             ys, xs = box_slices(getattr(options, "rows", None), getattr(options, "columns", None), shape)
@@ -566,27 +566,27 @@ def _hints(offers: Sequence[Offer]) -> dict[str, str]:
     return {path: f"the header offers {' or '.join(texts)}" for path, texts in hints.items()}
 
 
-def _geometry_findings(draft: Draft, offers: Sequence[Offer]) -> list[Finding]:
+def _geometry_findings(parsed: ParsedConfiguration, offers: Sequence[Offer]) -> list[Finding]:
     """Return where lengths are unusual or contradict the headers."""
     findings: list[Finding] = []
-    if draft.experiment is None:
+    if parsed.experiment is None:
         return findings
     for name, (least, most, advice) in _USUAL.items():
-        given = getattr(draft.experiment, name)
+        given = getattr(parsed.experiment, name)
         if given is None or least <= given <= most:
             continue
         if any(math.isclose(given, item.value, rel_tol=_AGREEMENT) for item in offers if item.name == name):
             continue  # the header, which states its unit, agrees
-        called = draft.name_of(f"experiment.{name}")
+        called = parsed.name_of(f"experiment.{name}")
         than = "more" if given > most else "less"
         text = f"{called} is {given:.6g} m, {than} than is usual; metres are expected: {advice}"
         findings.append(finding("length-unusual", text))
     for name in dict.fromkeys(offer.name for offer in offers):
-        given = getattr(draft.experiment, name)
+        given = getattr(parsed.experiment, name)
         same = [offer for offer in offers if offer.name == name]
         if given is None or not any(math.isclose(given, offer.value, rel_tol=_AGREEMENT) for offer in same):
             stated = "not given (parallel beam)" if given is None else f"{given:.6g} {same[0].unit}"
-            called = draft.name_of(f"experiment.{name}")
+            called = parsed.name_of(f"experiment.{name}")
             text = f"{called} is {stated}; {_hints(same)[f'experiment.{name}']}"
             findings.append(finding("geometry-differs", text))
     return findings

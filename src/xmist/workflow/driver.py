@@ -278,7 +278,7 @@ class BlockWriter:
         return self._current.queue.put(result)
 
     def end(self) -> None:
-        """Say that all projections of the block have come."""
+        """Mark the block as complete."""
         assert self._current is not None
         self._current.queue.end()
         self._complete.append(self._current)

@@ -25,7 +25,7 @@ from xmist.methods import retrieve
 from xmist.numerics.parallel import count_threads
 from xmist.preprocess import STEPS
 from xmist.workflow import guard
-from xmist.workflow.configuration import Draft
+from xmist.workflow.configuration import ParsedConfiguration
 from xmist.workflow.discovery import Discovery, discover
 from xmist.workflow.driver import WAITING
 from xmist.workflow.outputs import amount, blocks_folder, quality_plots, result_files, series_file
@@ -91,7 +91,7 @@ class Check:
 
 
 def check(
-    draft: Draft,
+    parsed: ParsedConfiguration,
     *,
     workers: int | None = None,
     memory: str | float | None = None,
@@ -102,36 +102,36 @@ def check(
     Of a single projection headers are read and the method is tried on small made-up frames; of a series one
     projection is retrieved twice, in a child process.
     """
-    if not draft.is_series:
-        discovery = discover(draft)
+    if not parsed.is_series:
+        discovery = discover(parsed)
         found = _describe(discovery)
         return found if found.errors else _with_estimate(found, discovery, progress)
     from xmist.workflow.series import begin, reads_hdf5
 
     limit = None
-    errors = draft.errors()
+    errors = parsed.errors()
     try:
         limit = None if memory is None else parse_memory(memory)
     except InputError as error:
         errors += error.records
     if errors:
-        return Check(errors=tuple(errors), findings=draft.findings, series=True, method=draft.method)
+        return Check(errors=tuple(errors), findings=parsed.findings, series=True, method=parsed.method)
     if progress is not None:
         progress("opening the frames and retrieving one projection", 0, 1)
-    if workers is None and reads_hdf5(draft):
+    if workers is None and reads_hdf5(parsed):
         workers = 1  # as the command does it
-    threads = draft.threads or (max(1, count_threads() // workers) if workers else None)
+    threads = parsed.threads or (max(1, count_threads() // workers) if workers else None)
     try:
-        begun = begin(dataclasses.replace(draft, threads=threads), trial=2, child=True)
+        begun = begin(dataclasses.replace(parsed, threads=threads), trial=2, child=True)
         found = _describe(begun.discovery)
         return found if found.errors else _with_forecast(found, begun, workers, limit)
     except InputError as error:
-        return Check(errors=tuple(error.records), findings=draft.findings, series=True, method=draft.method)
+        return Check(errors=tuple(error.records), findings=parsed.findings, series=True, method=parsed.method)
 
 
 def _describe(found: Discovery) -> Check:
     """Return what the headers and the configuration tell."""
-    draft, reference, sample = found.draft, found.reference, found.sample
+    parsed, reference, sample = found.parsed, found.reference, found.sample
     frames = {
         role: {
             "frames": table.frames,
@@ -152,19 +152,19 @@ def _describe(found: Discovery) -> Check:
         for role, series in found.still.items()
     }
     geometry: dict[str, Any] = {}
-    if draft.experiment is not None:
+    if parsed.experiment is not None:
         derived = ("wavelength", "magnification", "effective_pixel", "effective_distance")
         experiment = found.experiment
         geometry = experiment.to_dict() | {name: getattr(experiment, name) for name in derived}
-    outputs: tuple[Any, ...] = result_files(draft)
-    if draft.is_series and draft.files:
-        master = series_file(draft)
-        outputs = (master, f"{blocks_folder(master)}/", *quality_plots(draft), master.with_suffix(".log"))
+    outputs: tuple[Any, ...] = result_files(parsed)
+    if parsed.is_series and parsed.files:
+        master = series_file(parsed)
+        outputs = (master, f"{blocks_folder(master)}/", *quality_plots(parsed), master.with_suffix(".log"))
     angles = None if found.angles is None else found.angles[found.first : found.last]
     return Check(
         errors=found.errors,
         findings=found.findings,
-        series=draft.is_series,
+        series=parsed.is_series,
         frames=frames,
         geometry=geometry,
         projections=None if sample is None else found.last - found.first,
@@ -172,9 +172,9 @@ def _describe(found: Discovery) -> Check:
         positions=None if reference is None else reference.positions,
         sets=None if reference is None else reference.count,
         angles=None if angles is None or not angles.size else (float(angles[0]), float(angles[-1])),
-        steps=tuple(_step_text(name, options) for name, options in draft.preprocess or ()),
-        method=draft.method,
-        options=dict(draft.options or {}),
+        steps=tuple(_step_text(name, options) for name, options in parsed.preprocess or ()),
+        method=parsed.method,
+        options=dict(parsed.options or {}),
         shape=found.shape,
         outputs=tuple(map(str, outputs)),
     )
@@ -187,7 +187,7 @@ def _step_text(name: str, options: Mapping[str, Any]) -> str:
 
 def _with_estimate(found: Check, discovery: Discovery, progress: Progress | None) -> Check:
     """Add what a single projection takes."""
-    config, reference, sample = discovery.draft.finish(), discovery.reference, discovery.sample
+    config, reference, sample = discovery.parsed.finish(), discovery.reference, discovery.sample
     assert found.shape is not None
     assert reference is not None
     assert sample is not None
@@ -219,11 +219,11 @@ def _with_estimate(found: Check, discovery: Discovery, progress: Progress | None
 
 def _with_forecast(found: Check, begun: Beginning, workers: int | None, limit: float | None) -> Check:
     """Add what a series takes, as one projection showed it."""
-    draft, setup, trial = begun.discovery.draft, begun.setup, begun.trial
+    parsed, setup, trial = begun.discovery.parsed, begun.setup, begun.trial
     assert setup is not None
     assert trial is not None
     number = workers or 1
-    section = draft.series_section
+    section = parsed.series_section
     schema = begun.schema("", trial.channels)
     from xmist.workflow.series import block_size
 
@@ -237,7 +237,7 @@ def _with_forecast(found: Check, begun: Beginning, workers: int | None, limit: f
         need = number * each + parent
     disk = disk_space(schema, count, block)
     errors = list(found.errors)
-    master = series_file(draft)
+    master = series_file(parsed)
     folder = blocks_folder(master)
     with suppress(OSError):
         free = shutil.disk_usage(master.parent).free

@@ -40,7 +40,7 @@ class FrameTable:
     missing: Mapping[int, str] = field(default_factory=dict, repr=False)
     files: tuple[Path, ...] = field(default=(), repr=False)
     sources: tuple[Source, ...] = field(default=(), repr=False)
-    remark: str = ""
+    finding_text: str = ""
 
     @property
     def count(self) -> int:

@@ -18,7 +18,7 @@ from xmist.core.errors import InputError, OutputError
 from xmist.core.version import __version__
 from xmist.io.frames.sources import listed
 from xmist.io.results.atomic import write_file
-from xmist.workflow.configuration import Draft
+from xmist.workflow.configuration import ParsedConfiguration
 
 NAME: Final = "journal.json"
 _LOCK: Final = "lock"
@@ -79,15 +79,15 @@ def read_journal(folder: Path) -> Journal | None:
         raise InputError(text, code="journal-unreadable") from error
 
 
-def identify(draft: Draft, files: Iterable[Path]) -> Identity:
+def identify(parsed: ParsedConfiguration, files: Iterable[Path]) -> Identity:
     """Return what the results of a series depend on; files that are missing are left out."""
     found: dict[str, list[int]] = {}
     for path in dict.fromkeys(map(Path, files)):
         with suppress(OSError):
             facts = path.stat()
-            name = os.path.relpath(path, draft.folder) if path.is_relative_to(draft.folder) else str(path)
+            name = os.path.relpath(path, parsed.folder) if path.is_relative_to(parsed.folder) else str(path)
             found[name] = [facts.st_size, facts.st_mtime_ns]
-    return Identity(configuration=json.loads(json.dumps(draft.to_dict())), files=found)
+    return Identity(configuration=json.loads(json.dumps(parsed.to_dict())), files=found)
 
 
 def differences(old: Identity, new: Identity) -> list[str]:

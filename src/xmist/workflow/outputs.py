@@ -19,32 +19,32 @@ from xmist.io import NEXUS_ENDINGS, TIFF_ENDINGS
 from xmist.io.frames.sources import listed
 from xmist.io.results.atomic import target_errors
 from xmist.methods import METHODS
-from xmist.workflow.configuration import Draft
+from xmist.workflow.configuration import ParsedConfiguration
 
 ROLES: Final = ("reference", "sample", "dark", "flat")
 _PLACE: Final = re.compile(r"\{\w+\}")  # {projection}, which stands for digits
 
 
-def result_files(draft: Draft) -> tuple[Path, ...]:
+def result_files(parsed: ParsedConfiguration) -> tuple[Path, ...]:
     """Return every file that a single projection may write; a TIFF is one for each channel."""
     files: list[Path] = []
-    for path in draft.files:
+    for path in parsed.files:
         if path.suffix.lower() in TIFF_ENDINGS:
-            gives = METHODS[draft.method].gives if draft.method else ()
+            gives = METHODS[parsed.method].gives if parsed.method else ()
             files += [path.with_name(f"{path.stem}_{name}{path.suffix}") for name in (*gives, "flags")]
         else:
             files.append(path)
     return tuple(files)
 
 
-def series_file(draft: Draft) -> Path:
+def series_file(parsed: ParsedConfiguration) -> Path:
     """Return the file that shows all projections of a series."""
-    return next((path for path in draft.files if path.suffix.lower() in NEXUS_ENDINGS), Path())
+    return next((path for path in parsed.files if path.suffix.lower() in NEXUS_ENDINGS), Path())
 
 
-def quality_plots(draft: Draft) -> tuple[Path, ...]:
+def quality_plots(parsed: ParsedConfiguration) -> tuple[Path, ...]:
     """Return the figures of a series' quality."""
-    return tuple(path for path in draft.files if path.suffix.lower() == ".png")
+    return tuple(path for path in parsed.files if path.suffix.lower() == ".png")
 
 
 def blocks_folder(master: Path) -> Path:
@@ -53,46 +53,46 @@ def blocks_folder(master: Path) -> Path:
 
 
 def output_errors(
-    draft: Draft, read: Sequence[str | Path], shape: tuple[int, int] | None
+    parsed: ParsedConfiguration, read: Sequence[str | Path], shape: tuple[int, int] | None
 ) -> list[ErrorRecord]:
     """Return what keeps the results from being written."""
-    if draft.is_series:
-        return _series_errors(draft, read)
-    files = result_files(draft)
-    overlaps = overlap_errors(draft, read, files)
+    if parsed.is_series:
+        return _series_errors(parsed, read)
+    files = result_files(parsed)
+    overlaps = overlap_errors(parsed, read, files)
     errors: list[ErrorRecord] = []
     for path in files:
         if path in overlaps:
             errors.append(overlaps[path])
         else:
-            errors += _records(target_errors(path, overwrite=draft.overwrite))
-    return errors or (_space_errors(draft, files, shape) if shape is not None and draft.method else [])
+            errors += _records(target_errors(path, overwrite=parsed.overwrite))
+    return errors or (_space_errors(parsed, files, shape) if shape is not None and parsed.method else [])
 
 
-def _series_errors(draft: Draft, read: Sequence[str | Path]) -> list[ErrorRecord]:
-    if not draft.files:
+def _series_errors(parsed: ParsedConfiguration, read: Sequence[str | Path]) -> list[ErrorRecord]:
+    if not parsed.files:
         return []  # that is an error of its own
-    masters = [path for path in draft.files if path.suffix.lower() in NEXUS_ENDINGS]
-    plots = quality_plots(draft)
+    masters = [path for path in parsed.files if path.suffix.lower() in NEXUS_ENDINGS]
+    plots = quality_plots(parsed)
     errors = []
     if len(masters) != 1:
         errors.append(
             f"output.files names {len(masters)} files of {', '.join(NEXUS_ENDINGS)}; a series "
             "needs one, which shows all projections"
         )
-    others = [str(path) for path in draft.files if path not in masters and path not in plots]
+    others = [str(path) for path in parsed.files if path not in masters and path not in plots]
     if others:
         errors.append(
             f"output.files names {listed(others)}; a series writes one NeXus file, and .png of its quality"
         )
     if errors:
         return _records(errors)
-    angles = draft.series_section.angles
+    angles = parsed.series_section.angles
     if isinstance(angles, str):
-        read = [*read, draft.folder / angles.partition("::")[0]]
+        read = [*read, parsed.folder / angles.partition("::")[0]]
     written = [masters[0], *plots, blocks_folder(masters[0]) / "block_000000_000001.h5"]
     return [
-        *overlap_errors(draft, read, written).values(),
+        *overlap_errors(parsed, read, written).values(),
         *_records(target_errors(masters[0], overwrite=True)),
     ]
 
@@ -102,40 +102,42 @@ def _records(texts: Iterable[str | ErrorRecord]) -> list[ErrorRecord]:
 
 
 def overlap_errors(
-    draft: Draft, read: Iterable[str | Path], written: Sequence[Path]
+    parsed: ParsedConfiguration, read: Iterable[str | Path], written: Sequence[Path]
 ) -> dict[Path, ErrorRecord]:
     """Return which files to write would replace what is read, now or the next time."""
     errors: dict[Path, ErrorRecord] = {}
     precious: set[str] = set()
     if any(os.path.lexists(path) for path in written):  # else nothing that is read can be meant
-        precious = {os.path.realpath(path) for path in (*read, *([draft.source] if draft.source else []))}
+        precious = {os.path.realpath(path) for path in (*read, *([parsed.source] if parsed.source else []))}
     for path in written:
         text = ""
         with suppress(ValueError):  # a name that no file system takes, which the writer reports
             if os.path.realpath(path) in precious:
                 text = f"{path} would replace what is read"
-            elif pattern := _pattern(draft, path):
+            elif pattern := _pattern(parsed, path):
                 text = f"{path} would be read as a frame the next time, because {pattern} matches it"
         if text:
             errors[path] = ErrorRecord("output-is-input", f"{text}; expected another name for the result")
     return errors
 
 
-def _pattern(draft: Draft, path: Path) -> str:
+def _pattern(parsed: ParsedConfiguration, path: Path) -> str:
     """Return the pattern of the input that a file matches, with its key; empty if there is none."""
     parent, name = os.path.split(os.path.realpath(path))
     for role in ROLES:
-        for spec in getattr(draft.input, role) or ():
+        for spec in getattr(parsed.input, role) or ():
             place = _PLACE.sub("[0-9]*", spec.partition("::")[0])
-            folder, last = os.path.split(os.path.realpath(draft.folder / place))
+            folder, last = os.path.split(os.path.realpath(parsed.folder / place))
             if has_magic(place) and fnmatch(name, last) and (parent == folder or fnmatch(parent, folder)):
-                return f"{draft.name_of(f'input.{role}')} = '{spec}'"
+                return f"{parsed.name_of(f'input.{role}')} = '{spec}'"
     return ""
 
 
-def _space_errors(draft: Draft, files: Sequence[Path], shape: tuple[int, int]) -> list[ErrorRecord]:
+def _space_errors(
+    parsed: ParsedConfiguration, files: Sequence[Path], shape: tuple[int, int]
+) -> list[ErrorRecord]:
     """Return whether a disk or a limit of the system has no room for the results."""
-    gives = METHODS[draft.method].gives if draft.method else ()
+    gives = METHODS[parsed.method].gives if parsed.method else ()
     images = sum(len(CHANNELS[name].components) or 1 for name in gives)
     needs: dict[Path, int] = {}
     largest: dict[Path, int] = {}

@@ -108,12 +108,12 @@ def place_frames(
         places=places,
         missing=dict(sorted(missing.items())),
         files=tuple(dict.fromkeys(path for file in files for path in file.paths or (file.address.path,))),
-        remark=getattr(first, "remark", "") or _runs_remark(first, braces, request, places),
+        finding_text=getattr(first, "finding_text", "") or _runs_text(first, braces, request, places),
     )
 
 
-def _runs_remark(first: Source, braces: Sequence[str], request: _Request, places: Places) -> str:
-    """Return a remark where a stack holds references around projections, and not in as many sets."""
+def _runs_text(first: Source, braces: Sequence[str], request: _Request, places: Places) -> str:
+    """Return a text where a stack holds references between projections, in another number of sets."""
     runs, sets = len(getattr(first, "runs", ())), len(places)
     # Positions one after the other in one stack may have references each.
     apart = request.order == "position" and not braces and np.unique(places[..., 0]).size == 1

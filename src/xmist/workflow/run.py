@@ -16,7 +16,7 @@ from xmist.core.findings import Finding
 from xmist.core.progress import Progress
 from xmist.io import NEXUS_ENDINGS, open_result
 from xmist.io.results.stacks import GOOD
-from xmist.workflow.configuration import Draft, draft_configuration, make_draft
+from xmist.workflow.configuration import ParsedConfiguration, parse_configuration, parse_mapping
 from xmist.workflow.discovery import Discovery, discover
 from xmist.workflow.estimates import parse_memory
 from xmist.workflow.outputs import series_file
@@ -162,12 +162,12 @@ def run(
     """
     if isinstance(config, Mapping):
         merged = {**config, **(overrides or {})}
-        draft = make_draft(merged, folder="", source="", confined=False)
+        parsed = parse_mapping(merged, folder="", source="", confined=False)
     else:
-        draft = draft_configuration(config, overrides)
+        parsed = parse_configuration(config, overrides)
     whole = isinstance(workers, int) and not isinstance(workers, bool)
-    return run_draft(
-        draft,
+    return run_parsed(
+        parsed,
         workers=None if whole and workers == 1 else workers,
         client=client,
         memory=memory,
@@ -177,8 +177,8 @@ def run(
     )
 
 
-def run_draft(
-    draft: Draft,
+def run_parsed(
+    parsed: ParsedConfiguration,
     *,
     workers: int | None = None,
     client: Any = None,
@@ -190,11 +190,11 @@ def run_draft(
     """Run a configuration that was read; `workers` None does all in this process."""
     tell = progress or (lambda *_: None)
     if overwrite:
-        draft = dataclasses.replace(draft, overwrite=True)
-    execution = check_execution(draft, workers, client, memory, strict=strict)
-    if not draft.is_series:
-        return _run_single(draft, tell)
-    done = run_series(draft, execution, tell)
+        parsed = dataclasses.replace(parsed, overwrite=True)
+    execution = check_execution(parsed, workers, client, memory, strict=strict)
+    if not parsed.is_series:
+        return _run_single(parsed, tell)
+    done = run_series(parsed, execution, tell)
     return Run(
         path=done.path,
         files=(done.path, *done.plots),
@@ -207,7 +207,7 @@ def run_draft(
 
 
 def check_execution(
-    draft: Draft, workers: Any, client: Any, memory: Any, *, strict: bool = False
+    parsed: ParsedConfiguration, workers: Any, client: Any, memory: Any, *, strict: bool = False
 ) -> Execution:
     """Check how a configuration shall be run."""
     errors: list[ErrorRecord] = []
@@ -222,39 +222,39 @@ def check_execution(
         limit = None if memory is None else parse_memory(memory)
     except InputError as error:
         errors += error.records
-    raise_errors([*draft.named(draft.errors()), *errors] if errors else [])
-    return Execution(workers=workers, client=client, memory=limit, overwrite=draft.overwrite, strict=strict)
+    raise_errors([*parsed.named(parsed.errors()), *errors] if errors else [])
+    return Execution(workers=workers, client=client, memory=limit, overwrite=parsed.overwrite, strict=strict)
 
 
-def _run_single(draft: Draft, tell: Progress) -> Run:
+def _run_single(parsed: ParsedConfiguration, tell: Progress) -> Run:
     """Retrieve one projection: a series of length one, whose result is written whole."""
-    discovery = discover(draft)
-    raise_errors(draft.named(discovery.errors))
+    discovery = discover(parsed)
+    raise_errors(parsed.named(discovery.errors))
     with _read_from(discovery):
-        processor = make_processor(draft, read_setup(discovery, tell), alone=True, tell=tell)
+        processor = make_processor(parsed, read_setup(discovery, tell), alone=True, tell=tell)
         with processor.open() as reader:
             row, result = processor.solve(0, reader)
     assert result is not None  # an error was raised otherwise
     provenance = {
         **result.provenance,
         "binning": discovery.binning,
-        "configuration": draft.to_dict(),
+        "configuration": parsed.to_dict(),
     }
     findings = (*processor.setup.findings, *result.findings)
     result = dataclasses.replace(result, provenance=provenance, findings=findings)
     written: list[Path] = []
-    for path in draft.files:
-        tell("writing", len(written), len(draft.files))
+    for path in parsed.files:
+        tell("writing", len(written), len(parsed.files))
         try:
-            result.save(path, overwrite=draft.overwrite)
+            result.save(path, overwrite=parsed.overwrite)
         except (InputError, OutputError) as error:  # something changed meanwhile
             before = f" (written before that: {', '.join(map(str, written))})" if written else ""
             raise OutputError(f"{error}{before}") from error
         written.append(path)
     tell("writing", len(written), len(written))
     return Run(
-        path=draft.files[0],
-        files=draft.files,
+        path=parsed.files[0],
+        files=parsed.files,
         rows=(row,),
         findings=findings,
         result=result,
@@ -263,7 +263,7 @@ def _run_single(draft: Draft, tell: Progress) -> Run:
 
 @contextmanager
 def _read_from(discovery: Discovery) -> Iterator[None]:
-    """Say of errors in the frames from which files these were read."""
+    """Name in errors of the frames the files that were read."""
     try:
         yield
     except InputError as error:
@@ -272,7 +272,7 @@ def _read_from(discovery: Discovery) -> Iterator[None]:
             dataclasses.replace(record, message=f"{record.message} (read from {read})")
             for record in error.records
         ]
-        raise InputError(discovery.draft.named(records)) from error
+        raise InputError(discovery.parsed.named(records)) from error
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -286,7 +286,7 @@ class LoadedProjection:
 
 
 def load_projection(
-    draft: Draft,
+    parsed: ParsedConfiguration,
     number: int | None = None,
     tell: Progress = lambda *_: None,
     discovery: Discovery | None = None,
@@ -295,8 +295,8 @@ def load_projection(
 
     Method, options and files to write of the configuration do not matter.
     """
-    discovery = discovery or discover(draft)
-    raise_errors(draft.named(discovery.errors))
+    discovery = discovery or discover(parsed)
+    raise_errors(parsed.named(discovery.errors))
     with _read_from(discovery):
         setup = read_setup(discovery, tell)
         count = setup.table.count
@@ -305,7 +305,7 @@ def load_projection(
             text = f"there is no projection {number}; expected {setup.first} to {setup.first + count - 1}"
             raise InputError(text, code="projection-missing")
         processor = ProjectionProcessor(
-            setup=setup, method="", options={}, threads=draft.threads, alone=True, tell=tell
+            setup=setup, method="", options={}, threads=parsed.threads, alone=True, tell=tell
         )
         with processor.open() as reader:
             prepared = processor.prepare(index, reader)
@@ -318,17 +318,17 @@ def load_projection(
     )
 
 
-def finished_results(draft: Draft) -> Path:
+def finished_results(parsed: ParsedConfiguration) -> Path:
     """Return the file of finished results of a configuration; an error if there are none."""
-    raise_errors(draft.named(draft.errors()))
-    if draft.is_series:
-        path = series_file(draft)
+    raise_errors(parsed.named(parsed.errors()))
+    if parsed.is_series:
+        path = series_file(parsed)
         if is_complete(path):
             return path
     else:
-        found = [path for path in draft.files if path.suffix.lower() in NEXUS_ENDINGS and path.is_file()]
+        found = [path for path in parsed.files if path.suffix.lower() in NEXUS_ENDINGS and path.is_file()]
         if found:
             return found[0]
-        path = draft.files[0]
-    text = f"has no finished results ({path}); run: xmist retrieve {draft.source}"
-    raise InputError(f"{draft.source} {text}", code="results-missing")
+        path = parsed.files[0]
+    text = f"has no finished results ({path}); run: xmist retrieve {parsed.source}"
+    raise InputError(f"{parsed.source} {text}", code="results-missing")

@@ -11,7 +11,7 @@ from xmist.core.errors import ErrorRecord, shown, suggest
 from xmist.core.options import Options, Parsed, Range, describe, read_options
 
 
-class Problem(NamedTuple):
+class ConfigurationError(NamedTuple):
     """An error of a configuration: path of the key, what is wrong with it (": " begins a sentence), code."""
 
     path: str
@@ -19,7 +19,7 @@ class Problem(NamedTuple):
     code: str = "value-invalid"
 
     @classmethod
-    def of(cls, record: ErrorRecord) -> Problem:
+    def of(cls, record: ErrorRecord) -> ConfigurationError:
         """Return an error whose message begins with the path of its key."""
         path, text = record.message.split(" ", 1)
         return cls(path, text, record.code)
@@ -257,7 +257,7 @@ _REQUIRED: Final = ("input", "experiment", "retrieve", "output")
 _KNOWN: Final = (*SECTIONS, "options", "preprocess")
 
 
-def check_sections(data: Mapping[str, Any]) -> tuple[dict[str, Any], list[Problem]]:
+def check_sections(data: Mapping[str, Any]) -> tuple[dict[str, Any], list[ConfigurationError]]:
     """Check every table by itself; a key with an error has its default or None.
 
     Examples
@@ -267,7 +267,9 @@ def check_sections(data: Mapping[str, Any]) -> tuple[dict[str, Any], list[Proble
     [('retrieve.metod', 'option-unknown'), ('retrieve.method', 'option-missing')]
     """
     problems = [
-        Problem(name, f"is not a table of a configuration; {suggest(name, _KNOWN)}", "option-unknown")
+        ConfigurationError(
+            name, f"is not a table of a configuration; {suggest(name, _KNOWN)}", "option-unknown"
+        )
         for name in data
         if name not in _KNOWN
     ]
@@ -275,7 +277,7 @@ def check_sections(data: Mapping[str, Any]) -> tuple[dict[str, Any], list[Proble
     for name, kind in SECTIONS.items():
         given = data.get(name, {})
         if not isinstance(given, Mapping):
-            problems.append(Problem(name, f"is {shown(given)}; expected a table [{name}]"))
+            problems.append(ConfigurationError(name, f"is {shown(given)}; expected a table [{name}]"))
             given = {}
         if name not in data and name not in _REQUIRED:
             sections[name] = None
@@ -283,27 +285,31 @@ def check_sections(data: Mapping[str, Any]) -> tuple[dict[str, Any], list[Proble
         sections[name], errors = read_options(
             kind, given, owner=f"the table [{name}]", called=f"{name}.{{}}".format
         )
-        problems += map(Problem.of, errors)
+        problems += map(ConfigurationError.of, errors)
     options = data.get("options", {})
     if not isinstance(options, Mapping):
-        problems.append(Problem("options", f"is {shown(options)}; expected a table of options"))
+        problems.append(ConfigurationError("options", f"is {shown(options)}; expected a table of options"))
     sections["options"] = options if isinstance(options, Mapping) else {}
     steps = data.get("preprocess", [])
     if not isinstance(steps, list):
         text = f"is {shown(steps)}; expected tables [[preprocess]], each with a step"
-        problems.append(Problem("preprocess", text))
+        problems.append(ConfigurationError("preprocess", text))
         steps = []
     sections["preprocess"] = [_checked_step(step_path(n), step, problems) for n, step in enumerate(steps)]
     return sections, problems
 
 
-def _checked_step(path: str, table: Any, problems: list[Problem]) -> tuple[str, dict[str, Any]] | None:
+def _checked_step(
+    path: str, table: Any, problems: list[ConfigurationError]
+) -> tuple[str, dict[str, Any]] | None:
     """Return the name and the options of a step; None if there is no name."""
     if not isinstance(table, Mapping):
-        problems.append(Problem(path, f"is {shown(table)}; expected a table with a step"))
+        problems.append(ConfigurationError(path, f"is {shown(table)}; expected a table with a step"))
     elif not isinstance(table.get("step"), str):
         found = f"is {shown(table['step'])}" if "step" in table else "is missing"
-        problems.append(Problem(f"{path}.step", f"{found}; expected the name of a step", "option-missing"))
+        problems.append(
+            ConfigurationError(f"{path}.step", f"{found}; expected the name of a step", "option-missing")
+        )
     else:
         return table["step"], {key: value for key, value in table.items() if key != "step"}
     return None

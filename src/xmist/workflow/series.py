@@ -21,7 +21,7 @@ from xmist.io.results.stacks import GOOD, MISSING, STATUS, is_stack, open_stack
 from xmist.methods import make_options
 from xmist.numerics.parallel import count_threads
 from xmist.workflow import guard
-from xmist.workflow.configuration import Draft
+from xmist.workflow.configuration import ParsedConfiguration
 from xmist.workflow.discovery import Discovery, discover
 from xmist.workflow.driver import Job, Report
 from xmist.workflow.estimates import about, fit_workers, leading_memory, process_memory
@@ -95,40 +95,40 @@ class Beginning:
         return BlockSchema(identity=key, channels=channels, shape=self.setup.shape)
 
 
-def reads_hdf5(draft: Draft) -> bool:
+def reads_hdf5(parsed: ParsedConfiguration) -> bool:
     """Return whether HDF5 may be read, whose library a damaged file can crash."""
-    angles = draft.series_section.angles
-    specs = [spec for role in ROLES for spec in getattr(draft.input, role) or ()]
+    angles = parsed.series_section.angles
+    specs = [spec for role in ROLES for spec in getattr(parsed.input, role) or ()]
     specs += [angles] if isinstance(angles, str) and "::" in angles else []
     names = [spec.partition("::")[0].lower() for spec in specs]
     return any(name.endswith((*HDF5_ENDINGS, "*", "?", "]")) for name in names)
 
 
-def begin(draft: Draft, *, trial: int, child: bool = False) -> Beginning:
+def begin(parsed: ParsedConfiguration, *, trial: int, child: bool = False) -> Beginning:
     """Discover a series, read its references and try a projection `trial` times; HDF5 in a child process."""
-    if child or reads_hdf5(draft):
-        begun: Beginning = guard.call(_begin, draft, trial, what="opening the frames")
+    if child or reads_hdf5(parsed):
+        begun: Beginning = guard.call(_begin, parsed, trial, what="opening the frames")
         return begun
-    return _begin(draft, trial)
+    return _begin(parsed, trial)
 
 
-def _begin(draft: Draft, trial: int) -> Beginning:
-    discovery = discover(draft)
+def _begin(parsed: ParsedConfiguration, trial: int) -> Beginning:
+    discovery = discover(parsed)
     if discovery.errors:
         return Beginning(discovery=discovery)
     try:
         setup = read_setup(discovery, lambda *_: None)
-        processor = make_processor(draft, setup)
+        processor = make_processor(parsed, setup)
         found = try_projection(processor, trial) if trial else None
     except InputError as error:
-        raise InputError(draft.named(error.records)) from error
-    identity = identify(draft, discovery.files)
+        raise InputError(parsed.named(error.records)) from error
+    identity = identify(parsed, discovery.files)
     return Beginning(discovery=discovery, setup=setup, identity=identity, trial=found)
 
 
-def make_processor(draft: Draft, setup: SeriesSetup, **more: Any) -> ProjectionProcessor:
+def make_processor(parsed: ParsedConfiguration, setup: SeriesSetup, **more: Any) -> ProjectionProcessor:
     """Return what retrieves the projections of a configuration."""
-    config, section = draft.finish(), draft.series_section
+    config, section = parsed.finish(), parsed.series_section
     given = {"threads": config.threads, "warm_start": section.warm_start, **more}
     return ProjectionProcessor(
         setup=setup,
@@ -183,29 +183,29 @@ def block_size(
     return min(size, count)
 
 
-def run_series(draft: Draft, execution: Execution, tell: Progress) -> SeriesRun:
+def run_series(parsed: ParsedConfiguration, execution: Execution, tell: Progress) -> SeriesRun:
     """Retrieve all projections of a series, or those that are left.
 
     Raises an `InputError` with everything that is wrong before anything is written, and an `OutputError` when
     blocks cannot be written; those that were stay, and the series goes on when it is run again.
     """
-    raise_errors(draft.named(draft.errors()))
-    overwrite = execution.overwrite or draft.overwrite
-    master = series_file(draft)
+    raise_errors(parsed.named(parsed.errors()))
+    overwrite = execution.overwrite or parsed.overwrite
+    master = series_file(parsed)
     folder = blocks_folder(master)
     tell("opening the frames", 0, 1)
     journal = None
     with suppress(*([InputError] if overwrite else [])):
         journal = read_journal(folder)
     limited = execution.memory is not None  # the memory of a child tells what a worker will hold
-    begun = begin(draft, trial=int(journal is None or limited), child=limited)
-    raise_errors(draft.named(begun.discovery.errors))
+    begun = begin(parsed, trial=int(journal is None or limited), child=limited)
+    raise_errors(parsed.named(begun.discovery.errors))
     assert begun.identity is not None
     if journal is not None and (different := differences(journal.identity, begun.identity)):
         if not overwrite:
-            raise InputError(draft.named([_refusal(folder, different)]))
+            raise InputError(parsed.named([_refusal(folder, different)]))
         journal = None
-        begun = begun if begun.trial else begin(draft, trial=1, child=limited)
+        begun = begun if begun.trial else begin(parsed, trial=1, child=limited)
     setup, identity = begun.setup, begun.identity
     assert setup is not None
     assert identity is not None
@@ -215,10 +215,10 @@ def run_series(draft: Draft, execution: Execution, tell: Progress) -> SeriesRun:
             text = (
                 f"{master} exists already and is {what}; allow overwriting (--overwrite) or give another name"
             )
-            raise InputError(draft.named([ErrorRecord("output-exists", text)]))
+            raise InputError(parsed.named([ErrorRecord("output-exists", text)]))
         assert begun.trial is not None
         schema = begun.schema(identity.hash, begun.trial.channels)
-        section, count = draft.series_section, setup.table.count
+        section, count = parsed.series_section, setup.table.count
         workers = execution.workers or (1 if execution.client is None else _CLUSTER)
         fresh = Journal(
             identity=identity,
@@ -230,19 +230,19 @@ def run_series(draft: Draft, execution: Execution, tell: Progress) -> SeriesRun:
     else:
         fresh = replace(journal, identity=identity)
         schema = begun.schema(journal.key, journal.channels)
-    executor = _executor(draft, execution, begun, schema)
+    executor = _executor(parsed, execution, begun, schema)
     make_folder(folder)
     with locked(folder):
         clear(folder, everything=journal is None)
         fresh.save(folder)
         try:
             job = Job(
-                processor=make_processor(draft, setup, threads=_threads(draft.threads, executor)),
+                processor=make_processor(parsed, setup, threads=_threads(parsed.threads, executor)),
                 schema=schema,
                 folder=folder.absolute(),
                 strict=execution.strict,
             )
-            return _Progress(draft, job, fresh, executor, master, tell).finish()
+            return _Progress(parsed, job, fresh, executor, master, tell).finish()
         finally:
             with suppress(OutputError):  # what workers had begun that died or were stopped
                 clear(folder)
@@ -257,7 +257,9 @@ def _refusal(folder: Path, different: Sequence[str]) -> ErrorRecord:
     return ErrorRecord("series-changed", text)
 
 
-def _executor(draft: Draft, execution: Execution, begun: Beginning, schema: BlockSchema) -> Executor:
+def _executor(
+    parsed: ParsedConfiguration, execution: Execution, begun: Beginning, schema: BlockSchema
+) -> Executor:
     """Choose who does the blocks."""
     if execution.client is not None:
         client = execution.client
@@ -265,7 +267,7 @@ def _executor(draft: Draft, execution: Execution, begun: Beginning, schema: Bloc
     workers = execution.workers or 1
     trial, setup = begun.trial, begun.setup
     if execution.memory is not None and trial is not None and trial.memory is not None and setup is not None:
-        each = process_memory(trial.memory, setup, schema, warm=draft.series_section.warm_start is not None)
+        each = process_memory(trial.memory, setup, schema, warm=parsed.series_section.warm_start is not None)
         workers = fit_workers(execution.memory, workers, each, leading_memory(execution.workers))
     return Processes(workers) if execution.workers else Inline()
 
@@ -281,10 +283,16 @@ class _Progress:
     """The blocks of a series, from those that are there to all."""
 
     def __init__(
-        self, draft: Draft, job: Job, journal: Journal, executor: Executor, master: Path, tell: Progress
+        self,
+        parsed: ParsedConfiguration,
+        job: Job,
+        journal: Journal,
+        executor: Executor,
+        master: Path,
+        tell: Progress,
     ) -> None:
         self.job, self.executor, self.master, self.tell = job, executor, master, tell
-        self.plots = quality_plots(draft)
+        self.plots = quality_plots(parsed)
         self.folder, self.schema = blocks_folder(master), job.schema
         self.blocks = split(journal.count, journal.block)
         setup, method = job.processor.setup, job.processor.method

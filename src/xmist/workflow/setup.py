@@ -102,7 +102,7 @@ class SeriesSetup:
 
 def read_setup(discovery: Discovery, tell: Progress) -> SeriesSetup:
     """Read the references, dark and flat frames of a discovery without errors."""
-    config = discovery.draft.finish()
+    config = discovery.parsed.finish()
     section = config.series_section
     table, reference = discovery.sample, discovery.reference
     assert table is not None  # there are no errors

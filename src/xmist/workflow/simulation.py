@@ -113,9 +113,9 @@ def write_simulation(
     truth = folder / "truth.h5"
     raise_errors(
         [
-            fault
+            error
             for path in (truth, *(job.path for job in jobs))
-            for fault in target_errors(path, overwrite=overwrite)
+            for error in target_errors(path, overwrite=overwrite)
         ]
     )
     from xmist.io import save_result

@@ -85,7 +85,7 @@ class Hdf5Source(Source):
         return {MEANINGS.get(text.removesuffix(".0"), text): number for text, number in counts.items()}
 
     @property
-    def remark(self) -> str:
+    def finding_text(self) -> str:
         """Text of a finding if all frames are used, though they are of several kinds; else empty."""
         if len(self.kinds) < 2:
             return ""

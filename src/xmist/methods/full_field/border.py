@@ -64,7 +64,7 @@ class Hidden:
     codes: NDArray[np.uint8]
 
     def restore(self, data: FitData) -> None:
-        """Give the pixels their weights back."""
+        """Restore the weights of the pixels."""
         data.weights.codes[:, self.where] = self.codes
 
 

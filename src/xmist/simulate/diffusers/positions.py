@@ -21,7 +21,7 @@ def raster_positions(number: int, *, step: float) -> NDArray[np.float64]:
     number : int
         Positions.
     step : float
-        Step in metres, longer than a grain if each exposure is to show something new.
+        Step in metres, longer than a grain so that each position shows new speckles.
 
     Returns
     -------

@@ -123,7 +123,7 @@ def _channels(result: Retrieval, blocks: Blocks) -> Iterator[dict[str, Any]]:
             "unit": "" if panel.unit == "1" else panel.unit,
             "scaled": panel.unit in _SCALED_UNITS,
             "signed": panel.signed,
-            "group": "uncertainty" if panel.name.endswith("_std") else "picture",
+            "group": "uncertainty" if panel.name.endswith("_std") else "image",
             "std": spread if getattr(result, spread, None) is not None else None,
             # Only differences of phase are determined: two are laid over each other without their means.
             "free": panel.name == "phase",

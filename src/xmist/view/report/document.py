@@ -26,7 +26,7 @@ SCRIPTS: Final = (
     "chart.js",
     "contrast.js",
     "profile.js",
-    "picture.js",
+    "image_view.js",
     "panel.js",
     "comparison.js",
     "words.js",

@@ -166,7 +166,7 @@ class Result {
   /** Everything that can be shown: key, title and group. */
   entries() {
     const found = [...this.images.values()].map(({ key, title, group }) => ({ key, title, group }));
-    if (this.direction) found.push({ key: "direction", title: "direction of scatter", group: "picture" });
+    if (this.direction) found.push({ key: "direction", title: "direction of scatter", group: "image" });
     found.push({ key: "flags", title: "flags", group: "diagnostic" });
     return found;
   }

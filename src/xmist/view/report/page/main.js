@@ -114,7 +114,7 @@ class App {
     this.panels = this.panels.filter((other) => other !== panel);
     panel.element.remove();
     this.layOut();
-    this.panels[0]?.picture.canvas.focus();
+    this.panels[0]?.imageView.canvas.focus();
   }
 
   /** Give the images as much room as they can use: all of the width, but no more than the window's height. */
@@ -137,8 +137,8 @@ class App {
   }
 
   /** Draw anew at the next frame: the marks of the mouse always, and what else is stale. */
-  refresh({ pictures, profiles } = { pictures: true }) {
-    this.stale.pictures ||= pictures;
+  refresh({ channels, profiles } = { channels: true }) {
+    this.stale.channels ||= channels;
     this.stale.profiles ||= profiles;
     if (this.waiting) return;
     this.waiting = true;

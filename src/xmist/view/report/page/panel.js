@@ -4,7 +4,7 @@ class Panel {
   constructor(app, key) {
     this.app = app;
     this.key = key;
-    this.picture = new Picture(app, this);
+    this.imageView = new ImageView(app, this);
     this.contrast = new Contrast((limits) => app.setLimits(this.key, limits));
     this.chooser = this.makeChooser();
     this.auto = element("button", {
@@ -14,7 +14,7 @@ class Panel {
     this.closer = element("button", { type: "button", class: "bare", onclick: () => app.removePanel(this) }, "×");
     this.tags = [element("span", { class: "tag first" }), element("span", { class: "tag second" })];
     this.split = this.makeSplit();
-    this.frame = element("div", { class: "picture" }, this.picture.canvas, this.picture.marks, this.split, ...this.tags);
+    this.frame = element("div", { class: "image-view" }, this.imageView.canvas, this.imageView.marks, this.split, ...this.tags);
     this.values = [element("output", {}), element("output", { class: "second" })];
     this.below = element("div", { class: "below" });
     this.profile = element("div", { class: "profile" });
@@ -31,7 +31,7 @@ class Panel {
 
   makeChooser() {
     const list = element("select", { "aria-label": "What this image shows", onchange: () => this.choose(list.value) });
-    const titles = { picture: "Images", uncertainty: "Uncertainty", diagnostic: "To judge by" };
+    const titles = { image: "Images", uncertainty: "Uncertainty", diagnostic: "To judge by" };
     for (const [group, title] of Object.entries(titles)) {
       const entries = this.app.entries.filter((entry) => entry.group === group);
       if (!entries.length) continue;
@@ -68,7 +68,7 @@ class Panel {
     this.shown = null;
     this.chooser.value = key;
     this.element.setAttribute("aria-label", capital(this.title));
-    this.picture.canvas.setAttribute("aria-label", `${capital(this.title)}. Arrow keys move the cursor; all keys are listed below`);
+    this.imageView.canvas.setAttribute("aria-label", `${capital(this.title)}. Arrow keys move the cursor; all keys are listed below`);
     this.closer.setAttribute("aria-label", `Remove the image of the ${this.title}`);
     const { app } = this;
     for (const result of [app.first, app.second]) {
@@ -100,20 +100,20 @@ class Panel {
   }
 
   /** Draw what the cursor and the line change, and what the mouse does not change if that is stale. */
-  draw({ pictures, profiles }) {
-    if (pictures) this.drawPicture();
-    this.picture.drawMarks();
+  draw({ channels, profiles }) {
+    if (channels) this.drawChannel();
+    this.imageView.drawMarks();
     this.drawValues();
-    if (!pictures && !profiles) return;
+    if (!channels && !profiles) return;
     const chart = this.app.line ? profileChart(this.app, this.key, this.element.clientWidth) : null;
     this.profile.replaceChildren(...(chart ? [chart] : []));
   }
 
-  drawPicture() {
+  drawChannel() {
     const { app } = this;
     this.frame.style.height = `${app.view.pageHeight}px`;
-    this.picture.canvas.classList.toggle("lining", app.tool === "profile");
-    this.picture.draw();
+    this.imageView.canvas.classList.toggle("lining", app.tool === "profile");
+    this.imageView.draw();
     this.split.hidden = app.comparing !== "split";
     this.split.style.left = `${100 * app.split}%`;
     this.split.setAttribute("aria-valuenow", Math.round(100 * app.split));

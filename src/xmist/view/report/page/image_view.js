@@ -4,11 +4,11 @@
 const FLAGGED = "#e8a200";
 const LINE = "#ffc53d";
 
-class Picture {
+class ImageView {
   constructor(app, panel) {
     this.app = app;
     this.panel = panel;
-    this.canvas = element("canvas", { tabindex: 0, role: "application", "aria-roledescription": "picture" });
+    this.canvas = element("canvas", { tabindex: 0, role: "application", "aria-roledescription": "image" });
     this.context = this.canvas.getContext("2d");
     this.marks = element("canvas", { class: "marks", "aria-hidden": "true" });
     this.scratch = document.createElement("canvas");
