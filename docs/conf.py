@@ -33,7 +33,6 @@ extensions = [
 exclude_patterns = [
     "examples/**",
     "_made/**",
-    "gallery/index.rst",
     "gallery/**/*.py",
     "gallery/**/*.ipynb",
     "gallery/**/*.md5",
@@ -90,7 +89,7 @@ html_theme_options = {
     "footer_start": ["copyright"],
     "footer_end": [],
     "navbar_end": ["theme-switcher"],
-    "header_links_before_dropdown": 8,
+    "header_links_before_dropdown": 7,
 }
 html_sidebars = {"index": [], "tutorial": [], "benchmarks": []}
 html_show_sourcelink = False

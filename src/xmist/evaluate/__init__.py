@@ -6,6 +6,8 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from xmist.evaluate import metrics as metrics
+    from xmist.evaluate import regions as regions
     from xmist.evaluate.benchmark import Benchmark as Benchmark
     from xmist.evaluate.benchmark import run_benchmark as run_benchmark
     from xmist.evaluate.benchmark import save_benchmark as save_benchmark
@@ -24,12 +26,16 @@ _HOME = {
     "ExpectedErrors": "planning",
 }
 
-__all__ = sorted(_HOME)
+_MODULES = ("metrics", "regions")
+
+__all__ = sorted([*_HOME, *_MODULES])
 
 
 def __getattr__(name: str) -> Any:
     if name in _HOME:
         return getattr(import_module(f"xmist.evaluate.{_HOME[name]}"), name)
+    if name in _MODULES:
+        return import_module(f"xmist.evaluate.{name}")
     raise AttributeError(f"module 'xmist.evaluate' has no attribute {name!r}")
 
 
