@@ -54,12 +54,7 @@ print("correlation of φ:", xmist.evaluate.metrics.correlation(result.phase, tru
 print("correlation of D:", xmist.evaluate.metrics.correlation(result.dark_field, truth.dark_field))
 
 # %%
-# Save the result as NeXus with all that is needed to repeat it, and open it again:
-#
-# .. code-block:: python
-#
-#     result.save("result.h5")
-#     again = xmist.open_result("result.h5")
+# ``result.save("result.h5")`` writes a NeXus file with all that is needed to repeat the retrieval; ``xmist.open_result`` opens it again.
 #
 # Next: your own frames. ``xmist init FOLDER`` writes a configuration file from the contents of a folder; the :doc:`/tutorial` goes on from
 # there.
