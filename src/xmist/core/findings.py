@@ -308,6 +308,12 @@ _TABLE: Final = (
         "None is needed.",
     ),
     # --- workflow: one projection and series (workflow) ---
+    FindingCode(
+        "preview",
+        "note",
+        "The image is a preview: a fast method, and pixels joined into larger ones.",
+        "Retrieve with full-field for quantitative images.",
+    ),
     # --- simulation (simulate) ---
     FindingCode(
         "structure-resolved",

@@ -183,7 +183,7 @@ def parse_configuration(
     missing or is not TOML.
     """
     path, overrides = Path(path), overrides or {}
-    data = _read_toml(path)
+    data = read_toml(path)
     for name, section in overrides.items():
         given = data.get(name, {})
         mixable = isinstance(section, Mapping) and isinstance(given, Mapping)
@@ -281,7 +281,8 @@ def plain(value: Any) -> Any:
     return tuple(plain(item) for item in value) if isinstance(value, list) else value
 
 
-def _read_toml(path: Path) -> dict[str, Any]:
+def read_toml(path: Path) -> dict[str, Any]:
+    """Read the tables of a configuration file, unchecked."""
     try:
         if path.is_dir():
             text = f"{path} is a folder; expected a configuration file (xmist init {path} writes one)"

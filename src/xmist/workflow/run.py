@@ -23,7 +23,7 @@ from xmist.workflow.outputs import series_file
 from xmist.workflow.processor import ProjectionProcessor
 from xmist.workflow.quality import Row
 from xmist.workflow.series import Execution, is_complete, make_processor, run_series
-from xmist.workflow.setup import read_setup
+from xmist.workflow.setup import SeriesSetup, read_setup
 
 if TYPE_CHECKING:
     from distributed import Client
@@ -228,20 +228,8 @@ def check_execution(
 
 def _run_single(parsed: ParsedConfiguration, tell: Progress) -> Run:
     """Retrieve one projection: a series of length one, whose result is written whole."""
-    discovery = discover(parsed)
-    raise_errors(parsed.named(discovery.errors))
-    with _read_from(discovery):
-        processor = make_processor(parsed, read_setup(discovery, tell), alone=True, tell=tell)
-        with processor.open() as reader:
-            row, result = processor.solve(0, reader)
-    assert result is not None  # an error was raised otherwise
-    provenance = {
-        **result.provenance,
-        "binning": discovery.binning,
-        "configuration": parsed.to_dict(),
-    }
-    findings = (*processor.setup.findings, *result.findings)
-    result = dataclasses.replace(result, provenance=provenance, findings=findings)
+    row, result = _retrieve_one(parsed, None, tell)
+    findings = result.findings
     written: list[Path] = []
     for path in parsed.files:
         tell("writing", len(written), len(parsed.files))
@@ -259,6 +247,44 @@ def _run_single(parsed: ParsedConfiguration, tell: Progress) -> Run:
         findings=findings,
         result=result,
     )
+
+
+def retrieve_projection(
+    parsed: ParsedConfiguration, number: int | None = None, tell: Progress = lambda *_: None
+) -> Retrieval:
+    """Retrieve one projection and write nothing; of a series the middle one by default.
+
+    The result equals what `xmist retrieve` writes of this projection without a warm start.
+    """
+    return _retrieve_one(parsed, number, tell)[1]
+
+
+def _retrieve_one(parsed: ParsedConfiguration, number: int | None, tell: Progress) -> tuple[Row, Retrieval]:
+    discovery = discover(parsed)
+    raise_errors(parsed.named(discovery.errors))
+    with _read_from(discovery):
+        setup = read_setup(discovery, tell)
+        processor = make_processor(parsed, setup, alone=True, tell=tell, warm_start=None)
+        with processor.open() as reader:
+            row, result = processor.solve(_index(setup, number), reader)
+    assert result is not None  # an error was raised otherwise
+    provenance = {
+        **result.provenance,
+        "binning": discovery.binning,
+        "configuration": parsed.to_dict(),
+    }
+    findings = (*setup.findings, *result.findings)
+    return row, dataclasses.replace(result, provenance=provenance, findings=findings)
+
+
+def _index(setup: SeriesSetup, number: int | None) -> int:
+    """Return the index of a projection; of the middle one if no number is given."""
+    count = setup.table.count
+    index: int = count // 2 if number is None else number - setup.first
+    if not 0 <= index < count:
+        text = f"there is no projection {number}; expected {setup.first} to {setup.first + count - 1}"
+        raise InputError(text, code="projection-missing")
+    return index
 
 
 @contextmanager
@@ -299,11 +325,7 @@ def load_projection(
     raise_errors(parsed.named(discovery.errors))
     with _read_from(discovery):
         setup = read_setup(discovery, tell)
-        count = setup.table.count
-        index = count // 2 if number is None else number - setup.first
-        if not 0 <= index < count:
-            text = f"there is no projection {number}; expected {setup.first} to {setup.first + count - 1}"
-            raise InputError(text, code="projection-missing")
+        index = _index(setup, number)
         processor = ProjectionProcessor(
             setup=setup, method="", options={}, threads=parsed.threads, alone=True, tell=tell
         )
