@@ -15,8 +15,10 @@ from tests.coded import coded
 from tests.evaluate.scene import SHAPE, stack, truth
 from tests.manufactured import EXPERIMENT
 from xmist.core.errors import InputError
+from xmist.core.flags import CLIPPED, SEARCH_EDGE
 from xmist.evaluate import scoring
-from xmist.evaluate.metrics import angular_sensitivity, cnr, correlation, fourier_ring_correlation, nrmse
+from xmist.evaluate.metrics import correlation, fourier_ring_correlation, nrmse
+from xmist.evaluate.regions import make_regions
 from xmist.evaluate.scoring import Quality
 from xmist.view.figures.grids import Cell, image_grid
 
@@ -91,14 +93,17 @@ def test_contrast_noise_and_sensitivity_are_those_of_the_metrics(found):
     for run in found.done:
         for channel, quality in run.quality.items():
             image = getattr(run.result, channel).astype(np.float64)
-            assert quality.cnr == pytest.approx(cnr(image, regions.outside, regions.inside), rel=1e-9)
-            beam, within = image[regions.outside], image[regions.inside]
+            beam, within = (image[part & found.pixels] for part in (regions.outside, regions.inside))
+            # Sums of the same numbers in another order.
+            assert quality.cnr == pytest.approx((beam.mean() - within.mean()) / beam.std(), rel=1e-9)
             spread = 1.4826 * np.median(np.abs(beam - np.median(beam)))
             assert quality.cnr_median == pytest.approx(
                 (np.median(beam) - np.median(within)) / spread, rel=1e-6
             )
-        expected = angular_sensitivity(run.result.refraction_angle, regions.outside)
-        assert run.sensitivity == expected
+        angle = run.result.refraction_angle[:, regions.outside & found.pixels].astype(np.float64)
+        assert run.sensitivity == pytest.approx(angle.std(axis=1), rel=1e-9)
+        away = np.abs(angle - np.median(angle, axis=1, keepdims=True))
+        assert run.sensitivity_median == pytest.approx(1.4826 * np.median(away, axis=1), rel=1e-9)
     # The disc absorbs a tenth of the light, and scatters: T falls, D rises.
     assert found.run("lcs", 4).quality["transmission"].cnr > 10
     assert found.run("mist-attenuating", 4).quality["dark_field"].cnr < -1
@@ -117,7 +122,9 @@ def test_resolution_is_that_of_every_other_position(found):
     ]
     for channel in ("dark_field", "phase"):
         ring = fourier_ring_correlation(
-            *(getattr(half, channel) for half in halves), pixel_size=EXPERIMENT.effective_pixel
+            *(getattr(half, channel) for half in halves),
+            pixel_size=EXPERIMENT.effective_pixel,
+            mask=np.all([half.flags == 0 for half in halves], axis=0) & found.pixels,
         )
         best = 2 * EXPERIMENT.effective_pixel
         expected = best if math.isnan(ring.resolution) else ring.resolution
@@ -133,13 +140,128 @@ def test_errors_are_against_the_truth(found):
     run = found.run("mist-attenuating", 4)
     for channel in right:
         image, quality = getattr(run.result, channel), run.quality[channel]
-        assert quality.correlation == correlation(image, right[channel])
-        assert quality.nrmse == nrmse(image, right[channel])
-        inside = found.regions.inside
+        assert quality.correlation == correlation(image, right[channel], mask=found.pixels)
+        assert quality.nrmse == nrmse(image, right[channel], mask=found.pixels)
+        assert quality.nrmse_median == nrmse(image, right[channel], mask=found.pixels, robust=True)
+        inside = found.regions.inside & found.pixels
         assert quality.nrmse_inside == nrmse(image, right[channel], mask=inside)
     # The truth is constant inside the disc: there is no correlation.
     assert quality.correlation_inside is None
     assert run.quality["phase"].nrmse is None
+
+
+WILD = (np.nan, 0.0, 1e9, -1e9)
+
+
+def _with_wild_pixels(run, places, value):
+    """A run whose result has a value in flagged places."""
+    flags = np.where(places, SEARCH_EDGE, 0).astype(np.uint16)
+    images = {}
+    for name, image in run.result.channels():
+        images[name] = np.where(places, np.float32(value), image)
+    return replace(run, result=replace(run.result, flags=flags, **images))
+
+
+@pytest.fixture(scope="module")
+def clean():
+    """Two runs without a flag, and the halves of the first."""
+    regions = make_regions(stack(), {"outside": [2, 10, 2, 62], "inside": [25, 35, 27, 37]})
+    pairs = [("mist", 4), ("mist-attenuating", 4)]
+    runs, halves = scoring.run_methods(
+        stack(), EXPERIMENT, pairs, OPTIONS, resolution=True, report=lambda *_: None
+    )
+    places = np.zeros(SHAPE, bool)
+    return [_with_wild_pixels(run, places, 0) for run in runs], halves, regions
+
+
+@pytest.mark.parametrize("share", [0.1, 0.3])
+def test_flagged_pixels_change_no_score_by_a_bit(clean, share):
+    runs, halves, regions = clean
+    places = np.random.default_rng(5).random(SHAPE) < share
+    scores = []
+    for value in WILD:
+        wild = [runs[0], _with_wild_pixels(runs[1], places, value)]
+        scored, pixels = scoring.score_runs(wild, regions, truth(), halves)
+        images = [run.result.dark_field for run in scored]
+        same = scoring.agreement(images, pixels)
+        scores.append(
+            (
+                [run.quality for run in scored],
+                [run.sensitivity for run in scored],
+                [run.sensitivity_median for run in scored],
+                same.tolist(),
+            )
+        )
+    assert all(each == scores[0] for each in scores)
+    quality = scores[0][0][1]["dark_field"]
+    assert None not in (quality.cnr, quality.cnr_median, quality.resolution, quality.nrmse)
+    # Above 20 % the flags of one leave the other alone.
+    alone, _ = scoring.score_runs(runs[:1], regions, truth(), halves[:1])
+    other = scored[0]
+    assert (alone[0].quality == other.quality) == (share > scoring.MOST_FLAGGED)
+    assert [run.apart for run in scored] == [False, share > scoring.MOST_FLAGGED]
+    unflagged = int((~places).sum())
+    assert scored[1].pixels == unflagged
+    assert other.pixels == (math.prod(SHAPE) if share > scoring.MOST_FLAGGED else unflagged)
+    assert [record.code for record in scored[1].findings if record.severity == "warning"] == (
+        ["scored-apart"] if share > scoring.MOST_FLAGGED else []
+    )
+
+
+def test_a_result_that_is_scored_apart_is_marked(found, clean):
+    runs, halves, regions = clean
+    places = np.random.default_rng(5).random(SHAPE) < 0.3
+    scored, pixels = scoring.score_runs(
+        [runs[0], _with_wild_pixels(runs[1], places, 1e9)], regions, truth(), halves
+    )
+    marked = replace(
+        found,
+        runs=tuple(scored),
+        regions=regions,
+        pixels=pixels[0],
+        agreement={name: np.eye(2) for name in found.agreement},
+    )
+    text = str(marked)
+    assert f"{math.prod(SHAPE)} of {math.prod(SHAPE)} pixels (100 %)" in text
+    assert "* Scored apart: mist-attenuating, N = 4 flags" in text
+    tables = dict(block.split("\n", 1) for block in text.split("\n\n") if "\n" in block)
+    for title, scored_apart in (("Contrast-to-noise ratio, dark-field", True), ("Peak memory (MB)", False)):
+        line = next(line for line in tables[title].splitlines() if "mist-attenuating" in line)
+        assert line.endswith(" *") == scored_apart
+    rows = {row["method"]: row for row in marked.table}
+    assert rows["mist-attenuating"]["scored_apart"]
+    assert rows["mist-attenuating"]["pixels_scored"] == int((~places).sum())
+    assert not rows["mist"]["scored_apart"]
+    labels = [text.get_text() for text in marked.figures()["agreement"].axes[0].get_yticklabels()]
+    assert labels == ["mist, N = 4", "mist-attenuating, N = 4 *"]
+
+
+def test_clipped_pixels_are_scored():
+    found = xmist.compare(
+        stack(),
+        EXPERIMENT,
+        methods=["mist"],
+        positions=[4],
+        options={"mist": {"positive": True}},
+        resolution=False,
+    )
+    clipped = found.results["mist", 4].flags & CLIPPED > 0
+    assert clipped.any()
+    assert found.pixels[clipped].any()
+
+
+def test_flagged_pixels_of_the_truth_do_not_count(found):
+    result = found.results["mist-attenuating", 4]
+    flags = np.zeros(SHAPE, np.uint16)
+    flags[20:24] = SEARCH_EDGE
+    options = {"methods": ["mist"], "positions": [2], "resolution": False, "regions": found.regions}
+    scores = []
+    for value in WILD:
+        phase = result.phase.copy()
+        phase[20:24] = value
+        right = replace(result, phase=phase, flags=flags)
+        scores.append(xmist.compare(stack(2), EXPERIMENT, truth=right, **options).run("mist", 2).quality)
+    assert all(quality == scores[0] for quality in scores)
 
 
 def test_the_truth_may_come_as_file_or_object(found, tmp_path):
@@ -160,7 +282,7 @@ def test_agreement(found):
     assert np.array_equal(matrix, matrix.T, equal_nan=True)
     a, b = (labels.index(name) for name in ("mist, N = 4", "mist-attenuating, N = 4"))
     pair = [found.results[name, 4].dark_field for name in ("mist", "mist-attenuating")]
-    assert matrix[a, b] == correlation(*pair)
+    assert matrix[a, b] == correlation(*pair, mask=found.pixels)
     assert np.isnan(found.agreement["transmission"][a]).all()  # mist has none
     assert np.isnan(matrix[labels.index("lcs, N = 4")]).all()
 

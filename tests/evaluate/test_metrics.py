@@ -35,6 +35,50 @@ def test_cnr():
     assert cnr(np.float32(image), outside, ~outside) == pytest.approx(expected, rel=1e-5)
 
 
+@pytest.mark.parametrize("value", [np.nan, 0.0, 1e9, -1e9])
+def test_pixels_outside_the_mask_change_no_metric_by_a_bit(value):
+    rng = np.random.default_rng(7)
+    outside = np.zeros((60, 80), bool)
+    outside[:30] = True
+    used = rng.random((60, 80)) > 0.2
+    image = np.where(outside, 0.0, 5.0) + NOISE
+    wild = np.where(used, image, value)
+    for robust in (False, True):
+        named = {"mask": used, "robust": robust}
+        assert cnr(wild, outside, ~outside, **named) == cnr(image, outside, ~outside, **named)
+        assert angular_sensitivity([wild, wild], outside, **named) == angular_sensitivity(
+            [image, image], outside, **named
+        )
+        assert nrmse(wild, 1 + NOISE, **named) == nrmse(image, 1 + NOISE, **named)
+    other = image + rng.normal(size=image.shape)
+    rings = [fourier_ring_correlation(one, other, pixel_size=1.0, mask=used) for one in (wild, image)]
+    assert np.array_equal(rings[0].values, rings[1].values)
+
+
+def test_robust_metrics_ignore_outliers():
+    outside = np.zeros((60, 80), bool)
+    outside[:30] = True
+    image = np.where(outside, 0.0, 5.0) + NOISE
+    beam, within = image[:30], image[30:]
+    spread = 1.4826 * np.median(np.abs(beam - np.median(beam)))
+    expected = (np.median(beam) - np.median(within)) / spread
+    assert cnr(image, outside, ~outside, robust=True) == pytest.approx(expected, rel=1e-12)
+    spoiled = image.copy()
+    spoiled[::12, ::9] = 1e6  # 1 % of the pixels
+    # 1 % of outliers on one side move a median of Gaussian noise by 0.01 σ √(π/2), its MAD by as little: the
+    # contrast of 5 σ changes by less than 3 %.
+    assert cnr(spoiled, outside, ~outside, robust=True) == pytest.approx(expected, rel=0.03)
+    assert abs(cnr(spoiled, outside, ~outside)) < 0.1
+    # For Gaussian noise both estimate σ, the median absolute deviation to 1.17/√(2 n) = 1.2 % (n = 4800).
+    everywhere = np.ones(NOISE.shape, bool)
+    plain = angular_sensitivity([NOISE, 2 * NOISE], everywhere)
+    robust = angular_sensitivity([NOISE, 2 * NOISE], everywhere, robust=True)
+    assert robust == pytest.approx(plain, rel=0.04)
+    assert nrmse(NOISE + 3.0, 0 * NOISE + image, robust=True, remove_mean=True) == pytest.approx(
+        1.4826 * np.median(np.abs(NOISE - image - np.median(NOISE - image))) / image.std(), rel=1e-12
+    )
+
+
 @pytest.mark.parametrize(
     ("image", "outside", "inside", "code"),
     [

@@ -329,6 +329,13 @@ _TABLE: Final = (
     ),
     # --- comparison and planning (evaluate) ---
     FindingCode(
+        "scored-apart",
+        "warning",
+        "A method flags more than 20 % of the sample or of bare beam. In a comparison it is scored on the "
+        "pixels that it does not flag itself, which are not those of the other methods.",
+        "Give it more positions or a larger window, or do not compare its scores with the others.",
+    ),
+    FindingCode(
         "resolution-unknown",
         "note",
         "The resolution of a result in a comparison is not known.",

@@ -20,15 +20,7 @@ from xmist.evaluate.checks import method_errors, option_errors, position_errors
 from xmist.evaluate.defaults import METHODS_COMPARED, POSITIONS_COMPARED
 from xmist.evaluate.regions import Regions, make_regions
 from xmist.evaluate.runs import ComparedRuns
-from xmist.evaluate.scoring import (
-    CHANNELS_COMPARED,
-    MethodRun,
-    agreement,
-    compile_method,
-    run_method,
-    take_positions,
-    unable,
-)
+from xmist.evaluate.scoring import CHANNELS_COMPARED, agreement, ordinary, run_methods, score_runs, unable
 from xmist.io import open_result
 from xmist.io.results.atomic import OutputFile, make_folder, target_errors, write_files
 from xmist.numerics.parallel import count_threads
@@ -60,7 +52,10 @@ class Comparison(ComparedRuns):
     truth : mapping
         True images by channel; empty if they are not known.
     agreement : mapping
-        By channel the correlations (run, run) of all pairs of runs that have a result, in their order.
+        By channel the correlations (run, run) of all pairs of runs that have a result, in their order, on the
+        pixels that are scored of both.
+    pixels : (y, x) bool array
+        The pixels that are scored: those that no run flags, but for the runs that are scored apart.
     frames : (y, x) float32 array
         Sum of the sample frames over that of the reference frames.
     about : mapping
@@ -249,6 +244,10 @@ def compare(
 
     Notes
     -----
+    Scored are the pixels that no method flags at any N. A result that flags more than 20 % of the sample or
+    of bare beam is scored apart, on the pixels that it does not flag itself; `MethodRun.apart`, the tables
+    and a warning say so. Pixels that the truth flags do not count. The flag "clipped" is none of these.
+
     The halves are the positions 0, 2, 4, … and 1, 3, 5, …; there is no resolution where half of N is less
     than a method needs. Methods run on a small part of the frames before their time is measured, so that
     compilation does not count.
@@ -282,40 +281,15 @@ def compare(
     if all(reasons.values()):
         raise _impossible("can", {f"{name}, N = {n}": reason for (name, n), reason in reasons.items()})
     report = progress or (lambda *_: None)
-    runs = []
-    compiled: set[str] = set()
-    for number, (name, n) in enumerate(pairs):
-        own = given.get(name, {})
-        reason = reasons[name, n]
-        if not reason:
-            try:
-                some = take_positions(stack, n)
-            except InputError as error:  # the first N may be dead, though others are not
-                reason = "; ".join(record.message for record in error.records)
-        if reason:
-            runs.append(MethodRun(method=name, positions=n, options=own, reason=reason))
-            continue
-        if name not in compiled:
-            report(f"preparing {name}", number, len(pairs))
-            compile_method(some, experiment, name, own, threads)
-            compiled.add(name)
-        report(f"{name}, N = {n}", number, len(pairs))
-        runs.append(
-            run_method(
-                some,
-                experiment,
-                name,
-                own,
-                truth=right,
-                regions=found,
-                resolution=resolution,
-                threads=threads,
-            )
-        )
+    runs, halves = run_methods(
+        stack, experiment, pairs, given, resolution=resolution, threads=threads, report=report
+    )
     report("comparing", len(pairs), len(pairs))
+    runs, pixels = score_runs(runs, found, right, halves)
     done = [run for run in runs if run.result is not None]
     if not done:
         raise _impossible("could", {run.label: run.reason for run in runs})
+    together = [mask for mask, run in zip(pixels, done, strict=True) if not run.apart]
     return Comparison(
         experiment=experiment,
         shape=stack.shape,
@@ -323,9 +297,10 @@ def compare(
         regions=found,
         truth=right,
         agreement={
-            channel: agreement([getattr(run.result, channel) for run in done])
+            channel: agreement([getattr(run.result, channel) for run in done], pixels)
             for channel in CHANNELS_COMPARED
         },
+        pixels=together[0] if together else np.zeros(stack.shape, bool),
         frames=_overview(stack),
     )
 
@@ -375,6 +350,8 @@ def _truth(truth: Truth | None, shape: tuple[int, int], errors: list[ErrorRecord
                 f"frames' {shape}"
             )
             errors.append(ErrorRecord("shape-mismatch", message))
+        elif isinstance(truth, Retrieval) and not (known := ordinary(truth)).all():
+            found[name] = np.where(known, image, np.nan).astype(image.dtype)
         else:
             found[name] = image
     if not found and not errors:

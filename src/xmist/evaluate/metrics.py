@@ -1,6 +1,8 @@
 """Metrics: contrast, error, resolution, sensitivity; contrast and size of speckles; direction of scattering.
 
-A pixel that is NaN in an image, or outside a mask, does not count; infinities in an image are errors.
+A pixel that is NaN in an image, or outside a mask, does not count; infinities in an image are errors. With
+`robust=True` medians replace means and 1.4826 times the median absolute deviation the standard deviation, so
+that outliers do not count.
 """
 
 from __future__ import annotations
@@ -12,6 +14,7 @@ from typing import Any, Final
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
+from scipy import ndimage
 
 from xmist.core.arrays import as_array
 from xmist.core.errors import ErrorRecord, InputError, as_number, raise_errors, shown
@@ -34,6 +37,7 @@ __all__ = [
 Real = NDArray[np.float64]
 Mask = NDArray[np.bool_]
 
+_NORMAL: Final = 1.4826  # standard deviations in a median absolute deviation, for Gaussian noise
 _FEWEST: Final = 10.0  # independent coefficients of a ring that says something
 
 
@@ -62,7 +66,22 @@ def _pair(image: ArrayLike, truth: ArrayLike, mask: ArrayLike | None) -> tuple[R
     return a[used], b[used]
 
 
-def cnr(image: ArrayLike, outside: ArrayLike, inside: ArrayLike) -> float:
+def _middle_and_spread(values: Real, robust: bool) -> tuple[float, float]:
+    """Return mean and standard deviation, or median and scaled median absolute deviation."""
+    if not robust:
+        return float(values.mean()), float(values.std())
+    middle = float(np.median(values))
+    return middle, _NORMAL * float(np.median(np.abs(values - middle)))
+
+
+def cnr(
+    image: ArrayLike,
+    outside: ArrayLike,
+    inside: ArrayLike,
+    *,
+    mask: ArrayLike | None = None,
+    robust: bool = False,
+) -> float:
     """Return the contrast-to-noise ratio of a sample against bare beam.
 
     Parameters
@@ -71,6 +90,10 @@ def cnr(image: ArrayLike, outside: ArrayLike, inside: ArrayLike) -> float:
         Image; NaN does not count.
     outside, inside : (y, x) bool array_like
         Where there is no sample, and where it is.
+    mask : (y, x) bool array_like, optional
+        Pixels that count, such as `result.flags == 0`; None takes all.
+    robust : bool
+        Take medians for μ, and 1.4826 times the median absolute deviation for σ.
 
     Returns
     -------
@@ -94,25 +117,31 @@ def cnr(image: ArrayLike, outside: ArrayLike, inside: ArrayLike) -> float:
     -10.0
     """
     array = _image("image", image)
+    used = _mask("mask", mask, array.shape) & ~np.isnan(array)
     values = []
     for name, given, least in (("outside", outside, 2), ("inside", inside, 1)):
-        values.append(array[_mask(name, given, array.shape) & ~np.isnan(array)])
+        values.append(array[_mask(name, given, array.shape) & used])
         if values[-1].size < least:
             raise InputError(
                 f"{name} has {values[-1].size} pixels with a value; expected {least} at least",
                 code="pixels-too-few",
             )
-    noise = float(values[0].std())
+    beam, noise = _middle_and_spread(values[0], robust)
     if noise == 0.0:
         raise InputError(
             "the image has no noise outside; the contrast-to-noise ratio is not defined",
             code="metric-undefined",
         )
-    return float((values[0].mean() - values[1].mean()) / noise)
+    return (beam - _middle_and_spread(values[1], robust)[0]) / noise
 
 
 def nrmse(
-    image: ArrayLike, truth: ArrayLike, *, remove_mean: bool = False, mask: ArrayLike | None = None
+    image: ArrayLike,
+    truth: ArrayLike,
+    *,
+    remove_mean: bool = False,
+    mask: ArrayLike | None = None,
+    robust: bool = False,
 ) -> float:
     """Return the root mean square error over the root mean square of the truth.
 
@@ -124,6 +153,9 @@ def nrmse(
         Take the mean off both first: for a phase, which is known but for a constant.
     mask : bool array_like, optional
         Pixels that count; None takes all.
+    robust : bool
+        Take 1.4826 times the median of the absolute error for its root mean square; of an error without its
+        mean, the median is taken off instead.
 
     Returns
     -------
@@ -144,6 +176,10 @@ def nrmse(
     if size == 0.0:
         what = "constant" if remove_mean else "0 everywhere"
         raise InputError(f"truth is {what}; the relative error is not defined", code="metric-undefined")
+    if robust:
+        a, b = _pair(image, truth, mask)
+        wrong = a - b - (np.median(a - b) if remove_mean else 0.0)
+        return _NORMAL * float(np.median(np.abs(wrong))) / math.sqrt(size)
     return math.sqrt(error / size)
 
 
@@ -181,7 +217,13 @@ def correlation(image: ArrayLike, truth: ArrayLike, *, mask: ArrayLike | None = 
     return min(1.0, max(-1.0, float(np.mean(a * b)) / size))
 
 
-def angular_sensitivity(refraction_angle: ArrayLike, background: ArrayLike) -> tuple[float, float]:
+def angular_sensitivity(
+    refraction_angle: ArrayLike,
+    background: ArrayLike,
+    *,
+    mask: ArrayLike | None = None,
+    robust: bool = False,
+) -> tuple[float, float]:
     """Return the standard deviation of the refraction angle in bare beam: the least refraction that shows.
 
     Parameters
@@ -190,6 +232,10 @@ def angular_sensitivity(refraction_angle: ArrayLike, background: ArrayLike) -> t
         Angle along x and y in rad; NaN does not count.
     background : (y, x) bool array_like
         Where there is no sample.
+    mask : (y, x) bool array_like, optional
+        Pixels that count, such as `result.flags == 0`; None takes all.
+    robust : bool
+        Take 1.4826 times the median absolute deviation for the standard deviation.
 
     Returns
     -------
@@ -213,11 +259,12 @@ def angular_sensitivity(refraction_angle: ArrayLike, background: ArrayLike) -> t
             f"refraction_angle has shape {array.shape}; expected (2, y, x), x first", code="shape-mismatch"
         )
     used = _mask("background", background, array.shape[1:]) & ~np.isnan(array).any(axis=0)
+    used &= _mask("mask", mask, array.shape[1:])
     if np.count_nonzero(used) < 2:
         raise InputError(
             "background has fewer than two pixels with a value; expected bare beam", code="pixels-too-few"
         )
-    x, y = (float(component[used].std()) for component in array)
+    x, y = (_middle_and_spread(component[used], robust)[1] for component in array)
     return x, y
 
 
@@ -254,7 +301,7 @@ def fourier_ring_correlation(
     ----------
     a, b : (y, x) array_like
         Images from independent data, such as the even and the odd positions. Pixels that are NaN in either
-        become the mean of the rest.
+        take the value of the nearest that counts.
     pixel_size : float
         Pixel in metres.
     mask : (y, x) bool array_like, optional
@@ -275,7 +322,8 @@ def fourier_ring_correlation(
     van Heel & Schatz 2005, J. Struct. Biol. 151 250, doi:10.1016/j.jsb.2005.05.009: a ring of n pixels of
     Fourier space crosses the half-bit threshold at
     (0.2071 + 1.9102/√n)/(1.2071 + 0.9102/√n). A Hann window along either axis keeps the borders from
-    correlating; it leaves about a quarter of the coefficients independent, by which n is reduced.
+    correlating; it leaves about a quarter of the coefficients independent, by which n is reduced, as it is by
+    pixels that do not count. Those are filled, since holes would correlate.
 
     Examples
     --------
@@ -300,10 +348,10 @@ def fourier_ring_correlation(
     raise_errors(errors)
     assert size is not None  # there were no errors
     used = _mask("mask", mask, first.shape) & ~np.isnan(first) & ~np.isnan(second)
-    window = np.outer(*(np.hanning(n + 2)[1:-1] for n in first.shape)) * used
-    if not window.any():
+    if not used.any():
         raise InputError("no pixel has a value in both images; expected some", code="pixels-too-few")
-    spectra = [np.fft.rfft2(_without_mean(image, window)) for image in (first, second)]
+    window = np.outer(*(np.hanning(n + 2)[1:-1] for n in first.shape))
+    spectra = [np.fft.rfft2(_without_mean(_filled(image, used), window)) for image in (first, second)]
     ring, edges, count = _rings(first.shape)
     power = [np.bincount(ring.ravel(), (np.abs(f) ** 2 * count).ravel(), len(edges)) for f in spectra]
     cross = np.bincount(ring.ravel(), ((spectra[0] * np.conj(spectra[1])).real * count).ravel(), len(edges))
@@ -315,17 +363,25 @@ def fourier_ring_correlation(
             "an image is constant; its Fourier ring correlation is not defined", code="metric-undefined"
         )
     values = cross[inside] / np.where(size2 > 0, size2, np.inf)
-    root = np.sqrt(number[inside] * _independent(window))
+    root = np.sqrt(number[inside] * _independent(window) * used.mean())
     threshold = (0.2071 + 1.9102 / root) / (1.2071 + 0.9102 / root)
     frequencies = edges[inside] / size
     excess = np.where(root**2 >= _FEWEST, values - threshold, np.inf)
     return FRC(frequencies, values, threshold, _crossing(frequencies, excess))
 
 
+def _filled(image: Real, used: Mask) -> Real:
+    """Return an image in which pixels that do not count have the value of the nearest that does."""
+    if used.all():
+        return image
+    nearest = ndimage.distance_transform_edt(~used, return_distances=False, return_indices=True)
+    filled: Real = image[tuple(nearest)]
+    return filled
+
+
 def _without_mean(image: Real, window: Real) -> Real:
     """Take off the windowed mean, so that the window's own spectrum does not correlate."""
-    filled = np.where(window > 0, image, 0.0)
-    return window * (filled - float((window * filled).sum() / window.sum()))
+    return window * (image - float((window * image).sum() / window.sum()))
 
 
 def _independent(window: Real) -> float:

@@ -1,4 +1,4 @@
-"""One method on the first N positions: its result, what it takes, and how good the result is."""
+"""Methods on the first N positions: their results, what they take, and how good the results are."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import math
 import time
 import tracemalloc
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from importlib import import_module
 from typing import Any, Final, Self
 
@@ -17,19 +17,31 @@ from xmist.core.data import Retrieval, SpeckleStack
 from xmist.core.errors import InputError, XmistError
 from xmist.core.experiment import Experiment
 from xmist.core.findings import Finding, finding
+from xmist.core.flags import CLIPPED
+from xmist.core.progress import Progress
 from xmist.evaluate.metrics import angular_sensitivity, cnr, correlation, fourier_ring_correlation, nrmse
-from xmist.evaluate.regions import NO_REGIONS, Regions
+from xmist.evaluate.regions import Regions
 from xmist.methods import METHODS, least_positions, prepare
 
 CHANNELS_COMPARED: Final = ("dark_field", "phase", "transmission")
 
+MOST_FLAGGED: Final = 0.2  # of the sample or of bare beam: what flags more is scored apart
 _TRIAL: Final = 48  # pixels a side of the trial that compiles
-_NORMAL: Final = 1.4826  # standard deviations in a median absolute deviation
+
+Mask = NDArray[np.bool_]
+
+
+@dataclass(frozen=True, eq=False)
+class Halves:
+    """Channels by name of the results of every other position, and the pixels that neither flags."""
+
+    channels: Mapping[str, tuple[NDArray[Any], NDArray[Any]]]
+    pixels: Mask
 
 
 @dataclass(frozen=True, kw_only=True)
 class Quality:
-    """How good an image is; None where that is not known.
+    """How good an image is on the pixels that are scored; None where that is not known.
 
     Parameters
     ----------
@@ -41,10 +53,10 @@ class Quality:
     resolution : float or None
         In metres, by Fourier ring correlation of results from every other position, at the half-bit
         threshold; two pixels where the correlation never falls below it.
-    correlation, nrmse : float or None
+    correlation, nrmse, nrmse_median : float or None
         Against the truth, over the frame; the error relative to the root mean square of the truth, and of a
-        phase without the means of both.
-    correlation_inside, nrmse_inside : float or None
+        phase without the means of both. By medians, 1.4826 times the median of the absolute error counts.
+    correlation_inside, nrmse_inside, nrmse_median_inside : float or None
         The same in the region inside.
     """
 
@@ -53,8 +65,10 @@ class Quality:
     resolution: float | None = None
     correlation: float | None = None
     nrmse: float | None = None
+    nrmse_median: float | None = None
     correlation_inside: float | None = None
     nrmse_inside: float | None = None
+    nrmse_median_inside: float | None = None
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -79,8 +93,16 @@ class MethodRun:
         Time to prepare the reference, and that of one projection, without compilation.
     memory : float or None
         Peak memory of both in bytes, of NumPy arrays, without the frames.
-    sensitivity : tuple of float or None
-        Standard deviation of the refraction angle along x and y in bare beam, in rad.
+    sensitivity, sensitivity_median : tuple of float or None
+        Standard deviation of the refraction angle along x and y in bare beam, in rad, and 1.4826 times its
+        median absolute deviation.
+    pixels : int
+        Number of pixels that are scored.
+    flagged : float
+        Share of the sample, or of bare beam if that is more, that the method flags.
+    apart : bool
+        Whether the result is scored on the pixels that it does not flag itself, because it flags more than
+        20 %, and not on those that none of the others flags.
     quality : mapping
         `Quality` by channel.
     """
@@ -95,6 +117,10 @@ class MethodRun:
     seconds: float | None = None
     memory: float | None = None
     sensitivity: tuple[float, float] | None = None
+    sensitivity_median: tuple[float, float] | None = None
+    pixels: int = 0
+    flagged: float = 0.0
+    apart: bool = False
     quality: Mapping[str, Quality] = field(default_factory=dict)
 
     @property
@@ -103,42 +129,110 @@ class MethodRun:
         return f"{self.method}, N = {self.positions}"
 
 
-def run_method(
+def run_methods(
     stack: SpeckleStack,
     experiment: Experiment,
-    method: str,
-    options: Mapping[str, Any],
+    pairs: Sequence[tuple[str, int]],
+    options: Mapping[str, Mapping[str, Any]],
     *,
-    truth: Mapping[str, NDArray[Any]],
-    regions: Regions = NO_REGIONS,
     resolution: bool = False,
     threads: int | None = None,
-) -> MethodRun:
-    """Retrieve all positions of a stack by a method, and score the result; an error becomes the reason."""
-    n = stack.positions
-    reason = unable(method, n, options, n)
-    if reason:
-        return MethodRun(method=method, positions=n, options=options, reason=reason)
-    try:
-        result, prepare_seconds, seconds, memory = measure(stack, experiment, method, options, threads)
-    except (XmistError, MemoryError) as error:
-        return MethodRun(method=method, positions=n, options=options, reason=_one_line(error))
-    halves: tuple[Retrieval, Retrieval] | None = None
-    findings: tuple[Finding, ...] = ()
-    if resolution:
-        halves, findings = _halves(stack, experiment, method, options, threads)
-    return MethodRun(
-        method=method,
-        positions=n,
-        options=options,
-        result=result,
-        findings=findings,
-        prepare_seconds=prepare_seconds,
-        seconds=seconds,
-        memory=memory,
-        sensitivity=_sensitivity(result, regions),
-        quality=score(result, regions, truth, halves),
-    )
+    report: Progress,
+) -> tuple[list[MethodRun], list[Halves | None]]:
+    """Retrieve by each method and N, and for the resolution from both halves of the positions.
+
+    The runs are not scored yet. An error becomes the reason of a run.
+    """
+    runs: list[MethodRun] = []
+    halves: list[Halves | None] = []
+    compiled: set[str] = set()
+    for number, (method, n) in enumerate(pairs):
+        own = options.get(method, {})
+        run = MethodRun(
+            method=method, positions=n, options=own, reason=unable(method, n, own, stack.positions)
+        )
+        half: Halves | None = None
+        try:
+            if not run.reason:
+                some = take_positions(stack, n)  # the first N may be dead, though others are not
+                if method not in compiled:
+                    report(f"preparing {method}", number, len(pairs))
+                    compile_method(some, experiment, method, own, threads)
+                    compiled.add(method)
+                report(run.label, number, len(pairs))
+                result, prepare_seconds, seconds, memory = measure(some, experiment, method, own, threads)
+                run = replace(
+                    run, result=result, prepare_seconds=prepare_seconds, seconds=seconds, memory=memory
+                )
+                if resolution:
+                    half, findings = _halves(some, experiment, method, own, threads)
+                    run = replace(run, findings=findings)
+        except (XmistError, MemoryError) as error:
+            run = replace(run, reason=_one_line(error))
+        runs.append(run)
+        halves.append(half)
+    return runs, halves
+
+
+def score_runs(
+    runs: Sequence[MethodRun],
+    regions: Regions,
+    truth: Mapping[str, NDArray[Any]],
+    halves: Sequence[Halves | None] | None = None,
+) -> tuple[list[MethodRun], list[Mask]]:
+    """Score runs, and return the pixels (y, x) that are scored of each that has a result.
+
+    Scored are the pixels that no run flags. A run that flags more than 20 % of the sample or of bare beam is
+    scored apart, on the pixels that it does not flag.
+    """
+    done = [run.result for run in runs if run.result is not None]
+    if not done:
+        return list(runs), []
+    own = [ordinary(result) for result in done]
+    anywhere: Mask = np.any(own, axis=0)
+    areas = [mask for mask in (regions.inside, regions.outside) if mask is not None] or [anywhere]
+    areas = [area & anywhere for area in areas]
+    flagged = [max(_share(area & ~mask, area) for area in areas) for mask in own]
+    apart = [share > MOST_FLAGGED for share in flagged]
+    shared = np.all([mask for mask, alone in zip(own, apart, strict=True) if not alone] or own, axis=0)
+    pixels = [mask if alone else shared for mask, alone in zip(own, apart, strict=True)]
+    several = len(done) > 1
+    scored = []
+    rest = iter(zip(pixels, flagged, apart, strict=True))
+    for run, half in zip(runs, halves or [None] * len(runs), strict=True):
+        if run.result is None:
+            scored.append(run)
+            continue
+        used, share, alone = next(rest)
+        findings = run.findings
+        if alone and several:
+            text = (
+                f"{run.label} flags {100 * share:.0f} % of the sample or of bare beam: its scores are those "
+                "of other pixels than the scores of the other methods"
+            )
+            findings = (*findings, finding("scored-apart", text))
+        scored.append(
+            replace(
+                run,
+                findings=findings,
+                pixels=int(used.sum()),
+                flagged=share,
+                apart=alone and several,
+                sensitivity=_sensitivity(run.result, regions, used),
+                sensitivity_median=_sensitivity(run.result, regions, used, robust=True),
+                quality=score(run.result, regions, truth, used, half),
+            )
+        )
+    return scored, pixels
+
+
+def ordinary(result: Retrieval) -> Mask:
+    """Return the pixels (y, x) that a result does not flag; values that positive=True clips are ordinary."""
+    return np.asarray((result.flags | CLIPPED) == CLIPPED)
+
+
+def _share(part: Mask, area: Mask) -> float:
+    return int(np.count_nonzero(part)) / max(1, int(np.count_nonzero(area)))
 
 
 def unable(method: str, positions: int, options: Mapping[str, Any], available: int) -> str:
@@ -241,9 +335,13 @@ def score(
     result: Retrieval,
     regions: Regions,
     truth: Mapping[str, NDArray[Any]],
-    halves: tuple[Retrieval, Retrieval] | None = None,
+    pixels: Mask,
+    halves: Halves | None = None,
 ) -> dict[str, Quality]:
-    """Return the quality of each channel by regions, by the truth, and by results of half the positions."""
+    """Return the quality of each channel on some pixels (y, x).
+
+    By regions, by the truth, and by the results of halves of the positions.
+    """
     quality = {}
     for name in CHANNELS_COMPARED:
         image = getattr(result, name)
@@ -251,35 +349,39 @@ def score(
             continue
         found: dict[str, float | None] = {}
         if regions.outside is not None and regions.inside is not None:
-            found["cnr"] = _number(cnr, image, regions.outside, regions.inside)
-            found["cnr_median"] = _robust_cnr(image, regions.outside, regions.inside)
+            for key, robust in (("cnr", False), ("cnr_median", True)):
+                found[key] = _number(cnr, image, regions.outside, regions.inside, mask=pixels, robust=robust)
         if halves is not None:
-            found["resolution"] = _resolution(
-                getattr(halves[0], name), getattr(halves[1], name), result.experiment.effective_pixel
-            )
+            found["resolution"] = _resolution(halves, name, pixels, result.experiment.effective_pixel)
         if name in truth:
-            right, free = truth[name], name == "phase"
-            found["correlation"] = _number(correlation, image, right)
-            found["nrmse"] = _number(nrmse, image, right, remove_mean=free)
+            areas = {"": pixels}
             if regions.inside is not None:
-                found["correlation_inside"] = _number(correlation, image, right, mask=regions.inside)
-                found["nrmse_inside"] = _number(nrmse, image, right, remove_mean=free, mask=regions.inside)
+                areas["_inside"] = pixels & regions.inside
+            for where, mask in areas.items():
+                pair = (image, truth[name])
+                found[f"correlation{where}"] = _number(correlation, *pair, mask=mask)
+                for key, robust in (("nrmse", False), ("nrmse_median", True)):
+                    found[key + where] = _number(
+                        nrmse, *pair, remove_mean=name == "phase", mask=mask, robust=robust
+                    )
         quality[name] = Quality(**found)
     return quality
 
 
-def _sensitivity(result: Retrieval, regions: Regions) -> tuple[float, float] | None:
+def _sensitivity(
+    result: Retrieval, regions: Regions, pixels: Mask, *, robust: bool = False
+) -> tuple[float, float] | None:
     if result.refraction_angle is None or regions.outside is None:
         return None
     try:
-        return angular_sensitivity(result.refraction_angle, regions.outside)
+        return angular_sensitivity(result.refraction_angle, regions.outside, mask=pixels, robust=robust)
     except InputError:
         return None
 
 
 def _halves(
     stack: SpeckleStack, experiment: Experiment, method: str, options: Mapping[str, Any], threads: int | None
-) -> tuple[tuple[Retrieval, Retrieval] | None, tuple[Finding, ...]]:
+) -> tuple[Halves | None, tuple[Finding, ...]]:
     """Return the results of every other position, or the finding that there are none."""
     n, least = stack.positions, least_positions(method, options)
     if n // 2 < least:
@@ -292,20 +394,30 @@ def _halves(
         )
     except (XmistError, MemoryError) as error:
         return None, (finding("resolution-unknown", f"no resolution: {_one_line(error)}"),)
-    return (one, other), ()
+    channels = {
+        name: (a, b)
+        for name in CHANNELS_COMPARED
+        if (a := getattr(one, name)) is not None and (b := getattr(other, name)) is not None
+    }
+    return Halves(channels, ordinary(one) & ordinary(other)), ()
 
 
 def _one_line(error: Exception) -> str:
+    if isinstance(error, InputError):
+        return "; ".join(record.message for record in error.records)
     return " ".join(str(error).split()) or "not enough memory"
 
 
-def agreement(images: Sequence[NDArray[Any] | None]) -> NDArray[np.float64]:
-    """Return the correlations (image, image) of all pairs; NaN where an image is missing or constant."""
+def agreement(images: Sequence[NDArray[Any] | None], pixels: Sequence[Mask]) -> NDArray[np.float64]:
+    """Return the correlations (image, image) of all pairs on pixels (y, x) that are scored of both.
+
+    NaN where an image is missing or constant.
+    """
     matrix = np.full((len(images), len(images)), np.nan)
     for row, one in enumerate(images):
         for column, other in enumerate(images[: row + 1]):
             if one is not None and other is not None:
-                value = _number(correlation, one, other)
+                value = _number(correlation, one, other, mask=pixels[row] & pixels[column])
                 matrix[row, column] = matrix[column, row] = math.nan if value is None else value
     return matrix
 
@@ -319,20 +431,14 @@ def _number(metric: Any, *arguments: Any, **named: Any) -> float | None:
     return value if math.isfinite(value) else None
 
 
-def _robust_cnr(image: NDArray[Any], outside: NDArray[Any], inside: NDArray[Any]) -> float | None:
-    beam, within = (np.asarray(image[mask & np.isfinite(image)], np.float64) for mask in (outside, inside))
-    if beam.size < 2 or within.size < 1:
-        return None
-    middle = float(np.median(beam))
-    noise = _NORMAL * float(np.median(np.abs(beam - middle)))
-    return (middle - float(np.median(within))) / noise if noise > 0 else None
-
-
-def _resolution(a: NDArray[Any] | None, b: NDArray[Any] | None, pixel: float) -> float | None:
-    if a is None or b is None:
+def _resolution(halves: Halves, name: str, pixels: Mask, pixel: float) -> float | None:
+    """Return the resolution of a channel in metres; `pixel` in metres."""
+    if name not in halves.channels:
         return None
     try:
-        found = fourier_ring_correlation(a, b, pixel_size=pixel).resolution
+        found = fourier_ring_correlation(
+            *halves.channels[name], pixel_size=pixel, mask=pixels & halves.pixels
+        ).resolution
     except InputError:
         return None
     return found if math.isfinite(found) else 2.0 * pixel

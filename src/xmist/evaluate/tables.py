@@ -29,6 +29,7 @@ class _Grid:
     title: str
     cell: Callable[[MethodRun], str]
     short: bool = False  # whether a terminal shows it too
+    scored: bool = True  # whether it depends on the pixels that are scored
 
 
 def text(found: ComparedRuns) -> str:
@@ -47,7 +48,7 @@ def text(found: ComparedRuns) -> str:
                 for line in table
             ]
             blocks.append("\n".join([grid.title, *lines]))
-    blocks.append("\n".join(_region_lines(found)))
+    blocks.append("\n".join([*_pixel_lines(found), *_region_lines(found)]))
     impossible = _impossible(found)
     if impossible:
         blocks.append("\n".join(["Not possible:", *(f"  {line}" for line in impossible)]))
@@ -66,6 +67,7 @@ def markdown(found: ComparedRuns, figures: Sequence[str]) -> str:
         f"xmist {__version__}.",
         "",
         *(f"- Step {step}" for step in found.steps),
+        *(f"- {line}" for line in _pixel_lines(found)),
     ]
     for grid in _grids(found):
         lines += ["", f"## {grid.title}", "", *_markdown_table(_table(found, grid))]
@@ -98,12 +100,14 @@ _READING: Final = (
     "- CNR is (μ_outside − μ_inside)/σ_outside, eq. (8) of Pavlov et al. 2020, doi:10.1088/2040-8986/abc313; "
     "its absolute value is shown. Smoothing and a bias inside the sample increase it, and outliers dominate "
     "it: compare it with the CNR by medians.",
-    "- Angular sensitivity is the standard deviation of the refraction angle in bare beam.",
+    "- Angular sensitivity is the standard deviation of the refraction angle in bare beam. By medians, it is "
+    "1.4826 times the median absolute deviation.",
     "- Resolution is by Fourier ring correlation of the results of every other position, at the half-bit "
     "threshold, two pixels at best. It is the size down to which data exceed noise; it does not notice "
     "smoothing or errors that both halves share.",
     "- Correlation and NRMSE are against the truth, where it is known; NRMSE is the error over the root mean "
-    "square of the truth, for a phase without the means.",
+    "square of the truth, for a phase without the means. By medians, 1.4826 times the median of the absolute "
+    "error takes the place of its root mean square.",
     "- Time is that of one projection after the reference was prepared, without compilation; memory is the "
     "peak of NumPy arrays, without the frames.",
 )
@@ -134,7 +138,9 @@ def _grids(found: ComparedRuns) -> Iterator[_Grid]:
                 f"Contrast-to-noise ratio by medians, {title}", value("cnr_median", channel, size), short
             )
     if any(run.sensitivity is not None for run in found.done):
-        yield _Grid("Angular sensitivity along x / y (nrad)", _sensitivity, True)
+        title = "Angular sensitivity along x / y (nrad)"
+        yield _Grid(title, lambda run: _sensitivity(run.sensitivity), True)
+        yield _Grid(f"{title}, by medians", lambda run: _sensitivity(run.sensitivity_median), True)
     for channel in CHANNELS_COMPARED:
         if known("resolution", channel):
             yield _Grid(
@@ -147,33 +153,42 @@ def _grids(found: ComparedRuns) -> Iterator[_Grid]:
         for region, where in (("", "whole frame"), ("_inside", "inside")):
             if known(f"correlation{region}", channel) or known(f"nrmse{region}", channel):
                 yield _Grid(
-                    f"Against the truth, {title}, {where}: correlation / NRMSE",
+                    f"Against the truth, {title}, {where}: correlation / NRMSE / NRMSE by medians",
                     _truth_cell(channel, region),
                     channel != "transmission" and (channel == "dark_field" or not region),
                 )
-    yield _Grid("Time of a projection (s)", lambda run: _seconds(run.seconds), True)
-    yield _Grid("Time to prepare the reference (s)", lambda run: _seconds(run.prepare_seconds))
-    yield _Grid(
-        "Peak memory (MB)", lambda run: _NONE if run.memory is None else digits(run.memory / 1e6), True
-    )
+    yield _Grid("Flagged, of the sample or of bare beam (%)", _flagged, scored=False)
+    yield _Grid("Time of a projection (s)", lambda run: _seconds(run.seconds), True, scored=False)
+    yield _Grid("Time to prepare the reference (s)", lambda run: _seconds(run.prepare_seconds), scored=False)
+    yield _Grid("Peak memory (MB)", _memory, True, scored=False)
+
+
+def _flagged(run: MethodRun) -> str:
+    return _NONE if run.result is None else digits(100 * run.flagged)
+
+
+def _memory(run: MethodRun) -> str:
+    return _NONE if run.memory is None else digits(run.memory / 1e6)
 
 
 def _truth_cell(channel: str, region: str) -> Callable[[MethodRun], str]:
     def cell(run: MethodRun) -> str:
         quality = run.quality.get(channel, Quality())
-        one, two = (getattr(quality, f"{name}{region}") for name in ("correlation", "nrmse"))
-        if one is None and two is None:
+        one, *errors = (
+            getattr(quality, f"{name}{region}") for name in ("correlation", "nrmse", "nrmse_median")
+        )
+        if one is None and errors[0] is None:
             return _NONE
-        error = _NONE if two is None else f"{two:.3g}" if two < 1 else digits(two)
-        return f"{_NONE if one is None else f'{one:.3f}'} / {error}"
+        sizes = [
+            _NONE if error is None else f"{error:.3g}" if error < 1 else digits(error) for error in errors
+        ]
+        return " / ".join([_NONE if one is None else f"{one:.3f}", *sizes])
 
     return cell
 
 
-def _sensitivity(run: MethodRun) -> str:
-    if run.sensitivity is None:
-        return _NONE
-    return " / ".join(digits(part * 1e9) for part in run.sensitivity)
+def _sensitivity(parts: tuple[float, float] | None) -> str:
+    return _NONE if parts is None else " / ".join(digits(part * 1e9) for part in parts)
 
 
 def _seconds(seconds: float | None) -> str:
@@ -191,8 +206,32 @@ def _table(found: ComparedRuns, grid: _Grid) -> list[list[str]]:
     columns = [n for n in found.positions if any(run.positions == n for run in found.done)]
     return [
         ["method", *(f"N = {n}" for n in columns)],
-        *([name, *(grid.cell(found.run(name, n)) for n in columns)] for name in names),
+        *([name, *(_marked(grid, found.run(name, n)) for n in columns)] for name in names),
     ]
+
+
+def _marked(grid: _Grid, run: MethodRun) -> str:
+    cell = grid.cell(run)
+    return f"{cell} *" if run.apart and grid.scored and cell != _NONE else cell
+
+
+def _pixel_lines(found: ComparedRuns) -> list[str]:
+    """Return which pixels are scored."""
+    shared = [run for run in found.done if not run.apart]
+    lines = []
+    if shared:
+        number, total = int(found.pixels.sum()), found.pixels.size
+        who = "none of the results flags" if len(shared) > 1 else f"{shared[0].label} does not flag"
+        if len(shared) > 1 and len(shared) < len(found.done):
+            who = "none of the other results flags"
+        lines.append(f"Scored: {number} of {total} pixels ({100 * number / total:.3g} %), which {who}")
+    lines += [
+        f"* Scored apart: {run.label} flags {100 * run.flagged:.0f} % of the sample or of bare beam, and is "
+        f"scored on the {run.pixels} pixels that it does not flag itself; do not compare it with the others"
+        for run in found.done
+        if run.apart
+    ]
+    return lines
 
 
 def _impossible(found: ComparedRuns) -> list[str]:
@@ -244,10 +283,12 @@ def _agreement_lines(found: ComparedRuns) -> Iterator[str]:
 
 def _region_lines(found: ComparedRuns) -> list[str]:
     names = {"outside": "Bare beam (outside)", "inside": "Sample (inside)"}
-    return [
-        f"{names[name]}: {about}{_boxes(found.regions.boxes[name])}"
-        for name, about in found.regions.about.items()
-    ]
+    lines = []
+    for name, about in found.regions.about.items():
+        mask = getattr(found.regions, name)
+        scored = f", {int((mask & found.pixels).sum())} of them scored" if mask is not None else ""
+        lines.append(f"{names[name]}: {about}{scored}{_boxes(found.regions.boxes[name])}")
+    return lines
 
 
 def _boxes(boxes: Sequence[tuple[int, ...]]) -> str:
@@ -266,9 +307,13 @@ def rows(found: ComparedRuns) -> list[dict[str, Any]]:
             "prepare_seconds": run.prepare_seconds,
             "seconds": run.seconds,
             "memory_bytes": run.memory,
-            "sensitivity_x_rad": None if run.sensitivity is None else run.sensitivity[0],
-            "sensitivity_y_rad": None if run.sensitivity is None else run.sensitivity[1],
+            "pixels_scored": run.pixels,
+            "flagged": run.flagged,
+            "scored_apart": run.apart,
         }
+        for key, parts in (("", run.sensitivity), ("median_", run.sensitivity_median)):
+            for axis, part in zip("xy", parts or (None, None), strict=True):
+                row[f"sensitivity_{key}{axis}_rad"] = part
         for channel in CHANNELS_COMPARED:
             quality = run.quality.get(channel, Quality())
             for item in fields(Quality):
@@ -301,6 +346,7 @@ def json_text(found: ComparedRuns) -> str:
         "regions": {
             name: {"about": regions.about[name], "boxes": regions.boxes[name]} for name in regions.about
         },
+        "pixels_scored": int(found.pixels.sum()),
         "truth": sorted(found.truth),
         "runs": [
             {
@@ -312,6 +358,10 @@ def json_text(found: ComparedRuns) -> str:
                 "seconds": run.seconds,
                 "memory_bytes": run.memory,
                 "sensitivity_rad": run.sensitivity,
+                "sensitivity_median_rad": run.sensitivity_median,
+                "pixels_scored": run.pixels,
+                "flagged": run.flagged,
+                "scored_apart": run.apart,
                 "quality": {name: asdict(quality) for name, quality in run.quality.items()},
                 "findings": [
                     record.to_dict()

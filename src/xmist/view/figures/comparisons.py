@@ -11,7 +11,7 @@ from xmist.core.data import CHANNELS
 from xmist.core.errors import InputError, suggest
 from xmist.evaluate.comparison import FIGURES
 from xmist.evaluate.runs import ComparedRuns
-from xmist.evaluate.scoring import MethodRun, Quality
+from xmist.evaluate.scoring import MethodRun, Quality, ordinary
 from xmist.evaluate.tables import digits, plain_options
 from xmist.view.figures.grids import Cell, agreement_figure, image_grid, regions_figure
 
@@ -41,7 +41,7 @@ def channel_figure(
         rows=[_row_label(found.run(name, columns[0])) for name in rows],
         columns=[f"N = {n}" for n in columns],
         pixel=found.experiment.effective_pixel,
-        truth=None if truth is None else _drawn(found, channel, truth),
+        truth=None if truth is None else _drawn(found, channel, truth, found.pixels),
         positive=channel == "dark_field" and positive,
         title=title
         if title is not None
@@ -55,21 +55,38 @@ def comparison_figures(found: ComparedRuns) -> dict[str, Figure]:
     pages = {FIGURES[channel]: channel_figure(found, channel) for channel in found.channels}
     pages["regions"] = regions_figure(
         found.frames,
-        {"bare beam (outside)": found.regions.outside, "sample (inside)": found.regions.inside},
+        {
+            "bare beam (outside)": _scored(found, found.regions.outside),
+            "sample (inside)": _scored(found, found.regions.inside),
+        },
         pixel=found.experiment.effective_pixel,
     )
     if len(found.done) > 1:
         pages["agreement"] = agreement_figure(
-            {name: found.agreement[name] for name in found.channels}, [run.label for run in found.done]
+            {name: found.agreement[name] for name in found.channels},
+            [f"{run.label} *" if run.apart else run.label for run in found.done],
+            note=_pixels_note(found),
         )
     return pages
+
+
+def _scored(found: ComparedRuns, region: NDArray[np.bool_] | None) -> NDArray[np.bool_] | None:
+    """Return the pixels of a region that are scored; all of it if every result is scored apart."""
+    return region if region is None or not found.pixels.any() else region & found.pixels
+
+
+def _pixels_note(found: ComparedRuns) -> str:
+    apart = any(run.apart for run in found.done)
+    text = f"Scores count {found.pixels.sum()} pixels, which no result flags"
+    return f"{text}, but for those marked *, which count their own." if apart else f"{text}."
 
 
 def _cell(found: ComparedRuns, channel: str, run: MethodRun) -> Cell:
     image = None if run.result is None else getattr(run.result, channel)
     if run.result is None or image is None:
         return Cell(None, run.reason or "no such channel")
-    return Cell(_drawn(found, channel, image), _caption(run, channel), run.result.flags)
+    drawn = _drawn(found, channel, image, ordinary(run.result))
+    return Cell(drawn, _caption(run, channel), run.result.flags)
 
 
 def _notes(found: ComparedRuns, channel: str, rows: list[str], positive: bool) -> list[str]:
@@ -85,18 +102,23 @@ def _notes(found: ComparedRuns, channel: str, rows: list[str], positive: bool) -
         where = "in bare beam" if found.regions.outside is not None else "on average"
         notes.append(f"Phase, 0 {where}.")
     if found.regions.complete:
-        notes.append("CNR: contrast between inside and bare beam over the noise in bare beam (regions.png).")
+        notes.append(
+            "CNR: contrast between inside and bare beam over the noise in bare beam (regions.png); in "
+            "brackets by medians."
+        )
     if channel in found.truth:
         where = " inside the sample" if found.regions.inside is not None else ""
         notes.append(f"r: correlation with the truth{where}.")
+    if found.regions.complete or channel in found.truth:
+        notes.append(_pixels_note(found))
     return notes
 
 
-def _drawn(found: ComparedRuns, channel: str, image: NDArray[Any]) -> NDArray[Any]:
-    """Return an image as it is drawn: a phase is 0 in bare beam, or on average."""
+def _drawn(found: ComparedRuns, channel: str, image: NDArray[Any], pixels: NDArray[np.bool_]) -> NDArray[Any]:
+    """Return an image as it is drawn: a phase is 0 in bare beam or on average, over some pixels (y, x)."""
     if channel != "phase":
         return image
-    finite = np.isfinite(image)
+    finite = np.isfinite(image) & pixels
     where = finite if found.regions.outside is None else finite & found.regions.outside
     return image - float(np.mean(image[where], dtype=np.float64)) if where.any() else image
 
@@ -105,11 +127,12 @@ def _caption(run: MethodRun, channel: str) -> str:
     quality = run.quality.get(channel, Quality())
     parts = []
     if quality.cnr is not None:
-        parts.append(f"CNR {digits(abs(quality.cnr))}")
+        robust = "" if quality.cnr_median is None else f" ({digits(abs(quality.cnr_median))})"
+        parts.append(f"CNR {digits(abs(quality.cnr))}{robust}")
     r = quality.correlation if quality.correlation_inside is None else quality.correlation_inside
     if r is not None:
         parts.append(f"r = {r:.3f}")
-    return ", ".join(parts)
+    return ", ".join(parts) + " *" * (run.apart and bool(parts))
 
 
 def _row_label(run: MethodRun) -> str:

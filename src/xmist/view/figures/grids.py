@@ -174,7 +174,7 @@ def regions_figure(
     return page.figure
 
 
-def agreement_figure(matrices: Mapping[str, Values], labels: Sequence[str]) -> Figure:
+def agreement_figure(matrices: Mapping[str, Values], labels: Sequence[str], *, note: str) -> Figure:
     """Draw how far results agree: the correlations of all pairs, a panel a channel.
 
     `matrices` (result, result).
@@ -187,12 +187,14 @@ def agreement_figure(matrices: Mapping[str, Values], labels: Sequence[str]) -> F
     written = size / len(labels) >= _TELLING
     left = 0.3 + max(text_width(label) for label in labels)
     width = left + len(matrices) * (size + 0.25) + 0.15
-    height = size + left + 0.75
+    lines = wrap(note, width - 0.3)
+    height = size + left + 0.75 + 0.16 * len(lines)
     page = Figure(figsize=(width, height))
     FigureCanvasAgg(page)
     page.text(
         0.15 / width, 1 - 0.12 / height, "Correlation between results", fontsize=11.5, weight="bold", va="top"
     )
+    page.text(0.15 / width, 1 - 0.36 / height, "\n".join(lines), fontsize=SMALL, va="top")
     colours = mpl.colormaps["RdBu_r"].with_extremes(bad="0.9")
     for number, (name, matrix) in enumerate(matrices.items()):
         x = left + number * (size + 0.25)
