@@ -191,7 +191,7 @@ def test_angles_in_every_form(tmp_path):
         "angles.h5::deg",
         "angles.h5::rad",
     ):
-        found = fit_angles(form, known_angles(form, tmp_path), layout, 1)
+        found, _ = fit_angles(form, known_angles(form, tmp_path), layout, 1, tmp_path)
         assert np.allclose(found, [0, 30, 60], rtol=1e-15)
     for form, told in (
         ((0.0, 1.0), "gives 2 angles for 3 projections"),
@@ -201,7 +201,7 @@ def test_angles_in_every_form(tmp_path):
         ("none.h5::deg", "does not exist"),
     ):
         with pytest.raises(InputError) as caught:
-            fit_angles(form, known_angles(form, tmp_path), layout, 1)
+            fit_angles(form, known_angles(form, tmp_path), layout, 1, tmp_path)
         assert told in str(caught.value)
 
 
@@ -229,7 +229,7 @@ def test_all_faults_of_a_scan_file_come_at_once(tmp_path):
         "none.h5 does not exist",
         "dark.npy does not exist",
         "23 × 28 pixels",
-        "projections ends at 9",
+        "projections is [0, 9]",
     ):
         assert told in text
     parsed = parse_configuration(write_toml(tmp_path, sections(series={"channels": ["visibility"]})))

@@ -93,6 +93,7 @@ ERROR_CODES: Final[Mapping[str, str]] = MappingProxyType(
         "result-invalid": "A file holds no result of xmist, or a damaged or newer one.",
         # --- configuration, projections and series (workflow) ---
         "angle-missing": "The header of a projection states no angle.",
+        "angles-mismatch": "Frames of a projection were taken at angles that differ.",
         "angles-unequal-number": "There are more or fewer angles than projections.",
         "cluster-unavailable": "A Dask cluster does not answer, or has no worker.",
         "configuration-unreadable": "A configuration is not text in TOML, or cannot be read.",

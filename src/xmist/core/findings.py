@@ -366,6 +366,13 @@ _TABLE: Final = (
         "Mend what the message names and run the same command again.",
     ),
     FindingCode(
+        "projection-numbers",
+        "warning",
+        "The numbers in the names of files leave it open which projection is the first, or which are "
+        "missing, and the angles or the references depend on it.",
+        "State the number of the first projection (series.first) or how many there are (series.expected).",
+    ),
+    FindingCode(
         "angles-unit",
         "warning",
         "The rotation angles have no unit, or an unknown one, and may be radians. They are taken as degrees.",

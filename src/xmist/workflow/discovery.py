@@ -11,7 +11,6 @@ from pathlib import Path
 from typing import Any, Final, TypeVar
 
 import numpy as np
-from numpy.typing import NDArray
 
 from xmist.core.arrays import SMALLEST_FRAME
 from xmist.core.errors import ErrorRecord, InputError, prefixed, raise_errors
@@ -37,10 +36,16 @@ from xmist.workflow.configuration import ParsedConfiguration
 from xmist.workflow.frames import FrameReader, FrameTable, open_tolerant
 from xmist.workflow.outputs import ROLES, output_errors
 from xmist.workflow.placement import place_frames
+from xmist.workflow.rotation import (
+    RADIANS,
+    Angles,
+    header_angles,
+    neighbour_angles,
+    order_by_angle,
+    stack_angles,
+)
 
 T = TypeVar("T")
-Angles = NDArray[np.float64]
-
 # A header and a configuration that differ by more do not mean the same set-up.
 _AGREEMENT: Final = 0.01
 # Longer ones exist, but millimetres that are taken for metres are more frequent.
@@ -50,7 +55,6 @@ _USUAL: Final = {
     "source_to_sample": (1e-3, 1000.0, "50 cm is 0.5"),
 }
 _MOST_ANGLES: Final = 10_000_000
-_RADIANS: Final = {"rad", "radian", "radians"}
 _DEGREES: Final = {"deg", "degree", "degrees", "°"}
 # A range of so many degrees, within this part, may be half a turn or a turn in radians.
 _TURNS: Final = (math.pi, 2.0 * math.pi)
@@ -135,10 +139,16 @@ def discover(parsed: ParsedConfiguration) -> Discovery:
     shape, binning = _prepared_shape(parsed, None if first is None else first.shape, found.errors)
     start, stop = 0, 0
     if sample is not None:
-        start, stop = (parsed.series_section.projections if parsed.is_series else None) or (0, sample.count)
-        if stop > sample.count:
-            text = f"series.projections ends at {stop}; there are {sample.count} projections"
-            found.errors.append(ErrorRecord("value-invalid", text))
+        start, stop = 0, sample.count
+        part = parsed.series_section.projections if parsed.is_series else None
+        if part is not None:
+            start, stop = np.searchsorted(sample.numbers, part).tolist()
+            if part[1] > sample.numbers[-1] + 1 or start == stop:
+                text = (
+                    f"series.projections is {list(part)}; expected numbers from {sample.numbers[0]} to "
+                    f"{sample.numbers[-1] + 1}"
+                )
+                found.errors.append(ErrorRecord("value-invalid", text))
     files = [path for table in (reference, sample) if table is not None for path in table.files]
     files += [path for series in still.values() for path in series.files]
     return Discovery(
@@ -254,7 +264,7 @@ def _find_series(found: _Found) -> None:
         ErrorRecord("frames-missing", f"{reference.name}: {text}") for text in reference.missing.values()
     ]
     _check_positions(found, reference.positions, f"{reference.name} has in {len(times)} sets")
-    sample = found.attempt(partial(_place_sample, found, reference.positions))
+    sample = found.attempt(partial(_place_sample, found, reference))
     # A single position has nothing that it could be mistaken for.
     if sample is not None and not reference.missing and frames.position_key and reference.positions > 1:
         pair = found.attempt(partial(pair_positions, reference, sample, frames.position_key))
@@ -262,9 +272,21 @@ def _find_series(found: _Found) -> None:
     found.reference, found.sample = reference, sample
     found.header = found.attempt(partial(open_tolerant, reference.addresses[0]))
     if sample is not None:
-        found.angles = found.attempt(lambda: fit_angles(section.angles, found.known, sample, frames.repeats))
-        if found.angles is not None:
-            found.findings += _angle_findings(section.angles, parsed.folder, sample, found.angles)
+        fitted = found.attempt(
+            partial(fit_angles, section.angles, found.known, sample, frames.repeats, parsed.folder)
+        )
+        if fitted is not None:
+            found.angles, sample = fitted
+            found.sample = sample
+            if found.angles is not None:
+                found.findings += _angle_findings(section.angles, parsed.folder, sample, found.angles)
+        by_number = isinstance(section.angles, Mapping) or (
+            found.known is not None and found.known.size == sample.count
+        )
+        if sample.numbering.doubt and (by_number or len(times) > 1 or section.warm_start):
+            text = f"{sample.name}: {sample.numbering.doubt}; the angles are those of numbers from "
+            text += f"{sample.numbering.first} on"
+            found.findings.append(finding("projection-numbers", text))
     found.findings += [
         finding("image-keys-mixed", f"{table.name}: {table.finding_text}")
         for table in (reference, sample)
@@ -272,7 +294,7 @@ def _find_series(found: _Found) -> None:
     ]
 
 
-def _place_sample(found: _Found, positions: int) -> FrameTable:
+def _place_sample(found: _Found, reference: FrameTable) -> FrameTable:
     """Place the projections; more angles than projections tell that the last ones are missing."""
     parsed, section, known = found.parsed, found.parsed.series_section, found.known
     told: dict[str, Any] = {
@@ -281,9 +303,11 @@ def _place_sample(found: _Found, positions: int) -> FrameTable:
         "folder": parsed.folder,
         "order": section.order,
         "repeats": parsed.input.repeats,
-        "positions": positions,
+        "positions": reference.positions,
+        "first": section.first,
+        "position_numbers": reference.position_numbers,
     }
-    spec = parsed.input.sample
+    spec, positions = parsed.input.sample, reference.positions
     if section.expected is not None:
         return place_frames(spec, **told, count=section.expected)
     if isinstance(section.angles, tuple) and known is not None:
@@ -448,68 +472,41 @@ def known_angles(given: Any, folder: Path) -> Angles | None:
         values, unit = read_column(address, _MOST_ANGLES)
     except InputError as error:
         raise InputError(prefixed("series.angles: ", error.records)) from error
-    return np.rad2deg(values) if unit.strip().lower() in _RADIANS else values
+    return np.rad2deg(values) if unit.strip().lower() in RADIANS else values
 
 
-def fit_angles(given: Any, known: Angles | None, table: FrameTable, repeats: int) -> Angles | None:
-    """Return an angle in degrees for each projection; None for a series without angles."""
+def fit_angles(
+    given: Any, known: Angles | None, table: FrameTable, repeats: int, folder: Path
+) -> tuple[Angles | None, FrameTable]:
+    """Return an angle in degrees for each projection, and the table with the frames of each angle together.
+
+    There are no angles for a series without them.
+    """
     count = table.count
     if given is None:
-        return None
+        return None, table
     if isinstance(given, Mapping):
-        return np.asarray(given["start"] + given["step"] * np.arange(count))
+        return np.asarray(given["start"] + given["step"] * np.arange(count)), table
     if known is None:
-        return _header_angles(given, table)
-    # A stack that holds every frame has an angle for every frame.
-    if known.size == count * table.positions * repeats != count:
-        known = known[_first_frames(table)]
-    if known.size != count:
+        angles = header_angles(given, table)
+    elif known.size == count * table.positions * repeats != count and not (table.places < 0).any():
+        # A stack that holds every frame has an angle for every frame.
+        angles = stack_angles(known, table)
+    elif known.size == count * table.positions * repeats != count:  # where frames stood cannot be known
+        return known[np.arange(count) * table.places[0, ..., 0].size], table
+    elif known.size != count:
         text = f"series.angles gives {known.size} angles for {count} projections; expected one each"
         raise InputError(text, code="angles-unequal-number")
-    return known
-
-
-def _first_frames(table: FrameTable) -> NDArray[np.int64]:
-    """Return for each projection which of all frames, file after file, is its first."""
-    places = table.places
-    if (places < 0).any():  # the files cannot say how many frames stood before
-        return np.arange(table.count) * places[0, ..., 0].size
-    sizes = np.zeros(len(table.addresses), np.int64)
-    np.maximum.at(sizes, places[..., 0].reshape(-1), places[..., 1].reshape(-1) + 1)
-    number, frame = places[:, 0, 0, 0], places[:, 0, 0, 1]
-    first: NDArray[np.int64] = (np.cumsum(sizes) - sizes)[number] + frame
-    return first
-
-
-def _header_angles(key: str, table: FrameTable) -> Angles:
-    """Read the angle from the header of each projection's first frame; NaN where the frame is missing."""
-    angles = np.full(table.count, math.nan)
-    with FrameReader(table) as reader:
-        for index in range(table.count):
-            number, frame = table.places[index, 0, 0].tolist()
-            if index in table.missing or number < 0:
-                continue
-            try:
-                header = reader.header(number, frame)
-            except InputError:
-                continue  # the projection will be flagged
-            text, unit = find_value(header, key), find_value(header, f"{key}@units") or ""
-            try:
-                angle = float(text or "")
-            except ValueError:
-                raise InputError(
-                    f"series.angles: the header of {table.addresses[number]} gives {text!r} for '{key}'; "
-                    "expected a number of degrees (xmist info lists what a header holds)",
-                    code="angle-missing",
-                ) from None
-            angles[index] = math.degrees(angle) if unit.strip().lower() in _RADIANS else angle
-    return angles
+    else:
+        own = neighbour_angles(given, table, folder) if isinstance(given, str) else None
+        return known, table if own is None else order_by_angle(table, own)
+    return angles[:, 0], order_by_angle(table, angles)
 
 
 def _angle_findings(given: Any, folder: Path, table: FrameTable, angles: Angles) -> list[Finding]:
     """Return whether angles that no file states to be degrees may be radians, or have an unknown unit."""
     unit = _stated_unit(given, folder, table)
-    if unit in _RADIANS | _DEGREES:
+    if unit in RADIANS | _DEGREES:
         return []
     called = f"series.angles: the unit '{unit}' is not known" if unit else "series.angles has no unit"
     values = angles[np.isfinite(angles)]

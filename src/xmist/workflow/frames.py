@@ -16,6 +16,7 @@ from xmist.io.frames.addresses import Address
 from xmist.io.frames.loading import LoadedFrames, load_frames
 from xmist.io.frames.series import FrameSeries, open_source
 from xmist.io.frames.sources import Source, check_file
+from xmist.workflow.numbering import Numbering
 
 HDF5_ENDINGS: Final = (".h5", ".hdf5", ".hdf", ".nxs", ".nx", ".cxi")
 
@@ -28,8 +29,10 @@ class FrameTable:
     """Which frame of which file each repeat is.
 
     `places` of shape (outer, position, repeat, 2) hold the number of the address and of the frame in it, −1
-    where there is none; the outer index counts projections, or sets of references. `missing` says for each
-    outer index without all its frames why. `sources` are the opened addresses where they are known.
+    where there is none; the outer index counts projections, or sets of references. `numbering` gives
+    projections their numbers; `position_numbers` are those of positions in the names of files, if there are.
+    `missing` says for each outer index without all its frames why. `sources` are the opened addresses where
+    they are known.
     """
 
     name: str
@@ -41,6 +44,13 @@ class FrameTable:
     files: tuple[Path, ...] = field(default=(), repr=False)
     sources: tuple[Source, ...] = field(default=(), repr=False)
     finding_text: str = ""
+    numbering: Numbering = field(default_factory=Numbering)
+    position_numbers: tuple[int, ...] = ()
+
+    @property
+    def numbers(self) -> NDArray[np.int64]:
+        """Number of each projection: that in the names of its files, or its place in a stack."""
+        return self.numbering.first + self.numbering.step * np.arange(self.count)
 
     @property
     def count(self) -> int:
@@ -60,7 +70,8 @@ class FrameTable:
     def part(self, start: int, stop: int) -> FrameTable:
         """Return the table of projections start to stop."""
         missing = {index - start: text for index, text in self.missing.items() if start <= index < stop}
-        return replace(self, places=self.places[start:stop], missing=missing)
+        numbering = replace(self.numbering, first=self.numbering.first + start * self.numbering.step)
+        return replace(self, places=self.places[start:stop], missing=missing, numbering=numbering)
 
     @classmethod
     def of_groups(cls, series: FrameSeries, groups: Sequence[Sequence[int]]) -> FrameTable:

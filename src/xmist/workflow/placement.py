@@ -23,11 +23,14 @@ from xmist.core.errors import ErrorRecord, InputError, prefixed, raise_errors
 from xmist.io.frames.addresses import Address, find_addresses, find_names, split_address
 from xmist.io.frames.sources import Source, listed
 from xmist.workflow.frames import FrameTable, open_tolerant, with_name
+from xmist.workflow.numbering import Numbering, find_numbering
 
 # So many files are opened to see how much each holds; of more, the first one speaks for all.
 _MOST_OPENED: Final = 64
 # So many files may be tried to find one that can be opened.
 _MOST_TRIED: Final = 8
+# Numbers in names may leave so many times the projections out that there are.
+_MOST_TIMES: Final = 1000
 
 _PLACE: Final = re.compile(r"\{([a-z]+)\}")
 
@@ -62,6 +65,8 @@ class _Request:
     repeats: int
     count: int | None
     positions: int | None
+    first: int | None
+    position_numbers: tuple[int, ...]
 
 
 def place_frames(
@@ -74,22 +79,36 @@ def place_frames(
     repeats: int,
     count: int | None = None,
     positions: int | None = None,
+    first: int | None = None,
+    position_numbers: tuple[int, ...] = (),
 ) -> FrameTable:
     """Find the files of many projections (or sets of references) and say where each frame is.
 
     Names may have {projection} (or {set}) and {position} in the place of digits. `order` is needed where the
-    names do not tell it: "position" or "projection", what stays the same for the longest time.
+    names do not tell it: "position" or "projection", what stays the same for the longest time. `first` is the
+    number of the first projection in the names, `position_numbers` are those of the references.
     """
     request = _Request(
-        spec=spec, name=name, outer=outer, order=order, repeats=repeats, count=count, positions=positions
+        spec=spec,
+        name=name,
+        outer=outer,
+        order=order,
+        repeats=repeats,
+        count=count,
+        positions=positions,
+        first=first,
+        position_numbers=position_numbers,
     )
     files, braces = _find_files(request, folder)
-    first = _open_files(files, name)
+    opened = _open_files(files, name)
     missing: dict[int, str] = {}
+    numbering = Numbering()
     places = _place_by_runs(files, braces, request) if outer == "set" else None
     if places is None:
-        placed = _place_by_names(files, braces, request) if braces else _place_by_order(files, request)
-        places, missing = placed
+        if braces:
+            places, missing, numbering = _place_by_names(files, braces, request)
+        else:
+            places, missing = _place_by_order(files, request)
         raise_errors(_gap_errors(files, places, name))
         for index in np.unique(np.argwhere((places < 0).any(axis=(1, 2, 3)))):
             missing.setdefault(int(index), "frames are missing")
@@ -103,12 +122,16 @@ def place_frames(
     return FrameTable(
         name=name,
         addresses=tuple(file.address for file in files),
-        shape=first.shape,
-        dtype=first.dtype,
+        shape=opened.shape,
+        dtype=opened.dtype,
         places=places,
         missing=dict(sorted(missing.items())),
+        numbering=numbering,
+        position_numbers=tuple(sorted({file.numbers["position"] for file in files}))
+        if "position" in braces
+        else (),
         files=tuple(dict.fromkeys(path for file in files for path in file.paths or (file.address.path,))),
-        finding_text=getattr(first, "finding_text", "") or _runs_text(first, braces, request, places),
+        finding_text=getattr(opened, "finding_text", "") or _runs_text(opened, braces, request, places),
     )
 
 
@@ -216,11 +239,21 @@ def _open_files(files: list[_File], name: str) -> Source:
 
 def _place_by_names(
     files: Sequence[_File], braces: Sequence[str], request: _Request
-) -> tuple[Places, dict[int, str]]:
+) -> tuple[Places, dict[int, str], Numbering]:
     """Place frames by the numbers in the names of their files."""
     name, outer, repeats = request.name, request.outer, request.repeats
     longest = max(file.count for file in files)
-    ranks = {place: _ranks([file.numbers[place] for file in files]) for place in braces}
+    ranks: dict[str, list[int]] = {}
+    numbering = Numbering()
+    for place in braces:
+        numbers = [file.numbers[place] for file in files]
+        if place == "projection":
+            numbering = find_numbering(set(numbers), request.count, request.first)
+            ranks[place] = [numbering.index(number) for number in numbers]
+        elif place == "position":
+            ranks[place] = _position_ranks(numbers, request)
+        else:
+            ranks[place] = _ranks(numbers)
     found = max(ranks[outer]) + 1 if outer in braces else longest // repeats
     # A list of angles tells of projections after the last file.
     count = max(request.count or 0, found) if outer in braces else request.count or found
@@ -234,6 +267,12 @@ def _place_by_names(
             )
     else:
         positions = request.positions or longest // repeats
+    if count > _MOST_TIMES * max(len(files), request.count or 0, 1000):
+        raise InputError(
+            f"{name}: the numbers in the names of {len(files)} files reach from {numbering.first} on over "
+            f"{count} projections; expected numbers that follow each other",
+            code="frames-unequal-numbers",
+        )
     inside = repeats * (1 if outer in braces else count) * (1 if "position" in braces else positions)
     if longest > inside or not inside:
         product = ["repeats", *(f"{each}s" for each in (outer, "position") if each not in braces)]
@@ -258,7 +297,22 @@ def _place_by_names(
             missing[index] = f"there is no file {listed(request.spec, 2)} for it"
         elif absent.size:
             missing[index] = f"there is no frame at position {absent[0]} of the diffuser"
-    return places, missing
+    return places, missing, numbering
+
+
+def _position_ranks(numbers: Sequence[int], request: _Request) -> list[int]:
+    """Return the positions that numbers in names mean: those of the references, where they have the same."""
+    known = request.position_numbers
+    ours = set(numbers)
+    if not ours & set(known):
+        return _ranks(numbers)
+    if not ours <= set(known):
+        raise InputError(
+            f"{request.name}: the names hold the positions {listed(sorted(ours))}, and those of the "
+            f"references {listed(known)}; expected the same numbers",
+            code="positions-mismatch",
+        )
+    return [known.index(number) for number in numbers]
 
 
 def _ranks(numbers: Sequence[int]) -> list[int]:

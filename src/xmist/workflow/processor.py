@@ -88,7 +88,7 @@ class ProjectionProcessor:
         """Read the frames of a projection and lead them through the steps; the first part of `solve`."""
         setup = self.setup
         angle = math.nan if setup.angles is None else float(setup.angles[index])
-        known: dict[str, Any] = {"projection": setup.first + index, "angle": angle}
+        known: dict[str, Any] = {"projection": int(setup.table.numbers[index]), "angle": angle}
         progress = self._part("reading sample")
         try:
             loaded = reader.read(index, progress)

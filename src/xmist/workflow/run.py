@@ -278,13 +278,15 @@ def _retrieve_one(parsed: ParsedConfiguration, number: int | None, tell: Progres
 
 
 def _index(setup: SeriesSetup, number: int | None) -> int:
-    """Return the index of a projection; of the middle one if no number is given."""
-    count = setup.table.count
-    index: int = count // 2 if number is None else number - setup.first
-    if not 0 <= index < count:
-        text = f"there is no projection {number}; expected {setup.first} to {setup.first + count - 1}"
+    """Return the index of a projection; of the middle one of those with frames if no number is given."""
+    numbers = setup.table.numbers.tolist()
+    if number is None:
+        there = [index for index in range(len(numbers)) if index not in setup.table.missing]
+        return there[len(there) // 2] if there else len(numbers) // 2
+    if number not in numbers:
+        text = f"there is no projection {number}; expected {numbers[0]} to {numbers[-1]}"
         raise InputError(text, code="projection-missing")
-    return index
+    return numbers.index(number)
 
 
 @contextmanager
@@ -333,7 +335,7 @@ def load_projection(
             prepared = processor.prepare(index, reader)
     assert prepared.stack is not None  # an error was raised otherwise
     return LoadedProjection(
-        number=setup.first + index,
+        number=int(setup.table.numbers[index]),
         stack=prepared.stack,
         experiment=setup.experiment,
         provenance={**prepared.provenance, "binning": discovery.binning},

@@ -181,6 +181,9 @@ class SeriesSection(Options):
         | None
     ) = None
     expected: Annotated[int, _whole("the number of projections of the whole series")] | None = None
+    first: (
+        Annotated[int, Range(0, expected="the number of the first projection in the names of files")] | None
+    ) = None
     reference_at: (
         Annotated[
             tuple[float, ...],
@@ -197,7 +200,7 @@ class SeriesSection(Options):
     projections: (
         Annotated[
             tuple[int, int],
-            Parsed(_as_range, "[start, stop], the projections to retrieve from 0, stop excluded"),
+            Parsed(_as_range, "[start, stop], the numbers of the projections to retrieve, stop excluded"),
         ]
         | None
     ) = None

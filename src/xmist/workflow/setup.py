@@ -20,8 +20,9 @@ from xmist.preprocess import find_bad_pixels
 from xmist.preprocess.drift import correct_drift, measure_drift
 from xmist.preprocess.frames import median_level
 from xmist.preprocess.steps import FrameSteps, prepare_frame_steps
-from xmist.workflow.discovery import Angles, Discovery
+from xmist.workflow.discovery import Discovery
 from xmist.workflow.frames import FrameReader, FrameTable, read_still
+from xmist.workflow.rotation import Angles
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)

@@ -1,0 +1,144 @@
+"""Frames of one projection at all positions of the diffuser, where the sample turned to and fro.
+
+A stage that turns forth at one position and back at the next gives stacks in opposite order. Where the angle
+of each frame is known, it decides which frames belong together.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import replace
+from pathlib import Path
+from typing import Any, Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from xmist.core.errors import InputError
+from xmist.io.frames.addresses import Address, split_address
+from xmist.io.frames.positions import find_value
+from xmist.io.frames.sources import listed
+from xmist.workflow.frames import FrameReader, FrameTable
+
+Angles = NDArray[np.float64]
+
+# Angles of two frames are the same within this part of the mean step between projections.
+_OF_STEP: Final = 0.1
+RADIANS: Final = frozenset({"rad", "radian", "radians"})
+_MOST: Final = 10_000_000
+
+
+def order_by_angle(table: FrameTable, angles: Angles) -> FrameTable:
+    """Return a table whose projections hold frames of one angle.
+
+    `angles` (projection, position) are NaN where they are not known. The order of the projections is that of
+    the first position of the diffuser.
+    """
+    first = angles[:, 0]
+    known = np.unique(first[np.isfinite(first)])
+    if known.size < 2 or table.positions < 2:
+        return table
+    near = max(_OF_STEP * float(np.ptp(known)) / (known.size - 1), 1e-9)
+    places = table.places.copy()
+    missing = dict(table.missing)
+    for position in range(1, table.positions):
+        there = angles[:, position]
+        both = np.isfinite(first) & np.isfinite(there)
+        if not both.any() or (np.abs(there - first)[both] <= near).all():
+            continue
+        if known.size < np.isfinite(first).sum():
+            raise InputError(_unlike(table, position, first, there), code="angles-mismatch")
+        alike = np.abs(first[:, None] - there[None, :]) <= near  # False where one is not known
+        if (alike.sum(axis=1) > 1).any() or alike.sum() * 2 < np.isfinite(there).sum():
+            raise InputError(_unlike(table, position, first, there), code="angles-mismatch")
+        places[:, position] = -1
+        for index, other in np.argwhere(alike):
+            places[index, position] = table.places[other, position]
+    if (places == table.places).all():
+        return table
+    for index in range(table.count):
+        absent = np.flatnonzero((places[index, ..., 0] < 0).any(axis=1))
+        if absent.size:
+            missing.setdefault(index, f"there is no frame of its angle at position {absent[0]}")
+        elif (table.places[index, ..., 0] < 0).any():
+            missing.pop(index, None)
+    return replace(table, places=places, missing=dict(sorted(missing.items())))
+
+
+def _unlike(table: FrameTable, position: int, first: Angles, there: Angles) -> str:
+    shown = [listed([f"{angle:.6g}" for angle in values], 3) for values in (first, there)]
+    return (
+        f"{table.name}: the frames at position {position} of the diffuser were taken at other angles "
+        f"({shown[1]}) than those at position 0 ({shown[0]}); expected one frame of each angle at each"
+    )
+
+
+def stack_angles(values: Angles, table: FrameTable) -> Angles:
+    """Return the angles (projection, position) of a table from one for every frame, file after file."""
+    places = table.places[:, :, 0]
+    sizes = np.zeros(len(table.addresses), np.int64)
+    np.maximum.at(sizes, table.places[..., 0].reshape(-1), table.places[..., 1].reshape(-1) + 1)
+    frames = (np.cumsum(sizes) - sizes)[places[..., 0]] + places[..., 1]
+    there = places[..., 0] >= 0
+    return np.where(there, values[np.where(there, frames, 0)], np.nan)
+
+
+def neighbour_angles(given: str, table: FrameTable, folder: Path) -> Angles | None:
+    """Return the angles (projection, position) where the stack of each position has its own beside it.
+
+    `given` names those of one position, such as "pos_0.nxs::/entry/sample/rotation_angle"; None where the
+    frames are stored in another way.
+    """
+    from xmist.io.frames.hdf5_columns import read_column
+
+    name, dataset, key = split_address(given)
+    path = Path(folder) / Path(name).expanduser()
+    paths = [address.path for address in table.addresses]
+    if len(set(paths)) < 2 or path.resolve() not in {other.resolve() for other in paths}:
+        return None
+    angles = np.full(table.places.shape[:2], math.nan)
+    repeats = table.places.shape[2]
+    for number, other in enumerate(paths):
+        mine = table.places[:, :, 0, 0] == number
+        frames = table.places[:, :, 0, 1][mine]
+        try:
+            values, unit = read_column(Address(other, dataset, key), _MOST)
+        except InputError:
+            continue
+        values = np.rad2deg(values) if unit.strip().lower() in RADIANS else values
+        last = int(frames.max(initial=-1))
+        if values.size * repeats > last >= values.size:  # one for each projection
+            frames = frames // repeats
+        elif values.size <= last:
+            continue
+        angles[mine] = values[frames]
+    return angles
+
+
+def header_angles(key: str, table: FrameTable) -> Angles:
+    """Read the angle (projection, position) from the headers of frames; NaN where it cannot be read."""
+    angles = np.full(table.places.shape[:2], math.nan)
+    with FrameReader(table) as reader:
+        for index, position in np.ndindex(*angles.shape):
+            number, frame = table.places[index, position, 0].tolist()
+            if number < 0:
+                continue
+            try:
+                header = reader.header(number, frame)
+            except InputError:
+                continue  # the projection will be flagged
+            angle = _number(key, find_value(header, key), table.addresses[number])
+            unit = find_value(header, f"{key}@units") or ""
+            angles[index, position] = math.degrees(angle) if unit.strip().lower() in RADIANS else angle
+    return angles
+
+
+def _number(key: str, text: Any, address: Address) -> float:
+    try:
+        return float(text or "")
+    except ValueError:
+        raise InputError(
+            f"series.angles: the header of {address} gives {text!r} for '{key}'; expected a number of "
+            "degrees (xmist info lists what a header holds)",
+            code="angle-missing",
+        ) from None
