@@ -5,12 +5,13 @@ import pytest
 import scipy.ndimage as ndi
 
 import xmist
-from tests.manufactured import EXPERIMENT
+from tests.manufactured import EXPERIMENT, blob
 from tests.methods.full_field_frames import (
     D_TRUE,
     LOG_T_TRUE,
     PSI_TRUE,
     SCATTER,
+    SHAPE,
     K,
     P,
     Z,
@@ -70,8 +71,9 @@ def test_the_dark_field_of_one_position_is_not_believed():
 
 
 @pytest.mark.parametrize("moved", [0.0, 0.3])
-def test_speckles_that_moved_over_the_background_ask_for_the_step_drift(frames, moved):
-    reference, sample = frames
+def test_speckles_that_moved_over_the_background_ask_for_the_step_drift(moved):
+    # In the box the sample itself refracts by less than a thousandth of a pixel.
+    reference, sample = made(2, {PSI: -10 * blob(SHAPE, 0.5, 0.55, 0.12), D: D_TRUE}, noise=NOISE)
     # By quintic splines, which move speckles of this size right to a hundredth of their contrast.
     shifted = np.stack([ndi.shift(frame, (0.0, moved), order=5, mode="reflect") for frame in sample])
     box = (0, 96, 0, 9)
@@ -79,5 +81,5 @@ def test_speckles_that_moved_over_the_background_ask_for_the_step_drift(frames, 
     said = [finding for finding in result.findings if finding.code == "background-moved"]
     assert len(said) == (moved > 0)
     if moved:
-        # To first order, and the open border lets ψ take up a part of the motion beside the box.
-        assert 0.15 <= float(said[0].message.split("up to ")[1].split()[0]) <= 0.32
+        # Noise of 0.005 on slopes of 0.06 leaves some thousandths of a pixel.
+        assert 0.28 <= float(said[0].message.split("up to ")[1].split()[0]) <= 0.32

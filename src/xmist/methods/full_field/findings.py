@@ -8,12 +8,13 @@ import numpy as np
 import scipy.ndimage
 from numpy.typing import NDArray
 
+from xmist.core.arrays import Image
 from xmist.core.findings import Finding, finding
-from xmist.methods.full_field.border import inside, with_margin
+from xmist.methods.full_field.border import inside
 from xmist.methods.full_field.diagnostics import SpeckleStatistics, information, reduced_chi_squared
 from xmist.methods.full_field.gauss_newton import OUTLIER
 from xmist.methods.full_field.problem import Fit, Problem
-from xmist.numerics.operators.derivatives import DX, DY, derivative
+from xmist.numerics.images.registration import filled, register, shifted
 from xmist.numerics.operators.transport import D_XX, PSI, D
 
 Real = NDArray[Any]
@@ -23,10 +24,9 @@ _FAINTEST: Final = 0.03
 # Reduced χ² that is worth a finding. Samples with fine structure reach some 5 where there are many photons.
 _LOW: Final = 0.3
 _HIGH: Final = 10.0
-# Pixels by which speckles of the bare beam may move, and the part of what is left there that a shift must
-# explain.
-_MOVED: Final = 0.02
-_MOVED_SHARE: Final = 0.2
+_MOVED: Final = 0.02  # pixels by which speckles of the bare beam may move
+_MOVED_MOST: Final = 10.0  # pixels that are searched
+_MOVED_SIGNIFICANT: Final = 36.0  # χ² by which the shift must explain the frames better than none
 _WAVES: Final = 64  # pixels: structure of which D should come from the data
 _NOISELESS: Final = 1e-9  # variance of 10⁹ photons a pixel: no detector
 
@@ -141,30 +141,25 @@ def noise_findings(found: Fit, noise: float, *, given: bool) -> list[Finding]:
     return []
 
 
-def background_findings(found: Fit, background: NDArray[np.bool_] | None) -> list[Finding]:
+def background_findings(
+    reference: Image, sample: Image, codes: NDArray[np.uint8], background: NDArray[np.bool_] | None
+) -> list[Finding]:
     """Return whether speckles moved over the bare beam (y, x), where φ is held at 0.
 
-    The shift is in what the fit leaves there.
+    Frames (position, y, x), the references without noise, are registered there. The residual of the fit is
+    smaller: at the edge of the region φ beside it takes up a part of the motion. Pixels of code 0 do not
+    count.
     """
     if background is None:
         return []
-    background = with_margin(background, found.margin, False)
     box = tuple(
         slice(int(places[0]), int(places[-1]) + 1)
         for places in (np.flatnonzero(background.any(axis=axis)) for axis in (1, 0))
     )
-    inside, threads = background[box], found.transport.threads
-    shifts = []
-    for n, rest in enumerate(found.residual):
-        weights = (found.weights[n][box] * inside).astype(np.float64)
-        slopes = np.stack([derivative(found.transport.frames[n], k, threads=threads)[box] for k in (DX, DY)])
-        normal = np.einsum("iyx,jyx,yx->ij", slopes, slopes, weights)
-        right = -np.einsum("iyx,yx,yx->i", slopes, rest[box], weights)
-        total = float((weights * rest[box] ** 2).sum())
-        shift = np.linalg.lstsq(normal, right, rcond=1e-6)[0]
-        if float(right @ shift) > _MOVED_SHARE * total:
-            shifts.append(float(np.hypot(*shift)))
-    found.residual.forget()
+    shifts = [
+        _motion(frame[box], other[box], background[box] & (code[box] > 0))
+        for frame, other, code in zip(reference, sample, codes, strict=True)
+    ]
     largest = max(shifts, default=0.0)
     if largest < _MOVED:
         return []
@@ -174,6 +169,24 @@ def background_findings(found: Fit, background: NDArray[np.bool_] | None) -> lis
         "step drift"
     )
     return [finding("background-moved", message)]
+
+
+def _motion(reference: Image, sample: Image, used: NDArray[np.bool_]) -> float:
+    """Return the length in pixels of the shift of a frame (y, x), 0 where it is not significant."""
+    shift = register(reference, sample, used, by_blocks=False, max_shift=_MOVED_MOST)
+    if isinstance(shift, str):
+        return 0.0
+    moved, touched = shifted(filled(reference, used), used, shift)
+    good = used & ~touched
+    data = sample[good].astype(np.float64)
+
+    def misfit(image: Image) -> float:
+        model = image[good].astype(np.float64)
+        return float(data @ data - (data @ model) ** 2 / (model @ model))
+
+    left = misfit(moved)
+    gained = (misfit(reference) - left) * np.count_nonzero(good)
+    return float(np.hypot(*shift)) if gained > _MOVED_SIGNIFICANT * left else 0.0
 
 
 def initial_finding() -> Finding:

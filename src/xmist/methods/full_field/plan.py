@@ -156,7 +156,8 @@ class FullFieldPlan:
         moment = local_moments(found)
         findings += prior_findings(problem, found, moment)
         findings += noise_findings(found, data.noise, given=self.options.gain is not None)
-        findings += background_findings(found, self.background)
+        codes = inside(found.weights.codes, data.margin)
+        findings += background_findings(self.clean, given, codes, self.background)
         if start is not None and not found.warm:
             findings.append(initial_finding())
         result = Retrieval(
