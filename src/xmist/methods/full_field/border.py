@@ -51,6 +51,10 @@ def inside(images: NDArray[Any], margin: int) -> NDArray[Any]:
 def quadratic_start(shifts: BorderShifts, shape: tuple[int, ...], margin: int) -> Image:
     """Return ψ (y, x) with its margin, the polynomial of degree 2 whose slopes come nearest to shifts."""
     a, b, c, d, e = shifts.polynomial()
+    # They are those of speckles that arrive; ψ is where these come from.
+    leaving = np.linalg.inv(np.eye(2) - np.array([[c, e], [e, d]]))
+    a, b = leaving @ np.array([a, b])
+    (c, e), (_, d) = leaving - np.eye(2)
     y, x = (np.arange(size + 2 * margin) - (size - 1) / 2 - margin for size in shape)
     psi = (a * x + 0.5 * c * x**2) + (b * y + 0.5 * d * y**2)[:, None] + e * np.multiply.outer(y, x)
     return np.asarray(psi - psi.mean(), np.float32)

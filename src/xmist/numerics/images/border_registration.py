@@ -2,7 +2,8 @@
 
 In a patch the sample frame of every position is a·R(r − u) + b, with one shift u for all positions, whose
 component across the border may change linearly with the distance from it. Least squares give u in the middle
-of the patch and at the border, from whole pixels by cross-correlation.
+of the patch and at the border, from whole pixels by cross-correlation. Where speckles are not found again so,
+because they moved too far or too unevenly, frames binned by two are registered first, and tell where to look.
 """
 
 from __future__ import annotations
@@ -29,6 +30,11 @@ _NEARLY: Final = 0.05  # pixels; the same after the last step
 _LARGEST_STEP: Final = 1.0  # pixels
 _LEAST: Final = 64  # pixels of a patch, and of all its positions
 _CONDITION: Final = 1e6
+# Part of the variance of a sample patch that the moved reference must explain. By chance it explains about
+# the inverse of the number of speckles, times 5 for the best of many shifts.
+_EXPLAINED: Final = 0.25
+_MISSED: Final = 0.1  # part of the patches without a shift from which on binned frames are registered
+_COARSEST: Final = 32  # pixels a side of binned frames, at least
 # Variance in pixels² that a patch has against a polynomial, besides that of its own.
 _FLOOR: Final = 1e-4
 
@@ -60,20 +66,51 @@ class BorderShifts:
         return _beyond_noise((self.shifts**2).sum(axis=1), noise, (self.covariances**2).sum(axis=(1, 2)))
 
     def without(self, shift: Real) -> BorderShifts:
-        """Return what a known shift (2, y, x) in pixels leaves, in patches where it is known."""
-        means, kept = [], []
-        for i, box in enumerate(self.boxes):
-            part = shift[(slice(None), *box)]
-            known = np.isfinite(part).all(axis=0)
-            if known.any():
-                means.append(part[:, known].mean(axis=1, dtype=np.float64))
+        """Return what a known shift (2, y, x) in pixels leaves, in patches where it is known.
+
+        A shift may be that of the speckles that arrive in a patch or of those that leave it: the nearer.
+        """
+        lacking, kept = [], []
+        for i, (box, one) in enumerate(zip(self.boxes, self.shifts, strict=True)):
+            left = []
+            for place in (box, _moved(box, -one, shift.shape[1:])):
+                part = shift[(slice(None), *place)]
+                known = np.isfinite(part).all(axis=0)
+                if known.any():
+                    left.append(one - part[:, known].mean(axis=1, dtype=np.float64))
+            if left:
+                lacking.append(min(left, key=lambda rest: float(np.hypot(*rest))))
                 kept.append(i)
         return BorderShifts(
             boxes=tuple(self.boxes[i] for i in kept),
             centres=self.centres[kept],
-            shifts=self.shifts[kept] - np.reshape(means, (-1, 2)),
+            shifts=np.reshape(lacking, (-1, 2)),
             covariances=self.covariances[kept],
             crossing=self.crossing[kept],
+        )
+
+    def near(self, centre: list[float]) -> tuple[Real, Real]:
+        """Return what to expect at a place of frames of twice the resolution: shift (2,) and its slopes.
+
+        The polynomial that fits best, and what it lacks at the nearest patch; slopes (2, 2) along x and y.
+        """
+        a, b, c, d, e = self.polynomial()
+        slopes = np.array([[c, e], [e, d]])
+        place = 0.5 * np.asarray(centre)
+        nearest = int(np.argmin(((self.centres - place) ** 2).sum(axis=1)))
+        lacking = self.shifts[nearest] - np.array([a, b]) - slopes @ self.centres[nearest]
+        return 2.0 * (np.array([a, b]) + slopes @ place + lacking), slopes
+
+    def doubled(self) -> BorderShifts:
+        """Return the shifts in pixels of frames of twice the resolution."""
+        return BorderShifts(
+            boxes=tuple(
+                (slice(2 * y.start, 2 * y.stop), slice(2 * x.start, 2 * x.stop)) for y, x in self.boxes
+            ),
+            centres=2.0 * self.centres,
+            shifts=2.0 * self.shifts,
+            covariances=4.0 * self.covariances,
+            crossing=self.crossing * np.array([2.0, 4.0]),
         )
 
     def polynomial(self) -> Real:
@@ -89,36 +126,80 @@ class BorderShifts:
 
 def register_border(reference: Real, sample: Real, *weights: Real | None) -> BorderShifts:
     """Register patches along the border of frames (position, y, x); pixels of any weight 0 do not count."""
-    number, height, width = reference.shape
+    number = len(reference)
     chosen = np.unique(np.linspace(0, number - 1, min(number, _POSITIONS)).round().astype(int))
-    boxes, centres, shifts, covariances, crossing = [], [], [], [], []
-    for box, axis, side in _boxes(height, width):
-        pairs = []
+
+    def usable(n: int, box: Box) -> NDArray[np.bool_]:
+        one, other = reference[n][box], sample[n][box]
+        good: NDArray[np.bool_] = np.isfinite(one) & np.isfinite(other) & (one > 0.0)
+        for stack in weights:
+            if stack is not None:
+                good &= stack[n][box] > 0
+        return good
+
+    places, pairs = [], []
+    for place in _boxes(*reference.shape[1:]):
+        patches = []
         for n in chosen:
-            one, other = (frames[n][box].astype(np.float64) for frames in (reference, sample))
-            good = np.isfinite(one) & np.isfinite(other) & (one > 0.0)
-            for stack in weights:
-                if stack is not None:
-                    good &= stack[n][box] > 0
+            good = usable(n, place[0])
             if np.count_nonzero(good) >= _LEAST:
-                pairs.append(
+                one, other = (frames[n][place[0]].astype(np.float64) for frames in (reference, sample))
+                patches.append(
                     (np.where(good, one, one[good].mean()), np.where(good, other, other[good].mean()), good)
                 )
-        found = _register(pairs, axis, side) if pairs else None
-        if found is None:
-            continue
-        boxes.append(box)
-        centres.append([0.5 * (box[i].start + box[i].stop - size) for i, size in ((1, width), (0, height))])
-        shifts.append(found[0])
-        covariances.append(found[1])
-        crossing.append(found[2])
+        if patches:
+            places.append(place)
+            pairs.append(patches)
+    found = [_register(one, *place[1:]) for one, place in zip(pairs, places, strict=True)]
+    missed = found.count(None)
+    coarse = None
+    if missed > _MISSED * len(found) and min(reference.shape[1:]) >= 2 * _COARSEST:
+        whole = (slice(None), slice(None))
+        good = np.stack([usable(n, whole) for n in chosen])
+        coarse = register_border(*(_halved(frames[chosen], good) for frames in (reference, sample)))
+        if len(coarse.boxes):
+            about = [coarse.near(_centre(place[0], reference.shape)) for place in places]
+            found = [
+                _register(one, *place[1:], *start) if before is None else before
+                for before, one, place, start in zip(found, pairs, places, about, strict=True)
+            ]
+            if found.count(None) > 0.5 * len(found):
+                return coarse.doubled()
+    kept = [(place[0], one) for place, one in zip(places, found, strict=True) if one is not None]
     return BorderShifts(
-        boxes=tuple(boxes),
-        centres=np.array(centres).reshape(-1, 2),
-        shifts=np.array(shifts).reshape(-1, 2),
-        covariances=np.array(covariances).reshape(-1, 2, 2),
-        crossing=np.array(crossing).reshape(-1, 2),
+        boxes=tuple(box for box, _ in kept),
+        centres=np.array([_centre(box, reference.shape) for box, _ in kept]).reshape(-1, 2),
+        shifts=np.array([one[0] for _, one in kept]).reshape(-1, 2),
+        covariances=np.array([one[1] for _, one in kept]).reshape(-1, 2, 2),
+        crossing=np.array([one[2] for _, one in kept]).reshape(-1, 2),
     )
+
+
+def _moved(box: Box, shift: Real, shape: tuple[int, ...]) -> Box:
+    """Return the part of a box that is moved by (x, y) and inside images of a shape (y, x)."""
+    y, x = (
+        slice(*(min(max(edge + round(float(by)), 0), size) for edge in (part.start, part.stop)))
+        for part, by, size in zip(box, shift[::-1], shape, strict=True)
+    )
+    return y, x
+
+
+def _centre(box: Box, shape: tuple[int, ...]) -> list[float]:
+    """Return x and y of the middle of a box in pixels from the middle of frames (position, y, x)."""
+    return [0.5 * (box[i].start + box[i].stop - shape[1 + i]) for i in (1, 0)]
+
+
+def _halved(frames: Real, good: NDArray[np.bool_]) -> Real:
+    """Return frames (position, y, x) binned by two, NaN where less than half of the pixels are good."""
+    height, width = (size - size % 2 for size in frames.shape[1:])
+
+    def sums(images: Real) -> Real:
+        even: Real = images[:, :height, :width].reshape(len(images), height // 2, 2, width // 2, 2)
+        return even.sum(axis=(2, 4))
+
+    number = sums(good.astype(np.float32))
+    total = sums(np.where(good, frames, np.float32(0.0)).astype(np.float32))
+    return np.where(number >= 2.0, total / np.maximum(number, 1.0), np.nan)
 
 
 def _beyond_noise(squares: Real, noise: Real, variances: Real) -> tuple[float, float]:
@@ -164,34 +245,41 @@ def _whole_shift(pairs: list[Pair]) -> Real:
     return np.array([float(x) - reach[1], float(y) - reach[0]])
 
 
-def _register(pairs: list[Pair], axis: int, side: int) -> tuple[Real, Real, tuple[float, float]] | None:
+def _register(
+    pairs: list[Pair], axis: int, side: int, shift: Real | None = None, slopes: Real | None = None
+) -> tuple[Real, Real, tuple[float, float]] | None:
     """Return the shift (x, y) of a patch, its covariance, and what crosses the border with its variance.
 
-    The shift across the border may change linearly with the distance from it. None where the data do not
-    determine them.
+    The shift across the border may change linearly with the distance from it. `shift` and `slopes` (2, 2)
+    are where to begin, by default with what correlates best. None where the data do not determine them.
     """
-    shift = _whole_shift(pairs)
+    shift = _whole_shift(pairs) if shift is None else shift
     splines = [ndimage.spline_filter(one, 3, mode="mirror") for one, _, _ in pairs]
     holes = [None if good.all() else ndimage.binary_dilation(~good, iterations=2) for _, _, good in pairs]
     height, width = pairs[0][0].shape
-    y, x = np.ogrid[:height, :width]
+    y, x = np.mgrid[:height, :width].astype(np.float64)
     half = 0.5 * (width, height)[axis]
-    distance = np.broadcast_to((x, y)[axis] + 0.5 - half, (height, width))
+    distance = (x, y)[axis] + 0.5 - half
+    uneven, density = np.zeros((2, 1, 1)), 1.0
+    if slopes is not None:
+        uneven = np.einsum("ij,jyx->iyx", slopes, np.stack([x + 0.5 - 0.5 * width, y + 0.5 - 0.5 * height]))
+        density = 1.0 - float(np.trace(slopes))
     for step in range(_STEPS):
-        normal, right, rest, number = np.zeros((3, 3)), np.zeros(3), 0.0, 0
+        normal, right, rest, total, number = np.zeros((3, 3)), np.zeros(3), 0.0, 0.0, 0
         # Pixels whose speckles were in the patch, one more for the derivative.
-        inner = _within(x, width) & _within(y, height)
-        inner = inner & _within(x - shift[0], width) & _within(y - shift[1], height)
+        from_x, from_y = x - shift[0] - uneven[0], y - shift[1] - uneven[1]
+        inner = _within(x, width) & _within(y, height) & _within(from_x, width) & _within(from_y, height)
         for (_, other, good), spline, hole in zip(pairs, splines, holes, strict=True):
-            moved = ndimage.shift(spline, shift[::-1], order=3, mode="mirror", prefilter=False)
+            source = np.stack([from_y, from_x])
+            moved = density * ndimage.map_coordinates(spline, source, order=3, mode="mirror", prefilter=False)
             used = inner & good
             if hole is not None:
-                used &= ndimage.shift(hole.astype(np.float32), shift[::-1], order=1, mode="nearest") == 0
+                used &= ndimage.map_coordinates(hole.astype(np.float32), source, order=1, mode="nearest") == 0
             count = int(np.count_nonzero(used))
             if count < _LEAST:
                 continue
-            slopes = [along[used] for along in np.gradient(moved)[::-1]]
-            columns = np.stack([*slopes, slopes[axis] * distance[used]])
+            gradient = [along[used] for along in np.gradient(moved)[::-1]]
+            columns = np.stack([*gradient, gradient[axis] * distance[used]])
             model, data = moved[used], other[used]
             columns -= columns.mean(axis=1, keepdims=True)
             model, data = model - model.mean(), data - data.mean()
@@ -200,6 +288,7 @@ def _register(pairs: list[Pair], axis: int, side: int) -> tuple[Real, Real, tupl
                 continue
             gain = float(model @ data) / square
             columns = -gain * (columns - np.multiply.outer(columns @ model / square, model))
+            total += float(data @ data)
             data -= gain * model
             normal += columns @ columns.T
             right += columns @ data
@@ -216,10 +305,13 @@ def _register(pairs: list[Pair], axis: int, side: int) -> tuple[Real, Real, tupl
         rest -= float(right @ change)
         shift = shift + np.clip(change[:2], -_LARGEST_STEP, _LARGEST_STEP)
         if np.hypot(*change[:2]) < (_SMALL if step < _STEPS - 1 else _NEARLY):
+            if total - rest < _EXPLAINED * total:
+                return None
             covariance = np.linalg.inv(normal) * max(rest, 0.0) / (number - 3)
             to_border = np.zeros(3)
             to_border[axis], to_border[2] = 1.0, side * half
-            crossing = float(shift[axis] + side * half * change[2])
+            slope = change[2] + (0.0 if slopes is None else slopes[axis, axis])
+            crossing = float(shift[axis] + side * half * slope)
             return shift, covariance[:2, :2], (crossing, float(to_border @ covariance @ to_border))
     return None
 
