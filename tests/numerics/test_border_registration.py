@@ -27,6 +27,28 @@ def test_polynomials_are_measured(shift, exact, positions):
     assert square <= 0.06**2
 
 
+@pytest.mark.parametrize("positions", [1, 2])
+@pytest.mark.parametrize(
+    "slopes", [(7.0, -7.5, 0.0, 0.0, 0.0), (0.0, 0.0, 0.12, 0.12, 0.0)], ids=["tilt", "defocus"]
+)
+def test_motion_beyond_what_patches_hold_is_found_on_binned_frames(slopes, positions):
+    a, b, c, d, e = slopes
+    frames = moving(lambda x, y: (a + c * x + e * y, b + e * x + d * y), positions)
+    found = register_border(frames.reference, frames.sample)
+    assert len(found.boxes) >= 8
+    # Seen where rays arrive: x + cx comes from x.
+    arriving = np.array([a, b, c / (1 + c), d / (1 + d), e])
+    assert np.abs(found.polynomial() - arriving)[:2].max() <= 0.1
+    assert np.abs(found.polynomial() - arriving)[2:].max() <= 4e-3
+    square, _ = found.without(frames.shift).mean_square()
+    assert square <= 0.2**2
+
+
+def test_frames_that_do_not_belong_together_have_no_shifts():
+    one, other = (moving(tilt, 1, seed=seed) for seed in (0, 1))
+    assert len(register_border(one.reference, other.sample).boxes) <= 2
+
+
 def test_nothing_moves_without_a_sample_or_for_one_inside():
     for seed in range(8):
         for shift in (lambda x, y: (0 * x, 0 * y), inner_object):

@@ -19,6 +19,7 @@ from scipy import fft, ndimage
 Real = NDArray[Any]
 Box = tuple[slice, slice]
 Pair = tuple[Real, Real, Real]  # patches of reference and sample, and where both are good
+Place = tuple[Box, int, int]  # patch, axis across the border (0: x, 1: y), −1 where that begins there, else 1
 
 _DEPTH: Final = 16  # pixels from the border
 _LENGTH: Final = 64  # pixels along it, at most
@@ -35,8 +36,26 @@ _CONDITION: Final = 1e6
 _EXPLAINED: Final = 0.25
 _MISSED: Final = 0.1  # part of the patches without a shift from which on binned frames are registered
 _COARSEST: Final = 32  # pixels a side of binned frames, at least
+_NEIGHBOURS: Final = 3  # patches that say what to expect in another
+_APART: Final = 1.0  # pixels from that at which a shift is doubted
+_UNEVEN: Final = 0.5  # pixels by which a shift may change along a patch that is taken to have one
+_REWEIGHTED: Final = 10
+_OUTLYING: Final = 2.5  # times the median distance from a polynomial
 # Variance in pixels² that a patch has against a polynomial, besides that of its own.
 _FLOOR: Final = 1e-4
+
+
+@dataclass(frozen=True, eq=False)
+class PatchShift:
+    """Shift (x, y) of a patch, its covariance (2, 2), what crosses the border with its variance.
+
+    `explained`: part of the variance of the sample that the moved reference has.
+    """
+
+    shift: Real
+    covariance: Real
+    crossing: tuple[float, float]
+    explained: float
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -89,17 +108,20 @@ class BorderShifts:
             crossing=self.crossing[kept],
         )
 
-    def near(self, centre: list[float]) -> tuple[Real, Real]:
-        """Return what to expect at a place of frames of twice the resolution: shift (2,) and its slopes.
+    def near(self, centre: list[float], *, without: list[float] | None) -> tuple[Real, Real] | None:
+        """Return what to expect at a place: the shift (2,) and its slopes (2, 2) along x and y.
 
-        The polynomial that fits best, and what it lacks at the nearest patch; slopes (2, 2) along x and y.
+        The polynomial that fits best, and the median of what it lacks in the nearest patches, but for the one
+        whose centre is `without`; None if there are none.
         """
+        used = np.ones(len(self.centres), bool) if without is None else (self.centres != without).any(axis=1)
+        if not used.any():
+            return None
         a, b, c, d, e = self.polynomial()
-        slopes = np.array([[c, e], [e, d]])
-        place = 0.5 * np.asarray(centre)
-        nearest = int(np.argmin(((self.centres - place) ** 2).sum(axis=1)))
-        lacking = self.shifts[nearest] - np.array([a, b]) - slopes @ self.centres[nearest]
-        return 2.0 * (np.array([a, b]) + slopes @ place + lacking), slopes
+        offset, slopes = np.array([a, b]), np.array([[c, e], [e, d]])
+        lacking = (self.shifts - offset - self.centres @ slopes)[used]
+        nearest = np.argsort(((self.centres[used] - centre) ** 2).sum(axis=1), kind="stable")[:_NEIGHBOURS]
+        return offset + slopes @ centre + np.median(lacking[nearest], axis=0), slopes
 
     def doubled(self) -> BorderShifts:
         """Return the shifts in pixels of frames of twice the resolution."""
@@ -114,13 +136,20 @@ class BorderShifts:
         )
 
     def polynomial(self) -> Real:
-        """Return (a, b, c, d, e) of the shift (a + c x + e y, b + e x + d y) that fits best."""
-        rows, right = [np.zeros((0, 5))], [np.zeros(0)]
-        for (x, y), shift, covariance in zip(self.centres, self.shifts, self.covariances, strict=True):
-            root = np.linalg.cholesky(np.linalg.inv(covariance + _FLOOR * np.eye(2))).T
-            rows.append(root @ np.array([[1.0, 0.0, x, 0.0, y], [0.0, 1.0, 0.0, y, x]]))
-            right.append(root @ shift)
-        solution: Real = np.linalg.lstsq(np.concatenate(rows), np.concatenate(right), rcond=1e-8)[0]
+        """Return (a, b, c, d, e) of the shift (a + c x + e y, b + e x + d y) that fits most patches best."""
+        if not len(self.boxes):
+            return np.zeros(5)
+        (x, y), one, none = self.centres.T, np.ones(len(self.boxes)), np.zeros(len(self.boxes))
+        rows = np.stack([np.stack([one, none, x, none, y], -1), np.stack([none, one, none, y, x], -1)], 1)
+        roots = np.linalg.cholesky(np.linalg.inv(self.covariances + _FLOOR * np.eye(2))).transpose(0, 2, 1)
+        weights = one
+        for _ in range(_REWEIGHTED):
+            scaled = np.sqrt(weights)[:, None, None] * roots
+            matrix, right = (scaled @ rows).reshape(-1, 5), (scaled @ self.shifts[..., None]).ravel()
+            solution: Real = np.linalg.lstsq(matrix, right, rcond=1e-8)[0]
+            # Patches in which something else moves count less, in proportion to how far they are off.
+            off = np.hypot(*(self.shifts - rows @ solution).T)
+            weights = 1.0 / np.maximum(1.0, off / max(_OUTLYING * float(np.median(off)), 3.0 * _FLOOR**0.5))
         return solution
 
 
@@ -150,29 +179,54 @@ def register_border(reference: Real, sample: Real, *weights: Real | None) -> Bor
         if patches:
             places.append(place)
             pairs.append(patches)
+    centres = [_centre(place[0], reference.shape) for place in places]
     found = [_register(one, *place[1:]) for one, place in zip(pairs, places, strict=True)]
-    missed = found.count(None)
+    missed = found.count(None) > _MISSED * len(found)
     coarse = None
-    if missed > _MISSED * len(found) and min(reference.shape[1:]) >= 2 * _COARSEST:
+    if missed and min(reference.shape[1:]) >= 2 * _COARSEST:
         whole = (slice(None), slice(None))
         good = np.stack([usable(n, whole) for n in chosen])
         coarse = register_border(*(_halved(frames[chosen], good) for frames in (reference, sample)))
-        if len(coarse.boxes):
-            about = [coarse.near(_centre(place[0], reference.shape)) for place in places]
-            found = [
-                _register(one, *place[1:], *start) if before is None else before
-                for before, one, place, start in zip(found, pairs, places, about, strict=True)
-            ]
-            if found.count(None) > 0.5 * len(found):
-                return coarse.doubled()
-    kept = [(place[0], one) for place, one in zip(places, found, strict=True) if one is not None]
+        coarse = coarse.doubled() if len(coarse.boxes) else None
+    around = coarse or _gathered(places, centres, found)
+    for i, (one, place) in enumerate(zip(pairs, places, strict=True)):
+        expected = around.near(centres[i], without=None if coarse else centres[i])
+        found[i] = _better(found[i], expected, one, place)
+    if coarse is not None and found.count(None) > 0.5 * len(found):
+        return coarse
+    return _gathered(places, centres, found)
+
+
+def _gathered(
+    places: list[Place], centres: list[list[float]], found: list[PatchShift | None]
+) -> BorderShifts:
+    """Return what was found of patches, of those where something was."""
+    kept = [(place[0], centre, one) for place, centre, one in zip(places, centres, found, strict=True) if one]
     return BorderShifts(
-        boxes=tuple(box for box, _ in kept),
-        centres=np.array([_centre(box, reference.shape) for box, _ in kept]).reshape(-1, 2),
-        shifts=np.array([one[0] for _, one in kept]).reshape(-1, 2),
-        covariances=np.array([one[1] for _, one in kept]).reshape(-1, 2, 2),
-        crossing=np.array([one[2] for _, one in kept]).reshape(-1, 2),
+        boxes=tuple(box for box, _, _ in kept),
+        centres=np.array([centre for _, centre, _ in kept]).reshape(-1, 2),
+        shifts=np.array([one.shift for _, _, one in kept]).reshape(-1, 2),
+        covariances=np.array([one.covariance for _, _, one in kept]).reshape(-1, 2, 2),
+        crossing=np.array([one.crossing for _, _, one in kept]).reshape(-1, 2),
     )
+
+
+def _better(
+    found: PatchShift | None, expected: tuple[Real, Real] | None, pairs: list[Pair], place: Place
+) -> PatchShift | None:
+    """Return what is found of a patch, or what is from an expected shift and slopes if that explains more.
+
+    Tried where nothing was found, where both are a pixel apart, or where the shift changes along the patch.
+    """
+    if expected is None:
+        return found
+    shift, slopes = expected
+    if found and np.hypot(*(found.shift - shift)) < _APART:
+        if np.abs(slopes).max() * max(pairs[0][0].shape) < _UNEVEN:
+            return found
+        shift = found.shift
+    other = _register(pairs, *place[1:], shift, slopes)
+    return other if other and (not found or other.explained > found.explained) else found
 
 
 def _moved(box: Box, shift: Real, shape: tuple[int, ...]) -> Box:
@@ -194,12 +248,13 @@ def _halved(frames: Real, good: NDArray[np.bool_]) -> Real:
     height, width = (size - size % 2 for size in frames.shape[1:])
 
     def sums(images: Real) -> Real:
-        even: Real = images[:, :height, :width].reshape(len(images), height // 2, 2, width // 2, 2)
-        return even.sum(axis=(2, 4))
+        parts = images[:, :height, :width].reshape(len(images), height // 2, 2, width // 2, 2)
+        return np.asarray(parts.sum(axis=(2, 4)))
 
     number = sums(good.astype(np.float32))
     total = sums(np.where(good, frames, np.float32(0.0)).astype(np.float32))
-    return np.where(number >= 2.0, total / np.maximum(number, 1.0), np.nan)
+    out: Real = np.where(number >= 2.0, total / np.maximum(number, 1.0), np.nan)
+    return out
 
 
 def _beyond_noise(squares: Real, noise: Real, variances: Real) -> tuple[float, float]:
@@ -208,11 +263,8 @@ def _beyond_noise(squares: Real, noise: Real, variances: Real) -> tuple[float, f
     return float(np.mean(squares - noise)), float(np.sqrt(2.0 * variances.sum())) / len(squares)
 
 
-def _boxes(height: int, width: int) -> list[tuple[Box, int, int]]:
-    """Return patches: box, axis across the border (0: x, 1: y), and −1 where that begins there, else 1.
-
-    Those along y lie between those along x.
-    """
+def _boxes(height: int, width: int) -> list[Place]:
+    """Return patches; those along y lie between those along x."""
     depth = max(1, min(_DEPTH, height // 4, width // 4))
 
     def along(start: int, stop: int) -> list[slice]:
@@ -247,11 +299,11 @@ def _whole_shift(pairs: list[Pair]) -> Real:
 
 def _register(
     pairs: list[Pair], axis: int, side: int, shift: Real | None = None, slopes: Real | None = None
-) -> tuple[Real, Real, tuple[float, float]] | None:
-    """Return the shift (x, y) of a patch, its covariance, and what crosses the border with its variance.
+) -> PatchShift | None:
+    """Register a patch, whose shift across the border may change linearly with the distance from it.
 
-    The shift across the border may change linearly with the distance from it. `shift` and `slopes` (2, 2)
-    are where to begin, by default with what correlates best. None where the data do not determine them.
+    `shift` and `slopes` (2, 2) are where to begin, by default with what correlates best. None where the
+    data do not determine it.
     """
     shift = _whole_shift(pairs) if shift is None else shift
     splines = [ndimage.spline_filter(one, 3, mode="mirror") for one, _, _ in pairs]
@@ -305,14 +357,16 @@ def _register(
         rest -= float(right @ change)
         shift = shift + np.clip(change[:2], -_LARGEST_STEP, _LARGEST_STEP)
         if np.hypot(*change[:2]) < (_SMALL if step < _STEPS - 1 else _NEARLY):
-            if total - rest < _EXPLAINED * total:
+            explained = 1.0 - rest / total
+            if explained < _EXPLAINED:
                 return None
             covariance = np.linalg.inv(normal) * max(rest, 0.0) / (number - 3)
             to_border = np.zeros(3)
             to_border[axis], to_border[2] = 1.0, side * half
             slope = change[2] + (0.0 if slopes is None else slopes[axis, axis])
             crossing = float(shift[axis] + side * half * slope)
-            return shift, covariance[:2, :2], (crossing, float(to_border @ covariance @ to_border))
+            variance = float(to_border @ covariance @ to_border)
+            return PatchShift(shift, covariance[:2, :2], (crossing, variance), explained)
     return None
 
 
