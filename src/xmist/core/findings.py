@@ -165,6 +165,13 @@ _TABLE: Final = (
         "Increase max_shift.",
     ),
     FindingCode(
+        "shift-ambiguous",
+        "warning",
+        "The pattern of the reference frames repeats itself, and larger shifts than half its period are "
+        "searched or were found: shift, refraction angle and phase may be wrong by whole periods.",
+        "Set max_shift to half the period at most; where shifts are larger, give start values (initial).",
+    ),
+    FindingCode(
         "shift-through-border",
         "warning",
         "Speckles at a border of the frames have moved too far to be registered: the phase lacks the tilt "

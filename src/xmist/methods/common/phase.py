@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from typing import Final
 
 import numpy as np
 from numpy.typing import NDArray
@@ -12,7 +13,12 @@ from xmist.core.arrays import Image
 from xmist.core.experiment import Experiment
 from xmist.numerics.images.fill import fill
 from xmist.numerics.operators.stencils import gradient
+from xmist.numerics.solvers.integrate import Integrator, integrate
 from xmist.numerics.solvers.poisson import inverse_laplacian, screened
+
+# Weight of a shift that is filled from its neighbours: it carries the phase over a gap that cuts the image,
+# and bends the phase on either side by a ten-thousandth of what the gap gets wrong.
+_BRIDGE: Final = 1e-4
 
 
 def phase_of_curvature(
@@ -41,6 +47,42 @@ def phase_of_curvature(
     )
     phase *= np.float32(k * p**2 / experiment.effective_distance)
     centre(phase, lost)
+    return phase
+
+
+def phase_of_shift(
+    shift: Image,
+    experiment: Experiment,
+    *,
+    unsure: NDArray[np.bool_],
+    kind: Integrator,
+    threads: int | None,
+) -> Image:
+    """Return the φ of mean 0 in rad whose gradient is k u p/∆ for a (2, y, x) shift u in pixels.
+
+    The shift of an `unsure` pixel (y, x) does not count: that of its neighbours serves there, of next to no
+    weight, so that parts which unsure pixels cut off the rest get the level that continues it best. Where
+    every pixel is unsure, all count.
+    """
+    k, p = experiment.wavenumber, experiment.effective_pixel
+    weights = None
+    if unsure.any() and not unsure.all():
+        filled: Image = np.empty_like(shift)
+        for image, given in zip(filled, shift, strict=True):
+            mean = np.float32(given.mean(where=~unsure, dtype=np.float64))
+            image[...] = fill(given, ~unsure, smooth=True, threads=threads)
+            image[np.isnan(image)] = mean
+        shift, weights = filled, np.where(unsure, np.float32(_BRIDGE), np.float32(1.0))
+    elif unsure.any():
+        shift = np.nan_to_num(shift, nan=0.0)
+    phase: Image = integrate(
+        shift * np.float32(k * p**2 / experiment.effective_distance),
+        kind=kind,
+        weights=weights,
+        threads=threads,
+    )
+    if weights is not None:
+        phase -= np.float32(phase.mean(where=~unsure, dtype=np.float64))
     return phase
 
 

@@ -26,19 +26,16 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from xmist.core import flags as flag
-from xmist.core.arrays import Image
 from xmist.core.experiment import Experiment
 from xmist.core.findings import Finding, finding
 from xmist.core.options import Options, Range
 from xmist.methods.common.background import Background, background_mask, determined_background
 from xmist.methods.common.options import Integrator, Ridge, Smoothing
-from xmist.methods.common.phase import centre
+from xmist.methods.common.phase import phase_of_shift
 from xmist.methods.common.reference import PreparedReference, prepare_reference
 from xmist.methods.implicit.plan import Channels, ImplicitPlan, Solution, prepare_equations
 from xmist.methods.implicit.regularisation import Agreement
-from xmist.numerics.images.fill import fill
 from xmist.numerics.operators.derivatives import DX, DXX, DXY, DY, DYY, LAPLACIAN, SAMPLE
-from xmist.numerics.solvers.integrate import integrate
 
 # Columns for the unknowns 1/T − 1, u_x, u_y and −d or −d_xx, −2 d_xy, −d_yy.
 COLUMNS: Final = {
@@ -160,16 +157,16 @@ def _channels(
     transmission = np.divide(1.0, inverse, out=np.full_like(inverse, np.nan), where=inverse != 0.0)
     wrong = ~(inverse > 0.0)  # what was fitted with it is wrong too
     flags[wrong & ~found.lost] |= flag.NOT_POSITIVE
-    k, p, distance = experiment.wavenumber, experiment.effective_pixel, experiment.effective_distance
-    bare = determined_background(background, wrong, found.findings)
+    p, distance = experiment.effective_pixel, experiment.effective_distance
+    unsure = wrong | ((flags & flag.ILL_DETERMINED) > 0)
+    bare = determined_background(background, unsure, found.findings)
     if bare is not None:
         transmission /= transmission[bare].mean(dtype=np.float64).astype(np.float32)
         unknowns[1:] -= unknowns[1:, bare].mean(axis=1, dtype=np.float64).astype(np.float32)[:, None, None]
-    phase = integrate(
-        _everywhere(shift, wrong, found.threads), kind=found.options.integrator, threads=found.threads
+    phase = phase_of_shift(
+        shift, experiment, unsure=unsure, kind=found.options.integrator, threads=found.threads
     )
-    phase *= np.float32(k * p**2 / distance)
-    centre(phase, wrong)
+    phase[wrong] = np.nan
     if bare is not None:
         phase -= phase[bare].mean(dtype=np.float64).astype(np.float32)
     unknowns[1:, wrong] = np.nan
@@ -188,12 +185,3 @@ def _channels(
         "refraction_angle": shift * np.float32(p / distance),
         "shift": shift,
     }
-
-
-def _everywhere(shift: Image, wrong: NDArray[np.bool_], threads: int) -> Image:
-    """Return a shift to integrate: where it is wrong, that of neighbours, or 0 out of their reach."""
-    if not wrong.any():
-        return shift
-    filled: Image = np.stack([fill(part, ~wrong, smooth=True, threads=threads) for part in shift])
-    filled[np.isnan(filled)] = 0.0
-    return filled

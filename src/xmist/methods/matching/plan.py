@@ -18,18 +18,22 @@ from xmist.core.version import __version__
 from xmist.methods.common.background import background_mask, determined_background
 from xmist.methods.common.border import check_border
 from xmist.methods.common.findings import compare_frames, describe_flags, share_of
+from xmist.methods.common.phase import phase_of_shift
 from xmist.methods.common.reference import PreparedReference, prepare_reference
 from xmist.methods.matching.options import MatchingOptions, shift_of
 from xmist.numerics.images.fill import fill
+from xmist.numerics.images.period import pattern_periods
 from xmist.numerics.matching.contrast import contrast_decay, noise_gain
 from xmist.numerics.matching.match import FLAT, NOTHING, ON_EDGE, ROUGH, Match, Window, match
 from xmist.numerics.parallel import count_threads, for_blocks
-from xmist.numerics.solvers.integrate import integrate
 
 Real = NDArray[Any]
 
 # A visibility below would make D of nothing but noise: (1/V − 1) grows without bound.
 _LEAST_VISIBILITY: Final = 0.05
+_MIXED: Final = 0.3  # part of a window that is flagged, from which the speckles of the rest are mixed with it
+# Flags of shifts that were not found.
+_UNSURE: Final = flag.SEARCH_EDGE | flag.ILL_DETERMINED | flag.FILLED | flag.UNDETERMINED
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -47,6 +51,7 @@ class MatchingPlan:
     noise: float  # variance of the reference's noise over its mean
     level: float  # mean of the reference
     decay: Image | None  # (y, x) κ_s² in rad² per pixel², see `dark_field_from_visibility`
+    periods: Real  # (number, 2) shifts by which the reference repeats
     first: Any  # plan of the method that gives the start values, or None
     threads: int
 
@@ -123,24 +128,31 @@ class MatchingPlan:
             for image in (*found.shift, found.scale, found.visibility):
                 image[unknown] = np.nan
 
+    def _unsure(self, flags: NDArray[np.uint16]) -> NDArray[np.bool_]:
+        """Return the pixels (y, x) whose shift was not found: flagged, or a good part of their window is."""
+        from scipy.ndimage import uniform_filter
+
+        flagged = (flags & _UNSURE) > 0
+        size = max(self.options.window, 3)
+        return flagged | (uniform_filter(flagged.astype(np.float32), size, mode="nearest") > _MIXED)
+
     def _result(self, found: Match, flags: NDArray[np.uint16], frames: Image) -> Retrieval:
         lost = (flags & flag.UNDETERMINED) > 0
         shift, transmission, visibility = found.shift, found.scale, found.visibility
         findings = compare_frames(self.reference.frames, frames, self.reference.weights, may_attenuate=True)
-        bare = determined_background(self.background, lost, findings)
+        if self.decay is not None:
+            flags[visibility < _LEAST_VISIBILITY] |= flag.ILL_DETERMINED
+        unsure = self._unsure(flags)
+        bare = determined_background(self.background, unsure, findings)
         if bare is not None:
             for image in shift:
                 image -= image.mean(where=bare, dtype=np.float64)
             transmission /= transmission.mean(where=bare, dtype=np.float64)
             if self.decay is not None:
                 visibility /= visibility.mean(where=bare, dtype=np.float64)
-        k, p = self.experiment.wavenumber, self.experiment.effective_pixel
-        distance = self.experiment.effective_distance
-        phase = integrate(
-            shift * np.float32(k * p**2 / distance),
-            kind=self.options.integrator,
-            weights=~lost if lost.any() else None,
-            threads=self.threads,
+        p, distance = self.experiment.effective_pixel, self.experiment.effective_distance
+        phase = phase_of_shift(
+            shift, self.experiment, unsure=unsure, kind=self.options.integrator, threads=self.threads
         )
         if bare is not None:
             phase -= phase.mean(where=bare, dtype=np.float64)
@@ -150,13 +162,14 @@ class MatchingPlan:
             dark_field = dark_field_from_visibility(
                 visibility, self.decay, shift, self.experiment, threads=self.threads
             )
-            flags[visibility < _LEAST_VISIBILITY] |= flag.ILL_DETERMINED
         return Retrieval(
             method=self.method,
             experiment=self.experiment,
             options=self.options.plain(),
             flags=flags,
-            findings=tuple(findings + _describe(flags, self.options)),
+            findings=tuple(
+                findings + _describe(flags, self.options) + _describe_periods(self.periods, self.options)
+            ),
             provenance={"xmist_version": __version__, "positions": len(frames)},
             phase=phase,
             transmission=transmission,
@@ -185,6 +198,20 @@ def _describe(flags: NDArray[np.uint16], options: MatchingOptions) -> list[Findi
         )
         found.append(finding("search-edge", message))
     return found
+
+
+def _describe_periods(periods: Real, options: MatchingOptions) -> list[Finding]:
+    """Return a finding where two shifts within the search range differ by a period of the reference."""
+    if not len(periods) or (widest := float(np.abs(periods).max(axis=1).min())) >= 2 * options.reach:
+        return []
+    period = float(np.hypot(*periods[0]))
+    message = (
+        f"the pattern of the reference frames repeats every {period:.2g} pixels, so that shifts of more than "
+        f"{0.5 * period:.2g} pixels are ambiguous, but {options.reach} pixels are searched: shift and phase "
+        f"may be wrong by whole periods; set max_shift to {int(widest // 2)} at most, about start values "
+        "(initial) where shifts are larger"
+    )
+    return [finding("shift-ambiguous", message)]
 
 
 def dark_field_from_visibility(
@@ -292,6 +319,7 @@ def prepare_matching(
         noise=noise,
         level=level,
         decay=decay,
+        periods=pattern_periods(prepared.frames, None if good is None else good > 0),
         first=first,
         threads=number,
     )
