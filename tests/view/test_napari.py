@@ -14,7 +14,7 @@ import xmist.view.napari
 from tests.io.results import CONE, make_result
 from xmist import CHANNELS, FLAGS, Retrieval
 from xmist.io import NEXUS_ENDINGS
-from xmist.view.napari import get_reader, layers, lines
+from xmist.view.napari import get_reader, layers, lines, make_widget
 
 MANIFEST = Path(xmist.view.napari.__file__).with_name("napari.json")
 ROOT = Path(__file__).parents[2]
@@ -29,14 +29,16 @@ def saved(tmp_path_factory):
     return path
 
 
-def test_the_manifest_leads_to_the_reader():
+def test_the_manifest_leads_to_the_reader_and_the_widget():
     manifest = json.loads(MANIFEST.read_text(encoding="utf-8"))
-    (command,) = manifest["contributions"]["commands"]
+    commands = {command["id"]: command["python_name"] for command in manifest["contributions"]["commands"]}
     (reader,) = manifest["contributions"]["readers"]
-    assert reader["command"] == command["id"]
-    assert command["id"].startswith(f"{manifest['name']}.")  # napari's rule
-    module, _, name = command["python_name"].partition(":")
-    assert getattr(import_module(module), name) is get_reader
+    (widget,) = manifest["contributions"]["widgets"]
+    for entry, function in ((reader, get_reader), (widget, make_widget)):
+        assert entry["command"].startswith(f"{manifest['name']}.")  # napari's rule
+        module, _, name = commands.pop(entry["command"]).partition(":")
+        assert getattr(import_module(module), name) is function
+    assert not commands
     assert {pattern.removeprefix("*") for pattern in reader["filename_patterns"]} == set(NEXUS_ENDINGS)
 
 

@@ -118,6 +118,7 @@ ERROR_CODES: Final[Mapping[str, str]] = MappingProxyType(
         "sampling-coarse": "The samples of the simulated wave are too coarse.",
         "preset-unknown": "There is no simulated preset or phantom of this name.",
         # --- comparison, planning and display (evaluate, view) ---
+        "display-missing": "There is no display to open a window on.",
         "channel-missing": "A result does not have the channel that was asked for.",
         "ending-unknown": "The ending of a file's name stands for no format that can be written.",
         "metric-undefined": "A metric is not defined for these images.",

@@ -48,10 +48,9 @@ def preview_projection(
     rest = -(-max(stack.shape) // _LARGEST)
     if rest > 1:
         result = _reduce(result, rest)
-    text = (
-        f"preview by {method}: frames binned {size} × {size}, images {rest} × {rest}; use full-field for "
-        "quantitative images"
-    )
+    joined = f" of frames binned {size} × {size}" if size > 1 else ""
+    joined += f", averaged over {rest} × {rest} pixels" if rest > 1 else ""
+    text = f"preview by {method}{joined}; use full-field for quantitative images"
     provenance = {
         **result.provenance,
         **loaded.provenance,

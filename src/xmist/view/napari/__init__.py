@@ -1,7 +1,7 @@
 """Results in napari: calibrated layers, and the directions of a dark-field tensor as lines.
 
-napari finds `get_reader` by the manifest `napari.json` beside this file. Nothing here imports napari: a
-reader gives plain data, from which napari makes its layers.
+napari finds `get_reader` and `make_widget` by the manifest `napari.json` beside this file. Nothing here needs
+napari before it runs: a reader gives plain data, from which napari makes its layers.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from xmist.io.results.nexus_reader import read_nexus, read_version
 from xmist.numerics.images.tensors import anisotropy, direction
 from xmist.view.figures.panels import PREFIXES, Image, Panel, block_means, common_scales, panels
 
-__all__ = ["Layer", "get_reader", "layers", "lines"]
+__all__ = ["Layer", "get_reader", "layers", "lines", "make_widget"]
 
 # Data, what the constructor of the layer is given, and the kind of layer.
 Layer = tuple[NDArray[Any], dict[str, Any], str]
@@ -55,6 +55,24 @@ def get_reader(path: str | Sequence[str]) -> Callable[[str | Sequence[str]], lis
     except InputError:  # missing, or damaged: another reader may know what to do
         return None
     return _read
+
+
+def make_widget(napari_viewer: Any) -> Any:
+    """Return the widget that retrieves images, for a viewer of napari.
+
+    Parameters
+    ----------
+    napari_viewer : napari.Viewer
+        The viewer that it adds layers to; napari gives it by this name.
+
+    Returns
+    -------
+    QWidget
+        The widget.
+    """
+    from xmist.view.napari.widget import RetrievalWidget
+
+    return RetrievalWidget(napari_viewer)
 
 
 def layers(result: Retrieval, name: str = "") -> list[Layer]:
@@ -99,7 +117,9 @@ def layers(result: Retrieval, name: str = "") -> list[Layer]:
             "colormap": _colours(panel),
             "contrast_limits": (scale.low, scale.high),
             "visible": not found,
-            "metadata": {"xmist": _about(result) | {"unit": panel.unit, "factor": scale.factor}},
+            "metadata": {
+                "xmist": _about(result) | {"channel": panel.name, "unit": panel.unit, "factor": scale.factor}
+            },
             **placed,
         }
         with np.errstate(over="ignore"):  # a wild value becomes infinite
