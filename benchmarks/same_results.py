@@ -288,13 +288,17 @@ def series_cases(frames: Path, out: Path, only: str) -> None:
         np.save(folder / "reference.npy", np.concatenate(moved).astype(np.float32))
         np.save(folder / "sample.npy", data["sample"].reshape(-1, *data["sample"].shape[2:]))
         sections: dict[str, Any] = {
-            "input": {"reference": "reference.npy", "sample": "sample.npy"},
+            "input": {
+                "reference": "reference.npy",
+                "sample": "sample.npy",
+                "sample_axes": "projection,position,y,x",
+            },
             "experiment": values,
             "preprocess": steps,
             "retrieve": {"method": method},
             "options": options,
             "output": {"files": ["result.h5"]},
-            "series": {"order": "projection"} | series,
+            "series": series,
         }
         run(folder, sections, *arguments)
         found = {}

@@ -79,7 +79,7 @@ def write(
         "retrieve": {"method": method},
         "options": options,
         "output": {"files": ["series.h5"]},
-        "series": {"order": "position", "angles": angles} | ({} if block is None else {"block": block}),
+        "series": {"angles": angles} | ({} if block is None else {"block": block}),
     }
     return configuration(place, data), reference, samples
 
@@ -299,11 +299,15 @@ def tomography(side: int = 96, angles: int = 60, positions: int = 10) -> None:
         np.save(place / "ref.npy", series.reference)
         np.save(place / "sample.npy", np.asarray(series.samples).reshape(-1, side, side))
         data = {
-            "input": {"reference": "ref.npy", "sample": "sample.npy"},
+            "input": {
+                "reference": "ref.npy",
+                "sample": "sample.npy",
+                "sample_axes": "projection,position,y,x",
+            },
             "experiment": {k: v for k, v in series.experiment.to_dict().items() if v is not None},
             "retrieve": {"method": "full-field"},
             "output": {"files": ["series.h5"]},
-            "series": {"order": "projection", "angles": list(series.angles)},
+            "series": {"angles": list(series.angles)},
         }
         begin = time.perf_counter()
         master = xmist.run(configuration(place, data)).path

@@ -209,7 +209,8 @@ def test_the_middle_projection_of_a_series_is_compared_or_a_given_one(folder, ca
     series = np.stack([frames.sample * factor for factor in (1.0, 0.9, 0.8)])
     np.save("ref.npy", frames.reference)
     np.save("sample.npy", series.reshape(-1, *SHAPE))
-    write(folder, series={"order": "projection"})
+    names = {"reference": "ref.npy", "sample": "sample.npy"}
+    write(folder, input=names | {"sample_axes": "projection,position,y,x"})
     for number, arguments in ((1, ()), (2, ("--projection", "2"))):
         done = call(capsys, "compare", "config.toml", "-o", f"out{number}", "--results", *arguments)
         assert done.code == 0, done.err

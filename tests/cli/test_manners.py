@@ -106,8 +106,12 @@ def test_a_scan_writes_over_nothing_that_it_reads(folder, capsys):
         write_toml(
             folder,
             sections(
-                input={"reference": "ref.npy", "sample": "raw.h5::/entry/data"},
-                series={"order": "projection", "angles": "angles.h5::/entry/data"},
+                input={
+                    "reference": "ref.npy",
+                    "sample": "raw.h5::/entry/data",
+                    "sample_axes": "projection,position,y,x",
+                },
+                series={"angles": "angles.h5::/entry/data"},
                 output={"files": [output]},
             ),
         )

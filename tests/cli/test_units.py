@@ -23,9 +23,13 @@ def series(folder, angles, **experiment):
             file[f"entry/{name}"] = stack.reshape(-1, *SHAPE)
     path = write_config(
         folder,
-        input={"reference": "frames.h5::/entry/reference", "sample": "frames.h5::/entry/sample"},
+        input={
+            "reference": "frames.h5::/entry/reference",
+            "sample": "frames.h5::/entry/sample",
+            "sample_axes": "projection,position,y,x",
+        },
         experiment=experiment,
-        series={"order": "projection", "angles": "table" if isinstance(angles, dict) else angles},
+        series={"angles": "table" if isinstance(angles, dict) else angles},
     )
     if isinstance(angles, dict):
         table = ", ".join(f"{key} = {value}" for key, value in angles.items())

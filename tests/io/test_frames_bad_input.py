@@ -211,7 +211,7 @@ CAUSES = [
     ("objects.npy", lambda p: np.save(p, np.array([{}, 1], object)), "frames-unsupported"),
     ("text.npy", lambda p: np.save(p, np.array(["a", "b"])), "frames-unsupported"),
     ("complex.npy", lambda p: np.save(p, FRAMES.astype(complex)), "frames-unsupported"),
-    ("four.npy", lambda p: np.save(p, FRAMES[None]), "frames-unsupported"),
+    ("four.npy", lambda p: np.save(p, np.stack([FRAMES, FRAMES])), "axes-missing"),
     ("colour.npy", lambda p: np.save(p, np.zeros((12, 17, 3))), "frames-unsupported"),
     ("cut.npy", in_turn(lambda p: np.save(p, FRAMES), lambda p: cut(p, 9)), "file-damaged"),
     (
@@ -237,7 +237,7 @@ CAUSES = [
         "dataset-ambiguous",
     ),
     ("a.h5", lambda p: hdf5(p, d=np.arange(9)), "dataset-missing"),
-    ("a.h5::d", lambda p: hdf5(p, d=FRAMES[None]), "frames-unsupported"),
+    ("a.h5::d", lambda p: hdf5(p, d=np.stack([FRAMES, FRAMES])), "axes-missing"),
     ("a.h5::d", lambda p: hdf5(p, d="hello"), "frames-unsupported"),
     ("a.h5::d", lambda p: hdf5(p, d=FRAMES > 0), "frames-unsupported"),
     ("a.h5::d", lambda p: hdf5(p, d=h5py.Empty("f4")), "frames-unsupported"),

@@ -43,7 +43,8 @@ def write_case(folder, form, rng, *, damaged=True):
     changes = {"series": {"block": 2}}
     if form == "hdf5":
         inputs["sample"] = "all.h5::/entry/data"
-        changes["series"] |= {"order": "projection", "angles": "all.h5::/entry/angle"}
+        inputs["sample_axes"] = "projection,position,y,x"
+        changes["series"] |= {"angles": "all.h5::/entry/angle"}
         flat = samples.reshape(-1, *SHAPE)
         options = rng.choice(
             [{}, {"chunks": (2, 8, 10), "compression": 1, "shuffle": True}, {"chunks": (1, *SHAPE)}]
@@ -81,8 +82,8 @@ def _write_keyed(folder, rng, reference, samples, damaged):
     inputs = {
         role: stack.format(key) for role, key in (("sample", PROJECTION), ("reference", FLAT), ("dark", DARK))
     }
+    inputs["sample_axes"] = "projection,position,y,x"
     changes = {
-        "order": "projection",
         "angles": "scan.nxs::/entry/sample/rotation_angle[image_key=0]",
         "block": 2,
     }

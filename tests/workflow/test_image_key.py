@@ -151,7 +151,7 @@ def test_what_is_no_key_is_refused(tmp_path):
         with pytest.raises(InputError) as caught:
             opened(spec, tmp_path)
         assert told in str(caught.value)
-    place = {"outer": "projection", "folder": tmp_path, "order": None, "repeats": 1}
+    place = {"outer": "projection", "folder": tmp_path, "axes": None, "repeats": 1}
     with pytest.raises(InputError, match=r"input.sample: .*expected \[image_key=0\]"):
         place_frames(["scan_{projection}.nxs::data[key=0]"], name="input.sample", **place)
 
@@ -163,13 +163,14 @@ def scene(projections=4, positions=3):
     return darks, reference + 100, samples + 100
 
 
-def keyed_sections(sample, angles, **scan):
+def keyed_sections(sample, angles, *, axes=None, **scan):
     """Give the sections of a scan that takes everything out of NXtomo files."""
     return sections(
         input={
             "reference": f"{sample}::{DATA}[image_key=1]",
             "sample": f"{sample}::{DATA}[image_key=0]",
             "dark": f"{sample.replace('{position}', '*')}::{DATA}[image_key=2]",
+            "sample_axes": axes,
         },
         preprocess=[{"step": "dark"}],
         series={"angles": angles, **scan},
@@ -183,9 +184,14 @@ def test_a_scan_takes_everything_by_the_key(tmp_path, form, virtual):
     for name, array in (("ref", reference), ("dark", darks), ("sample", samples.reshape(-1, *SHAPE))):
         np.save(tmp_path / f"{name}.npy", array)
     data = sections(
-        input={"reference": "ref.npy", "sample": "sample.npy", "dark": "dark.npy"},
+        input={
+            "reference": "ref.npy",
+            "sample": "sample.npy",
+            "dark": "dark.npy",
+            "sample_axes": "projection,position,y,x",
+        },
         preprocess=[{"step": "dark"}],
-        series={"order": "projection", "angles": turned},
+        series={"angles": turned},
         output={"files": ["plain.h5"]},
     )
     expected = volumes(run_path(write_toml(tmp_path, data)))
@@ -193,7 +199,7 @@ def test_a_scan_takes_everything_by_the_key(tmp_path, form, virtual):
         parts = [(DARK, darks), (FLAT, reference), *((PROJECTION, projection) for projection in samples[:2])]
         parts += [(DARK, darks), *((PROJECTION, projection) for projection in samples[2:])]
         write_nxtomo(tmp_path / "scan.nxs", parts, angles=np.repeat(turned, 3), virtual=virtual)
-        data = keyed_sections("scan.nxs", f"scan.nxs::{ANGLE}[image_key=0]", order="projection")
+        data = keyed_sections("scan.nxs", f"scan.nxs::{ANGLE}[image_key=0]", axes="projection,position,y,x")
     else:
         for position in range(3):
             # Invalid frames at the same place of every stack leave out one projection, with its angle.
@@ -212,7 +218,7 @@ def test_angles_of_all_frames_are_asked_for_by_the_key(tmp_path):
     darks, reference, samples = scene()
     parts = [(DARK, darks), (FLAT, reference), *((PROJECTION, projection) for projection in samples)]
     write_nxtomo(tmp_path / "scan.nxs", parts, angles=np.repeat([0.0, 1.0, 2.0, 3.0], 3))
-    data = keyed_sections("scan.nxs", f"scan.nxs::{ANGLE}", order="projection")
+    data = keyed_sections("scan.nxs", f"scan.nxs::{ANGLE}", axes="projection,position,y,x")
     data["series"]["angles"] = "rotation_angle"
     assert open_setup(write_toml(tmp_path, data)).angles.tolist() == [0, 1, 2, 3]
     with h5py.File(tmp_path / "scan.nxs", "r+") as file:
@@ -238,8 +244,12 @@ def test_an_angle_for_every_frame_of_one_stack(tmp_path, order):
         file["data"] = stack.reshape(-1, *reference.shape[1:])
         file["angle"] = np.repeat(turned, 3) if order == "projection" else np.tile(turned, 3)
     data = sections(
-        input={"reference": "ref.npy", "sample": "all.h5::data"},
-        series={"order": order, "angles": "all.h5::angle"},
+        input={
+            "reference": "ref.npy",
+            "sample": "all.h5::data",
+            "sample_axes": f"{order},{'position' if order == 'projection' else 'projection'},y,x",
+        },
+        series={"angles": "all.h5::angle"},
     )
     assert open_setup(write_toml(tmp_path, data)).angles.tolist() == turned.tolist()
 
@@ -255,8 +265,11 @@ def test_angles_that_were_never_written_are_no_zeros(tmp_path):
         open_setup(write_toml(tmp_path, data))
 
 
+AXES = ("projection", "position", "y", "x")
+
+
 def laid_out(folder, spec, **changes):
-    place = {"outer": "projection", "folder": Path(folder), "order": None, "repeats": 1}
+    place = {"outer": "projection", "folder": Path(folder), "axes": None, "repeats": 1}
     return place_frames([spec], name="input.sample", **place | changes)
 
 
@@ -265,13 +278,13 @@ def test_invalid_frames_are_left_out_where_no_other_moves(tmp_path):
     found = laid_out(tmp_path, f"one.nxs::{DATA}[image_key=0]", positions=1)
     with FrameReader(found) as reader:
         assert [reader.read(index).frames[0, 0, 0] for index in range(found.count)] == [1, 3]
-    for changes in ({"order": "projection", "positions": 2}, {"positions": 1, "repeats": 2}):
+    for changes in ({"axes": AXES, "positions": 2}, {"positions": 1, "repeats": 2}):
         with pytest.raises(InputError, match=r"1 frame of .* is marked as invalid \(image_key 3\)"):
             laid_out(tmp_path, f"one.nxs::{DATA}[image_key=0]", **changes)
     # An invalid frame among darks moves no projection.
     keys = [DARK, INVALID, DARK, PROJECTION, PROJECTION]
     write_nxtomo(tmp_path / "dark.nxs", counted(keys))
-    assert laid_out(tmp_path, f"dark.nxs::{DATA}[image_key=0]", order="projection", positions=2).count == 1
+    assert laid_out(tmp_path, f"dark.nxs::{DATA}[image_key=0]", axes=AXES, positions=2).count == 1
     for number, keys in enumerate(([0, 3, 0, 0], [0, 0, 3, 0])):
         write_nxtomo(tmp_path / f"pos_{number}.nxs", counted(keys))
     with pytest.raises(InputError, match=r"2 frames of .* are marked as invalid"):
@@ -339,7 +352,7 @@ def test_a_damaged_key_ends_the_command_with_a_message(tmp_path, capsys, kind):
     darks, reference, samples = scene()
     parts = [(DARK, darks), (FLAT, reference), *((PROJECTION, projection) for projection in samples)]
     path = write_nxtomo(tmp_path / "scan.nxs", parts)
-    data = keyed_sections("scan.nxs", None, order="projection")
+    data = keyed_sections("scan.nxs", None, axes="projection,position,y,x")
     if kind == "single":
         del data["series"]
     scan = write_toml(tmp_path, data)
@@ -364,6 +377,7 @@ def test_a_scan_is_proposed_from_the_keys_of_one_stack(tmp_path, repeats):
     write_nxtomo(tmp_path / "t_1.nxs", parts, angles=np.repeat(np.arange(4.0), 3))
     parsed = proposed(tmp_path)
     assert parsed.series.reference_at == (0, 4)
+    assert parsed.input.sample_axes == AXES
     assert parsed.series.reference_repeats == repeats
     found = open_setup(parsed)
     assert (found.table.count, found.table.positions) == (4, 3)
@@ -407,7 +421,7 @@ def test_references_in_more_parts_than_sets_are_remarked(tmp_path):
     ]
     write_nxtomo(tmp_path / "scan.nxs", parts)
     for changes, told in (({"reference_at": [0, 4]}, 0), ({"reference_repeats": 2}, 1)):
-        data = keyed_sections("scan.nxs", None, order="projection", **changes)
+        data = keyed_sections("scan.nxs", None, axes="projection,position,y,x", **changes)
         remarks = open_setup(write_toml(tmp_path, data)).findings
         assert len(remarks) == told
     assert "holds references in 2 parts with projections between, and series.reference_at makes 1 set" in str(
@@ -422,14 +436,14 @@ def test_what_a_key_tells_is_described(tmp_path):
     assert "image_key" not in describe_frames(f"{tmp_path / 'scan.nxs'}::[image_key=1]")
 
 
-@pytest.mark.parametrize("order", [None, "position"])
-def test_references_are_the_mean_of_the_repeats_that_are_valid(tmp_path, order):
+@pytest.mark.parametrize("axes", [None, ("position", "set", "repeat", "y", "x")])
+def test_references_are_the_mean_of_the_repeats_that_are_valid(tmp_path, axes):
     sets = [[FLAT, INVALID, FLAT], [INVALID, FLAT, FLAT], [FLAT, FLAT, FLAT], [FLAT, FLAT, INVALID]]
     for position in (0, 1):
         keys = [*sets[2 * position], PROJECTION, PROJECTION, DARK, *sets[2 * position + 1]]
         write_nxtomo(tmp_path / f"pos_{position}.nxs", counted(keys))
-    spec = f"pos_{'{position}' if order is None else '*'}.nxs::{DATA}[image_key=1]"
-    place = {"outer": "set", "folder": tmp_path, "order": order, "repeats": 3}
+    spec = f"pos_{'{position}' if axes is None else '*'}.nxs::{DATA}[image_key=1]"
+    place = {"outer": "set", "folder": tmp_path, "axes": axes, "repeats": 3}
     found = place_frames([spec], name="input.reference", count=2, **place)
     assert not found.missing
     with FrameReader(found) as reader:

@@ -49,9 +49,16 @@ def place(folder, **changes):
         "name": "input.sample",
         "outer": "projection",
         "folder": Path(folder),
-        "order": None,
+        "axes": None,
         "repeats": 1,
     } | changes
+
+
+AXES = {
+    None: None,
+    "projection": ("projection", "position", "y", "x"),
+    "position": ("position", "projection", "y", "x"),
+}
 
 
 @pytest.mark.parametrize("order", ["projection", "position"])
@@ -61,7 +68,7 @@ def test_one_stack_in_either_order(tmp_path, order, chunk):
     flat = (array if order == "projection" else array.swapaxes(0, 1)).reshape(-1, 8, 9)
     options = {"chunks": (chunk, 8, 9), "compression": 1} if chunk else {}
     write_hdf5(tmp_path / "all.h5", flat, **options)
-    found = place_frames(["all.h5"], **place(tmp_path, order=order, repeats=2, positions=3))
+    found = place_frames(["all.h5"], **place(tmp_path, axes=AXES[order], repeats=2, positions=3))
     assert (found.count, found.positions) == (5, 3)
     assert np.array_equal(read_all(found), array.mean(axis=2)[..., 0, 0])
 
@@ -82,8 +89,8 @@ def test_every_layout_puts_frames_where_they_belong(tmp_path_factory, count, pos
         (["proj_{projection}.npy"], {}),
         (["both_{projection}_{position}.npy"], {}),
         (["pos_{position}.npy"], {}),
-        (["pos_*.npy"], {"order": "position"}),
-        (["proj_*.npy"], {"order": "projection"}),
+        (["pos_*.npy"], {"axes": AXES["position"]}),
+        (["proj_*.npy"], {"axes": AXES["projection"]}),
     ):
         found = place_frames(spec, **place(folder, **known, **more))
         assert not found.missing
@@ -95,7 +102,7 @@ def test_a_stack_that_ends_early_lacks_its_last_projections(tmp_path):
     np.save(tmp_path / "pos_0.npy", array[:, 0, 0])
     np.save(tmp_path / "pos_1.npy", array[:4, 1, 0])
     for spec, order in ((["pos_*.npy"], "position"), (["pos_{position}.npy"], None)):
-        found = place_frames(spec, **place(tmp_path, order=order, positions=2))
+        found = place_frames(spec, **place(tmp_path, axes=AXES[order], positions=2))
         assert sorted(found.missing) == [4, 5]
         assert np.array_equal(read_all(found.part(0, 4)), array[:4, :, 0, 0, 0])
         with FrameReader(found) as reader, pytest.raises(InputError, match=r"position 1|ends before it"):
@@ -118,7 +125,7 @@ def test_hdf5_that_was_not_written_to_the_end(tmp_path):
     with h5py.File(tmp_path / "all.h5", "w") as file:
         data = file.create_dataset("data", (6, 8, 9), np.float32, chunks=(2, 8, 9))
         data[:4] = numbered(4, 1)[:, 0, 0]
-    found = place_frames(["all.h5"], **place(tmp_path, order="projection", positions=1))
+    found = place_frames(["all.h5"], **place(tmp_path, positions=1))
     assert sorted(found.missing) == [4, 5]
     assert "never written" in found.missing[4]
     assert read_all(found.part(0, 4))[:, 0].tolist() == [0, 100, 200, 300]
@@ -133,7 +140,7 @@ def test_a_virtual_dataset_with_a_file_missing(tmp_path):
     with h5py.File(tmp_path / "all.h5", "w") as file:
         file.create_virtual_dataset("data", layout)
     (tmp_path / "part_1.h5").rename(tmp_path / "away.h5")
-    found = place_frames(["all.h5"], **place(tmp_path, order="projection", positions=1))
+    found = place_frames(["all.h5"], **place(tmp_path, positions=1))
     assert sorted(found.missing) == [2, 3]
     assert "part_1.h5" in found.missing[2]
     # A file that goes away later is noticed when its frames are read: HDF5 would read zeros.
@@ -161,17 +168,17 @@ def test_many_files_are_not_all_opened(tmp_path, monkeypatch):
 
 def test_what_cannot_be_laid_out_is_told(tmp_path):
     np.save(tmp_path / "seven.npy", np.zeros((7, 8, 9)))
-    for spec, changes, told in (
-        (["seven.npy"], {"order": "projection", "positions": 2}, "7 frames are not 3 projections of 2"),
-        (["seven.npy"], {"positions": 7 // 2}, "series.order is missing"),
-        (["a_{projektion}.npy"], {}, "the place {projektion}; expected {projection} or {position}"),
-        (["a_{position}.npy", "seven.npy"], {}, "different places in braces"),
-        (["a_{position}.npy"], {}, "no file is called a_{position}.npy"),
-        (["nothing_*.npy"], {"order": "position"}, "matches no file"),
+    for spec, changes, code in (
+        (["seven.npy"], {"axes": AXES["projection"], "positions": 2}, "axes-mismatch"),
+        (["seven.npy"], {"positions": 7 // 2}, "axes-missing"),
+        (["a_{projektion}.npy"], {}, "value-invalid"),
+        (["a_{position}.npy", "seven.npy"], {}, "value-invalid"),
+        (["a_{position}.npy"], {}, "frames-missing"),
+        (["nothing_*.npy"], {"axes": AXES["position"]}, "file-missing"),
     ):
         with pytest.raises(InputError) as caught:
             place_frames(spec, **place(tmp_path, **changes))
-        assert told in str(caught.value)
+        assert caught.value.codes == (code,)
 
 
 def test_angles_in_every_form(tmp_path):
@@ -218,9 +225,14 @@ def test_all_faults_of_a_scan_file_come_at_once(tmp_path):
     np.save(tmp_path / "ref.npy", reference)
     np.save(tmp_path / "sample.npy", samples.reshape(-1, *SHAPE)[:, 1:])
     data = sections(
-        input={"reference": "ref.npy", "sample": "sample.npy", "dark": "dark.npy"},
+        input={
+            "reference": "ref.npy",
+            "sample": "sample.npy",
+            "dark": "dark.npy",
+            "sample_axes": "projection,position,y,x",
+        },
         preprocess=[{"step": "dark"}],
-        series={"order": "projection", "angles": "none.h5::a", "projections": [0, 9]},
+        series={"angles": "none.h5::a", "projections": [0, 9]},
     )
     with pytest.raises(InputError) as caught:
         open_setup(write_toml(tmp_path, data))

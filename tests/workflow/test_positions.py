@@ -26,9 +26,11 @@ def write_edf(path, frame, place):
 
 
 def layouts(folder, repeats=1):
-    place = {"folder": Path(folder), "order": "projection", "repeats": repeats}
-    reference = place_frames(["ref.h5::entry/data"], name="input.reference", outer="set", count=1, **place)
-    known = place | {"positions": reference.positions}
+    place = {"folder": Path(folder), "repeats": repeats}
+    reference = place_frames(
+        ["ref.h5::entry/data"], name="input.reference", outer="set", axes=None, count=1, **place
+    )
+    known = place | {"axes": ("projection", "position", "y", "x")} | {"positions": reference.positions}
     return reference, place_frames(["all.h5::entry/data"], name="input.sample", outer="projection", **known)
 
 

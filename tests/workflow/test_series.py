@@ -78,12 +78,15 @@ def test_steps_are_those_of_retrieve(tmp_path):
         {"step": "bin", "size": 2},
     ]
     data = sections(
-        input=inputs, preprocess=steps, series={"order": "projection"}, options={"smoothing": 0.5}
+        input=inputs | {"sample_axes": "projection,position,y,x"},
+        preprocess=steps,
+        options={"smoothing": 0.5},
     )
     master = run_path(write_toml(tmp_path, data))
     for number in range(2):
         np.save(tmp_path / f"one_{number}.npy", raw[1][number])
-        del data["series"]
+        data.pop("series", None)
+        data["input"].pop("sample_axes", None)
         data["input"]["sample"] = f"one_{number}.npy"
         data["output"]["files"] = [f"one_{number}.h5"]
         alone = xmist.run(write_toml(tmp_path, data, "one.toml")).open()
@@ -91,7 +94,6 @@ def test_steps_are_those_of_retrieve(tmp_path):
         assert found.experiment == alone.experiment
         for name, array in alone.channels():
             assert np.array_equal(getattr(found, name), array, equal_nan=True), name
-        data["series"] = {}
 
 
 @pytest.mark.parametrize("block", [1, 3, 16])
@@ -115,8 +117,12 @@ def test_hdf5_stacks_and_order(tmp_path, whole):
     with h5py.File(tmp_path / "pos_0.h5", "a") as file:
         file["entry/angle"].attrs["units"] = "rad"
     stacks = sections(
-        input={"reference": "ref.h5", "sample": [f"pos_{n}.h5::/entry/data" for n in range(POSITIONS)]},
-        series={"order": "position", "angles": "pos_0.h5::entry/angle"},
+        input={
+            "reference": "ref.h5",
+            "sample": [f"pos_{n}.h5::/entry/data" for n in range(POSITIONS)],
+            "sample_axes": "position,projection,y,x",
+        },
+        series={"angles": "pos_0.h5::entry/angle"},
     )
     found = volumes(run_path(write_toml(tmp_path, stacks)))
     assert np.allclose(found["table/angle"], 30 * np.arange(6), rtol=1e-15)

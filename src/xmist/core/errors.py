@@ -71,6 +71,8 @@ ERROR_CODES: Final[Mapping[str, str]] = MappingProxyType(
         "step-unknown": "There is no preprocessing step of this name.",
         # --- input and output files (io) ---
         "angles-missing": "A series has no rotation angles.",
+        "axes-mismatch": "The axes that are stated do not fit the shape or the number of frames.",
+        "axes-missing": "Nothing states what the axes of an array with more than three are.",
         "counts-wrapped": "Counts below 0 were stored as unsigned numbers, and so became the largest ones.",
         "dataset-ambiguous": "Several datasets of an HDF5 file could be meant.",
         "dataset-incomplete": "Parts of a dataset were never written, are damaged, or are in missing files.",

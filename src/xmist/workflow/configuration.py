@@ -17,6 +17,7 @@ from xmist.core.experiment import Experiment
 from xmist.core.findings import Finding, finding
 from xmist.core.options import Options, read_options
 from xmist.io import RESULT_ENDINGS, ending_error
+from xmist.io.frames.axes import Axes
 from xmist.methods import METHODS
 from xmist.workflow.schema import (
     CompareSection,
@@ -67,8 +68,17 @@ class ParsedConfiguration:
 
     @property
     def is_series(self) -> bool:
-        """Whether it is about many projections: by a table [series], or {projection} in a name."""
-        return self.series is not None or any("{projection}" in name for name in self.input.sample or ())
+        """Whether it is about many projections: by a table [series], {projection} in a name, or an axis."""
+        named = any("{projection}" in name for name in self.input.sample or ())
+        return self.series is not None or named or "projection" in (self.input.sample_axes or ())
+
+    @property
+    def reference_axes(self) -> Axes | None:
+        """The axes of the references; as those of the sample where nothing else is stated."""
+        axes = self.input.reference_axes
+        if axes is None and self.input.sample_axes is not None:
+            axes = tuple("set" if axis == "projection" else axis for axis in self.input.sample_axes)
+        return axes
 
     @property
     def series_section(self) -> SeriesSection:

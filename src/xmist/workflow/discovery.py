@@ -17,6 +17,7 @@ from xmist.core.errors import ErrorRecord, InputError, prefixed, raise_errors
 from xmist.core.experiment import Experiment
 from xmist.core.findings import Finding, finding
 from xmist.io.frames.addresses import Address, split_address
+from xmist.io.frames.axes import Axes
 from xmist.io.frames.geometry import Offer, offer_geometry
 from xmist.io.frames.pairing import pair_frames
 from xmist.io.frames.positions import (
@@ -44,6 +45,7 @@ from xmist.workflow.rotation import (
     order_by_angle,
     stack_angles,
 )
+from xmist.workflow.schema import InputSection
 
 T = TypeVar("T")
 # A header and a configuration that differ by more do not mean the same set-up.
@@ -177,7 +179,11 @@ def _open_still(found: _Found) -> dict[str, FrameSeries]:
         spec = getattr(found.parsed.input, role)
         name = found.parsed.name_of(f"input.{role}")
         if spec is not None:
-            series = found.attempt(partial(open_frames, spec, name=name, folder=found.parsed.folder))
+            axes = found.parsed.input.sample_axes
+            # Arrays with the frames last come from one program.
+            axes = None if axes is None or axes[-2:] == ("y", "x") else (*_image_axes(axes), "repeat")
+            task = partial(open_frames, spec, name=name, folder=found.parsed.folder, axes=axes)
+            series = found.attempt(task)
             if series is not None:
                 still[role] = series
                 found.findings += _mixed_findings(series)
@@ -193,6 +199,9 @@ def _mixed_findings(series: FrameSeries) -> list[Finding]:
 def _find_single(found: _Found) -> None:
     """Find the frames of one projection: every file is opened, and pairs must be complete."""
     parsed = found.parsed
+    if parsed.input.sample_axes or parsed.input.reference_axes or _has_places(parsed.input):
+        _find_placed(found)
+        return
     both: dict[str, FrameSeries] = {}
     for role in ROLES[:2]:
         spec = getattr(parsed.input, role)
@@ -209,6 +218,9 @@ def _find_single(found: _Found) -> None:
             setattr(found, role, FrameTable.of_groups(series, [range(len(series))]))
         return
     reference, sample = both["reference"], both["sample"]
+    if any(source.sizes != (source.count,) for each in both.values() for source in each.sources):
+        _find_placed(found)  # the files state their axes
+        return
     same = {source.label for source in reference.sources} & {source.label for source in sample.sources}
     pairing = None
     if same:
@@ -231,6 +243,64 @@ def _find_single(found: _Found) -> None:
         _check_positions(found, len(pairing), f"{reference.name} has")
 
 
+def _image_axes(axes: Axes) -> Axes:
+    return tuple(axis for axis in axes if axis in ("y", "x"))
+
+
+def _has_places(frames: InputSection) -> bool:
+    names = (*(frames.reference or ()), *(frames.sample or ()))
+    return any("{position}" in name or "{repeat}" in name for name in names)
+
+
+def _find_placed(found: _Found) -> None:
+    """Find the frames of one projection by stated axes or by the numbers in the names of files."""
+    parsed = found.parsed
+    reference = _place_reference(found, 1)
+    if reference is None:
+        return
+    _check_positions(found, reference.positions, f"{reference.name} has")
+    sample = found.attempt(
+        lambda: place_frames(
+            parsed.input.sample,
+            name=parsed.name_of("input.sample"),
+            outer="projection",
+            folder=parsed.folder,
+            axes=parsed.input.sample_axes,
+            repeats=parsed.input.repeats,
+            count=1,
+            positions=reference.positions,
+        )
+    )
+    tables = [table for table in (reference, sample) if table is not None]
+    found.errors += [
+        ErrorRecord("frames-missing", f"{table.name}: {text}")
+        for table in tables
+        for text in table.missing.values()
+    ]
+    if sample is not None and parsed.input.position_key and not reference.missing:
+        pair = found.attempt(partial(pair_positions, reference, sample, parsed.input.position_key))
+        reference, sample = pair or (reference, sample)
+    found.reference, found.sample = reference, sample
+    found.header = found.attempt(partial(open_tolerant, reference.addresses[0]))
+
+
+def _place_reference(found: _Found, sets: int) -> FrameTable | None:
+    """Place the references of so many sets."""
+    parsed, frames, section = found.parsed, found.parsed.input, found.parsed.series_section
+    return found.attempt(
+        lambda: place_frames(
+            frames.reference,
+            name=parsed.name_of("input.reference"),
+            outer="set",
+            folder=parsed.folder,
+            axes=parsed.reference_axes,
+            repeats=section.reference_repeats or frames.repeats,
+            any_repeats=section.reference_repeats is None and frames.repeats == 1,
+            count=sets,
+        )
+    )
+
+
 def _check_positions(found: _Found, positions: int, what: str) -> None:
     method = found.parsed.method
     least = least_positions(method, found.parsed.options or {}) if method else 1
@@ -247,17 +317,7 @@ def _find_series(found: _Found) -> None:
         return
     times = section.reference_at or (0.0,)
     found.known = found.attempt(lambda: known_angles(section.angles, parsed.folder))
-    reference = found.attempt(
-        lambda: place_frames(
-            frames.reference,
-            name=parsed.name_of("input.reference"),
-            outer="set",
-            folder=parsed.folder,
-            order=section.order,
-            repeats=section.reference_repeats or frames.repeats,
-            count=len(times),
-        )
-    )
+    reference = _place_reference(found, len(times))
     if reference is None:
         return
     found.errors += [
@@ -301,7 +361,7 @@ def _place_sample(found: _Found, reference: FrameTable) -> FrameTable:
         "name": parsed.name_of("input.sample"),
         "outer": "projection",
         "folder": parsed.folder,
-        "order": section.order,
+        "axes": parsed.input.sample_axes,
         "repeats": parsed.input.repeats,
         "positions": reference.positions,
         "first": section.first,

@@ -206,7 +206,7 @@ def open_tolerant(address: Address) -> Source:
         check_file(address.path)
         from xmist.io.frames.hdf5_reader import open_hdf5
 
-        return open_hdf5(address.path, address.dataset, address.key, holes=True)
+        return open_hdf5(address.path, address.dataset, address.key, axes=address.axes, holes=True)
     return open_source(address)
 
 

@@ -12,7 +12,7 @@ import math
 import re
 import unicodedata
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Final
 
@@ -21,6 +21,7 @@ from numpy.typing import NDArray
 
 from xmist.core.errors import ErrorRecord, InputError, prefixed, raise_errors
 from xmist.io.frames.addresses import Address, find_addresses, find_names, split_address
+from xmist.io.frames.axes import Axes, axis_sizes, frame_axes
 from xmist.io.frames.sources import Source, listed
 from xmist.workflow.frames import FrameTable, open_tolerant, with_name
 from xmist.workflow.numbering import Numbering, find_numbering
@@ -47,6 +48,7 @@ class _File:
     address: Address
     numbers: dict[str, int]
     count: int = 0
+    sizes: tuple[int, ...] = ()
     error: str = ""
     holes: Mapping[int, str] = field(default_factory=dict)
     gaps: tuple[int, ...] = ()
@@ -56,17 +58,50 @@ class _File:
 
 @dataclass(frozen=True, kw_only=True)
 class _Request:
-    """What is asked for: `outer` is "projection" or "set", and how many there are of each, if it is known."""
+    """What is asked for: `outer` is "projection" or "set", and how many there are of each, if it is known.
+
+    `axes` are stated for the frames, without y and x; `any_repeats`: positions may have any numbers of them.
+    """
 
     spec: Sequence[str]
     name: str
     outer: str
-    order: str | None
+    axes: Axes | None
     repeats: int
+    any_repeats: bool
     count: int | None
     positions: int | None
     first: int | None
     position_numbers: tuple[int, ...]
+
+    @property
+    def known(self) -> dict[str, int]:
+        """Sizes that are known, by axis."""
+        sizes = {self.outer: self.count, "position": self.positions, "repeat": self.repeats}
+        return {axis: size for axis, size in sizes.items() if size is not None}
+
+    def ordered(self, files: int) -> Axes:
+        """Return all axes that count frames, from the slowest to the fastest.
+
+        Projections (or sets) are in files of their own, and repeats follow each other, where this is not
+        stated. Of positions it must be, unless nothing depends on it.
+        """
+        axes = self.axes
+        if axes is None:
+            several = self.positions is not None and self.positions > 1 and self.count != 1
+            if several and self.outer == "projection":
+                raise InputError(
+                    f'{self.name} has no order; expected sample_axes = "position,projection,y,x" in [input] '
+                    '(stacks of a position) or "projection,position,y,x" (the positions of a projection '
+                    "follow each other), or names with {projection} and {position} in them",
+                    code="axes-missing",
+                )
+            return (self.outer, "position", "repeat")
+        if self.outer not in axes:
+            axes = (self.outer, *axes)
+        if "position" not in axes:
+            axes = ("position", *axes) if self.positions in (None, files) else (*axes, "position")
+        return axes if "repeat" in axes else (*axes, "repeat")
 
 
 def place_frames(
@@ -75,8 +110,9 @@ def place_frames(
     name: str,
     outer: str,
     folder: Path,
-    order: str | None,
+    axes: Axes | None,
     repeats: int,
+    any_repeats: bool = False,
     count: int | None = None,
     positions: int | None = None,
     first: int | None = None,
@@ -84,23 +120,31 @@ def place_frames(
 ) -> FrameTable:
     """Find the files of many projections (or sets of references) and say where each frame is.
 
-    Names may have {projection} (or {set}) and {position} in the place of digits. `order` is needed where the
-    names do not tell it: "position" or "projection", what stays the same for the longest time. `first` is the
-    number of the first projection in the names, `position_numbers` are those of the references.
+    Names may have {projection} (or {set}), {position} and {repeat} in the place of digits. `axes` state the
+    axes of the stored arrays, and in which order frames of several files are counted; they are needed where
+    the names do not tell it. `any_repeats`: the positions of a set may have any numbers of repeats. `first`
+    is the number of the first projection in the names, `position_numbers` are those of the references.
     """
     request = _Request(
         spec=spec,
         name=name,
         outer=outer,
-        order=order,
+        axes=None if axes is None else frame_axes(axes),
         repeats=repeats,
+        any_repeats=any_repeats,
         count=count,
         positions=positions,
         first=first,
         position_numbers=position_numbers,
     )
     files, braces = _find_files(request, folder)
+    for file in files:
+        file.address = replace(file.address, axes=axes)
     opened = _open_files(files, name)
+    stated = getattr(opened.layout, "names", ())
+    if request.axes is None and len(stated) > 1:  # the file states them
+        found = tuple(outer if axis in ("projection", "set") else axis for axis in stated)
+        request = replace(request, axes=found)
     missing: dict[int, str] = {}
     numbering = Numbering()
     places = _place_by_runs(files, braces, request) if outer == "set" else None
@@ -110,7 +154,9 @@ def place_frames(
         else:
             places, missing = _place_by_order(files, request)
         raise_errors(_gap_errors(files, places, name))
-        for index in np.unique(np.argwhere((places < 0).any(axis=(1, 2, 3)))):
+        absent = places[..., 0] < 0
+        absent = absent.all(axis=2) if "repeat" in braces and outer == "set" else absent.any(axis=2)
+        for index in np.flatnonzero(absent.any(axis=1)):
             missing.setdefault(int(index), "frames are missing")
     for number, file in enumerate(files):
         if not file.error and not file.holes:
@@ -139,7 +185,8 @@ def _runs_text(first: Source, braces: Sequence[str], request: _Request, places: 
     """Return a text where a stack holds references between projections, in another number of sets."""
     runs, sets = len(getattr(first, "runs", ())), len(places)
     # Positions one after the other in one stack may have references each.
-    apart = request.order == "position" and not braces and np.unique(places[..., 0]).size == 1
+    apart = request.axes is not None and request.axes[:1] == ("position",)
+    apart = apart and not braces and np.unique(places[..., 0]).size == 1
     if request.outer != "set" or "set" in braces or apart or runs in (0, sets):
         return ""
     return (
@@ -153,14 +200,16 @@ def _find_files(request: _Request, folder: Path) -> tuple[list[_File], tuple[str
     spec, name, outer = request.spec, request.name, request.outer
     braces = [tuple(_PLACE.findall(item)) for item in spec]
     errors = [
-        f"{name}: {item!r} has the place {{{place}}}; expected {{{outer}}} or {{position}}, each once"
+        f"{name}: {item!r} has the place {{{place}}}; expected {{{outer}}}, {{position}} or {{repeat}}, each "
+        "once"
         for item, found in zip(spec, braces, strict=True)
         for place in found
-        if place not in (outer, "position") or found.count(place) > 1
+        if place not in (outer, "position", "repeat") or found.count(place) > 1
     ]
     if len({frozenset(found) for found in braces}) > 1:
         errors.append(f"{name}: {listed(spec)} have different places in braces; expected the same in all")
-    raise_errors(list(dict.fromkeys(errors)))
+    if errors:
+        raise InputError(list(dict.fromkeys(errors)), code="value-invalid")
     if not braces[0]:
         wrong: list[ErrorRecord] = []
         addresses = find_addresses(tuple(spec), folder, wrong)
@@ -177,7 +226,10 @@ def _find_files(request: _Request, folder: Path) -> tuple[list[_File], tuple[str
     keys = [tuple(sorted(file.numbers.items())) for file in files]
     if len(set(keys)) < len(keys):
         twice = next(file for file, key in zip(files, keys, strict=True) if keys.count(key) > 1)
-        raise InputError(f"{name}: several files have the numbers {twice.numbers}; expected one file each")
+        raise InputError(
+            f"{name}: several files have the numbers {twice.numbers}; expected one file each",
+            code="frames-unequal-numbers",
+        )
     return files, braces[0]
 
 
@@ -206,7 +258,7 @@ def _open_files(files: list[_File], name: str) -> Source:
     for number, file in enumerate(files):
         # A key can take another number of frames of each file.
         if file.address.key is None and first is not None and (single or number >= _MOST_OPENED):
-            file.count = first.count
+            file.count, file.sizes = first.count, first.sizes
             continue
         try:
             source = open_tolerant(file.address)
@@ -216,7 +268,7 @@ def _open_files(files: list[_File], name: str) -> Source:
             if first is None and number + 1 >= _MOST_TRIED:
                 break
             continue
-        file.count, file.paths = source.count, source.files
+        file.count, file.sizes, file.paths = source.count, source.sizes, source.files
         file.gaps = tuple(getattr(source, "gaps", ()))
         file.runs = tuple(getattr(source, "runs", ()))
         file.holes = dict(getattr(source, "holes", {}))
@@ -233,7 +285,8 @@ def _open_files(files: list[_File], name: str) -> Source:
         raise InputError(prefixed(f"{name}: ", errors))
     for file in files:
         # Of a file that cannot be opened it is not known how much it should hold.
-        file.count = file.count or first.count
+        if not file.count:
+            file.count, file.sizes = first.count, first.sizes
     return first
 
 
@@ -241,8 +294,8 @@ def _place_by_names(
     files: Sequence[_File], braces: Sequence[str], request: _Request
 ) -> tuple[Places, dict[int, str], Numbering]:
     """Place frames by the numbers in the names of their files."""
-    name, outer, repeats = request.name, request.outer, request.repeats
-    longest = max(file.count for file in files)
+    name, outer = request.name, request.outer
+    largest = max(files, key=lambda file: file.count)
     ranks: dict[str, list[int]] = {}
     numbering = Numbering()
     for place in braces:
@@ -254,49 +307,67 @@ def _place_by_names(
             ranks[place] = _position_ranks(numbers, request)
         else:
             ranks[place] = _ranks(numbers)
-    found = max(ranks[outer]) + 1 if outer in braces else longest // repeats
-    # A list of angles tells of projections after the last file.
-    count = max(request.count or 0, found) if outer in braces else request.count or found
-    if "position" in braces:
-        positions = request.positions or max(ranks["position"]) + 1
-        if max(ranks["position"]) >= positions:
-            raise InputError(
-                f"{name}: the names give {max(ranks['position']) + 1} positions of the diffuser; expected "
-                f"{positions}, as the references have",
-                code="frames-unequal-numbers",
-            )
+    known = request.known
+    if request.any_repeats or (len(largest.sizes) > 1 and request.repeats == 1):
+        del known["repeat"]  # the files tell it
+    inside = [axis for axis in request.axes or (outer, "position", "repeat") if axis not in braces]
+    # Axes inside the files that nothing states have a size of 1, but for the first of them.
+    axes = tuple(axis for axis in (outer, "position") if axis not in (*braces, *inside)) + tuple(inside)
+    if "repeat" not in (*axes, *braces):
+        axes = (*axes, "repeat")
+    if len(largest.sizes) == 1:
+        unknown = [axis for axis in axes if axis not in known]
+        known |= dict.fromkeys(unknown[1:], 1)
+        least = math.prod(known[axis] for axis in axes if axis in known)
+        if unknown:  # what a file holds beyond a multiple is told below
+            known[unknown[0]] = max(1, largest.count // least)
+        sizes = {axis: known[axis] for axis in axes}
     else:
-        positions = request.positions or longest // repeats
-    if count > _MOST_TIMES * max(len(files), request.count or 0, 1000):
+        stated = tuple(axis for axis in axes if axis in inside)
+        sizes = dict.fromkeys(axes, 1) | axis_sizes(
+            stated, largest.sizes, 1, {axis: size for axis, size in known.items() if axis in stated}, name
+        )
+    for place in braces:
+        sizes[place] = max(ranks[place]) + 1
+    if "position" in braces and request.positions and sizes["position"] > request.positions:
         raise InputError(
-            f"{name}: the numbers in the names of {len(files)} files reach from {numbering.first} on over "
-            f"{count} projections; expected numbers that follow each other",
+            f"{name}: the names give {sizes['position']} positions of the diffuser; expected "
+            f"{request.positions}, as the references have",
             code="frames-unequal-numbers",
         )
-    inside = repeats * (1 if outer in braces else count) * (1 if "position" in braces else positions)
-    if longest > inside or not inside:
+    sizes["position"] = max(sizes["position"], request.positions or 0)
+    if outer in braces:  # a list of angles tells of projections after the last file
+        sizes[outer] = max(request.count or 0, sizes[outer])
+    if sizes[outer] > _MOST_TIMES * max(len(files), request.count or 0, 1000):
+        raise InputError(
+            f"{name}: the numbers in the names of {len(files)} files reach from {numbering.first} on over "
+            f"{sizes[outer]} projections; expected numbers that follow each other",
+            code="frames-unequal-numbers",
+        )
+    fits = math.prod(sizes[axis] for axis in axes)
+    if largest.count > fits:
         product = ["repeats", *(f"{each}s" for each in (outer, "position") if each not in braces)]
         hint = ", series.reference_at and series.reference_repeats" * (outer == "set")
         raise InputError(
-            f"{name}: a file holds {longest} frames; expected {inside} ({' × '.join(product)}{hint})",
+            f"{name}: a file holds {largest.count} frames; expected {fits} ({' × '.join(product)}{hint})",
             code="frames-unequal-numbers",
         )
+    count, positions, repeats = (sizes[axis] for axis in (outer, "position", "repeat"))
     places = np.full((count, positions, repeats, 2), -1, np.int64)
     for number, file in enumerate(files):
-        frame = 0
-        for index in [ranks[outer][number]] if outer in braces else range(count):
-            for position in [ranks["position"][number]] if "position" in braces else range(positions):
-                for repeat in range(repeats):
-                    if frame < file.count:
-                        places[index, position, repeat] = number, frame
-                    frame += 1
+        at = {place: np.full(file.count, ranks[place][number]) for place in braces}
+        at |= dict(zip(axes, _numbers(file.count, [sizes[axis] for axis in axes]), strict=True))
+        index = at[outer], at["position"], at["repeat"]
+        places[(*index, 0)], places[(*index, 1)] = number, np.arange(file.count)
     missing: dict[int, str] = {}
+    absent = places[..., 0] < 0
+    lost = absent.all(axis=2) if "repeat" in braces and outer == "set" else absent.any(axis=2)
     for index in range(count):
-        absent = np.flatnonzero((places[index, :, :, 0] < 0).any(axis=1))
-        if absent.size == positions:
+        gone = np.flatnonzero(lost[index])
+        if gone.size == positions:
             missing[index] = f"there is no file {listed(request.spec, 2)} for it"
-        elif absent.size:
-            missing[index] = f"there is no frame at position {absent[0]} of the diffuser"
+        elif gone.size:
+            missing[index] = f"there is no frame at position {gone[0]} of the diffuser"
     return places, missing, numbering
 
 
@@ -315,6 +386,13 @@ def _position_ranks(numbers: Sequence[int], request: _Request) -> list[int]:
     return [known.index(number) for number in numbers]
 
 
+def _numbers(count: int, sizes: Sequence[int]) -> list[Places]:
+    """Return the places of frames 0 to count − 1 along axes of these sizes, the last of them fastest."""
+    if not sizes:
+        return []
+    return list(np.unravel_index(np.arange(count), tuple(sizes)))
+
+
 def _ranks(numbers: Sequence[int]) -> list[int]:
     """Return the places of numbers that count in steps; what is left out leaves a gap."""
     first = min(numbers)
@@ -323,69 +401,111 @@ def _ranks(numbers: Sequence[int]) -> list[int]:
 
 
 def _place_by_order(files: Sequence[_File], request: _Request) -> tuple[Places, dict[int, str]]:
-    """Place frames by their order."""
-    name, outer, repeats = request.name, request.outer, request.repeats
-    count, positions = request.count, request.positions
-    flat = [(number, frame) for number, file in enumerate(files) for frame in range(file.count)]
-    if positions is None:
-        assert count is not None  # of the references
-        positions = len(flat) // (count * repeats)
-        if positions * count * repeats != len(flat) or not positions:
-            raise InputError(
-                f"{name}: {len(flat)} frames are no multiple of {count} sets of {repeats} repeats; expected "
-                "as many frames in each set (series.reference_at, series.reference_repeats)",
-                code="frames-unequal-numbers",
-            )
-    if request.order is None and positions > 1 and count != 1:
-        raise InputError(
-            f'series.order is missing; expected "position" (stacks of a position) or "projection" '
-            f"(interleaved), or names of {name} with {{{outer}}} and {{position}} in them",
-            code="option-missing",
-        )
-    by_position = request.order == "position"
-    if by_position and len(files) == positions and max(file.count for file in files) > repeats:
-        # A stack a position: one that is cut short lacks its last projections, and shifts no other.
-        total = count or max(file.count for file in files) // repeats
-        places = np.full((total, positions, repeats, 2), -1, np.int64)
-        for number, file in enumerate(files):
-            for frame in range(min(file.count, total * repeats)):
-                places[frame // repeats, number, frame % repeats] = number, frame
+    """Place frames by their order, along the axes that are stated."""
+    name, outer = request.name, request.outer
+    axes = request.ordered(len(files))
+    known = request.known
+    sizes = files[0].sizes
+    if len(sizes) > 1 and "repeat" in (request.axes or ()) and request.repeats == 1:
+        del known["repeat"]  # the array tells it
+    if len(sizes) > 1:
+        axes = _without_single(axes, len(sizes), len(files), known)
+    total = sum(file.count for file in files)
+    alike = len({file.sizes for file in files}) == 1
+    if len(files) > 1 and known.get(axes[0], len(files)) == len(files) and not alike:
+        return _place_by_file(files, axes, known, request)
+    if len(axes[1:]) and known.get(axes[0]) == len(files) > 1 and axes[0] == "position":
+        return _place_by_file(files, axes, known, request)
+    if not alike:
+        sizes = (total,)
+    code = "frames-unequal-numbers" if request.axes is None else "axes-mismatch"
+    found = axis_sizes(axes, sizes, len(files) if alike else 1, known, name, code)
+    full = {axis: found.get(axis, known.get(axis, 1)) for axis in (outer, "position", "repeat")}
+    places = np.full((*full.values(), 2), -1, np.int64)
+    at = dict.fromkeys(full, np.zeros(total, np.int64))
+    at |= dict(zip(axes, _numbers(total, [found[axis] for axis in axes]), strict=True))
+    index = tuple(at[axis] for axis in full)
+    places[(*index, 0)] = np.repeat(np.arange(len(files)), [file.count for file in files])
+    places[(*index, 1)] = np.concatenate([np.arange(file.count) for file in files])
+    return places, {}
+
+
+def _without_single(axes: Axes, stored: int, files: int, known: Mapping[str, int]) -> Axes:
+    """Leave out axes of size 1 that arrays with so many axes of frames do not have."""
+    found = list(axes)
+    for axis in reversed(axes):
+        if len(found) > stored + (files > 1) and known.get(axis) == 1:
+            found.remove(axis)
+    return tuple(found)
+
+
+def _place_by_file(
+    files: Sequence[_File], axes: Axes, known: Mapping[str, int], request: _Request
+) -> tuple[Places, dict[int, str]]:
+    """Place the frames of files along the first axis: one that is cut short shifts no frame of the others."""
+    name, outer = request.name, request.outer
+    first, *rest = axes
+    largest = max(files, key=lambda file: file.count)
+    if len(largest.sizes) > 1:
+        inside = {axis: size for axis, size in known.items() if axis in rest}
+        found = axis_sizes(tuple(rest), largest.sizes, 1, inside, name)
     else:
-        total = count or len(flat) // (positions * repeats)
-        if total * positions * repeats != len(flat):
+        unknown = [axis for axis in rest if axis not in known]
+        least = math.prod(known[axis] for axis in rest if axis in known)
+        found = {axis: known.get(axis, max(1, largest.count // least)) for axis in rest}
+        if len(unknown) > 1 or math.prod(found.values()) > largest.count > 0 or not largest.count:
+            found = {} if len(unknown) > 1 else found
+        if not found or (not unknown and largest.count > least):
             raise InputError(
-                f"{name}: {len(flat)} frames are not {total or 1} {outer}s of {positions} positions of "
-                f"{repeats} repeats; if files are missing, put {{{outer}}} and {{position}} into the names",
-                code="frames-unequal-numbers",
+                f"{name}: {largest.address} holds {largest.count} frames; expected {least} "
+                f"({', '.join(f'{known[axis]} {axis}s' for axis in rest if axis in known)}), for the axes "
+                f"{','.join(axes)}",
+                code="axes-mismatch",
             )
-        shape = (positions, total) if by_position else (total, positions)
-        places = np.array(flat, np.int64).reshape(*shape, repeats, 2)
-        places = np.ascontiguousarray(places.swapaxes(0, 1)) if by_position else places
+    found[first] = len(files)
+    full = {axis: found.get(axis, known.get(axis, 1)) for axis in (outer, "position", "repeat")}
+    places = np.full((*full.values(), 2), -1, np.int64)
+    for number, file in enumerate(files):
+        count = min(file.count, math.prod(found[axis] for axis in rest))
+        at = dict.fromkeys(full, np.zeros(count, np.int64))
+        at[first] = np.full(count, number)
+        at |= dict(zip(rest, _numbers(count, [found[axis] for axis in rest]), strict=True))
+        index = tuple(at[axis] for axis in full)
+        places[(*index, 0)], places[(*index, 1)] = number, np.arange(count)
     missing: dict[int, str] = {}
     for index, position in np.argwhere((places[..., 0] < 0).any(axis=2)):
-        label = files[int(position)].address if by_position else name
+        number = int(position) if first == "position" else int(index) if first == outer else None
+        label = name if number is None else files[number].address
         missing.setdefault(int(index), f"{label} ends before it")
     return places, missing
 
 
 def _place_by_runs(files: Sequence[_File], braces: Sequence[str], request: _Request) -> Places | None:
-    """Place references of which some were invalid: what is left of a set in the stack of a position.
+    """Place references of which positions have other numbers: what there is of a set in the file of each.
 
-    None where no frame was left out, or the files are no stacks of a position with projections between sets.
+    Numbers differ where some frames were invalid, or where any number is allowed. None where they do not, or
+    where the files are not those of a position, or do not tell which frames belong to which set.
     """
-    apart = list(braces) == ["position"] or (not braces and request.order == "position" and len(files) > 1)
-    if not apart or not any(file.gaps for file in files):
-        return None
+    axes = request.axes or ()
+    apart = list(braces) == ["position"] or (not braces and axes[:1] == ("position",) and len(files) > 1)
+    uneven = any(file.gaps for file in files)
     sets = request.count or 0
-    if any(file.error or len(file.runs) != sets or max(file.runs) > request.repeats for file in files):
+    more = request.any_repeats and any(file.count > sets for file in files)
+    if not apart or not (uneven or more) or any(file.error for file in files):
+        return None
+    sizes = [file.runs for file in files]
+    if sets == 1 and request.any_repeats:
+        sizes = [(file.count,) for file in files]
+    most = max((max(size, default=0) for size in sizes), default=0)
+    if any(len(size) != sets for size in sizes) or (most > request.repeats and not request.any_repeats):
         return None
     ranks = _ranks([file.numbers["position"] for file in files]) if braces else list(range(len(files)))
     if sorted(ranks) != list(range(len(files))):
         return None
-    places = np.full((sets, len(files), request.repeats, 2), -1, np.int64)
-    for number, (file, position) in enumerate(zip(files, ranks, strict=True)):
+    places = np.full((sets, len(files), max(most, request.repeats), 2), -1, np.int64)
+    for number, (runs, position) in enumerate(zip(sizes, ranks, strict=True)):
         frame = 0
-        for index, size in enumerate(file.runs):
+        for index, size in enumerate(runs):
             places[index, position, :size, 0] = number
             places[index, position, :size, 1] = np.arange(frame, frame + size)
             frame += size

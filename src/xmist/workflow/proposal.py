@@ -40,6 +40,8 @@ _ROLES: Final[Mapping[str, frozenset[str]]] = {
 }
 _GEOMETRY: Final = ("energy_kev", "pixel_size", "sample_to_detector", "source_to_sample")
 
+# Angles that differ by less than this part of their range are the same.
+_SAME_ANGLE: Final = 1e-3
 _ABSENT: Final = frozenset({"no", "without"})
 
 
@@ -107,7 +109,7 @@ def propose_configuration(folder: str | Path, *, base: str | Path | None = None)
             "# xmist check shows what would be done, and xmist retrieve does it.",
             "# Names of files are relative to this file. Lengths are in metres, energies in keV.",
             "",
-            *_input_lines(specs, series, errors, _spelled(others, base), stacks),
+            *_input_lines(specs, series, errors, _spelled(others, base), stacks, plan),
             *(f"# Left out: {' '.join(text.split())}" for text in broken),
             "",
             *_experiment_lines(series.get("reference") or series.get("sample")),
@@ -257,6 +259,7 @@ def _input_lines(
     errors: Mapping[str, str],
     others: Sequence[str],
     stacks: Sequence[KeyedStack],
+    plan: SeriesLayout | None,
 ) -> list[str]:
     lines = ["[input]"]
     if any("[image_key=" not in name for spec in specs.values() for name in spec) or not specs:
@@ -281,6 +284,13 @@ def _input_lines(
             lines += _fill_in("input", role, "")
     if others:
         lines += _comment(f"Not used, for their names do not tell their part: {listed(others, 20)}")
+    if plan is not None:
+        lines += _comment(
+            f"By image_key and angles: {plan.projections} projections at {plan.positions} "
+            f"position{'s' * (plan.positions > 1)} of the diffuser, {plan.text}"
+        )
+        lines.append(f"sample_axes = {toml_text(plan.sample_axes)}")
+        lines.append(f"reference_axes = {toml_text(plan.reference_axes)}")
     lines += [
         "# Frames of each position of the diffuser, one after the other; they are averaged.",
         "repeats = 1",
@@ -327,31 +337,23 @@ def _retrieve_lines(number: int) -> list[str]:
 
 
 def _series_lines(plan: SeriesLayout, base: Path) -> list[str]:
-    lines = [
-        "[series]",
-        *_comment(
-            f"By image_key and angles: {plan.projections} projections at {plan.positions} "
-            f"position{'s' * (plan.positions > 1)} of the diffuser, "
-            + ("a stack a position" if plan.order == "position" else "one after the other")
-        ),
-        f"order = {toml_text(plan.order)}",
-    ]
+    lines = ["[series]"]
     if plan.angles is not None:
-        place = (_relative(plan.first.parent, base) / plan.first.name).as_posix()
-        lines.append(f"angles = {toml_text(f'{place}::{plan.angles}[image_key=0]')}")
+        places = [(_relative(path.parent, base) / path.name).as_posix() for path in plan.paths]
+        names = [f"{place}::{plan.angles}[image_key=0]" for place in dict.fromkeys(places)]
+        lines.append(f"angles = {toml_text(names[0] if len(names) == 1 else names)}")
     if plan.reference_at:
-        lines += [
-            "# How many projections came before each set of references, and its repeats of a position",
-            f"reference_at = {toml_text(plan.reference_at)}",
-            f"reference_repeats = {plan.reference_repeats}",
-        ]
+        lines.append("# How many projections came before each set of references")
+        lines.append(f"reference_at = {toml_text(plan.reference_at)}")
     else:
         lines += [
-            "# FILL IN: how many projections came before each set of references, and its repeats of a",
-            "# position",
+            "# FILL IN: how many projections came before each set of references",
             "# reference_at = [0]",
-            "# reference_repeats = 1",
         ]
+    if plan.reference_repeats is not None:
+        lines.append(f"reference_repeats = {plan.reference_repeats}  # frames of each position in a set")
+    else:
+        lines.append("# The positions have other numbers of references: all of a position are averaged.")
     return [*lines, ""]
 
 
@@ -378,6 +380,11 @@ class KeyedStack:
     angles: tuple[str, NDArray[np.float64]] | None
 
     @property
+    def turned(self) -> NDArray[np.float64] | None:
+        """The angles of the sample frames."""
+        return None if self.angles is None else self.angles[1][self.keys == 0]
+
+    @property
     def roles(self) -> dict[int, str]:
         """The parts of which the stack has frames, by key."""
         return {key: role for key, role in KEY_ROLES.items() if (self.keys == key).any()}
@@ -385,15 +392,21 @@ class KeyedStack:
 
 @dataclass(frozen=True, kw_only=True)
 class SeriesLayout:
-    """What a table [series] has to say."""
+    """What a configuration has to say of a series: axes, angles, and when references were taken.
 
-    order: str
+    `angles` are datasets of `first` or, for a series in several stacks, of all `paths`. `reference_repeats`
+    is None where the positions have other numbers of repeats. `text` says how the frames were told apart.
+    """
+
     positions: int
     projections: int
-    first: Path
+    sample_axes: str
+    reference_axes: str | None
+    paths: tuple[Path, ...]
     angles: str | None
     reference_at: tuple[int, ...]
-    reference_repeats: int
+    reference_repeats: int | None
+    text: str
 
 
 def find_keyed(path: Path, dataset: str) -> KeyedStack | None:
@@ -409,36 +422,120 @@ def find_keyed(path: Path, dataset: str) -> KeyedStack | None:
 def plan_series(stacks: Sequence[KeyedStack]) -> SeriesLayout | None:
     """Return how many projections at how many positions are in stacks, and where the references are.
 
-    Several stacks are taken as one a position; in one, frames of the same angle are taken as its positions.
+    Several stacks of the same angles are taken as one a position, of other angles as parts of a series. In
+    one stack frames of the same angle are taken as its positions, and angles that come again as those of the
+    next position.
     """
     stacks = [stack for stack in stacks if (stack.keys == 0).any()]
-    if not stacks or any(not np.array_equal(stack.keys, stacks[0].keys) for stack in stacks):
+    if not stacks:
+        return None
+    turned = [stack.turned for stack in stacks]
+    known = all(angles is not None for angles in turned)
+    counts = {int(np.count_nonzero(stack.keys == 0)) for stack in stacks}
+    if len(stacks) > 1 and len(counts) == 1 and (not known or _same_angles(turned)):
+        return _plan_stacks(stacks, counts.pop())
+    if len(stacks) > 1 and not known:
+        return None
+    keys = np.concatenate([stack.keys for stack in stacks])
+    angles = np.concatenate([found for found in turned if found is not None]) if known else None
+    return _plan_stack(stacks, keys, angles)
+
+
+def _same_angles(turned: Sequence[NDArray[np.float64] | None]) -> bool:
+    first = turned[0]
+    assert first is not None
+    width = _SAME_ANGLE * max(float(np.ptp(first)), 1e-9)
+    return all(
+        angles is not None and angles.size == first.size and bool((np.abs(angles - first) <= width).all())
+        for angles in turned
+    )
+
+
+def _plan_stacks(stacks: Sequence[KeyedStack], projections: int) -> SeriesLayout | None:
+    """Plan a series of a stack for each position."""
+    if projections == 1:
         return None
     first = stacks[0]
-    frames = np.flatnonzero(first.keys == 0)
-    turned = None if first.angles is None else first.angles[1][frames]
-    together = 1
-    if len(stacks) == 1 and turned is not None:
-        runs = {len(list(run)) for _, run in groupby(turned.tolist())}
-        together = runs.pop() if len(runs) == 1 else 1
-    projections = frames.size // together
-    if projections == 1 or (turned is None and frames.size <= np.count_nonzero(first.keys == 1)):
+    if first.angles is None and projections <= np.count_nonzero(first.keys == 1):
         return None
-    valid = first.keys[(first.keys == 0) | (first.keys == 1)]
-    before, sets = 0, []
-    for key, run in groupby(valid.tolist()):
+    runs = [_reference_runs(stack.keys) for stack in stacks]
+    times = tuple(before for before, _ in runs[0])
+    told = all(tuple(before for before, _ in found) == times for found in runs)
+    sizes = {size for found in runs for _, size in found}
+    return SeriesLayout(
+        positions=len(stacks),
+        projections=projections,
+        sample_axes="position,projection,y,x",
+        reference_axes="position,set,repeat,y,x",
+        paths=(first.path,),
+        angles=None if first.angles is None else first.angles[0],
+        reference_at=times if told else (),
+        reference_repeats=sizes.pop() if len(sizes) == 1 else None,
+        text="a stack a position",
+    )
+
+
+def _plan_stack(
+    stacks: Sequence[KeyedStack], keys: NDArray[np.int64], angles: NDArray[np.float64] | None
+) -> SeriesLayout | None:
+    """Plan a series in one stack, or in stacks one after the other."""
+    frames = int(np.count_nonzero(keys == 0))
+    runs = _reference_runs(keys)
+    together, blocks = 1, 1
+    if angles is not None:
+        width = _SAME_ANGLE * max(float(np.ptp(angles)), 1e-9)
+        starts = np.flatnonzero(np.abs(np.diff(angles, prepend=np.inf)) > width)
+        lengths = set(np.diff([*starts, frames]).tolist())
+        together = lengths.pop() if len(lengths) == 1 else 1
+        again = np.flatnonzero(np.abs(angles[starts] - angles[0]) <= width)
+        size = frames if again.size < 2 else int(starts[again[1]])
+        if together == 1 and frames % size == 0:
+            parts = angles.reshape(-1, size)
+            blocks = len(parts) if bool((np.abs(parts - parts[0]) <= width).all()) else 1
+    projections = frames // (together * blocks)
+    if projections == 1 or (angles is None and frames <= np.count_nonzero(keys == 1)):
+        return None
+    if blocks > 1:  # a position after the other: each may have references
+        times = sorted({before % projections for before, _ in runs if before < frames} - {0})
+        own = len(runs) == blocks * (len(times) + 1)
+        told = own or [before for before, _ in runs] == [0]
+        times = [0, *times] if own else [0]
+        sizes = {size if own else size // blocks for _, size in runs}
+        axes = "position,set,repeat,y,x" if own else "set,position,repeat,y,x"
+        order, text = "position,projection,y,x", "the angles come again at each position"
+    else:
+        # Between the positions of a projection there may be references too.
+        sums: dict[int, int] = {}
+        for before, size in runs:
+            sums[before // together] = sums.get(before // together, 0) + size
+        times, sizes = list(sums), set(sums.values())
+        told = not any(size % together for size in sizes)
+        sizes = {size // together for size in sizes}
+        axes, order = "set,position,repeat,y,x", "projection,position,y,x"
+        text = "the positions of a projection one after the other"
+    if len(stacks) > 1:
+        text += f", in {len(stacks)} stacks"
+    told = told and len(sizes) == 1
+    return SeriesLayout(
+        positions=together * blocks,
+        projections=projections,
+        sample_axes=order,
+        reference_axes=axes,
+        paths=tuple(stack.path for stack in stacks),
+        angles=None if stacks[0].angles is None else stacks[0].angles[0],
+        reference_at=tuple(times) if told else (),
+        reference_repeats=sizes.pop() if told else None,
+        text=text,
+    )
+
+
+def _reference_runs(keys: NDArray[np.int64]) -> list[tuple[int, int]]:
+    """Return for references that follow each other how many sample frames came before, and their number."""
+    before, runs = 0, []
+    for key, run in groupby(keys[(keys == 0) | (keys == 1)].tolist()):
         size = len(list(run))
         if key == 1:
-            sets.append((before, size))
-        before += size if key == 0 else 0
-    sizes = {size for _, size in sets}
-    told = len(sizes) == 1 and not any(number % together for pair in sets for number in pair)
-    return SeriesLayout(
-        order="position" if len(stacks) > 1 else "projection",
-        positions=len(stacks) * together,
-        projections=projections,
-        first=first.path,
-        angles=None if first.angles is None else first.angles[0],
-        reference_at=tuple(number // together for number, _ in sets) if told else (),
-        reference_repeats=sizes.pop() // together if told else 1,
-    )
+            runs.append((before, size))
+        else:
+            before += size
+    return runs

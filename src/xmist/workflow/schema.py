@@ -9,6 +9,7 @@ from typing import Annotated, Any, Final, Literal, NamedTuple
 
 from xmist.core.errors import ErrorRecord, shown, suggest
 from xmist.core.options import Options, Parsed, Range, describe, read_options
+from xmist.io.frames.axes import Axes, as_axes
 
 
 class ConfigurationError(NamedTuple):
@@ -101,6 +102,18 @@ def _whole(what: str) -> Range:
     return Range(1, expected=f"{what}, a whole number from 1")
 
 
+def _as_sample_axes(value: Any) -> Axes:
+    axes = as_axes(value)
+    _require("set" not in axes)
+    return axes
+
+
+def _as_reference_axes(value: Any) -> Axes:
+    axes = as_axes(value)
+    _require("projection" not in axes)
+    return axes
+
+
 _Names = tuple[str, ...]
 
 
@@ -109,6 +122,28 @@ class InputSection(Options):
 
     reference: Annotated[_Names, _frames("reference")]
     sample: Annotated[_Names, _frames("sample")]
+    sample_axes: (
+        Annotated[
+            Axes,
+            Parsed(
+                _as_sample_axes,
+                "the axes of the sample's arrays in order, of projection, position, repeat, y and x, such "
+                "as 'projection,position,y,x'; the first may count files",
+            ),
+        ]
+        | None
+    ) = None
+    reference_axes: (
+        Annotated[
+            Axes,
+            Parsed(
+                _as_reference_axes,
+                "the axes of the references' arrays in order, of set, position, repeat, y and x, such as "
+                "'position,repeat,y,x'; as for the sample if left out",
+            ),
+        ]
+        | None
+    ) = None
     dark: Annotated[_Names, _frames("dark")] | None = None
     flat: Annotated[_Names, _frames("flat")] | None = None
     repeats: Annotated[int, _whole("the number of frames of each position, which are averaged")] = 1
@@ -161,14 +196,10 @@ class SeriesSection(Options):
 
     Parameters
     ----------
-    order : str
-        What stays the same for the longest time: "position" (a stack for each position of the diffuser) or
-        "projection" (interleaved).
     between : str
         References between two sets: "linear" (interpolated in time) or "nearest" (the nearest set).
     """
 
-    order: Literal["position", "projection"] | None = None
     angles: (
         Annotated[
             Any,

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Final
 
 from xmist.core.errors import ErrorRecord, InputError
+from xmist.io.frames.axes import Axes
 from xmist.io.frames.sources import listed, reason
 
 Spec = str | os.PathLike[str] | Sequence[str | os.PathLike[str]]
@@ -34,11 +35,12 @@ class FrameKey:
 
 @dataclass(frozen=True)
 class Address:
-    """A file and, for HDF5, the dataset in it."""
+    """A file and, for HDF5, the dataset in it; `axes` where it is stated what the axes of its array are."""
 
     path: Path
     dataset: str | None = None
     key: FrameKey | None = None
+    axes: Axes | None = None
 
     def __str__(self) -> str:
         if self.dataset is None and self.key is None:
@@ -56,7 +58,8 @@ def split_address(item: str) -> tuple[str, str | None, FrameKey | None]:
     if name.rpartition("/")[2] not in KEY_NAMES or value not in ("0", "1", "2"):
         raise InputError(
             f"{item!r} ends in [{name}={value}]; expected [image_key=0] for projections, [image_key=1] for "
-            "frames without the sample or [image_key=2] for darks"
+            "frames without the sample or [image_key=2] for darks",
+            "image-key-invalid",
         )
     return text, dataset or None, FrameKey(name, int(value))
 

@@ -6,7 +6,7 @@ import math
 import re
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import MappingProxyType
@@ -15,12 +15,13 @@ from typing import TYPE_CHECKING, Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
-from xmist.core.errors import InputError, raise_errors
+from xmist.core.errors import InputError
 from xmist.io.frames.addresses import FrameKey
+from xmist.io.frames.axes import ArrayLayout, Axes, known_axes
 from xmist.io.frames.hdf5_columns import MEANINGS, choose_frames
 from xmist.io.frames.hdf5_file import Hdf5, Links, Place, is_plausible, with_raw_files
 from xmist.io.frames.hdf5_storage import Piece, check_dataset, find_holes
-from xmist.io.frames.sources import Source, frame_errors, listed, native, reading
+from xmist.io.frames.sources import MOST_AXES, Source, checked_layout, listed, native, reading
 
 if TYPE_CHECKING:
     import h5py
@@ -41,14 +42,14 @@ _LONGEST_TEXT: Final = 1000
 
 @dataclass(frozen=True, kw_only=True)
 class Hdf5Source(Source):
-    """A dataset of shape (y, x) or (frame, y, x).
+    """A dataset of frames.
 
     Parameters
     ----------
     dataset : str
         Its path in the file.
     depth : int
-        How many frames a chunk spans.
+        How many frames a chunk spans along the last axis that counts frames.
     texts : mapping
         What the file states near the dataset, by path; a tuple where it differs between frames.
     holes : mapping of int to str
@@ -64,6 +65,7 @@ class Hdf5Source(Source):
         where no key chooses.
     """
 
+    layout: ArrayLayout
     dataset: str
     depth: int
     texts: dict[str, str | tuple[str, ...]] = field(repr=False)
@@ -106,26 +108,44 @@ class Hdf5Source(Source):
         with ExitStack() as stack:
             with reading(self.label):
                 place = stack.enter_context(_opened(self.path)).find(self.dataset)
-                if place is None or place.node.shape[-2:] != self.shape:
+                if place is None or not self._fits(place.node.shape):
                     raise InputError(f"{self.label} has changed since it was opened", "file-changed")
                 data = with_raw_files(place.node)
-            start, slab = 0, np.empty((0, *self.shape))
+            layout = self.layout
+            read: tuple[int, ...] | None = None  # where the slab begins
+            slab: Any = None
             for index in indices:
                 with reading(self.label):
                     inside = index if self.chosen is None else self.chosen[index]
                     self._check_hole(index, inside)
-                    if not start <= inside < start + len(slab):
-                        start = inside - inside % most
-                        slab = data[()][None] if data.ndim == 2 else data[start : start + most]
-                    frame = native(slab[inside - start])
+                    if not layout.sizes:
+                        frame = native(layout.image(data[()]))
+                    else:
+                        *before, last = layout.numbers(inside)
+                        start = (*before, last - last % most)
+                        if start != read:
+                            ahead = slice(start[-1], min(start[-1] + most, layout.sizes[-1]))
+                            slab, read = data[layout.index((*before, ahead))], start
+                        # Where the axis of the slab is among those that are left: y and x and itself.
+                        at = layout.others[-1] - len(before)
+                        part = slab[(slice(None),) * at + (last - start[-1],)]
+                        frame = native(layout.image(part))
                 yield frame
+
+    def _fits(self, shape: tuple[int, ...]) -> bool:
+        """Return whether a dataset still has the shape that was found; there may be more frames."""
+        layout = self.layout
+        return len(shape) == len(layout.shape) and all(
+            new >= old if place in layout.others else new == old
+            for place, (new, old) in enumerate(zip(shape, layout.shape, strict=True))
+        )
 
     def _check_hole(self, index: int, inside: int) -> None:
         """Raise an error for a frame that HDF5 would read as zeros; its number, and that in the dataset."""
         if index in self.holes:
             raise InputError(f"{self.label} frame {index + 1}: {self.holes[index]}", "dataset-incomplete")
         for piece in self.pieces:
-            if piece.start <= inside < piece.stop and not piece.path.is_file():
+            if inside in piece.frames and not piece.path.is_file():
                 raise InputError(
                     f"{self.label} frame {index + 1} comes from {piece.path}, which is missing",
                     "file-missing",
@@ -143,14 +163,15 @@ def open_hdf5(
     dataset: str | None = None,
     key: FrameKey | None = None,
     *,
+    axes: Axes | None = None,
     holes: bool = False,
     links: Links = "all",
 ) -> Hdf5Source:
     """Find the frames in an HDF5 file and check that they are complete.
 
     `dataset` is the path of a dataset, or of a group with only one dataset that can be frames; None searches
-    the whole file. `holes` records frames that are missing, which raise an error when they are read, instead
-    of refusing the dataset.
+    the whole file. `axes` state what the axes of the dataset are; None: what the file states. `holes` records
+    frames that are missing, which raise an error when they are read, instead of refusing the dataset.
     """
     import h5py
 
@@ -164,14 +185,14 @@ def open_hdf5(
             )
         text = h5py.check_string_dtype(data.dtype) is not None
         kind = np.dtype(str) if text else data.dtype
-        raise_errors(frame_errors(label, data.shape, kind))
+        layout = checked_layout(label, data.shape, kind, axes or _stated_axes(file, place))
         missing: dict[int, str] = {}
         pieces: tuple[Piece, ...] = ()
-        if holes and data.ndim == 3:
-            missing, pieces = find_holes(file, place)
+        if holes and data.ndim > 2:
+            missing, pieces = find_holes(file, place, layout)
         if not missing:
             check_dataset(file, place)
-        count = data.shape[0] if data.ndim == 3 else 1
+        count = layout.count
         texts = _texts(file, place, count)
         chosen: tuple[int, ...] | None = None
         gaps: tuple[int, ...] = ()
@@ -188,10 +209,11 @@ def open_hdf5(
             path=path,
             files=file.files,
             count=count if chosen is None else len(chosen),
-            shape=(data.shape[-2], data.shape[-1]),
+            shape=layout.frame,
             dtype=data.dtype.newbyteorder("="),
+            layout=layout,
             dataset=place.path,
-            depth=data.chunks[0] if data.ndim == 3 and data.chunks else 1,
+            depth=_depth(data, layout),
             texts=texts,
             holes=missing,
             pieces=pieces,
@@ -199,6 +221,43 @@ def open_hdf5(
             gaps=gaps,
             runs=runs,
         )
+
+
+def _depth(data: h5py.Dataset, layout: ArrayLayout) -> int:
+    """Return how many frames along the last axis that counts them are best read together."""
+    if not layout.sizes:
+        return 1
+    last = layout.others[-1]
+    if data.chunks:
+        return int(data.chunks[last])
+    return int(data.shape[last]) if last > min(layout.y, layout.x) else 1
+
+
+def _stated_axes(file: Hdf5, place: Place) -> Axes | None:
+    """Return what a file states of the axes of a dataset, where they are not (y, x) or (frame, y, x).
+
+    Labels and scales of its dimensions are read, and `axes` of the NXdata group that it is the signal of.
+    """
+    data = place.node
+    if not 3 <= data.ndim <= MOST_AXES:
+        return None
+    stated: list[list[str]] = [[], []]
+    for dimension in data.dims:
+        stated[0].append(dimension.label)
+        with suppress(RuntimeError, KeyError, IndexError):  # scales that are gone
+            stated[1].append(str(dimension[0].name).rpartition("/")[2] if len(dimension) else "")
+    group = file.find(place.path.rpartition("/")[0] or "/")
+    signal = None if group is None else _signal(file, group)
+    if group is not None and signal is not None and signal.identity == place.identity:
+        names = group.node.attrs.get("axes", "")
+        names = [names] if isinstance(names, (str, bytes)) else list(np.atleast_1d(names))
+        texts = [_text(name) or "" for name in names]
+        stated.append(re.split("[:,]", texts[0]) if len(texts) == 1 else texts)
+    for labels in stated:
+        axes = known_axes(labels) if len(labels) == data.ndim else None
+        if axes is not None and (data.ndim > 3 or axes[-2:] != ("y", "x")):
+            return axes
+    return None
 
 
 def list_datasets(path: Path) -> tuple[list[tuple[str, tuple[int, ...], str]], list[str]]:

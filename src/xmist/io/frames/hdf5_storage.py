@@ -6,6 +6,7 @@ HDF5 reads both as zeros. A dataset with holes is refused, or, in a series, the 
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
@@ -13,6 +14,7 @@ from typing import TYPE_CHECKING, Any, Final
 import numpy as np
 
 from xmist.core.errors import InputError
+from xmist.io.frames.axes import ArrayLayout
 from xmist.io.frames.hdf5_file import Hdf5, Place
 from xmist.io.frames.sources import MOST_SHRUNK, listed
 
@@ -29,10 +31,9 @@ _CHECKSUM: Final = 4
 
 @dataclass(frozen=True)
 class Piece:
-    """Frames `start` to `stop` of a virtual dataset, which come from one file."""
+    """Frames of a virtual dataset, which come from one file."""
 
-    start: int
-    stop: int
+    frames: range | frozenset[int]
     path: Path
 
 
@@ -43,16 +44,16 @@ def check_dataset(file: Hdf5, place: Place) -> None:
         raise InputError(f"{file.path}::{place.path} {error}", "dataset-incomplete")
 
 
-def find_holes(file: Hdf5, place: Place) -> tuple[dict[int, str], tuple[Piece, ...]]:
-    """Return which frames of a dataset (frame, y, x) cannot be read and why, and the files of a virtual one.
+def find_holes(file: Hdf5, place: Place, layout: ArrayLayout) -> tuple[dict[int, str], tuple[Piece, ...]]:
+    """Return which frames of a dataset cannot be read and why, and the files of a virtual one.
 
     These files must still be there when a frame is read. A dataset without any readable frame is an error.
     """
     data = place.node
     if data.is_virtual:
-        return _virtual_holes(file, place)
-    holes = [] if data.chunks is None else _chunk_holes(data)
-    if len(holes) == data.shape[0]:
+        return _virtual_holes(file, place, layout)
+    holes = [] if data.chunks is None else _chunk_holes(data, layout)
+    if len(holes) == layout.count:
         raise InputError(f"{file.path}::{place.path} was never written", "dataset-incomplete")
     return dict.fromkeys(holes, "was never written"), ()
 
@@ -142,9 +143,9 @@ def _source_error(file: Hdf5, place: Place, name: str, dataset: str, depth: int)
     return (f"{source.home}::{dataset}, which {error}" if error else ""), source.home
 
 
-def _virtual_holes(file: Hdf5, place: Place) -> tuple[dict[int, str], tuple[Piece, ...]]:
+def _virtual_holes(file: Hdf5, place: Place, layout: ArrayLayout) -> tuple[dict[int, str], tuple[Piece, ...]]:
     data = place.node
-    count = data.shape[0]
+    count = layout.count
     label = f"{file.path}::{place.path}"
     holes: dict[int, str] = {}
     pieces: list[Piece] = []
@@ -156,9 +157,9 @@ def _virtual_holes(file: Hdf5, place: Place) -> tuple[dict[int, str], tuple[Piec
                 f"{label} is a virtual dataset with numbered sources; name the sources themselves",
                 "frames-unsupported",
             )
-        (low, *_), (high, *_) = piece.vspace.get_select_bounds()
-        frames = range(low, high + 1)
-        covered[low : high + 1] += piece.vspace.get_select_npoints() // len(frames)
+        low, high = piece.vspace.get_select_bounds()
+        frames = _frames_between(layout, low, high)
+        covered[list(frames)] += piece.vspace.get_select_npoints() // len(frames)
         key = (piece.file_name, piece.dset_name)
         if key not in checked:
             try:
@@ -168,10 +169,10 @@ def _virtual_holes(file: Hdf5, place: Place) -> tuple[dict[int, str], tuple[Piec
                 home = place.home.parent / piece.file_name
                 checked[key] = error.records[0].message, home
         text, home = checked[key]
-        pieces.append(Piece(low, high + 1, home))
+        pieces.append(Piece(frames, home))
         if text:
             holes |= dict.fromkeys(frames, text)
-    for frame in np.flatnonzero(covered < data.shape[1] * data.shape[2]):
+    for frame in np.flatnonzero(covered < math.prod(layout.frame)):
         holes.setdefault(int(frame), "has no source")
     if len(holes) == count:
         raise InputError(
@@ -180,22 +181,29 @@ def _virtual_holes(file: Hdf5, place: Place) -> tuple[dict[int, str], tuple[Piec
     return holes, tuple(pieces)
 
 
-def _chunk_holes(data: h5py.Dataset) -> list[int]:
+def _frames_between(layout: ArrayLayout, low: Sequence[int], high: Sequence[int]) -> range | frozenset[int]:
+    """Return the frames between two corners of an array, the second included."""
+    spans = [range(low[place], high[place] + 1) for place in layout.others]
+    if len(spans) == 1:
+        return spans[0]
+    numbers = np.ravel_multi_index(np.ix_(*spans), layout.sizes)
+    return frozenset(numbers.reshape(-1).tolist())
+
+
+def _chunk_holes(data: h5py.Dataset, layout: ArrayLayout) -> list[int]:
     """Return the frames that lack a chunk."""
-    depth, y, x = data.chunks
-    layers = -(-data.shape[0] // depth)
-    full = -(-data.shape[1] // y) * -(-data.shape[2] // x)
-    counts = np.zeros(layers, np.int64)
+    chunks, others = data.chunks, layout.others
+    sizes = tuple(-(-data.shape[place] // chunks[place]) for place in others)
+    full = math.prod(-(-data.shape[place] // chunks[place]) for place in (layout.y, layout.x))
+    counts = np.zeros(sizes, np.int64)
 
     def note(chunk: Any) -> None:
-        counts[chunk.chunk_offset[0] // depth] += 1
+        counts[tuple(chunk.chunk_offset[place] // chunks[place] for place in others)] += 1
 
     data.id.chunk_iter(note)
-    return [
-        frame
-        for layer in np.flatnonzero(counts < full)
-        for frame in range(layer * depth, min((int(layer) + 1) * depth, data.shape[0]))
-    ]
+    for axis, place in enumerate(others):
+        counts = counts.repeat(chunks[place], axis).take(range(data.shape[place]), axis)
+    return np.flatnonzero(counts < full).tolist()
 
 
 def _filters(data: h5py.Dataset) -> list[tuple[int, tuple[int, ...], bytes]]:

@@ -12,17 +12,18 @@ import numpy as np
 from numpy.lib import format as npy
 from numpy.typing import NDArray
 
-from xmist.core.errors import InputError, raise_errors
-from xmist.io.frames.sources import Source, frame_errors, native, reading
+from xmist.core.errors import InputError
+from xmist.io.frames.axes import ArrayLayout, Axes
+from xmist.io.frames.sources import Source, checked_layout, native, reading
 
 
 @dataclass(frozen=True, kw_only=True)
 class NpySource(Source):
-    """An array (y, x) or (frame, y, x) in a .npy file: where its numbers begin, and how they are stored."""
+    """An array of frames in a .npy file: where its numbers begin, and how they are stored."""
 
+    layout: ArrayLayout
     offset: int
     stored: np.dtype[Any]
-    full_shape: tuple[int, ...]
     fortran: bool
 
     def read(self, index: int) -> NDArray[Any]:
@@ -33,18 +34,22 @@ class NpySource(Source):
                 self.stored,
                 mode="r",
                 offset=self.offset,
-                shape=self.full_shape,
+                shape=self.layout.shape,
                 order="F" if self.fortran else "C",
             )
-            return native(mapped if mapped.ndim == 2 else mapped[index])
+            part = mapped[self.layout.index(self.layout.numbers(index))]
+            return native(self.layout.image(part))
 
     def header(self, index: int) -> Mapping[str, str]:
         """Return an empty mapping: the format states nothing about frames."""
         return {}
 
 
-def open_npy(path: Path) -> NpySource:
-    """Read the header of a .npy file and check that the file holds the numbers that it states."""
+def open_npy(path: Path, axes: Axes | None = None) -> NpySource:
+    """Read the header of a .npy file and check that the file holds the numbers that it states.
+
+    `axes` state what the axes of the array are, where they are not (y, x) or (frame, y, x).
+    """
     with reading(str(path)), path.open("rb") as file:
         version = npy.read_magic(file)
         if version not in ((1, 0), (2, 0)):
@@ -55,7 +60,7 @@ def open_npy(path: Path) -> NpySource:
         read_header = npy.read_array_header_1_0 if version == (1, 0) else npy.read_array_header_2_0
         shape, fortran, dtype = read_header(file)
         offset = file.tell()
-        raise_errors(frame_errors(str(path), shape, dtype))
+        layout = checked_layout(str(path), shape, dtype, axes)
         size = path.stat().st_size
     claimed = offset + math.prod(shape) * dtype.itemsize
     if size < claimed:
@@ -67,11 +72,11 @@ def open_npy(path: Path) -> NpySource:
         label=str(path),
         path=path,
         files=(path,),
-        count=shape[0] if len(shape) == 3 else 1,
-        shape=(shape[-2], shape[-1]),
+        count=layout.count,
+        shape=layout.frame,
         dtype=dtype.newbyteorder("="),
         offset=offset,
         stored=dtype,
-        full_shape=tuple(shape),
         fortran=fortran,
+        layout=layout,
     )

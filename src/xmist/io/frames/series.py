@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any, Final
@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 from xmist.core.errors import ErrorRecord, InputError, prefixed, raise_errors
 from xmist.io.frames.addresses import Address, Spec, find_addresses
+from xmist.io.frames.axes import Axes, array_layout
 from xmist.io.frames.positions import Position, asked_positions, found_positions
 from xmist.io.frames.sources import Source, check_file, listed, reading
 
@@ -132,10 +133,11 @@ def open_frames(
     name: str,
     folder: str | Path | None = None,
     position_key: str | Sequence[str] | None = None,
+    axes: Axes | None = None,
 ) -> FrameSeries:
-    """Open frames by their headers; no frame is read."""
+    """Open frames by their headers; no frame is read. `axes` state what the axes of stored arrays are."""
     errors: list[ErrorRecord] = []
-    addresses = find_addresses(spec, folder, errors)
+    addresses = [replace(address, axes=axes) for address in find_addresses(spec, folder, errors)]
     sources = []
     for address in addresses:
         try:
@@ -165,18 +167,31 @@ def open_source(address: Address) -> Source:
     if kind == "TIFF":
         from xmist.io.frames.tiff_reader import open_tiff
 
-        return open_tiff(path)
+        return _of_pages(open_tiff(path), address.axes)
     if kind == "HDF5":
         from xmist.io.frames.hdf5_reader import open_hdf5
 
-        return open_hdf5(path, address.dataset, address.key)
+        return open_hdf5(path, address.dataset, address.key, axes=address.axes)
     if kind == "EDF":
         from xmist.io.frames.edf_reader import open_edf
 
-        return open_edf(path)
+        return _of_pages(open_edf(path), address.axes)
     from xmist.io.frames.npy_reader import open_npy
 
-    return open_npy(path)
+    return open_npy(path, address.axes)
+
+
+def _of_pages(source: Source, axes: Axes | None) -> Source:
+    """Return a source whose format stores frames one by one, if that fits the axes that are stated."""
+    layout = array_layout((source.count, *source.shape), axes, source.label) if axes else None
+    if layout is not None and (layout.y, layout.x) != (1, 2):
+        raise InputError(
+            f"{source.label} holds {source.count} frames of {source.shape[0]} × {source.shape[1]} pixels "
+            f"(y × x) one by one, and {','.join(axes or ())} was stated; expected axes that end in y,x: save "
+            "the array as .npy or HDF5 for other ones",
+            "axes-mismatch",
+        )
+    return source
 
 
 def _format(path: Path) -> str:

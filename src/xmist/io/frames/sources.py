@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import difflib
 import logging
-import math
 import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -17,7 +16,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from xmist.core.arrays import SMALLEST_FRAME
-from xmist.core.errors import ErrorRecord, InputError
+from xmist.core.errors import ErrorRecord, InputError, raise_errors
+from xmist.io.frames.axes import ArrayLayout, Axes, array_layout
 
 # Called with (done, total) while reading.
 Progress = Callable[[int, int], object]
@@ -27,6 +27,9 @@ MOST_PIXELS: Final = 2**30
 # ... and no more than its stored bytes can hold. Deflate shrinks 1032 : 1 at most; the strongest of the
 # others, zstd, writes a run of 128 KiB in 4 bytes.
 MOST_SHRUNK: Final = 2**15
+
+# An array has at most so many axes: projection or set, position, repeat, y, x.
+MOST_AXES: Final = 5
 
 _calls = threading.local()
 
@@ -49,6 +52,8 @@ class Source:
         (y, x) of each.
     dtype : numpy dtype
         Of the numbers, in native byte order.
+    layout : ArrayLayout or None
+        How the frames stand in an array; None: one after the other.
     """
 
     label: str
@@ -57,6 +62,14 @@ class Source:
     count: int
     shape: tuple[int, int]
     dtype: np.dtype[Any]
+    layout: ArrayLayout | None = None
+
+    @property
+    def sizes(self) -> tuple[int, ...]:
+        """Sizes of the axes that count frames, one where these are not named."""
+        layout = self.layout
+        named = layout is not None and layout.count == self.count and len(layout.names) > 1
+        return layout.sizes if named and layout is not None else (self.count,)
 
     def read(self, index: int) -> NDArray[Any]:
         """Return frame `index` as a new (y, x) array in native byte order; values as stored."""
@@ -142,9 +155,12 @@ def reason(error: BaseException) -> str:
     return line if len(line) <= 200 else line[:199] + "…"
 
 
-def frame_errors(label: str, shape: Sequence[int], dtype: np.dtype[Any]) -> list[ErrorRecord]:
-    """Return why images of a shape, (y, x) or (frame, y, x), and dtype cannot be frames."""
+def frame_errors(
+    label: str, shape: Sequence[int], dtype: np.dtype[Any], layout: ArrayLayout | None = None
+) -> list[ErrorRecord]:
+    """Return why images of a shape, (y, x) or (frame, …, y, x), and dtype cannot be frames."""
     shape = tuple(shape)
+    y, x = layout.frame if layout is not None else shape[-2:] if len(shape) > 1 else (0, 0)
     texts = []
     if dtype.kind == "O":
         texts = ["holds Python objects, which can hide code and are never read; expected integers or floats"]
@@ -155,20 +171,30 @@ def frame_errors(label: str, shape: Sequence[int], dtype: np.dtype[Any]) -> list
         texts = [f"holds {dtype}; expected integers or floats{advice.get(dtype.kind, '')}"]
     if dtype.kind in "OUS":
         pass
-    elif len(shape) not in (2, 3):
+    elif not 2 <= len(shape) <= MOST_AXES:
         texts.append(f"has shape {shape}; expected (y, x) or (frame, y, x)")
     elif 0 in shape:
         texts.append(f"has shape {shape} and so no pixels; expected (y, x) or (frame, y, x)")
-    elif len(shape) == 3 and shape[2] in (3, 4) and min(shape[:2]) >= SMALLEST_FRAME:
-        texts.append(f"has shape {shape}, which looks like colour; expected grey values, (frame, y, x)")
-    elif min(shape[-2:]) < SMALLEST_FRAME:
+    elif layout is None and len(shape) == 3 and x in (3, 4) and min(shape[:2]) >= SMALLEST_FRAME:
         texts.append(
-            f"has frames of {shape[-2]} × {shape[-1]} pixels; expected at least "
-            f"{SMALLEST_FRAME} × {SMALLEST_FRAME}"
+            f"has shape {shape}, which looks like colour; expected grey values, (frame, y, x), or for frames "
+            'along the last axis sample_axes = "y,x,position" in [input] (reference_axes for references)'
         )
-    elif math.prod(shape[-2:]) > MOST_PIXELS:
-        texts.append(f"claims frames of {shape[-2]} × {shape[-1]} pixels; expected {MOST_PIXELS} at most")
+    elif min(y, x) < SMALLEST_FRAME:
+        texts.append(
+            f"has frames of {y} × {x} pixels; expected at least {SMALLEST_FRAME} × {SMALLEST_FRAME}"
+            + f" (its shape is {shape})" * (len(shape) > 2)
+        )
+    elif y * x > MOST_PIXELS:
+        texts.append(f"claims frames of {y} × {x} pixels; expected {MOST_PIXELS} at most")
     return [ErrorRecord("frames-unsupported", f"{label} {text}") for text in texts]
+
+
+def checked_layout(label: str, shape: Sequence[int], dtype: np.dtype[Any], axes: Axes | None) -> ArrayLayout:
+    """Return how frames stand in an array, or raise why it cannot be frames."""
+    stated = array_layout(shape, axes, label) if axes and 2 <= len(shape) <= MOST_AXES else None
+    raise_errors(frame_errors(label, shape, dtype, stated))
+    return stated or array_layout(shape, None, label)
 
 
 def native(array: NDArray[Any]) -> NDArray[Any]:
