@@ -235,3 +235,51 @@ def test_an_engine_that_is_missing_is_named(data, monkeypatch):
     with pytest.raises(InputError) as caught:
         reconstruct(data, THETA, pixel=1.0, centre=47.5, options=TomographyOptions(algorithm="fbp"))
     assert caught.value.codes == ("extra-missing",)
+
+
+def half_acquisition():
+    """Return angles over 360°, projections (projection, slice, x) that show half of the phantom, the column."""
+    angles = np.arange(0, 360, 1.5)
+    return angles, np.repeat(sinogram(angles, 47.5)[:, None, 36:], 4, axis=1), 47.5 - 36
+
+
+@pytest.mark.parametrize("algorithm", ["fbp", "cgls"])
+@pytest.mark.parametrize("mirrored", [False, True])
+def test_a_half_acquisition_gives_the_whole_slice(algorithm, mirrored):
+    angles, projections, centre = half_acquisition()
+    if mirrored:  # the projection from behind is the mirrored one
+        projections, centre, angles = projections[:, :, ::-1], 59 - centre, angles + 180
+    options = TomographyOptions(algorithm=algorithm)
+    image = reconstruct(projections[:, :1], angles, pixel=1.0, centre=centre, options=options)[0]
+    assert image.shape == (96, 96)
+    assert image[FLAT].mean() == pytest.approx(TRUTH[FLAT].mean(), abs=0.01)
+    assert error(image) < 0.06
+    if algorithm == "fbp":
+        angle = -np.gradient(projections[:, :1], axis=2)
+        image = reconstruct_refraction(angle, angles, centre=centre)[0]
+        assert image[FLAT].mean() == pytest.approx(TRUTH[FLAT].mean(), abs=0.01)
+
+
+def test_the_centre_of_a_half_acquisition_is_found():
+    angles, projections, centre = half_acquisition()
+    assert find_centre(projections, angles).column == pytest.approx(centre, abs=0.1)
+
+
+@pytest.mark.parametrize("algorithm", ["fbp", "cgls"])
+def test_the_axis_of_each_slice_comes_to_the_middle(data, algorithm):
+    options = TomographyOptions(algorithm=algorithm)
+    columns = np.array([47.5, 44.9])
+    tilted = np.stack([data[:, 0], sinogram(THETA, columns[1])], axis=1)
+    images = reconstruct(tilted, THETA, pixel=1.0, centre=columns, options=options)
+    assert max(map(error, images)) < 0.05
+
+
+def test_a_margin_takes_up_what_leaves_the_frame():
+    cut = sinogram(THETA, 47.5)[:, None, 20:76]
+    errors = []
+    for padding in (0.0, 0.25):
+        options = TomographyOptions(algorithm="cgls", padding=padding, iterations=15)
+        image = reconstruct(cut, THETA, pixel=1.0, centre=27.5, options=options)[0]
+        # An offset is free where the object leaves the frame; structure is not.
+        errors.append((image - TRUTH[20:76, 20:76])[6:50, 6:50].std())
+    assert errors[1] < 0.7 * errors[0]

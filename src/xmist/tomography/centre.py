@@ -8,10 +8,14 @@ from typing import Any
 import numpy as np
 import scipy.fft
 from numpy.typing import ArrayLike, NDArray
+from scipy.ndimage import gaussian_filter1d
 
 from xmist.core.errors import ErrorRecord, InputError
 
 Real = NDArray[Any]
+
+_MOST_PAIRS = 64
+_MOST_LINES = 16  # rows of which the overlap is sought
 
 
 @dataclass(frozen=True)
@@ -36,12 +40,14 @@ class Centre:
     pairs: int
 
 
-def find_centre(projections: ArrayLike, angles: ArrayLike, *, tolerance: float = 1.0) -> Centre:
+def find_centre(
+    projections: ArrayLike, angles: ArrayLike, *, rows: ArrayLike | None = None, tolerance: float = 1.0
+) -> Centre:
     """Find the rotation axis of line integrals.
 
     Where the object lies inside the frame, the centre of mass of the projection at θ is c + x cos θ − z sin θ
-    (Helgason-Ludwig condition of first order), and c is fitted to all projections. Otherwise opposite
-    projections are registered, one of them mirrored. Bands of rows measure the tilt.
+    (Helgason-Ludwig condition of first order), and c is fitted to all projections. Otherwise, also for half
+    acquisitions, opposite projections are registered, one of them mirrored. Bands of rows measure the tilt.
 
     Parameters
     ----------
@@ -49,6 +55,9 @@ def find_centre(projections: ArrayLike, angles: ArrayLike, *, tolerance: float =
         Line integrals.
     angles : (projection,) array_like
         Angles in degrees.
+    rows : (y,) array_like, optional
+        Rows of the frame that the projections hold, where these are not all; the column is that at their
+        middle.
     tolerance : float
         Largest deviation from 180° of an opposite pair, in degrees.
 
@@ -73,9 +82,10 @@ def find_centre(projections: ArrayLike, angles: ArrayLike, *, tolerance: float =
     images = np.asarray(projections, np.float64)
     degrees = np.asarray(angles, np.float64)
     height = images.shape[1]
+    lines = np.arange(height) if rows is None else np.asarray(rows, np.float64)
     bands = np.array_split(np.arange(height), min(8, max(height // 4, 1)))
-    profiles = np.stack([images[:, rows].sum(1) for rows in bands], axis=1)
-    inside = _is_inside(profiles)
+    profiles = np.stack([images[:, band].sum(1) for band in bands], axis=1)
+    inside = inside_bands(profiles)
     if inside.any() and degrees.size >= 4:
         columns, errors = _by_centre_of_mass(profiles, degrees)
         weights = np.where(inside & (errors > 0), 1.0 / np.maximum(errors, 1e-9) ** 2, 0.0)
@@ -85,7 +95,7 @@ def find_centre(projections: ArrayLike, angles: ArrayLike, *, tolerance: float =
     if not weights.any():
         weights = np.ones_like(weights)
     column = float(np.average(columns, weights=weights))
-    places = np.array([rows.mean() for rows in bands]) - 0.5 * (height - 1)
+    places = np.array([lines[band].mean() for band in bands]) - lines.mean()
     tilt, slope = 0.0, 0.0
     if (weights > 1e-3 * weights.max()).sum() > 2:
         slope, column = np.polyfit(places, columns, 1, w=np.sqrt(weights))
@@ -95,7 +105,7 @@ def find_centre(projections: ArrayLike, angles: ArrayLike, *, tolerance: float =
     return Centre(float(column), tilt, spread, pairs)
 
 
-def _is_inside(profiles: Real) -> NDArray[np.bool_]:
+def inside_bands(profiles: Real) -> NDArray[np.bool_]:
     """Return which bands of (projection, band, x) profiles are near 0 at both borders everywhere."""
     margin = max(profiles.shape[2] // 40, 2)
     border = np.maximum(
@@ -142,12 +152,17 @@ def _by_opposite_pairs(
                 "state the rotation centre (centre = column)",
             )
         )
+    pairs = pairs[:: max(1, len(pairs) // _MOST_PAIRS)]
     width = images.shape[2]
+    start = _overlap(images, pairs)
+    part = slice(max(start, 0), width + min(start, 0))
+    other_part = slice(max(-start, 0), width + min(-start, 0))
     columns, power = np.empty((len(pairs), len(bands))), np.empty((len(pairs), len(bands)))
     for number, (one, other, _) in enumerate(pairs):
-        for place, rows in enumerate(bands):
-            shift, power[number, place] = _shift(images[one, rows], images[other, rows][:, ::-1])
-            columns[number, place] = 0.5 * (width - 1 + shift)
+        for place, band in enumerate(bands):
+            mirrored = images[other, band][:, ::-1]
+            shift, power[number, place] = _shift(images[one, band, part], mirrored[:, other_part])
+            columns[number, place] = 0.5 * (width - 1 + start + shift)
     excess = np.array([gap for *_, gap in pairs])
     found = [_at_zero(excess, columns[:, place], power[:, place]) for place in range(len(bands))]
     return np.array(found), power.sum(0), len(pairs)
@@ -162,6 +177,27 @@ def _opposite_pairs(degrees: Real, tolerance: float) -> list[tuple[int, int, flo
         if abs(gap[best]) <= tolerance:
             pairs.append((number, best, float(gap[best])))
     return pairs
+
+
+def _overlap(images: Real, pairs: list[tuple[int, int, float]]) -> int:
+    """Return the shift s in pixels of most correlation with b(x − s), b the mirrored opposite projection."""
+    width = images.shape[2]
+    rows = slice(None, None, max(1, images.shape[1] // _MOST_LINES))
+    chosen = pairs[:: max(1, len(pairs) // 8)]
+    a, b = (
+        np.concatenate([gaussian_filter1d(images[pair[place], rows], 1.0, order=1) for pair in chosen])
+        for place in (0, 1)
+    )
+    b = -b[:, ::-1]
+    least = max(8, width // 16)
+    found = (-np.inf, 0)
+    for shift in range(least - width, width - least + 1):
+        one, other = a[:, max(shift, 0) : width + min(shift, 0)], b[:, max(-shift, 0) : width + min(-shift, 0)]
+        scale = np.sqrt((one**2).sum() * (other**2).sum())
+        # A narrow overlap correlates by chance: so much less counts its correlation.
+        value = float((one * other).sum() / max(scale, 1e-300)) - np.sqrt(least / one.shape[1]) / 4
+        found = max(found, (value, shift))
+    return found[1]
 
 
 def _at_zero(excess: Real, values: Real, weights: Real) -> float:

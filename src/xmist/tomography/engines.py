@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Callable
+from functools import lru_cache
 from importlib import import_module
 from typing import Any
 
@@ -51,36 +52,46 @@ def filtered_back_projection(
 ) -> Image:
     """Return the (x, x) slice of a (projection, x) sinogram by algotom's FBP; angles and weights in rad.
 
-    With `derivative` the sinogram holds the derivative of line integrals along x, per pixel, and the ramp
-    filter becomes a Hilbert filter.
+    The axis is in the middle of the slice. With `derivative` the sinogram holds the derivative of line
+    integrals along x, per pixel, and the ramp filter becomes a Hilbert filter.
     """
+    import numba
+
     engine = need("algotom.rec.reconstruction")
     projections, width = sinogram.shape
     # The engine multiplies by π/(n − 1) and assumes equal steps.
     scaled = sinogram * np.float32((projections - 1) / np.pi) * weights[:, None].astype(np.float32)
     # The ramp filter is long: a narrow margin leaves an offset. Refraction is 0 outside the object.
     margin = width // 2
-    ramp = np.tile(_hilbert_window(width + 2 * margin), (projections, 1)) if derivative else None
-    return np.asarray(
-        engine.fbp_reconstruction(
+    ramp = _ramp(width + 2 * margin, window, derivative)
+    # The threads of the engine add to the same pixels, so that sums of several threads lose parts.
+    threads = numba.get_num_threads()
+    numba.set_num_threads(1)
+    try:
+        slice_ = engine.fbp_reconstruction(
             np.ascontiguousarray(scaled),
             centre,
             angles=angles,
             ratio=None,
-            ramp_win=ramp,
-            filter_name=window,
+            ramp_win=np.broadcast_to(ramp, (projections, ramp.size)),
             pad=margin,
             pad_mode="constant" if derivative else "edge",
             apply_log=False,
             gpu=False,
             ncore=1,
-        ),
-        np.float32,
-    )
+        )
+    finally:
+        numba.set_num_threads(threads)
+    return np.asarray(slice_, np.float32)
 
 
-def _hilbert_window(width: int) -> Real:
-    """Return the transfer function (x,) of the kernel 1/(π² n), n odd; its derivative is the ramp filter."""
+@lru_cache(maxsize=4)
+def _ramp(width: int, window: str | None, derivative: bool) -> Real:
+    """Return the transfer function (x,) of the filter, in the order of the engine."""
+    if not derivative:
+        engine = need("algotom.rec.reconstruction")
+        return np.asarray(engine.make_2d_ramp_window(1, width, window)[0])
+    # The kernel 1/(π² n), n odd; its derivative is the ramp filter.
     place = np.arange(width) - np.ceil((width - 1) / 2)
     kernel = np.where(place % 2 == 1, 1.0 / (np.pi**2 * np.where(place == 0, 1, place)), 0.0)
     return np.fft.fftshift(np.fft.fft(kernel))
@@ -89,18 +100,18 @@ def _hilbert_window(width: int) -> Real:
 class Projector:
     """Parallel-beam projector of astra-toolbox for one geometry, on a CPU, with its adjoint.
 
-    A slice is (x, x) in unit per pixel, a sinogram (projection, x).
+    A slice is (grid, grid) in unit per pixel, with the axis in its middle, a sinogram (projection, width).
     """
 
-    def __init__(self, width: int, angles: NDArray[np.float64], centre: float) -> None:
+    def __init__(self, width: int, angles: NDArray[np.float64], centre: float, grid: int) -> None:
         astra = need("astra")
         self._astra = astra
-        self.shape = (width, width)
+        self.shape = (grid, grid)
         # Vectors (ray, detector centre, step): a rotation axis off the middle moves the detector.
         offset = 0.5 * (width - 1) - centre
         c, s = np.cos(angles), np.sin(angles)
         vectors = np.stack([s, -c, offset * c, offset * s, c, s], axis=1)
-        volume = astra.create_vol_geom(width, width)
+        volume = astra.create_vol_geom(grid, grid)
         geometry = astra.create_proj_geom("parallel_vec", width, vectors)
         self._projector = astra.create_projector("linear", geometry, volume)
         self._operator = astra.OpTomo(self._projector)

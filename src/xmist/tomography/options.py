@@ -29,6 +29,13 @@ class TomographyOptions(Options):
         Prior on the slice in "cgls": the sum of squared differences of neighbours, or total variation.
     strength : float
         Strength of the prior relative to the data; 0.01 to 10 is typical.
+    acquisition : {"auto", "full", "half"}
+        "half": over 360° with the axis near a border of the frame, each projection shows half of the object.
+        "auto" is "half" where the angles span 360° and the axis is off the middle by over 5 % of the width.
+    padding : float or "auto"
+        Margin on both sides of a slice that "cgls" and "sirt" reconstruct too and cut off, as a share of its
+        width: room for an object that leaves the frame. "auto" is 0, and 0.25 where a series shows that the
+        object leaves the frame. "fbp" continues each row by its border value.
 
     Examples
     --------
@@ -43,3 +50,5 @@ class TomographyOptions(Options):
     iterations: Annotated[int, Range(1, 10_000)] = 30
     prior: Literal["none", "smooth", "tv"] = "none"
     strength: Annotated[float, Range(0.0)] = 0.1
+    acquisition: Literal["auto", "full", "half"] = "auto"
+    padding: Annotated[float | Literal["auto"], Range(0.0, 2.0)] = "auto"

@@ -71,6 +71,34 @@ def angular_weights(angles: ArrayLike) -> NDArray[np.float64]:
     return np.deg2rad(share / counts)[inverse]
 
 
+def is_half(degrees: Real, centre: float, width: int, acquisition: str) -> bool:
+    """Return whether (projection,) angles and the axis are those of a half acquisition."""
+    if acquisition != "auto":
+        return acquisition == "half"
+    turned = np.sort(np.mod(degrees, 360.0))
+    gaps = np.diff(turned, append=turned[0] + 360.0)
+    around = turned.size > 3 and gaps.max() < 60.0
+    return bool(around and abs(centre - 0.5 * (width - 1)) > 0.05 * width)
+
+
+def sides(width: int, centre: float) -> tuple[int, int]:
+    """Return the columns to add on the left and on the right, so that the axis comes to the middle."""
+    more = round(abs(width - 1 - 2.0 * centre))
+    return (more, 0) if centre < 0.5 * (width - 1) else (0, more)
+
+
+def overlap_weights(width: int, centre: float) -> Image:
+    """Return weights (x,) of rays of a half acquisition, so that those of two opposite rays have the sum 2.
+
+    Both sides of the axis see the rays up to its nearer border; there the weight falls smoothly to 0.
+    """
+    u = np.arange(width) - centre
+    near = min(centre, width - 1 - centre) + 0.5
+    outwards = u if centre < 0.5 * (width - 1) else -u
+    phase = np.clip(outwards / max(near, 0.5), -1.0, 1.0)
+    return np.asarray(1.0 + np.sin(0.5 * np.pi * phase), np.float32)
+
+
 def suppress_rings(sinograms: Image, strength: str) -> Image:
     """Return sinograms without stripes, which become rings in slices.
 

@@ -12,7 +12,7 @@ from xmist.core.errors import ErrorRecord, InputError, raise_errors
 from xmist.core.progress import Progress
 from xmist.tomography.engines import Projector, filtered_back_projection, has_astra
 from xmist.tomography.options import TomographyOptions
-from xmist.tomography.sinograms import angular_weights, suppress_rings
+from xmist.tomography.sinograms import angular_weights, is_half, overlap_weights, sides, suppress_rings
 
 Real = NDArray[Any]
 
@@ -24,7 +24,7 @@ def reconstruct(
     angles: ArrayLike,
     *,
     pixel: float,
-    centre: float,
+    centre: float | ArrayLike,
     weights: ArrayLike | None = None,
     options: TomographyOptions | None = None,
     progress: Progress | None = None,
@@ -39,8 +39,8 @@ def reconstruct(
         Angles in degrees, 180° or 360° in all, with gaps or without.
     pixel : float
         Effective pixel in m.
-    centre : float
-        Column of the rotation axis.
+    centre : float or (slice,) array_like
+        Column of the rotation axis; one for each slice where the axis is tilted.
     weights : (projection, slice, x) array_like, optional
         Inverse variances; 0 ignores a pixel. Only for "cgls" and "sirt".
     options : TomographyOptions, optional
@@ -50,8 +50,10 @@ def reconstruct(
 
     Returns
     -------
-    (slice, x, x) float32 array
-        The quantity per metre: δ, μ in 1/m, ε in rad²/m. Rows run along the beam at angle 0.
+    (slice, z, x) float32 array
+        The quantity per metre: δ, μ in 1/m, ε in rad²/m. The axis is in the middle of a slice; rows run along
+        the beam at angle 0. Slices are as wide as a frame, or twice its longer side of the axis for a half
+        acquisition.
 
     Raises
     ------
@@ -73,10 +75,8 @@ def reconstruct(
     data = np.asarray(sinograms, np.float32)
     degrees = np.asarray(angles, np.float64)
     given = None if weights is None else np.asarray(weights, np.float32)
-    _check(data, degrees, given, centre)
-    algorithm = options.algorithm
-    if algorithm == "auto":
-        algorithm = "cgls" if given is not None and has_astra() else "fbp"
+    columns = _check(data, degrees, given, centre)
+    algorithm = chosen_algorithm(options, weighted=given is not None)
     if algorithm == "fbp" and not np.isfinite(data).all():
         raise InputError(
             ErrorRecord("array-invalid", "the sinograms hold values that are not finite; fill them first")
@@ -84,30 +84,57 @@ def reconstruct(
     data = suppress_rings(data, options.rings)
     radians = np.deg2rad(degrees)
     _, slices, width = data.shape
-    out = np.empty((slices, width, width), np.float32)
+    half = is_half(degrees, float(columns.mean()), width, options.acquisition)
+    left, right = sides(width, float(columns.mean())) if half else (0, 0)
+    size = left + width + right
+    out = np.empty((slices, size, size), np.float32)
     if algorithm == "fbp":
         share = angular_weights(degrees)
-        for number in range(slices):
+        window = None if options.filter == "none" else options.filter
+        for number, column in enumerate(columns):
             row = data[:, number]
-            out[number] = filtered_back_projection(
-                row, radians, share, centre, window=None if options.filter == "none" else options.filter
-            )
+            if half:
+                row = np.pad(row * overlap_weights(width, column), ((0, 0), (left, right)))
+            out[number] = filtered_back_projection(row, radians, share, left + column, window=window)
             _tell(progress, number, slices)
     else:
-        with Projector(width, radians, centre) as projector:
-            for number in range(slices):
+        margin = 0 if options.padding == "auto" else round(options.padding * size)
+        inner = slice(margin, margin + size)
+        projector = None
+        try:
+            for number, column in enumerate(columns):
+                if projector is None or column != columns[number - 1]:
+                    if projector is not None:
+                        projector.close()
+                    projector = Projector(width, radians, column, size + 2 * margin)
                 weight = None if given is None else given[:, number]
                 row = data[:, number]
                 if algorithm == "sirt":
-                    out[number] = _sirt(projector, row, weight, options.iterations)
+                    image = _sirt(projector, row, weight, options.iterations)
                 else:
-                    out[number] = _cgls(projector, row, weight, options)
+                    image = _cgls(projector, row, weight, options)
+                out[number] = image[inner, inner]
                 _tell(progress, number, slices)
+        finally:
+            if projector is not None:
+                projector.close()
     return out / np.float32(pixel)
 
 
+def chosen_algorithm(options: TomographyOptions, *, weighted: bool) -> str:
+    """Return the algorithm of "auto"."""
+    if options.algorithm != "auto":
+        return options.algorithm
+    return "cgls" if weighted and has_astra() else "fbp"
+
+
 def reconstruct_refraction(
-    refraction: ArrayLike, angles: ArrayLike, *, centre: float, progress: Progress | None = None
+    refraction: ArrayLike,
+    angles: ArrayLike,
+    *,
+    centre: float | ArrayLike,
+    acquisition: str = "auto",
+    progress: Progress | None = None,
 ) -> Image:
     """Reconstruct δ from refraction angles, for objects that are larger than the field of view.
 
@@ -117,15 +144,17 @@ def reconstruct_refraction(
         Component of ∇φ/k across the rotation axis, in rad.
     angles : (projection,) array_like
         Angles in degrees.
-    centre : float
-        Column of the rotation axis.
+    centre : float or (slice,) array_like
+        Column of the rotation axis; one for each slice where the axis is tilted.
+    acquisition : {"auto", "full", "half"}
+        As in `TomographyOptions`.
     progress : callable, optional
         Called as progress("reconstructing", done, total) after each slice.
 
     Returns
     -------
-    (slice, x, x) float32 array
-        δ. No zero of φ is needed; where the object leaves the field of view, an offset of δ remains.
+    (slice, z, x) float32 array
+        δ, as from `reconstruct`. No zero of φ is needed; where the object leaves the field of view, an offset of δ remains.
 
     Raises
     ------
@@ -146,19 +175,27 @@ def reconstruct_refraction(
     """
     data = np.asarray(refraction, np.float32)
     degrees = np.asarray(angles, np.float64)
-    _check(data, degrees, None, centre)
+    columns = _check(data, degrees, None, centre)
     share = angular_weights(degrees)
     radians = np.deg2rad(degrees)
-    out = np.empty((data.shape[1], data.shape[2], data.shape[2]), np.float32)
-    for number in range(data.shape[1]):
+    width = data.shape[2]
+    half = is_half(degrees, float(columns.mean()), width, acquisition)
+    left, right = sides(width, float(columns.mean())) if half else (0, 0)
+    size = left + width + right
+    out = np.empty((data.shape[1], size, size), np.float32)
+    for number, column in enumerate(columns):
         row = -data[:, number]
-        out[number] = filtered_back_projection(row, radians, share, centre, derivative=True)
+        if half:
+            row = np.pad(row * overlap_weights(width, column), ((0, 0), (left, right)))
+        out[number] = filtered_back_projection(row, radians, share, left + column, derivative=True)
         _tell(progress, number, data.shape[1])
     return out
 
 
-def _check(data: Real, degrees: Real, weights: Real | None, centre: float) -> None:
+def _check(data: Real, degrees: Real, weights: Real | None, centre: float | ArrayLike) -> Real:
+    """Check what belongs together; return the column of the axis (slice,)."""
     errors = []
+    columns = np.atleast_1d(np.asarray(centre, np.float64))
     if data.ndim != 3:
         errors.append(
             ErrorRecord(
@@ -171,10 +208,16 @@ def _check(data: Real, degrees: Real, weights: Real | None, centre: float) -> No
     if weights is not None and weights.shape != data.shape:
         text = f"weights have shape {weights.shape}; expected that of the sinograms, {data.shape}"
         errors.append(ErrorRecord("shape-mismatch", text))
-    if data.ndim == 3 and not -0.5 <= centre <= data.shape[2] - 0.5:
-        text = f"centre is {centre:g}; expected one of the {data.shape[2]} columns of a frame"
-        errors.append(ErrorRecord("option-invalid", text))
+    if data.ndim == 3:
+        if columns.size not in (1, data.shape[1]):
+            text = f"{columns.size} centres for {data.shape[1]} slices; expected one, or one each"
+            errors.append(ErrorRecord("shape-mismatch", text))
+        wrong = columns[~((columns >= -0.5) & (columns <= data.shape[2] - 0.5))]
+        if wrong.size:
+            text = f"centre is {wrong[0]:g}; expected one of the {data.shape[2]} columns of a frame"
+            errors.append(ErrorRecord("option-invalid", text))
     raise_errors(errors)
+    return np.broadcast_to(columns, data.shape[1:2])
 
 
 def _tell(progress: Progress | None, number: int, total: int) -> None:
@@ -245,16 +288,21 @@ def _conjugate_gradients(normal: Any, right: Real, start: Real, iterations: int)
     x = start.copy()
     residual = right - normal(x) if start.any() else right.copy()
     direction = residual.copy()
-    power = float(np.vdot(residual, residual))
-    first = float(np.vdot(right, right))
+    power = _dot(residual, residual)
+    first = _dot(right, right)
     for _ in range(iterations):
         if power <= 1e-12 * first:
             break
         product = normal(direction)
-        step = power / float(np.vdot(direction, product))
+        step = power / _dot(direction, product)
         x += step * direction
         residual -= step * product
-        new = float(np.vdot(residual, residual))
+        new = _dot(residual, residual)
         direction = residual + (new / power) * direction
         power = new
     return x
+
+
+def _dot(a: Real, b: Real) -> float:
+    """Return Σ a b; a BLAS would add in an order that depends on its threads."""
+    return float((a * b).sum())
