@@ -23,9 +23,11 @@ if TYPE_CHECKING:
     from xmist.evaluate.comparison import Comparison, compare
     from xmist.io import open_result
     from xmist.io.results.nxtomo import export_tomography
+    from xmist.io.results.volumes import Volumes, open_volumes
     from xmist.methods import METHODS, prepare, retrieve
     from xmist.workflow.run import Run, run
     from xmist.workflow.simulation import write_simulation
+    from xmist.workflow.volumes import VolumeOptions, write_volumes
 
 _HOME = {
     "CHANNELS": "xmist.core.data",
@@ -50,6 +52,10 @@ _HOME = {
     "Run": "xmist.workflow.run",
     "export_tomography": "xmist.io.results.nxtomo",
     "write_simulation": "xmist.workflow.simulation",
+    "Volumes": "xmist.io.results.volumes",
+    "VolumeOptions": "xmist.workflow.volumes",
+    "open_volumes": "xmist.io.results.volumes",
+    "write_volumes": "xmist.workflow.volumes",
 }
 for _hook in (
     ("save result", "xmist.io", "save_result"),
@@ -77,6 +83,8 @@ __all__ = [
     "Retrieval",
     "Run",
     "SpeckleStack",
+    "VolumeOptions",
+    "Volumes",
     "XmistError",
     "__version__",
     "compare",
@@ -85,6 +93,7 @@ __all__ = [
     "export_tomography",
     "io",
     "open_result",
+    "open_volumes",
     "prepare",
     "preprocess",
     "progress_bars",
@@ -94,6 +103,7 @@ __all__ = [
     "tomography",
     "view",
     "write_simulation",
+    "write_volumes",
 ]
 
 

@@ -238,7 +238,7 @@ def test_an_engine_that_is_missing_is_named(data, monkeypatch):
 
 
 def half_acquisition():
-    """Return angles over 360°, projections (projection, slice, x) that show half of the phantom, the column."""
+    """Return angles over 360°, projections (projection, slice, x) of half of the phantom, the column."""
     angles = np.arange(0, 360, 1.5)
     return angles, np.repeat(sinogram(angles, 47.5)[:, None, 36:], 4, axis=1), 47.5 - 36
 

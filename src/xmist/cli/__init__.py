@@ -21,6 +21,7 @@ from xmist.cli.methods import methods
 from xmist.cli.report import report
 from xmist.cli.retrieve import retrieve
 from xmist.cli.simulate import simulate
+from xmist.cli.tomography import tomography
 from xmist.cli.view import view
 from xmist.core.version import __version__
 
@@ -51,11 +52,26 @@ def xmist() -> None:
       xmist retrieve CONFIG.toml one projection, or a series of thousands
       xmist compare CONFIG.toml -o FOLDER   several methods on the same frames
       xmist report RESULT.h5 -o PAGE.html   a page for the browser, to look into a result
+      xmist tomography RESULT.h5 -o V.h5    volumes from the results of a series
       xmist view [FOLDER]        napari, to preview, retrieve and look
     """
 
 
-for command in (demo, simulate, init, check, retrieve, compare, report, view, info, methods, benchmark):
+_COMMANDS = (
+    demo,
+    simulate,
+    init,
+    check,
+    retrieve,
+    compare,
+    report,
+    tomography,
+    view,
+    info,
+    methods,
+    benchmark,
+)
+for command in _COMMANDS:
     xmist.add_command(command)
 
 

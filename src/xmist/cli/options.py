@@ -233,11 +233,11 @@ def read_options(texts: Sequence[str], errors: list[str]) -> dict[str, Any]:
         elif name in found:
             errors.append(f"--option {name} is given twice; expected it once")
         else:
-            found[name] = _value(value)
+            found[name] = read_value(value)
     return found
 
 
-def _value(text: str) -> Any:
+def read_value(text: str) -> Any:
     """Read a value as TOML does; what is no TOML is text, so that quotes may be left out."""
     try:
         parsed = tomllib.loads(f"value = {text}")

@@ -115,6 +115,9 @@ ERROR_CODES: Final[Mapping[str, str]] = MappingProxyType(
         "results-missing": "A configuration has no finished results.",
         "series-changed": "Configuration or input of a series have changed since it was begun.",
         "series-locked": "Another process is at work on a series.",
+        # --- volumes (tomography, workflow) ---
+        "cone-beam-wide": "A cone beam moves rays too far for slices in parallel geometry.",
+        "projections-too-few": "Too few projections can be used for a reconstruction.",
         # --- simulation (simulate) ---
         "field-small": "The simulated field is too small for its objects or their refraction.",
         "sampling-coarse": "The samples of the simulated wave are too coarse.",

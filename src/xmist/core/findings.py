@@ -321,6 +321,31 @@ _TABLE: Final = (
         "The image is a preview: a fast method, and pixels joined into larger ones.",
         "Retrieve with full-field for quantitative images.",
     ),
+    # --- volumes (tomography, workflow) ---
+    FindingCode(
+        "axis-tilted",
+        "warning",
+        "The rotation axis is tilted against the columns of the detector; volumes are blurred along it.",
+        "Align the axis, or turn the frames before retrieval.",
+    ),
+    FindingCode(
+        "axis-uncertain",
+        "warning",
+        "The rotation centre was found with a standard error above half a pixel.",
+        "Compare slices for several values of the option centre.",
+    ),
+    FindingCode(
+        "object-leaves-frame",
+        "warning",
+        "The object leaves the frame, so that volumes may have an offset.",
+        "Give a box of air (option air), or record with a wider field.",
+    ),
+    FindingCode(
+        "projections-left-out",
+        "note",
+        "Projections that were not retrieved, or have too few values, are left out of volumes.",
+        "None is needed for a few projections; mend and retrieve them if there are many.",
+    ),
     # --- simulation (simulate) ---
     FindingCode(
         "structure-resolved",

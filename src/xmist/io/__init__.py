@@ -160,7 +160,8 @@ def describe(path: str | Path) -> dict[str, Any]:
         `diagnostics` (the same for each map, without unit), `flags` (number of pixels for each flag that
         occurs), `flagged` (number of pixels with any flag), `experiment` (four parameters and derived
         quantities), `options`, `findings`, `provenance`, `written_by` and `schema`. For a series: `kind`
-        "stack". For frames: `kind` "frames", with their number, shape, dtype, geometry and header.
+        "stack"; for volumes "volumes". For frames: `kind` "frames", with their number, shape, dtype, geometry
+        and header.
 
     Raises
     ------
@@ -175,7 +176,10 @@ def describe(path: str | Path) -> dict[str, Any]:
     from xmist.io.results.nexus_reader import read_version
     from xmist.io.results.stacks import describe_stack, is_stack
     from xmist.io.results.summary import describe_result
+    from xmist.io.results.volumes import describe_volumes, is_volumes
 
+    if is_volumes(path):
+        return describe_volumes(path)
     if is_stack(path):
         return describe_stack(path)
     if "::" not in str(path) and read_version(path) is not None:

@@ -30,6 +30,8 @@ class Centre:
         Angle of the axis against the columns of the detector, in degrees.
     spread : float
         Standard error of `column` in pixels, from bands of rows; NaN for a single band.
+    tilt_spread : float
+        Standard error of `tilt` in degrees.
     pairs : int
         Number of opposite pairs that were registered; 0 where all projections were used.
     """
@@ -37,6 +39,7 @@ class Centre:
     column: float
     tilt: float
     spread: float
+    tilt_spread: float
     pairs: int
 
 
@@ -102,7 +105,9 @@ def find_centre(
         tilt = float(np.rad2deg(np.arctan(slope)))
     scatter = np.average((columns - column - slope * places) ** 2, weights=weights)
     spread = float(np.sqrt(scatter / len(bands))) if len(bands) > 2 else float("nan")
-    return Centre(float(column), tilt, spread, pairs)
+    lever = np.average(places**2, weights=weights) * max(len(bands) - 2, 1)
+    tilt_spread = float(np.rad2deg(np.sqrt(scatter / lever))) if len(bands) > 2 else float("nan")
+    return Centre(float(column), tilt, spread, tilt_spread, pairs)
 
 
 def inside_bands(profiles: Real) -> NDArray[np.bool_]:
@@ -185,19 +190,23 @@ def _overlap(images: Real, pairs: list[tuple[int, int, float]]) -> int:
     rows = slice(None, None, max(1, images.shape[1] // _MOST_LINES))
     chosen = pairs[:: max(1, len(pairs) // 8)]
     a, b = (
-        np.concatenate([gaussian_filter1d(images[pair[place], rows], 1.0, order=1) for pair in chosen])
-        for place in (0, 1)
+        np.concatenate([gaussian_filter1d(images[number, rows], 1.0, order=1) for number in numbers])
+        for numbers in ([one for one, *_ in chosen], [other for _, other, _ in chosen])
     )
     b = -b[:, ::-1]
     least = max(8, width // 16)
-    found = (-np.inf, 0)
+    best, best_shift = -np.inf, 0
     for shift in range(least - width, width - least + 1):
-        one, other = a[:, max(shift, 0) : width + min(shift, 0)], b[:, max(-shift, 0) : width + min(-shift, 0)]
+        one, other = (
+            a[:, max(shift, 0) : width + min(shift, 0)],
+            b[:, max(-shift, 0) : width + min(-shift, 0)],
+        )
         scale = np.sqrt((one**2).sum() * (other**2).sum())
         # A narrow overlap correlates by chance: so much less counts its correlation.
         value = float((one * other).sum() / max(scale, 1e-300)) - np.sqrt(least / one.shape[1]) / 4
-        found = max(found, (value, shift))
-    return found[1]
+        if value > best:
+            best, best_shift = value, shift
+    return best_shift
 
 
 def _at_zero(excess: Real, values: Real, weights: Real) -> float:

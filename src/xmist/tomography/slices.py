@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -118,10 +118,10 @@ def reconstruct(
         finally:
             if projector is not None:
                 projector.close()
-    return out / np.float32(pixel)
+    return np.asarray(out / np.float32(pixel), np.float32)
 
 
-def chosen_algorithm(options: TomographyOptions, *, weighted: bool) -> str:
+def chosen_algorithm(options: TomographyOptions, *, weighted: bool) -> Literal["fbp", "cgls", "sirt"]:
     """Return the algorithm of "auto"."""
     if options.algorithm != "auto":
         return options.algorithm
@@ -154,7 +154,8 @@ def reconstruct_refraction(
     Returns
     -------
     (slice, z, x) float32 array
-        δ, as from `reconstruct`. No zero of φ is needed; where the object leaves the field of view, an offset of δ remains.
+        δ, as from `reconstruct`. No zero of φ is needed; where the object leaves the field of view, an offset
+        of δ remains.
 
     Raises
     ------

@@ -15,7 +15,7 @@ from concurrent.futures import Future, ThreadPoolExecutor, wait
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Final, Generic, TypeVar
+from typing import Any, Final, Generic, Protocol, TypeVar
 
 from xmist.core.data import Retrieval
 from xmist.core.errors import OutputError
@@ -32,6 +32,14 @@ _DEATHS: Final = 2
 WAITING: Final = 1
 
 
+class Work(Protocol):
+    """What executors can do: blocks, in order, each with a report."""
+
+    def process(self, blocks: Iterable[Block], cautious: bool = False) -> Generator[Report]:
+        """Do blocks; `cautious` where a process died at one of them."""
+        ...
+
+
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Job:
     """What all blocks of a series share; it travels once to every worker.
@@ -44,6 +52,10 @@ class Job:
     folder: Path
     strict: bool = False
 
+    def process(self, blocks: Iterable[Block], cautious: bool = False) -> Generator[Report]:
+        """Do blocks; see `process_blocks`."""
+        return process_blocks(self, blocks, cautious)
+
 
 @dataclass(frozen=True, kw_only=True)
 class Report:
@@ -55,11 +67,6 @@ class Report:
     problem: str = ""
     solving: float = 0.0
     writing: float = 0.0
-
-
-def process_block(job: Job, block: Block, cautious: bool = False) -> Report:
-    """Retrieve the projections of one block and write its file."""
-    return next(process_blocks(job, [block], cautious))
 
 
 def process_blocks(job: Job, blocks: Iterable[Block], cautious: bool = False) -> Generator[Report]:

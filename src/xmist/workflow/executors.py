@@ -14,7 +14,7 @@ from contextlib import suppress
 from typing import Any, Final, Protocol
 
 from xmist.core.errors import InputError
-from xmist.workflow.driver import Job, Report, process_block, process_blocks
+from xmist.workflow.driver import Report, Work
 from xmist.workflow.storage import Block
 
 _PATIENCE: Final = 60.0  # seconds that a cluster has to show its first worker
@@ -26,7 +26,7 @@ class Executor(Protocol):
 
     workers: int
 
-    def run(self, job: Job, blocks: Sequence[Block]) -> Iterator[Report]:
+    def run(self, job: Work, blocks: Sequence[Block]) -> Iterator[Report]:
         """Return a report for every block as it is done."""
         ...
 
@@ -36,9 +36,9 @@ class Inline:
 
     workers: int = 1
 
-    def run(self, job: Job, blocks: Sequence[Block]) -> Iterator[Report]:
+    def run(self, job: Work, blocks: Sequence[Block]) -> Iterator[Report]:
         """Return a report for every block; see `Executor.run`."""
-        return process_blocks(job, blocks)
+        return job.process(blocks)
 
 
 class Processes:
@@ -47,7 +47,7 @@ class Processes:
     def __init__(self, workers: int) -> None:
         self.workers = workers
 
-    def run(self, job: Job, blocks: Sequence[Block]) -> Iterator[Report]:
+    def run(self, job: Work, blocks: Sequence[Block]) -> Iterator[Report]:
         """Return a report for every block; see `Executor.run`."""
         waiting = deque(blocks)
         idle = 0
@@ -67,7 +67,7 @@ class Processes:
 
 
 def _round(
-    job: Job, waiting: deque[Block], workers: int, *, cautious: bool
+    job: Work, waiting: deque[Block], workers: int, *, cautious: bool
 ) -> Generator[Report, None, list[Block]]:
     """Do blocks until all are done or a process dies; return what that one was doing."""
     from multiprocessing.connection import wait
@@ -123,7 +123,7 @@ def _context() -> Any:
     return context
 
 
-def _work(job: Job, cautious: bool, stop: Any, pipe: Any) -> None:
+def _work(job: Work, cautious: bool, stop: Any, pipe: Any) -> None:
     """Be a process: ask for blocks, do them, and tell what became of them."""
     # Ctrl-C reaches every process of a terminal; the parent decides.
     import signal
@@ -138,7 +138,7 @@ def _work(job: Job, cautious: bool, stop: Any, pipe: Any) -> None:
         return block
 
     try:
-        for report in process_blocks(job, iter(ask, None), cautious):
+        for report in job.process(iter(ask, None), cautious):
             pipe.send(report)
     except Exception as error:  # the parent raises it
         pipe.send(error)
@@ -171,7 +171,7 @@ class Cluster:
         threads = sum(client.nthreads().values())
         self.workers = max(1, threads if most is None else min(most, threads))
 
-    def run(self, job: Job, blocks: Sequence[Block]) -> Iterator[Report]:
+    def run(self, job: Work, blocks: Sequence[Block]) -> Iterator[Report]:
         """Return a report for every block; see `Executor.run`."""
         from distributed import as_completed
 
@@ -186,7 +186,7 @@ class Cluster:
             while waiting and len(running) < 2 * self.workers:
                 block, tries = waiting.popleft()
                 key = f"xmist-{block.name}-{tries}-{id(finished)}"
-                future = client.submit(process_block, shared, block, tries > 0, key=key, pure=False)
+                future = client.submit(_process_block, shared, block, tries > 0, key=key, pure=False)
                 running[key] = block, tries
                 finished.add(future)
 
@@ -206,6 +206,10 @@ class Cluster:
                 yield Report(block=block, rows=(), problem=f"{_TRIES} workers died at {block.name}")
             future.release()
             submit()
+
+
+def _process_block(job: Work, block: Block, cautious: bool) -> Report:
+    return next(job.process([block], cautious))
 
 
 def _died(error: BaseException) -> bool:

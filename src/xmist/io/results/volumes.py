@@ -1,0 +1,188 @@
+"""Volumes that were reconstructed from a series: what a file of them holds."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from types import MappingProxyType
+from typing import Any, Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from xmist.core.errors import InputError
+from xmist.core.experiment import Experiment
+from xmist.core.findings import Finding
+from xmist.io.frames.sources import check_file, reading
+from xmist.io.results.nexus_reader import GIVEN
+from xmist.io.results.plain import from_text
+from xmist.io.results.stacks import StackArray
+
+# Incremented whenever an older xmist would misread a newer file.
+VOLUMES_SCHEMA: Final = 1
+
+
+@dataclass(frozen=True)
+class Quantity:
+    """What a volume holds, and the image channel of the projections that it comes from."""
+
+    channel: str
+    unit: str
+    symbol: str
+    title: str
+
+
+QUANTITIES: Final[Mapping[str, Quantity]] = MappingProxyType(
+    {
+        "delta": Quantity("phase", "1", "δ", "refractive index decrement"),
+        "mu": Quantity("transmission", "1/m", "μ", "attenuation coefficient"),
+        "scattering": Quantity(
+            "dark_field", "rad2/m", "ε", "mean square of the refraction angle per axis and length"
+        ),
+    }
+)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Volumes:
+    """Volumes in a file.
+
+    Parameters
+    ----------
+    path : Path
+        The file.
+    arrays : mapping of str to StackArray
+        "delta", "mu" in 1/m, "scattering" in rad²/m: (y, z, x), read when sliced. y is the rotation axis, and
+        z runs along the beam at angle 0.
+    pixel : float
+        Side of a cube in m.
+    experiment : Experiment
+        Of the projections.
+    centre, tilt : float
+        Column of the rotation axis in the projections, and its angle against their columns in degrees.
+    options : mapping
+        Options of the reconstruction.
+    projections : (projection,) int array
+        Numbers of the projections that were used.
+    findings : tuple of Finding
+        What was noticed.
+    """
+
+    path: Path
+    arrays: Mapping[str, StackArray]
+    pixel: float
+    experiment: Experiment
+    centre: float
+    tilt: float
+    options: Mapping[str, Any]
+    projections: NDArray[np.int64]
+    findings: tuple[Finding, ...]
+
+
+def is_volumes(path: str | Path) -> bool:
+    """Return whether a file shows volumes."""
+    import h5py
+
+    path = Path(path)
+    try:
+        if not path.is_file() or not h5py.is_hdf5(path):
+            return False
+        with h5py.File(path, "r", locking="best-effort") as file:
+            return "xmist_volumes" in file["entry"].attrs
+    except (OSError, LookupError, RuntimeError, AttributeError):
+        return False
+
+
+def is_finished(path: str | Path) -> bool:
+    """Return whether a file shows volumes that are complete."""
+    import h5py
+
+    if not is_volumes(path):
+        return False
+    with reading(str(path)), h5py.File(path, "r", locking="best-effort") as file:
+        return bool(file["entry"].attrs.get("complete", False))
+
+
+def open_volumes(path: str | Path) -> Volumes:
+    """Open volumes that were reconstructed; no slice is read.
+
+    Parameters
+    ----------
+    path : str or Path
+        The file that `xmist tomography` wrote.
+
+    Returns
+    -------
+    Volumes
+        Arrays that are read when they are sliced, and what the file states.
+
+    Raises
+    ------
+    InputError
+        If the file is missing or holds no volumes.
+
+    Examples
+    --------
+    >>> open_volumes("volumes.h5").arrays["delta"][100].shape  # doctest: +SKIP
+    (2048, 2048)
+    """
+    import h5py
+
+    path = Path(path)
+    check_file(path)
+    if not is_volumes(path):
+        raise InputError(f"{path} holds no volumes; xmist tomography writes such a file", "result-invalid")
+    with reading(str(path)), h5py.File(path, "r", locking="best-effort") as file:
+        entry = file["entry"]
+        schema = int(entry.attrs["xmist_volumes"])
+        if schema > VOLUMES_SCHEMA:
+            raise InputError(
+                f"{path}: written by a newer xmist (schema {schema}); this one reads up to {VOLUMES_SCHEMA}: "
+                "update xmist",
+                "result-invalid",
+            )
+        where = os.path.abspath(path)  # noqa: PTH100  # a link to the file keeps its own folder
+        arrays = {
+            name: StackArray(
+                where, f"entry/{name}/data", entry[f"{name}/data"].shape, entry[f"{name}/data"].dtype
+            )
+            for name in str(entry.attrs["quantities"]).split()
+        }
+        process = entry["process"]
+        given = {
+            name: float(entry[f"experiment/{name}"][()]) for name in GIVEN if name in entry["experiment"]
+        }
+        places = json.loads(process["options_tuples"].asstr()[()])
+        return Volumes(
+            path=path,
+            arrays=arrays,
+            pixel=Experiment(**given).effective_pixel,
+            experiment=Experiment(**given),
+            centre=float(process["centre"][()]),
+            tilt=float(process["tilt"][()]),
+            options=from_text(process["options"].asstr()[()], places),
+            projections=np.asarray(process["projections"][()]),
+            findings=tuple(map(Finding.from_dict, json.loads(process["findings"].asstr()[()]))),
+        )
+
+
+def describe_volumes(path: str | Path) -> dict[str, Any]:
+    """Return what a file of volumes holds; `xmist.io.describe` lists the keys."""
+    found = open_volumes(path)
+    shape = next(iter(found.arrays.values())).shape
+    return {
+        "kind": "volumes",
+        "path": str(path),
+        "complete": is_finished(path),
+        "shape": list(shape),
+        "pixel": found.pixel,
+        "volumes": {name: QUANTITIES[name].unit for name in found.arrays},
+        "centre": found.centre,
+        "tilt": found.tilt,
+        "projections": len(found.projections),
+        "options": dict(found.options),
+        "findings": [record.to_dict() for record in found.findings],
+    }

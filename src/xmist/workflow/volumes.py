@@ -1,0 +1,779 @@
+"""From the projections of a series to volumes: what is prepared once, and blocks of slices.
+
+The rotation axis and the offsets of all projections are found first; then every block of slices is read,
+reconstructed and written by itself. Neither blocks nor workers change a bit of the volumes.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+import shutil
+import time
+from collections.abc import Generator, Iterable, Mapping
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, Final, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from xmist.core.arrays import Image
+from xmist.core.errors import ErrorRecord, InputError, OutputError, raise_errors, suggest
+from xmist.core.experiment import Experiment
+from xmist.core.findings import Finding, finding
+from xmist.core.flags import FILLED, UNDETERMINED
+from xmist.core.options import Parsed, Range, read_options
+from xmist.core.progress import Progress
+from xmist.io import NEXUS_ENDINGS
+from xmist.io.results.atomic import make_folder, target_errors
+from xmist.io.results.stacks import FAILED, MISSING, UNREADABLE, Stack, open_stack
+from xmist.io.results.volumes import QUANTITIES, Volumes, is_finished, is_volumes, open_volumes
+from xmist.tomography.centre import Centre, find_centre, inside_bands
+from xmist.tomography.engines import need
+from xmist.tomography.options import TomographyOptions
+from xmist.tomography.sinograms import is_half, line_integrals, sides
+from xmist.tomography.slices import chosen_algorithm, reconstruct, reconstruct_refraction
+from xmist.workflow.driver import Report
+from xmist.workflow.executors import Cluster, Executor, Inline, Processes, connect
+from xmist.workflow.journal import Identity, Journal, differences, locked, read_journal
+from xmist.workflow.outputs import amount, blocks_folder
+from xmist.workflow.storage import Block, clear, split
+from xmist.workflow.volumes_file import VolumeSchema, find_slices, write_slices, write_volumes_file
+
+if TYPE_CHECKING:
+    from distributed import Client
+
+Real = NDArray[Any]
+Box = tuple[int, int, int, int]
+
+_BLOCK: Final = 2**25  # bytes of one volume in a block
+_SAMPLED: Final = 2**26  # bytes of the rows that the rotation axis is found from
+_MOST_ROWS: Final = 64
+_PADDING: Final = 0.25  # where the object leaves the frame
+_CONE: Final = 0.5  # pixels that a cone may move a ray by across the sample
+_INTERPRETER: Final = 3e8  # bytes of Python with the engines
+_READING: Final = 150e6  # bytes a second, a typical disk
+_WRITING: Final = 200e6
+_FLOOR: Final = 0.1  # of the median: the smallest standard deviation that is believed
+
+
+def _as_quantities(value: Any) -> tuple[str, ...]:
+    names = [name.strip() for name in value.split(",")] if isinstance(value, str) else list(value)
+    unknown = [name for name in names if name not in QUANTITIES]
+    if unknown:
+        raise ValueError(f"holds {unknown[0]!r}; {suggest(str(unknown[0]), QUANTITIES)}")
+    if not names or len(set(names)) < len(names):
+        raise ValueError
+    return tuple(names)
+
+
+def _as_box(value: Any) -> str | Box:
+    if value in ("auto", "none"):
+        return str(value)
+    box = tuple(int(part) for part in value.split(",")) if isinstance(value, str) else tuple(value)
+    if len(box) != 4 or not all(isinstance(part, int) and not isinstance(part, bool) for part in box):
+        raise ValueError
+    if not (0 <= box[0] < box[1] and 0 <= box[2] < box[3]):
+        raise ValueError
+    return box
+
+
+def _as_numbers(value: Any) -> tuple[int, ...]:
+    if isinstance(value, str):
+        value = [int(part) for part in value.split(",")]
+    numbers = [value] if isinstance(value, int) else list(value)
+    if not all(isinstance(part, int) and not isinstance(part, bool) for part in numbers):
+        raise ValueError
+    return tuple(numbers)
+
+
+class VolumeOptions(TomographyOptions):
+    """Options of volumes from the results of a series.
+
+    Parameters
+    ----------
+    volumes : tuple of str, optional
+        Volumes to reconstruct, of "delta", "mu", "scattering"; all that the results allow if left out.
+    delta_from : {"auto", "phase", "refraction"}
+        "refraction" reconstructs δ from refraction angles, which need no zero of φ. "auto" does so where the
+        object leaves the frame.
+    air : "auto", "none" or (y0, y1, x0, x1)
+        Where the sample never is: its values are subtracted from the projections. "auto" takes the columns at
+        both borders, if the object stays inside the frame.
+    exclude : tuple of int
+        Numbers of projections to leave out.
+    max_valueless : float
+        Projections with a larger share of pixels without a value are left out.
+    block : int, optional
+        Slices in a file.
+
+    Examples
+    --------
+    >>> VolumeOptions(algorithm="fbp", volumes=("delta",)).volumes
+    ('delta',)
+    """
+
+    volumes: (
+        Annotated[
+            Any, Parsed(_as_quantities, 'a list of volumes, such as ["delta", "scattering"], each once', list)
+        ]
+        | None
+    ) = None
+    delta_from: Literal["auto", "phase", "refraction"] = "auto"
+    air: Annotated[
+        Any,
+        Parsed(_as_box, '"auto", "none", or a box [y0, y1, x0, x1] in pixels, ends excluded', lambda v: v),
+    ] = "auto"
+    exclude: Annotated[Any, Parsed(_as_numbers, "a list of numbers of projections", list)] = ()
+    max_valueless: Annotated[float, Range(0.0, 1.0)] = 0.05
+    block: Annotated[int, Range(1)] | None = None
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Prepared:
+    """What all blocks of slices share; it travels once to every worker.
+
+    `offsets` holds for each quantity the value of air at the left and the right border of every projection.
+    """
+
+    source: Path
+    experiment: Experiment
+    options: VolumeOptions
+    kept: NDArray[np.intp]
+    projections: NDArray[np.int64]
+    angles: NDArray[np.float64]
+    quantities: tuple[str, ...]
+    refraction: bool
+    weighted: Mapping[str, bool]
+    offsets: Mapping[str, Real]
+    centre: Centre
+    shape: tuple[int, int]  # of a projection
+    findings: tuple[Finding, ...]
+
+    @property
+    def columns(self) -> Real:
+        """Column of the axis at each row (y,)."""
+        rows = np.arange(self.shape[0]) - 0.5 * (self.shape[0] - 1)
+        return np.asarray(self.centre.column + np.tan(np.deg2rad(self.centre.tilt)) * rows)
+
+    @property
+    def side(self) -> int:
+        """Pixels of a side of a slice."""
+        width, column = self.shape[1], float(self.columns.mean())
+        half = is_half(self.angles, column, width, self.options.acquisition)
+        return width + (sum(sides(width, column)) if half else 0)
+
+    def algorithm(self, name: str) -> Literal["fbp", "cgls", "sirt"]:
+        """Return the algorithm of a volume."""
+        if name == "delta" and self.refraction:
+            return "fbp"
+        return chosen_algorithm(self.options, weighted=self.weighted[name])
+
+
+@dataclass(frozen=True, kw_only=True)
+class VolumesEstimate:
+    """What volumes take: seconds, bytes of memory, bytes on the disk."""
+
+    shape: tuple[int, int, int]
+    algorithms: Mapping[str, str]
+    block: int
+    blocks: int
+    seconds: float
+    memory: float
+    disk: float
+
+
+def prepare_volumes(result: str | Path, options: VolumeOptions, progress: Progress | None = None) -> Prepared:
+    """Read the results of a series; find the projections to use, their offsets, and the rotation axis."""
+    stack = open_stack(result)
+    quantities, refraction_there = _quantities(stack, options)
+    _check_cone(stack.experiment, stack.arrays["flags"].shape[1:])
+    kept, findings = _kept(stack, options)
+    angles = np.asarray(stack.angles, np.float64)[kept]
+    survey = _survey(stack, kept, quantities, options.air, progress)
+    inside = survey.inside
+    refraction = options.delta_from == "refraction" or (
+        options.delta_from == "auto" and not inside and refraction_there
+    )
+    offsets: Mapping[str, Real] = {name: np.zeros((2, kept.size), np.float32) for name in quantities}
+    if options.air != "none" and (inside or options.air != "auto"):
+        offsets = survey.air
+    elif options.air == "auto":
+        findings.append(
+            finding(
+                "object-leaves-frame",
+                "the object leaves the frame or its borders are not air: "
+                + ("δ is reconstructed from refraction angles" if refraction else "φ has no zero")
+                + ", and all volumes may have an offset; give a box of air (air) if there is one",
+            )
+        )
+        if options.padding == "auto":
+            options = dataclasses.replace(options, padding=_PADDING)
+    centre = _centre(survey, angles, options, stack.arrays["flags"].shape[1], findings)
+    return Prepared(
+        source=Path(result),
+        experiment=stack.experiment,
+        options=options,
+        kept=kept,
+        projections=np.asarray(stack.table["projection"], np.int64)[kept],
+        angles=angles,
+        quantities=quantities,
+        refraction=refraction and "delta" in quantities,
+        weighted={name: f"{QUANTITIES[name].channel}_std" in stack.arrays for name in quantities},
+        offsets=offsets,
+        centre=centre,
+        shape=tuple(stack.arrays["flags"].shape[1:]),  # type: ignore[arg-type]
+        findings=tuple(findings),
+    )
+
+
+def _quantities(stack: Stack, options: VolumeOptions) -> tuple[tuple[str, ...], bool]:
+    """Return the volumes to reconstruct, and whether there are refraction angles."""
+    errors = []
+    if stack.angles is None:
+        text = f"{stack.path} has no angles; give them in [series] and retrieve it again"
+        errors.append(ErrorRecord("angles-missing", text))
+    refraction = "refraction_angle" in stack.arrays
+    there = [
+        name
+        for name, quantity in QUANTITIES.items()
+        if quantity.channel in stack.arrays or (name == "delta" and refraction)
+    ]
+    wanted = tuple(there) if options.volumes is None else tuple(options.volumes)
+    absent = [name for name in wanted if name not in there]
+    if absent or not wanted:
+        text = (
+            f"{stack.path} holds no {QUANTITIES[absent[0]].channel if absent else 'phase'} for "
+            f"{absent[0] if absent else 'any volume'}; it holds {', '.join(stack.arrays)}"
+        )
+        errors.append(ErrorRecord("channel-missing", text))
+    if "delta" in wanted and options.delta_from == "refraction" and not refraction:
+        text = f'{stack.path} holds no refraction_angle for delta_from = "refraction"'
+        errors.append(ErrorRecord("channel-missing", text))
+    raise_errors(errors)
+    return wanted, refraction
+
+
+def _check_cone(experiment: Experiment, shape: tuple[int, ...]) -> None:
+    """Raise where a cone moves a ray too far for slices by themselves in parallel geometry."""
+    if experiment.source_to_sample is None:
+        return
+    # A ray that is h pixels off the axis of the beam moves by h r/source over a depth r of half the width.
+    depth = 0.5 * shape[1] * experiment.effective_pixel
+    moved = 0.5 * max(shape) * depth / experiment.source_to_sample
+    if moved > _CONE:
+        text = (
+            f"the cone beam moves rays by up to {moved:.2g} pixels across the sample; expected at most "
+            f"{_CONE:g} for slices in parallel geometry. Export the line integrals "
+            "(xmist.export_tomography) to a program with a cone-beam reconstruction"
+        )
+        raise InputError(text, code="cone-beam-wide")
+
+
+def _kept(stack: Stack, options: VolumeOptions) -> tuple[NDArray[np.intp], list[Finding]]:
+    """Return the places of the projections to use."""
+    table, angles = stack.table, np.asarray(stack.angles, np.float64)
+    pixels = math.prod(stack.arrays["flags"].shape[1:])
+    absent = np.isin(table["status"], (MISSING, FAILED, UNREADABLE)) | ~np.isfinite(angles)
+    empty = ~absent & (table["valueless"] > options.max_valueless * pixels)
+    excluded = np.isin(table["projection"], options.exclude)
+    used = ~(absent | empty | excluded)
+    findings = []
+    parts = [
+        f"{np.count_nonzero(which)} {text}"
+        for which, text in (
+            (absent, "not retrieved or without an angle"),
+            (empty, f"with more than {100 * options.max_valueless:g} % of pixels without a value"),
+            (excluded, "excluded"),
+        )
+        if which.any()
+    ]
+    if parts:
+        text = f"{np.count_nonzero(~used)} of {used.size} projections are left out: {', '.join(parts)}"
+        findings.append(finding("projections-left-out", text))
+    if np.count_nonzero(used) < 2:
+        text = f"{stack.path}: {'; '.join(parts) or f'{used.size} projections'}; expected at least 2 to use"
+        raise InputError(text, code="projections-too-few")
+    return np.flatnonzero(used), findings
+
+
+@dataclass(frozen=True, eq=False)
+class _Survey:
+    """What one pass over all projections shows.
+
+    `rows` are those that `sampled` (projection, row, x) holds of each quantity; `air` is (2, projection).
+    """
+
+    rows: NDArray[np.intp]
+    sampled: Mapping[str, Image]
+    air: Mapping[str, Real]
+    inside: bool
+
+
+def _survey(
+    stack: Stack,
+    kept: NDArray[np.intp],
+    quantities: tuple[str, ...],
+    air: str | Box,
+    progress: Progress | None,
+) -> _Survey:
+    """Read all projections once."""
+    height, width = stack.arrays["flags"].shape[1:]
+    if isinstance(air, tuple) and (air[1] > height or air[3] > width):
+        text = f"air is {list(air)}; expected [y0, y1, x0, x1] inside {height} × {width} pixels"
+        raise InputError(text, code="box-outside")
+    names = [name for name in quantities if QUANTITIES[name].channel in stack.arrays]
+    number = max(8, min(_MOST_ROWS, _SAMPLED // (4 * kept.size * width * max(len(names), 1))))
+    rows = np.unique(np.linspace(0, height - 1, min(number, height)).round().astype(np.intp))
+    margin = max(width // 40, 2)
+    sampled = {name: np.empty((kept.size, rows.size, width), np.float32) for name in names}
+    values = {name: np.zeros((2, kept.size), np.float32) for name in quantities}
+    for name in names:
+        array = stack.arrays[QUANTITIES[name].channel]
+        step = max(1, _BLOCK // (4 * height * width))
+        for start in range(0, kept.size, step):
+            places = kept[start : start + step]
+            images = array[places[0] : places[-1] + 1][places - places[0]]
+            integrals = line_integrals(QUANTITIES[name].channel, images, stack.experiment)
+            integrals[~np.isfinite(images)] = np.nan
+            for place, image in enumerate(integrals, start):
+                boxes = (
+                    (image[:, :margin], image[:, -margin:])
+                    if not isinstance(air, tuple)
+                    else 2 * (image[air[0] : air[1], air[2] : air[3]],)
+                )
+                values[name][:, place] = [_median(box) for box in boxes]
+                sampled[name][place] = np.nan_to_num(image[rows])
+            if progress is not None:
+                progress("looking through the projections", min(start + step, kept.size), kept.size)
+    inside = any(
+        bool(inside_bands(sampled[name].mean(1)[:, None])[0]) for name in ("mu", "delta") if name in sampled
+    )
+    return _Survey(rows, sampled, values, inside)
+
+
+def _median(values: Image) -> float:
+    known = values[np.isfinite(values)]
+    return float(np.median(known)) if known.size else 0.0
+
+
+def _centre(
+    survey: _Survey, angles: Real, options: VolumeOptions, height: int, findings: list[Finding]
+) -> Centre:
+    """Find the axis from the quantity that shows it best; tilts below what slices show are 0."""
+    if options.centre != "auto":
+        return Centre(float(options.centre), 0.0, float("nan"), float("nan"), 0)
+    if not survey.sampled:
+        text = "the rotation centre needs phase or transmission; state it (centre = column)"
+        raise InputError(text, code="channel-missing")
+    names = [name for name in ("mu", "delta") if name in survey.sampled] or list(survey.sampled)
+    found, errors = [], []
+    for name in names:
+        offset = survey.air[name].mean(0)[:, None, None] if survey.inside else np.float32(0)
+        try:
+            found.append(find_centre(survey.sampled[name] - offset, angles, rows=survey.rows))
+        except InputError as error:
+            errors += error.records
+    if not found:
+        raise InputError(errors[:1])
+    best = min(found, key=lambda centre: centre.spread if math.isfinite(centre.spread) else math.inf)
+    moved = abs(math.tan(math.radians(best.tilt))) * height
+    if moved > 0.5 and abs(best.tilt) > 5.0 * best.tilt_spread:
+        text = (
+            f"the rotation axis is tilted by {best.tilt:.2f}° against the columns of the detector, "
+            f"{moved:.1f} pixels over the frame: the centre of each slice follows it, but what lies "
+            "off the axis is blurred along it; align the axis, or turn the frames"
+        )
+        findings.append(finding("axis-tilted", text))
+    else:
+        best = dataclasses.replace(best, tilt=0.0)
+    if best.spread > 0.5:
+        text = (
+            f"the rotation centre at column {best.column:.2f} is uncertain by {best.spread:.2g} pixels; "
+            "compare slices for several values of centre"
+        )
+        findings.append(finding("axis-uncertain", text))
+    return best
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class VolumeJob:
+    """Blocks of slices, for whoever does them."""
+
+    prepared: Prepared
+    schema: VolumeSchema
+    folder: Path
+
+    def process(self, blocks: Iterable[Block], cautious: bool = False) -> Generator[Report]:
+        """Reconstruct and write blocks."""
+        for block in blocks:
+            start = time.perf_counter()
+            slices = reconstruct_block(self.prepared, block)
+            solved = time.perf_counter()
+            try:
+                written = write_slices(self.folder, block, self.schema, slices)
+            except OutputError as error:
+                yield Report(block=block, rows=(), problem=str(error))
+                continue
+            now = time.perf_counter()
+            yield Report(block=block, rows=(), written=written, solving=solved - start, writing=now - solved)
+
+
+def reconstruct_block(prepared: Prepared, block: Block) -> dict[str, Image]:
+    """Return the slices (slice, z, x) of each volume of a block."""
+    stack = open_stack(prepared.source)
+    return {name: _slices(stack, prepared, name, block) for name in prepared.quantities}
+
+
+def _slices(stack: Stack, prepared: Prepared, name: str, block: Block) -> Image:
+    rows = slice(block.start, block.stop)
+    columns = prepared.columns[rows]
+    channel = QUANTITIES[name].channel
+    options = prepared.options
+    if name == "delta" and prepared.refraction:
+        images = stack.arrays["refraction_angle"][:, 0, rows][prepared.kept]
+        return reconstruct_refraction(
+            filled(images), prepared.angles, centre=columns, acquisition=options.acquisition
+        )
+    images = stack.arrays[channel][:, rows][prepared.kept]
+    sinograms = line_integrals(channel, images, prepared.experiment)
+    sinograms[~np.isfinite(images)] = np.nan
+    left, right = prepared.offsets[name]
+    along = np.linspace(0.0, 1.0, sinograms.shape[2], dtype=np.float32)
+    sinograms -= (left[:, None] * (1 - along) + right[:, None] * along)[:, None]
+    algorithm = prepared.algorithm(name)
+    weights = None
+    if algorithm == "fbp" or options.rings != "none":
+        sinograms = filled(sinograms)
+    if algorithm != "fbp":
+        weights = _weights(stack, prepared, name, rows, images)
+    return reconstruct(
+        sinograms,
+        prepared.angles,
+        pixel=prepared.experiment.effective_pixel,
+        centre=columns,
+        weights=weights,
+        options=dataclasses.replace(options, algorithm=algorithm),
+    )
+
+
+def _weights(stack: Stack, prepared: Prepared, name: str, rows: slice, images: Image) -> Image:
+    """Return inverse variances (projection, slice, x) of line integrals; 0 where nothing was measured."""
+    flags = stack.arrays["flags"][:, rows][prepared.kept]
+    known = np.isfinite(images) & (flags & (FILLED | UNDETERMINED) == 0)
+    if not prepared.weighted[name]:
+        return np.asarray(known, np.float32)
+    channel = QUANTITIES[name].channel
+    deviation = stack.arrays[f"{channel}_std"][:, rows][prepared.kept]
+    if channel == "transmission":  # −ln T
+        deviation = deviation / np.maximum(images, np.float32(1e-6))
+    known &= np.isfinite(deviation)
+    weights = np.zeros(deviation.shape, np.float32)
+    for number in range(deviation.shape[1]):
+        row, good = deviation[:, number], known[:, number]
+        if good.any():
+            typical = np.median(row[good])
+            floor = max(_FLOOR * typical, np.finfo(np.float32).tiny)
+            weights[:, number] = np.where(good, (typical / np.maximum(row, floor)) ** 2, 0)
+    return weights
+
+
+def filled(sinograms: Image) -> Image:
+    """Return (projection, slice, x) sinograms with values from neighbours for NaN.
+
+    Along x first, then from neighbouring projections: a slice does not depend on others.
+    """
+    unknown = ~np.isfinite(sinograms)
+    if not unknown.any():
+        return sinograms
+    out = sinograms.copy()
+    x = np.arange(out.shape[2])
+    for place, number in np.argwhere(unknown.any(2)):
+        good = ~unknown[place, number]
+        if good.any():
+            out[place, number] = np.interp(x, x[good], out[place, number, good])
+    for number in range(out.shape[1]):
+        lost = ~np.isfinite(out[:, number, 0])
+        if lost.all():
+            out[:, number] = 0
+        elif lost.any():
+            good = np.flatnonzero(~lost)
+            out[lost, number] = out[good[np.abs(np.flatnonzero(lost)[:, None] - good).argmin(1)], number]
+    return out
+
+
+def block_slices(prepared: Prepared) -> int:
+    """Return the slices of a block, so that it takes a bounded amount of memory."""
+    height, width = prepared.shape
+    largest = max(prepared.side**2, prepared.kept.size * width)
+    size = prepared.options.block or max(1, min(64, _BLOCK // (4 * largest)))
+    return min(size, height)
+
+
+def block_memory(prepared: Prepared, block: int) -> float:
+    """Return the bytes of a process that reconstructs a block."""
+    width = prepared.shape[1]
+    sinograms = 4.0 * block * prepared.kept.size * width
+    slices = 4.0 * block * prepared.side**2
+    # Images, line integrals, weights and what they are made of; slices of all volumes and their file.
+    images = 6 if any(prepared.weighted[name] for name in prepared.quantities) else 4
+    filtering = 16.0 * 4 * prepared.kept.size * 2 * max(width, prepared.side)
+    return _INTERPRETER + images * sinograms + 2 * len(prepared.quantities) * slices + filtering
+
+
+def estimate_volumes(prepared: Prepared, workers: int | None = None) -> VolumesEstimate:
+    """Return what volumes take; one slice of each is reconstructed from made-up line integrals."""
+    height, width = prepared.shape
+    block = block_slices(prepared)
+    algorithms = {name: prepared.algorithm(name) for name in prepared.quantities}
+    times: dict[str, float] = {}
+    x = np.arange(width) - 0.5 * (width - 1)
+    disc = np.sqrt(np.maximum((0.4 * width) ** 2 - x**2, 0)).astype(np.float32)
+    # Noise, because ring suppression refuses data without.
+    noise = np.random.default_rng(0).normal(0, 0.01 * width, (prepared.kept.size, 1, width))
+    sinograms = (disc + noise).astype(np.float32)
+    for algorithm in set(algorithms.values()):
+        options = dataclasses.replace(prepared.options, algorithm=algorithm)
+        for _ in range(2):  # the first compiles
+            start = time.perf_counter()
+            reconstruct(
+                sinograms,
+                prepared.angles,
+                pixel=1.0,
+                centre=prepared.centre.column,
+                weights=None if algorithm == "fbp" else np.ones_like(sinograms),
+                options=options,
+            )
+            times[algorithm] = time.perf_counter() - start
+    number = min(workers or 1, -(-height // block))
+    disk = 4.0 * height * prepared.side**2 * len(prepared.quantities)
+    reading = 4.0 * prepared.kept.size * height * width * len(prepared.quantities)
+    return VolumesEstimate(
+        shape=(height, prepared.side, prepared.side),
+        algorithms=algorithms,
+        block=block,
+        blocks=-(-height // block),
+        seconds=height * sum(times[name] for name in algorithms.values()) / number
+        + 2 * reading / _READING
+        + disk / _WRITING,
+        memory=number * block_memory(prepared, block),
+        disk=disk,
+    )
+
+
+def write_volumes(
+    result: str | Path,
+    path: str | Path,
+    *,
+    options: VolumeOptions | Mapping[str, Any] | None = None,
+    workers: int = 1,
+    client: Client | str | None = None,
+    overwrite: bool = False,
+    progress: Progress | None = None,
+) -> Volumes:
+    """Reconstruct volumes of δ, μ and scattering from the results of a series; goes on where it stopped.
+
+    Parameters
+    ----------
+    result : str or Path
+        Results of a series with angles.
+    path : str or Path
+        The file that shows the volumes, .h5, .hdf5 or .nxs; their slices go to blocks beside it.
+    options : VolumeOptions or mapping, optional
+        Algorithm, rotation centre, volumes and more.
+    workers : int
+        Processes on this machine. A script that asks for more than one needs `if __name__ == "__main__":`
+        around the call.
+    client : distributed.Client or str, optional
+        A Dask cluster, or the address of its scheduler, whose workers share a file system.
+    overwrite : bool
+        Begin anew where volumes of other results or options are. Volumes that are the same go on.
+    progress : callable, optional
+        Called as progress(label, done, total).
+
+    Returns
+    -------
+    Volumes
+        Arrays (y, z, x) that are read when they are sliced, the rotation centre, findings.
+
+    Raises
+    ------
+    InputError
+        Lists what is wrong before anything is written.
+    OutputError
+        When slices cannot be written; those that were stay, and the same call does what is missing.
+
+    Notes
+    -----
+    δ comes from −φ/k (or from refraction angles), μ from −ln T, and the scattering ε = ⟨θ²⟩ per axis and
+    metre, in rad²/m, from 2D/∆: variances of the angle add along a ray, and D = ∆/2 ∫ ε dz.
+
+    Examples
+    --------
+    >>> volumes = xmist.write_volumes("series.h5", "volumes.h5", workers=4)  # doctest: +SKIP
+    >>> volumes.arrays["delta"][100].max()  # doctest: +SKIP
+    """
+    made = read_volume_options(options)
+    path = Path(path)
+    check_volumes_path(path, result)
+    tell = progress or (lambda *_: None)
+    prepared = prepare_volumes(result, made, tell)
+    for name in {prepared.algorithm(name) for name in prepared.quantities}:
+        need("algotom.rec.reconstruction" if name == "fbp" else "astra")
+    if prepared.options.rings != "none":
+        need("algotom.prep.removal")
+    folder = blocks_folder(path)
+    identity = _identity(prepared)
+    journal = None
+    with suppress(*([InputError] if overwrite else [])):
+        journal = read_journal(folder)
+    if journal is not None and (different := differences(journal.identity, identity)):
+        if not overwrite:
+            text = (
+                f"the volumes in {folder} were begun with something else: {'; '.join(different)}. Write to "
+                "another name, or begin anew with --overwrite"
+            )
+            raise InputError(text, code="series-changed")
+        journal = None
+    if journal is None and not overwrite and path.exists():
+        what = "a file of volumes whose blocks are gone" if is_volumes(path) else "another file"
+        text = f"{path} exists already and is {what}; allow overwriting (--overwrite) or give another name"
+        raise InputError(text, code="output-exists")
+    if journal is None:
+        journal = Journal(
+            identity=identity,
+            block=block_slices(prepared),
+            count=prepared.shape[0],
+            channels=prepared.quantities,
+            key=identity.hash,
+        )
+        fresh = True
+    else:
+        fresh = False
+    schema = VolumeSchema(
+        identity=journal.key, quantities=prepared.quantities, shape=(prepared.side, prepared.side)
+    )
+    blocks = split(journal.count, journal.block)
+    make_folder(folder)
+    with locked(folder):
+        clear(folder, everything=fresh)
+        journal.save(folder)
+        try:
+            _finish(prepared, schema, folder, blocks, path, _executor(workers, client, len(blocks)), tell)
+        finally:
+            with suppress(OutputError):
+                clear(folder)
+    return open_volumes(path)
+
+
+def read_volume_options(options: VolumeOptions | Mapping[str, Any] | None) -> VolumeOptions:
+    """Return options made from a mapping, or raise all that is wrong."""
+    if isinstance(options, VolumeOptions):
+        return options
+    made, errors = read_options(VolumeOptions, options or {}, owner="tomography")
+    raise_errors(errors)
+    return made
+
+
+def check_volumes_path(path: Path, result: str | Path) -> None:
+    """Check the name of the file to write."""
+    errors: list[ErrorRecord] = []
+    if path.suffix.lower() not in NEXUS_ENDINGS:
+        text = f"{path} ends in {path.suffix!r}; expected one of {', '.join(NEXUS_ENDINGS)}"
+        errors.append(ErrorRecord("ending-unknown", text))
+    elif path.absolute() == Path(result).absolute() or blocks_folder(path) == blocks_folder(Path(result)):
+        text = f"{path} would replace the results of the series; expected another name"
+        errors.append(ErrorRecord("output-is-input", text))
+    else:
+        errors += target_errors(path, overwrite=True)
+    raise_errors(errors)
+
+
+def _identity(prepared: Prepared) -> Identity:
+    """Return what the volumes depend on: options, and the files of the series."""
+    files = [prepared.source, *sorted(blocks_folder(prepared.source).glob("block_*.h5"))]
+    found: dict[str, list[int]] = {}
+    for path in files:
+        facts = path.stat()
+        found[path.name] = [facts.st_size, facts.st_mtime_ns]
+    stated = {**prepared.options.plain(), "block": None}
+    return Identity(configuration={"tomography": _plain(stated)}, files=found)
+
+
+def _plain(options: Mapping[str, Any]) -> dict[str, Any]:
+    return {name: list(value) if isinstance(value, tuple) else value for name, value in options.items()}
+
+
+def _executor(workers: int, client: Any, blocks: int) -> Executor:
+    if isinstance(workers, bool) or not isinstance(workers, int) or workers < 1:
+        raise InputError(f"workers is {workers!r}; expected a whole number from 1", code="value-invalid")
+    if client is not None:
+        return Cluster(connect(client) if isinstance(client, str) else client)
+    number = min(workers, blocks)
+    return Processes(number) if number > 1 else Inline()
+
+
+def _finish(
+    prepared: Prepared,
+    schema: VolumeSchema,
+    folder: Path,
+    blocks: list[Block],
+    path: Path,
+    executor: Executor,
+    tell: Progress,
+) -> None:
+    """Do the blocks that are left, and write the file that shows all."""
+    done = set(find_slices(folder, blocks, schema))
+    left = [block for block in blocks if block not in done]
+    if not left and is_finished(path):
+        return
+    stated = {
+        "source": prepared.source.name,
+        "centre": prepared.centre.column,
+        "tilt": prepared.centre.tilt,
+        "projections": prepared.projections,
+        "angles": prepared.angles,
+        "options": _plain(
+            {**prepared.options.plain(), "algorithm": {n: prepared.algorithm(n) for n in prepared.quantities}}
+        ),
+    }
+
+    def show(complete: bool) -> None:
+        write_volumes_file(
+            path,
+            folder.name,
+            blocks,
+            schema,
+            experiment=prepared.experiment,
+            stated=stated,
+            findings=prepared.findings,
+            complete=complete,
+        )
+
+    need_bytes = 4.0 * sum(map(len, left)) * prepared.side**2 * len(schema.quantities)
+    free = shutil.disk_usage(folder).free
+    if free < need_bytes:
+        text = f"no space on the disk of {folder}: {amount(need_bytes)} are needed, {amount(free)} are free"
+        raise InputError(text, code="disk-full")
+    show(complete=False)
+    total = blocks[-1].stop
+    slices = total - sum(map(len, left))
+    tell("slices", slices, total)
+    job = VolumeJob(prepared=prepared, schema=schema, folder=folder.absolute())
+    reports = executor.run(job, left)
+    try:
+        for report in reports:
+            if report.problem:
+                raise OutputError(
+                    f"{report.problem}. {slices} of {total} slices are done and kept in {folder}; mend the "
+                    "cause and run the same command to go on"
+                )
+            slices += len(report.block)
+            tell("slices", slices, total)
+    finally:
+        close = getattr(reports, "close", None)
+        if close is not None:
+            close()
+    show(complete=True)
