@@ -99,24 +99,32 @@ def find_centre(
         weights = np.ones_like(weights)
     column = float(np.average(columns, weights=weights))
     places = np.array([lines[band].mean() for band in bands]) - lines.mean()
-    tilt, slope = 0.0, 0.0
-    if (weights > 1e-3 * weights.max()).sum() > 2:
-        slope, column = np.polyfit(places, columns, 1, w=np.sqrt(weights))
-        tilt = float(np.rad2deg(np.arctan(slope)))
+    # Bands that hardly count neither measure a tilt nor an error.
+    used = int((weights > 1e-3 * weights.max()).sum())
+    if used < 3:
+        return Centre(column, 0.0, float("nan"), float("nan"), pairs)
+    slope, column = np.polyfit(places, columns, 1, w=np.sqrt(weights))
     scatter = np.average((columns - column - slope * places) ** 2, weights=weights)
-    spread = float(np.sqrt(scatter / len(bands))) if len(bands) > 2 else float("nan")
-    lever = np.average(places**2, weights=weights) * max(len(bands) - 2, 1)
-    tilt_spread = float(np.rad2deg(np.sqrt(scatter / lever))) if len(bands) > 2 else float("nan")
-    return Centre(float(column), tilt, spread, tilt_spread, pairs)
+    lever = np.average(places**2, weights=weights) * (used - 2)
+    tilt, tilt_spread = np.rad2deg(np.arctan(slope)), np.rad2deg(np.sqrt(scatter / lever))
+    spread = float(np.sqrt(scatter / (used - 2)))
+    return Centre(float(column), float(tilt), spread, float(tilt_spread), pairs)
 
 
 def inside_bands(profiles: Real) -> NDArray[np.bool_]:
-    """Return which bands of (projection, band, x) profiles are near 0 at both borders everywhere."""
+    """Return which bands of (projection, band, x) profiles are level at both borders in all projections.
+
+    An offset of a projection does not matter. Limits are 15 % of the range and of the steepest slope: a
+    cylinder that leaves the frame by 1 % of its radius has more.
+    """
     margin = max(profiles.shape[2] // 40, 2)
-    border = np.maximum(
-        np.abs(profiles[:, :, :margin].mean(2)), np.abs(profiles[:, :, -margin:].mean(2))
-    ).max(0)
-    return np.asarray(border < 0.03 * np.abs(profiles).max(axis=(0, 2)))
+    left, right = profiles[:, :, :margin], profiles[:, :, -margin:]
+    floor = 0.5 * (left.mean(2) + right.mean(2))
+    step = np.abs(left.mean(2) - right.mean(2)).max(0)
+    slopes = gaussian_filter1d(profiles, 0.5 * margin, axis=2, order=1)
+    border = np.abs(slopes[:, :, [0, margin, -1 - margin, -1]]).max(axis=(0, 2))
+    range_ = np.abs(profiles - floor[:, :, None]).max(axis=(0, 2))
+    return np.asarray((step < 0.15 * range_) & (border < 0.15 * np.abs(slopes).max(axis=(0, 2))))
 
 
 def _by_centre_of_mass(profiles: Real, degrees: Real) -> tuple[Real, Real]:

@@ -371,9 +371,8 @@ def _centre(
     names = [name for name in ("mu", "delta") if name in survey.sampled] or list(survey.sampled)
     found, errors = [], []
     for name in names:
-        offset = survey.air[name].mean(0)[:, None, None] if survey.inside else np.float32(0)
         try:
-            found.append(find_centre(survey.sampled[name] - offset, angles, rows=survey.rows))
+            found.append(find_centre(survey.sampled[name], angles, rows=survey.rows))
         except InputError as error:
             errors += error.records
     if not found:
