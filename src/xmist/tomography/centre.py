@@ -112,7 +112,7 @@ def find_centre(
 
 
 def inside_bands(profiles: Real) -> NDArray[np.bool_]:
-    """Return which bands of (projection, band, x) profiles are level at both borders in all projections.
+    """Return which bands of (projection, band, x) profiles are level at both borders in 9 of 10 projections.
 
     An offset of a projection does not matter. Limits are 15 % of the range and of the steepest slope: a
     cylinder that leaves the frame by 1 % of its radius has more.
@@ -120,11 +120,16 @@ def inside_bands(profiles: Real) -> NDArray[np.bool_]:
     margin = max(profiles.shape[2] // 40, 2)
     left, right = profiles[:, :, :margin], profiles[:, :, -margin:]
     floor = 0.5 * (left.mean(2) + right.mean(2))
-    step = np.abs(left.mean(2) - right.mean(2)).max(0)
+    step = _most(np.abs(left.mean(2) - right.mean(2)))
     slopes = gaussian_filter1d(profiles, 0.5 * margin, axis=2, order=1)
-    border = np.abs(slopes[:, :, [0, margin, -1 - margin, -1]]).max(axis=(0, 2))
-    range_ = np.abs(profiles - floor[:, :, None]).max(axis=(0, 2))
-    return np.asarray((step < 0.15 * range_) & (border < 0.15 * np.abs(slopes).max(axis=(0, 2))))
+    border = _most(np.abs(slopes[:, :, [0, margin, -1 - margin, -1]]).max(2))
+    range_ = _most(np.abs(profiles - floor[:, :, None]).max(2))
+    return np.asarray((step < 0.15 * range_) & (border < 0.15 * _most(np.abs(slopes).max(2))))
+
+
+def _most(values: Real) -> Real:
+    """Return what 9 of 10 projections of (projection, band) values do not exceed."""
+    return np.asarray(np.quantile(values, 0.9, axis=0))
 
 
 def _by_centre_of_mass(profiles: Real, degrees: Real) -> tuple[Real, Real]:
@@ -144,11 +149,18 @@ def _by_centre_of_mass(profiles: Real, degrees: Real) -> tuple[Real, Real]:
             columns[band], errors[band] = 0.0, 0.0
             continue
         values = moment[:, band] / weight
-        solution, *_ = np.linalg.lstsq(model, values, rcond=None)
-        residual = values - model @ solution
-        covariance = np.linalg.inv(model.T @ model)[0, 0]
+        used = np.ones(values.size, bool)
+        for _ in range(5):  # without outliers, such as projections that failed
+            solution, *_ = np.linalg.lstsq(model[used], values[used], rcond=None)
+            distance = np.abs(values - model @ solution)
+            kept = distance <= max(6.0 * float(np.median(distance)), 1e-9)
+            if kept.sum() < 4 or np.array_equal(kept, used):
+                break
+            used = kept
+        residual = (values - model @ solution)[used]
+        covariance = np.linalg.inv(model[used].T @ model[used])[0, 0]
         columns[band] = solution[0] + 0.5 * (profiles.shape[2] - 1)
-        errors[band] = np.sqrt(covariance * (residual**2).sum() / max(theta.size - 3, 1)) + 1e-6
+        errors[band] = np.sqrt(covariance * (residual**2).sum() / max(residual.size - 3, 1)) + 1e-6
     return columns, errors
 
 

@@ -364,6 +364,10 @@ def _centre(
 ) -> Centre:
     """Find the axis from the quantity that shows it best; tilts below what slices show are 0."""
     if options.centre != "auto":
+        width = next(iter(survey.sampled.values())).shape[2]
+        if not -0.5 <= options.centre <= width - 0.5:
+            text = f"centre is {options.centre:g}; expected one of the {width} columns of a frame"
+            raise InputError(text, code="option-invalid")
         return Centre(float(options.centre), 0.0, float("nan"), float("nan"), 0)
     if not survey.sampled:
         text = "the rotation centre needs phase or transmission; state it (centre = column)"

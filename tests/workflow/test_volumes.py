@@ -1,0 +1,283 @@
+"""Volumes from the results of a series: units, projections to leave out, resume, and errors."""
+
+import signal
+import subprocess
+import sys
+
+import h5py
+import numpy as np
+import pytest
+
+import xmist
+from tests.cli.scenes import call
+from tests.tomography.test_tomography import FLAT, INSIDE
+from tests.workflow.volume_scenes import ANGLES, EXPERIMENT, HEIGHT, projections, truth, write_series
+from xmist.core.errors import InputError, OutputError
+from xmist.io.results import atomic
+from xmist.workflow import volumes as driver
+
+FBP = {"algorithm": "fbp", "block": 2}
+QUANTITIES = ("delta", "mu", "scattering")
+
+
+@pytest.fixture(scope="module")
+def series(tmp_path_factory):
+    return write_series(tmp_path_factory.mktemp("series") / "series.h5", projections())
+
+
+@pytest.fixture(scope="module")
+def volumes(series):
+    return xmist.write_volumes(series, series.with_name("volumes.h5"), options=FBP)
+
+
+def arrays(volumes):
+    return {name: array[:] for name, array in volumes.arrays.items()}
+
+
+def codes(volumes):
+    return {finding.code for finding in volumes.findings}
+
+
+@pytest.mark.parametrize("name", QUANTITIES)
+def test_volumes_have_the_values_and_units_of_the_phantom(volumes, name):
+    volume = volumes.arrays[name][:]
+    assert volume.shape == (HEIGHT, 96, 96)
+    values = truth(name)
+    for image in volume:
+        assert image[FLAT].mean() == pytest.approx(values[FLAT].mean(), rel=0.02)
+        # As the slices of `reconstruct`: edges are blurred by a pixel.
+        assert np.sqrt(np.mean((image - values)[INSIDE] ** 2)) < 0.06 * values.max()
+    with h5py.File(volumes.path) as file:
+        data = file[f"entry/{name}/data"]
+        assert data.attrs["units"] == {"delta": "1", "mu": "1/m", "scattering": "rad2/m"}[name]
+        assert list(file[f"entry/{name}"].attrs["axes"]) == ["y", "z", "x"]
+        x = file[f"entry/{name}/x"]
+        assert x[0] == pytest.approx(-47.5 * EXPERIMENT.effective_pixel)
+
+
+def test_the_file_states_what_was_done(volumes):
+    assert volumes.centre == pytest.approx(47.5, abs=0.02)
+    assert volumes.tilt == 0
+    assert not volumes.findings
+    assert volumes.projections.tolist() == list(range(len(ANGLES)))
+    assert volumes.options["algorithm"] == dict.fromkeys(QUANTITIES, "fbp")
+    found = xmist.io.describe(volumes.path)
+    assert found["kind"] == "volumes"
+    assert found["complete"]
+
+
+def test_an_offset_of_the_phase_does_not_matter(tmp_path, volumes):
+    channels = projections()
+    channels["phase"] = channels["phase"] + np.random.default_rng(0).normal(0, 3, (len(ANGLES), 1, 1))
+    path = write_series(tmp_path / "series.h5", channels)
+    moved = xmist.write_volumes(path, tmp_path / "v.h5", options={**FBP, "volumes": ["delta"]})
+    # float32 of a phase of a few rad.
+    assert np.abs(moved.arrays["delta"][:] - volumes.arrays["delta"][:]).max() < 1e-3 * truth("delta").max()
+
+
+def test_projections_without_a_result_are_left_out(tmp_path):
+    channels = projections()
+    lost = (3, 20, 41)  # 5 % of 60
+    channels["phase"][30, :, 40:60] = np.nan  # a fifth of the projection
+    channels["transmission"][7, 2, 10:12] = np.nan  # two pixels
+    path = write_series(tmp_path / "series.h5", channels, failed=lost)
+    found = xmist.write_volumes(path, tmp_path / "v.h5", options={**FBP, "exclude": [50]})
+    assert codes(found) == {"projections-left-out"}
+    assert set(range(len(ANGLES))) - set(found.projections.tolist()) == {*lost, 30, 50}
+    for name in QUANTITIES:
+        assert found.arrays[name][2][FLAT].mean() == pytest.approx(truth(name)[FLAT].mean(), rel=0.02)
+
+
+def test_standard_deviations_weight_the_projections(tmp_path):
+    channels = projections()
+    random = np.random.default_rng(1)
+    deviation = np.full(channels["phase"].shape, 0.02)
+    deviation[random.choice(len(ANGLES), 4, replace=False)] = 3.0
+    channels["phase"] = channels["phase"] + random.normal(0, 1, deviation.shape) * deviation
+    path = write_series(tmp_path / "series.h5", channels, extra={"phase_std": deviation})
+    errors = {}
+    for name, options in {"weighted": {}, "fbp": FBP}.items():
+        found = xmist.write_volumes(path, tmp_path / f"{name}.h5", options={**options, "volumes": "delta"})
+        assert found.options["algorithm"] == {"delta": "fbp" if options else "cgls"}
+        errors[name] = np.sqrt(np.mean((found.arrays["delta"][2] - truth("delta"))[INSIDE] ** 2))
+    assert errors["weighted"] < 0.5 * errors["fbp"]
+
+
+def test_without_standard_deviations_auto_is_fbp(series, tmp_path):
+    found = xmist.write_volumes(series, tmp_path / "v.h5", options={"volumes": ["mu"]})
+    assert found.options["algorithm"] == {"mu": "fbp"}
+
+
+def test_an_object_that_leaves_the_frame_comes_from_refraction_angles(tmp_path):
+    angles = np.linspace(0, 180, 61)
+    channels = projections(angles, columns=slice(24, 72), height=2)
+    slope = np.gradient(channels["phase"], EXPERIMENT.effective_pixel, axis=2) / EXPERIMENT.wavenumber
+    channels["refraction_angle"] = np.stack([slope, np.zeros_like(slope)], axis=1)
+    path = write_series(tmp_path / "series.h5", channels, angles)
+    found = xmist.write_volumes(path, tmp_path / "v.h5", options={"volumes": ["delta"]})
+    assert codes(found) == {"object-leaves-frame"}
+    assert found.centre == pytest.approx(23.5, abs=0.1)
+    image, values = found.arrays["delta"][0][8:40, 8:40], truth("delta")[32:64, 32:64]
+    assert np.corrcoef(image.ravel(), values.ravel())[0, 1] > 0.95
+
+
+def test_a_half_acquisition_gives_whole_slices(tmp_path):
+    angles = np.arange(0, 360, 3.0)
+    path = write_series(
+        tmp_path / "series.h5", projections(angles, columns=slice(36, None), height=4), angles
+    )
+    options = {**FBP, "volumes": ["mu"], "air": [0, 2, 56, 60]}
+    found = xmist.write_volumes(path, tmp_path / "v.h5", options=options)
+    assert found.centre == pytest.approx(11.5, abs=0.1)
+    assert found.arrays["mu"].shape == (4, 96, 96)
+    assert found.arrays["mu"][1][FLAT].mean() == pytest.approx(truth("mu")[FLAT].mean(), rel=0.02)
+
+
+def test_a_tilted_axis_gives_a_warning_and_is_followed(tmp_path):
+    path = write_series(tmp_path / "series.h5", projections(tilt=0.5, height=64))
+    options = {**FBP, "volumes": ["mu"], "block": 64}
+    found = xmist.write_volumes(path, tmp_path / "v.h5", options=options)
+    assert codes(found) == {"axis-tilted"}
+    assert found.tilt == pytest.approx(0.5, abs=0.02)
+    for place in (0, 63):
+        assert np.sqrt(np.mean((found.arrays["mu"][place] - truth("mu"))[INSIDE] ** 2)) < 0.06 * 20
+
+
+def test_blocks_and_workers_change_no_bit(series, tmp_path, volumes):
+    for workers, block in ((1, 5), (2, 3)):
+        path = tmp_path / f"v{block}.h5"
+        found = xmist.write_volumes(series, path, options={**FBP, "block": block}, workers=workers)
+        for name, array in arrays(volumes).items():
+            assert np.array_equal(array, found.arrays[name][:])
+
+
+KILLED = """
+import os, signal, sys
+import xmist
+from xmist.workflow import volumes
+
+real = volumes.write_slices
+
+def kill(folder, block, *rest):
+    if block.start >= 2:
+        os.kill(os.getpid(), signal.SIGKILL)
+    return real(folder, block, *rest)
+
+volumes.write_slices = kill
+xmist.write_volumes(sys.argv[1], sys.argv[2], options={"algorithm": "fbp", "block": 2})
+"""
+
+
+@pytest.mark.skipif(not hasattr(signal, "SIGKILL"), reason="needs signals")
+def test_killed_they_go_on_bit_for_bit(series, tmp_path, volumes, monkeypatch):
+    target = tmp_path / "v.h5"
+    done = subprocess.run([sys.executable, "-c", KILLED, series, target], check=False)
+    assert done.returncode == -signal.SIGKILL
+    # What is there is right, and what is not reads as NaN.
+    before = xmist.open_volumes(target)
+    assert not xmist.io.describe(target)["complete"]
+    assert np.array_equal(before.arrays["mu"][:2], volumes.arrays["mu"][:2])
+    assert np.isnan(before.arrays["mu"][2:]).all()
+    started = []
+    real = driver.reconstruct_block
+    monkeypatch.setattr(
+        driver, "reconstruct_block", lambda prepared, block: started.append(block) or real(prepared, block)
+    )
+    found = xmist.write_volumes(series, target, options=FBP)
+    assert [block.start for block in started] == [2, 4]
+    for name, array in arrays(volumes).items():
+        assert array.tobytes() == found.arrays[name][:].tobytes()
+    with h5py.File(target) as one, h5py.File(volumes.path) as other:
+        assert one["entry/process/options"][()] == other["entry/process/options"][()]
+    started.clear()
+    xmist.write_volumes(series, target, options=FBP)
+    assert not started
+
+
+def test_a_full_disk_keeps_what_was_done(series, tmp_path, volumes, monkeypatch):
+    def refuse(*_):
+        raise OSError(28, "No space left on device")
+
+    real = driver.write_slices
+
+    def write(folder, block, *rest):
+        with monkeypatch.context() as patch:
+            if block.start >= 2:
+                patch.setattr(atomic, "_sync", refuse)
+            return real(folder, block, *rest)
+
+    monkeypatch.setattr(driver, "write_slices", write)
+    with pytest.raises(OutputError):
+        xmist.write_volumes(series, tmp_path / "v.h5", options=FBP)
+    monkeypatch.setattr(driver, "write_slices", real)
+    found = xmist.write_volumes(series, tmp_path / "v.h5", options=FBP)
+    assert np.array_equal(found.arrays["mu"][:], volumes.arrays["mu"][:])
+
+
+def test_other_options_are_refused_without_overwrite(series, tmp_path):
+    target = tmp_path / "v.h5"
+    options = {**FBP, "volumes": ["mu"]}
+    xmist.write_volumes(series, target, options=options)
+    other = {**options, "filter": "hann"}
+    with pytest.raises(InputError) as caught:
+        xmist.write_volumes(series, target, options=other)
+    assert caught.value.codes == ("series-changed",)
+    assert xmist.write_volumes(series, target, options=other, overwrite=True).options["filter"] == "hann"
+
+
+@pytest.mark.parametrize(
+    ("options", "code"),
+    [
+        ({"volumes": ["density"]}, "option-invalid"),
+        ({"centre": 200.0}, "option-invalid"),
+        ({"air": [0, 200, 0, 4]}, "box-outside"),
+        ({"centr": 3}, "option-unknown"),
+        ({"delta_from": "refraction"}, "channel-missing"),
+        ({"exclude": list(range(60))}, "projections-too-few"),
+    ],
+)
+def test_wrong_options(series, tmp_path, options, code):
+    with pytest.raises(InputError) as caught:
+        xmist.write_volumes(series, tmp_path / "v.h5", options=options)
+    assert caught.value.codes == (code,)
+    assert not list(tmp_path.iterdir())
+
+
+def test_wrong_names(series, tmp_path):
+    for path, code in ((tmp_path / "v.png", "ending-unknown"), (series, "output-is-input")):
+        with pytest.raises(InputError) as caught:
+            xmist.write_volumes(series, path)
+        assert caught.value.codes == (code,)
+
+
+def test_a_wide_cone_is_refused(tmp_path):
+    channels = projections(height=2)
+    # A ray at the border, 48 pixels off the axis, moves by 48 · 48 pixels · 2 µm/source over half the width.
+    for source, code in ((1.0, None), (1e-3, "cone-beam-wide")):
+        experiment = xmist.Experiment(
+            energy_kev=17.0, pixel_size=2e-6, sample_to_detector=1e-4, source_to_sample=source
+        )
+        path = write_series(tmp_path / f"{source}.h5", channels, experiment=experiment)
+        if code is None:
+            xmist.write_volumes(path, tmp_path / "v.h5", options={**FBP, "volumes": ["mu"]})
+            continue
+        with pytest.raises(InputError) as caught:
+            xmist.write_volumes(path, tmp_path / "w.h5")
+        assert caught.value.codes == (code,)
+
+
+def test_the_command(series, tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    arguments = ["tomography", str(series), "-o", "v.h5", "--volumes", "mu,delta", "--workers", "1"]
+    done = call(capsys, *arguments, "--algorithm", "fbp", "--block", "5")
+    assert done.code == 0, done.err
+    assert "Wrote v.h5" in done.out
+    assert xmist.open_volumes("v.h5").arrays.keys() == {"mu", "delta"}
+    done = call(capsys, "tomography", series, "--check", "--centre", "47.5")
+    assert done.code == 0, done.err
+    assert {line.split()[0] for line in done.out.splitlines()} >= {"rotation", "memory", "disk", "time"}
+    done = call(capsys, "tomography", series, "--algorithm", "magic", "--iterations", "0")
+    assert done.code == 2
+    assert "--algorithm" in done.err
+    assert "--iterations" in done.err
+    assert "-o" in done.err
