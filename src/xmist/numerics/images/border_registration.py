@@ -39,6 +39,7 @@ _COARSEST: Final = 32  # pixels a side of binned frames, at least
 _NEIGHBOURS: Final = 3  # patches that say what to expect in another
 _APART: Final = 1.0  # pixels from that at which a shift is doubted
 _UNEVEN: Final = 0.5  # pixels by which a shift may change along a patch that is taken to have one
+_SPREAD: Final = 0.5
 _REWEIGHTED: Final = 10
 _OUTLYING: Final = 2.5  # times the median distance from a polynomial
 # Variance in pixels² that a patch has against a polynomial, besides that of its own.
@@ -89,22 +90,26 @@ class BorderShifts:
 
         A shift may be that of the speckles that arrive in a patch or of those that leave it: the nearer.
         """
-        lacking, kept = [], []
+        lacking, uneven, kept = [], [], []
         for i, (box, one) in enumerate(zip(self.boxes, self.shifts, strict=True)):
             left = []
             for place in (box, _moved(box, -one, shift.shape[1:])):
                 part = shift[(slice(None), *place)]
-                known = np.isfinite(part).all(axis=0)
-                if known.any():
-                    left.append(one - part[:, known].mean(axis=1, dtype=np.float64))
+                known = part[:, np.isfinite(part).all(axis=0)].astype(np.float64)
+                if known.size:
+                    # The one shift of a patch is that of its mean only to a part of what it varies by.
+                    spread = _SPREAD**2 * np.cov(known, bias=True)
+                    left.append((one - known.mean(axis=1), spread))
             if left:
-                lacking.append(min(left, key=lambda rest: float(np.hypot(*rest))))
+                nearest = min(left, key=lambda rest: float(np.hypot(*rest[0])))
+                lacking.append(nearest[0])
+                uneven.append(nearest[1])
                 kept.append(i)
         return BorderShifts(
             boxes=tuple(self.boxes[i] for i in kept),
             centres=self.centres[kept],
             shifts=np.reshape(lacking, (-1, 2)),
-            covariances=self.covariances[kept],
+            covariances=self.covariances[kept] + np.reshape(uneven, (-1, 2, 2)),
             crossing=self.crossing[kept],
         )
 
