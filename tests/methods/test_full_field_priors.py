@@ -6,6 +6,7 @@ import scipy.ndimage as ndi
 
 from tests.methods.full_field_frames import (
     D_TRUE,
+    LOG_T_TRUE,
     PSI_TRUE,
     SCATTER,
     SHAPE,
@@ -96,3 +97,11 @@ def test_a_dark_field_that_the_prior_determines_is_warned_about():
     for contrast, expected in ((0.25, False), (0.02, True)):
         reference, sample, _ = _grains(3.0, contrast, noise=0.01)
         assert ("dark-field-from-prior" in codes(retrieve(reference, sample, **SCATTER))) == expected
+
+
+def test_a_transmission_that_the_prior_determines_is_warned_about():
+    reference, sample = made(2, {PSI: PSI_TRUE}, noise=0.005)
+    # Light that is lost alike everywhere has no contrast to measure.
+    for transmission, expected in ((1.0, False), (0.9, True), (np.exp(LOG_T_TRUE), False)):
+        result = retrieve(reference, transmission * sample)
+        assert ("transmission-from-prior" in codes(result)) == expected

@@ -228,6 +228,13 @@ _TABLE: Final = (
         "Use more positions, more light, or a diffuser with finer speckles or more contrast.",
     ),
     FindingCode(
+        "transmission-from-prior",
+        "warning",
+        "The sample takes light, but over most of the frame the prior determines the transmission, even for "
+        "structure of 64 pixels: its contrast is lost, and little more than its mean is measured.",
+        "Use more positions, more light, or a diffuser with more contrast.",
+    ),
+    FindingCode(
         "speckles-lost",
         "warning",
         "In a part of the image the model does not find the speckles of the sample frames; all channels are "

@@ -16,7 +16,7 @@ from xmist.methods.full_field.problem import Fit, FitData, Problem
 from xmist.numerics.images.blocks import BLOCK, block_mean
 from xmist.numerics.images.speckles import speckle_size, visibility
 from xmist.numerics.operators.derivatives import DX, DY, LAPLACIAN, VALUE, derivative
-from xmist.numerics.operators.transport import D_XX, D_YY, PSI, D
+from xmist.numerics.operators.transport import D_XX, D_YY, LOG_T, PSI, D
 from xmist.numerics.solvers.preconditioner import Moments, expected_block
 
 Real = NDArray[Any]
@@ -25,6 +25,7 @@ _FINE: Final = 8  # pixels: waves of which the maps of information are
 _NEIGHBOURS: Final = 0.01  # of the mean information about φ, which stands for that of the neighbours
 _MIDDLE: Final = 512  # pixels a side of the part of a reference in which speckles are measured
 _REACH: Final = 32
+_CHANNELS: Final = {"phase": (PSI,), "dark_field": (D, D_XX, D_YY), "transmission": (LOG_T,)}
 
 
 @dataclass(frozen=True)
@@ -117,6 +118,8 @@ def diagnostic_maps(
         out = {"residual": np.sqrt(square, out=square)}
     shape = found.weights.shape[1:]
     for name, share in information(problem, found, moment, waves=_FINE).items():
+        if name == "transmission":
+            continue
         fine = scipy.ndimage.zoom(share, BLOCK, order=1, mode="nearest", grid_mode=True, output=np.float32)
         out[f"{name}_information"] = np.ascontiguousarray(fine[: shape[0], : shape[1]])
     return out
@@ -139,9 +142,10 @@ def local_moments(found: Fit) -> tuple[Real, Real, Real]:
 def information(
     problem: Problem, found: Fit, moment: tuple[Real, Real, Real], *, waves: int
 ) -> dict[str, Real]:
-    """Return how much of φ and D comes from the data, 0 to 1, for waves of a length in pixels.
+    """Return how much of φ, D and T comes from the data, 0 to 1, for waves of a length in pixels.
 
-    By channel, "phase" or "dark_field", in blocks of pixels (y, x); `moment` from `local_moments`.
+    By channel, "phase", "dark_field" and "transmission", in blocks of pixels (y, x); `moment` from
+    `local_moments`.
     """
     kinds, grid = found.transport.kinds, (waves // 2, waves // 2)  # its second frequency has these waves
     weight = np.eye(len(kinds)) if problem.mix is None else problem.mix
@@ -160,7 +164,7 @@ def information(
     total[..., diagonal, diagonal] = total[..., diagonal, diagonal] * (1.0 + 1e-6) + 1e-30
     shares = np.linalg.solve(total, block)
     out = {}
-    for name, members in {"phase": (PSI,), "dark_field": (D, D_XX, D_YY)}.items():
+    for name, members in _CHANNELS.items():
         found_shares = [
             shares[..., own, own]
             for row, kind in zip(weight, kinds, strict=True)

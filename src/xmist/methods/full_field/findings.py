@@ -15,7 +15,7 @@ from xmist.methods.full_field.diagnostics import SpeckleStatistics, information,
 from xmist.methods.full_field.gauss_newton import OUTLIER
 from xmist.methods.full_field.problem import Fit, Problem
 from xmist.numerics.images.registration import filled, register, shifted
-from xmist.numerics.operators.transport import D_XX, PSI, D
+from xmist.numerics.operators.transport import D_XX, LOG_T, PSI, D
 
 Real = NDArray[Any]
 
@@ -27,7 +27,9 @@ _HIGH: Final = 10.0
 _MOVED: Final = 0.02  # pixels by which speckles of the bare beam may move
 _MOVED_MOST: Final = 10.0  # pixels that are searched
 _MOVED_SIGNIFICANT: Final = 36.0  # χ² by which the shift must explain the frames better than none
-_WAVES: Final = 64  # pixels: structure of which D should come from the data
+_WAVES: Final = 64  # pixels: structure of which D and T should come from the data
+_SHARE: Final = 0.5  # of it that should, at least
+_ATTENUATES: Final = 0.02  # part of the light that a sample which attenuates takes
 _NOISELESS: Final = 1e-9  # variance of 10⁹ photons a pixel: no detector
 
 
@@ -91,20 +93,37 @@ def fit_findings(found: Fit, speckles: SpeckleStatistics) -> list[Finding]:
 
 
 def prior_findings(problem: Problem, found: Fit, moment: tuple[Real, Real, Real]) -> list[Finding]:
-    """Return a finding where the prior determines D over most of the frame; `moment`: `local_moments`."""
-    shares = information(problem, found, moment, waves=_WAVES).get("dark_field")
+    """Return a finding where the prior determines D or T over most of the frame; `moment`: `local_moments`.
+
+    For T only where light is lost: a sample that does not attenuate has no contrast that could be.
+    """
     usable = moment[0] > 0.0
-    if shares is None or not usable.any():
+    if not usable.any():
         return []
-    share = float(np.median(shares[usable]))
-    if share >= 0.5:
-        return []
-    message = (
-        f"dark-field: {100 * share:.0f} % of structure of {_WAVES} pixels comes from the data, the rest from "
-        "the prior, over at least half of the frame: contrast is lost, and little more than the mean is "
-        "measured; use more positions, more light or speckles that are finer or of more contrast"
-    )
-    return [finding("dark-field-from-prior", message)]
+    shares = {
+        name: float(np.median(share[usable]))
+        for name, share in information(problem, found, moment, waves=_WAVES).items()
+    }
+    out = []
+    if (share := shares.get("dark_field", 1.0)) < _SHARE:
+        message = (
+            f"dark-field: {100 * share:.0f} % of structure of {_WAVES} pixels comes from the data, the rest "
+            "from the prior, over at least half of the frame: contrast is lost, and little more than the "
+            "mean is measured; use more positions, more light or speckles that are finer or of more contrast"
+        )
+        out.append(finding("dark-field-from-prior", message))
+    if (share := shares.get("transmission", 1.0)) < _SHARE:
+        log_t = inside(found.fields, found.margin)[found.transport.kinds.index(LOG_T)]
+        lost = 1.0 - float(np.exp(log_t).mean(dtype=np.float64))
+        if lost > _ATTENUATES:
+            message = (
+                f"transmission: {100 * share:.0f} % of structure of {_WAVES} pixels comes from the data, the "
+                f"rest from the prior, over at least half of the frame: of the {100 * lost:.2g} % of the "
+                "light that is lost, little more than the mean is measured; use more positions, more light "
+                "or speckles of more contrast"
+            )
+            out.append(finding("transmission-from-prior", message))
+    return out
 
 
 def noise_findings(found: Fit, noise: float, *, given: bool) -> list[Finding]:
