@@ -193,3 +193,19 @@ def test_a_motor_that_did_not_move_leaves_the_count(tmp_path):
         InputError, match=r"input\.reference has 4 frames and input\.sample 3; expected as many"
     ):
         pair_frames(opened(tmp_path, "reference"), opened(tmp_path, "sample"))
+
+
+@pytest.mark.parametrize("moved", [0, 1])
+def test_a_coordinate_that_only_scatters_is_ignored(tmp_path, moved):
+    """The motor that stands still never returns to the same number twice."""
+    rng = np.random.default_rng(3)
+    for name, order in (("reference", [0, 1, 2, 3]), ("sample", [2, 0, 3, 1])):
+        for number, place in enumerate(order):
+            values = [7.0 + 4e-4 * rng.uniform(-1, 1), 0.1 * place][:: 1 if moved else -1]
+            header = {"mask_x": str(values[0]), "mask_y": str(values[1])}
+            write_edf(tmp_path / f"{name}_{number}.edf", make_frames(1, (9, 11), np.float32), [header])
+    pairing = pair_frames(opened(tmp_path, "reference"), opened(tmp_path, "sample"))
+    assert pairing.reference == ((0,), (1,), (2,), (3,))
+    assert pairing.sample == ((1,), (3,), (0,), (2,))
+    asked = [opened(tmp_path, name, position_key=["mask_x", "mask_y"]) for name in ("reference", "sample")]
+    assert pair_frames(*asked).sample == pairing.sample

@@ -25,6 +25,8 @@ _KEYS: Final = {
     "flat": ("input", "flat"),
     "repeats": ("input", "repeats"),
     "position_key": ("input", "position_key"),
+    "sample_axes": ("input", "sample_axes"),
+    "reference_axes": ("input", "reference_axes"),
     "energy_kev": ("experiment", "energy_kev"),
     "pixel_size": ("experiment", "pixel_size"),
     "sample_to_detector": ("experiment", "sample_to_detector"),
@@ -96,6 +98,14 @@ def configuration_options(command: Command) -> Command:
         (("--flat",), "FRAMES", "Frames without diffuser and sample, for --step flat.", several),
         (("--repeats",), "NUMBER", "Frames of each position, to be averaged.", {}),
         (("--position-key",), "TEXT", "Key of the diffuser's position in the headers.", {}),
+        (
+            ("--sample-axes",),
+            "AXES",
+            "Axes of the sample's arrays in order, of projection, position, repeat, y and x, such as "
+            "y,x,position.",
+            {},
+        ),
+        (("--reference-axes",), "AXES", "Axes of the references' arrays, with set for projection.", {}),
         (("--energy-kev",), "KEV", "Photon energy in keV.", {}),
         (("--pixel-size",), "METRES", "Pixel of the detector in metres.", {}),
         (("--sample-to-detector",), "METRES", "Distance from the sample to the detector.", {}),

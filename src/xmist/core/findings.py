@@ -387,6 +387,12 @@ _TABLE: Final = (
         "Nothing; to be explicit, put it into the table [options.METHOD] of the method that it is meant for.",
     ),
     FindingCode(
+        "frames-last",
+        "warning",
+        "The shape of a stack is that of frames along the last axis, and it is read as many narrow frames.",
+        'State the axes in [input], as in sample_axes = "y,x,position".',
+    ),
+    FindingCode(
         "image-keys-mixed",
         "warning",
         "By its image_key a file holds frames of several kinds, and all of them are used for one role.",

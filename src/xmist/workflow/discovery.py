@@ -16,7 +16,7 @@ from xmist.core.arrays import SMALLEST_FRAME
 from xmist.core.errors import ErrorRecord, InputError, prefixed, raise_errors
 from xmist.core.experiment import Experiment
 from xmist.core.findings import Finding, finding
-from xmist.io.frames.addresses import Address, split_address
+from xmist.io.frames.addresses import Address, find_addresses, split_address
 from xmist.io.frames.axes import Axes
 from xmist.io.frames.geometry import Offer, offer_geometry
 from xmist.io.frames.pairing import pair_frames
@@ -40,6 +40,7 @@ from xmist.workflow.placement import place_frames
 from xmist.workflow.rotation import (
     RADIANS,
     Angles,
+    angle_datasets,
     header_angles,
     neighbour_angles,
     order_by_angle,
@@ -138,6 +139,7 @@ def discover(parsed: ParsedConfiguration) -> Discovery:
     offers = () if found.header is None else offer_geometry(found.header)
     first = reference or sample
     _check_tables(found, still)
+    found.findings += _axes_findings(found)
     shape, binning = _prepared_shape(parsed, None if first is None else first.shape, found.errors)
     start, stop = 0, 0
     if sample is not None:
@@ -370,7 +372,7 @@ def _place_sample(found: _Found, reference: FrameTable) -> FrameTable:
     spec, positions = parsed.input.sample, reference.positions
     if section.expected is not None:
         return place_frames(spec, **told, count=section.expected)
-    if isinstance(section.angles, tuple) and known is not None:
+    if isinstance(section.angles, tuple) and not angle_datasets(section.angles) and known is not None:
         return place_frames(spec, **told, count=known.size)
     table = place_frames(spec, **told)
     frames = table.count * positions * parsed.input.repeats
@@ -404,6 +406,25 @@ def _check_tables(found: _Found, still: Mapping[str, FrameSeries]) -> None:
         for name, shape in shapes.items()
         if shape != reference.shape
     ]
+
+
+def _axes_findings(found: _Found) -> list[Finding]:
+    """Return which stacks may have their frames along the last axis, and nothing states it."""
+    parsed = found.parsed
+    findings = []
+    for table, axes in ((found.reference, parsed.reference_axes), (found.sample, parsed.input.sample_axes)):
+        if table is None or axes is not None or not table.frames:
+            continue
+        count, (y, x) = int(table.places[..., 1].max()) + 1, table.shape
+        if y / 2 <= count <= 2 * y and 2 * x <= y:
+            role = "sample" if table is found.sample else "reference"
+            text = (
+                f"{table.name} has the shape {(count, y, x)}, which is read as {count} frames of {y} × {x} "
+                f"pixels (y × x); if they are {x} frames along the last axis, give {role}_axes = "
+                '"y,x,position" in [input], if not, "position,y,x"'
+            )
+            findings.append(finding("frames-last", text))
+    return findings
 
 
 def _prepared_shape(
@@ -520,19 +541,22 @@ def _in_order(
 
 def known_angles(given: Any, folder: Path) -> Angles | None:
     """Return the angles in degrees that are known without the frames."""
-    if isinstance(given, tuple):
-        return np.array(given)
-    if not (isinstance(given, str) and "::" in given):
-        return None
+    names = angle_datasets(given)
+    if not names:
+        return np.array(given) if isinstance(given, tuple) else None
     from xmist.io.frames.hdf5_columns import read_column
 
-    try:
-        name, dataset, key = split_address(given)
-        address = Address(Path(folder) / Path(name).expanduser(), dataset, key)
-        values, unit = read_column(address, _MOST_ANGLES)
-    except InputError as error:
-        raise InputError(prefixed("series.angles: ", error.records)) from error
-    return np.rad2deg(values) if unit.strip().lower() in RADIANS else values
+    found = []
+    errors: list[ErrorRecord] = []
+    for address in find_addresses(names, folder, errors):
+        try:
+            values, unit = read_column(address, _MOST_ANGLES)
+        except InputError as error:
+            errors += error.records
+            continue
+        found.append(np.rad2deg(values) if unit.strip().lower() in RADIANS else values)
+    raise_errors(prefixed("series.angles: ", errors))
+    return np.concatenate(found)
 
 
 def fit_angles(
@@ -586,6 +610,7 @@ def _angle_findings(given: Any, folder: Path, table: FrameTable, angles: Angles)
 
 def _stated_unit(given: Any, folder: Path, table: FrameTable) -> str:
     """Return the unit of angles that a dataset or a header states, in lower case; empty if there is none."""
+    given = next(iter(angle_datasets(given)), given)
     if not isinstance(given, str):
         return ""
     try:

@@ -154,9 +154,7 @@ def place_frames(
         else:
             places, missing = _place_by_order(files, request)
         raise_errors(_gap_errors(files, places, name))
-        absent = places[..., 0] < 0
-        absent = absent.all(axis=2) if "repeat" in braces and outer == "set" else absent.any(axis=2)
-        for index in np.flatnonzero(absent.any(axis=1)):
+        for index in np.flatnonzero(_lost(places, braces, outer).any(axis=1)):
             missing.setdefault(int(index), "frames are missing")
     for number, file in enumerate(files):
         if not file.error and not file.holes:
@@ -357,11 +355,10 @@ def _place_by_names(
     for number, file in enumerate(files):
         at = {place: np.full(file.count, ranks[place][number]) for place in braces}
         at |= dict(zip(axes, _numbers(file.count, [sizes[axis] for axis in axes]), strict=True))
-        index = at[outer], at["position"], at["repeat"]
-        places[(*index, 0)], places[(*index, 1)] = number, np.arange(file.count)
+        where = at[outer], at["position"], at["repeat"]
+        places[(*where, 0)], places[(*where, 1)] = number, np.arange(file.count)
     missing: dict[int, str] = {}
-    absent = places[..., 0] < 0
-    lost = absent.all(axis=2) if "repeat" in braces and outer == "set" else absent.any(axis=2)
+    lost = _lost(places, braces, outer)
     for index in range(count):
         gone = np.flatnonzero(lost[index])
         if gone.size == positions:
@@ -384,6 +381,13 @@ def _position_ranks(numbers: Sequence[int], request: _Request) -> list[int]:
             code="positions-mismatch",
         )
     return [known.index(number) for number in numbers]
+
+
+def _lost(places: Places, braces: Sequence[str], outer: str) -> NDArray[np.bool_]:
+    """Return which positions (outer, position) lack frames: of references that names count, all repeats."""
+    absent: NDArray[np.bool_] = places[..., 0] < 0
+    some = "repeat" in braces and outer == "set"
+    return np.all(absent, axis=2) if some else np.any(absent, axis=2)
 
 
 def _numbers(count: int, sizes: Sequence[int]) -> list[Places]:
@@ -424,7 +428,7 @@ def _place_by_order(files: Sequence[_File], request: _Request) -> tuple[Places, 
     places = np.full((*full.values(), 2), -1, np.int64)
     at = dict.fromkeys(full, np.zeros(total, np.int64))
     at |= dict(zip(axes, _numbers(total, [found[axis] for axis in axes]), strict=True))
-    index = tuple(at[axis] for axis in full)
+    index = at[outer], at["position"], at["repeat"]
     places[(*index, 0)] = np.repeat(np.arange(len(files)), [file.count for file in files])
     places[(*index, 1)] = np.concatenate([np.arange(file.count) for file in files])
     return places, {}
@@ -453,9 +457,7 @@ def _place_by_file(
         unknown = [axis for axis in rest if axis not in known]
         least = math.prod(known[axis] for axis in rest if axis in known)
         found = {axis: known.get(axis, max(1, largest.count // least)) for axis in rest}
-        if len(unknown) > 1 or math.prod(found.values()) > largest.count > 0 or not largest.count:
-            found = {} if len(unknown) > 1 else found
-        if not found or (not unknown and largest.count > least):
+        if len(unknown) > 1 or (not unknown and largest.count > least):
             raise InputError(
                 f"{name}: {largest.address} holds {largest.count} frames; expected {least} "
                 f"({', '.join(f'{known[axis]} {axis}s' for axis in rest if axis in known)}), for the axes "
@@ -470,13 +472,12 @@ def _place_by_file(
         at = dict.fromkeys(full, np.zeros(count, np.int64))
         at[first] = np.full(count, number)
         at |= dict(zip(rest, _numbers(count, [found[axis] for axis in rest]), strict=True))
-        index = tuple(at[axis] for axis in full)
-        places[(*index, 0)], places[(*index, 1)] = number, np.arange(count)
+        where = at[outer], at["position"], at["repeat"]
+        places[(*where, 0)], places[(*where, 1)] = number, np.arange(count)
     missing: dict[int, str] = {}
-    for index, position in np.argwhere((places[..., 0] < 0).any(axis=2)):
-        number = int(position) if first == "position" else int(index) if first == outer else None
-        label = name if number is None else files[number].address
-        missing.setdefault(int(index), f"{label} ends before it")
+    for index, position in np.argwhere((places[..., 0] < 0).any(axis=2)).tolist():
+        label = files[position].address if first == "position" else name
+        missing.setdefault(index, f"{label} ends before it")
     return places, missing
 
 

@@ -28,6 +28,12 @@ RADIANS: Final = frozenset({"rad", "radian", "radians"})
 _MOST: Final = 10_000_000
 
 
+def angle_datasets(given: Any) -> tuple[str, ...]:
+    """Return the datasets that series.angles names, one after the other; none for other forms of it."""
+    names = (given,) if isinstance(given, str) else given if isinstance(given, tuple) else ()
+    return tuple(name for name in names if isinstance(name, str) and "::" in name)
+
+
 def order_by_angle(table: FrameTable, angles: Angles) -> FrameTable:
     """Return a table whose projections hold frames of one angle.
 

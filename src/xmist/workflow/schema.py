@@ -53,13 +53,15 @@ def _as_names(value: Any) -> tuple[str, ...]:
     return tuple(names)
 
 
-def _as_angles(value: Any) -> str | tuple[float, ...] | dict[str, float]:
+def _as_angles(value: Any) -> str | tuple[float, ...] | tuple[str, ...] | dict[str, float]:
     if isinstance(value, Mapping):
         _require(set(value) == {"start", "step"} and all(map(_is_number, value.values())))
         return {key: float(number) for key, number in value.items()}
     if isinstance(value, str):
         _require(bool(value.strip()))
         return value
+    if _are(value, lambda name: isinstance(name, str) and "::" in name):
+        return tuple(value)
     _require(_are(value, _is_number))
     return tuple(map(float, value))
 
@@ -206,7 +208,8 @@ class SeriesSection(Options):
             Parsed(
                 _as_angles,
                 "angles in degrees: a list of numbers, {start = 0.0, step = 0.5}, a dataset such as "
-                "'scan.h5::/entry/sample/rotation_angle', or a key of the headers",
+                "'scan.h5::/entry/sample/rotation_angle' (or a pattern or a list of them), or a key of the "
+                "headers",
             ),
         ]
         | None

@@ -31,6 +31,7 @@ from xmist.workflow.journal import Identity, Journal, differences, identify, loc
 from xmist.workflow.outputs import ROLES, blocks_folder, quality_plots, series_file
 from xmist.workflow.processor import ProjectionProcessor
 from xmist.workflow.quality import Row, plot_table, to_columns
+from xmist.workflow.rotation import angle_datasets
 from xmist.workflow.series_file import SeriesMetadata, write_series_file
 from xmist.workflow.setup import SeriesSetup, read_setup
 from xmist.workflow.storage import Block, BlockSchema, clear, find_done, split
@@ -97,9 +98,8 @@ class Beginning:
 
 def reads_hdf5(parsed: ParsedConfiguration) -> bool:
     """Return whether HDF5 may be read, whose library a damaged file can crash."""
-    angles = parsed.series_section.angles
     specs = [spec for role in ROLES for spec in getattr(parsed.input, role) or ()]
-    specs += [angles] if isinstance(angles, str) and "::" in angles else []
+    specs += angle_datasets(parsed.series_section.angles)
     names = [spec.partition("::")[0].lower() for spec in specs]
     return any(name.endswith((*HDF5_ENDINGS, "*", "?", "]")) for name in names)
 

@@ -11,7 +11,7 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Any, Final, Literal
 
 from xmist.core.errors import InputError
-from xmist.io.frames.sources import check_file, frame_errors
+from xmist.io.frames.sources import MOST_AXES, check_file, frame_errors
 
 if TYPE_CHECKING:
     import h5py
@@ -244,7 +244,13 @@ def is_plausible(place: Place) -> bool:
     data = place.node
     if not isinstance(data, h5py.Dataset) or data.shape is None:
         return False
-    return not frame_errors("", data.shape, data.dtype)
+    shape = tuple(data.shape)
+    if not frame_errors("", shape, data.dtype):
+        return True
+    # Frames along other axes are found too, so that they can be read, or a message can say how.
+    colour = len(shape) == 3 and shape[2] in (1, 3, 4)
+    several = 3 <= len(shape) <= MOST_AXES and 0 not in shape and not colour
+    return several and not frame_errors("", sorted(shape)[-2:], data.dtype)
 
 
 def _has_endless_heap(path: Path) -> bool:

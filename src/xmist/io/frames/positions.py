@@ -19,6 +19,9 @@ _OF_SPAN: Final = 1e-3
 # ... or this part of their size, if that is more: no encoder resolves less.
 _OF_SIZE: Final = 1e-6
 
+# A coordinate that spans less than this part of what another spans only scatters around its place.
+_SCATTER: Final = 0.01
+
 # Names under which a header states where the diffuser is, if it says so in as many words.
 _DIFFUSER_KEY: Final = re.compile(
     r"(mask|membrane|diffuser|sandpaper|speckle)[ _.-]?(motor[ _.-]?)?"
@@ -88,14 +91,22 @@ def found_positions(sources: Sequence[Source]) -> tuple[list[str], tuple[Positio
 
 
 def position_scale(positions: Sequence[Position]) -> tuple[float, ...]:
-    """Return for each coordinate how far apart two values may be and still count as equal."""
+    """Return for each coordinate how far apart two values may be and still count as equal.
+
+    A coordinate that only scatters, while another one moves, tells nothing: any values of it are equal.
+    """
     scales = []
+    spans = []
     for values in zip(*positions, strict=True):
         numbers = [value for value in values if isinstance(value, float)]
         span = max(numbers, default=0.0) - min(numbers, default=0.0)
         size = max((abs(number) for number in numbers), default=0.0)
         scales.append(max(_OF_SPAN * span, _OF_SIZE * size))
-    return tuple(scales)
+        spans.append(span if len(numbers) == len(values) else math.inf)
+    moved = max((span for span in spans if math.isfinite(span)), default=0.0)
+    return tuple(
+        math.inf if span < _SCATTER * moved else scale for span, scale in zip(spans, scales, strict=True)
+    )
 
 
 def same_position(one: Position, other: Position, scale: Sequence[float]) -> bool:

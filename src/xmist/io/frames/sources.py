@@ -184,6 +184,8 @@ def frame_errors(
         texts.append(
             f"has frames of {y} × {x} pixels; expected at least {SMALLEST_FRAME} × {SMALLEST_FRAME}"
             + f" (its shape is {shape})" * (len(shape) > 2)
+            + f'; for {x} frames along the last axis give sample_axes = "y,x,position" in [input]'
+            * (layout is None and len(shape) == 3 and min(shape[:2]) >= SMALLEST_FRAME)
         )
     elif y * x > MOST_PIXELS:
         texts.append(f"claims frames of {y} × {x} pixels; expected {MOST_PIXELS} at most")
