@@ -262,7 +262,8 @@ def _find_placed(found: _Found) -> None:
         return
     _check_positions(found, reference.positions, f"{reference.name} has")
     sample = found.attempt(
-        lambda: place_frames(
+        partial(
+            place_frames,
             parsed.input.sample,
             name=parsed.name_of("input.sample"),
             outer="projection",

@@ -387,7 +387,8 @@ def _lost(places: Places, braces: Sequence[str], outer: str) -> NDArray[np.bool_
     """Return which positions (outer, position) lack frames: of references that names count, all repeats."""
     absent: NDArray[np.bool_] = places[..., 0] < 0
     some = "repeat" in braces and outer == "set"
-    return np.all(absent, axis=2) if some else np.any(absent, axis=2)
+    lost: NDArray[np.bool_] = np.all(absent, axis=2) if some else np.any(absent, axis=2)
+    return lost
 
 
 def _numbers(count: int, sizes: Sequence[int]) -> list[Places]:

@@ -279,7 +279,7 @@ def _retrieve_one(parsed: ParsedConfiguration, number: int | None, tell: Progres
 
 def _index(setup: SeriesSetup, number: int | None) -> int:
     """Return the index of a projection; of the middle one of those with frames if no number is given."""
-    numbers = setup.table.numbers.tolist()
+    numbers: list[int] = setup.table.numbers.tolist()
     if number is None:
         there = [index for index in range(len(numbers)) if index not in setup.table.missing]
         return there[len(there) // 2] if there else len(numbers) // 2

@@ -373,7 +373,8 @@ def _centre(
         text = "the rotation centre needs phase or transmission; state it (centre = column)"
         raise InputError(text, code="channel-missing")
     names = [name for name in ("mu", "delta") if name in survey.sampled] or list(survey.sampled)
-    found, errors = [], []
+    found = []
+    errors: list[ErrorRecord] = []
     for name in names:
         try:
             found.append(find_centre(survey.sampled[name], angles, rows=survey.rows))
