@@ -226,7 +226,7 @@ def test_threads_do_not_change_a_bit():
 
 
 def test_wrong_options():
-    wrong = {"window": 4, "max_shift": -1, "dark_field": "tensor", "weighting": "x", "initial": "full-feild"}
+    wrong = {"window": 4, "max_shift": -1, "dark_field": "vector", "weighting": "x", "initial": "full-feild"}
     with pytest.raises(xmist.InputError) as caught:
         make_options("umpa", wrong)
     assert caught.value.codes == ("option-invalid",) * 5

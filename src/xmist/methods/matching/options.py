@@ -46,8 +46,8 @@ class MatchingOptions(Options):
     max_shift : int, optional
         Largest shift in pixels along either axis that is searched, about 0 or about the start values. None:
         4, or 1 about start values.
-    dark_field : {"auto", "none", "scalar"}
-        Whether visibility and dark-field are determined; "auto" is "scalar".
+    dark_field : {"auto", "none", "scalar", "tensor"}
+        Whether visibility and dark-field are determined, also directional; "auto" is "scalar".
     weighting : {"flat", "hamming"}
         Weights in the window. "flat" averages more and gives the better dark-field.
     initial : str, Retrieval or (2, y, x) array, optional
@@ -63,7 +63,7 @@ class MatchingOptions(Options):
 
     window: Annotated[int, Range(1, odd=True, unit="pixels")] = 5
     max_shift: Annotated[int, Range(0, unit="pixels")] | None = None
-    dark_field: Literal["auto", "none", "scalar"] = "auto"
+    dark_field: Literal["auto", "none", "scalar", "tensor"] = "auto"
     weighting: Literal["flat", "hamming"] = "flat"
     initial: Annotated[Any, Parsed(_read_initial, _EXPECTED, plain=_plain_initial)] | None = None
     integrator: Integrator = "dct"

@@ -24,6 +24,7 @@ from xmist.methods.matching.options import MatchingOptions, shift_of
 from xmist.numerics.images.fill import fill
 from xmist.numerics.images.period import pattern_periods
 from xmist.numerics.matching.contrast import contrast_decay, noise_gain
+from xmist.numerics.matching.directional import blur_covariance
 from xmist.numerics.matching.match import FLAT, NOTHING, ON_EDGE, ROUGH, Match, Window, match
 from xmist.numerics.parallel import count_threads, for_blocks
 
@@ -80,7 +81,11 @@ class MatchingPlan:
             threads=self.threads,
         )
         self._settle(found, flags)
-        return check_border(self._result(found, flags, frames), self.reference.frames, frames, combined)
+        covariance = None
+        if self.options.dark_field == "tensor":
+            covariance = self._covariance(found, flags, frames, combined)
+        result = self._result(found, covariance, flags, frames)
+        return check_border(result, self.reference.frames, frames, combined)
 
     def _start(self, sample: ArrayLike, weights: ArrayLike | None) -> NDArray[np.int64] | None:
         """Return the start values rounded to whole pixels."""
@@ -136,7 +141,32 @@ class MatchingPlan:
         size = max(self.options.window, 3)
         return flagged | (uniform_filter(flagged.astype(np.float32), size, mode="nearest") > _MIXED)
 
-    def _result(self, found: Match, flags: NDArray[np.uint16], frames: Image) -> Retrieval:
+    def _covariance(
+        self, found: Match, flags: NDArray[np.uint16], frames: Image, weights: Image | None
+    ) -> Image:
+        """Return the covariance of the blur (3, y, x) in pixels²; flag and fill what is not determined."""
+        lost = (flags & flag.UNDETERMINED) > 0
+        covariance: Image = blur_covariance(
+            self.reference.frames,
+            frames,
+            np.where(lost, np.float32(0.0), found.shift),
+            Window(self.options.window, self.options.weighting),
+            good=self.good,
+            weights=weights,
+            threads=self.threads,
+        )
+        unsure = np.isnan(covariance[0]) & ~lost
+        if unsure.any():
+            flags[unsure] |= flag.ILL_DETERMINED
+            for image in covariance:
+                filled = fill(image, ~unsure & ~lost, threads=self.threads)
+                image[unsure] = np.where(np.isfinite(filled), filled, np.float32(0.0))[unsure]
+        covariance[:, lost] = np.nan
+        return covariance
+
+    def _result(
+        self, found: Match, covariance: Image | None, flags: NDArray[np.uint16], frames: Image
+    ) -> Retrieval:
         lost = (flags & flag.UNDETERMINED) > 0
         shift, transmission, visibility = found.shift, found.scale, found.visibility
         findings = compare_frames(self.reference.frames, frames, self.reference.weights, may_attenuate=True)
@@ -150,6 +180,8 @@ class MatchingPlan:
             transmission /= transmission.mean(where=bare, dtype=np.float64)
             if self.decay is not None:
                 visibility /= visibility.mean(where=bare, dtype=np.float64)
+            for image in () if covariance is None else covariance:
+                image -= image.mean(where=bare, dtype=np.float64)
         p, distance = self.experiment.effective_pixel, self.experiment.effective_distance
         phase = phase_of_shift(
             shift, self.experiment, unsure=unsure, kind=self.options.integrator, threads=self.threads
@@ -157,8 +189,11 @@ class MatchingPlan:
         if bare is not None:
             phase -= phase.mean(where=bare, dtype=np.float64)
         phase[lost] = np.nan
-        dark_field = None
-        if self.decay is not None:
+        dark_field = tensor = None
+        if covariance is not None:
+            tensor = covariance * np.float32(p**2 / (2 * distance))
+            dark_field = (tensor[0] + tensor[2]) / 2
+        elif self.decay is not None:
             dark_field = dark_field_from_visibility(
                 visibility, self.decay, shift, self.experiment, threads=self.threads
             )
@@ -174,6 +209,7 @@ class MatchingPlan:
             phase=phase,
             transmission=transmission,
             dark_field=dark_field,
+            dark_field_tensor=tensor,
             refraction_angle=shift * np.float32(p / distance),
             shift=shift,
             visibility=None if self.decay is None else visibility,

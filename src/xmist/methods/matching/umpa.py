@@ -8,11 +8,22 @@ doi:10.1364/OE.474794. At each pixel, with a window w and R̄ the windowed mean 
 
 over u, T and V. Speckles move by u = (∆/k)∇φ. T multiplies the mean of the speckles: attenuation, and
 concentration by lensing.
+
+With `dark_field="tensor"` the model of the blur is an anisotropic Gaussian, after Smith et al. 2022, "X-ray
+directional dark-field imaging using Unified Modulated Pattern Analysis", PLOS ONE 17 e0273315,
+doi:10.1371/journal.pone.0273315 (its details could not be checked). From the u of (1), minimise
+
+    Σ_n Σ_r w(r) [ I_S,n(r) − T (R_n * G_Σ)(r−u) ]²,   D_ij = Σ_ij p²/(2∆)                              (2)
+
+over the covariance Σ in pixels², T and small changes of u. From two positions on T is one number for each
+pixel, not for each window: fine structure of the sample would be taken for scatter otherwise. Noise makes Σ
+indefinite where there is little scatter; the negative part counts to first order, R + ½ Σ_ij ∂_i∂_j R, so
+that nothing is clipped.
 """
 
 from __future__ import annotations
 
-from typing import Annotated, Final
+from typing import Annotated, Final, Literal
 
 from numpy.typing import ArrayLike
 
@@ -30,6 +41,9 @@ class UmpaOptions(MatchingOptions):
     ----------
     window : int
         Pixels a side of the window, odd, at least 3: the mean over one pixel is the pixel itself.
+    dark_field : {"auto", "none", "scalar", "tensor"}
+        Whether visibility and dark-field are determined, also directional; "auto" is "scalar". A tensor needs
+        a larger window, such as 9, and several positions.
 
     Examples
     --------
@@ -38,6 +52,7 @@ class UmpaOptions(MatchingOptions):
     """
 
     window: Annotated[int, Range(3, odd=True, unit="pixels")] = 5
+    dark_field: Literal["auto", "none", "scalar", "tensor"] = "auto"
 
 
 OPTIONS: Final = UmpaOptions

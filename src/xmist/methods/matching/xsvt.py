@@ -13,7 +13,7 @@ std/mean of one over that of the other, is V/ρ: noise makes it too large.) N = 
 
 from __future__ import annotations
 
-from typing import Final
+from typing import Final, Literal
 
 from numpy.typing import ArrayLike
 
@@ -29,13 +29,18 @@ class XsvtOptions(MatchingOptions):
     Parameters
     ----------
     window : int
-        Pixels a side of the window, odd; 1 for the published method, which needs three positions.
+        Pixels a side of the window, odd; 1 for the published method, which needs three positions. One
+        position, X-ray speckle tracking (XST), needs a window of more than a speckle.
+    dark_field : {"auto", "none", "scalar"}
+        Whether visibility and dark-field are determined; "auto" is "scalar".
 
     Examples
     --------
     >>> XsvtOptions(window=1).window
     1
     """
+
+    dark_field: Literal["auto", "none", "scalar"] = "auto"
 
 
 OPTIONS: Final = XsvtOptions
