@@ -67,7 +67,7 @@ def benchmark(
     numbers = positions or POSITIONS
     side = SIZE if size is None else size
     sides = () if no_speed else speed_size or SPEED_SIZES
-    errors: list[str | ErrorRecord] = [*request_errors(chosen, phantoms, numbers, side, sides)]
+    errors: list[ErrorRecord] = [*request_errors(chosen, phantoms, numbers, side, sides)]
     if no_accuracy and no_speed:
         message = "--no-accuracy and --no-speed leave nothing to measure; expected one of them at most"
         errors.append(ErrorRecord("option-conflict", message))

@@ -10,7 +10,7 @@ import click
 from xmist.cli.console import DONE, Settings, progress_bars, say, say_findings
 from xmist.cli.options import Whole, common, listed_names, read_options, single_configuration
 from xmist.cli.report import before, option_page_errors, page_option, write_page
-from xmist.core.errors import raise_errors
+from xmist.core.errors import ErrorRecord, raise_errors
 
 
 @click.command(short_help="Compare methods on the same frames: tables and figures.")
@@ -66,11 +66,16 @@ def compare(
     from xmist.workflow.configuration import parse_configuration
 
     path = single_configuration(config)
-    errors: list[str] = []
+    errors: list[ErrorRecord] = []
     if path is None:
-        errors.append("no configuration is given; expected: xmist compare CONFIG.toml -o FOLDER")
+        errors.append(
+            ErrorRecord(
+                "option-missing", "no configuration is given; expected: xmist compare CONFIG.toml -o FOLDER"
+            )
+        )
     if not folder:
-        errors.append(f"-o is {'missing' if folder is None else 'empty'}; expected the folder to write to")
+        text = f"-o is {'missing' if folder is None else 'empty'}; expected the folder to write to"
+        errors.append(ErrorRecord("option-missing", text))
     methods = listed_names(given["methods"])
     positions = None if given["positions"] is None else _numbers("--positions", given["positions"], errors)
     options = _by_method(given["option"], errors)
@@ -114,27 +119,26 @@ def compare(
     return DONE
 
 
-def _numbers(name: str, text: str, errors: list[str], count: int | None = None) -> list[int]:
+def _numbers(name: str, text: str, errors: list[ErrorRecord], count: int | None = None) -> list[int]:
     try:
         numbers = [int(part) for part in text.split(",")]
     except ValueError:
         numbers = []
     if not numbers or (count is not None and len(numbers) != count):
         expected = "whole numbers with commas, such as 2,4,10" if count is None else "Y0,Y1,X0,X1 in pixels"
-        errors.append(f"{name} is '{text}'; expected {expected}")
+        errors.append(ErrorRecord("option-invalid", f"{name} is '{text}'; expected {expected}"))
     return numbers
 
 
-def _by_method(texts: tuple[str, ...], errors: list[str]) -> dict[str, dict[str, Any]]:
+def _by_method(texts: tuple[str, ...], errors: list[ErrorRecord]) -> dict[str, dict[str, Any]]:
     from xmist.workflow.configuration import plain
 
     found: dict[str, dict[str, Any]] = {}
     for name, value in read_options(texts, errors).items():
         method, dot, option = name.partition(".")
         if not method or not dot or not option:
-            errors.append(
-                f"--option {name} names no method; expected METHOD.NAME=VALUE, such as umpa.window=7"
-            )
+            message = f"--option {name} names no method; expected METHOD.NAME=VALUE, such as umpa.window=7"
+            errors.append(ErrorRecord("option-invalid", message))
         else:
             found.setdefault(method, {})[option] = plain(value)
     return found

@@ -38,7 +38,7 @@ def demo(settings: Settings, folder: str | None, quick: bool, overwrite: bool) -
 
     chosen = QUICK if quick else FULL
     if folder == "":
-        raise InputError(f"-o is empty; expected a folder, or nothing for {_FOLDER}")
+        raise InputError(f"-o is empty; expected a folder, or nothing for {_FOLDER}", "output-invalid")
     target = Path(folder) if folder else _free_folder(overwrite)
     with progress_bars(settings) as progress:
         found = run_demo(target, settings=chosen, overwrite=overwrite, progress=progress)

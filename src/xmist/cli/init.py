@@ -35,7 +35,8 @@ def init(settings: Settings, folder: str, output: str | None, overwrite: bool) -
 
     path = Path(output) if output else Path(folder) / "config.toml"
     if path.suffix.lower() != ".toml":
-        raise InputError(f"{path}: a configuration is TOML; expected a name that ends in .toml")
+        text = f"{path}: a configuration is TOML; expected a name that ends in .toml"
+        raise InputError(text, "output-invalid")
     text = propose_configuration(folder, base=path.parent)
     raise_errors(target_errors(path, overwrite=overwrite))
     write_file(path, lambda file: file.write(text.encode()), overwrite=overwrite)

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, Final, TypeVar
 import click
 
 from xmist.cli.console import Settings
-from xmist.core.errors import InputError, raise_errors, shown
+from xmist.core.errors import ErrorRecord, InputError, raise_errors, shown
 
 if TYPE_CHECKING:
     from xmist.workflow.configuration import ParsedConfiguration
@@ -137,7 +137,7 @@ def changes(given: dict[str, Any]) -> tuple[dict[str, Any], dict[str, str]]:
     """Return what the options state as sections of a configuration, and how messages call its keys."""
     from xmist.workflow.schema import step_path
 
-    errors: list[str] = []
+    errors: list[ErrorRecord] = []
     sections: dict[str, Any] = {}
     called = {f"{section}.{key}": _flag(name) for name, (section, key) in _KEYS.items()}
     for name, (section, key) in _KEYS.items():
@@ -172,13 +172,15 @@ def single_configuration(config: Sequence[str]) -> str | None:
     if len(config) == 1 and config[0].lower().endswith(FRAME_ENDINGS):
         raise InputError(
             f"{config[0]} is no configuration file; expected one (.toml), or frames after --reference and "
-            "--sample: an option for each file, or a pattern in quotes"
+            "--sample: an option for each file, or a pattern in quotes",
+            code="configuration-unreadable",
         )
     if len(config) > 1:
         raise InputError(
             f"unexpected arguments {', '.join(config[:3])}{' and more' * (len(config) > 3)}; expected one "
             "configuration file (.toml). A pattern needs quotes, --reference 'ref_*.tif', so that the shell "
-            "leaves it alone; several files need an option each: --reference a.tif --reference b.tif"
+            "leaves it alone; several files need an option each: --reference a.tif --reference b.tif",
+            code="option-conflict",
         )
     return config[0] if config else None
 
@@ -233,15 +235,17 @@ def _number(text: str, kind: type[int] | type[float]) -> Any:
         return text
 
 
-def read_options(texts: Sequence[str], errors: list[str]) -> dict[str, Any]:
+def read_options(texts: Sequence[str], errors: list[ErrorRecord]) -> dict[str, Any]:
     """Read options as "name=value"; a value is TOML, or text without quotes."""
     found: dict[str, Any] = {}
     for text in texts:
         name, mark, value = (part.strip() for part in text.partition("="))
         if not name or not mark or not value:
-            errors.append(f"--option {text!r} cannot be read; expected NAME=VALUE, such as smoothing=2")
+            message = f"--option {text!r} cannot be read; expected NAME=VALUE, such as smoothing=2"
+            errors.append(ErrorRecord("option-invalid", message))
         elif name in found:
-            errors.append(f"--option {name} is given twice; expected it once")
+            message = f"--option {name} is given twice; expected it once"
+            errors.append(ErrorRecord("option-conflict", message))
         else:
             found[name] = read_value(value)
     return found
@@ -256,7 +260,7 @@ def read_value(text: str) -> Any:
     return parsed["value"] if len(parsed) == 1 else text
 
 
-def _step(text: str, errors: list[str]) -> dict[str, Any]:
+def _step(text: str, errors: list[ErrorRecord]) -> dict[str, Any]:
     """Read "name" or "name: key=value, key=value"."""
     name, mark, rest = text.partition(":")
     options: dict[str, Any] = {}
@@ -264,10 +268,11 @@ def _step(text: str, errors: list[str]) -> dict[str, Any]:
         try:
             options = tomllib.loads(f"options = {{ {rest} }}")["options"]
         except tomllib.TOMLDecodeError:
-            errors.append(
+            message = (
                 f"--step {text!r} cannot be read; expected NAME, or 'NAME: key=value, key=value' with values "
                 "as in the file"
             )
+            errors.append(ErrorRecord("option-invalid", message))
     return {"step": name.strip(), **options}
 
 

@@ -119,7 +119,7 @@ def report(
     names = listed_names(channels)
     if names is not None:
         names = [name.replace("-", "_") for name in names]  # dark-field, as people write it
-    errors: list[ErrorRecord | str] = []
+    errors: list[ErrorRecord] = []
     results: list[tuple[str, Retrieval]] = []
     labels = [Path(path).name for path in paths]
     if len(set(labels)) < len(labels):  # with their folders, to tell them apart

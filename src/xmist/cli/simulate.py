@@ -94,7 +94,7 @@ def simulate(settings: Settings, /, preset: str, folder: str | None, planned: bo
 
     name = preset.replace("_", "-")
     if name not in RECIPES:
-        raise InputError(f"there is no preset '{preset}'; {suggest(preset, RECIPES)}")
+        raise InputError(f"there is no preset '{preset}'; {suggest(preset, RECIPES)}", "preset-unknown")
     _check_given(name, planned, given)
     _check_memory(name, planned, given)
     if planned:
@@ -114,7 +114,7 @@ def _check_given(name: str, planned: bool, given: dict[str, Any]) -> None:
         wrong.append("--json goes with --plan; leave it out, or add --plan")
     if given["angles"] is not None and (planned or name != "ct"):
         wrong.append("--angles goes with the preset ct alone; leave it out")
-    raise_errors(wrong)
+    raise_errors([ErrorRecord("option-conflict", text) for text in wrong])
 
 
 def _check_memory(name: str, planned: bool, given: dict[str, Any]) -> None:
@@ -138,7 +138,8 @@ def _check_memory(name: str, planned: bool, given: dict[str, Any]) -> None:
         known = "that is more than a machine has" if have is None else f"this machine has {amount(have)}"
         raise InputError(
             f"{', '.join(f'{key} {value}' for key, value in wanted.items())}: about {amount(need)} of memory "
-            f"are needed, and {known}; expected smaller numbers"
+            f"are needed, and {known}; expected smaller numbers",
+            code="memory-insufficient",
         )
 
 

@@ -8,7 +8,7 @@ import numbers
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from types import MappingProxyType
-from typing import Any, Final
+from typing import Any, Final, overload
 
 _SHOWN_CHARACTERS: Final = 60
 
@@ -39,7 +39,6 @@ class ErrorRecord:
 ERROR_CODES: Final[Mapping[str, str]] = MappingProxyType(
     {
         # One section for each part of the package: add a code in the section of the code that raises it.
-        "invalid-input": "The input cannot be used.",
         # --- options of methods, steps and the configuration (core) ---
         "option-conflict": "Two options contradict each other.",
         "option-invalid": "An option has a value that it cannot have.",
@@ -147,15 +146,19 @@ class InputError(XmistError, ValueError):
 
     Examples
     --------
-    >>> raise InputError(["energy_kev is -17.0; expected a positive energy in keV"])
+    >>> raise InputError("energy_kev is -17.0; expected a positive energy in keV", "experiment-invalid")
     Traceback (most recent call last):
     ...
     xmist.core.errors.InputError: energy_kev is -17.0; expected a positive energy in keV
     """
 
-    def __init__(
-        self, errors: Sequence[str | ErrorRecord] | str | ErrorRecord, code: str = "invalid-input"
-    ) -> None:
+    @overload
+    def __init__(self, errors: Sequence[ErrorRecord] | ErrorRecord) -> None: ...
+
+    @overload
+    def __init__(self, errors: Sequence[str] | str, code: str) -> None: ...
+
+    def __init__(self, errors: Sequence[str | ErrorRecord] | str | ErrorRecord, code: str = "") -> None:
         given = (errors,) if isinstance(errors, str | ErrorRecord) else tuple(errors)
         self.records: tuple[ErrorRecord, ...] = tuple(
             item if isinstance(item, ErrorRecord) else ErrorRecord(code, item) for item in given
@@ -179,20 +182,15 @@ class OutputError(XmistError, OSError):
     """The result could not be written; the message says what was kept and where."""
 
 
-def raise_errors(errors: Sequence[str | ErrorRecord]) -> None:
+def raise_errors(errors: Sequence[ErrorRecord]) -> None:
     """Raise one `InputError` that lists the errors; do nothing when there are none."""
     if errors:
         raise InputError(errors)
 
 
-def prefixed(prefix: str, errors: Iterable[str | ErrorRecord]) -> list[ErrorRecord]:
+def prefixed(prefix: str, errors: Iterable[ErrorRecord]) -> list[ErrorRecord]:
     """Return errors with a text before each message, their codes unchanged."""
-    return [
-        ErrorRecord(error.code, f"{prefix}{error.message}")
-        if isinstance(error, ErrorRecord)
-        else ErrorRecord("invalid-input", f"{prefix}{error}")
-        for error in errors
-    ]
+    return [ErrorRecord(error.code, f"{prefix}{error.message}") for error in errors]
 
 
 def suggest(name: str, known: Iterable[str]) -> str:

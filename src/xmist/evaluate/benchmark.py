@@ -271,7 +271,7 @@ def save_benchmark(found: Benchmark, path: str | Path, *, overwrite: bool = Fals
     return write_file(path, write, overwrite=overwrite)
 
 
-def output_errors(path: str | Path, *, overwrite: bool = False) -> list[str | ErrorRecord]:
+def output_errors(path: str | Path, *, overwrite: bool = False) -> list[ErrorRecord]:
     """Return why the tables cannot be written to a file."""
     ending = Path(path).suffix.lower()
     if ending not in (".md", ".json"):

@@ -49,7 +49,7 @@ def compare_configuration(
     results: bool = False,
     overwrite: bool = False,
     progress: Progress | None = None,
-    errors: Sequence[ErrorRecord | str] = (),
+    errors: Sequence[ErrorRecord] = (),
 ) -> Comparison:
     """Compare methods on the frames of a configuration; write tables and figures.
 

@@ -169,7 +169,7 @@ def correct_drift(
     (True, 0.0)
     """
     series, given = check_frames("reference", reference, weights)
-    errors: list[str] = []
+    errors: list[ErrorRecord] = []
     shifts = as_array("shift", shift, "numbers (x, y) for each frame", errors)
     raise_errors(errors)
     assert shifts is not None  # as_array appended an error otherwise

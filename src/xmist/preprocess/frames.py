@@ -78,7 +78,7 @@ class Frames:
         measured: Mapping[str, NDArray[Any]] | None = None,
         findings: tuple[Finding, ...] = (),
     ) -> None:
-        errors: list[str] = []
+        errors: list[ErrorRecord] = []
         given = {
             "reference": as_frames("reference", reference, errors),
             "sample": as_frames("sample", sample, errors),
@@ -88,16 +88,18 @@ class Frames:
         first = given["reference"] if given["reference"] is not None else given["sample"]
         if first is not None:
             if given["sample"] is not None and given["sample"].shape != first.shape:
-                errors.append(
+                text = (
                     f"reference has shape {first.shape} and sample {given['sample'].shape}; expected one "
                     "frame of each for every position of the diffuser, of equal size"
                 )
+                errors.append(ErrorRecord("shape-mismatch", text))
             for name in ("dark", "flat"):
                 image = given[name]
                 if image is not None and image.shape[1:] != first.shape[1:]:
-                    errors.append(
+                    text = (
                         f"{name} has {image.shape[1:]} pixels (y, x); expected the frames' {first.shape[1:]}"
                     )
+                    errors.append(ErrorRecord("shape-mismatch", text))
             if weights is None:
                 given["weights"] = np.broadcast_to(np.float32(1.0), first.shape)
             else:
@@ -138,7 +140,7 @@ class Frames:
         return Frames(**arrays, history=(*self.history, entry))
 
 
-def _still(name: str, frames: ArrayLike | None, errors: list[str]) -> Image | None:
+def _still(name: str, frames: ArrayLike | None, errors: list[ErrorRecord]) -> Image | None:
     """Return dark or flat frames as (frame, y, x) float32, or None if there are none or they are wrong."""
     if frames is None:
         return None
@@ -150,7 +152,7 @@ def _still(name: str, frames: ArrayLike | None, errors: list[str]) -> Image | No
 
 def check_frames(name: str, frames: ArrayLike, weights: ArrayLike | None) -> tuple[Image, Image | None]:
     """Return frames and weights (position, y, x) as float32, or raise everything that is wrong with them."""
-    errors: list[str] = []
+    errors: list[ErrorRecord] = []
     series = as_frames(name, frames, errors)
     given = None
     if series is not None and weights is not None:
@@ -170,7 +172,7 @@ def check_pair(
 
 def still_image(name: str, frames: ArrayLike, shape: tuple[int, ...]) -> Image:
     """Reduce dark or flat frames of the given (y, x) shape: the median of three or more, the mean of two."""
-    errors: list[str] = []
+    errors: list[ErrorRecord] = []
     series = _still(name, frames, errors)
     raise_errors(errors)
     assert series is not None  # as_frames appended an error otherwise

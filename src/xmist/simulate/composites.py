@@ -7,7 +7,7 @@ import math
 import numpy as np
 
 from xmist.core.checks import Checks
-from xmist.core.errors import raise_errors
+from xmist.core.errors import InputError
 from xmist.core.materials import Material
 from xmist.simulate.objects import Ellipsoid, Tube, sphere
 from xmist.simulate.sample import Part, Scatter
@@ -106,7 +106,8 @@ def berry(
         ):
             centres.append(centre)
     if len(centres) < seeds:
-        raise_errors([f"{seeds} seeds of {seed_size:g} m do not fit into a berry of radius {radius:g} m"])
+        text = f"{seeds} seeds of {seed_size:g} m do not fit into a berry of radius {radius:g} m"
+        raise InputError(text, "value-invalid")
     for centre in centres:
         body = Ellipsoid(
             semi_axes=(0.5 * seed_size, 0.3 * seed_size, 0.25 * seed_size),

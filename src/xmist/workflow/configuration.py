@@ -103,12 +103,8 @@ class ParsedConfiguration:
         """Return how messages call a key: its path, or the option of the command line that gave it."""
         return self.called.get(path, path)
 
-    def named(self, errors: Iterable[ErrorRecord | str]) -> list[ErrorRecord]:
+    def named(self, records: Iterable[ErrorRecord]) -> list[ErrorRecord]:
         """Return errors with the file's name before each, unless they are about an option."""
-        records = [
-            error if isinstance(error, ErrorRecord) else ErrorRecord("invalid-input", error)
-            for error in errors
-        ]
         return [
             ErrorRecord(record.code, f"{self.source}: {record.message}")
             if self.source and not record.message.startswith(("--", f"{self.source}:"))

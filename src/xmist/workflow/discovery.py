@@ -260,7 +260,8 @@ def _find_placed(found: _Found) -> None:
     reference = _place_reference(found, 1)
     if reference is None:
         return
-    _check_positions(found, reference.positions, f"{reference.name} has")
+    positions = reference.positions
+    _check_positions(found, positions, f"{reference.name} has")
     sample = found.attempt(
         partial(
             place_frames,
@@ -271,7 +272,7 @@ def _find_placed(found: _Found) -> None:
             axes=parsed.input.sample_axes,
             repeats=parsed.input.repeats,
             count=1,
-            positions=reference.positions,
+            positions=positions,
         )
     )
     tables = [table for table in (reference, sample) if table is not None]
@@ -466,7 +467,7 @@ def pair_positions(
     whose headers cannot be read, counts as missing.
     """
     ours, wrong = _read_positions(reference, keys)
-    raise_errors(prefixed(f"{reference.name}: ", wrong.values()))
+    raise_errors([ErrorRecord("positions-mismatch", f"{reference.name}: {text}") for text in wrong.values()])
     theirs, missing = _read_positions(sample, keys)
     scale = position_scale([position for frames in (*ours, *theirs) for position in frames])
     order: list[Position] = []
@@ -481,7 +482,7 @@ def pair_positions(
             code="positions-mismatch",
         )
     ordered, wrong = _in_order(reference, ours, order, scale, keys)
-    raise_errors(prefixed(f"{reference.name}: ", wrong.values()))
+    raise_errors([ErrorRecord("positions-mismatch", f"{reference.name}: {text}") for text in wrong.values()])
     projections, unlike = _in_order(sample, theirs, order, scale, keys)
     missing = {**sample.missing, **missing, **unlike}
     if len(missing) == sample.count:

@@ -153,7 +153,7 @@ def place_frames(
             places, missing, numbering = _place_by_names(files, braces, request)
         else:
             places, missing = _place_by_order(files, request)
-        raise_errors(_gap_errors(files, places, name))
+        raise_errors([ErrorRecord("frames-missing", text) for text in _gap_errors(files, places, name)])
         for index in np.flatnonzero(_lost(places, braces, outer).any(axis=1)):
             missing.setdefault(int(index), "frames are missing")
     for number, file in enumerate(files):

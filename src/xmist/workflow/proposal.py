@@ -89,7 +89,7 @@ def propose_configuration(folder: str | Path, *, base: str | Path | None = None)
     folder = Path(folder)
     if not folder.is_dir():
         kind = "is not a folder" if folder.exists() else "does not exist"
-        raise InputError(f"{folder} {kind}; expected a folder of frames")
+        raise InputError(f"{folder} {kind}; expected a folder of frames", "file-missing")
     base = folder if base is None else Path(base)
     items, stacks, broken = _frame_items(folder)
     if not items:

@@ -286,7 +286,7 @@ def _index(setup: SeriesSetup, number: int | None) -> int:
     if number not in numbers:
         text = f"there is no projection {number}; expected {numbers[0]} to {numbers[-1]}"
         raise InputError(text, code="projection-missing")
-    return numbers.index(number)
+    return int(numbers.index(number))
 
 
 @contextmanager

@@ -160,7 +160,8 @@ def try_projection(processor: ProjectionProcessor, times: int) -> Trial:
             if absent:
                 raise InputError(
                     f"series.channels holds {', '.join(absent)}, which {processor.method} does not give with "
-                    f"these options; it gives {', '.join(name for name, _ in result.channels())}"
+                    f"these options; it gives {', '.join(name for name, _ in result.channels())}",
+                    code="channel-missing",
                 )
             return Trial(
                 channels=names,

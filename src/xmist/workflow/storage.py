@@ -90,7 +90,7 @@ def read_rows(folder: Path, block: Block, schema: BlockSchema) -> list[Row]:
     try:
         with h5py.File(path, "r", locking="best-effort") as file:
             if file.attrs.get("identity") != schema.identity:
-                raise InputError(f"{path} belongs to another series")
+                raise InputError(f"{path} belongs to another series", "series-changed")
             for name in (*schema.channels, "flags"):
                 _check_images(path, file, name, (len(block), *schema.image_shape(name)))
             columns = {name: np.asarray(file["table"][name][()]) for name in COLUMNS}
@@ -98,16 +98,16 @@ def read_rows(folder: Path, block: Block, schema: BlockSchema) -> list[Row]:
     except InputError:
         raise
     except (OSError, RuntimeError, ValueError, LookupError, TypeError, AttributeError) as error:
-        raise InputError(f"{path} cannot be read ({error})") from error
+        raise InputError(f"{path} cannot be read ({error})", "file-damaged") from error
 
 
 def _check_images(path: Path, file: h5py.File, name: str, shape: tuple[int, ...]) -> None:
     data = file.get(name)
     kind = np.dtype(np.uint16 if name == "flags" else np.float32)
     if getattr(data, "shape", None) != shape or data.dtype != kind:
-        raise InputError(f"{path}: dataset {name} is not {kind} of shape {shape}")
+        raise InputError(f"{path}: dataset {name} is not {kind} of shape {shape}", "dataset-invalid")
     if data.chunks is None and data.id.get_storage_size() != data.nbytes:
-        raise InputError(f"{path}: dataset {name} is incomplete")
+        raise InputError(f"{path}: dataset {name} is incomplete", "dataset-incomplete")
 
 
 def find_done(folder: Path, blocks: Sequence[Block], schema: BlockSchema) -> dict[Block, list[Row]]:

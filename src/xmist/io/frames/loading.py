@@ -11,7 +11,7 @@ from typing import Any, Final, Literal
 import numpy as np
 from numpy.typing import DTypeLike, NDArray
 
-from xmist.core.errors import InputError, raise_errors
+from xmist.core.errors import ErrorRecord, InputError, raise_errors
 from xmist.core.findings import Finding, finding
 from xmist.io.frames.positions import Position, format_position, position_scale, same_position
 from xmist.io.frames.series import FrameSeries
@@ -70,10 +70,11 @@ def load_frames(
     """
     kind = np.dtype(dtype)
     if kind not in (np.float32, np.float64):
-        raise InputError(f"dtype is {kind}; expected float32 or float64")
+        raise InputError(f"dtype is {kind}; expected float32 or float64", "value-invalid")
     chosen = group_repeats(series, repeats) if groups is None else tuple(map(tuple, groups))
     if not chosen or not all(chosen):
-        raise InputError(f"{series.name}: no frames are chosen; expected at least one a position")
+        text = f"{series.name}: no frames are chosen; expected at least one a position"
+        raise InputError(text, "frames-missing")
     repeated = any(len(group) > 1 for group in chosen)
     total = sum(map(len, chosen))
     try:
@@ -148,16 +149,15 @@ def group_repeats(series: FrameSeries, repeats: int | Literal["all"] = 1) -> Gro
         return tuple(tuple(range(start, start + repeats)) for start in range(0, count, repeats))
     if repeats > 1:
         assert series.positions is not None
-        raise_errors(
-            [
-                f"{series.name}: the headers give {len(group)} frame{'s' if len(group) > 1 else ''} at "
-                f"{format_position(series.position_keys, series.positions[group[0]])} "
-                f"({listed([series.label(index) for index in group], most=3)}); repeats = {repeats} "
-                f"expects {repeats}"
-                for group in groups
-                if len(group) != repeats
-            ]
-        )
+        texts = [
+            f"{series.name}: the headers give {len(group)} frame{'s' if len(group) > 1 else ''} at "
+            f"{format_position(series.position_keys, series.positions[group[0]])} "
+            f"({listed([series.label(index) for index in group], most=3)}); repeats = {repeats} "
+            f"expects {repeats}"
+            for group in groups
+            if len(group) != repeats
+        ]
+        raise_errors([ErrorRecord("frames-unequal-numbers", text) for text in texts])
     return groups
 
 

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from xmist.core.errors import raise_errors
+from xmist.core.errors import ErrorRecord, raise_errors
 from xmist.core.findings import Finding
 
 # Keys and indices that lead to a tuple: JSON has only lists.
@@ -24,7 +24,7 @@ def to_text(name: str, data: Any) -> tuple[str, Places]:
     >>> to_text("options", {"ridge": 0.5, "unknowns": ("phase",)})
     ('{"ridge": 0.5, "unknowns": ["phase"]}', [['unknowns']])
     """
-    errors: list[str] = []
+    errors: list[ErrorRecord] = []
     places: Places = []
 
     def plain(value: Any, place: list[str | int]) -> Any:
@@ -41,10 +41,11 @@ def to_text(name: str, data: Any) -> tuple[str, Places]:
                 places.append(place)
             return [plain(item, [*place, index]) for index, item in enumerate(value)]
         where = name + "".join(f"[{key!r}]" for key in place)
-        errors.append(
+        text = (
             f"{where} is of type {type(value).__name__}; expected plain data (None, a boolean, number or "
             "text, or lists, tuples and mappings of them with text as keys)"
         )
+        errors.append(ErrorRecord("value-invalid", text))
         return None
 
     content = plain(data, [])

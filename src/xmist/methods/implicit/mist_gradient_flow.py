@@ -334,7 +334,7 @@ def _fill(dark: Image, ill: NDArray[np.bool_], found: Solution) -> None:
     ill = ill & ~lost
     if ridge == 0.0 and ill.any():
         if (ill | lost).all():
-            raise InputError(_PROPORTIONAL)
+            raise InputError(_PROPORTIONAL, "references-proportional")
         flags[ill & ((flags & flag.FILLED) == 0)] |= flag.ILL_DETERMINED
         for image in dark:
             image[...] = fill(image, ~(ill | lost), threads=found.threads)
@@ -424,4 +424,4 @@ def _check_different(frames: Image) -> None:
         other = frame / np.float32(frame.mean(dtype=np.float64))
         if float(np.abs(other - first).max()) > _SAME * float(first.max()):
             return
-    raise InputError(_PROPORTIONAL)
+    raise InputError(_PROPORTIONAL, "references-proportional")

@@ -106,7 +106,8 @@ def independent_positions(number: int, *, extent: float, diffuser: Diffuser) -> 
     if not isinstance(diffuser, RandomScreen | Sandpaper):
         raise InputError(
             f"diffuser is a {type(diffuser).__name__}, which repeats itself; expected a RandomScreen or a "
-            "Sandpaper (or use raster_positions)"
+            "Sandpaper (or use raster_positions)",
+            code="value-invalid",
         )
     # Gaussians are cut at 5.5 σ = 1.65 grains on either side; spheres reach one grain at most.
     pitch = extent + 4.0 * diffuser.grain_size
