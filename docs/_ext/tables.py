@@ -54,13 +54,13 @@ class Channels(_Made):
     """The channels of a result."""
 
     def text(self) -> str:
-        from xmist import CHANNELS
+        from xmist.core.data import CHANNELS, DERIVED
 
         return _table(
             ["name", "symbol", "unit", "what it is", "components"],
             (
                 [f"``{name}``", channel.symbol, channel.unit, channel.title, ", ".join(channel.components)]
-                for name, channel in CHANNELS.items()
+                for name, channel in {**CHANNELS, **DERIVED}.items()
             ),
         )
 

@@ -153,7 +153,8 @@ def test_every_kind_of_output(folder, capsys):
     assert done.code == 0
     assert done.out == "Wrote a.nxs\nWrote b.tif\nWrote c.png\n"
     assert {path.name for path in folder.iterdir() if path.name[:2] in ("a.", "b_", "c.")} == {
-        "a.nxs", "b_phase.tif", "b_dark_field.tif", "b_refraction_angle.tif", "b_flags.tif", "c.png",
+        "a.nxs", "b_phase.tif", "b_dark_field.tif", "b_refraction_angle.tif", "b_flags.tif",
+        "b_scattering_angle.tif", "b_visibility_reduction.tif", "c.png",
     }  # fmt: skip
 
 

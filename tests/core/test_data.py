@@ -6,6 +6,7 @@ import pytest
 import xmist
 from tests.manufactured import EXPERIMENT
 from xmist.core import flags as flag
+from xmist.core.data import DERIVED
 from xmist.core.errors import InputError, suggest
 
 FRAMES = np.random.default_rng(0).uniform(1, 2, (2, 9, 11)).astype(np.float32)
@@ -170,3 +171,31 @@ def test_input_error_lists_all_faults():
 
 def test_suggest_without_a_near_name():
     assert suggest("zzz", ["ridge"]) == "Known: ridge"
+
+
+def test_derived_channels_follow_from_dark_field():
+    # ∆ = 1 m, κ_s = 1e5 rad/m: D = 1e-10 m gives √(2e-10) rad and ∆ D κ_s² = 1, so V = 1/2.
+    dark_field = np.full((9, 11), 1e-10)
+    dark_field[0], dark_field[1, 0] = -0.5e-10, np.nan
+    result = xmist.Retrieval(
+        method="mist",
+        experiment=xmist.Experiment(energy_kev=17.0, pixel_size=5.8e-6, sample_to_detector=1.0),
+        flags=np.zeros((9, 11), np.uint16),
+        provenance={"speckle_wavenumber": 1e5},
+        dark_field=dark_field,
+    )
+    derived = dict(result.derived())
+    assert list(derived) == ["scattering_angle", "visibility_reduction"] == list(DERIVED)
+    assert np.allclose(derived["scattering_angle"][2:], np.sqrt(2e-10), rtol=1e-6)
+    assert np.allclose(derived["scattering_angle"][0], -np.sqrt(1e-10), rtol=1e-6)
+    assert np.allclose(derived["visibility_reduction"][2:], 0.5, rtol=1e-6)
+    # −1/2 over 1 − 1/2: not clipped
+    assert np.allclose(derived["visibility_reduction"][0], -1.0, rtol=1e-6)
+    assert all(np.isnan(image[1, 0]) and image.dtype == np.float32 for image in derived.values())
+
+
+def test_derived_channels_without_what_they_need():
+    assert dict(_result(phase=np.ones((9, 11))).derived()) == {}
+    assert list(dict(_result(dark_field=np.ones((9, 11))).derived())) == ["scattering_angle"]
+    measured = _result(visibility=np.full((9, 11), 0.75))
+    assert np.allclose(measured.visibility_reduction, 0.25, rtol=1e-6)

@@ -507,7 +507,7 @@ def test_tiff_holds_every_channel_exactly(tmp_path):
     result = make_result(names=("phase", "dark_field", "dark_field_tensor", "refraction_angle"))
     first = result.save(tmp_path / "berry.v2.tif")
     assert first.name == "berry.v2_phase.tif"
-    expected = {"flags": result.flags} | dict(result.channels())
+    expected = {"flags": result.flags} | dict(result.channels()) | dict(result.derived())
     assert {path.name for path in tmp_path.iterdir()} == {f"berry.v2_{name}.tif" for name in expected}
     for name, array in expected.items():
         image = tifffile.imread(tmp_path / f"berry.v2_{name}.tif")
@@ -642,7 +642,8 @@ def test_a_limit_on_the_size_of_files_never_crashes_the_process(tmp_path):
     assert done.stderr == ""
     told = [f"{limit}.{kind}" for limit in limits for kind in ("h5", "tif") if kind == "h5" or limit < 18000]
     assert done.stdout.split() == told
-    written = {f"{limit}_{name}.tif" for limit in limits[-2:] for name in ("phase", "dark_field", "flags")}
+    channels = ("phase", "dark_field", "scattering_angle", "flags")
+    written = {f"{limit}_{name}.tif" for limit in limits[-2:] for name in channels}
     assert {path.name for path in tmp_path.iterdir()} == written
 
 

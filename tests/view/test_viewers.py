@@ -67,7 +67,7 @@ def test_the_rules_of_nxdata_that_h5web_follows(saved):
             lambda _, item: groups.append(item) if item.attrs.get("NX_class") == "NXdata" else None
         )
         assert group in groups
-        assert len(groups) == len(CHANNELS) + 1  # and the flags
+        assert len(groups) == len(CHANNELS) + 2 + 1  # derived ones, and the flags
         for group in groups:
             signal = group[group.attrs["signal"]]
             axes = [_text(axis) for axis in group.attrs["axes"]]

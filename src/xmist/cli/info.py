@@ -38,17 +38,30 @@ def info(file: str, as_json: bool) -> int:
 def _info_lines(found: Mapping[str, Any]) -> Iterator[str]:
     """Return plain data as indented lines; a result's channels as a table."""
     for key, value in found.items():
+        if key == "derived":
+            continue
         if key == "channels" and isinstance(value, Mapping) and value:
             yield "channels"
             yield f"  {'':20} {'unit':6} {'minimum':>11} {'median':>11} {'maximum':>11} {'NaN':>9}"
-            for name, channel in value.items():
-                numbers = (_short(channel[item]) for item in ("minimum", "median", "maximum"))
+            for name, channel in (value | found.get("derived", {})).items():
+                unit, factor = _shown_unit(name, channel["unit"])
+                numbers = (
+                    _short(None if channel[item] is None else factor * channel[item])
+                    for item in ("minimum", "median", "maximum")
+                )
                 yield (
-                    f"  {name:20} {channel['unit']:6} {' '.join(f'{text:>11}' for text in numbers)} "
-                    f"{channel['nan']:>9}"
+                    f"  {name:20} {unit:6} {' '.join(f'{text:>11}' for text in numbers)} {channel['nan']:>9}"
                 )
         else:
             yield from _lines(key, value, "")
+
+
+def _shown_unit(name: str, unit: str) -> tuple[str, float]:
+    """Return the unit in which people read a channel, and what values in its SI unit are multiplied by."""
+    from xmist.core.data import channel_of
+
+    shown = channel_of(name).shown
+    return (shown, 1e6) if shown == f"µ{unit}" else (unit, 1.0)
 
 
 def _lines(key: str, value: Any, indent: str) -> Iterator[str]:

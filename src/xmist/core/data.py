@@ -35,12 +35,15 @@ class Channel:
         Symbol in equations.
     components : tuple of str
         Names along the first axis; empty for a plain (y, x) image.
+    shown : str
+        Unit in which people read it, such as "µrad"; empty: the SI unit with a prefix that suits the values.
     """
 
     unit: str
     title: str
     symbol: str
     components: tuple[str, ...] = ()
+    shown: str = ""
 
 
 CHANNELS: Final[Mapping[str, Channel]] = MappingProxyType(
@@ -49,7 +52,7 @@ CHANNELS: Final[Mapping[str, Channel]] = MappingProxyType(
         "transmission": Channel("1", "transmission", "T"),
         "dark_field": Channel("m", "dark-field", "D"),
         "dark_field_tensor": Channel("m", "dark-field tensor", "D_ij", ("xx", "xy", "yy")),
-        "refraction_angle": Channel("rad", "refraction angle", "α", ("x", "y")),
+        "refraction_angle": Channel("rad", "refraction angle", "α", ("x", "y"), "µrad"),
         "shift": Channel("pixel", "speckle shift", "u", ("x", "y")),
         "visibility": Channel("1", "visibility", "V"),
         "phase_std": Channel("rad", "standard deviation of the phase", "σ_φ"),
@@ -57,6 +60,19 @@ CHANNELS: Final[Mapping[str, Channel]] = MappingProxyType(
         "dark_field_std": Channel("m", "standard deviation of the dark-field", "σ_D"),
     }
 )
+
+# What follows from the channels of a result; see `Retrieval.derived`.
+DERIVED: Final[Mapping[str, Channel]] = MappingProxyType(
+    {
+        "scattering_angle": Channel("rad", "rms scattering angle", "θ", shown="µrad"),
+        "visibility_reduction": Channel("1", "visibility reduction", "1 − V"),
+    }
+)
+
+
+def channel_of(name: str) -> Channel:
+    """Return name, unit and symbol of a channel or of a derived one."""
+    return CHANNELS[name] if name in CHANNELS else DERIVED[name]
 
 
 @dataclass(frozen=True, eq=False)
@@ -305,6 +321,45 @@ class Retrieval:
             array = getattr(self, name)
             if array is not None:
                 yield name, array
+
+    def derived(self) -> Iterator[tuple[str, Image]]:
+        """Yield name and array of what follows from the channels: scattering angle, visibility reduction."""
+        for name in DERIVED:
+            array = getattr(self, name)
+            if array is not None:
+                yield name, array
+
+    @property
+    def scattering_angle(self) -> Image | None:
+        """Rms scattering angle √(2D/∆) in rad, (y, x); −√(2|D|/∆) where noise makes D negative."""
+        if self.dark_field is None:
+            return None
+        with np.errstate(all="ignore"):
+            ratio = self.dark_field * np.float32(2.0 / self.experiment.effective_distance)
+            angle: Image = np.copysign(np.sqrt(np.abs(ratio)), ratio)
+        return angle
+
+    @property
+    def visibility_reduction(self) -> Image | None:
+        """1 − V, (y, x): of the visibility where the method measures it, else V = 1/(1 + ∆ D κ_s²).
+
+        Not clipped. None without a dark-field, or where κ_s is not known.
+        """
+        if self.visibility is not None:
+            with np.errstate(invalid="ignore"):
+                return np.float32(1.0) - self.visibility
+        wavenumber = self.speckle_wavenumber
+        if self.dark_field is None or wavenumber is None:
+            return None
+        with np.errstate(all="ignore"):
+            blur = self.dark_field * np.float32(self.experiment.effective_distance * wavenumber**2)
+            return blur / (np.float32(1.0) + blur)
+
+    @property
+    def speckle_wavenumber(self) -> float | None:
+        """Rms wavenumber κ_s of the reference's speckles in rad/m in the sample's plane; None if unknown."""
+        value = self.provenance.get("speckle_wavenumber")
+        return float(value) if isinstance(value, float) else None
 
     def save(self, path: str | Path, *, overwrite: bool = False) -> Path:
         """Write the result to a file; the ending decides the format.

@@ -157,11 +157,12 @@ def describe(path: str | Path) -> dict[str, Any]:
     dict
         Plain data. For a result: `kind` "result", `path`, `bytes`, `method`, `shape` (y, x), `channels` (for
         each the unit, the minimum, median and maximum of the finite values, and the number of NaN),
-        `diagnostics` (the same for each map, without unit), `flags` (number of pixels for each flag that
-        occurs), `flagged` (number of pixels with any flag), `experiment` (four parameters and derived
-        quantities), `options`, `findings`, `provenance`, `written_by` and `schema`. For a series: `kind`
-        "stack"; for volumes "volumes". For frames: `kind` "frames", with their number, shape, dtype, geometry
-        and header.
+        `derived` (the same for what follows from the channels, see `Retrieval.derived`),
+        `diagnostics` (the same for each map, without unit), `flags` (number of pixels for each flag
+        that occurs), `flagged` (number of pixels with any flag), `experiment` (four parameters and
+        derived quantities), `options`, `findings`, `provenance`, `written_by` and `schema`. For a
+        series: `kind` "stack"; for volumes "volumes". For frames: `kind` "frames", with their
+        number, shape, dtype, geometry and header.
 
     Raises
     ------

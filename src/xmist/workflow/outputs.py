@@ -13,7 +13,7 @@ from glob import has_magic
 from pathlib import Path
 from typing import Final
 
-from xmist.core.data import CHANNELS
+from xmist.core.data import CHANNELS, DERIVED
 from xmist.core.errors import ErrorRecord
 from xmist.io import NEXUS_ENDINGS, TIFF_ENDINGS
 from xmist.io.frames.sources import listed
@@ -32,7 +32,9 @@ def result_files(parsed: ParsedConfiguration) -> tuple[Path, ...]:
     for path in parsed.files:
         if path.suffix.lower() in TIFF_ENDINGS:
             gives = METHODS[parsed.method].gives if parsed.method else ()
-            files += [path.with_name(f"{path.stem}_{name}{path.suffix}") for name in (*gives, "flags")]
+            files += [
+                path.with_name(f"{path.stem}_{name}{path.suffix}") for name in (*gives, *DERIVED, "flags")
+            ]
         else:
             files.append(path)
     return tuple(files)
@@ -62,11 +64,19 @@ def output_errors(
     files = result_files(parsed)
     overlaps = overlap_errors(parsed, read, files)
     errors: list[ErrorRecord] = []
+    existing: list[Path] = []
     for path in files:
         if path in overlaps:
             errors.append(overlaps[path])
-        else:
-            errors += _records(target_errors(path, overwrite=parsed.overwrite))
+            continue
+        found = target_errors(path, overwrite=parsed.overwrite)
+        errors += [record for record in found if record.code != "output-exists"]
+        existing += [path] * any(record.code == "output-exists" for record in found)
+    if existing:
+        verb = "exists" if len(existing) == 1 else "exist"
+        names = listed(list(map(str, existing)))
+        text = f"{names} {verb} already; allow overwriting (--overwrite) or give another name"
+        errors.append(ErrorRecord("output-exists", text))
     return errors or (_space_errors(parsed, files, shape) if shape is not None and parsed.method else [])
 
 
@@ -138,7 +148,7 @@ def _space_errors(
 ) -> list[ErrorRecord]:
     """Return whether a disk or a limit of the system has no room for the results."""
     gives = METHODS[parsed.method].gives if parsed.method else ()
-    images = sum(len(CHANNELS[name].components) or 1 for name in gives)
+    images = sum(len(CHANNELS[name].components) or 1 for name in gives) + len(DERIVED)
     needs: dict[Path, int] = {}
     largest: dict[Path, int] = {}
     for path in files:

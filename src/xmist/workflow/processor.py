@@ -136,6 +136,8 @@ class ProjectionProcessor:
             value = convergence.get(key)
             if value is not None:
                 known[name] = float(np.sum(value))  # one number for each solve
+        if result.speckle_wavenumber is not None:
+            known["speckle_wavenumber"] = result.speckle_wavenumber
         row = Row(
             status=VALUELESS if lost else GOOD,
             note=" ".join(map(str, result.findings)),

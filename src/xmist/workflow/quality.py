@@ -33,6 +33,7 @@ class Row:
     misfit: float = math.nan
     iterations: float = math.nan
     converged: float = math.nan
+    speckle_wavenumber: float = math.nan
     warnings: int = 0
     findings: tuple[Finding, ...] = ()
     note: str = ""
@@ -76,6 +77,7 @@ COLUMNS: Final[Mapping[str, Column]] = MappingProxyType(
         "misfit": Column("f8", "1", "reduced χ², misfit over expected noise"),
         "iterations": Column("f8", "1", "iterations"),
         "converged": Column("f8", "1", "converged"),
+        "speckle_wavenumber": Column("f8", "rad/m", "rms wavenumber of the speckles"),
         "warnings": Column("i8", "", "findings that are warnings"),
     }
 )

@@ -9,7 +9,7 @@ from typing import Any, BinaryIO
 import numpy as np
 from numpy.typing import NDArray
 
-from xmist.core.data import CHANNELS, Retrieval
+from xmist.core.data import CHANNELS, DERIVED, Retrieval, channel_of
 from xmist.core.errors import OutputError
 from xmist.core.flags import FLAGS
 from xmist.core.version import __version__
@@ -20,7 +20,7 @@ from xmist.io.results.plain import to_text
 def tiff_names(path: str | Path, result: Retrieval) -> dict[str, Path]:
     """Return the file of each channel, in order, and of the flags: "berry.tif" gives "berry_phase.tif"."""
     path = Path(path)
-    names = [*(name for name, _ in result.channels()), "flags"]
+    names = [*(name for name, _ in (*result.channels(), *result.derived())), "flags"]
     return {name: path.with_name(f"{path.stem}_{name}{path.suffix}") for name in names}
 
 
@@ -30,7 +30,8 @@ def write_tiff(result: Retrieval, path: str | Path, *, overwrite: bool = False) 
     All files appear, each complete, or none does. Each holds the pixel in micrometres, the method, the
     options, the findings and the provenance (Image > Show Info…). Returns the first file.
     """
-    arrays: dict[str, NDArray[Any]] = {**dict(result.channels()), "flags": result.flags}
+    arrays: dict[str, NDArray[Any]] = {**dict(result.channels()), **dict(result.derived())}
+    arrays["flags"] = result.flags
     files = tiff_names(path, result)
     write_files([_job(result, name, arrays[name], file) for name, file in files.items()], overwrite=overwrite)
     return next(iter(files.values()))
@@ -84,8 +85,8 @@ def _display_range(array: NDArray[Any], flags: NDArray[np.uint16]) -> dict[str, 
 
 def _info(result: Retrieval, name: str) -> str:
     """Return the text that ImageJ shows as the info of the image."""
-    if name in CHANNELS:
-        channel = CHANNELS[name]
+    if name in CHANNELS or name in DERIVED:
+        channel = channel_of(name)
         lines = [f"{channel.title} {channel.symbol}", f"unit: {channel.unit}"]
         if channel.components:
             lines.append(f"slices: {', '.join(channel.components)}")

@@ -2,7 +2,8 @@
 
 The layout is an entry with one NXdata per channel (and one for the flags), the collections `experiment` and
 `diagnostics` (one NXdata per map), and the process `process` whose options, findings and provenance are JSON
-text. The same result gives the same bytes: no time of writing is stored.
+text. The collection `derived` holds what follows from the channels (scattering angle, visibility reduction),
+and is not read back. The same result gives the same bytes: no time of writing is stored.
 """
 
 from __future__ import annotations
@@ -15,7 +16,7 @@ from typing import TYPE_CHECKING, Final
 
 import numpy as np
 
-from xmist.core.data import CHANNELS, Retrieval
+from xmist.core.data import CHANNELS, Retrieval, channel_of
 from xmist.core.errors import OutputError
 from xmist.core.experiment import Experiment
 from xmist.core.flags import FLAGS
@@ -154,6 +155,15 @@ def _write_images(entry: h5py.Group, result: Retrieval) -> None:
     data.attrs["flag_meanings"] = " ".join(flag.name for flag in FLAGS)
     data.attrs["flag_descriptions"] = [flag.meaning for flag in FLAGS]
     finish(group, data)
+    derived = dict(result.derived())
+    if derived:
+        maps = add_group(entry, "derived", "NXcollection")
+        for name, array in derived.items():
+            channel = channel_of(name)
+            group = add_group(maps, name, "NXdata", signal="data", title=channel.title)
+            data = group.create_dataset("data", data=array)
+            data.attrs.update(units=channel.unit, long_name=f"{channel.title} {channel.symbol}")
+            finish(group, data)
     if result.diagnostics:
         maps = add_group(entry, "diagnostics", "NXcollection", maps=" ".join(result.diagnostics))
         for name, array in result.diagnostics.items():

@@ -231,13 +231,15 @@ def read_projection(path: str | Path, projection: int) -> Retrieval:
         )
     images: dict[str, Any] = {name: array[place] for name, array in stack.arrays.items() if name != "flags"}
     row = {name: column[place].item() for name, column in stack.table.items()}
+    wavenumber = row.get("speckle_wavenumber", np.nan)
+    speckles = {"speckle_wavenumber": wavenumber} if np.isfinite(wavenumber) else {}
     return Retrieval(
         method=stack.method,
         experiment=stack.experiment,
         flags=stack.arrays["flags"][place],
         options=stack.options,
         findings=stack.findings[place] if stack.findings else (),
-        provenance={"scan": Path(path).name, "quality": row},
+        provenance={"scan": Path(path).name, "quality": row, **speckles},
         **images,
     )
 

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from xmist.core.data import CHANNELS
+from xmist.core.data import channel_of
 from xmist.core.experiment import Experiment
 from xmist.core.flags import count_flags
 from xmist.io.results.nexus_reader import read_nexus, read_version
@@ -25,9 +26,8 @@ def describe_result(path: str | Path) -> dict[str, Any]:
         "bytes": path.stat().st_size,
         "method": result.method,
         "shape": list(result.shape),
-        "channels": {
-            name: {"unit": CHANNELS[name].unit, **_statistics(array)} for name, array in result.channels()
-        },
+        "channels": _summaries(result.channels()),
+        "derived": _summaries(result.derived()),
         "diagnostics": {name: _statistics(array) for name, array in result.diagnostics.items()},
         "flags": count_flags(result.flags),
         "flagged": int(np.count_nonzero(result.flags)),
@@ -38,6 +38,10 @@ def describe_result(path: str | Path) -> dict[str, Any]:
         "written_by": f"xmist {version}",
         "schema": schema,
     }
+
+
+def _summaries(images: Iterable[tuple[str, NDArray[np.float32]]]) -> dict[str, Any]:
+    return {name: {"unit": channel_of(name).unit, **_statistics(image)} for name, image in images}
 
 
 def _statistics(array: NDArray[np.float32]) -> dict[str, float | int | None]:

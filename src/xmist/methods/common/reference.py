@@ -12,14 +12,17 @@ from numpy.typing import ArrayLike, NDArray
 from xmist.core import flags as flag
 from xmist.core.arrays import Image, as_frames, as_weights, without_masked
 from xmist.core.errors import ErrorRecord, InputError, raise_errors
+from xmist.core.experiment import Experiment
 from xmist.numerics.images.fill import fill
-from xmist.numerics.images.speckles import speckle_size
+from xmist.numerics.images.speckles import speckle_size, speckle_wavenumber
+from xmist.numerics.matching.contrast import noise_gain
 
 Real = NDArray[Any]
 
 _CROP: Final = 256  # pixels a side that the size of speckles is read from
 _REACH: Final = 64  # pixels; larger speckles are not measured
 _FINEST: Final = 2.0  # pixels
+_NOISE_SIDE: Final = 7  # pixels; smaller frames do not tell their noise
 _ORDINARY: Final = 2.0**24  # frames of such a size, or one over it, need no scaling
 
 
@@ -34,6 +37,7 @@ class PreparedReference:
     # units into the range where squares and fourth powers fit single precision, else 1. No bit of a result
     # depends on it.
     scale: float = 1.0
+    wavenumber: float = math.nan  # κ_s of the speckles in rad per pixel; NaN without speckles
 
     def check(self, sample: ArrayLike, weights: ArrayLike | None) -> tuple[Image, Image | None]:
         """Return sample frames, NaN where their weight is 0, and weights as float32.
@@ -53,10 +57,7 @@ class PreparedReference:
 
     def speckle_size(self) -> float | None:
         """Return the full width at half maximum in pixels of the speckles in the middle; None if unknown."""
-        crop = tuple(
-            slice((size - part) // 2, (size - part) // 2 + part)
-            for size, part in ((size, min(size, _CROP)) for size in self.frames.shape[1:])
-        )
+        crop = middle(self.frames.shape[1:])
         sizes: list[float] = []
         for n, frame in enumerate(self.frames):
             used = np.ones(frame[crop].shape, np.bool_) if self.weights is None else self.weights[n][crop] > 0
@@ -64,6 +65,21 @@ class PreparedReference:
                 sizes += speckle_size(frame[crop], used, _REACH)
         known = [size for size in sizes if 0.0 < size < math.inf]
         return max(float(np.median(known)), _FINEST) if known else None
+
+    def record(self, experiment: Experiment) -> dict[str, float]:
+        """Return what a result keeps of its speckles: κ_s in rad/m, if there are any."""
+        if math.isnan(self.wavenumber):
+            return {}
+        return {"speckle_wavenumber": self.wavenumber / experiment.effective_pixel}
+
+
+def middle(shape: tuple[int, ...]) -> tuple[slice, slice]:
+    """Return the rows and columns in the middle of a frame from which speckles are read."""
+    y, x = (
+        slice((size - part) // 2, (size - part) // 2 + part)
+        for size, part in ((size, min(size, _CROP)) for size in shape)
+    )
+    return y, x
 
 
 def prepare_reference(
@@ -123,9 +139,19 @@ def prepare_reference(
         if out is None:
             out = np.ones(frames.shape, np.uint8)
         out[n][~_inner(usable, keep_neighbours=keep_neighbours)] = 0
+    finished = frames if filled is None else filled
     return PreparedReference(
-        frames=frames if filled is None else filled, weights=out, flags=flags, scale=scale
+        frames=finished, weights=out, flags=flags, scale=scale, wavenumber=_wavenumber(finished, out)
     )
+
+
+def _wavenumber(frames: Image, weights: Real | None) -> float:
+    """Return κ_s in rad per pixel in the middle of (position, y, x) frames; NaN without speckles."""
+    crop = (slice(None), *middle(frames.shape[1:]))
+    part = frames[crop]
+    good = np.ones(part.shape, np.bool_) if weights is None else weights[crop] > 0
+    noise = noise_gain(part, good.view(np.uint8)) if min(part.shape[1:]) >= _NOISE_SIDE else 0.0
+    return speckle_wavenumber(part, good, noise)
 
 
 def _scale(frames: Image) -> float:

@@ -174,6 +174,7 @@ class FullFieldPlan:
                 "xmist_version": __version__,
                 "positions": len(self.clean),
                 "reference": self.speckles.to_dict(),
+                **self.reference.record(self.experiment),
                 "convergence": convergence_record(found, data.noise),
             },
             **self._channels(found, problem, data, lost),

@@ -88,7 +88,11 @@ class ImplicitPlan:
         frames, given, combined, flags = equations.take(sample, weights)
         cutoff = getattr(options, "cutoff_length", None)
         epsilon = epsilon_of(cutoff, self.experiment) if isinstance(cutoff, float) else None
-        provenance: dict[str, Any] = {"xmist_version": __version__, "positions": len(frames)}
+        provenance: dict[str, Any] = {
+            "xmist_version": __version__,
+            "positions": len(frames),
+            **equations.reference.record(self.experiment),
+        }
         wanted = [name for name in ("ridge", "cutoff_length") if getattr(options, name, None) == "auto"]
         if wanted and self.comparison is not None:
             equations, chosen = choose(equations, frames, combined, self.comparison, wanted)

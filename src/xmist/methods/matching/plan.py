@@ -205,7 +205,11 @@ class MatchingPlan:
             findings=tuple(
                 findings + _describe(flags, self.options) + _describe_periods(self.periods, self.options)
             ),
-            provenance={"xmist_version": __version__, "positions": len(frames)},
+            provenance={
+                "xmist_version": __version__,
+                "positions": len(frames),
+                **self.reference.record(self.experiment),
+            },
             phase=phase,
             transmission=transmission,
             dark_field=dark_field,

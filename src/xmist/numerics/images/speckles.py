@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import math
-from typing import Any
+from typing import Any, Final
 
 import numpy as np
 from numpy.typing import NDArray
 
 Real = NDArray[Any]
+
+_BLOCK: Final = 64  # pixels a side of the parts whose own means count
+# The sixth-order second derivative, see `xmist.numerics.operators.derivatives`.
+_SECOND: Final = np.array([1 / 90, -3 / 20, 3 / 2, -49 / 18, 3 / 2, -3 / 20, 1 / 90])
 
 
 def speckle_size(frame: Real, used: NDArray[np.bool_], reach: int) -> tuple[float, float]:
@@ -27,6 +31,33 @@ def visibility(frame: Real, used: NDArray[np.bool_]) -> float:
     """Return the standard deviation over the mean of the used pixels of a frame (y, x)."""
     values = frame[used].astype(np.float64)
     return float(values.std() / values.mean())
+
+
+def speckle_wavenumber(frames: Real, used: NDArray[np.bool_], noise: float) -> float:
+    """Return κ_s in rad per pixel, κ_s² = −cov(I, ∇²I)/var(I), of frames I (position, y, x).
+
+    Pixels that are not `used` (position, y, x) do not count. `noise` is the variance over the mean of white
+    noise in the frames, whose part is subtracted. Means are those of blocks, so that the beam's profile does
+    not count. NaN where there are no speckles.
+    """
+    from scipy.ndimage import correlate1d
+
+    variance = covariance = 0.0
+    for frame, good in zip(frames, used, strict=True):
+        values = frame.astype(np.float64)
+        laplacian = correlate1d(values, _SECOND, 0, mode="reflect") + correlate1d(
+            values, _SECOND, 1, mode="reflect"
+        )
+        for y in range(0, frame.shape[0], _BLOCK):
+            for x in range(0, frame.shape[1], _BLOCK):
+                part = (slice(y, y + _BLOCK), slice(x, x + _BLOCK))
+                counted = values[part][good[part]]
+                if counted.size:
+                    mean = counted.mean()
+                    variance += ((counted - mean) ** 2).sum() - noise * counted.sum()
+                    covariance += ((counted - mean) * laplacian[part][good[part]]).sum()
+                    covariance -= 2.0 * _SECOND[3] * noise * counted.sum()
+    return math.sqrt(-covariance / variance) if variance > 0.0 > covariance else math.nan
 
 
 def _half_width(frame: Real, used: NDArray[np.bool_], axis: int, reach: int) -> float:

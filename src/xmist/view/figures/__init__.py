@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, BinaryIO, Final
 
 from numpy.typing import ArrayLike
 
-from xmist.core.data import CHANNELS, Retrieval
+from xmist.core.data import CHANNELS, DERIVED, Retrieval
 from xmist.core.errors import ErrorRecord, InputError, raise_errors, suggest
 from xmist.core.findings import warnings_of
 from xmist.core.version import __version__
@@ -351,7 +351,8 @@ def _choose(result: Retrieval, channels: Sequence[str] | None) -> list[str]:
         return [name for name in given if name not in _SECONDARY] or given
     if not channels:
         raise InputError(f"channels is empty; expected some of {', '.join(given)}", code="value-invalid")
-    missing = [name for name in channels if name in CHANNELS and name not in given]
+    given += [name for name, _ in result.derived()]
+    missing = [name for name in channels if name in (*CHANNELS, *DERIVED) and name not in given]
     raise_errors(
         [
             ErrorRecord("channel-missing", f"the result has no channel '{name}'; {suggest(name, given)}")

@@ -10,7 +10,7 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from xmist.core.data import CHANNELS, Retrieval
+from xmist.core.data import CHANNELS, DERIVED, Retrieval, channel_of
 from xmist.core.errors import InputError, suggest
 
 Values = NDArray[np.float64]
@@ -30,17 +30,27 @@ class Panel:
     @property
     def unit(self) -> str:
         """SI unit of the channel."""
-        return CHANNELS[self.name].unit
+        return channel_of(self.name).unit
+
+    @property
+    def exponent(self) -> int | None:
+        """Power of ten of the unit in which people read it; None: what suits the values."""
+        shown = channel_of(self.name).shown
+        return (
+            next(power for power, prefix in PREFIXES.items() if shown == prefix + self.unit)
+            if shown
+            else None
+        )
 
     @property
     def title(self) -> str:
         """Title and component for people."""
-        return f"{CHANNELS[self.name].title} {self.component}".strip()
+        return f"{channel_of(self.name).title} {self.component}".strip()
 
     @property
     def symbol(self) -> str:
         """Symbol for the colour bar."""
-        symbol = CHANNELS[self.name].symbol
+        symbol = channel_of(self.name).symbol
         if self.name == "dark_field_tensor":
             return "D" if self.component == "mean" else f"$D_{{{self.component}}}$"
         if symbol.startswith("σ_"):
@@ -64,7 +74,7 @@ class Panel:
         """Colour map: perceptual for scatter and spread, grey for the rest."""
         if self.signed:
             return "RdBu_r"
-        scatter = self.name.startswith("dark_field") or self.name.endswith("_std")
+        scatter = self.name.startswith("dark_field") or self.name.endswith("_std") or self.name in DERIVED
         return "inferno" if scatter else "gray"
 
     def pick(self, source: Retrieval | Mapping[str, ArrayLike] | object) -> NDArray[Any] | None:
@@ -78,7 +88,7 @@ class Panel:
         if self.component == "mean":
             mean: NDArray[Any] = (array[0] + array[2]) / 2
             return mean
-        image: NDArray[Any] = array[CHANNELS[self.name].components.index(self.component)]
+        image: NDArray[Any] = array[channel_of(self.name).components.index(self.component)]
         return image
 
 
@@ -102,13 +112,15 @@ def panels(names: Iterable[str]) -> list[Panel]:
     """
     names = list(names)
     unknown = [
-        f"'{name}' is not a channel; {suggest(name, CHANNELS)}" for name in names if name not in CHANNELS
+        f"'{name}' is not a channel; {suggest(name, [*CHANNELS, *DERIVED])}"
+        for name in names
+        if name not in CHANNELS and name not in DERIVED
     ]
     if unknown:
         raise InputError(unknown, code="channel-missing")
     found = []
     for name in names:
-        parts = CHANNELS[name].components or ("",)
+        parts = channel_of(name).components or ("",)
         if name == "dark_field_tensor" and "dark_field" not in names:
             parts = ("mean", *parts)
         found += [Panel(name, part) for part in parts]
@@ -240,7 +252,9 @@ def _as_scale(low: float, high: float, panel: Panel) -> Scale:
     if low == high:
         margin = abs(low) / 2 or 1.0
         low, high = low - margin, high + margin
-    exponent = prefix_exponent(max(abs(low), abs(high))) if panel.unit in ("m", "rad") else 0
+    exponent = panel.exponent
+    if exponent is None:
+        exponent = prefix_exponent(max(abs(low), abs(high))) if panel.unit in ("m", "rad") else 0
     return Scale(low * 10.0**-exponent, high * 10.0**-exponent, exponent)
 
 
