@@ -12,12 +12,12 @@ from xmist.cli.console import DONE, echo_json
 from xmist.cli.options import common
 
 
-@click.command(short_help="Say what is in a file of frames or a result.")
+@click.command(short_help="Describe a file of frames or a result.")
 @click.argument("file")
 @click.option("--json", "as_json", is_flag=True, help="Print JSON, for scripts.")
 @common
 def info(file: str, as_json: bool) -> int:
-    """Return what is in FILE: frames (TIFF, EDF, HDF5, npy), or a result of xmist.
+    """Describe FILE: frames (TIFF, EDF, HDF5, npy), or a result of xmist.
 
     \b
     Examples:
