@@ -25,9 +25,10 @@ if TYPE_CHECKING:
     from xmist.io.results.nxtomo import export_tomography
     from xmist.io.results.volumes import Volumes, open_volumes
     from xmist.methods import METHODS, prepare, retrieve
+    from xmist.tomography.options import VolumeOptions
     from xmist.workflow.run import Run, run
     from xmist.workflow.simulation import write_simulation
-    from xmist.workflow.volumes import VolumeOptions, write_volumes
+    from xmist.workflow.volumes import write_volumes
 
 _HOME = {
     "CHANNELS": "xmist.core.data",
@@ -53,7 +54,7 @@ _HOME = {
     "export_tomography": "xmist.io.results.nxtomo",
     "write_simulation": "xmist.workflow.simulation",
     "Volumes": "xmist.io.results.volumes",
-    "VolumeOptions": "xmist.workflow.volumes",
+    "VolumeOptions": "xmist.tomography.options",
     "open_volumes": "xmist.io.results.volumes",
     "write_volumes": "xmist.workflow.volumes",
 }

@@ -11,10 +11,13 @@ import pytest
 import xmist
 from tests.cli.scenes import call
 from tests.tomography.test_tomography import FLAT, INSIDE
+from tests.workflow.series_scenes import sections, write_config, write_toml
 from tests.workflow.volume_scenes import ANGLES, EXPERIMENT, HEIGHT, projections, truth, write_series
 from xmist.core.errors import InputError, OutputError
 from xmist.io.results import atomic
 from xmist.workflow import volumes as driver
+from xmist.workflow.configuration import parse_configuration
+from xmist.workflow.estimates import check
 
 FBP = {"algorithm": "fbp", "block": 2}
 QUANTITIES = ("delta", "mu", "scattering")
@@ -275,9 +278,59 @@ def test_the_command(series, tmp_path, monkeypatch, capsys):
     assert xmist.open_volumes("v.h5").arrays.keys() == {"mu", "delta"}
     done = call(capsys, "tomography", series, "--check", "--centre", "47.5")
     assert done.code == 0, done.err
-    assert {line.split()[0] for line in done.out.splitlines()} >= {"rotation", "memory", "disk", "time"}
+    assert {line.split()[0] for line in done.out.splitlines()} >= {"rotation", "volumes", "disk"}
     done = call(capsys, "tomography", series, "--algorithm", "magic", "--iterations", "0")
     assert done.code == 2
     assert "--algorithm" in done.err
     assert "--iterations" in done.err
     assert "-o" in done.err
+
+
+SERIES = {"order": None, "angles": {"start": 0.0, "step": 3.0}, "block": 30}
+
+
+def test_a_series_goes_on_to_its_volumes(tmp_path):
+    table = {"algorithm": "fbp", "volumes": ["delta"], "centre": 13.5}
+    config = write_config(tmp_path, 60, series=SERIES, tomography=table)
+    done = xmist.run(config)
+    assert [path.name for path in done.files] == ["scan.h5", "scan_volumes.h5"]
+    found = xmist.open_volumes(tmp_path / "scan_volumes.h5")
+    assert found.arrays.keys() == {"delta"}
+    assert np.isfinite(found.arrays["delta"][:]).all()
+    # Another table changes no result of the series.
+    write_toml(tmp_path, sections(series=SERIES, tomography={**table, "file": "other.h5"}))
+    again = xmist.run(config)
+    assert again.done_before == 60
+    assert xmist.open_volumes(tmp_path / "other.h5").options == found.options
+    checked = check(parse_configuration(config)).volumes
+    assert checked.shape == found.arrays["delta"].shape
+    assert checked.algorithms == {"delta": "fbp"}
+    assert min(checked.memory, checked.seconds) > 0
+    assert checked.disk == found.arrays["delta"][:].nbytes
+
+
+@pytest.mark.parametrize(
+    ("changes", "code"),
+    [
+        ({"tomography": {"algorithm": "magic"}}, "option-invalid"),
+        ({"tomography": {"file": "v.png"}}, "ending-unknown"),
+        ({"tomography": {"file": "../v.h5"}}, "output-outside"),
+        ({"tomography": {"file": "scan.h5"}}, "output-is-input"),
+        ({"tomography": {"rings": "none"}, "series": {"angles": None}}, "angles-missing"),
+    ],
+)
+def test_errors_of_the_table_come_before_the_series(tmp_path, changes, code):
+    config = write_config(tmp_path, 2, **changes)
+    with pytest.raises(InputError) as caught:
+        xmist.run(config)
+    assert caught.value.codes == (code,)
+    assert not (tmp_path / "scan.h5").exists()
+
+
+def test_an_engine_that_is_missing_is_named_before_the_series(tmp_path, monkeypatch):
+    monkeypatch.setitem(sys.modules, "algotom.rec.reconstruction", None)
+    config = write_config(tmp_path, 2, tomography={"algorithm": "fbp"})
+    with pytest.raises(InputError) as caught:
+        xmist.run(config)
+    assert caught.value.codes == ("extra-missing",)
+    assert not (tmp_path / "scan.h5").exists()

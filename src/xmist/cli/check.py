@@ -9,6 +9,7 @@ import click
 
 from xmist.cli.console import DONE, Settings, echo_json, progress_bars, say_findings
 from xmist.cli.options import Whole, common, configuration_options, parse_arguments
+from xmist.cli.tomography import volume_lines
 from xmist.core.errors import InputError
 
 if TYPE_CHECKING:
@@ -110,6 +111,8 @@ def _lines(found: Check) -> Iterator[str]:
     elif found.memory is not None:
         time = "unknown" if found.seconds is None else about(found.seconds)
         yield f"{'time':14} {time} on this machine"
+    if found.volumes is not None:
+        yield from volume_lines(found.volumes)
 
 
 def _number(number: int, noun: str) -> str:

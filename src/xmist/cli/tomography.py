@@ -13,7 +13,8 @@ from xmist.cli.options import Command, Whole, as_typed, common, read_value
 from xmist.core.errors import ErrorRecord, raise_errors
 
 if TYPE_CHECKING:
-    from xmist.workflow.volumes import Prepared, VolumeOptions, VolumesEstimate
+    from xmist.tomography.options import VolumeOptions
+    from xmist.workflow.volumes import Prepared, VolumesEstimate
 
 _HELP = {
     "algorithm": "auto, fbp, cgls or sirt; auto is cgls where the results have standard deviations.",
@@ -87,7 +88,15 @@ def tomography(
     with progress_bars(settings) as progress:
         if check:
             prepared = prepare_volumes(result, options, progress)
-            for line in _lines(prepared, estimate_volumes(prepared, number)):
+            found = estimate_volumes(
+                prepared.options,
+                angles=prepared.angles,
+                shape=prepared.shape,
+                algorithms=prepared.algorithms,
+                centre=prepared.centre.column,
+                workers=number,
+            )
+            for line in _lines(prepared, found):
                 click.echo(line)
             say_findings(settings, prepared.findings)
             return DONE
@@ -110,7 +119,7 @@ def tomography(
 def _read(given: dict[str, Any], output: str | None, *, check: bool) -> VolumeOptions:
     """Return the options, or raise everything that is wrong with the arguments."""
     from xmist.core.options import read_options
-    from xmist.workflow.volumes import VolumeOptions
+    from xmist.tomography.options import VolumeOptions
 
     values = {name: read_value(text) for name, text in given.items() if text is not None}
     options, errors = read_options(
@@ -128,20 +137,23 @@ def _read(given: dict[str, Any], output: str | None, *, check: bool) -> VolumeOp
 
 
 def _lines(prepared: Prepared, found: VolumesEstimate) -> Iterator[str]:
-    from xmist.workflow.estimates import about
-    from xmist.workflow.outputs import amount
-
     low, high = prepared.angles.min(), prepared.angles.max()
     yield f"{'projections':14} {prepared.kept.size} from {low:g} to {high:g} degrees"
     yield f"{'rotation axis':14} {centre_text(prepared)}"
+    if prepared.refraction:
+        yield f"{'delta':14} from refraction angles"
+    yield from volume_lines(found)
+
+
+def volume_lines(found: VolumesEstimate) -> Iterator[str]:
+    """Return what volumes take as lines."""
+    from xmist.workflow.estimates import about
+    from xmist.workflow.outputs import amount
+
     y, z, x = found.shape
-    for name, algorithm in found.algorithms.items():
-        source = " from refraction angles" if name == "delta" and prepared.refraction else ""
-        yield f"{name:14} {y} slices of {z} × {x} pixels by {algorithm}{source}"
-    yield f"{'blocks':14} {found.blocks} of {found.block} slices"
-    yield f"{'disk':14} {amount(found.disk)}"
-    yield f"{'memory':14} about {amount(found.memory)}"
-    yield f"{'time':14} {about(found.seconds)}"
+    by = ", ".join(f"{name} by {algorithm}" for name, algorithm in found.algorithms.items())
+    yield f"{'volumes':14} {by}: {y} slices of {z} × {x} pixels in {found.blocks} blocks of {found.block}"
+    yield f"{'':14} disk {amount(found.disk)}, memory about {amount(found.memory)}, {about(found.seconds)}"
 
 
 def centre_text(prepared: Prepared) -> str:

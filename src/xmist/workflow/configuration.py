@@ -16,7 +16,7 @@ from xmist.core.errors import ErrorRecord, InputError, raise_errors, shown, sugg
 from xmist.core.experiment import Experiment
 from xmist.core.findings import Finding, finding
 from xmist.core.options import Options, read_options
-from xmist.io import RESULT_ENDINGS, ending_error
+from xmist.io import NEXUS_ENDINGS, RESULT_ENDINGS, ending_error
 from xmist.io.frames.axes import Axes
 from xmist.methods import METHODS
 from xmist.workflow.schema import (
@@ -26,6 +26,7 @@ from xmist.workflow.schema import (
     OutputSection,
     RegionsSection,
     SeriesSection,
+    TomographySection,
     check_sections,
     step_path,
 )
@@ -65,6 +66,7 @@ class ParsedConfiguration:
     series: SeriesSection | None
     compare: CompareSection | None
     regions: RegionsSection | None
+    tomography: TomographySection | None
 
     @property
     def is_series(self) -> bool:
@@ -241,6 +243,7 @@ def parse_mapping(
     _check_series(sections["series"], method, problems)
     _check_compared(sections["compare"], problems)
     files = _files(output, Path(folder), confined, problems)
+    _check_tomography(sections, Path(folder), confined, problems)
     return ParsedConfiguration(
         source=source,
         folder=Path(folder),
@@ -260,6 +263,7 @@ def parse_mapping(
         series=sections["series"],
         compare=sections["compare"],
         regions=sections["regions"],
+        tomography=sections["tomography"],
     )
 
 
@@ -452,6 +456,24 @@ def _check_series(
         for name in section.channels or ()
         if name not in gives
     ]
+
+
+def _check_tomography(
+    sections: Mapping[str, Any], folder: Path, confined: bool, problems: list[ConfigurationError]
+) -> None:
+    section, series = sections["tomography"], sections["series"]
+    if section is None:
+        return
+    if series is None or series.angles is None:
+        text = "needs a series with angles; add the table [series] with angles"
+        problems.append(ConfigurationError("tomography", text, "angles-missing"))
+    if section.file is not None:
+        if Path(section.file).suffix.lower() not in NEXUS_ENDINGS:
+            text = f"is {shown(section.file)}; expected a name that ends in one of {', '.join(NEXUS_ENDINGS)}"
+            problems.append(ConfigurationError("tomography.file", text, "ending-unknown"))
+        elif confined and not _is_inside(folder / section.file, folder):
+            text = f"leads to {section.file}, outside the folder of the configuration; expected one inside it"
+            problems.append(ConfigurationError("tomography.file", text, "output-outside"))
 
 
 def _check_compared(section: CompareSection | None, problems: list[ConfigurationError]) -> None:

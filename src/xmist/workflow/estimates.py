@@ -21,9 +21,11 @@ from xmist.core.errors import ErrorRecord, InputError, XmistError
 from xmist.core.experiment import Experiment
 from xmist.core.findings import Finding, finding
 from xmist.core.progress import Progress
+from xmist.io.results.volumes import QUANTITIES
 from xmist.methods import retrieve
 from xmist.numerics.parallel import count_threads
 from xmist.preprocess import STEPS
+from xmist.tomography.slices import chosen_algorithm
 from xmist.workflow import guard
 from xmist.workflow.configuration import ParsedConfiguration
 from xmist.workflow.discovery import Discovery, discover
@@ -31,6 +33,7 @@ from xmist.workflow.driver import WAITING
 from xmist.workflow.outputs import amount, blocks_folder, quality_plots, result_files, series_file
 from xmist.workflow.setup import SeriesSetup
 from xmist.workflow.storage import BlockSchema, split
+from xmist.workflow.volumes import VolumesEstimate, estimate_volumes, volumes_errors
 
 if TYPE_CHECKING:
     from xmist.workflow.series import Beginning
@@ -84,6 +87,7 @@ class Check:
     seconds: float | None = None
     memory: float | None = None
     disk: float | None = None
+    volumes: VolumesEstimate | None = None
 
     def to_dict(self) -> dict[str, Any]:
         """Return all of it as plain data."""
@@ -248,8 +252,10 @@ def _with_forecast(found: Check, begun: Beginning, workers: int | None, limit: f
                 f"{amount(free)} are free; make room, write elsewhere, or keep fewer (series.channels)"
             )
             errors.append(ErrorRecord("disk-full", text))
+    errors += volumes_errors(parsed)
     return dataclasses.replace(
         found,
+        volumes=None if errors else _volumes(begun, trial.channels, number),
         errors=tuple(errors),
         options=trial.options,
         channels=schema.channels,
@@ -260,6 +266,28 @@ def _with_forecast(found: Check, begun: Beginning, workers: int | None, limit: f
         seconds=count * trial.seconds / number + disk / _WRITING,
         memory=need,
         disk=disk,
+    )
+
+
+def _volumes(begun: Beginning, channels: tuple[str, ...], workers: int) -> VolumesEstimate | None:
+    """Return what the volumes of a series take, if there shall be any."""
+    options, setup = begun.discovery.parsed.tomography, begun.setup
+    assert setup is not None
+    if options is None or setup.angles is None:
+        return None
+    algorithms: dict[str, str] = {
+        name: chosen_algorithm(options, weighted=f"{quantity.channel}_std" in channels)
+        for name, quantity in QUANTITIES.items()
+        if quantity.channel in channels and name in (options.volumes or QUANTITIES)
+    }
+    middle = 0.5 * (setup.shape[1] - 1)
+    return estimate_volumes(
+        options,
+        angles=setup.angles,
+        shape=setup.shape,
+        algorithms=algorithms,
+        centre=middle if options.centre == "auto" else options.centre,
+        workers=workers,
     )
 
 

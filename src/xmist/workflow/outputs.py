@@ -50,6 +50,13 @@ def quality_plots(parsed: ParsedConfiguration) -> tuple[Path, ...]:
     return tuple(path for path in parsed.files if path.suffix.lower() == ".png")
 
 
+def volumes_file(parsed: ParsedConfiguration) -> Path:
+    """Return the file of the volumes of a series."""
+    master = series_file(parsed)
+    given = None if parsed.tomography is None else parsed.tomography.file
+    return master.with_name(f"{master.stem}_volumes.h5") if given is None else parsed.folder / given
+
+
 def blocks_folder(master: Path) -> Path:
     """Return the folder of the blocks, beside the file that shows them."""
     return master.with_name(f"{master.stem}_blocks")

@@ -19,11 +19,12 @@ from xmist.io.results.stacks import GOOD
 from xmist.workflow.configuration import ParsedConfiguration, parse_configuration, parse_mapping
 from xmist.workflow.discovery import Discovery, discover
 from xmist.workflow.estimates import parse_memory
-from xmist.workflow.outputs import series_file
+from xmist.workflow.outputs import series_file, volumes_file
 from xmist.workflow.processor import ProjectionProcessor
 from xmist.workflow.quality import Row
 from xmist.workflow.series import Execution, is_complete, make_processor, run_series
 from xmist.workflow.setup import SeriesSetup, read_setup
+from xmist.workflow.volumes import volumes_errors, write_volumes
 
 if TYPE_CHECKING:
     from distributed import Client
@@ -194,12 +195,25 @@ def run_parsed(
     execution = check_execution(parsed, workers, client, memory, strict=strict)
     if not parsed.is_series:
         return _run_single(parsed, tell)
+    raise_errors(parsed.named(volumes_errors(parsed)))
     done = run_series(parsed, execution, tell)
+    files, findings = (done.path, *done.plots), done.findings
+    if parsed.tomography is not None and not (done.problems or done.stopped):
+        volumes = write_volumes(
+            done.path,
+            volumes_file(parsed),
+            options=parsed.tomography.options,
+            workers=workers or 1,
+            client=client,
+            overwrite=execution.overwrite,
+            progress=tell,
+        )
+        files, findings = (*files, volumes.path), (*findings, *volumes.findings)
     return Run(
         path=done.path,
-        files=(done.path, *done.plots),
+        files=files,
         rows=done.rows,
-        findings=done.findings,
+        findings=findings,
         done_before=done.done_before,
         problems=done.problems,
         stopped=done.stopped,

@@ -10,6 +10,7 @@ from typing import Annotated, Any, Final, Literal, NamedTuple
 from xmist.core.errors import ErrorRecord, shown, suggest
 from xmist.core.options import Options, Parsed, Range, describe, read_options
 from xmist.io.frames.axes import Axes, as_axes
+from xmist.tomography.options import VolumeOptions
 
 
 class ConfigurationError(NamedTuple):
@@ -280,6 +281,24 @@ class RegionsSection(Options):
     inside: Annotated[tuple[tuple[int, ...], ...], _box("the sample away from its rim")] | None = None
 
 
+class TomographySection(VolumeOptions):
+    """Volumes that are reconstructed when the series has ended.
+
+    Parameters
+    ----------
+    file : str, optional
+        The file of the volumes; NAME_volumes.h5 beside NAME.h5 of the series if left out.
+    """
+
+    file: Annotated[str, Range(expected="the file of the volumes, such as 'volumes.h5'")] | None = None
+
+    @property
+    def options(self) -> VolumeOptions:
+        """Options of the volumes."""
+        names = (option.name for option in describe(VolumeOptions))
+        return VolumeOptions(**{name: getattr(self, name) for name in names})
+
+
 SECTIONS: Final[Mapping[str, type[Options]]] = {
     "input": InputSection,
     "experiment": ExperimentSection,
@@ -289,6 +308,7 @@ SECTIONS: Final[Mapping[str, type[Options]]] = {
     "series": SeriesSection,
     "compare": CompareSection,
     "regions": RegionsSection,
+    "tomography": TomographySection,
 }
 _REQUIRED: Final = ("input", "experiment", "retrieve", "output")
 _KNOWN: Final = (*SECTIONS, "options", "preprocess")

@@ -14,17 +14,17 @@ from collections.abc import Generator, Iterable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Final, Literal
+from typing import TYPE_CHECKING, Any, Final, Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
 from xmist.core.arrays import Image
-from xmist.core.errors import ErrorRecord, InputError, OutputError, raise_errors, suggest
+from xmist.core.errors import ErrorRecord, InputError, OutputError, raise_errors
 from xmist.core.experiment import Experiment
 from xmist.core.findings import Finding, finding
 from xmist.core.flags import FILLED, UNDETERMINED
-from xmist.core.options import Parsed, Range, read_options
+from xmist.core.options import read_options
 from xmist.core.progress import Progress
 from xmist.io import NEXUS_ENDINGS
 from xmist.io.results.atomic import make_folder, target_errors
@@ -32,13 +32,14 @@ from xmist.io.results.stacks import FAILED, MISSING, UNREADABLE, Stack, open_sta
 from xmist.io.results.volumes import QUANTITIES, Volumes, is_finished, is_volumes, open_volumes
 from xmist.tomography.centre import Centre, find_centre, inside_bands
 from xmist.tomography.engines import need
-from xmist.tomography.options import TomographyOptions
+from xmist.tomography.options import Box, VolumeOptions
 from xmist.tomography.sinograms import is_half, line_integrals, sides
 from xmist.tomography.slices import chosen_algorithm, reconstruct, reconstruct_refraction
+from xmist.workflow.configuration import ParsedConfiguration
 from xmist.workflow.driver import Report
 from xmist.workflow.executors import Cluster, Executor, Inline, Processes, connect
 from xmist.workflow.journal import Identity, Journal, differences, locked, read_journal
-from xmist.workflow.outputs import amount, blocks_folder
+from xmist.workflow.outputs import amount, blocks_folder, series_file, volumes_file
 from xmist.workflow.storage import Block, clear, split
 from xmist.workflow.volumes_file import VolumeSchema, find_slices, write_slices, write_volumes_file
 
@@ -46,7 +47,6 @@ if TYPE_CHECKING:
     from distributed import Client
 
 Real = NDArray[Any]
-Box = tuple[int, int, int, int]
 
 _BLOCK: Final = 2**25  # bytes of one volume in a block
 _SAMPLED: Final = 2**26  # bytes of the rows that the rotation axis is found from
@@ -57,78 +57,6 @@ _INTERPRETER: Final = 3e8  # bytes of Python with the engines
 _READING: Final = 150e6  # bytes a second, a typical disk
 _WRITING: Final = 200e6
 _FLOOR: Final = 0.1  # of the median: the smallest standard deviation that is believed
-
-
-def _as_quantities(value: Any) -> tuple[str, ...]:
-    names = [name.strip() for name in value.split(",")] if isinstance(value, str) else list(value)
-    unknown = [name for name in names if name not in QUANTITIES]
-    if unknown:
-        raise ValueError(f"holds {unknown[0]!r}; {suggest(str(unknown[0]), QUANTITIES)}")
-    if not names or len(set(names)) < len(names):
-        raise ValueError
-    return tuple(names)
-
-
-def _as_box(value: Any) -> str | Box:
-    if value in ("auto", "none"):
-        return str(value)
-    box = tuple(int(part) for part in value.split(",")) if isinstance(value, str) else tuple(value)
-    if len(box) != 4 or not all(isinstance(part, int) and not isinstance(part, bool) for part in box):
-        raise ValueError
-    if not (0 <= box[0] < box[1] and 0 <= box[2] < box[3]):
-        raise ValueError
-    return box
-
-
-def _as_numbers(value: Any) -> tuple[int, ...]:
-    if isinstance(value, str):
-        value = [int(part) for part in value.split(",")]
-    numbers = [value] if isinstance(value, int) else list(value)
-    if not all(isinstance(part, int) and not isinstance(part, bool) for part in numbers):
-        raise ValueError
-    return tuple(numbers)
-
-
-class VolumeOptions(TomographyOptions):
-    """Options of volumes from the results of a series.
-
-    Parameters
-    ----------
-    volumes : tuple of str, optional
-        Volumes to reconstruct, of "delta", "mu", "scattering"; all that the results allow if left out.
-    delta_from : {"auto", "phase", "refraction"}
-        "refraction" reconstructs δ from refraction angles, which need no zero of φ. "auto" does so where the
-        object leaves the frame.
-    air : "auto", "none" or (y0, y1, x0, x1)
-        Where the sample never is: its values are subtracted from the projections. "auto" takes the columns at
-        both borders, if the object stays inside the frame.
-    exclude : tuple of int
-        Numbers of projections to leave out.
-    max_valueless : float
-        Projections with a larger share of pixels without a value are left out.
-    block : int, optional
-        Slices in a file.
-
-    Examples
-    --------
-    >>> VolumeOptions(algorithm="fbp", volumes=("delta",)).volumes
-    ('delta',)
-    """
-
-    volumes: (
-        Annotated[
-            Any, Parsed(_as_quantities, 'a list of volumes, such as ["delta", "scattering"], each once', list)
-        ]
-        | None
-    ) = None
-    delta_from: Literal["auto", "phase", "refraction"] = "auto"
-    air: Annotated[
-        Any,
-        Parsed(_as_box, '"auto", "none", or a box [y0, y1, x0, x1] in pixels, ends excluded', lambda v: v),
-    ] = "auto"
-    exclude: Annotated[Any, Parsed(_as_numbers, "a list of numbers of projections", list)] = ()
-    max_valueless: Annotated[float, Range(0.0, 1.0)] = 0.05
-    block: Annotated[int, Range(1)] | None = None
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -161,9 +89,12 @@ class Prepared:
     @property
     def side(self) -> int:
         """Pixels of a side of a slice."""
-        width, column = self.shape[1], float(self.columns.mean())
-        half = is_half(self.angles, column, width, self.options.acquisition)
-        return width + (sum(sides(width, column)) if half else 0)
+        return slice_side(self.options, self.angles, self.shape[1], float(self.columns.mean()))
+
+    @property
+    def algorithms(self) -> dict[str, str]:
+        """Algorithm of each volume."""
+        return {name: self.algorithm(name) for name in self.quantities}
 
     def algorithm(self, name: str) -> Literal["fbp", "cgls", "sirt"]:
         """Return the algorithm of a volume."""
@@ -373,7 +304,7 @@ def _centre(
         text = "the rotation centre needs phase or transmission; state it (centre = column)"
         raise InputError(text, code="channel-missing")
     names = [name for name in ("mu", "delta") if name in survey.sampled] or list(survey.sampled)
-    found = []
+    found: list[Centre] = []
     errors: list[ErrorRecord] = []
     for name in names:
         try:
@@ -508,63 +439,90 @@ def filled(sinograms: Image) -> Image:
     return out
 
 
-def block_slices(prepared: Prepared) -> int:
+def block_slices(options: VolumeOptions, projections: int, shape: tuple[int, int], side: int) -> int:
     """Return the slices of a block, so that it takes a bounded amount of memory."""
-    height, width = prepared.shape
-    largest = max(prepared.side**2, prepared.kept.size * width)
-    size = prepared.options.block or max(1, min(64, _BLOCK // (4 * largest)))
-    return min(size, height)
+    largest = max(side**2, projections * shape[1])
+    return min(options.block or max(1, min(64, _BLOCK // (4 * largest))), shape[0])
 
 
-def block_memory(prepared: Prepared, block: int) -> float:
-    """Return the bytes of a process that reconstructs a block."""
-    width = prepared.shape[1]
-    sinograms = 4.0 * block * prepared.kept.size * width
-    slices = 4.0 * block * prepared.side**2
-    # Images, line integrals, weights and what they are made of; slices of all volumes and their file.
-    images = 6 if any(prepared.weighted[name] for name in prepared.quantities) else 4
-    filtering = 16.0 * 4 * prepared.kept.size * 2 * max(width, prepared.side)
-    return _INTERPRETER + images * sinograms + 2 * len(prepared.quantities) * slices + filtering
+def estimate_volumes(
+    options: VolumeOptions,
+    *,
+    angles: Real,
+    shape: tuple[int, int],
+    algorithms: Mapping[str, str],
+    centre: float,
+    workers: int = 1,
+) -> VolumesEstimate:
+    """Return what volumes take; one slice is reconstructed from made-up line integrals.
 
-
-def estimate_volumes(prepared: Prepared, workers: int | None = None) -> VolumesEstimate:
-    """Return what volumes take; one slice of each is reconstructed from made-up line integrals."""
-    height, width = prepared.shape
-    block = block_slices(prepared)
-    algorithms = {name: prepared.algorithm(name) for name in prepared.quantities}
+    `shape` is that of a projection, `algorithms` has one entry for each volume.
+    """
+    height, width = shape
+    side = slice_side(options, angles, width, centre)
+    block = block_slices(options, angles.size, shape, side)
+    blocks = -(-height // block)
     times: dict[str, float] = {}
-    x = np.arange(width) - 0.5 * (width - 1)
-    disc = np.sqrt(np.maximum((0.4 * width) ** 2 - x**2, 0)).astype(np.float32)
+    x = np.arange(width) - centre
+    disc = np.sqrt(np.maximum((0.4 * width) ** 2 - x**2, 0))
     # Noise, because ring suppression refuses data without.
-    noise = np.random.default_rng(0).normal(0, 0.01 * width, (prepared.kept.size, 1, width))
+    noise = np.random.default_rng(0).normal(0, 0.01 * width, (angles.size, 1, width))
     sinograms = (disc + noise).astype(np.float32)
-    for algorithm in set(algorithms.values()):
-        options = dataclasses.replace(prepared.options, algorithm=algorithm)
+    for algorithm in sorted(set(algorithms.values())):
+        chosen = dataclasses.replace(options, algorithm=algorithm)  # type: ignore[arg-type]
+        weights = None if algorithm == "fbp" else np.ones_like(sinograms)
         for _ in range(2):  # the first compiles
             start = time.perf_counter()
-            reconstruct(
-                sinograms,
-                prepared.angles,
-                pixel=1.0,
-                centre=prepared.centre.column,
-                weights=None if algorithm == "fbp" else np.ones_like(sinograms),
-                options=options,
-            )
+            reconstruct(sinograms, angles, pixel=1.0, centre=centre, weights=weights, options=chosen)
             times[algorithm] = time.perf_counter() - start
-    number = min(workers or 1, -(-height // block))
-    disk = 4.0 * height * prepared.side**2 * len(prepared.quantities)
-    reading = 4.0 * prepared.kept.size * height * width * len(prepared.quantities)
+    number = min(workers, blocks)
+    one = 4.0 * angles.size * width
+    disk = 4.0 * height * side**2 * len(algorithms)
+    reading = 2 * one * height * len(algorithms)
+    solving = height * sum(times[algorithm] for algorithm in algorithms.values())
+    # Images, line integrals, weights and what they are made of; slices of all volumes and their file.
+    memory = _INTERPRETER + block * (6 * one + 8.0 * len(algorithms) * side**2)
+    # The engine's filter works on complex numbers, twice as wide.
+    memory += 16.0 * 8 * angles.size * max(width, side)
     return VolumesEstimate(
-        shape=(height, prepared.side, prepared.side),
+        shape=(height, side, side),
         algorithms=algorithms,
         block=block,
-        blocks=-(-height // block),
-        seconds=height * sum(times[name] for name in algorithms.values()) / number
-        + 2 * reading / _READING
-        + disk / _WRITING,
-        memory=number * block_memory(prepared, block),
+        blocks=blocks,
+        seconds=solving / number + reading / _READING + disk / _WRITING,
+        memory=number * memory,
         disk=disk,
     )
+
+
+def volumes_errors(parsed: ParsedConfiguration) -> list[ErrorRecord]:
+    """Return what will keep the volumes of a configuration from being made."""
+    if parsed.tomography is None:
+        return []
+    errors: list[ErrorRecord] = []
+    for check, arguments in (
+        (check_volumes_path, (volumes_file(parsed), series_file(parsed))),
+        (_need_engines, ([parsed.tomography.algorithm], parsed.tomography.rings)),
+    ):
+        try:
+            check(*arguments)
+        except InputError as error:
+            errors += error.records
+    return errors
+
+
+def _need_engines(algorithms: Iterable[str], rings: str) -> None:
+    """Raise where an engine is not installed; astra-toolbox is not needed for "auto"."""
+    for algorithm in algorithms:
+        need("astra" if algorithm in ("cgls", "sirt") else "algotom.rec.reconstruction")
+    if rings != "none":
+        need("algotom.prep.removal")
+
+
+def slice_side(options: VolumeOptions, angles: Real, width: int, column: float) -> int:
+    """Return the pixels of a side of a slice."""
+    half = is_half(angles, column, width, options.acquisition)
+    return width + (sum(sides(width, column)) if half else 0)
 
 
 def write_volumes(
@@ -619,15 +577,12 @@ def write_volumes(
     >>> volumes = xmist.write_volumes("series.h5", "volumes.h5", workers=4)  # doctest: +SKIP
     >>> volumes.arrays["delta"][100].max()  # doctest: +SKIP
     """
-    made = read_volume_options(options)
+    made = options if isinstance(options, VolumeOptions) else _read_options(options or {})
     path = Path(path)
     check_volumes_path(path, result)
     tell = progress or (lambda *_: None)
     prepared = prepare_volumes(result, made, tell)
-    for name in {prepared.algorithm(name) for name in prepared.quantities}:
-        need("algotom.rec.reconstruction" if name == "fbp" else "astra")
-    if prepared.options.rings != "none":
-        need("algotom.prep.removal")
+    _need_engines(map(prepared.algorithm, prepared.quantities), made.rings)
     folder = blocks_folder(path)
     identity = _identity(prepared)
     journal = None
@@ -648,7 +603,7 @@ def write_volumes(
     if journal is None:
         journal = Journal(
             identity=identity,
-            block=block_slices(prepared),
+            block=block_slices(made, prepared.kept.size, prepared.shape, prepared.side),
             count=prepared.shape[0],
             channels=prepared.quantities,
             key=identity.hash,
@@ -672,11 +627,9 @@ def write_volumes(
     return open_volumes(path)
 
 
-def read_volume_options(options: VolumeOptions | Mapping[str, Any] | None) -> VolumeOptions:
+def _read_options(given: Mapping[str, Any]) -> VolumeOptions:
     """Return options made from a mapping, or raise all that is wrong."""
-    if isinstance(options, VolumeOptions):
-        return options
-    made, errors = read_options(VolumeOptions, options or {}, owner="tomography")
+    made, errors = read_options(VolumeOptions, given, owner="tomography")
     raise_errors(errors)
     return made
 
@@ -739,9 +692,7 @@ def _finish(
         "tilt": prepared.centre.tilt,
         "projections": prepared.projections,
         "angles": prepared.angles,
-        "options": _plain(
-            {**prepared.options.plain(), "algorithm": {n: prepared.algorithm(n) for n in prepared.quantities}}
-        ),
+        "options": _plain({**prepared.options.plain(), "algorithm": prepared.algorithms}),
     }
 
     def show(complete: bool) -> None:
