@@ -1,0 +1,210 @@
+"""Measure volumes: against an analytic phantom, against simulated frames, and their time and memory.
+
+Run: python benchmarks/tomography.py truth | retrieved | time, with [method=umpa] [positions=4] [side=128]
+[angles=101] [folder=DIR].
+
+Retrieved projections and volumes stay in `folder`, so that an interrupted run goes on.
+"""
+
+from __future__ import annotations
+
+import sys
+import tempfile
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+import xmist
+from same_results import write_config
+from xmist.simulate.series import ProjectionSeries
+from xmist.tomography import TomographyOptions, line_integrals, reconstruct
+from xmist.workflow.configuration import parse_configuration
+
+NAMES = {"delta": "phase", "mu": "transmission", "scattering": "dark_field"}
+
+
+def retrieve(
+    series: ProjectionSeries,
+    place: Path,
+    name: str,
+    method: str,
+    options: dict[str, Any],
+    angles: list[float],
+) -> Path:
+    """Retrieve projections through files, in blocks; an interrupted run goes on."""
+    master = place / f"{name}.h5"
+    side = series.reference.shape[-1]
+    if not (place / "ref.npy").exists():
+        np.save(place / "sample.npy", series.samples.reshape(-1, side, side))
+        np.save(place / "ref.npy", series.reference)
+    data = {
+        "input": {
+            "reference": "ref.npy",
+            "sample": "sample.npy",
+            "sample_axes": "projection,position,y,x",
+        },
+        "experiment": {k: v for k, v in series.experiment.to_dict().items() if v is not None},
+        "retrieve": {"method": method, "threads": 1},
+        "options": options,
+        "output": {"files": [master.name]},
+        "series": {"angles": angles, "block": 4},
+    }
+    config = place / f"{name}.toml"
+    write_config(config, data)
+    return xmist.run(parse_configuration(config).source).path
+
+
+def seen(reference: np.ndarray, experiment: xmist.Experiment, length: float) -> float:
+    """Return the part of D that speckles see of structure of a correlation length in m.
+
+    Wave number q compares the wave with itself at s = ∆q/k, which structure blurs by (1 − e^(−s²/2ℓ²)) 2ℓ²/s²
+    of D; mean over |I_R(q)|² q⁴.
+    """
+    power = (np.abs(np.fft.fft2(reference - reference.mean((1, 2), keepdims=True))) ** 2).sum(0)
+    pixel = experiment.effective_pixel
+    y, x = (np.fft.fftfreq(size, pixel) for size in reference.shape[1:])
+    q = 2 * np.pi * np.hypot(y[:, None], x[None])
+    s = np.maximum(experiment.effective_distance * q / experiment.wavenumber, 1e-30)
+    weight = power * q**4 * (q < 0.7 * np.pi / pixel)
+    part = -np.expm1(-((s / length) ** 2) / 2) * 2 * (length / s) ** 2
+    return float((weight * part).sum() / weight.sum())
+
+
+def true_volumes(series: ProjectionSeries, length: float) -> dict[str, np.ndarray]:
+    """Return the true volumes (y, z, x); of the scattering what speckles see."""
+    volume, k = series.volume, series.experiment.wavenumber
+    part = seen(series.reference, series.experiment, length)
+    truth = {"delta": volume.delta, "mu": 2 * k * volume.beta, "scattering": part * volume.scatter}
+    return {name: array.transpose(1, 0, 2) for name, array in truth.items()}
+
+
+def scores(found: np.ndarray, truth: np.ndarray, body: np.ndarray) -> tuple[float, float, float, float]:
+    """Return correlation and slope in slices that hold the body, and both inside it."""
+    rows = body.mean((1, 2)) > 0.3 * body.mean((1, 2)).max()
+    values = []
+    for a, b in ((found[rows], truth[rows]), (found[body], truth[body])):
+        a, b = a.ravel().astype(float), b.ravel().astype(float)
+        values += [float(np.corrcoef(a, b)[0, 1]), float(np.polyfit(b, a, 1)[0])]
+    return values[0], values[1], values[2], values[3]
+
+
+def table(title: str, path: Path, truth: dict[str, np.ndarray]) -> None:
+    """Print the scores of a file of volumes."""
+    volumes = xmist.open_volumes(path)
+    body = truth["delta"] > 0
+    line = [f"axis {volumes.centre:.2f}"]
+    for name, array in volumes.arrays.items():
+        c, s, ci, si = scores(array[:], truth[name], body)
+        line.append(f"{name}: {c:.3f}, {s:.2f} (inside {ci:.3f}, {si:.2f})")
+    print(f"{title:34}", "; ".join(line), flush=True)
+
+
+def direct(series: ProjectionSeries) -> None:
+    """Compare slices from true projections with the engine called directly, and with the truth."""
+    from algotom.rec.reconstruction import fbp_reconstruction
+
+    width, angles = series.reference.shape[2], np.asarray(series.angles)
+    pixel = series.experiment.effective_pixel
+    truth = true_volumes(series, 1e9)  # all of the scattering
+    for name, channel in NAMES.items():
+        images = np.stack([getattr(one, channel) for one in series.truths]).astype(np.float32)
+        integrals = line_integrals(channel, images, series.experiment)
+        options = TomographyOptions(algorithm="fbp")
+        found = reconstruct(integrals, angles, pixel=pixel, centre=0.5 * (width - 1), options=options)
+        row = width // 2
+        scaled = integrals[:, row] * np.float32((angles.size - 1) / angles.size)
+        engine = fbp_reconstruction(
+            scaled, 0.5 * (width - 1), angles=np.deg2rad(angles), ratio=None, pad=width // 2, apply_log=False,
+            gpu=False, ncore=1, filter_name=None,
+        ) / pixel  # fmt: skip
+        different = np.abs(found[row] - engine).max() / np.abs(engine).max()
+        # Regions of one value, three pixels away from any other.
+        values = truth[name]
+        from scipy.ndimage import maximum_filter, minimum_filter
+
+        uniform = (maximum_filter(values, 7) == minimum_filter(values, 7)) & (values > 0)
+        units = [
+            float(found[uniform & (values == value)].mean() / value)
+            for value in np.unique(values[uniform])
+            if np.count_nonzero(uniform & (values == value)) > 20
+        ]
+        c, s, ci, si = scores(found, values, truth["delta"] > 0)
+        print(
+            f"{name:10} largest difference to the engine {different:.1e}; uniform regions "
+            f"{', '.join(f'{unit:.4f}' for unit in units)} of the truth; correlation {c:.3f}, slope {s:.3f} "
+            f"(inside {ci:.3f}, {si:.3f})",
+            flush=True,
+        )
+
+
+def retrieved(place: Path, method: str, positions: int, side: int, angles: int) -> None:
+    """Retrieve simulated frames, reconstruct, and print a row for each way to do it."""
+    series = xmist.simulate.ct(shape=(side, side), positions=positions, angles=angles, workers=1)
+    from xmist.simulate.recipes import ct_recipe
+
+    scatters = [part.scatter for part in ct_recipe((side, side), positions, 0).sample if part.scatter]
+    truth = true_volumes(series, scatters[0].correlation_length)
+    print(f"ct {side}², N = {positions}, {angles} projections, {method}; correlation, slope", flush=True)
+    turned = list(series.angles)
+
+    def volumes(master: Path, name: str, **options: Any) -> None:
+        path = place / f"{master.stem}_{name}.h5"
+        xmist.write_volumes(master, path, options=options, overwrite=True)
+        table(f"{master.stem}: {name}", path, truth)
+
+    if method != "full-field":
+        master = retrieve(series, place, method, method, tuned(method), turned)
+        volumes(master, "fbp", algorithm="fbp")
+        volumes(master, "fbp hann", algorithm="fbp", filter="hann")
+        volumes(master, "cgls tv", algorithm="cgls", prior="tv")
+        return
+    # Strength of the prior on D: chosen for each projection ("auto", about 60), the same for all, and weaker.
+    for name, options in RUNS.items():
+        master = retrieve(series, place, name, method, options, turned)
+        for way, chosen in WAYS.items():
+            # Without the weights of a run that has standard deviations.
+            if "weighted" not in way or "uncertainty" in options:
+                volumes(master, way, **chosen)
+
+
+RUNS: dict[str, dict[str, Any]] = {
+    "auto": {},
+    "alpha60": {"regularisation": 60.0},
+    "alpha6": {"regularisation": 6.0},
+    "alpha1": {"regularisation": 1.0},
+    "alpha6std": {"regularisation": 6.0, "uncertainty": True, "draws": 2},
+}
+
+WAYS: dict[str, dict[str, Any]] = {
+    "fbp": {"algorithm": "fbp"},
+    "fbp hann": {"algorithm": "fbp", "filter": "hann"},
+    "cgls weighted": {"algorithm": "cgls", "iterations": 15},
+    "cgls smooth weighted": {"algorithm": "cgls", "prior": "smooth", "strength": 1.0},
+    "cgls tv weighted": {"algorithm": "cgls", "prior": "tv", "strength": 1.0},
+}
+
+
+def tuned(method: str) -> dict[str, Any]:
+    """Return options with which a fast method works on speckles of five pixels."""
+    return {"umpa": {"window": 5}, "mist": {"smoothing": 2.0}}.get(method, {})
+
+
+def main() -> None:
+    """Run what the command line names."""
+    command, *rest = sys.argv[1:] or ["truth"]
+    given = dict(part.split("=", 1) for part in rest)
+    side, positions, angles = (
+        int(given.get(n, d)) for n, d in (("side", 128), ("positions", 4), ("angles", 101))
+    )
+    if command == "truth":
+        direct(xmist.simulate.ct(shape=(side, side), positions=1, angles=angles))
+    elif command == "retrieved":
+        with tempfile.TemporaryDirectory() as made:
+            place = Path(given.get("folder", made))
+            place.mkdir(parents=True, exist_ok=True)
+            retrieved(place, given.get("method", "full-field"), positions, side, angles)
+
+
+if __name__ == "__main__":
+    main()
