@@ -24,6 +24,7 @@ from tests.implicit import (
 )
 from tests.manufactured import EXPERIMENT, speckle
 from xmist.core import flags as flag
+from xmist.core.findings import warnings_of
 from xmist.methods import least_positions, make_options
 from xmist.numerics.images.tensors import eigenvalues
 
@@ -63,7 +64,7 @@ def _frames(kind, positions=12, mistake=None):
 def _errors(result, kind):
     u, d = np.stack(cosine_gradient(psi())), SCATTER * _blur(kind)
     errors = {
-        "phase": relative(result.phase, PHASE * psi()),
+        "phase": relative(result.phase - result.phase.mean(), PHASE * psi()),
         "shift": relative(result.shift, u),
         "refraction angle": relative(result.refraction_angle, u * P / DISTANCE),
         "transmission": relative(result.transmission, transmission()),
@@ -82,7 +83,8 @@ def test_manufactured_frames_come_back(kind):
     errors = _errors(result, kind)
     assert max(errors.values()) <= 1e-5, errors
     assert not result.flags.any()
-    assert result.findings == ()
+    # The object has no bare beam: where it changes least, it scatters.
+    assert {found.code for found in warnings_of(result.findings)} <= {"bare-beam-dark-field"}
     assert (result.dark_field is None) == (kind == "none")
     assert (result.dark_field_tensor is None) == (kind != "tensor")
 
@@ -262,8 +264,10 @@ def test_images_of_a_window_turn_with_the_frames(turns):
     plain = _retrieve(reference, sample, window=9)
     turned = _retrieve(*(np.rot90(frames, turns, axes=(1, 2)) for frames in (reference, sample)), window=9)
     for name in ("transmission", "phase", "dark_field"):
-        expected = np.rot90(getattr(plain, name), turns, axes=(0, 1))
-        assert np.abs(getattr(turned, name) - expected).max() <= 1e-3 * np.abs(expected).max(), name
+        expected, found = np.rot90(getattr(plain, name), turns, axes=(0, 1)), getattr(turned, name)
+        if name == "phase":  # blocks of bare beam, where it is 0, do not turn
+            expected, found = expected - expected.mean(), found - found.mean()
+        assert np.abs(found - expected).max() <= 1e-3 * np.abs(expected).max(), name
 
 
 def test_identical_frames_of_one_position_give_nothing():
@@ -339,7 +343,7 @@ def test_background_without_a_value():
     part[:, :6, 60:82] *= -1  # T comes out negative: its half of the box has no shift
     half = _retrieve(reference, part, background=(0, 12, 60, 82))
     assert np.isnan(half.phase[:6, 60:82]).all()
-    assert half.findings[-1].code == "transmission-not-positive"
+    assert "transmission-not-positive" in [record.code for record in half.findings]
     assert abs(half.transmission[6:12, 60:82].mean() - 1) <= 1e-6
     assert np.abs(half.shift[:, 30:, :50] - clean.shift[:, 30:, :50]).max() <= 0.02  # a sixth of the largest
     whole[:, :12, 60:82] *= -1

@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 import xmist
 from tests.manufactured import EXPERIMENT, phase_object, speckle
 from xmist.core import flags as flag
+from xmist.core.findings import warnings_of
 from xmist.methods import make_options
 from xmist.methods.implicit import pixelwise
 from xmist.numerics.operators.stencils import gradient
@@ -29,11 +30,11 @@ def test_manufactured_frames_come_back(seed):
     case = phase_object(10, seed=seed)
     result = _retrieve(case.reference, case.sample)
     assert not result.flags.any()
-    assert _relative(result.phase, case.phase) <= 1e-6
+    mean = result.phase.mean(dtype=np.float64)
+    assert _relative(result.phase - mean, case.phase) <= 1e-6
     assert _relative(result.dark_field, case.dark_field) <= 1e-5
     assert result.transmission is None
     assert result.dark_field_tensor is None
-    assert abs(float(result.phase.mean(dtype=np.float64))) <= 1e-6 * result.phase.std()
 
 
 def test_two_exposures_of_manufactured_frames():
@@ -355,7 +356,7 @@ def test_findings():
     case = phase_object(3, (80, 90))
 
     def findings(reference, sample):
-        return [(f.code, f.message) for f in _retrieve(reference, sample).findings]
+        return [(f.code, f.message) for f in warnings_of(_retrieve(reference, sample).findings)]
 
     def codes(reference, sample):
         return [code for code, _ in findings(reference, sample)]

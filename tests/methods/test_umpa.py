@@ -7,6 +7,7 @@ import scipy.ndimage as ndi
 import xmist
 from tests.manufactured import EXPERIMENT, blob, speckle
 from xmist.core import flags as flag
+from xmist.core.findings import warnings_of
 from xmist.methods import make_options
 from xmist.methods.matching.plan import dark_field_from_visibility
 from xmist.numerics.matching.contrast import contrast_decay
@@ -67,7 +68,6 @@ def test_shift_phase_and_transmission(integrator, dark_field):
     exact -= exact.mean()
     assert np.std(result.phase - exact) <= 0.05 * exact.std()
     assert np.allclose(result.refraction_angle, result.shift * P / DISTANCE, rtol=1e-5, atol=1e-12)
-    assert abs(result.phase.mean()) <= 1e-3 * exact.std()
     if dark_field == "none":
         assert result.dark_field is None
         assert result.visibility is None
@@ -201,7 +201,7 @@ def test_identical_frames():
     assert np.sqrt(np.mean(result.shift[:, *INSIDE] ** 2)) <= 3e-3
     assert np.abs(result.shift).max() <= 0.03  # the odd mirror beyond the border is good to κ²/8
     assert np.sqrt(np.mean((result.transmission[INSIDE] - 1) ** 2)) <= 3e-4
-    assert [finding.code for finding in result.findings] == ["identical-frames"]
+    assert [finding.code for finding in warnings_of(result.findings)] == ["identical-frames"]
     assert "positions 0, 1 and 2 " in result.findings[0].message
 
 

@@ -116,6 +116,50 @@ _TABLE: Final = (
         "No pixel of the given background has a value, so that nothing was set to 0 or 1 there.",
         "Give a background that lies on usable pixels.",
     ),
+    # --- bare beam beside the sample, for every method (methods/common) ---
+    FindingCode(
+        "phase-zero-bare-beam",
+        "note",
+        "The phase is 0 on average in bare beam, which was given (background) or found in the frames.",
+        "None is needed.",
+    ),
+    FindingCode(
+        "phase-zero-mean",
+        "note",
+        "No bare beam is known: the mean of the phase is 0, and its true zero is unknown.",
+        "None is needed; give background where the method has this option.",
+    ),
+    FindingCode(
+        "phase-zero-transmission",
+        "note",
+        "The phase is (γ/2) ln T with δ/β, so that it is 0 where the transmission is 1.",
+        "None is needed.",
+    ),
+    FindingCode(
+        "bare-beam-tilted",
+        "warning",
+        "Speckles of the bare beam moved between reference and sample frames: diffuser, detector or beam "
+        "drifted. The phase has a tilt or a curvature that is not the sample's.",
+        "Add the preprocessing step drift, or take reference frames closer in time to the sample frames.",
+    ),
+    FindingCode(
+        "bare-beam-transmission",
+        "warning",
+        "The transmission is not 1 in bare beam: flux or exposure time of references and samples differ.",
+        "Add the preprocessing step flux.",
+    ),
+    FindingCode(
+        "bare-beam-dark-field",
+        "warning",
+        "The dark-field is not 0 in bare beam: all of it is off by as much.",
+        "Average more references against their noise; check blur, averaging and dark frames of both.",
+    ),
+    FindingCode(
+        "parts-unlevelled",
+        "warning",
+        "Flagged pixels cut parts without bare beam off the image; their phase has a level of its own.",
+        "Mask less, or give background with bare beam in each part.",
+    ),
     # --- pixels of a result, for every method (methods/common) ---
     FindingCode(
         "ill-determined",

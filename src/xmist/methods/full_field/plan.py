@@ -15,6 +15,7 @@ from xmist.core.errors import ErrorRecord, InputError, raise_errors
 from xmist.core.experiment import Experiment
 from xmist.core.version import __version__
 from xmist.methods.common.background import background_mask
+from xmist.methods.common.bare_beam import use_bare_beam
 from xmist.methods.common.border import check_border
 from xmist.methods.common.findings import compare_frames, describe_flags
 from xmist.methods.common.phase import screening_length2
@@ -145,9 +146,10 @@ class FullFieldPlan:
         flags[~informed] |= flag.FILLED
         lost = _undetermined(informed)
         flags[lost] = (flags[lost] & ~np.uint16(flag.FILLED)) | flag.UNDETERMINED
+        scaled = given if self.reference.scale == 1.0 else given * np.float32(self.reference.scale)
         findings = compare_frames(
             self.reference.frames,
-            given if self.reference.scale == 1.0 else given * np.float32(self.reference.scale),
+            scaled,
             self.reference.weights,
             may_attenuate=LOG_T in kinds or not attenuates,
         )
@@ -179,7 +181,14 @@ class FullFieldPlan:
             },
             **self._channels(found, problem, data, lost),
         )
-        return check_border(result, self.reference.frames, given, None, shifts=shifts)
+        return use_bare_beam(
+            check_border(result, self.reference.frames, given, None, shifts=shifts),
+            self.reference.frames,
+            scaled,
+            self.reference.weights,
+            background=self.background,
+            threads=self.threads,
+        )
 
     def _problem(self, kinds: tuple[int, ...], margin: int) -> Problem:
         orders, _ = PRIORS[self.options.prior]

@@ -167,8 +167,6 @@ def _channels(
         shift, experiment, unsure=unsure, kind=found.options.integrator, threads=found.threads
     )
     phase[wrong] = np.nan
-    if bare is not None:
-        phase -= phase[bare].mean(dtype=np.float64).astype(np.float32)
     unknowns[1:, wrong] = np.nan
     for component, factor in zip(blur, _FACTORS[kind], strict=True):
         component *= np.float32(factor * p**2 / distance)

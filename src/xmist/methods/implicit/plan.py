@@ -16,6 +16,8 @@ from xmist.core.experiment import Experiment
 from xmist.core.findings import Finding
 from xmist.core.options import Options
 from xmist.core.version import __version__
+from xmist.methods.common.background import background_mask
+from xmist.methods.common.bare_beam import use_bare_beam
 from xmist.methods.common.border import check_border
 from xmist.methods.common.findings import compare_frames, describe_flags
 from xmist.methods.common.phase import epsilon_of, screening_length2
@@ -133,7 +135,14 @@ class ImplicitPlan:
             **channels,
         )
         reference = equations.reference
-        return check_border(result, reference.frames, frames, reference.weights, given)
+        return use_bare_beam(
+            check_border(result, reference.frames, frames, reference.weights, given),
+            reference.frames,
+            frames,
+            reference.weights,
+            background=background_mask(getattr(options, "background", None), flags.shape),
+            threads=equations.threads,
+        )
 
 
 def prepare_equations(

@@ -16,6 +16,7 @@ from xmist.core.experiment import Experiment
 from xmist.core.findings import Finding, finding
 from xmist.core.version import __version__
 from xmist.methods.common.background import background_mask, determined_background
+from xmist.methods.common.bare_beam import use_bare_beam
 from xmist.methods.common.border import check_border
 from xmist.methods.common.findings import compare_frames, describe_flags, share_of
 from xmist.methods.common.phase import phase_of_shift
@@ -85,7 +86,15 @@ class MatchingPlan:
         if self.options.dark_field == "tensor":
             covariance = self._covariance(found, flags, frames, combined)
         result = self._result(found, covariance, flags, frames)
-        return check_border(result, self.reference.frames, frames, combined)
+        result = check_border(result, self.reference.frames, frames, combined)
+        return use_bare_beam(
+            result,
+            self.reference.frames,
+            frames,
+            self.reference.weights,
+            background=self.background,
+            threads=self.threads,
+        )
 
     def _start(self, sample: ArrayLike, weights: ArrayLike | None) -> NDArray[np.int64] | None:
         """Return the start values rounded to whole pixels."""
@@ -186,8 +195,6 @@ class MatchingPlan:
         phase = phase_of_shift(
             shift, self.experiment, unsure=unsure, kind=self.options.integrator, threads=self.threads
         )
-        if bare is not None:
-            phase -= phase.mean(where=bare, dtype=np.float64)
         phase[lost] = np.nan
         dark_field = tensor = None
         if covariance is not None:

@@ -8,6 +8,8 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage
 
+from xmist.numerics.images.block_moments import BlockMoments
+
 Image = NDArray[Any]
 Mask = NDArray[np.bool_]
 Real = NDArray[np.float64]
@@ -20,6 +22,8 @@ _MARGIN: Final = 0.03  # of the shorter side, between bare beam and sample
 _RIM: Final = 0.3  # of the depth of a part of the sample: walls and rims refract most
 _THINNEST: Final = 3.0  # pixels of depth that an inside needs
 _KEPT: Final = 0.1  # of the pixels, those whose speckles changed least
+_BLOCKS: Final = 8  # of bare beam, at least
+_PART: Final = 0.02  # of the blocks that bare beam must hold
 _APART: Final = 4.0  # standard deviations of the bare beam that the sample must differ by
 
 
@@ -111,6 +115,24 @@ def changed_regions(
     )
 
 
+def bare_blocks(moments: BlockMoments) -> Mask | None:
+    """Return the blocks (y, x) of bare beam; None where no sample differs from it.
+
+    The criterion is that of `changed_regions`, with sums over blocks instead of a Gaussian.
+    """
+    used: Mask = moments.count >= 0.5 * max(float(moments.count.max()), 1.0)
+    if np.count_nonzero(used) < 4 * _BLOCKS:
+        return None
+    log = _log_change(moments.rr, moments.rs, moments.ss, used)
+    threshold = _threshold(log[used])
+    if threshold is None:
+        return None
+    changed = used & (log > threshold)
+    bare: Mask = used & ~ndimage.binary_dilation(changed, np.ones((3, 3), bool))
+    enough = np.count_nonzero(bare) >= max(_BLOCKS, _PART * np.count_nonzero(used))
+    return bare if enough else None
+
+
 def _change(reference: Image, sample: Image, weights: Image | None) -> tuple[Real, Mask]:
     """Return the logarithm of the change (y, x), and the pixels where it is known."""
     shape = reference.shape[1:]
@@ -134,7 +156,12 @@ def _change(reference: Image, sample: Image, weights: Image | None) -> tuple[Rea
         r, s = (np.where(used, frame, 0.0).astype(np.float64) for frame in (r, s))
         products += np.stack([r * r, r * s, s * s])
     rr, rs, ss = (smooth(image) for image in products)
-    log = np.zeros(shape)
+    return _log_change(rr, rs, ss, used), used
+
+
+def _log_change(rr: Real, rs: Real, ss: Real, used: Mask) -> Real:
+    """Return the logarithm of the change (y, x) where used, from sums of r², r s and s²."""
+    log = np.zeros(rr.shape)
     flux = _first_flux(rr, rs, ss, used)
     for _ in range(2):
         with np.errstate(divide="ignore", invalid="ignore"):
@@ -146,7 +173,7 @@ def _change(reference: Image, sample: Image, weights: Image | None) -> tuple[Rea
         bare = used if threshold is None else used & (log < threshold)
         weight = float(rr[bare].sum())
         flux = float(rs[bare].sum()) / weight if weight > 0 else flux
-    return log, used
+    return log
 
 
 def _first_flux(rr: Real, rs: Real, ss: Real, used: Mask) -> float:

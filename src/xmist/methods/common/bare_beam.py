@@ -1,0 +1,315 @@
+"""What bare beam beside the sample says about a result: the zero of the phase, and what is wrong with it.
+
+In bare beam φ is constant, T is 1 and D is 0. It is given (`background`), or found in the frames.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import Any, Final
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy import ndimage
+
+from xmist.core import flags as flag
+from xmist.core.data import Retrieval
+from xmist.core.findings import Finding, finding
+from xmist.numerics.images.bare_beam import bare_blocks
+from xmist.numerics.images.block_moments import BLOCK, BlockMoments, block_moments
+
+Real = NDArray[Any]
+Mask = NDArray[np.bool_]
+
+_CUT: Final = flag.FILLED | flag.ILL_DETERMINED | flag.UNDETERMINED | flag.SEARCH_EDGE
+_GROUP: Final = 4  # blocks a side that a shift is measured in
+_FEWEST: Final = 4  # blocks of a group that have bare beam
+_MOVED: Final = 60.0  # χ² of five parameters of the motion; noise has 5 ± 3.2
+_TILTED: Final = 3.0  # deviations of φ over bare beam by which a tilt or a curvature must change it
+_EXPLAINED: Final = 4.0  # times what the motion makes of φ: more has another cause
+_OFF: Final = 5.0  # standard errors of a mean over bare beam
+_BRIGHTER: Final = 0.02  # of T; flux is not known better
+_STRAY: Final = 0.1  # of the sample's signal: smaller offsets do not matter
+_LARGE_PART: Final = 0.01  # of the pixels, from which a part without bare beam is worth a warning
+_SMALLEST: Final = 50  # pixels of bare beam that level a part
+
+
+def use_bare_beam(
+    result: Retrieval,
+    reference: Real,
+    sample: Real,
+    weights: Real | None,
+    *,
+    background: Mask | None,
+    threads: int | None = None,
+) -> Retrieval:
+    """Return a result whose φ is 0 in bare beam, with findings about φ, T and D there.
+
+    Frames (position, y, x) and weights as the method used them, NaN in the sample where it has none;
+    `background` (y, x): bare beam that was given; another is looked for if it has no value. An offset is
+    taken off φ, never a plane; none where δ/β ties φ to T. Where no bare beam is known, only the finding
+    about the zero of φ is added.
+    """
+    used = (result.flags & flag.BAD_SAMPLE) == 0
+    sure = (result.flags & (_CUT | flag.NOT_POSITIVE)) == 0
+    moments = block_moments(reference, sample, weights, used=used, threads=threads)
+    if background is None or not (background & sure).any():
+        blocks = bare_blocks(moments)
+        bare = moments.mask(np.zeros(moments.count.shape, bool) if blocks is None else blocks)
+    else:
+        share = ndimage.uniform_filter(background.astype(np.float32), BLOCK, origin=-(BLOCK // 2))
+        blocks = share[::BLOCK, ::BLOCK] > 0.99
+        bare = background
+    known = bare & sure
+    if blocks is None or np.count_nonzero(known) < min(_SMALLEST, BLOCK**2):
+        return replace(result, findings=(*result.findings, *_zero(result, None)))
+    found: list[Finding] = []
+    tilted: list[Finding] = []
+    phase = result.phase
+    tied = result.options.get("delta_over_beta") is not None
+    if phase is not None and not tied:
+        tilted = _tilted(phase, known, blocks, moments, result)
+        phase = phase - np.float32(phase.mean(where=known, dtype=np.float64))
+        phase, parts = _level_parts(phase, known, sure, result, level=not tilted)
+        found += tilted + parts
+    found += _transmission(result, known) + _dark_field(result, known, ~bare & sure)
+    found += _zero(result, known)
+    return replace(result, phase=phase, findings=(*result.findings, *found))
+
+
+def _zero(result: Retrieval, known: Mask | None) -> list[Finding]:
+    """Return the finding that says where φ is 0."""
+    if result.phase is None:
+        return []
+    if result.options.get("delta_over_beta") is not None:
+        return [finding("phase-zero-transmission", "phase zero where the transmission is 1")]
+    if known is None:
+        return [finding("phase-zero-mean", "phase zero: mean zero, because no bare beam is known")]
+    message = f"phase zero on bare beam, {100 * known.mean():.2g} % of the frame"
+    return [finding("phase-zero-bare-beam", message)]
+
+
+def _tilted(
+    phase: Real, known: Mask, blocks: Mask, moments: BlockMoments, result: Retrieval
+) -> list[Finding]:
+    """Return a warning where speckles moved, and φ is tilted or curved over bare beam by more than noise."""
+    motion = bare_motion(moments, blocks)
+    values, places, within = _block_means(phase, known)
+    if motion is None or motion.significance < _MOVED or len(values) < 2 * _FEWEST:
+        return []
+    x, y = places.T
+    columns = np.stack([np.ones_like(x), x, y, x * x, x * y, y * y], axis=1)
+    fit = np.linalg.lstsq(columns, values, rcond=1e-9)[0]
+    noise = float(np.sqrt(within + np.mean((values - columns @ fit) ** 2)))
+    tilt, curve = (float(np.ptp(columns[:, part] @ fit[part])) for part in (slice(1, 3), slice(3, 6)))
+    if float(np.ptp(columns @ fit)) < _TILTED * noise:
+        return []
+    experiment = result.experiment
+    scale = experiment.wavenumber * experiment.effective_pixel**2 / experiment.effective_distance
+    if max(tilt, curve) > _EXPLAINED * scale * motion.potential(places, phase.shape):
+        remedy = "that is not all: the method lacks attenuation, or slow noise is large; use another method"
+    elif tilt >= curve:
+        remedy = "preprocess with drift"
+    else:
+        remedy = "take references closer in time to the samples, or subtract what is smooth"
+    message = (
+        f"bare beam {'tilted' if tilt >= curve else 'curved'} by {max(tilt, curve):.3g} rad across the "
+        f"frame, with a noise of {noise:.2g} rad: the phase is wrong by as much; speckles of the bare beam "
+        f"moved by {motion.rms:.2g} pixels between reference and sample frames: {remedy}"
+    )
+    return [finding("bare-beam-tilted", message)]
+
+
+@dataclass(frozen=True, eq=False)
+class BareMotion:
+    """Shift (a + c x + e y, b + e x + d y) in pixels of speckles in bare beam, and its χ² against none.
+
+    x and y are parts of the frame, from its middle; `rms` in pixels.
+    """
+
+    polynomial: Real  # (5,): a, b, c, d, e
+    rms: float
+    significance: float
+
+    def potential(self, places: Real, shape: tuple[int, ...]) -> float:
+        """Return the range in pixels² of the ψ whose gradient is the shift, over places (number, 2)."""
+        a, b, c, d, e = self.polynomial
+        x, y = places.T
+        height, width = shape
+        # The slopes of a shift without curl differ along x and y where the frame is not square.
+        psi = (
+            width * (a * x + 0.5 * c * x**2)
+            + height * (b * y + 0.5 * d * y**2)
+            + 0.5 * (width + height) * (e * x * y)
+        )
+        return float(np.ptp(psi))
+
+
+def bare_motion(moments: BlockMoments, blocks: Mask) -> BareMotion | None:
+    """Return how the speckles in blocks (y, x) of bare beam moved.
+
+    S = a R − a u·∇R in groups of blocks, then u linear in x and y without curl; the scatter that this leaves
+    widens the errors. None where there are too few groups.
+    """
+    rows: list[Real] = []
+    right: list[Real] = []
+    places: list[tuple[float, float]] = []
+    height, width = blocks.shape
+    for top in range(0, height, _GROUP):
+        for left in range(0, width, _GROUP):
+            part = np.s_[..., top : top + _GROUP, left : left + _GROUP]
+            inside = blocks[part]
+            if np.count_nonzero(inside) < _FEWEST:
+                continue
+            measured = _shift(moments, part, inside)
+            if measured is None:
+                continue
+            shift, root = measured
+            x, y = (left + 0.5 * _GROUP) / width - 0.5, (top + 0.5 * _GROUP) / height - 0.5
+            rows.append(root @ np.array([[1.0, 0.0, x, 0.0, y], [0.0, 1.0, 0.0, y, x]]))
+            right.append(root @ shift)
+            places.append((x, y))
+    if len(rows) < 4:
+        return None
+    matrix, vector = np.concatenate(rows), np.concatenate(right)
+    solution = np.linalg.lstsq(matrix, vector, rcond=1e-9)[0]
+    rest = float(np.sum((vector - matrix @ solution) ** 2))
+    explained = float(vector @ vector) - rest
+    wider = max(1.0, rest / max(len(vector) - 5, 1))
+    a, b, c, d, e = solution
+    x, y = np.array(places).T
+    square = np.mean((a + c * x + e * y) ** 2 + (b + d * y + e * x) ** 2)
+    return BareMotion(solution, float(np.sqrt(square)), explained / wider)
+
+
+def _shift(moments: BlockMoments, part: Any, inside: Mask) -> tuple[Real, Real] | None:
+    """Return the shift (x, y) in pixels of a group of blocks, and a root (2, 2) of its inverse covariance."""
+
+    def total(image: Real) -> Real:
+        summed: Real = image[part][..., inside].sum(axis=-1)
+        return summed
+
+    number, rr, rs, ss = (
+        float(total(image)) for image in (moments.count, moments.rr, moments.rs, moments.ss)
+    )
+    (xx, xy, yy), (xr, yr), (xs, ys) = total(moments.gg), total(moments.gr), total(moments.gs)
+    matrix = np.array([[rr, xr, yr], [xr, xx, xy], [yr, xy, yy]])
+    scale = np.sqrt(np.diag(matrix))
+    if not scale.all() or np.linalg.cond(matrix / np.outer(scale, scale)) > 1e8:
+        return None
+    right = np.array([rs, xs, ys])
+    solution = np.linalg.solve(matrix, right)
+    # Rounding of float32 frames is noise, too.
+    variance = max((ss - float(right @ solution)) / max(number - 3.0, 1.0), 1e-14 * ss / number)
+    if not solution[0] > 0.0:
+        return None
+    covariance = np.linalg.inv(matrix)[1:, 1:] * (variance / solution[0] ** 2)
+    return -solution[1:] / solution[0], np.linalg.cholesky(np.linalg.inv(covariance)).T
+
+
+def _block_means(image: Real, known: Mask) -> tuple[Real, Real, float]:
+    """Return means of blocks (number,), places (number, 2) as parts of the frame, and the variance within."""
+    height, width = image.shape
+    tall, wide = height // BLOCK, width // BLOCK
+    cut = np.s_[: tall * BLOCK, : wide * BLOCK]
+
+    def sums(values: Real) -> Real:
+        summed: Real = values[cut].reshape(tall, BLOCK, wide, BLOCK).sum(axis=(1, 3), dtype=np.float64)
+        return summed
+
+    value = np.where(known, image, 0.0).astype(np.float64)
+    number = sums(known.astype(np.float64))
+    full = number >= 0.5 * BLOCK**2
+    if not full.any():
+        return np.empty(0), np.empty((0, 2)), 0.0
+    mean = sums(value)[full] / number[full]
+    within = sums(value**2)[full] / number[full] - mean**2
+    y, x = np.nonzero(full)
+    places = np.stack([(x + 0.5) / wide - 0.5, (y + 0.5) / tall - 0.5], axis=1)
+    return mean, places, float(np.maximum(within, 0.0).mean())
+
+
+def _middle(values: Real) -> tuple[float, float]:
+    """Return the median of values (number,), which few wild ones do not move, and its standard error."""
+    middle = float(np.median(values))
+    spread = 1.4826 * float(np.median(np.abs(values - middle)))
+    return middle, 1.2533 * spread / np.sqrt(len(values))
+
+
+def _level_parts(
+    phase: Real, known: Mask, sure: Mask, result: Retrieval, *, level: bool
+) -> tuple[Real, list[Finding]]:
+    """Level the parts that flags cut the image into by their bare beam; a warning for a part without any."""
+    labels, number = ndimage.label(sure)
+    if number < 2:
+        return phase, []
+    every = np.arange(1, number + 1)
+    sizes = np.bincount(labels.ravel(), minlength=number + 1)[1:]
+    bare = np.bincount(labels[known], minlength=number + 1)[1:]
+    if level and np.count_nonzero(bare >= _SMALLEST) > 1:
+        sums = np.bincount(labels[known], weights=phase[known].astype(np.float64), minlength=number + 1)
+        offsets = np.append(0.0, np.where(bare >= _SMALLEST, sums[1:] / np.maximum(bare, 1), 0.0))
+        nearest = ndimage.distance_transform_edt(labels == 0, return_distances=False, return_indices=True)
+        phase = phase - offsets[labels[tuple(nearest)]].astype(np.float32)
+    lonely = every[(bare < _SMALLEST) & (sizes >= _LARGE_PART * sizes.sum())]
+    if not len(lonely):
+        return phase, []
+    experiment = result.experiment
+    scale = experiment.wavenumber * experiment.effective_pixel
+    angle = result.refraction_angle
+    off = 0.0
+    for one in lonely:
+        apart = ndimage.distance_transform_edt(labels != one)
+        others = sure & (labels != one)
+        gap = float(apart[others].min()) - 1.0
+        near = others & (apart <= gap + BLOCK)
+        near |= (labels == one) & (ndimage.distance_transform_edt(~others) <= gap + BLOCK)
+        if angle is not None:
+            spread = float(np.sqrt(np.nanvar(angle[:, near], axis=1).sum()))
+            off = max(off, scale * spread * gap)
+    share = sizes[lonely - 1].sum() / sizes.sum()
+    message = (
+        f"flagged pixels cut off {100 * share:.2g} % of the image, in {len(lonely)} part"
+        f"{'s' if len(lonely) > 1 else ''} without bare beam: the phase there may be off by {off:.2g} rad "
+        "against the rest; mask less, or give background with bare beam in each part"
+    )
+    return phase, [finding("parts-unlevelled", message)]
+
+
+def _transmission(result: Retrieval, known: Mask) -> list[Finding]:
+    """Return a warning where T is not 1 in bare beam."""
+    if result.transmission is None:
+        return []
+    values, _, _ = _block_means(result.transmission, known & np.isfinite(result.transmission))
+    if len(values) < _FEWEST:
+        return []
+    mean, error = _middle(values)
+    if abs(mean - 1.0) <= max(_BRIGHTER, _OFF * error):
+        return []
+    message = (
+        f"transmission is {mean:.4g} in bare beam, where it is 1: all of it is wrong by this factor; "
+        "preprocess with flux, or give background where the method has this option"
+    )
+    return [finding("bare-beam-transmission", message)]
+
+
+def _dark_field(result: Retrieval, known: Mask, other: Mask) -> list[Finding]:
+    """Return a warning where D is not 0 in bare beam; `other` (y, x): pixels outside it."""
+    image = result.dark_field
+    if image is None:
+        return []
+    finite = np.isfinite(image)
+    values, _, within = _block_means(image, known & finite)
+    if len(values) < _FEWEST or not (other & finite).any():
+        return []
+    mean, error = _middle(values)
+    signal = float(np.abs(np.quantile(image[other & finite], (0.05, 0.95)) - mean).max())
+    noise = np.sqrt(within + values.var())
+    if abs(mean) <= max(_OFF * error, noise, _STRAY * signal):
+        return []
+    message = (
+        f"dark-field is {mean:.2g} m in bare beam, where it is 0, with a noise of {noise:.2g} m: all of it "
+        "is off by as much, because of noise in the references, or because references and samples differ in "
+        "blur, averaging or dark frames"
+    )
+    return [finding("bare-beam-dark-field", message)]

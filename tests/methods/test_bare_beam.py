@@ -1,0 +1,104 @@
+"""Bare beam beside the sample: the zero of the phase, and warnings of what is wrong there."""
+
+import functools
+
+import numpy as np
+import pytest
+
+import xmist
+from tests.manufactured import EXPERIMENT, speckle
+from tests.methods.test_umpa import moved
+from xmist.core.findings import warnings_of
+
+SHAPE = (96, 104)
+METHODS = ("umpa", "lcs", "full-field", "mist-gradient-flow")
+PHOTONS = 20000
+SCALE = EXPERIMENT.wavenumber * EXPERIMENT.effective_pixel**2 / EXPERIMENT.effective_distance
+
+
+def drop(size=20.0):
+    """ψ in pixels² of a drop in the middle that ends at `size` pixels, smooth to its rim."""
+    y, x = np.mgrid[: SHAPE[0], : SHAPE[1]]
+    r2 = ((y - 48) ** 2 + (x - 52) ** 2) / size**2
+    return -8.0 * np.maximum(0.0, 1.0 - r2) ** 3
+
+
+@functools.cache
+def frames(sample=True, drift=0.0, flux=1.0, positions=4):
+    """Counts of a drop, or of nothing, where speckles drift along x and the flux changes."""
+    random = np.random.default_rng(5)
+    reference = speckle(random, positions, SHAPE, 1.7)
+    psi = drop() if sample else np.zeros(SHAPE)
+    u = np.gradient(psi)[::-1]
+    divergence = np.gradient(u[0], axis=1) + np.gradient(u[1], axis=0)
+    transmission = 1.0 + 0.1 * psi / 8.0
+    seen = flux * transmission * (1.0 - divergence) * moved(reference, u[0] + drift, u[1])
+    return tuple(random.poisson(PHOTONS * images).astype(np.float32) for images in (reference, seen))
+
+
+@functools.cache
+def retrieved(method, **scene):
+    options = {"smoothing": 1.0} if method == "lcs" else {}
+    return xmist.retrieve(xmist.SpeckleStack(*frames(**scene)), EXPERIMENT, method=method, **options)
+
+
+def codes(result):
+    return {found.code for found in result.findings}
+
+
+BARE = drop(26.0) == 0.0  # a window and a block away from the drop
+BARE_BEAM = {"bare-beam-tilted", "bare-beam-transmission", "bare-beam-dark-field", "parts-unlevelled"}
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_the_phase_is_zero_on_bare_beam_that_was_found(method):
+    result = retrieved(method)
+    assert "phase-zero-bare-beam" in codes(result)
+    # Noise of the references makes a D of lcs everywhere, which is warned about.
+    assert not codes(result) & BARE_BEAM - ({"bare-beam-dark-field"} if method == "lcs" else set())
+    # Waves of noise that the whole of bare beam does not average: a tenth of the drop's 8 SCALE.
+    assert abs(result.phase[BARE].mean()) < 0.8 * SCALE
+    assert result.phase[48, 52] < -4.0 * SCALE
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_a_drift_is_warned_about_where_there_is_a_sample(method):
+    result = retrieved(method, drift=0.1)
+    assert "bare-beam-tilted" in codes(result)
+    (message,) = (found.message for found in warnings_of(result.findings) if found.code == "bare-beam-tilted")
+    assert "preprocess with drift" in message
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_without_a_sample_a_tilt_is_the_result(method):
+    result = retrieved(method, sample=False, drift=0.1)
+    assert "phase-zero-mean" in codes(result)
+    assert not codes(result) & BARE_BEAM
+    assert abs(result.phase.mean()) <= 1e-3 * SCALE
+
+
+@pytest.mark.parametrize("method", ["umpa", "lcs", "mist-attenuating", "full-field"])
+def test_flux_that_differs_is_warned_about(method):
+    assert "bare-beam-transmission" in codes(retrieved(method, flux=0.95))
+
+
+def test_delta_over_beta_ties_the_zero_of_the_phase():
+    stack = xmist.SpeckleStack(*frames())
+    result = xmist.retrieve(stack, EXPERIMENT, method="single-material", delta_over_beta=100.0)
+    assert "phase-zero-transmission" in codes(result)
+    assert np.allclose(result.phase, 50.0 * np.log(result.transmission), rtol=1e-5, atol=1e-5)
+
+
+def test_parts_that_flags_cut_off_are_levelled_or_warned_about():
+    weights = np.ones((4, *SHAPE), np.float32)
+    weights[:, :, 46:62] = 0.0  # through the drop: bare beam on either side
+    stack = xmist.SpeckleStack(*frames(), weights)
+    result = xmist.retrieve(stack, EXPERIMENT, method="umpa")
+    assert "parts-unlevelled" not in codes(result)
+    for part in (np.s_[:, :40], np.s_[:, 68:]):
+        assert abs(np.nanmean(result.phase[part][BARE[part]])) < 0.3 * SCALE
+    weights = np.ones((4, *SHAPE), np.float32)
+    weights[:, 36:60, 36:68] = 0.0
+    weights[:, 42:54, 46:58] = 1.0  # the middle of the drop alone
+    result = xmist.retrieve(xmist.SpeckleStack(*frames(), weights), EXPERIMENT, method="umpa")
+    assert "parts-unlevelled" in codes(result)
