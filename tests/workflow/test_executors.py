@@ -32,7 +32,9 @@ class Poison:
     """A processor whose process dies at one projection."""
 
     at: int
-    first: int = 0
+
+    def index(self, number):
+        return number
 
     def open(self):
         return nullcontext()
@@ -59,11 +61,13 @@ class Poison:
 def test_a_projection_that_kills_its_process_is_found_and_left_out(tmp_path):
     schema = BlockSchema(identity="x", channels=("phase",), shape=SHAPE)
     job = Job(processor=Poison(1), schema=schema, folder=tmp_path)
-    reports = list(Processes(2).run(job, split(6, 3)))
+    reports = list(Processes(2).run(job, split(range(6), 3)))
     rows = {row.projection: row for report in reports for row in report.rows}
     assert [rows[number].status for number in range(6)] == [GOOD, FAILED] + [GOOD] * 4
     assert "processes died at it" in rows[1].note
-    assert sorted(path.name for path in tmp_path.glob("block_*")) == [block.name for block in split(6, 3)]
+    assert sorted(path.name for path in tmp_path.glob("block_*")) == [
+        block.name for block in split(range(6), 3)
+    ]
 
 
 def test_a_dask_cluster_whose_workers_die_gives_the_same(tmp_path):

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 import tifffile
 
+import xmist
 from tests.cli.scenes import call
 from tests.workflow.series_scenes import (
     assert_intermediate,
@@ -56,12 +57,14 @@ def test_killed_at_any_moment_it_goes_on(tmp_path):
     assert not leftovers(tmp_path / "victim" / "scan_blocks")
 
 
-def test_a_finished_scan_is_left_alone(tmp_path):
+def test_a_finished_series_is_left_alone(tmp_path):
     scan = write_config(tmp_path)
     master = run_path(scan)
     before = {path: (path.read_bytes(), path.stat().st_mtime_ns) for path in tmp_path.rglob("*.h5")}
-    run_path(scan, overwrite=True)
+    run_path(scan)
     assert before == {path: (path.read_bytes(), path.stat().st_mtime_ns) for path in tmp_path.rglob("*.h5")}
+    assert xmist.run(scan).done_before == 6
+    assert xmist.run(scan, overwrite=True).done_before == 0
     assert master.exists()
 
 
@@ -89,8 +92,9 @@ def test_another_configuration_or_input_is_refused_and_told(tmp_path, capsys):
     path = tmp_path / "p_0003_1.tif"
     frame = tifffile.imread(path)
     tifffile.imwrite(path, frame[::-1])
-    with pytest.raises(InputError, match=r"another time of change: p_0003_1\.tif"):
+    with pytest.raises(InputError, match=r"projection 3: p_0003_1\.tif") as caught:
         run_path(scan)
+    assert caught.value.codes == ("series-changed",)
     assert_same(whole, volumes(tmp_path / "scan.h5"))
     # Another size of the blocks changes no result, and the one that was begun with stays.
     write_toml(tmp_path, sections(options={"smoothing": 2.0}, series={"block": 3}))

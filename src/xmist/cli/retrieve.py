@@ -73,7 +73,13 @@ def retrieve(
         workers = 1  # a file that crashes its library must not take this process with it
     with progress_bars(settings) as progress:
         done = run_parsed(
-            parsed, workers=workers, client=dask, memory=memory, strict=strict, progress=progress
+            parsed,
+            workers=workers,
+            client=dask,
+            memory=memory,
+            overwrite=given["overwrite"],
+            strict=strict,
+            progress=progress,
         )
     for path in done.files:
         click.echo(f"Wrote {as_typed(path)}")

@@ -455,6 +455,13 @@ _TABLE: Final = (
         "Mend what the message names and run the same command again.",
     ),
     FindingCode(
+        "frames-removed",
+        "warning",
+        "The frames of a projection that was retrieved before are no longer there, or cannot be read; its "
+        "result is kept.",
+        "Nothing if the frames were moved away on purpose; otherwise put them back.",
+    ),
+    FindingCode(
         "projection-numbers",
         "warning",
         "The numbers in the names of files leave it open which projection is the first, or which are "

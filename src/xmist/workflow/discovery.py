@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
@@ -114,6 +114,7 @@ class _Found:
     """What is found while errors are collected."""
 
     parsed: ParsedConfiguration
+    before: Collection[int] = ()
     errors: list[ErrorRecord] = field(default_factory=list)
     reference: FrameTable | None = None
     sample: FrameTable | None = None
@@ -130,9 +131,12 @@ class _Found:
             return None
 
 
-def discover(parsed: ParsedConfiguration) -> Discovery:
-    """Find the frames of a configuration; all errors are listed in what is returned, none is raised."""
-    found = _Found(parsed)
+def discover(parsed: ParsedConfiguration, known: Collection[int] = ()) -> Discovery:
+    """Find the frames of a configuration; all errors are listed in what is returned, none is raised.
+
+    `known` are the numbers of projections that were there before.
+    """
+    found = _Found(parsed, known)
     still = _open_still(found)
     (_find_series if parsed.is_series else _find_single)(found)
     reference, sample = found.reference, found.sample
@@ -169,7 +173,7 @@ def discover(parsed: ParsedConfiguration) -> Discovery:
         findings=(
             *parsed.findings,
             *found.findings,
-            *_absent_findings(sample, start, stop),
+            *_absent_findings(sample, start, stop, known),
             *_geometry_findings(parsed, offers),
         ),
     )
@@ -370,6 +374,7 @@ def _place_sample(found: _Found, reference: FrameTable) -> FrameTable:
         "positions": reference.positions,
         "first": section.first,
         "position_numbers": reference.position_numbers,
+        "before": found.before,
     }
     spec, positions = parsed.input.sample, reference.positions
     if section.expected is not None:
@@ -630,13 +635,18 @@ def _stated_unit(given: Any, folder: Path, table: FrameTable) -> str:
     return unit.strip().lower()
 
 
-def _absent_findings(table: FrameTable | None, first: int, last: int) -> list[Finding]:
-    absent = [] if table is None else [index for index in table.missing if first <= index < last]
-    if table is None or not absent:
+def _absent_findings(
+    table: FrameTable | None, first: int, last: int, known: Collection[int]
+) -> list[Finding]:
+    if table is None:
+        return []
+    numbers = table.numbers.tolist()
+    absent = [index for index in table.missing if first <= index < last and numbers[index] not in known]
+    if not absent:
         return []
     text = (
-        f"{len(absent)} of {last - first} projections lack frames and will be flagged: {listed(absent)} "
-        f"({table.missing[absent[0]]})"
+        f"{len(absent)} of {last - first} projections lack frames and will be flagged: "
+        f"{listed([numbers[index] for index in absent])} ({table.missing[absent[0]]})"
     )
     return [finding("projections-incomplete", text)]
 

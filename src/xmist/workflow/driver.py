@@ -14,6 +14,7 @@ from collections.abc import Callable, Generator, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor, wait
 from contextlib import suppress
 from dataclasses import dataclass
+from itertools import zip_longest
 from pathlib import Path
 from typing import Any, Final, Generic, Protocol, TypeVar
 
@@ -78,19 +79,19 @@ def process_blocks(job: Job, blocks: Iterable[Block], cautious: bool = False) ->
     processor, coming = job.processor, _Lookahead(blocks)
     with (
         processor.open() as reader,
-        Prefetcher(lambda index: processor.prepare(index, reader)) as prefetcher,
+        Prefetcher(lambda number: processor.prepare(processor.index(number), reader)) as prefetcher,
         BlockWriter(job.folder, job.schema) as writer,
     ):
         while (block := coming.take()) is not None:
             notes = _DeathNotes(job.folder, block) if cautious else None
             writer.begin(block)
-            for index in range(block.start, block.stop):
+            for number, following in zip_longest(block.numbers, block.numbers[1:]):
                 begin = time.perf_counter()
                 if notes is not None:
-                    row, result = _solve_noted(processor, index, reader, notes)
+                    row, result = _solve_noted(processor, number, reader, notes)
                 else:
-                    following = index + 1 if index + 1 < block.stop else coming.start()
-                    row, result = processor.finish(prefetcher.get(index, following))
+                    ahead = coming.start() if following is None else following
+                    row, result = processor.finish(prefetcher.get(number, ahead))
                 if job.strict and row.needs_attention:
                     rows = writer.abandon()
                     yield from writer.reports(leave=0)
@@ -120,7 +121,7 @@ class _Lookahead:
         if not self._next:
             self._next.append(next(self._blocks, None))
         block = self._next[0]
-        return None if block is None else block.start
+        return None if block is None else block.numbers[0]
 
     def take(self) -> Block | None:
         return self._next.pop() if self._next else next(self._blocks, None)
@@ -133,15 +134,14 @@ def _kept(job: Job, row: Row, result: Retrieval | None) -> KeptResult:
 
 
 def _solve_noted(
-    processor: ProjectionProcessor, index: int, reader: Any, notes: _DeathNotes
+    processor: ProjectionProcessor, number: int, reader: Any, notes: _DeathNotes
 ) -> tuple[Row, Retrieval | None]:
     """Retrieve a projection, and note that; one at which processes died is left out."""
-    if notes.deaths(index) >= _DEATHS:
-        number = processor.first + index
+    if notes.deaths(number) >= _DEATHS:
         return Row(projection=number, status=FAILED, note=f"{_DEATHS} processes died at it"), None
-    notes.write(f"{index}\n")
-    found = processor.solve(index, reader)
-    notes.write(f"-{index}\n")
+    notes.write(f"{number}\n")
+    found = processor.solve(processor.index(number), reader)
+    notes.write(f"-{number}\n")
     return found
 
 
@@ -151,13 +151,13 @@ class _DeathNotes:
     def __init__(self, folder: Path, block: Block) -> None:
         self._path = folder / f".{block.name}.deaths"
 
-    def deaths(self, index: int) -> int:
+    def deaths(self, number: int) -> int:
         """Count how often a projection was begun and not ended."""
         try:
             lines = self._path.read_text().split()
         except OSError:
             return 0
-        return lines.count(str(index)) - lines.count(f"-{index}")
+        return lines.count(str(number)) - lines.count(f"-{number}")
 
     def write(self, text: str) -> None:
         with suppress(OSError), self._path.open("a") as file:

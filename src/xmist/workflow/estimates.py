@@ -172,7 +172,7 @@ def _describe(found: Discovery) -> Check:
         frames=frames,
         geometry=geometry,
         projections=None if sample is None else found.last - found.first,
-        missing=0 if sample is None else len(sample.part(found.first, found.last).missing),
+        missing=0 if sample is None else sum(found.first <= index < found.last for index in sample.missing),
         positions=None if reference is None else reference.positions,
         sets=None if reference is None else reference.count,
         angles=None if angles is None or not angles.size else (float(angles[0]), float(angles[-1])),
@@ -231,7 +231,7 @@ def _with_forecast(found: Check, begun: Beginning, workers: int | None, limit: f
     schema = begun.schema("", trial.channels)
     from xmist.workflow.series import block_size
 
-    count = setup.table.count
+    count = len(setup.chosen)
     block = block_size(schema, section.block, count, number, section.warm_start)
     need = None
     if trial.memory is not None:
@@ -260,7 +260,7 @@ def _with_forecast(found: Check, begun: Beginning, workers: int | None, limit: f
         options=trial.options,
         channels=schema.channels,
         block=block,
-        blocks=len(split(count, block)),
+        blocks=len(split(range(count), block)),
         workers=number,
         seconds_each=trial.seconds,
         seconds=count * trial.seconds / number + disk / _WRITING,

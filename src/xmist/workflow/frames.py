@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import os
 from collections import OrderedDict
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final
 
@@ -13,12 +14,15 @@ from numpy.typing import NDArray
 
 from xmist.core.errors import InputError, prefixed
 from xmist.io.frames.addresses import Address
-from xmist.io.frames.loading import LoadedFrames, load_frames
+from xmist.io.frames.loading import LoadedFrames, frame_digest, load_frames
 from xmist.io.frames.series import FrameSeries, open_source
 from xmist.io.frames.sources import Source, check_file
 from xmist.workflow.numbering import Numbering
 
 HDF5_ENDINGS: Final = (".h5", ".hdf5", ".hdf", ".nxs", ".nx", ".cxi")
+
+# File of a frame, its number there, size and time of change (ns) of the file.
+State = tuple[str, int, int, int]
 
 # Headers that are kept: as many as there can be stacks of a position.
 _KEPT: Final = 64
@@ -32,7 +36,7 @@ class FrameTable:
     where there is none; the outer index counts projections, or sets of references. `numbering` gives
     projections their numbers; `position_numbers` are those of positions in the names of files, if there are.
     `missing` says for each outer index without all its frames why. `sources` are the opened addresses where
-    they are known.
+    they are known; `folder` is the one that names of files are relative to.
     """
 
     name: str
@@ -46,6 +50,7 @@ class FrameTable:
     finding_text: str = ""
     numbering: Numbering = field(default_factory=Numbering)
     position_numbers: tuple[int, ...] = ()
+    folder: Path = Path()
 
     @property
     def numbers(self) -> NDArray[np.int64]:
@@ -67,14 +72,10 @@ class FrameTable:
         """Number of frames that are there."""
         return int(np.count_nonzero(self.places[..., 0] >= 0))
 
-    def part(self, start: int, stop: int) -> FrameTable:
-        """Return the table of projections start to stop."""
-        missing = {index - start: text for index, text in self.missing.items() if start <= index < stop}
-        numbering = replace(self.numbering, first=self.numbering.first + start * self.numbering.step)
-        return replace(self, places=self.places[start:stop], missing=missing, numbering=numbering)
-
     @classmethod
-    def of_groups(cls, series: FrameSeries, groups: Sequence[Sequence[int]]) -> FrameTable:
+    def of_groups(
+        cls, series: FrameSeries, groups: Sequence[Sequence[int]], folder: Path = Path()
+    ) -> FrameTable:
         """Return the table of a single projection, from which frames of a series are at which position."""
         places = np.full((1, len(groups), max(map(len, groups)), 2), -1, np.int64)
         where = [
@@ -90,6 +91,7 @@ class FrameTable:
             places=places,
             files=series.files,
             sources=series.sources,
+            folder=folder,
         )
 
 
@@ -174,6 +176,38 @@ class FrameReader:
                 name = stream.label.replace(str(stream.path), stream.path.name)
                 found.append(name if stream.count == 1 else f"{name} frame {frame + 1}")
         return found
+
+    def states(self, index: int) -> list[State]:
+        """Return what can be seen of each frame of a projection without loading it."""
+        seen: dict[tuple[Path, ...], tuple[int, int]] = {}
+        found = []
+        for number, frame in self.table.places[index].reshape(-1, 2).tolist():
+            if number < 0:
+                continue
+            source: Any = self._open(number).inner
+            pieces = getattr(source, "pieces", ())
+            inside = source.chosen[frame] if getattr(source, "chosen", None) is not None else frame
+            files = source.files
+            if pieces:  # of a virtual dataset
+                files = (source.path, *(each.path for each in pieces if each.start <= inside < each.stop))
+            if files not in seen:
+                facts = [path.stat() for path in files if path.exists()]
+                time = max((each.st_mtime_ns for each in facts), default=0)
+                seen[files] = sum(each.st_size for each in facts), time
+            found.append((self._name(source.path), inside, *seen[files]))
+        return found
+
+    def digests(self, index: int) -> tuple[str, ...]:
+        """Load the frames of a projection, and return the SHA-256 of each."""
+        found: list[str] = []
+        for number, frame in self.table.places[index].reshape(-1, 2).tolist():
+            if number >= 0:
+                found.append(frame_digest(self._open(number).read(frame)))
+        return tuple(found)
+
+    def _name(self, path: Path) -> str:
+        folder = self.table.folder
+        return os.path.relpath(path, folder) if path.is_relative_to(folder) else str(path)
 
     def header(self, number: int, frame: int) -> Mapping[str, str]:
         """Return what a file states of one of its frames, as text."""

@@ -1,16 +1,17 @@
-"""What a series is: its configuration and the files that it reads, and the right to write its blocks.
+"""What a series is: its configuration and the frames that it reads, and the right to write its blocks.
 
 A run goes on where an earlier one stopped if both are the same; how it is cut into blocks was decided then.
+The frames that went into each result stand in its row (`quality.Row`); `audit` compares them with those
+of now.
 """
 
 from __future__ import annotations
 
 import hashlib
 import json
-import os
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
-from dataclasses import asdict, dataclass
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, Final
 
@@ -19,19 +20,30 @@ from xmist.core.version import __version__
 from xmist.io.frames.sources import listed
 from xmist.io.results.atomic import write_file
 from xmist.workflow.configuration import ParsedConfiguration
+from xmist.workflow.frames import FrameReader, FrameTable, State
+from xmist.workflow.quality import Row
+from xmist.workflow.setup import SeriesSetup
+from xmist.workflow.storage import BlockSchema
 
 NAME: Final = "journal.json"
 _LOCK: Final = "lock"
-_SCHEMA: Final = 2
+_SCHEMA: Final = 3
 _LARGEST: Final = 2**28
+
+
+# Keys that say where frames are and how results are stored: the frames themselves are compared.
+_FREE: Final = {
+    "input": ("reference", "sample", "dark", "flat"),
+    "series": ("order", "angles", "expected", "first", "projections", "block"),
+}
 
 
 @dataclass(frozen=True, kw_only=True)
 class Identity:
-    """What the results of a series depend on: configuration, size and time of change (ns) of each file."""
+    """What all results of a series depend on: configuration, version, and SHA-256 of each shared frame."""
 
     configuration: Mapping[str, Any]
-    files: Mapping[str, list[int]]
+    inputs: Mapping[str, list[str]]
     version: str = __version__
 
     @property
@@ -41,14 +53,28 @@ class Identity:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Verified:
+    """Frames of a result whose files were touched: the frames are the same, and `states` are those of now."""
+
+    digest: str
+    states: tuple[State, ...]
+
+
+@dataclass(frozen=True, kw_only=True)
 class Journal:
-    """What was decided when a series began; `key` is the hash of the identity then."""
+    """What was decided when a series began, how often it was run, and what was found to be unchanged."""
 
     identity: Identity
     block: int
-    count: int
     channels: tuple[str, ...]
-    key: str
+    shape: tuple[int, int]
+    run: int = 0
+    verified: Mapping[int, Verified] = field(default_factory=dict)
+
+    @property
+    def schema(self) -> BlockSchema:
+        """What every block holds."""
+        return BlockSchema(identity=self.identity.hash, channels=self.channels, shape=self.shape)
 
     def save(self, folder: Path) -> None:
         """Write it."""
@@ -70,28 +96,41 @@ def read_journal(folder: Path) -> Journal | None:
         return Journal(
             identity=Identity(**data["identity"]),
             block=int(data["block"]),
-            count=int(data["count"]),
             channels=tuple(map(str, data["channels"])),
-            key=str(data["key"]),
+            shape=(int(data["shape"][0]), int(data["shape"][1])),
+            run=int(data["run"]),
+            verified={
+                int(number): Verified(
+                    digest=str(each["digest"]), states=tuple(_state(*state) for state in each["states"])
+                )
+                for number, each in data["verified"].items()
+            },
         )
-    except (OSError, ValueError, LookupError, TypeError, RecursionError) as error:
+    except (OSError, ValueError, LookupError, TypeError, AttributeError, RecursionError) as error:
         text = f"{path} cannot be read ({error}); --overwrite begins the series anew"
         raise InputError(text, code="journal-unreadable") from error
 
 
-def identify(parsed: ParsedConfiguration, files: Iterable[Path]) -> Identity:
-    """Return what the results of a series depend on; files that are missing are left out."""
-    found: dict[str, list[int]] = {}
-    for path in dict.fromkeys(map(Path, files)):
-        with suppress(OSError):
-            facts = path.stat()
-            name = os.path.relpath(path, parsed.folder) if path.is_relative_to(parsed.folder) else str(path)
-            found[name] = [facts.st_size, facts.st_mtime_ns]
-    return Identity(configuration=json.loads(json.dumps(parsed.to_dict())), files=found)
+def _state(file: str, frame: int, size: int, time: int) -> State:
+    return str(file), int(frame), int(size), int(time)
 
 
-def differences(old: Identity, new: Identity) -> list[str]:
-    """Return in words how two runs differ; a file that was missing and is there now is no difference."""
+def identify(parsed: ParsedConfiguration, setup: SeriesSetup) -> Identity:
+    """Return what all results of a series depend on."""
+    configuration = json.loads(json.dumps(parsed.to_dict()))
+    for table, keys in _FREE.items():
+        for key in keys:
+            configuration.get(table, {}).pop(key, None)
+    section = parsed.series_section
+    if section.warm_start or len(section.reference_at or ()) > 1:  # a result depends on how many came before
+        numbering = setup.table.numbering
+        configuration["numbers"] = {"first": numbering.first, "step": numbering.step}
+    inputs = {role: [frame["sha256"] for frame in frames] for role, frames in setup.digests.items()}
+    return Identity(configuration=configuration, inputs=inputs)
+
+
+def differences(old: Identity, new: Identity, names: Mapping[str, Sequence[str]]) -> list[str]:
+    """Return in words how two runs differ; `names` are those of the shared frames of the new one."""
     found = []
     if old.version != new.version:
         found.append(f"xmist was {old.version} and is {new.version}")
@@ -101,16 +140,68 @@ def differences(old: Identity, new: Identity) -> list[str]:
         for key in sorted({*before, *after})
         if before.get(key) != after.get(key)
     ]
-    gone = sorted(old.files.keys() - new.files.keys())
-    if gone:
-        found.append(f"missing now: {listed(gone, 3)}")
-    common = sorted(old.files.keys() & new.files.keys())
-    for what, place in (("size", 0), ("time of change", 1)):
-        changed = [name for name in common if old.files[name][place] != new.files[name][place]]
-        if changed:
-            found.append(f"another {what}: {listed(changed, 3)}")
-            break
+    for role in sorted({*old.inputs, *new.inputs}):
+        one, other = old.inputs.get(role, []), new.inputs.get(role, [])
+        others = [name for name, digest in zip(names.get(role, ()), other, strict=False) if digest not in one]
+        if one != other:
+            changed = f", other ones: {listed(others, 3)}" if others else " in another order or number"
+            found.append(f"{role}: {len(one)} frames then and {len(other)} now{changed}")
     return found
+
+
+@dataclass(frozen=True, kw_only=True)
+class Audit:
+    """How the frames of finished projections compare with the files of now, by number.
+
+    `changed` names frames that have changed, `removed` says why frames cannot be read any more, and
+    `verified` are those of files that were touched.
+    """
+
+    changed: Mapping[int, str] = field(default_factory=dict)
+    removed: Mapping[int, str] = field(default_factory=dict)
+    verified: Mapping[int, Verified] = field(default_factory=dict)
+
+
+def audit(
+    table: FrameTable, rows: Mapping[int, Row], verified: Mapping[int, Verified], *, load: bool
+) -> Audit:
+    """Compare the frames of finished projections with the files of now.
+
+    Where a file has changed its frames are loaded again and their hashes compared; without `load` such
+    projections are taken as they are.
+    """
+    changed: dict[int, str] = {}
+    removed: dict[int, str] = {}
+    same: dict[int, Verified] = {}
+    with FrameReader(table) as reader:
+        for number, row in rows.items():
+            index = table.numbering.index(number)
+            if index in table.missing:
+                removed[number] = table.missing[index]
+                continue
+            try:
+                states = tuple(reader.states(index))
+                known = verified.get(number)
+                if states == tuple(frame.state for frame in row.frames):
+                    continue
+                if known is not None and (known.digest, known.states) == (row.digest, states):
+                    same[number] = known
+                elif load:
+                    digests = reader.digests(index)
+                    if digests == tuple(frame.sha256 for frame in row.frames):
+                        same[number] = Verified(digest=row.digest, states=states)
+                    else:
+                        changed[number] = _unlike(row, states, digests)
+            except InputError as error:
+                removed[number] = error.records[0].message
+    return Audit(changed=changed, removed=removed, verified=same)
+
+
+def _unlike(row: Row, states: Sequence[State], digests: Sequence[str]) -> str:
+    """Name the frames of now that did not go into a result."""
+    known = {frame.sha256 for frame in row.frames}
+    names = [state[0] for state, digest in zip(states, digests, strict=True) if digest not in known]
+    return listed(list(dict.fromkeys(names)), 3) or "its frames are in another order"
 
 
 @contextmanager

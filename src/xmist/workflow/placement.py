@@ -11,7 +11,7 @@ import glob
 import math
 import re
 import unicodedata
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Final
@@ -73,6 +73,7 @@ class _Request:
     positions: int | None
     first: int | None
     position_numbers: tuple[int, ...]
+    before: frozenset[int]
 
     @property
     def known(self) -> dict[str, int]:
@@ -117,13 +118,15 @@ def place_frames(
     positions: int | None = None,
     first: int | None = None,
     position_numbers: tuple[int, ...] = (),
+    before: Collection[int] = (),
 ) -> FrameTable:
     """Find the files of many projections (or sets of references) and say where each frame is.
 
     Names may have {projection} (or {set}), {position} and {repeat} in the place of digits. `axes` state the
     axes of the stored arrays, and in which order frames of several files are counted; they are needed where
     the names do not tell it. `any_repeats`: the positions of a set may have any numbers of repeats. `first`
-    is the number of the first projection in the names, `position_numbers` are those of the references.
+    is the number of the first projection in the names, `position_numbers` are those of the references, and
+    `before` are the numbers of projections that were there before.
     """
     request = _Request(
         spec=spec,
@@ -136,6 +139,7 @@ def place_frames(
         positions=positions,
         first=first,
         position_numbers=position_numbers,
+        before=frozenset(before),
     )
     files, braces = _find_files(request, folder)
     for file in files:
@@ -153,6 +157,9 @@ def place_frames(
             places, missing, numbering = _place_by_names(files, braces, request)
         else:
             places, missing = _place_by_order(files, request)
+        lost = max(before, default=-1) + 1 - len(places)
+        if lost > 0 and not braces:  # a stack is shorter than it was
+            places = np.pad(places, [(0, lost), (0, 0), (0, 0), (0, 0)], constant_values=-1)
         raise_errors([ErrorRecord("frames-missing", text) for text in _gap_errors(files, places, name)])
         for index in np.flatnonzero(_lost(places, braces, outer).any(axis=1)):
             missing.setdefault(int(index), "frames are missing")
@@ -171,6 +178,7 @@ def place_frames(
         places=places,
         missing=dict(sorted(missing.items())),
         numbering=numbering,
+        folder=folder,
         position_numbers=tuple(sorted({file.numbers["position"] for file in files}))
         if "position" in braces
         else (),
@@ -299,7 +307,7 @@ def _place_by_names(
     for place in braces:
         numbers = [file.numbers[place] for file in files]
         if place == "projection":
-            numbering = find_numbering(set(numbers), request.count, request.first)
+            numbering = find_numbering({*numbers, *request.before}, request.count, request.first)
             ranks[place] = [numbering.index(number) for number in numbers]
         elif place == "position":
             ranks[place] = _position_ranks(numbers, request)
@@ -335,7 +343,8 @@ def _place_by_names(
         )
     sizes["position"] = max(sizes["position"], request.positions or 0)
     if outer in braces:  # a list of angles tells of projections after the last file
-        sizes[outer] = max(request.count or 0, sizes[outer])
+        last = max(map(numbering.index, request.before), default=-1)
+        sizes[outer] = max(request.count or 0, sizes[outer], last + 1)
     if sizes[outer] > _MOST_TIMES * max(len(files), request.count or 0, 1000):
         raise InputError(
             f"{name}: the numbers in the names of {len(files)} files reach from {numbering.first} on over "

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 import threading
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, fields, replace
 from functools import partial
 from typing import Any, TypeVar
@@ -25,8 +25,8 @@ from xmist.core.progress import Progress
 from xmist.io.results.stacks import FAILED, GOOD, UNREADABLE, VALUELESS
 from xmist.methods import Plan, prepare
 from xmist.preprocess import Frames, apply_steps
-from xmist.workflow.frames import FrameReader
-from xmist.workflow.quality import Row
+from xmist.workflow.frames import FrameReader, State
+from xmist.workflow.quality import FrameRecord, Row
 from xmist.workflow.setup import SeriesSetup, named_digests
 
 T = TypeVar("T")
@@ -47,7 +47,8 @@ class PreparedProjection:
 class ProjectionProcessor:
     """Loads, prepares and retrieves projections by their number; one serves all threads of a process.
 
-    With `alone` an error is raised; otherwise it becomes the status of its projection and ends no other.
+    With `alone` an error is raised; otherwise it becomes the status of its projection and ends no other. With
+    `following` more frames are being recorded.
     """
 
     setup: SeriesSetup
@@ -56,6 +57,7 @@ class ProjectionProcessor:
     threads: int | None
     channels: tuple[str, ...] = ()
     warm_start: int | None = None
+    following: bool = False
     alone: bool = False
     tell: Progress | None = None
     _kept: dict[str, Any] = field(default_factory=dict, repr=False)
@@ -71,14 +73,13 @@ class ProjectionProcessor:
         for name, value in (state | {"_locks": (threading.Lock(), threading.Lock())}).items():
             object.__setattr__(self, name, value)
 
-    @property
-    def first(self) -> int:
-        """Number of the first projection."""
-        return self.setup.first
-
     def open(self) -> FrameReader:
         """Return a reader of the frames, a context manager."""
         return FrameReader(self.setup.table, self.setup.saturation)
+
+    def index(self, number: int) -> int:
+        """Return the place of a projection in the table, by its number."""
+        return self.setup.table.numbering.index(number)
 
     def solve(self, index: int, reader: FrameReader) -> tuple[Row, Retrieval | None]:
         """Retrieve one projection."""
@@ -91,6 +92,7 @@ class ProjectionProcessor:
         known: dict[str, Any] = {"projection": int(setup.table.numbers[index]), "angle": angle}
         progress = self._part("reading sample")
         try:
+            states = reader.states(index)
             loaded = reader.read(index, progress)
         except InputError as error:
             if self.alone:
@@ -98,7 +100,8 @@ class ProjectionProcessor:
             known |= _failed(UNREADABLE, " ".join(map(str, error.records)))
             return PreparedProjection(index=index, known=known)
         digests = named_digests(reader.names(index), loaded)
-        known["digest"] = " ".join(loaded.digests)
+        known["frames"] = tuple(map(FrameRecord._make, _joined(states, loaded.digests)))
+        known["provisional"] = self.following or states != reader.states(index)
         noise = loaded.relative_noise
         findings = loaded.findings
         frames = self._attempt(known, partial(self._frames, index, loaded.frames, loaded.weights))
@@ -119,9 +122,10 @@ class ProjectionProcessor:
     def finish(self, prepared: PreparedProjection) -> tuple[Row, Retrieval | None]:
         """Retrieve a projection from its prepared frames; the second part of `solve`."""
         known = dict(prepared.known)
-        result = self._retrieve(prepared, known, self._start(prepared.index))
-        if prepared.index == self._begins_from(prepared.index):
-            self._kept["start"] = (prepared.index, result)
+        start, known["start"] = self._start(prepared.index)
+        result = self._retrieve(prepared, known, start)
+        if self.warm_start and prepared.index == self.start_of(prepared.index):
+            self._kept["start"] = (prepared.index, result, _digest(known))
         if result is None:
             return Row(**known), None
         if prepared.findings:
@@ -161,22 +165,25 @@ class ProjectionProcessor:
         tell = self.tell
         return None if tell is None else lambda done, total: tell(what, done, total)
 
-    def _begins_from(self, index: int) -> int | None:
-        """Return the projection whose result this one begins from; None if it begins from nothing."""
-        return None if self.warm_start is None else index - index % self.warm_start
+    def start_of(self, index: int) -> int:
+        """Return the projection whose result this one begins from; itself if it begins from nothing."""
+        return index - index % (self.warm_start or 1)
 
-    def _start(self, index: int) -> Retrieval | None:
-        """Return the result to begin with; None for the first of those that share it, and where it failed."""
-        first = self._begins_from(index)
-        if first is None or first == index:
-            return None
-        number, result = self._kept.get("start", (None, None))
+    def _start(self, index: int) -> tuple[Retrieval | None, str]:
+        """Return the result to begin with and the digest of its frames.
+
+        There is none for the first of those that share it, and where it failed.
+        """
+        first = self.start_of(index)
+        if first == index:
+            return None, ""
+        number, result, digest = self._kept.get("start", (None, None, ""))
         if number != first:
             with self.open() as reader:
-                result = self._retrieve(self.prepare(first, reader), {}, None)
-            self._kept["start"] = (first, result)
-        start: Retrieval | None = result
-        return start
+                prepared = self.prepare(first, reader)
+            result, digest = self._retrieve(prepared, {}, None), _digest(prepared.known)
+            self._kept["start"] = (first, result, digest)
+        return result, "" if result is None else digest
 
     def _retrieve(
         self, prepared: PreparedProjection, known: dict[str, Any], start: Retrieval | None
@@ -198,7 +205,7 @@ class ProjectionProcessor:
         steps = setup.steps
         sample = steps(raw)
         with self._locks[0]:
-            reference, weights = setup.references.at(setup.first + index)
+            reference, weights = setup.references.at(index)
         if valid is not None:
             valid = steps.crop(valid)
             weights = valid if weights is None else np.minimum(weights, valid)
@@ -247,6 +254,14 @@ class ProjectionProcessor:
             text = " ".join(map(str, error.records)) if isinstance(error, InputError) else ""
             known |= _failed(FAILED, text or f"unexpected {type(error).__name__}: {error}")
             return None
+
+
+def _joined(states: Sequence[State], digests: Sequence[str]) -> Iterator[tuple[Any, ...]]:
+    return ((*state, digest) for state, digest in zip(states, digests, strict=True))
+
+
+def _digest(known: Mapping[str, Any]) -> str:
+    return " ".join(frame.sha256 for frame in known.get("frames", ()))
 
 
 def _failed(status: int, text: str) -> dict[str, Any]:

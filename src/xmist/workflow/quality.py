@@ -4,18 +4,37 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from types import MappingProxyType
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
 from xmist.core.findings import Finding
-from xmist.io.results.stacks import GOOD
+from xmist.io.results.stacks import GOOD, VALUELESS
 
 _LONGEST_NOTE: Final = 1000
+
+
+class FrameRecord(NamedTuple):
+    """A frame that went into a result: its file and number there, size and time of change (ns), and hash.
+
+    `file` is relative to the folder of the configuration where it is inside; `sha256` is that of the frame as
+    it was loaded.
+    """
+
+    file: str
+    frame: int
+    size: int
+    time: int
+    sha256: str
+
+    @property
+    def state(self) -> tuple[str, int, int, int]:
+        """What can be seen without loading the frame."""
+        return self[:4]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -37,7 +56,26 @@ class Row:
     warnings: int = 0
     findings: tuple[Finding, ...] = ()
     note: str = ""
-    digest: str = ""  # SHA-256 of every frame, in the order of reading
+    frames: tuple[FrameRecord, ...] = ()  # in the order of reading
+    start: str = ""  # what `digest` was of the projection whose result it began from
+    provisional: bool = False  # the frames were read while more were being recorded
+
+    @property
+    def digest(self) -> str:
+        """SHA-256 of every frame, in the order of reading."""
+        return " ".join(frame.sha256 for frame in self.frames)
+
+    @property
+    def has_result(self) -> bool:
+        """Whether there are images."""
+        return self.status in (GOOD, VALUELESS)
+
+    def with_finding(self, record: Finding) -> Row:
+        """Return the row with a finding added."""
+        findings = (*self.findings, record)
+        warnings = self.warnings + (record.severity == "warning")
+        note = " ".join(filter(None, (self.note, str(record))))
+        return replace(self, findings=findings, warnings=warnings, note=note)
 
     @property
     def needs_attention(self) -> bool:
@@ -47,7 +85,13 @@ class Row:
     def texts(self) -> dict[str, Any]:
         """Return what is not a number, as plain data."""
         findings = [finding.to_dict() for finding in self.findings]
-        return {"note": self.note[:_LONGEST_NOTE], "digest": self.digest, "findings": findings}
+        return {
+            "note": self.note[:_LONGEST_NOTE],
+            "frames": self.frames,
+            "start": self.start,
+            "provisional": self.provisional,
+            "findings": findings,
+        }
 
     def __post_init__(self) -> None:
         # A message can quote what stands in a damaged header; HDF5 takes neither NUL nor half characters.
@@ -97,7 +141,9 @@ def to_rows(columns: Mapping[str, NDArray[Any]], texts: Sequence[Mapping[str, An
         Row(
             **{name: columns[name][k].item() for name in COLUMNS},
             note=given["note"],
-            digest=given["digest"],
+            frames=tuple(FrameRecord(*frame) for frame in given["frames"]),
+            start=given["start"],
+            provisional=given["provisional"],
             findings=tuple(map(Finding.from_dict, given["findings"])),
         )
         for k, given in enumerate(texts)

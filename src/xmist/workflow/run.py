@@ -133,8 +133,7 @@ def run(
         What all processes of this machine may hold, such as "4GB": fewer workers are started if they do not
         fit.
     overwrite : bool
-        Replace files that exist, and begin anew where the results of another configuration or input are. A
-        series that is the same goes on.
+        Replace files that exist, and begin a series anew.
     strict : bool
         Stop a series at the first projection that is not good or has a warning.
     progress : callable, optional
@@ -192,7 +191,7 @@ def run_parsed(
     tell = progress or (lambda *_: None)
     if overwrite:
         parsed = dataclasses.replace(parsed, overwrite=True)
-    execution = check_execution(parsed, workers, client, memory, strict=strict)
+    execution = check_execution(parsed, workers, client, memory, strict=strict, anew=overwrite)
     if not parsed.is_series:
         return _run_single(parsed, tell)
     raise_errors(parsed.named(volumes_errors(parsed)))
@@ -221,7 +220,13 @@ def run_parsed(
 
 
 def check_execution(
-    parsed: ParsedConfiguration, workers: Any, client: Any, memory: Any, *, strict: bool = False
+    parsed: ParsedConfiguration,
+    workers: Any,
+    client: Any,
+    memory: Any,
+    *,
+    strict: bool = False,
+    anew: bool = False,
 ) -> Execution:
     """Check how a configuration shall be run."""
     errors: list[ErrorRecord] = []
@@ -237,7 +242,9 @@ def check_execution(
     except InputError as error:
         errors += error.records
     raise_errors([*parsed.named(parsed.errors()), *errors] if errors else [])
-    return Execution(workers=workers, client=client, memory=limit, overwrite=parsed.overwrite, strict=strict)
+    return Execution(
+        workers=workers, client=client, memory=limit, overwrite=parsed.overwrite, anew=anew, strict=strict
+    )
 
 
 def _run_single(parsed: ParsedConfiguration, tell: Progress) -> Run:
@@ -295,8 +302,8 @@ def _index(setup: SeriesSetup, number: int | None) -> int:
     """Return the index of a projection; of the middle one of those with frames if no number is given."""
     numbers: list[int] = setup.table.numbers.tolist()
     if number is None:
-        there = [index for index in range(len(numbers)) if index not in setup.table.missing]
-        return there[len(there) // 2] if there else len(numbers) // 2
+        there = [index for index in setup.chosen if index not in setup.table.missing] or setup.chosen
+        return there[len(there) // 2]
     if number not in numbers:
         text = f"there is no projection {number}; expected {numbers[0]} to {numbers[-1]}"
         raise InputError(text, code="projection-missing")

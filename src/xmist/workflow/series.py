@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import json
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Final
@@ -13,11 +14,12 @@ from typing import Any, Final
 import numpy as np
 
 from xmist.core.errors import ErrorRecord, InputError, OutputError, raise_errors
-from xmist.core.findings import Finding
+from xmist.core.findings import Finding, finding
 from xmist.core.progress import Progress
 from xmist.core.version import __version__
+from xmist.io.frames.sources import listed
 from xmist.io.results.atomic import make_folder
-from xmist.io.results.stacks import GOOD, MISSING, STATUS, is_stack, open_stack
+from xmist.io.results.stacks import GOOD, MISSING, STATUS, UNREADABLE, is_stack, open_stack
 from xmist.methods import make_options
 from xmist.numerics.parallel import count_threads
 from xmist.workflow import guard
@@ -27,14 +29,24 @@ from xmist.workflow.driver import Job, Report
 from xmist.workflow.estimates import about, fit_workers, leading_memory, process_memory
 from xmist.workflow.executors import Cluster, Executor, Inline, Processes, connect
 from xmist.workflow.frames import HDF5_ENDINGS
-from xmist.workflow.journal import Identity, Journal, differences, identify, locked, read_journal
+from xmist.workflow.journal import (
+    Audit,
+    Identity,
+    Journal,
+    Verified,
+    audit,
+    differences,
+    identify,
+    locked,
+    read_journal,
+)
 from xmist.workflow.outputs import ROLES, blocks_folder, quality_plots, series_file
 from xmist.workflow.processor import ProjectionProcessor
 from xmist.workflow.quality import Row, plot_table, to_columns
 from xmist.workflow.rotation import angle_datasets
-from xmist.workflow.series_file import SeriesMetadata, write_series_file
+from xmist.workflow.series_file import SeriesMetadata, join_pieces, write_series_file
 from xmist.workflow.setup import SeriesSetup, read_setup
-from xmist.workflow.storage import Block, BlockSchema, clear, find_done, split
+from xmist.workflow.storage import Block, BlockSchema, Kept, clear, find_kept, split
 
 # Projections all over the series that are tried before it is said that none can be retrieved.
 _TRIED: Final = (0.0, 0.5, 1.0, 0.25, 0.75, 0.125, 0.375, 0.625)
@@ -49,12 +61,16 @@ _MOST_UNWRITTEN: Final = 3
 
 @dataclass(frozen=True, kw_only=True)
 class Execution:
-    """How a configuration is run; nothing of it changes a result. `workers` None: in this process."""
+    """How a configuration is run; nothing of it changes a result. `workers` None: in this process.
+
+    `overwrite` replaces files that exist, `anew` also the results of the same series.
+    """
 
     workers: int | None = None
     client: Any = None
     memory: float | None = None
     overwrite: bool = False
+    anew: bool = False
     strict: bool = False
 
 
@@ -81,6 +97,15 @@ class Trial:
     memory: int | None
 
 
+@dataclass(frozen=True, kw_only=True)
+class Before:
+    """Results of earlier runs, by number; `load`: compare frames again where their files have changed."""
+
+    rows: Mapping[int, Row] = field(default_factory=dict)
+    verified: Mapping[int, Verified] = field(default_factory=dict)
+    load: bool = True
+
+
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Beginning:
     """What is known before the first block; without a setup where the discovery has errors."""
@@ -88,6 +113,7 @@ class Beginning:
     discovery: Discovery
     setup: SeriesSetup | None = None
     identity: Identity | None = None
+    audit: Audit = field(default_factory=Audit)
     trial: Trial | None = None
 
     def schema(self, key: str, channels: tuple[str, ...]) -> BlockSchema:
@@ -104,26 +130,35 @@ def reads_hdf5(parsed: ParsedConfiguration) -> bool:
     return any(name.endswith((*HDF5_ENDINGS, "*", "?", "]")) for name in names)
 
 
-def begin(parsed: ParsedConfiguration, *, trial: int, child: bool = False) -> Beginning:
+def begin(
+    parsed: ParsedConfiguration, *, trial: int, child: bool = False, before: Before | None = None
+) -> Beginning:
     """Discover a series, read its references and try a projection `trial` times; HDF5 in a child process."""
+    before = before or Before()
     if child or reads_hdf5(parsed):
-        begun: Beginning = guard.call(_begin, parsed, trial, what="opening the frames")
+        begun: Beginning = guard.call(_begin, parsed, trial, before, what="opening the frames")
         return begun
-    return _begin(parsed, trial)
+    return _begin(parsed, trial, before)
 
 
-def _begin(parsed: ParsedConfiguration, trial: int) -> Beginning:
-    discovery = discover(parsed)
+def _begin(parsed: ParsedConfiguration, trial: int, before: Before) -> Beginning:
+    discovery = discover(parsed, before.rows)
     if discovery.errors:
         return Beginning(discovery=discovery)
     try:
         setup = read_setup(discovery, lambda *_: None)
         processor = make_processor(parsed, setup)
-        found = try_projection(processor, trial) if trial else None
+        found = try_projection(processor, trial) if trial and (_there(setup) or not before.rows) else None
+        seen = audit(setup.table, before.rows, before.verified, load=before.load)
     except InputError as error:
         raise InputError(parsed.named(error.records)) from error
-    identity = identify(parsed, discovery.files)
-    return Beginning(discovery=discovery, setup=setup, identity=identity, trial=found)
+    identity = identify(parsed, setup)
+    return Beginning(discovery=discovery, setup=setup, identity=identity, audit=seen, trial=found)
+
+
+def _there(setup: SeriesSetup) -> list[int]:
+    """Return the places of the projections to retrieve that have all frames, as far as is known."""
+    return [index for index in setup.chosen if index not in setup.table.missing]
 
 
 def make_processor(parsed: ParsedConfiguration, setup: SeriesSetup, **more: Any) -> ProjectionProcessor:
@@ -142,9 +177,9 @@ def make_processor(parsed: ParsedConfiguration, setup: SeriesSetup, **more: Any)
 def try_projection(processor: ProjectionProcessor, times: int) -> Trial:
     """Retrieve the first projection that can be, of a few all over the series."""
     processor = replace(processor, warm_start=None)
-    count = processor.setup.table.count
+    there = _there(processor.setup) or processor.setup.chosen
     notes: dict[str, int] = {}
-    numbers = dict.fromkeys(int(part * (count - 1)) for part in _TRIED)
+    numbers = dict.fromkeys(there[int(part * (len(there) - 1))] for part in _TRIED)
     with processor.open() as reader:
         for index in numbers:
             start = time.perf_counter()
@@ -191,62 +226,72 @@ def run_series(parsed: ParsedConfiguration, execution: Execution, tell: Progress
     blocks cannot be written; those that were stay, and the series goes on when it is run again.
     """
     raise_errors(parsed.named(parsed.errors()))
-    overwrite = execution.overwrite or parsed.overwrite
     master = series_file(parsed)
     folder = blocks_folder(master)
     tell("opening the frames", 0, 1)
     journal = None
-    with suppress(*([InputError] if overwrite else [])):
-        journal = read_journal(folder)
+    with suppress(*([InputError] if execution.overwrite else [])):
+        journal = None if execution.anew else read_journal(folder)
     limited = execution.memory is not None  # the memory of a child tells what a worker will hold
-    begun = begin(parsed, trial=int(journal is None or limited), child=limited)
-    raise_errors(parsed.named(begun.discovery.errors))
-    assert begun.identity is not None
-    if journal is not None and (different := differences(journal.identity, begun.identity)):
-        if not overwrite:
+    kept: dict[int, Kept] = {}
+    if journal is not None:
+        kept = {n: each for n, each in find_kept(folder, journal.schema).items() if each.row.has_result}
+        before = Before(rows={n: each.row for n, each in kept.items()}, verified=journal.verified)
+        begun = begin(parsed, trial=int(limited), child=limited, before=before)
+        raise_errors(parsed.named(begun.discovery.errors))
+        different = _differences(journal, begun, kept)
+        if different and not execution.overwrite:
             raise InputError(parsed.named([_refusal(folder, different)]))
-        journal = None
-        begun = begun if begun.trial else begin(parsed, trial=1, child=limited)
-    setup, identity = begun.setup, begun.identity
-    assert setup is not None
-    assert identity is not None
+        if different:
+            journal, kept = None, {}
     if journal is None:
-        if not overwrite and master.exists():
+        begun = begin(parsed, trial=1, child=limited)
+        raise_errors(parsed.named(begun.discovery.errors))
+        if not execution.overwrite and master.exists():
             what = "the file of a series whose blocks are gone" if is_stack(master) else "another file"
             text = (
                 f"{master} exists already and is {what}; allow overwriting (--overwrite) or give another name"
             )
             raise InputError(parsed.named([ErrorRecord("output-exists", text)]))
+    setup, identity = begun.setup, begun.identity
+    assert setup is not None
+    assert identity is not None
+    if journal is None:
         assert begun.trial is not None
         schema = begun.schema(identity.hash, begun.trial.channels)
-        section, count = parsed.series_section, setup.table.count
+        section, count = parsed.series_section, len(setup.chosen)
         workers = execution.workers or (1 if execution.client is None else _CLUSTER)
-        fresh = Journal(
-            identity=identity,
-            block=block_size(schema, section.block, count, workers, section.warm_start),
-            count=count,
-            channels=schema.channels,
-            key=schema.identity,
-        )
+        block = block_size(schema, section.block, count, workers, section.warm_start)
+        fresh = Journal(identity=identity, block=block, channels=schema.channels, shape=schema.shape)
     else:
-        fresh = replace(journal, identity=identity)
-        schema = begun.schema(journal.key, journal.channels)
-    executor = _executor(parsed, execution, begun, schema)
+        fresh = replace(journal, run=journal.run + 1, verified=begun.audit.verified)
+    executor = _executor(parsed, execution, begun, fresh.schema)
     make_folder(folder)
     with locked(folder):
-        clear(folder, everything=journal is None)
+        clear(folder, keep=() if journal is None else None)
         fresh.save(folder)
         try:
             job = Job(
                 processor=make_processor(parsed, setup, threads=_threads(parsed.threads, executor)),
-                schema=schema,
+                schema=fresh.schema,
                 folder=folder.absolute(),
                 strict=execution.strict,
             )
-            return _Progress(parsed, job, fresh, executor, master, tell).finish()
+            return _Progress(parsed, job, fresh, begun.audit, kept, executor, master, tell).finish()
         finally:
             with suppress(OutputError):  # what workers had begun that died or were stopped
                 clear(folder)
+
+
+def _differences(journal: Journal, begun: Beginning, kept: Mapping[int, Kept]) -> list[str]:
+    """Return why the results of earlier runs would not fit to those of this one."""
+    assert begun.setup is not None
+    assert begun.identity is not None
+    names = {role: [each["name"] for each in frames] for role, frames in begun.setup.digests.items()}
+    changed = {n: text for n, text in begun.audit.changed.items() if not kept[n].row.provisional}
+    texts = [f"projection {n}: {text}" for n, text in changed.items()]
+    found = differences(journal.identity, begun.identity, names)
+    return found + ([f"other frames than were retrieved: {listed(texts, 3)}"] if texts else [])
 
 
 def _refusal(folder: Path, different: Sequence[str]) -> ErrorRecord:
@@ -281,13 +326,15 @@ def _threads(threads: int | None, executor: Executor) -> int | None:
 
 
 class _Progress:
-    """The blocks of a series, from those that are there to all."""
+    """A run of a series, from the results that are there to all."""
 
     def __init__(
         self,
         parsed: ParsedConfiguration,
         job: Job,
         journal: Journal,
+        audit: Audit,
+        kept: Mapping[int, Kept],
         executor: Executor,
         master: Path,
         tell: Progress,
@@ -295,38 +342,54 @@ class _Progress:
         self.job, self.executor, self.master, self.tell = job, executor, master, tell
         self.plots = quality_plots(parsed)
         self.folder, self.schema = blocks_folder(master), job.schema
-        self.blocks = split(journal.count, journal.block)
         setup, method = job.processor.setup, job.processor.method
-        self.findings = setup.findings
+        table = setup.table
+        numbers = table.numbers.tolist()
+        chosen = [numbers[index] for index in setup.chosen]
+        there = [numbers[index] for index in _there(setup)]
+        self.kept = {n: each for n, each in kept.items() if n not in audit.changed}
+        self.removed = audit.removed
+        left = _with_started([n for n in there if n not in self.kept], there, self.kept, job.processor)
+        self.lacking = {
+            n: f"{table.name}: {table.missing[table.numbering.index(n)]}"
+            for n in chosen
+            if n not in self.kept and n not in there
+        }
+        if job.strict and self.lacking:  # nothing after the first that is flagged
+            left = [n for n in left if n < min(self.lacking)]
+        self.left = split(left, journal.block, table.numbering, journal.run)
+        self.kept = {n: each for n, each in self.kept.items() if n not in left}
+        self.numbers = sorted({*chosen, *self.kept})
+        self.findings = (*setup.findings, *_removed_findings(audit.removed))
+        self.angles = None
+        if setup.angles is not None:
+            self.angles = setup.angles[[table.numbering.index(n) for n in self.numbers]]
         self.metadata = SeriesMetadata(
             method=method,
             options=dict(vars(make_options(method, job.processor.options))),
             experiment=setup.experiment,
-            configuration=journal.identity.configuration,
-            projections=np.arange(setup.first, setup.first + journal.count),
-            angles=setup.angles,
+            configuration=json.loads(json.dumps(parsed.to_dict())),
+            projections=np.array(self.numbers),
+            angles=self.angles,
         )
         self.log = _Log(master.with_suffix(".log"))
         self.start = time.perf_counter()
 
     def finish(self) -> SeriesRun:
         """Do what is left, and write the file of the series."""
-        done = find_done(self.folder, self.blocks, self.schema)
-        before = sum(map(len, done))
-        left = [block for block in self.blocks if block not in done]
-        if left or not is_complete(self.master):
-            self._write_file()
-        total = self.blocks[-1].stop
+        before, total = len(self.kept), len(self.numbers)
+        if self.left or not is_stack(self.master):
+            self._write_file(self.left)
         self.log.write(
-            f"xmist {__version__}: {total} projections in {len(self.blocks)} blocks, {before} done before, "
-            f"{self.executor.workers} at a time"
+            f"xmist {__version__}: {total} projections, {sum(map(len, self.left))} to do in {len(self.left)} "
+            f"blocks, {before} done before, {self.executor.workers} at a time"
         )
-        for finding in self.findings:
-            self.log.write(str(finding))
+        for record in self.findings:
+            self.log.write(str(record))
         reports: list[Report] = []
         stopped, problems = "", []
         in_a_row = 0
-        for report in self._reports(left):
+        for report in self._reports(self.left):
             if self.job.strict and report.rows and not report.written:
                 stopped = _attention(report.rows[-1])
                 self.log.write(f"stopped at {stopped}")
@@ -335,20 +398,24 @@ class _Progress:
                 problems.append(report.problem)
                 in_a_row += 1
                 self.log.write(f"{report.block.name} was not written: {report.problem}")
-                if in_a_row >= min(_MOST_UNWRITTEN, len(left)):
+                if in_a_row >= min(_MOST_UNWRITTEN, len(self.left)):
                     raise OutputError(
-                        f"{report.problem}. {sum(map(len, done))} of {total} projections are done and kept "
+                        f"{report.problem}. {len(self.kept)} of {total} projections are done and kept "
                         f"in {self.folder}; mend the cause and run the same command to go on"
                     )
                 continue
             in_a_row = 0
             reports.append(report)
-            done[report.block] = list(report.rows)
-            self._progress(report, sum(map(len, done)), before, total)
-        rows = [row for block in self.blocks for row in done.get(block) or self._absent(block)]
+            for place, row in enumerate(report.rows):
+                self.kept[row.projection] = Kept(report.block, place, row)
+            self._progress(report, len(self.kept), before, total)
+        rows = self._rows()
+        if self.job.strict and self.lacking and not stopped:
+            stopped = _attention(next(row for row in rows if row.projection in self.lacking))
         plots: tuple[Path, ...] = ()
-        if (left and not stopped) or not is_complete(self.master):
+        if (self.left and not stopped) or not _shows(self.master, rows):
             self._write_file(rows=rows, run=self._run_facts(reports, before))
+            clear(self.folder, keep=[each.block for each in self.kept.values()])
             for path in self.plots:
                 plot_table(to_columns(rows), path, title=self.master.name, overwrite=True)
             plots = self.plots
@@ -363,8 +430,33 @@ class _Progress:
             stopped=stopped,
         )
 
-    def _write_file(self, **more: Any) -> None:
-        write_series_file(self.master, self.folder, self.blocks, self.schema, self.metadata, **more)
+    def _rows(self) -> list[Row]:
+        """Return the row of each projection as of now."""
+        rows = []
+        for index, number in enumerate(self.numbers):
+            angle = float("nan") if self.angles is None else float(self.angles[index])
+            if number in self.kept:
+                row = replace(self.kept[number].row, angle=angle)
+                if number in self.removed:
+                    record = finding(
+                        "frames-removed", f"its frames have been removed: {self.removed[number]}"
+                    )
+                    row = row.with_finding(record)
+            elif number in self.lacking:
+                note = self.lacking[number]
+                row = Row(projection=number, status=UNREADABLE, angle=angle, note="").with_finding(
+                    finding("projection-failed", note)
+                )
+            else:
+                row = Row(projection=number, status=MISSING, angle=angle, note="its block was not written")
+            rows.append(row)
+        return rows
+
+    def _write_file(self, planned: Sequence[Block] = (), **more: Any) -> None:
+        places = {n: (each.block, each.place) for n, each in self.kept.items()}
+        places |= {n: (block, place) for block in planned for place, n in enumerate(block.numbers)}
+        pieces = join_pieces(self.numbers, places)
+        write_series_file(self.master, self.folder, pieces, self.schema, self.metadata, **more)
 
     def _reports(self, left: Sequence[Block]) -> Iterator[Report]:
         """Return a report for every block; whoever does them is stopped when nobody asks for more."""
@@ -375,18 +467,6 @@ class _Progress:
             close = getattr(reports, "close", None)
             if close is not None:
                 close()
-
-    def _absent(self, block: Block) -> list[Row]:
-        first, angles = int(self.metadata.projections[0]), self.metadata.angles
-        return [
-            Row(
-                projection=first + index,
-                status=MISSING,
-                angle=float("nan") if angles is None else float(angles[index]),
-                note="its block was not written",
-            )
-            for index in range(block.start, block.stop)
-        ]
 
     def _progress(self, report: Report, done: int, before: int, total: int) -> None:
         self.tell("projections", done, total)
@@ -431,6 +511,50 @@ class _Log:
         stamp = datetime.now().astimezone().isoformat(timespec="seconds")
         with suppress(OSError), self.path.open("a", encoding="utf-8") as file:
             file.write(f"{stamp} {text}\n")
+
+
+def _with_started(
+    left: Sequence[int], there: Sequence[int], kept: Mapping[int, Kept], processor: ProjectionProcessor
+) -> list[int]:
+    """Add to the projections that are left those that began from another result than they would now."""
+    if processor.warm_start is None:
+        return list(left)
+    numbers = processor.setup.table.numbers.tolist()
+    wanted = set(left)
+    for number in there:
+        start = numbers[processor.start_of(processor.index(number))]
+        row = kept[number].row if number in kept else None
+        if row is None or start == number:
+            continue
+        if start in wanted or (start in kept and row.start != kept[start].row.digest):
+            wanted.add(number)
+    return sorted(wanted)
+
+
+def _removed_findings(removed: Mapping[int, str]) -> list[Finding]:
+    if not removed:
+        return []
+    numbers = sorted(removed)
+    text = (
+        f"{len(numbers)} results are kept whose frames are no longer there: {listed(numbers)} "
+        f"({removed[numbers[0]]})"
+    )
+    return [finding("frames-removed", text)]
+
+
+def _shows(master: Path, rows: Sequence[Row]) -> bool:
+    """Return whether a file holds the table of a series that has ended, with these rows."""
+    if not is_stack(master):
+        return False
+    try:
+        stack = open_stack(master)
+    except InputError:
+        return False
+    columns = to_columns(rows)
+    return stack.notes == tuple(row.note for row in rows) and all(
+        np.array_equal(stack.table[name], column, equal_nan=column.dtype.kind == "f")
+        for name, column in columns.items()
+    )
 
 
 def is_complete(master: Path) -> bool:

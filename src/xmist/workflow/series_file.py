@@ -1,7 +1,7 @@
 """The file of a series: all blocks as one NeXus stack, by virtual datasets with relative sources.
 
-It is written before the first block and again at the end. What has not been retrieved reads as NaN, never as
-zeros, at any moment between.
+It is written before the first block of a run and again at its end. Blocks never change, so that it is right
+at any moment between: what has not been retrieved reads as NaN, never as zeros.
 """
 
 from __future__ import annotations
@@ -45,10 +45,35 @@ class SeriesMetadata:
     angles: NDArray[np.float64] | None
 
 
+@dataclass(frozen=True)
+class Piece:
+    """Projections of a block, from `start` to `stop`, which stand at `place` in the series file."""
+
+    block: Block
+    start: int
+    stop: int
+    place: int
+
+
+def join_pieces(numbers: Sequence[int], places: Mapping[int, tuple[Block, int]]) -> list[Piece]:
+    """Return the pieces of the projections of a series, by block and place in it of those that have one."""
+    pieces: list[Piece] = []
+    for index, number in enumerate(numbers):
+        if number not in places:
+            continue
+        block, place = places[number]
+        last = pieces[-1] if pieces else None
+        if last and (last.block, last.stop, last.place + last.stop - last.start) == (block, place, index):
+            pieces[-1] = Piece(block, last.start, place + 1, last.place)
+        else:
+            pieces.append(Piece(block, place, place + 1, index))
+    return pieces
+
+
 def write_series_file(
     path: Path,
     folder: Path,
-    blocks: Sequence[Block],
+    pieces: Sequence[Piece],
     schema: BlockSchema,
     metadata: SeriesMetadata,
     *,
@@ -56,13 +81,13 @@ def write_series_file(
     run: Mapping[str, Any] | None = None,
 ) -> Path:
     """Write the file; an earlier one is replaced."""
-    content = _content(folder.name, blocks, schema, metadata, rows, run)
+    content = _content(folder.name, pieces, schema, metadata, rows, run)
     return write_file(path, lambda file: file.write(content), overwrite=True)
 
 
 def _content(
     folder: str,
-    blocks: Sequence[Block],
+    pieces: Sequence[Piece],
     schema: BlockSchema,
     metadata: SeriesMetadata,
     rows: Sequence[Row] | None,
@@ -82,8 +107,8 @@ def _content(
         entry["program_name"].attrs["version"] = __version__
         axes = _axes(entry, schema, metadata)
         for name in (*names, "flags"):
-            _write_stack(entry, folder, blocks, name, schema, axes)
-        _write_table(entry, folder, blocks, len(metadata.projections), rows)
+            _write_stack(entry, folder, pieces, len(metadata.projections), name, schema, axes)
+        _write_table(entry, folder, pieces, len(metadata.projections), rows)
         write_experiment(add_group(entry, "experiment", "NXcollection"), metadata.experiment)
         process = add_group(entry, "process", "NXprocess")
         process["program"] = "xmist"
@@ -97,7 +122,7 @@ def _content(
                 process[f"{part}_tuples"] = json.dumps(places)
         if rows is not None:
             # SHA-256 of every frame that went into a projection, as it was loaded.
-            process["input_digests"] = json.dumps([row.digest.split() for row in rows])
+            process["input_digests"] = json.dumps([[frame.sha256 for frame in row.frames] for row in rows])
             process["findings"] = json.dumps([row.texts()["findings"] for row in rows])
         if run is not None:
             group = add_group(entry, "run", "NXcollection")
@@ -134,7 +159,8 @@ def _axes(entry: h5py.Group, schema: BlockSchema, metadata: SeriesMetadata) -> d
 def _write_stack(
     entry: h5py.Group,
     folder: str,
-    blocks: Sequence[Block],
+    pieces: Sequence[Piece],
+    count: int,
     name: str,
     schema: BlockSchema,
     axes: Mapping[str, h5py.Dataset],
@@ -145,7 +171,7 @@ def _write_stack(
     group = add_group(entry, name, "NXdata", signal="data", title=title)
     dtype = np.uint16 if channel is None else np.float32
     fill = NOTHING if channel is None else np.nan
-    data = _virtual(group, "data", folder, blocks, name, schema.image_shape(name), dtype, fill)
+    data = _virtual(group, "data", folder, pieces, name, (count, *schema.image_shape(name)), dtype, fill)
     data.attrs["interpretation"] = "image"
     first = "rotation_angle" if "rotation_angle" in axes else "projection"
     order = [first, "y", "x"]
@@ -176,7 +202,7 @@ def _virtual(
     group: h5py.Group,
     name: str,
     folder: str,
-    blocks: Sequence[Block],
+    pieces: Sequence[Piece],
     source: str,
     shape: tuple[int, ...],
     dtype: Any,
@@ -184,15 +210,18 @@ def _virtual(
 ) -> h5py.Dataset:
     import h5py
 
-    layout = h5py.VirtualLayout((blocks[-1].stop, *shape), dtype)
-    for block in blocks:
-        piece = h5py.VirtualSource(f"{folder}/{block.name}", source, (len(block), *shape), dtype)
-        layout[block.start : block.stop] = piece
+    layout = h5py.VirtualLayout(shape, dtype)
+    for piece in pieces:
+        whole = h5py.VirtualSource(
+            f"{folder}/{piece.block.name}", source, (len(piece.block), *shape[1:]), dtype
+        )
+        stop = piece.place + piece.stop - piece.start
+        layout[piece.place : stop] = whole[piece.start : piece.stop]
     return group.create_virtual_dataset(name, layout, fillvalue=fill)
 
 
 def _write_table(
-    entry: h5py.Group, folder: str, blocks: Sequence[Block], count: int, rows: Sequence[Row] | None
+    entry: h5py.Group, folder: str, pieces: Sequence[Piece], count: int, rows: Sequence[Row] | None
 ) -> None:
     group = add_group(entry, "table", "NXcollection")
     columns = None if rows is None else to_columns(rows)
@@ -201,7 +230,8 @@ def _write_table(
             data = group.create_dataset(name, data=columns[name])
         else:
             fill = _FILL[column.dtype]
-            data = _virtual(group, name, folder, blocks, f"table/{name}", (), np.dtype(column.dtype), fill)
+            kind = np.dtype(column.dtype)
+            data = _virtual(group, name, folder, pieces, f"table/{name}", (count,), kind, fill)
         data.attrs["long_name"] = column.title
         if column.unit:
             data.attrs["units"] = column.unit

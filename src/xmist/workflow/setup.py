@@ -83,13 +83,13 @@ class References:
 class SeriesSetup:
     """What was discovered and read before the first projection; a single projection is a series of one.
 
-    `table` holds the frames of the projections to retrieve, which begin at number `first`; the references
-    have gone through the steps for single frames. `digests` hold name and SHA-256 of every frame that was
-    read, by role. `saturation` is the count from which a pixel is saturated, None if it is to be found.
+    `table` holds the frames of all projections, of which those at `chosen` are to be retrieved; the
+    references have gone through the steps for single frames. `digests` hold name and SHA-256 of every frame
+    that was read, by role. `saturation` is the count from which a pixel is saturated, None if it is to be found.
     """
 
     table: FrameTable
-    first: int
+    chosen: range
     references: References
     steps: FrameSteps
     angles: Angles | None
@@ -143,13 +143,12 @@ def read_setup(discovery: Discovery, tell: Progress) -> SeriesSetup:
         weights = [None if each is None else steps.crop(each) for each in weights]
     else:  # goes through all steps at once, whose history is kept
         steps = FrameSteps(functions=(), rest=config.preprocess, dark=dark, flat=flat)
-    angles = discovery.angles
     return SeriesSetup(
-        table=table.part(discovery.first, discovery.last),
-        first=discovery.first,
+        table=table,
+        chosen=range(discovery.first, discovery.last),
         references=_references(sets, weights, steps.rest, section.reference_at or (0.0,), section.between),
         steps=steps,
-        angles=None if angles is None else angles[discovery.first : discovery.last],
+        angles=discovery.angles,
         experiment=discovery.experiment,
         shape=discovery.shape,
         findings=(*discovery.findings, *dict.fromkeys(findings), *steps.findings),

@@ -1,6 +1,7 @@
-"""Blocks: the results of a few neighbouring projections in one file that appears whole or not at all.
+"""Blocks: the results of a few projections in one file that appears whole or not at all, and never changes.
 
-A block states which series it belongs to, so that a folder of blocks tells by itself what is done.
+A block states which series it belongs to and which projections it holds, so that a folder of blocks tells by
+itself what is done. A projection that is done again goes to a new block, whose result is the one that counts.
 
 HDF5 crashes the process when the disk fills up under it (github.com/h5py/h5py/issues/914), so the disk is
 left to plain Python. HDF5 makes what stands around the images, in memory, and says where these go; they are
@@ -15,6 +16,7 @@ import re
 import zlib
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import groupby
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO, Final
 
@@ -25,7 +27,7 @@ from xmist.core.data import CHANNELS
 from xmist.core.errors import InputError, OutputError
 from xmist.core.flags import BAD_SAMPLE, UNDETERMINED
 from xmist.io.results.atomic import leftovers, settle, write_file
-from xmist.io.results.stacks import GOOD, VALUELESS
+from xmist.workflow.numbering import Numbering
 from xmist.workflow.quality import COLUMNS, Row, to_columns, to_rows
 
 if TYPE_CHECKING:
@@ -38,23 +40,24 @@ _LEVEL: Final = 1  # of the compression of flags
 # After so many bytes the disk is made to take them, so that little is left to wait for at the end.
 _UNSETTLED: Final = 2**24
 
-_NAME: Final = re.compile(r"block_([0-9]{6,})_([0-9]{6,})\.h5")
+_NAME: Final = re.compile(r"block_[0-9]{6,}_[0-9]{6,}(?:_([0-9]+))?\.h5")
 
 
 @dataclass(frozen=True)
 class Block:
-    """Projections start to stop of a series, counted from its first."""
+    """Rising numbers of projections whose results share a file; `run` counts the runs of the series."""
 
-    start: int
-    stop: int
+    numbers: tuple[int, ...]
+    run: int = 0
 
     @property
     def name(self) -> str:
         """Name of its file."""
-        return f"block_{self.start:06d}_{self.stop:06d}.h5"
+        run = f"_{self.run}" if self.run else ""
+        return f"block_{self.numbers[0]:06d}_{self.numbers[-1] + 1:06d}{run}.h5"
 
     def __len__(self) -> int:
-        return self.stop - self.start
+        return len(self.numbers)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -77,28 +80,30 @@ class BlockSchema:
         return (4 * images + 2) * self.shape[0] * self.shape[1]
 
 
-def split(count: int, size: int) -> list[Block]:
-    """Split projections into blocks."""
-    return [Block(start, min(start + size, count)) for start in range(0, count, size)]
+def split(numbers: Iterable[int], size: int, numbering: Numbering | None = None, run: int = 0) -> list[Block]:
+    """Split rising numbers of projections into blocks: those that are neighbours in the series share one."""
+    index = (numbering or Numbering()).index
+    groups = groupby(numbers, key=lambda number: index(number) // size)
+    return [Block(tuple(group), run) for _, group in groups]
 
 
-def read_rows(folder: Path, block: Block, schema: BlockSchema) -> list[Row]:
+def read_rows(path: Path, schema: BlockSchema) -> list[Row]:
     """Read the quality numbers of a block, and make sure that it is whole and belongs to the series."""
     import h5py
 
-    path = folder / block.name
     try:
         with h5py.File(path, "r", locking="best-effort") as file:
             if file.attrs.get("identity") != schema.identity:
-                raise InputError(f"{path} belongs to another series", "series-changed")
-            for name in (*schema.channels, "flags"):
-                _check_images(path, file, name, (len(block), *schema.image_shape(name)))
+                raise InputError(f"{path} belongs to another series", code="series-changed")
             columns = {name: np.asarray(file["table"][name][()]) for name in COLUMNS}
-            return to_rows(columns, json.loads(file["table/texts"].asstr()[()]))
+            rows = to_rows(columns, json.loads(file["table/texts"].asstr()[()]))
+            for name in (*schema.channels, "flags"):
+                _check_images(path, file, name, (len(rows), *schema.image_shape(name)))
+            return rows
     except InputError:
         raise
     except (OSError, RuntimeError, ValueError, LookupError, TypeError, AttributeError) as error:
-        raise InputError(f"{path} cannot be read ({error})", "file-damaged") from error
+        raise InputError(f"{path} cannot be read ({error})", code="file-damaged") from error
 
 
 def _check_images(path: Path, file: h5py.File, name: str, shape: tuple[int, ...]) -> None:
@@ -110,33 +115,44 @@ def _check_images(path: Path, file: h5py.File, name: str, shape: tuple[int, ...]
         raise InputError(f"{path}: dataset {name} is incomplete", "dataset-incomplete")
 
 
-def find_done(folder: Path, blocks: Sequence[Block], schema: BlockSchema) -> dict[Block, list[Row]]:
-    """Find the blocks that are done; those that are damaged, or flag what may be readable now, are not."""
-    done = {}
-    names = {path.name for path in folder.iterdir()}
-    for block in blocks:
-        if block.name not in names:
-            continue
+@dataclass(frozen=True)
+class Kept:
+    """Where the result of a projection is kept: a block, the place in it, and its row."""
+
+    block: Block
+    place: int
+    row: Row
+
+
+def find_kept(folder: Path, schema: BlockSchema) -> dict[int, Kept]:
+    """Find what is kept of each projection, by its number; damaged and foreign blocks count as missing."""
+    kept: dict[int, Kept] = {}
+    for run, path in sorted(_blocks(folder)):
         try:
-            rows = read_rows(folder, block, schema)
+            rows = read_rows(path, schema)
         except InputError:
             continue
-        if all(row.status in (GOOD, VALUELESS) for row in rows):
-            done[block] = rows
-    return done
+        block = Block(tuple(row.projection for row in rows), run)
+        if block.name == path.name:
+            kept |= {row.projection: Kept(block, place, row) for place, row in enumerate(rows)}
+    return kept
 
 
-def clear(folder: Path, *, everything: bool = False) -> None:
-    """Delete what killed processes left half-written."""
+def clear(folder: Path, keep: Iterable[Block] | None = None) -> None:
+    """Delete what killed processes left half-written; with `keep`, all blocks but these, too."""
+    names = None if keep is None else {block.name for block in keep}
     try:
-        for path in [*leftovers(folder), *(_blocks(folder) if everything else ())]:
+        others = [path for _, path in _blocks(folder) if names is not None and path.name not in names]
+        for path in [*leftovers(folder), *others]:
             path.unlink(missing_ok=True)
     except OSError as error:
         raise OutputError(f"{folder} cannot be tidied ({error.strerror or error})") from error
 
 
-def _blocks(folder: Path) -> Iterator[Path]:
-    return (path for path in sorted(folder.iterdir()) if _NAME.fullmatch(path.name))
+def _blocks(folder: Path) -> Iterator[tuple[int, Path]]:
+    """Return the files of blocks, each with the number of the run that wrote it."""
+    found = ((_NAME.fullmatch(path.name), path) for path in folder.iterdir() if folder.is_dir())
+    return ((int(match[1] or 0), path) for match, path in found if match)
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -202,7 +218,7 @@ class _Skeleton:
         self._schema = schema
         self._pieces = _Pieces()
         self._file = h5py.File(self._pieces, "w")
-        self._file.attrs.update(xmist_block=1, identity=schema.identity, start=block.start, stop=block.stop)
+        self._file.attrs.update(xmist_block=2, identity=schema.identity)
         # Room for the images is set aside at once and left as it is: others fill it.
         made = h5py.h5p.create(h5py.h5p.DATASET_CREATE)
         made.set_fill_value(np.array(np.nan, np.float32))

@@ -183,8 +183,13 @@ def _by_position(series: FrameSeries) -> Groups | None:
 def _hashed(frames: Iterator[NDArray[Any]], digests: list[str]) -> Iterator[NDArray[Any]]:
     """Add the SHA-256 of each frame, as it is stored, to a list."""
     for frame in frames:
-        digests.append(hashlib.sha256(np.ascontiguousarray(frame).data).hexdigest())
+        digests.append(frame_digest(frame))
         yield frame
+
+
+def frame_digest(frame: NDArray[Any]) -> str:
+    """Return the SHA-256 of a frame as it is stored."""
+    return hashlib.sha256(np.ascontiguousarray(frame).data).hexdigest()
 
 
 def _checked(
