@@ -462,6 +462,12 @@ _TABLE: Final = (
         "Nothing if the frames were moved away on purpose; otherwise put them back.",
     ),
     FindingCode(
+        "repeats-unequal",
+        "note",
+        "There are more reference frames at some positions of the diffuser than at others.",
+        "Nothing: the frames of each position are averaged; those with fewer are noisier.",
+    ),
+    FindingCode(
         "projection-numbers",
         "warning",
         "The numbers in the names of files leave it open which projection is the first, or which are "

@@ -338,6 +338,10 @@ def _find_series(found: _Found) -> None:
         pair = found.attempt(partial(pair_positions, reference, sample, frames.position_key))
         reference, sample = pair or (reference, sample)
     found.reference, found.sample = reference, sample
+    numbers = (reference.places[..., 0] >= 0).sum(axis=2)
+    if numbers.min() < numbers.max() and not reference.missing:
+        text = f"{reference.name}: {numbers.min()} to {numbers.max()} frames at a position; each averaged"
+        found.findings.append(finding("repeats-unequal", text))
     found.header = found.attempt(partial(open_tolerant, reference.addresses[0]))
     if sample is not None:
         fitted = found.attempt(

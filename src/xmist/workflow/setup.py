@@ -85,7 +85,8 @@ class SeriesSetup:
 
     `table` holds the frames of all projections, of which those at `chosen` are to be retrieved; the
     references have gone through the steps for single frames. `digests` hold name and SHA-256 of every frame
-    that was read, by role. `saturation` is the count from which a pixel is saturated, None if it is to be found.
+    that was read, by role. `saturation` is the count from which a pixel is saturated, None if it is to be
+    found.
     """
 
     table: FrameTable
