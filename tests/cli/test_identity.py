@@ -33,11 +33,11 @@ REFERENCE, SAMPLE = measurement()
 class Series:
     """A folder with the files of a series, written bit by bit."""
 
-    def __init__(self, folder, sample="S_{projection}_{position}.tif", begin=0, **series):
+    def __init__(self, folder, sample="S_{projection}_{position}.tif", begin=0, more=None, **series):
         self.folder, self.begin = folder, begin
         for position, frame in enumerate(REFERENCE):
             tifffile.imwrite(folder / f"ref_{position}.tif", frame)
-        data = sections(input={"reference": "ref_{position}.tif", "sample": sample})
+        data = sections(input={"reference": "ref_{position}.tif", "sample": sample, **(more or {})})
         data["series"] = {"block": 1, "angles": ANGLES} | series
         self.config = write_toml(folder, data)
 
@@ -118,7 +118,8 @@ def test_a_stack_that_grows(tmp_path, capsys):
 
 
 def test_an_interleaved_stack_that_grows(tmp_path, capsys):
-    series = Series(tmp_path, sample="all.h5::/data", order="projection", angles=STEP, expected=NUMBER)
+    axes = {"sample_axes": "projection,position,y,x"}
+    series = Series(tmp_path, sample="all.h5::/data", more=axes, angles=STEP, expected=NUMBER)
     flat = SAMPLE.reshape(-1, *SHAPE)
     for frames, done in ((4, 1), (11, 3), (24, NUMBER)):
         with h5py.File(tmp_path / "all.h5", "w") as file:

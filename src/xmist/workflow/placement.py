@@ -74,6 +74,7 @@ class _Request:
     first: int | None
     position_numbers: tuple[int, ...]
     before: frozenset[int]
+    growing: bool
 
     @property
     def known(self) -> dict[str, int]:
@@ -119,6 +120,7 @@ def place_frames(
     first: int | None = None,
     position_numbers: tuple[int, ...] = (),
     before: Collection[int] = (),
+    growing: bool = False,
 ) -> FrameTable:
     """Find the files of many projections (or sets of references) and say where each frame is.
 
@@ -126,7 +128,7 @@ def place_frames(
     axes of the stored arrays, and in which order frames of several files are counted; they are needed where
     the names do not tell it. `any_repeats`: the positions of a set may have any numbers of repeats. `first`
     is the number of the first projection in the names, `position_numbers` are those of the references, and
-    `before` are the numbers of projections that were there before.
+    `before` are the numbers of projections that were there before. `growing`: more frames are recorded.
     """
     request = _Request(
         spec=spec,
@@ -140,6 +142,7 @@ def place_frames(
         first=first,
         position_numbers=position_numbers,
         before=frozenset(before),
+        growing=growing,
     )
     files, braces = _find_files(request, folder)
     for file in files:
@@ -432,6 +435,8 @@ def _place_by_order(files: Sequence[_File], request: _Request) -> tuple[Places, 
         return _place_by_file(files, axes, known, request)
     if not alike:
         sizes = (total,)
+    elif len(files) == len(sizes) == 1 and outer == "projection":
+        sizes = (_whole_stack(total, axes, known, request),)
     code = "frames-unequal-numbers" if request.axes is None else "axes-mismatch"
     found = axis_sizes(axes, sizes, len(files) if alike else 1, known, name, code)
     full = {axis: found.get(axis, known.get(axis, 1)) for axis in (outer, "position", "repeat")}
@@ -442,6 +447,17 @@ def _place_by_order(files: Sequence[_File], request: _Request) -> tuple[Places, 
     places[(*index, 0)] = np.repeat(np.arange(len(files)), [file.count for file in files])
     places[(*index, 1)] = np.concatenate([np.arange(file.count) for file in files])
     return places, {}
+
+
+def _whole_stack(total: int, axes: Axes, known: Mapping[str, int], request: _Request) -> int:
+    """Return how many frames one stack holds when it is complete: it may lack some at its end."""
+    outer = request.outer
+    if any(axis not in known for axis in axes if axis != outer):
+        return total
+    each = math.prod(known[axis] for axis in axes if axis != outer)
+    if outer in known:
+        return max(total, known[outer] * each)
+    return -(-total // each) * each if request.growing and axes[0] == outer else total
 
 
 def _without_single(axes: Axes, stored: int, files: int, known: Mapping[str, int]) -> Axes:

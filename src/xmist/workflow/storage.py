@@ -45,7 +45,7 @@ _NAME: Final = re.compile(r"block_[0-9]{6,}_[0-9]{6,}(?:_([0-9]+))?\.h5")
 
 @dataclass(frozen=True)
 class Block:
-    """Rising numbers of projections whose results share a file; `run` counts the runs of the series."""
+    """Rising numbers of projections, or slices, that share a file; `run` counts the runs of a series."""
 
     numbers: tuple[int, ...]
     run: int = 0
@@ -54,7 +54,17 @@ class Block:
     def name(self) -> str:
         """Name of its file."""
         run = f"_{self.run}" if self.run else ""
-        return f"block_{self.numbers[0]:06d}_{self.numbers[-1] + 1:06d}{run}.h5"
+        return f"block_{self.start:06d}_{self.stop:06d}{run}.h5"
+
+    @property
+    def start(self) -> int:
+        """The first number."""
+        return self.numbers[0]
+
+    @property
+    def stop(self) -> int:
+        """The last number, plus 1."""
+        return self.numbers[-1] + 1
 
     def __len__(self) -> int:
         return len(self.numbers)

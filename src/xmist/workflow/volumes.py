@@ -588,7 +588,7 @@ def write_volumes(
     journal = None
     with suppress(*([InputError] if overwrite else [])):
         journal = read_journal(folder)
-    if journal is not None and (different := differences(journal.identity, identity)):
+    if journal is not None and (different := differences(journal.identity, identity, {})):
         if not overwrite:
             text = (
                 f"the volumes in {folder} were begun with something else: {'; '.join(different)}. Write to "
@@ -604,20 +604,19 @@ def write_volumes(
         journal = Journal(
             identity=identity,
             block=block_slices(made, prepared.kept.size, prepared.shape, prepared.side),
-            count=prepared.shape[0],
             channels=prepared.quantities,
-            key=identity.hash,
+            shape=(prepared.side, prepared.side),
         )
         fresh = True
     else:
         fresh = False
     schema = VolumeSchema(
-        identity=journal.key, quantities=prepared.quantities, shape=(prepared.side, prepared.side)
+        identity=identity.hash, quantities=prepared.quantities, shape=(prepared.side, prepared.side)
     )
-    blocks = split(journal.count, journal.block)
+    blocks = split(range(prepared.shape[0]), journal.block)
     make_folder(folder)
     with locked(folder):
-        clear(folder, everything=fresh)
+        clear(folder, keep=() if fresh else None)
         journal.save(folder)
         try:
             _finish(prepared, schema, folder, blocks, path, _executor(workers, client, len(blocks)), tell)
@@ -651,12 +650,9 @@ def check_volumes_path(path: Path, result: str | Path) -> None:
 def _identity(prepared: Prepared) -> Identity:
     """Return what the volumes depend on: options, and the files of the series."""
     files = [prepared.source, *sorted(blocks_folder(prepared.source).glob("block_*.h5"))]
-    found: dict[str, list[int]] = {}
-    for path in files:
-        facts = path.stat()
-        found[path.name] = [facts.st_size, facts.st_mtime_ns]
+    states = [f"{path.name} {path.stat().st_size} {path.stat().st_mtime_ns}" for path in files]
     stated = {**prepared.options.plain(), "block": None}
-    return Identity(configuration={"tomography": _plain(stated)}, files=found)
+    return Identity(configuration={"tomography": _plain(stated)}, inputs={"results": states})
 
 
 def _plain(options: Mapping[str, Any]) -> dict[str, Any]:
