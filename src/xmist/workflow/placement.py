@@ -164,7 +164,7 @@ def place_frames(
         if lost > 0 and not braces:  # a stack is shorter than it was
             places = np.pad(places, [(0, lost), (0, 0), (0, 0), (0, 0)], constant_values=-1)
         raise_errors([ErrorRecord("frames-missing", text) for text in _gap_errors(files, places, name)])
-        for index in np.flatnonzero(_lost(places, braces, outer).any(axis=1)):
+        for index in np.flatnonzero(_lost(places, outer).any(axis=1)):
             missing.setdefault(int(index), "frames are missing")
     for number, file in enumerate(files):
         if not file.error and not file.holes:
@@ -370,7 +370,7 @@ def _place_by_names(
         where = at[outer], at["position"], at["repeat"]
         places[(*where, 0)], places[(*where, 1)] = number, np.arange(file.count)
     missing: dict[int, str] = {}
-    lost = _lost(places, braces, outer)
+    lost = _lost(places, outer)
     for index in range(count):
         gone = np.flatnonzero(lost[index])
         if gone.size == positions:
@@ -395,11 +395,10 @@ def _position_ranks(numbers: Sequence[int], request: _Request) -> list[int]:
     return [known.index(number) for number in numbers]
 
 
-def _lost(places: Places, braces: Sequence[str], outer: str) -> NDArray[np.bool_]:
-    """Return which positions (outer, position) lack frames: of references that names count, all repeats."""
+def _lost(places: Places, outer: str) -> NDArray[np.bool_]:
+    """Return which positions (outer, position) lack frames: of references all repeats."""
     absent: NDArray[np.bool_] = places[..., 0] < 0
-    some = "repeat" in braces and outer == "set"
-    lost: NDArray[np.bool_] = np.all(absent, axis=2) if some else np.any(absent, axis=2)
+    lost: NDArray[np.bool_] = np.all(absent, axis=2) if outer == "set" else np.any(absent, axis=2)
     return lost
 
 
