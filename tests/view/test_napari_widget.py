@@ -209,8 +209,12 @@ def test_a_series_is_retrieved_on_demand(widget, tmp_path):
         "series": {"projections": [3, 4]},
         "output": {"files": ["third.h5"]},
     }
-    expected = xmist.run(folder / "series.toml", overrides=overrides).open(3)
+    done = xmist.run(folder / "series.toml", overrides=overrides)
+    expected = done.open(3)
     np.testing.assert_array_equal(widget.result.phase, expected.phase)
+    widget.open_results(done.path)
+    np.testing.assert_array_equal(widget.result.phase, expected.phase)
+    assert "1 of 1 finished" in widget.finished_label.text()
 
 
 def test_a_result_opens(display, measurement, tmp_path):

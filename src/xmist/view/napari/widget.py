@@ -46,6 +46,7 @@ from xmist.core.findings import FINDING_CODES, Finding, warnings_first
 from xmist.core.progress import Progress
 from xmist.io import NEXUS_ENDINGS, open_result
 from xmist.io.results.atomic import write_file
+from xmist.io.results.stacks import MISSING, is_stack, open_stack
 from xmist.methods import METHODS, retrieve
 from xmist.preprocess import STEPS
 from xmist.view.napari import layers
@@ -64,6 +65,7 @@ _GEOMETRY: Final = {
 }
 _SIMPLE_STEPS: Final = tuple(name for name in STEPS if name not in ("crop", "bin"))
 _CROP, _BARE_BEAM, _VALUES = "crop", "bare beam", "regions to measure"
+_NEWEST: Final = 2000  # ms between looks for new projections of a running series
 _PREVIEW: Final = "preview"
 _POLL: Final = 100  # ms between looks at the progress of a thread
 
@@ -74,7 +76,7 @@ def open_viewer(path: str | Path | None = None) -> napari.Viewer:
     widget = RetrievalWidget(viewer)
     viewer.window.add_dock_widget(widget, name="xmist", area="right")
     if path is not None and Path(path).suffix.lower() in NEXUS_ENDINGS:
-        widget.add_result(open_result(path))
+        widget.open_results(path)
     elif path is not None:
         widget.source.setText(str(path))
         widget.open_source()
@@ -99,6 +101,9 @@ class RetrievalWidget(QWidget):  # type: ignore[misc]
         self._progress: tuple[str, int, int] | None = None
         self._timer = QTimer(self)
         self._timer.timeout.connect(self._show_progress)
+        self.results: Path | None = None
+        self._newest_timer = QTimer(self)
+        self._newest_timer.timeout.connect(lambda: self._guarded(self.show_newest))
         tabs = QTabWidget()
         for title, page in (
             ("Frames", self._frames_page()),
@@ -193,7 +198,16 @@ class RetrievalWidget(QWidget):  # type: ignore[misc]
     def _result_page(self) -> QWidget:
         page = QWidget()
         layout = QVBoxLayout(page)
-        layout.addWidget(QLabel("Findings"))
+        self.finished = QSlider(Qt.Orientation.Horizontal)
+        self.finished_label = QLabel()
+        self.newest = QCheckBox("Show the newest projection of a running series")
+        self.newest.toggled.connect(
+            lambda on: self._newest_timer.start(_NEWEST) if on else self._newest_timer.stop()
+        )
+        self.finished.valueChanged.connect(lambda place: self._guarded(self._show_finished, place))
+        for item in (self.finished_label, self.finished, self.newest):
+            item.setVisible(False)
+            layout.addWidget(item)
         self.findings = QTextBrowser()
         self.findings.setMinimumHeight(160)
         layout.addWidget(self.findings)
@@ -623,6 +637,43 @@ class RetrievalWidget(QWidget):  # type: ignore[misc]
             box.clear()
             box.addItems(names)
             box.setCurrentText(chosen)
+
+    # --- finished results ---
+
+    def open_results(self, path: str | Path) -> None:
+        """Show a result, or the finished projections of a series."""
+        if not is_stack(path):
+            self.add_result(open_result(path))
+            return
+        self.results = Path(path)
+        for item in (self.finished_label, self.finished, self.newest):
+            item.setVisible(True)
+        self.tabs.setCurrentIndex(2)
+        self.show_newest()
+
+    def show_newest(self) -> None:
+        """Show the last finished projection, if it is not shown already."""
+        numbers = self._finished_numbers()
+        if not numbers:
+            self._say(f"{self.results} holds no finished projection yet.")
+            return
+        self.finished.setRange(0, len(numbers) - 1)
+        if self.result is None or self.finished.value() != len(numbers) - 1:
+            self.finished.setValue(len(numbers) - 1)
+            self._show_finished(len(numbers) - 1)
+
+    def _show_finished(self, place: int) -> None:
+        numbers = self._finished_numbers()
+        if self.results is None or place >= len(numbers):
+            return
+        self.finished_label.setText(f"Projection {numbers[place]} ({place + 1} of {len(numbers)} finished)")
+        self.add_result(open_result(self.results, projection=numbers[place]))
+
+    def _finished_numbers(self) -> list[int]:
+        if self.results is None:
+            return []
+        table = open_stack(self.results).table
+        return [int(number) for number in table["projection"][table["status"] != MISSING]]
 
     # --- saving ---
 
