@@ -7,6 +7,7 @@ import fabio
 import h5py
 import numpy as np
 import pytest
+import scipy.ndimage
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -403,3 +404,23 @@ def test_a_material_with_a_fault(table, message):
     )
     assert len(found.messages) == 1
     assert re.search(message, found.messages[0])
+
+
+def test_init_proposes_drift_where_bare_beam_moved(tmp_path):
+    random = np.random.default_rng(1)
+    whole = scipy.ndimage.gaussian_filter(random.normal(size=(1, 128, 140)), (0, 1.7, 1.7))
+    reference = 5000 * np.exp(0.25 * whole / whole.std())
+    dim = np.ones((128, 140))
+    dim[40:90, 40:90] = 0.7
+    for name, shift in (("moved", 0.1), ("still", 0.0)):
+        sample = dim * scipy.ndimage.shift(reference, (0, 0, shift), order=5, mode="nearest")
+        folder = tmp_path / name
+        folder.mkdir()
+        for role, frames in (("ref", reference), ("sample", sample)):
+            np.save(folder / f"{role}.npy", random.poisson(frames).astype(np.float32))
+    steps = {
+        name: [step["step"] for step in tomllib.loads(propose_configuration(tmp_path / name))["preprocess"]]
+        for name in ("moved", "still")
+    }
+    assert steps["moved"] == [*steps["still"], "drift"]
+    assert "drift" not in steps["still"]

@@ -16,12 +16,15 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
-from xmist.core.errors import InputError
+from xmist.core.errors import InputError, XmistError
 from xmist.io.frames.addresses import natural_sort
 from xmist.io.frames.frames import FrameSeries, offer_geometry, open_frames
+from xmist.io.frames.loading import load_frames
 from xmist.io.frames.series import FRAME_ENDINGS
 from xmist.io.frames.sources import listed
 from xmist.methods import METHODS
+from xmist.methods.common.bare_beam import drift_of_pair
+from xmist.preprocess import Frames, apply_steps
 from xmist.workflow.schema import expected_value
 
 _HDF5: Final = (".h5", ".hdf5", ".hdf", ".nxs", ".nx", ".cxi")
@@ -114,7 +117,7 @@ def propose_configuration(folder: str | Path, *, base: str | Path | None = None)
             "",
             *_experiment_lines(series.get("reference") or series.get("sample")),
             "",
-            *_preprocess_lines(specs),
+            *_preprocess_lines(specs, _drift(series)),
             "",
             *_retrieve_lines(number),
             "",
@@ -315,7 +318,19 @@ def _experiment_lines(series: FrameSeries | None) -> list[str]:
     return lines
 
 
-def _preprocess_lines(specs: Mapping[str, object]) -> list[str]:
+def _drift(series: Mapping[str, FrameSeries]) -> float | None:
+    """Return the pixels by which bare beam moved between the first reference and sample frame, if it did."""
+    if "reference" not in series or "sample" not in series:
+        return None
+    try:
+        one, other = (load_frames(series[role], groups=[[0]]).frames for role in ("reference", "sample"))
+        frames = apply_steps(Frames(one, other), [("bad-pixels", {}), ("unlit", {})])
+        return drift_of_pair(frames.reference, frames.sample, frames.weights)
+    except XmistError:  # whatever is wrong with the frames is reported where they are used
+        return None
+
+
+def _preprocess_lines(specs: Mapping[str, object], drift: float | None) -> list[str]:
     from xmist.preprocess import STEPS
 
     lines = ["# Steps in order, each with its options; there are:"]
@@ -324,6 +339,11 @@ def _preprocess_lines(specs: Mapping[str, object]) -> list[str]:
     for name in ("dark", "flat", "bad-pixels", "unlit"):
         if name in specs or name not in ("dark", "flat"):
             lines += ["[[preprocess]]", f"step = {toml_text(name)}", ""]
+    if drift is not None:
+        lines += _comment(
+            f"Speckles of bare beam moved by {drift:.2g} pixels between the first reference and sample frame."
+        )
+        lines += ["[[preprocess]]", 'step = "drift"', ""]
     return lines[:-1]
 
 

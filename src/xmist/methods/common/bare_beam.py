@@ -15,6 +15,7 @@ from scipy import ndimage
 from xmist.core import flags as flag
 from xmist.core.data import Retrieval
 from xmist.core.findings import Finding, finding
+from xmist.methods.common.reference import prepare_reference
 from xmist.numerics.images.bare_beam import bare_blocks
 from xmist.numerics.images.block_moments import BLOCK, BlockMoments, block_moments
 
@@ -143,6 +144,19 @@ class BareMotion:
             + 0.5 * (width + height) * (e * x * y)
         )
         return float(np.ptp(psi))
+
+
+def drift_of_pair(reference: Real, sample: Real, weights: Real | None) -> float | None:
+    """Return the rms shift in pixels of bare beam beside a sample; None where none moved, or none is found.
+
+    Frames (position, y, x) as they come; those of several positions count together.
+    """
+    prepared = prepare_reference(reference, weights, method="drift", minimum=1, threads=None)
+    frames, _ = prepared.check(sample, weights)
+    moments = block_moments(prepared.frames, frames, prepared.weights)
+    blocks = bare_blocks(moments)
+    motion = None if blocks is None else bare_motion(moments, blocks)
+    return None if motion is None or motion.significance < _MOVED else motion.rms
 
 
 def bare_motion(moments: BlockMoments, blocks: Mask) -> BareMotion | None:
