@@ -67,8 +67,10 @@ def score(result: xmist.Retrieval, truth: dict[str, np.ndarray]) -> dict[str, fl
     return out
 
 
-def rows(number: int, *, side: int, counts: float, absorbing: bool) -> list[dict[str, Any]]:
-    """Simulate one experiment and retrieve it with every strength."""
+def simulated(
+    number: int, *, side: int = 192, counts: float = 1.0, absorbing: bool = False
+) -> tuple[xmist.SpeckleStack, xmist.Experiment, np.ndarray, np.ndarray, np.ndarray, dict[str, Any]]:
+    """Return frames, geometry, true φ, D as far as speckles see it, T, and the parameters."""
     parameters = draw(number)
     given = parameters | {"photons": counts * parameters["photons"]}
     stack, experiment, true = simulate.phantom(
@@ -76,15 +78,22 @@ def rows(number: int, *, side: int, counts: float, absorbing: bool) -> list[dict
     )
     reference = np.asarray(stack.reference, float)
     seen = predicted(reference / reference.mean(), experiment, phantoms._CORRELATION)
-    truth = {
-        "phase": np.asarray(true.phase, float),
-        "dark": seen * np.asarray(true.dark_field, float),
-        "transmission": np.asarray(true.transmission, float),
-    }
+    phase, dark, transmission = (
+        np.asarray(getattr(true, name), float) for name in ("phase", "dark_field", "transmission")
+    )
+    return stack, experiment, phase, seen * dark, transmission, given | {"seen": seen}
+
+
+def rows(number: int, *, side: int, counts: float, absorbing: bool) -> list[dict[str, Any]]:
+    """Simulate one experiment and retrieve it with every strength."""
+    stack, experiment, phase, dark, transmission, given = simulated(
+        number, side=side, counts=counts, absorbing=absorbing
+    )
+    truth = {"phase": phase, "dark": dark, "transmission": transmission}
     out = []
     for n in NUMBERS:
         part = xmist.SpeckleStack(stack.reference[:n], stack.sample[:n])
-        row: dict[str, Any] = {"number": number, "N": n, "seen": seen} | given
+        row: dict[str, Any] = {"number": number, "N": n} | given
         for strength in ("auto", *STRENGTHS):
             start = time.process_time()
             result = xmist.retrieve(part, experiment, method="full-field", regularisation=strength)
