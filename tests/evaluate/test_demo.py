@@ -10,6 +10,7 @@ import xmist
 from tests.cli.scenes import call
 from xmist.evaluate import demo
 from xmist.evaluate.defaults import METHODS_COMPARED
+from xmist.evaluate.tables import digits
 from xmist.io.frames.frames import offer_geometry, open_frames
 
 # As the quick one, but smaller.
@@ -30,6 +31,29 @@ def test_the_full_demo_is_the_experiment_of_the_paper():
     assert tuple(demo.FULL.options) == METHODS_COMPARED
     assert demo.FULL.positions == (2, 4, 10)
     assert demo.FULL.options["umpa"]["window"] == demo.FULL.options["xsvt"]["window"] == 5
+
+
+def test_the_demo_of_the_paper_has_its_methods():
+    assert tuple(demo.PAPER.options)[:3] == ("umpa", "xsvt", "mist")
+    assert demo.PAPER.positions == demo.FULL.positions
+    assert demo.names("x", demo.PAPER)["table I"].name == "table-1.md"
+    assert "table I" not in demo.names("x")
+    for name, options in demo.PAPER.options.items():
+        xmist.methods.make_options(name, options)
+
+
+def test_the_table_of_the_paper(made):
+    found = dataclasses.replace(
+        made[1], runs=tuple(dataclasses.replace(run, method="mist") for run in made[1].runs[:2])
+    )
+    line = demo.paper_table(found).splitlines()[-1]
+    cells = [cell.strip() for cell in line.strip("|").split("|")]
+    first, second = (run.quality["dark_field"] for run in found.runs)
+    assert cells == [
+        "mist",
+        *("10.9", digits(abs(first.cnr)), digits(abs(first.cnr_median))),
+        *("22.6", digits(abs(second.cnr)), digits(abs(second.cnr_median))),
+    ]
 
 
 def test_pictures_are_close_to_the_truth(made):
@@ -112,6 +136,9 @@ def test_a_second_demo_takes_another_folder(made, tmp_path, monkeypatch, capsys)
     call(capsys, "demo", "-o", "mine")
     assert [name for name, _ in asked] == ["xmist-demo", "xmist-demo-2", "xmist-demo", "mine"]
     assert [plan for _, plan in asked] == [demo.FULL, demo.QUICK, demo.FULL, demo.FULL]
+    assert call(capsys, "demo", "--quick", "--paper").code == 2
+    call(capsys, "demo", "--paper", "-o", "paper")
+    assert asked[-1] == ("paper", demo.PAPER)
 
 
 def test_a_folder_that_cannot_be_made(tmp_path, capsys):

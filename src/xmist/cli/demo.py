@@ -18,31 +18,37 @@ _MOST_FOLDERS: Final = 1000
 @click.command(short_help="A simulated experiment, retrieved, scored and drawn: start here.")
 @click.option("-o", "--output", "folder", metavar="FOLDER", help=f"Where to write; {_FOLDER} if left out.")
 @click.option("--quick", is_flag=True, help="Smaller and without window matching: done much sooner.")
+@click.option("--paper", is_flag=True, help="Larger, with all methods of Table I and Fig. 2 of the paper.")
 @click.option("--overwrite", is_flag=True, help="Replace the files of an earlier demo.")
 @common
 @click.pass_obj
-def demo(settings: Settings, folder: str | None, quick: bool, overwrite: bool) -> int:
+def demo(settings: Settings, folder: str | None, quick: bool, paper: bool, overwrite: bool) -> int:
     """Simulate the experiment of Pavlov et al. 2020 on a currant, retrieve it, and compare with the truth.
 
     Four methods retrieve it from 2, 4 and 10 positions of the diffuser. Tables, figures, results, frames, the
     truth and a configuration file are written to a folder: xmist-demo, or xmist-demo-2 if that exists and
-    --overwrite is not given. Most of the first run is compilation; --quick is faster.
+    --overwrite is not given. Most of the first run is compilation; --quick is faster. With --paper, five
+    methods repeat Table I (table-1.md) and Fig. 2 (dark-field.png) of the paper in some minutes.
 
     \b
     Examples:
       xmist demo
       xmist demo --quick
+      xmist demo --paper
       xmist demo -o /tmp/berries
     """
-    from xmist.evaluate.demo import FULL, METHOD, QUICK, names, run_demo, words
+    from xmist.evaluate.demo import FULL, METHOD, PAPER, QUICK, names, run_demo, words
 
-    chosen = QUICK if quick else FULL
+    if quick and paper:
+        message = "--quick and --paper exclude each other; expected one of them at most"
+        raise InputError(message, code="option-conflict")
+    chosen = QUICK if quick else PAPER if paper else FULL
     if folder == "":
         raise InputError(f"-o is empty; expected a folder, or nothing for {_FOLDER}", "output-invalid")
     target = Path(folder) if folder else _free_folder(overwrite)
     with progress_bars(settings) as progress:
         found = run_demo(target, settings=chosen, overwrite=overwrite, progress=progress)
-    click.echo(words(found))
+    click.echo(words(found, chosen))
     files = names(target, chosen)
     if not folder and target.name != _FOLDER:
         say(settings, f"{_FOLDER} exists already, so this demo went to {target} (--overwrite replaces one).")
