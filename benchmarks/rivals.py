@@ -244,8 +244,8 @@ PROGRAMS: dict[str, Program] = {
     "xsvt": Program(by_method("xsvt", "window", max_shift=SEARCH), WINDOWS, _any),
     "lcs": Program(by_method("lcs", "window", dark_field="scalar"), WINDOWS, _any),
     "lcs-retrieval": Program(by_shift(lcs_retrieval), WINDOWS, _any, "lcs"),
-    "algotom, UMPA": Program(by_shift(algotom_umpa), WINDOWS, _any, "algotom"),
-    "algotom, correlation": Program(by_shift(algotom_correlation), WINDOWS, _any, "algotom"),
+    "algotom, UMPA": Program(by_shift(algotom_umpa), (9, 15, 21), _any, "algotom"),
+    "algotom, correlation": Program(by_shift(algotom_correlation), (9, 15, 21), _any, "algotom"),
     "wf-suite, WXST": Program(
         by_shift(wxst), ((3, 1), (5, 1), (5, 2), (8, 2)), lambda n: n == 1, "aps.wf_suite"
     ),

@@ -76,10 +76,12 @@ class Checks:
             return math.nan
         return number
 
-    def count(self, name: str, value: Any, *, low: int = 1) -> int:
-        """Return a whole number of at least `low`, or `low` with an error."""
-        if isinstance(value, bool) or not isinstance(value, numbers.Integral) or value < low:
-            self.add(f"{name} is {shown(value)}; expected a whole number of at least {low}")
+    def count(self, name: str, value: Any, *, low: int = 1, high: int | None = None) -> int:
+        """Return a whole number within limits, or `low` with an error."""
+        whole = not isinstance(value, bool) and isinstance(value, numbers.Integral)
+        if not whole or value < low or (high is not None and value > high):
+            limits = f"of at least {low}" if high is None else f"from {low} to {high}"
+            self.add(f"{name} is {shown(value)}; expected a whole number {limits}")
             return low
         return int(value)
 

@@ -7,7 +7,6 @@ speckles. Nothing is read from disk, so that the tables of two machines can be c
 from __future__ import annotations
 
 import json
-import numbers
 import platform
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
@@ -20,8 +19,9 @@ from typing import Any, BinaryIO, Final
 import numpy as np
 from numpy.typing import NDArray
 
+from xmist.core.checks import Checks
 from xmist.core.data import SpeckleStack
-from xmist.core.errors import ErrorRecord, XmistError, raise_errors, shown, suggest
+from xmist.core.errors import ErrorRecord, XmistError, raise_errors, suggest
 from xmist.core.experiment import Experiment
 from xmist.core.progress import Progress
 from xmist.core.version import __version__
@@ -293,34 +293,28 @@ def request_errors(
     >>> [record.message for record in request_errors(["mist"], ["fine"], [2], 4, [])]
     ['size is 4; expected a whole number from 32 to 8192']
     """
-    errors = method_errors(methods)
-    errors += [
-        ErrorRecord("preset-unknown", f"there is no phantom '{name}'; {suggest(name, CASES)}")
-        for name in cases
-        if name not in CASES
-    ]
+    check = Checks()
+    check.errors += method_errors(methods)
+    for name in cases:
+        if name not in CASES:
+            check.add(f"there is no phantom '{name}'; {suggest(name, CASES)}", "preset-unknown")
     ranges: tuple[tuple[str, Sequence[Any], int, int], ...] = (
         ("positions", positions, 1, 100),
         ("size", (size,), 32, 8192),
         ("speed_sizes", speed_sizes, 32, 8192),
         ("repeats", (repeats,), 1, 100),
     )
-    texts = [
-        f"{name} is {shown(n)}; expected a whole number from {low} to {high}"
-        for name, given, low, high in ranges
-        for n in given
-        if isinstance(n, bool) or not isinstance(n, numbers.Integral) or not low <= int(n) <= high
-    ]
+    for name, given, low, high in ranges:
+        for number in given:
+            check.count(name, number, low=low, high=high)
     several: dict[str, Sequence[Any]] = {"cases": cases, "positions": positions, "speed_sizes": speed_sizes}
-    texts += [
-        f"{name} names {item} more than once; expected it once"
-        for name, given in several.items()
-        for item in dict.fromkeys(given)
-        if list(given).count(item) > 1
-    ]
+    for name, given in several.items():
+        for item in dict.fromkeys(given):
+            if list(given).count(item) > 1:
+                check.add(f"{name} names {item} more than once; expected it once")
     if not positions:
-        texts.append("positions is empty; expected one number at least")
-    return errors + [ErrorRecord("value-invalid", text) for text in texts]
+        check.add("positions is empty; expected one number at least")
+    return check.errors
 
 
 def method_options(method: str) -> dict[str, Any]:

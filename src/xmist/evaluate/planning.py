@@ -17,12 +17,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from xmist.core.checks import Checks
-from xmist.core.data import Retrieval, SpeckleStack
+from xmist.core.data import SpeckleStack
 from xmist.core.errors import InputError, raise_errors
 from xmist.core.experiment import Experiment
 from xmist.core.progress import Progress
 from xmist.evaluate.metrics import mean_square_error
-from xmist.methods import find_method, make_options, retrieve
+from xmist.methods import least_positions, make_options, retrieve
 from xmist.simulate.detector import Detector, detect
 from xmist.simulate.grid import Grid, binned
 from xmist.simulate.microstructure import Screen, dark_field_tensor, gaussian_field
@@ -35,6 +35,15 @@ Real = NDArray[Any]
 
 _FINE = 2  # samples a pixel: enough for speckles of two pixels
 _EDGE = 8  # pixels at the border that count for no error
+# Errors in the text: field, units in one SI unit, width.
+_CELLS = (
+    ("phase_error", 1.0, 7),
+    ("phase_nrmse", 1.0, 6),
+    ("dark_field_error", 1e12, 6),
+    ("dark_field_nrmse", 1.0, 7),
+    ("refraction_angle_error", 1e9, 8),
+    ("refraction_angle_nrmse", 1.0, 7),
+)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -108,19 +117,9 @@ class ExpectedErrors:
             "distance    speckle     N  photons      rad   NRMSE      pm    NRMSE      nrad    NRMSE",
         ]
         for row in self.rows:
-            cells = [
-                f"{row.distance:>4.3g} m",
-                f"{1e6 * row.speckle:>6.3g} µm",
-                f"{row.positions:>4d}",
-                f"{row.photons:>7.6g}",
-                _cell(row.phase_error, 1.0, 7),
-                _cell(row.phase_nrmse, 1.0, 6),
-                _cell(row.dark_field_error, 1e12, 6),
-                _cell(row.dark_field_nrmse, 1.0, 7),
-                _cell(row.refraction_angle_error, 1e9, 8),
-                _cell(row.refraction_angle_nrmse, 1.0, 7),
-            ]
-            lines.append("  ".join(cells))
+            choice = (f"{row.distance:>4.3g} m", f"{1e6 * row.speckle:>6.3g} µm", f"{row.positions:>4d}")
+            errors = (_cell(getattr(row, name), scale, width) for name, scale, width in _CELLS)
+            lines.append("  ".join([*choice, f"{row.photons:>7.6g}", *errors]))
         return "\n".join(lines)
 
     def to_rows(self) -> list[dict[str, Any]]:
@@ -222,49 +221,40 @@ def expected_errors(
     True
     """
     check = Checks()
-    for name, values, unit in (
-        ("distances", distances, "m"),
-        ("speckles", speckles, "m"),
-        ("photons", photons, "photons"),
-    ):
+    given = {"distances": distances, "speckles": speckles, "photons": photons, "positions": positions}
+    for name, values in given.items():
         if not len(values):
             check.add(f"{name} is empty; expected one at least")
         for number in values:
-            check.number(name, number, unit=unit, low=0.0, strict=True)
-    pixel = experiment.effective_pixel
-    if not check.errors:
-        for size in speckles:
-            if size < pixel:
-                check.add(f"speckles is {size:g} m; expected at least the effective pixel of {pixel:.4g} m")
-    top = math.inf if detector.saturation is None else detector.saturation
-    if not check.errors:
-        for number in photons:
-            counts = number * detector.gain + detector.offset
-            if counts >= top:
-                check.add(
-                    f"photons is {number:g}: {counts:g} counts in the bare beam; expected less than the "
-                    f"saturation of {top:g}, or a smaller gain"
-                )
-    if not len(positions):
-        check.add("positions is empty; expected one at least")
-    for count in positions:
-        check.count("positions", count)
+            if name == "positions":
+                check.count(name, number)
+            else:
+                unit = "photons" if name == "photons" else "m"
+                check.number(name, number, unit=unit, low=0.0, strict=True)
     check.number("visibility", visibility, low=0.0, high=1.0, strict=True)
     check.number("edge_sigma", edge_sigma, unit="m", low=0.0)
     check.count("draws", draws)
     check.count("seed", seed, low=0)
     shape = check.shape(shape, low=2 * _EDGE + 8)
     check.done()
+    pixel = experiment.effective_pixel
+    for size in speckles:
+        if size < pixel:
+            check.add(f"speckles is {size:g} m; expected at least the effective pixel of {pixel:.4g} m")
+    top = math.inf if detector.saturation is None else detector.saturation
+    for number in photons:
+        if (counts := number * detector.gain + detector.offset) >= top:
+            check.add(
+                f"photons is {number:g}: {counts:g} counts in the bare beam; expected less than the "
+                f"saturation of {top:g}, or a smaller gain"
+            )
     method, options = method or DEFAULT_METHOD, options or {}
     try:
-        entry = find_method(method)
         make_options(method, options)
-        few = [count for count in positions if not check.errors and count < entry.minimum_positions]
-        if few:
-            check.add(
-                f"positions has {few[0]}; expected at least {entry.minimum_positions} for {method}",
-                "positions-too-few",
-            )
+        least = least_positions(method, options)
+        if min(positions) < least:
+            message = f"positions has {min(positions)}; expected at least {least} for {method}"
+            check.add(message, "positions-too-few")
     except InputError as error:
         check.errors += error.records
     check.done()
@@ -273,23 +263,39 @@ def expected_errors(
     for number, (distance, speckle, count, light) in enumerate(choices):
         setup = replace(experiment, sample_to_detector=distance)
         scene = _scene(sample, setup, shape, screens, edge_sigma)
-        # The same grains for every choice: what differs then is the choice.
-        errors = [
-            _errors(
+        squares: dict[str, list[float | None]] = {name: [] for name in scene.truth}
+        for draw in range(draws):
+            # The same grains for every choice: what differs then is the choice.
+            frames = _frames(
                 scene,
                 setup,
                 replace(detector, photons=light),
                 speckle=speckle,
                 visibility=visibility,
                 positions=count,
-                method=method,
-                options=options,
                 seed=(seed, draw),
                 workers=workers,
             )
-            for draw in range(draws)
-        ]
-        rows.append(_row(scene, setup, speckle, count, light, errors))
+            found = retrieve(frames, setup, method=method, threads=workers, **options)
+            for name, truth in scene.truth.items():
+                squares[name].append(_mean_square(getattr(found, name), truth, centred=name == "phase"))
+        errors: dict[str, float | None] = {}
+        for name, truth in scene.truth.items():
+            known = [square for square in squares[name] if square is not None]
+            size = math.sqrt(sum(known) / len(known)) if known else None
+            spread = float(truth.std())
+            errors[f"{name}_error"] = size
+            errors[f"{name}_nrmse"] = size / spread if size is not None and spread > 0.0 else None
+        rows.append(
+            Expected(
+                distance=distance,
+                speckle=float(speckle),
+                positions=int(count),
+                photons=float(light),
+                dose=2.0 * count * light,
+                **errors,
+            )
+        )
         if progress is not None:
             progress("planning", number + 1, len(choices))
     return ExpectedErrors(rows=tuple(rows), method=method, draws=draws)
@@ -340,7 +346,7 @@ def _scene(
     )
 
 
-def _errors(
+def _frames(
     scene: _Scene,
     experiment: Experiment,
     detector: Detector,
@@ -348,12 +354,10 @@ def _errors(
     speckle: float,
     visibility: float,
     positions: int,
-    method: str,
-    options: Mapping[str, Any],
     seed: tuple[int, int],
     workers: int | None,
-) -> dict[str, float | None]:
-    """Simulate and retrieve one experiment, and return the mean squares of the errors."""
+) -> SpeckleStack:
+    """Simulate the frames of one experiment."""
     grid = scene.grid
     length = speckle / (2.0 * math.sqrt(2.0 * math.log(2.0))) / grid.pixel
     # ln I of standard deviation s has ⟨I²⟩/⟨I⟩² = exp(s²), whatever its correlation.
@@ -381,48 +385,15 @@ def _errors(
             seen = np.maximum(blur_and_bin(light, sigma, _FINE, workers=workers), 0.0)
             counts = detect(seen, plain, rng, workers=workers)
             stack.append((counts - detector.offset) / (detector.gain * detector.photons))
-    found = retrieve(
-        SpeckleStack(np.stack(frames[0]), np.stack(frames[1])),
-        experiment,
-        method=method,
-        threads=workers,
-        **options,
-    )
-    return {name: _mean_square(found, name, truth) for name, truth in scene.truth.items()}
+    return SpeckleStack(np.stack(frames[0]), np.stack(frames[1]))
 
 
-def _mean_square(found: Retrieval, name: str, truth: Real) -> float | None:
-    image = getattr(found, name)
+def _mean_square(image: Real | None, truth: Real, *, centred: bool) -> float | None:
+    """Return the mean square of the error away from the border, perhaps without its mean."""
     if image is None:
         return None
     inside = (..., slice(_EDGE, -_EDGE), slice(_EDGE, -_EDGE))
-    return mean_square_error(image[inside], truth[inside], remove_mean=name == "phase")[0]
-
-
-def _row(
-    scene: _Scene,
-    experiment: Experiment,
-    speckle: float,
-    positions: int,
-    photons: float,
-    errors: Sequence[Mapping[str, float | None]],
-) -> Expected:
-    values: dict[str, float | None] = {}
-    for name, truth in scene.truth.items():
-        squares = [error[name] for error in errors]
-        known = [square for square in squares if square is not None]
-        error = math.sqrt(sum(known) / len(known)) if known else None
-        spread = float(truth.std())
-        values[f"{name}_error"] = error
-        values[f"{name}_nrmse"] = error / spread if error is not None and spread > 0.0 else None
-    return Expected(
-        distance=experiment.sample_to_detector,
-        speckle=float(speckle),
-        positions=int(positions),
-        photons=float(photons),
-        dose=2.0 * positions * photons,
-        **values,
-    )
+    return mean_square_error(image[inside], truth[inside], remove_mean=centred)[0]
 
 
 def _cell(value: float | None, scale: float, width: int) -> str:
