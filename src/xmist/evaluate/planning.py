@@ -282,10 +282,10 @@ def expected_errors(
         errors: dict[str, float | None] = {}
         for name, truth in scene.truth.items():
             known = [square for square in squares[name] if square is not None]
-            size = math.sqrt(sum(known) / len(known)) if known else None
+            wrong = math.sqrt(sum(known) / len(known)) if known else None
             spread = float(truth.std())
-            errors[f"{name}_error"] = size
-            errors[f"{name}_nrmse"] = size / spread if size is not None and spread > 0.0 else None
+            errors[f"{name}_error"] = wrong
+            errors[f"{name}_nrmse"] = wrong / spread if wrong is not None and spread > 0.0 else None
         rows.append(
             Expected(
                 distance=distance,
