@@ -102,6 +102,7 @@ class RetrievalWidget(QWidget):  # type: ignore[misc]
         self._timer = QTimer(self)
         self._timer.timeout.connect(self._show_progress)
         self.results: Path | None = None
+        self._shown: tuple[Path, int] | None = None
         self._newest_timer = QTimer(self)
         self._newest_timer.timeout.connect(lambda: self._guarded(self.show_newest))
         tabs = QTabWidget()
@@ -658,14 +659,14 @@ class RetrievalWidget(QWidget):  # type: ignore[misc]
             self._say(f"{self.results} holds no finished projection yet.")
             return
         self.finished.setRange(0, len(numbers) - 1)
-        if self.result is None or self.finished.value() != len(numbers) - 1:
-            self.finished.setValue(len(numbers) - 1)
-            self._show_finished(len(numbers) - 1)
+        self.finished.setValue(len(numbers) - 1)
+        self._show_finished(len(numbers) - 1)
 
     def _show_finished(self, place: int) -> None:
         numbers = self._finished_numbers()
-        if self.results is None or place >= len(numbers):
+        if self.results is None or place >= len(numbers) or self._shown == (self.results, numbers[place]):
             return
+        self._shown = self.results, numbers[place]
         self.finished_label.setText(f"Projection {numbers[place]} ({place + 1} of {len(numbers)} finished)")
         self.add_result(open_result(self.results, projection=numbers[place]))
 
