@@ -13,7 +13,7 @@ from xmist.core.version import __version__
 
 if TYPE_CHECKING:
     from xmist import evaluate, io, preprocess, simulate, tomography, view
-    from xmist.core.data import CHANNELS, Retrieval, SpeckleStack
+    from xmist.core.data import CHANNELS, Retrieval, SampleScan, SpeckleStack
     from xmist.core.errors import InputError, OutputError, XmistError
     from xmist.core.experiment import Experiment
     from xmist.core.findings import Finding
@@ -35,6 +35,7 @@ _HOME = {
     "Comparison": "xmist.evaluate.comparison",
     "compare": "xmist.evaluate.comparison",
     "Retrieval": "xmist.core.data",
+    "SampleScan": "xmist.core.data",
     "SpeckleStack": "xmist.core.data",
     "InputError": "xmist.core.errors",
     "OutputError": "xmist.core.errors",
@@ -83,6 +84,7 @@ __all__ = [
     "OutputError",
     "Retrieval",
     "Run",
+    "SampleScan",
     "SpeckleStack",
     "VolumeOptions",
     "Volumes",

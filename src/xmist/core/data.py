@@ -1,4 +1,4 @@
-"""The frames of one projection, `SpeckleStack`, and the result, `Retrieval`."""
+"""The frames of one projection, `SpeckleStack` or `SampleScan`, and the result, `Retrieval`."""
 
 from __future__ import annotations
 
@@ -160,6 +160,131 @@ class SpeckleStack:
 
     def _repr_html_(self) -> str:
         return str(hook("stack html")(self))
+
+
+@dataclass(frozen=True, eq=False)
+class SampleScan:
+    """Frames of a sample that moves by known amounts, while the diffuser stays (sample stepping).
+
+    Parameters
+    ----------
+    reference : (y, x) or (position, y, x) array_like
+        One frame without the sample, or one for each position of the sample.
+    sample : (position, y, x) array_like
+        Frames with the sample at N positions.
+    sample_positions : (position, 2) array_like
+        Position (y, x) of the sample in effective pixels; + means that it moves to +y, +x. Fractions are
+        allowed. Only differences matter.
+    weights : (position, y, x) array_like, optional
+        Weight of each pixel; 0 means that it is ignored, and its value then does not matter.
+
+    Raises
+    ------
+    InputError
+        Lists all errors of shape, dtype, weights and positions, also frames that overlap no other.
+
+    Notes
+    -----
+    `xmist.retrieve` takes it in place of a `SpeckleStack`. The result lies on the sample's own grid, with the
+    number of frames that see each pixel as `diagnostics["coverage"]`: frames may overlap in part, so that the
+    field of view grows.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> frames = np.random.default_rng(1).uniform(1, 2, (3, 16, 20))
+    >>> scan = SampleScan(frames[0], frames, [(0, 0), (0, 5.5), (0, 11)])
+    >>> scan.positions, scan.shape
+    (3, (16, 20))
+    """
+
+    reference: Image
+    sample: Image
+    sample_positions: NDArray[np.float64]
+    weights: Image | None = None
+
+    if TYPE_CHECKING:  # arguments may be of other types than what is kept
+
+        def __init__(
+            self,
+            reference: ArrayLike,
+            sample: ArrayLike,
+            sample_positions: ArrayLike,
+            weights: ArrayLike | None = None,
+        ) -> None: ...
+
+    def __post_init__(self) -> None:
+        errors: list[ErrorRecord] = []
+        given: Any = self.reference
+        reference = as_frames("reference", given if np.ndim(given) != 2 else np.asarray(given)[None], errors)
+        sample = as_frames("sample", self.sample, errors)
+        weights = positions = None
+        if sample is not None:
+            positions = _sample_positions(self.sample_positions, sample.shape, errors)
+            if self.weights is not None:
+                weights = as_weights("weights", self.weights, sample.shape, errors)
+        if reference is not None and sample is not None:
+            if len(reference) not in (1, len(sample)):
+                text = (
+                    f"{len(reference)} reference frames and {len(sample)} sample frames; expected one "
+                    "reference frame, or one for every position of the sample"
+                )
+                errors.append(ErrorRecord("frames-unequal-numbers", text))
+            if reference.shape[1:] != sample.shape[1:]:
+                text = (
+                    f"reference frames of {reference.shape[1:]} pixels and sample frames of "
+                    f"{sample.shape[1:]} pixels (y, x); expected equal sizes"
+                )
+                errors.append(ErrorRecord("shape-mismatch", text))
+            if not errors:
+                text = _nothing_usable(np.broadcast_to(reference, sample.shape), sample, weights)
+                errors += [ErrorRecord("pixels-unusable", text)] if text else []
+        raise_errors(errors)
+        object.__setattr__(self, "reference", reference)
+        object.__setattr__(self, "sample", sample)
+        object.__setattr__(self, "sample_positions", positions)
+        object.__setattr__(self, "weights", weights)
+
+    @property
+    def positions(self) -> int:
+        """Number N of positions of the sample."""
+        return int(self.sample.shape[0])
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        """Size (y, x) of a frame in pixels."""
+        return (int(self.sample.shape[1]), int(self.sample.shape[2]))
+
+
+def _sample_positions(
+    given: Any, shape: tuple[int, ...], errors: list[ErrorRecord]
+) -> NDArray[np.float64] | None:
+    """Return positions (position, 2) in pixels; None with an error if they do not fit frames of `shape`."""
+    try:
+        positions = np.array(given, np.float64)
+    except (TypeError, ValueError):
+        positions = np.full((1, 1), np.nan)
+    number = shape[0]
+    if positions.shape != (number, 2) or not np.isfinite(positions).all():
+        found = f"{len(positions)}" if positions.ndim == 2 and positions.shape[1] == 2 else "other values"
+        text = (
+            f"sample_positions are {found} for {number} sample frames; expected two finite numbers (y, x) in "
+            "pixels for each"
+        )
+        errors.append(ErrorRecord("sample-positions-invalid", text))
+        return None
+    near = np.all(np.abs(positions[:, None] - positions[None]) < np.array(shape[1:]), axis=2, keepdims=True)
+    joined = near[0, :, 0]
+    while np.any(reached := near[joined, :, 0].any(axis=0) & ~joined):
+        joined = joined | reached
+    if not joined.all():
+        text = (
+            f"the sample frame of position {int(np.argmin(joined))} does not overlap with those of position "
+            "0 and its neighbours; expected sample_positions (y, x) in pixels, closer than a frame"
+        )
+        errors.append(ErrorRecord("sample-positions-apart", text))
+    positions.flags.writeable = False
+    return positions
 
 
 def _nothing_usable(reference: Image, sample: Image, weights: Image | None) -> str:

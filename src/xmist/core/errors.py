@@ -54,7 +54,10 @@ ERROR_CODES: Final[Mapping[str, str]] = MappingProxyType(
         "extra-missing": "A package of an extra is not installed.",
         "no-opposite-projections": "The rotation centre cannot be found: no two projections are opposite.",
         "shape-mismatch": "Arrays that belong together differ in shape.",
+        "sample-positions-invalid": "The positions of the sample are no numbers, or not one for each frame.",
+        "sample-positions-apart": "Frames of the sample at different positions do not overlap.",
         # --- methods ---
+        "sample-positions-unsupported": "The method takes no frames of a sample that moves.",
         "initial-invalid": "An initial result has no phase to begin with.",
         "method-unknown": "There is no method of this name.",
         "pixels-unusable": "No pixel of the frames can be used.",

@@ -10,7 +10,7 @@ from typing import Any, Final, Literal, Protocol
 
 from numpy.typing import ArrayLike
 
-from xmist.core.data import Retrieval, SpeckleStack
+from xmist.core.data import Retrieval, SampleScan, SpeckleStack
 from xmist.core.errors import InputError, raise_errors, suggest
 from xmist.core.experiment import Experiment
 from xmist.core.options import Option, describe, read_options
@@ -36,6 +36,8 @@ class Method:
         Whether the sample may attenuate.
     directional : bool
         Whether the dark-field can be a tensor.
+    sample_stepping : bool
+        Whether `retrieve` takes a `SampleScan`.
     cost : float
         Time of a prepared plan in times that of `mist`, measured at N = 10 (benchmarks/RESULTS.md).
     citation : str
@@ -51,6 +53,7 @@ class Method:
     gives: tuple[str, ...]
     attenuation: Literal["no", "yes", "with δ/β"]
     directional: bool = False
+    sample_stepping: bool = False
     cost: float
     citation: str
     doi: str
@@ -125,6 +128,7 @@ _TABLE = (
         ),
         attenuation="yes",
         directional=True,
+        sample_stepping=True,
         cost=40,
         citation="Zdora et al. 2017, Phys. Rev. Lett. 118 203903",
         doi="10.1103/PhysRevLett.118.203903",
@@ -136,6 +140,7 @@ _TABLE = (
         minimum_positions=1,
         gives=("phase", "transmission", "dark_field", "refraction_angle", "shift", "visibility"),
         attenuation="yes",
+        sample_stepping=True,
         cost=30,
         citation="Berujon & Ziegler 2016, Phys. Rev. Appl. 5 044014",
         doi="10.1103/PhysRevApplied.5.044014",
@@ -340,7 +345,7 @@ def prepare(
 
 
 def retrieve(
-    stack: SpeckleStack,
+    stack: SpeckleStack | SampleScan,
     experiment: Experiment,
     *,
     method: str = "full-field",
@@ -351,8 +356,8 @@ def retrieve(
 
     Parameters
     ----------
-    stack : SpeckleStack
-        Reference and sample frames.
+    stack : SpeckleStack or SampleScan
+        Reference and sample frames; of a sample that moves for methods with `sample_stepping`.
     experiment : Experiment
         Energy and geometry.
     method : str
@@ -382,7 +387,31 @@ def retrieve(
     >>> xmist.retrieve(stack, experiment, method="mist").findings[0].code
     'identical-frames'
     """
+    if isinstance(stack, SampleScan):
+        return _retrieve_scan(stack, experiment, method, threads, options)
     plan = prepare(
         stack.reference, experiment, method=method, weights=stack.weights, threads=threads, **options
     )
     return plan(stack.sample)
+
+
+def _retrieve_scan(
+    scan: SampleScan, experiment: Experiment, method: str, threads: int | None, options: Mapping[str, Any]
+) -> Retrieval:
+    """Retrieve the whole field that a sample which moves was seen in."""
+    from xmist.methods.common.sample_stepping import retrieve_field
+
+    if not find_method(method).sample_stepping:
+        able = ", ".join(entry.name for entry in METHODS.values() if entry.sample_stepping)
+        raise InputError(
+            f"{method} takes no frames of a sample that moves (SampleScan, sample_positions); use {able}",
+            "sample-positions-unsupported",
+        )
+
+    def solve(stack: SpeckleStack) -> Retrieval:
+        plan = prepare(
+            stack.reference, experiment, method=method, weights=stack.weights, threads=threads, **options
+        )
+        return plan(stack.sample)
+
+    return retrieve_field(scan, solve, threads=threads)
