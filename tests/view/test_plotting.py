@@ -14,7 +14,9 @@ from tests.coded import coded
 from tests.io.results import CONE
 from xmist import CHANNELS, Experiment, InputError, OutputError, Retrieval
 from xmist.core.findings import Finding
-from xmist.view.figures import comparison, figure, page, panels, save_figure, save_result_figure
+from xmist.core.flags import FILLED, MASKED, UNDETERMINED
+from xmist.view import figures
+from xmist.view.figures import comparison, page, panels, save_figure, save_result_figure
 from xmist.view.figures.panels import Image, Panel, si
 
 EXPERIMENT = Experiment(energy_kev=17.0, pixel_size=6.5e-6, sample_to_detector=1.0)
@@ -54,6 +56,11 @@ def make_result(
         **images,
         **(defaults | parts),
     )
+
+
+def figure(result, **style):
+    """Draw a figure with everything that it can say."""
+    return figures.figure(result, annotations=True, **style)
 
 
 def _image_axes(drawn):
@@ -116,9 +123,10 @@ def test_gradients_and_deviations_are_drawn_when_asked_for():
 
 def test_a_tensor_is_drawn_as_its_mean_and_elements():
     result = make_result(names=("dark_field_tensor",))
-    drawn = figure(result)
+    drawn = figure(result, channels=["dark_field_tensor"])
     assert _labels(drawn) == ["D (pm)", "$D_{xx}$ (pm)", "$D_{xy}$ (pm)", "$D_{yy}$ (pm)"]
-    mean, xx, xy, yy = (axes.images[0] for axes in _image_axes(drawn)[:4])
+    directions, mean, xx, xy, yy = (axes.images[0] for axes in _image_axes(drawn))
+    assert directions.get_array().ndim == 3
     tensor = result.dark_field_tensor
     np.testing.assert_allclose(
         mean.get_array().filled(np.nan), (tensor[0] + tensor[2]) / 2 * 1e12, rtol=1e-6, atol=1e-6
@@ -127,7 +135,8 @@ def test_a_tensor_is_drawn_as_its_mean_and_elements():
     low, high = xy.get_clim()
     assert low == -high
     both = make_result(names=("dark_field", "dark_field_tensor"))
-    assert len(_bars(figure(both))) == 4  # the dark-field is the mean
+    assert len(_bars(figure(both))) == 1  # and the directions
+    assert len(_bars(figure(both, channels=["dark_field", "dark_field_tensor"]))) == 4  # it is the mean
 
 
 def test_flagged_pixels_do_not_move_the_limits():
@@ -176,6 +185,58 @@ def test_rows_run_downwards_and_columns_to_the_right():
     assert pixels[int(top + 0.1 * box.height), int(box.x0 + 0.1 * box.width)].min() > 0.95
     for across, down in ((0.9, 0.1), (0.1, 0.9), (0.9, 0.9)):
         assert pixels[int(top + down * box.height), int(box.x0 + across * box.width)].max() < 0.05
+
+
+def test_options_and_findings_stay_out_of_a_figure_for_a_paper():
+    result = make_result(holes=False, **LONG)
+    assert [text for text in _texts(figures.figure(result)) if not text.endswith("µm")] == []
+    assert _texts(figures.figure(result, title="Berry"))[0] == "Berry"
+    assert len(_texts(figure(result))) > 10
+
+
+def test_limits_colours_and_units_are_those_asked_for():
+    result = make_result(names=("phase", "dark_field"))
+    drawn = figures.figure(
+        result,
+        channels=["phase", "scattering_angle"],
+        limits={"scattering_angle": (0, 1e-5)},
+        cmap={"phase": "viridis"},
+        units={"scattering_angle": "nrad", "phase": "mrad"},
+    )
+    phase, angle = (axes.images[0] for axes in _image_axes(drawn))
+    assert phase.get_cmap().name == "viridis"
+    assert angle.get_clim() == pytest.approx((0, 1e4), rel=1e-12)
+    assert _labels(drawn) == ["φ (mrad)", "θ (nrad)"]
+    np.testing.assert_allclose(phase.get_array().filled(np.nan), result.phase * 1e3, rtol=1e-6)
+
+
+def test_angles_are_drawn_in_microradian():
+    flags = np.zeros((20, 30), np.uint16)
+    small = np.full((2, 20, 30), 1e-8) * np.arange(30)
+    result = Retrieval(method="mist", experiment=EXPERIMENT, flags=flags, refraction_angle=small)
+    assert _labels(figures.figure(result)) == ["$α_{x}$ (µrad)", "$α_{y}$ (µrad)"]
+
+
+def test_a_figure_is_cropped_to_what_frames_determine():
+    result = make_result(names=("phase", "dark_field_tensor"), holes=False)
+    flags = result.flags.copy()
+    flags[:7], flags[:, 70:], flags[20, 20] = MASKED, FILLED, UNDETERMINED
+    result = Retrieval(**(result.__getstate__() | {"flags": flags}))
+    shapes = {axes.images[0].get_array().shape[:2] for axes in _image_axes(figures.figure(result))}
+    assert shapes == {(53, 70)}
+    whole = _image_axes(figures.figure(result, crop="whole"))[0]
+    assert whole.images[0].get_array().shape[:2] == (60, 80)
+    part = _image_axes(figures.figure(result, channels=["phase"], crop=(10, 20, 30, 70)))[0].images[0]
+    np.testing.assert_array_equal(part.get_array().filled(np.nan), result.phase[10:20, 30:70])
+
+
+def test_a_style_that_is_not_possible_is_refused():
+    result = make_result(names=("phase",))
+    with pytest.raises(InputError) as caught:
+        figures.figure(
+            result, limits=(1, 0), cmap="gry", crop=(0, 99, 0, 10), units={"phase": "µm", "dark_field": "m"}
+        )
+    assert caught.value.codes == ("value-invalid",) * 5
 
 
 SHAPES = [(16, 16), (60, 80), (300, 40), (24, 600), (2000, 1500), (7, 280)]
@@ -250,6 +311,7 @@ CHOICES = [("phase",), ("phase", "transmission", "dark_field"), ("dark_field_ten
 )
 def test_nothing_overlaps_in_a_figure(shape, names):
     result = make_result(shape, names, **LONG)
+    assert _overlaps(figures.figure(result, channels=names)) == []
     assert _overlaps(figure(result, channels=names)) == []
     assert _overlaps(figure(result, channels=names, title="A title without end, " * 20)) == []
 
@@ -431,9 +493,17 @@ def test_equal_results_give_equal_pictures(tmp_path):
     assert one.read_bytes() == other.read_bytes()
 
 
-def test_a_figure_is_written_as_png_alone(tmp_path):
+@pytest.mark.parametrize(("ending", "starts"), [("pdf", b"%PDF"), ("svg", b"<?xml")])
+def test_a_figure_for_a_paper_is_vectors(tmp_path, ending, starts):
+    one, other = (make_result(names=("phase",)).save(tmp_path / f"{name}.{ending}") for name in "ab")
+    assert one.read_bytes().startswith(starts)
+    assert one.read_bytes() == other.read_bytes()
+    assert b"Type3" not in one.read_bytes()
+
+
+def test_a_figure_has_no_other_format(tmp_path):
     with pytest.raises(InputError, check=coded("ending-unknown")):
-        save_figure(figure(make_result()), tmp_path / "a.pdf")
+        save_figure(figure(make_result()), tmp_path / "a.jpg")
     assert list(tmp_path.iterdir()) == []
 
 

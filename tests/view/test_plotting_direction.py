@@ -76,9 +76,9 @@ def test_figure_shows_the_directions_of_a_tensor():
     result = Retrieval(method="mist", experiment=EXPERIMENT, flags=flags, dark_field_tensor=tensor)
     drawn = figure(result)
     _pixels(drawn)
-    last = _image_axes(drawn)[-1]
-    assert last.get_title(loc="left") == "direction of scatter"
-    shown = np.asarray(last.images[0].get_array())
+    first = _image_axes(drawn)[0]
+    assert first.get_title(loc="left") == "direction of scatter"
+    shown = np.asarray(first.images[0].get_array())
     assert np.allclose(shown[:4, :4], to_rgb(page.NO_VALUE))
     assert np.allclose(shown[10, 10], (1, 0, 0), atol=1e-6)  # red: along x, full
     hue, saturation, value = colorsys.rgb_to_hsv(*shown[10, 60])

@@ -18,6 +18,7 @@ from xmist.cli.demo import demo
 from xmist.cli.info import info
 from xmist.cli.init import init
 from xmist.cli.methods import methods
+from xmist.cli.plot import plot
 from xmist.cli.report import report
 from xmist.cli.retrieve import retrieve
 from xmist.cli.simulate import simulate
@@ -51,6 +52,7 @@ def xmist() -> None:
       xmist check CONFIG.toml    shows what would be done, and every error
       xmist retrieve CONFIG.toml one projection, or a series of thousands
       xmist compare CONFIG.toml -o FOLDER   several methods on the same frames
+      xmist plot RESULT.h5 -o FIGURE.pdf    a figure for a paper
       xmist report RESULT.h5 -o PAGE.html   a page for the browser, to look into a result
       xmist tomography RESULT.h5 -o V.h5    volumes from the results of a series
       xmist view [FOLDER]        napari, to preview, retrieve and look
@@ -64,6 +66,7 @@ _COMMANDS = (
     check,
     retrieve,
     compare,
+    plot,
     report,
     tomography,
     view,

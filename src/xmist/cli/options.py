@@ -123,7 +123,7 @@ def configuration_options(command: Command) -> Command:
         (
             ("-o", "--output"),
             "FILE",
-            ".h5 (everything), .tif (an image a channel) or .png; may be repeated.",
+            ".h5 (everything), .tif (an image a channel), or a figure (.png, .pdf, .svg); may be repeated.",
             several,
         ),
     ]

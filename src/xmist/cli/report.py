@@ -66,6 +66,14 @@ def shown_projections(path: str | Path, name: str = "") -> list[tuple[str, Retri
     return [(f"{name}projection {number}", open_result(path, projection=number)) for number in chosen]
 
 
+def result_file(path: str) -> Path:
+    """Return the file of a result; a configuration stands for its finished results."""
+    from xmist.workflow.configuration import parse_configuration
+    from xmist.workflow.run import finished_results
+
+    return finished_results(parse_configuration(path)) if path.lower().endswith(".toml") else Path(path)
+
+
 @click.command(short_help="One web page of a result, to look into; no server, no network.")
 @click.argument("result", metavar="RESULT.h5|CONFIG.toml...", nargs=-1, required=True)
 @click.option(
@@ -141,10 +149,8 @@ def report(
 def _opened(label: str, path: str, projection: int | None, *, several: bool) -> list[tuple[str, Retrieval]]:
     from xmist.io import open_result
     from xmist.io.results.stacks import is_stack
-    from xmist.workflow.configuration import parse_configuration
-    from xmist.workflow.run import finished_results
 
-    file = finished_results(parse_configuration(path)) if path.lower().endswith(".toml") else Path(path)
+    file = result_file(path)
     if projection is None and is_stack(file):
         return shown_projections(file, f"{label}, " if several else "")
     return [(label, open_result(file, projection=projection))]

@@ -493,7 +493,7 @@ class Retrieval:
         ----------
         path : str or Path
             `.h5`, `.hdf5` or `.nxs`: everything, as NeXus HDF5. `.tif` or `.tiff`: one float32 ImageJ
-            file a channel, its name added to the stem, and the flags. `.png`: one figure.
+            file a channel, its name added to the stem, and the flags. `.png`, `.pdf`, `.svg`: one figure.
         overwrite : bool
             Replace a file that stands there already.
 
@@ -514,7 +514,7 @@ class Retrieval:
         >>> result.save("result.h5")  # doctest: +SKIP
         PosixPath('result.h5')
         """
-        drawn = Path(path).suffix.lower() == ".png"
+        drawn = Path(path).suffix.lower() in (".png", ".pdf", ".svg")
         saved: Path = hook("save figure" if drawn else "save result")(self, path, overwrite=overwrite)
         return saved
 

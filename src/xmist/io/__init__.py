@@ -16,7 +16,8 @@ __all__ = ["RESULT_ENDINGS", "describe", "open_result", "save_result"]
 
 NEXUS_ENDINGS: Final = (".h5", ".hdf5", ".nxs")
 TIFF_ENDINGS: Final = (".tif", ".tiff")
-RESULT_ENDINGS: Final = (*NEXUS_ENDINGS, *TIFF_ENDINGS, ".png")
+FIGURE_ENDINGS: Final = (".png", ".pdf", ".svg")
+RESULT_ENDINGS: Final = (*NEXUS_ENDINGS, *TIFF_ENDINGS, *FIGURE_ENDINGS)
 
 
 def save_result(result: Retrieval, path: str | Path, *, overwrite: bool = False) -> Path:
@@ -28,7 +29,7 @@ def save_result(result: Retrieval, path: str | Path, *, overwrite: bool = False)
         What to write.
     path : str or Path
         `.h5`, `.hdf5` or `.nxs`: everything, as NeXus HDF5. `.tif` or `.tiff`: one float32 ImageJ file per
-        channel, its name added to the stem. (`Retrieval.save` also draws `.png`.)
+        channel, its name added to the stem. (`Retrieval.save` also draws figures.)
     overwrite : bool
         Replace an existing file.
 
@@ -63,7 +64,7 @@ def save_result(result: Retrieval, path: str | Path, *, overwrite: bool = False)
         from xmist.io.results.images import write_tiff
 
         return write_tiff(result, path, overwrite=overwrite)
-    if ending == ".png":
+    if ending in FIGURE_ENDINGS:
         raise InputError(f"save_result writes no figures; Retrieval.save draws {path}", "output-invalid")
     raise InputError(ending_error(path), "output-invalid")
 
@@ -193,9 +194,12 @@ def describe(path: str | Path) -> dict[str, Any]:
 def ending_error(path: str | Path) -> str:
     """Return why a result cannot be written under a name with this ending.
 
-    >>> ending_error("result.jpg")
-    "result.jpg ends in '.jpg'; expected one of .h5, .hdf5, .nxs (all), .tif, .tiff (images), .png (figure)"
+    >>> ending_error("result.jpg").partition("; ")[0]
+    "result.jpg ends in '.jpg'"
     """
     ending = Path(path).suffix
     found = f"ends in '{ending}'" if ending else "has no ending"
-    return f"{path} {found}; expected one of .h5, .hdf5, .nxs (all), .tif, .tiff (images), .png (figure)"
+    return (
+        f"{path} {found}; expected one of {', '.join(NEXUS_ENDINGS)} (all), "
+        f"{', '.join(TIFF_ENDINGS)} (images), {', '.join(FIGURE_ENDINGS)} (figure)"
+    )

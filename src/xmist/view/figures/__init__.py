@@ -4,17 +4,19 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, BinaryIO, Final
+from typing import TYPE_CHECKING, Any, BinaryIO, Final, Literal
 
 from numpy.typing import ArrayLike
 
-from xmist.core.data import CHANNELS, DERIVED, Retrieval
+from xmist.core.data import Retrieval
 from xmist.core.errors import ErrorRecord, InputError, raise_errors, suggest
 from xmist.core.findings import warnings_of
 from xmist.core.version import __version__
+from xmist.io import FIGURE_ENDINGS
 from xmist.io.results.atomic import OutputFile, target_errors, write_file
 from xmist.view.figures.directions import TITLE, Directions, direction_colours, wheel_colours
 from xmist.view.figures.page import (
+    NARROWEST,
     NORMAL,
     Page,
     block_notes,
@@ -26,6 +28,7 @@ from xmist.view.figures.page import (
     wrap,
 )
 from xmist.view.figures.panels import Image, Panel, common_scales, panels, si
+from xmist.view.figures.style import DIRECTION, Cropped, Limits, read_style, valid_box
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -41,37 +44,68 @@ __all__ = [
 ]
 
 # Drawn only when asked for, or when there is nothing else.
-_SECONDARY: Final = ("refraction_angle", "shift", "phase_std", "transmission_std", "dark_field_std")
+_SECONDARY: Final = (
+    "dark_field_tensor",
+    "refraction_angle",
+    "shift",
+    "phase_std",
+    "transmission_std",
+    "dark_field_std",
+)
 _DPI: Final = 150
+_VECTOR_DPI: Final = 300  # of the images in PDF and SVG
 _SHORTEST_BAR: Final = 0.75  # inches
 _WHEEL: Final = 0.75
 _SMALL_WHEEL: Final = 0.6
 _LEGEND: Final = 1.5  # the wheel with its words
 
 
-def figure(result: Retrieval, *, channels: Sequence[str] | None = None, title: str | None = None) -> Figure:
-    """Draw a result, one panel a channel; a dark-field tensor also as an image of its directions.
+def figure(
+    result: Retrieval,
+    *,
+    channels: Sequence[str] | None = None,
+    annotations: bool = False,
+    limits: Limits | Mapping[str, Limits] | None = None,
+    cmap: str | Mapping[str, str] | None = None,
+    crop: Literal["valid", "whole"] | Sequence[int] = "valid",
+    units: Mapping[str, str] | None = None,
+    title: str | None = None,
+) -> Figure:
+    """Draw a result for a paper, one panel a channel, with scale bar and colour bars.
 
     Parameters
     ----------
     result : Retrieval
         What to draw.
-    channels : sequence of str, optional
-        Channels to draw, in this order; None takes all but gradients, shifts and standard deviations.
+    channels : sequence of str
+        Channels to draw, in this order; also derived ones and "direction", which shows the directions of a
+        tensor. None takes the directions, then all but tensor components, gradients, shifts and standard
+        deviations.
+    annotations : bool
+        Also write the method, geometry, options and findings.
+    limits : pair of float, or mapping of str to pair, optional
+        Limits of the colours in SI units, for all channels or by channel. None: they contain the middle 99 %
+        of the unflagged pixels.
+    cmap : str, or mapping of str to str, optional
+        Colour maps of matplotlib, for all channels or by channel.
+    crop : {"valid", "whole"} or (y0, y1, x0, x1)
+        "valid" leaves out borders where no frame determines the image; numbers are pixels.
+    units : mapping of str to str, optional
+        Units by channel, such as `{"dark_field": "pm"}`. None: angles in µrad, others with the prefix that
+        suits the values.
     title : str, optional
-        First line; None gives the method and the number of positions.
+        First line; with `annotations` the method and the number of positions by default.
 
     Returns
     -------
     matplotlib.figure.Figure
-        With an Agg canvas of its own: it needs no display and does not use pyplot. Warnings stand below the
-        header. Pixels without a value have a colour of their own. The colour limits contain the middle 99 %
-        of the unflagged pixels. Images beyond 1024 pixels are shown as means of blocks.
+        With an Agg canvas of its own: it needs no display and does not use pyplot. Pixels without a value
+        have a colour of their own. Images beyond 1024 pixels are shown as means of blocks.
 
     Raises
     ------
     InputError
-        If a channel is unknown, or the result does not have it.
+        Lists channels, limits, colour maps, units and crops that are not possible.
 
     Examples
     --------
@@ -80,35 +114,57 @@ def figure(result: Retrieval, *, channels: Sequence[str] | None = None, title: s
     >>> flags = np.zeros((64, 80), np.uint16)
     >>> phase = -np.hypot(*np.mgrid[-32:32, -40:40])
     >>> result = Retrieval(method="mist", experiment=experiment, flags=flags, phase=phase)
-    >>> figure(result).axes[0].get_title(loc="left")
-    'phase'
+    >>> page = figure(result, limits=(-40, 0), crop=(0, 32, 0, 80))
+    >>> page.axes[0].get_title(loc="left"), page.axes[0].images[0].get_clim()
+    ('phase', (-40.0, 0.0))
     """
     chosen = _choose(result, channels)
-    shown = panels(chosen)
-    images = [Image.of(panel.pick(result), result.flags) for panel in shown]
-    scales = common_scales(shown, [[image] for image in images])
-    directions = Directions(result) if "dark_field_tensor" in chosen else None
-    titles = [panel.title for panel in shown] + ([TITLE] if directions is not None else [])
-    columns = columns_for(len(titles), result.shape)
+    style = read_style(chosen, result, limits=limits, cmap=cmap, crop=crop, units=units)
+    shown = [style.panel(panel) for panel in panels(name for name in chosen if name != DIRECTION)]
+    box = style.box or (valid_box(result) if crop == "valid" else (slice(None), slice(None)))
+    flags = result.flags[box]
+    images = []
+    for panel in shown:
+        array = panel.pick(result)
+        assert array is not None  # it was chosen among those of the result
+        images.append(Image.of(array[box], flags))
+    scales = common_scales(shown, [[image] for image in images]) | style.scales(shown)
+    directions = None
+    if DIRECTION in chosen:
+        assert result.dark_field_tensor is not None
+        directions = Directions(Cropped(result.dark_field_tensor[(slice(None), *box)], flags))
+        if DIRECTION in style.limits:
+            directions.brightest = style.limits[DIRECTION][1]
+    drawn = images if directions is None else [*images, *directions.images]
+    titles = ([TITLE] if directions is not None else []) + [panel.title for panel in shown]
+    columns = columns_for(len(titles), flags.shape)
     lowest = _SHORTEST_BAR if directions is None else _LEGEND
+    warned = [record.message for record in warnings_of(result.findings)]
+    notes = [f"Note: {record}" for record in result.findings if record.severity == "note"]
     page = Page(
-        result.shape,
+        flags.shape,
         -(-len(titles) // columns),
         columns,
         side=3.6,
         titles=titles,
-        header=(title or _headline(result), _conditions(result)),
-        warnings=[record.message for record in warnings_of(result.findings)],
-        notes=[
-            *block_notes(images),
-            *(f"Note: {record}" for record in result.findings if record.severity == "note"),
-        ],
-        no_value=no_value_legend(images),
+        header=(title or _headline(result), _conditions(result)) if annotations else (title or "", ""),
+        warnings=warned if annotations else (),
+        notes=[*block_notes(drawn), *notes] if annotations else (),
+        no_value=no_value_legend(drawn, shares=annotations),
         right=0.95,
         below=0.34,
         lowest=lowest,
+        narrowest=0.0 if not annotations and title is None else NARROWEST,
     )
-    for number, (panel, image) in enumerate(zip(shown, images, strict=True)):
+    if directions is not None:
+        axes = page.axes(0, 0)
+        directions.draw(axes)
+        axes.set_title(page.wrap(TITLE), fontsize=NORMAL, loc="left", pad=4)
+        page.scale_bar(0, 0, result.experiment.effective_pixel)
+        top = max(page.height, lowest) - 0.2
+        wheel = page.axes(0, 0, page.width + 0.1, top - _WHEEL, _WHEEL, _WHEEL)
+        directions.draw_wheel(wheel)
+    for number, (panel, image) in enumerate(zip(shown, images, strict=True), directions is not None):
         place = divmod(number, columns)
         axes = page.axes(*place)
         draw(axes, image, panel, scales[panel.scale])
@@ -116,15 +172,6 @@ def figure(result: Retrieval, *, channels: Sequence[str] | None = None, title: s
         page.scale_bar(*place, result.experiment.effective_pixel)
         bar = page.axes(*place, page.width + 0.08, 0.0, 0.12, max(page.height, _SHORTEST_BAR))
         colour_bar(bar, panel, scales[panel.scale])
-    if directions is not None:
-        place = divmod(len(shown), columns)
-        axes = page.axes(*place)
-        directions.draw(axes)
-        axes.set_title(page.wrap(TITLE), fontsize=NORMAL, loc="left", pad=4)
-        page.scale_bar(*place, result.experiment.effective_pixel)
-        top = max(page.height, lowest) - 0.2
-        wheel = page.axes(*place, page.width + 0.1, top - _WHEEL, _WHEEL, _WHEEL)
-        directions.draw_wheel(wheel)
     return page.figure
 
 
@@ -252,14 +299,14 @@ def _directions(sources: Mapping[str, Any]) -> dict[str, Directions]:
 
 
 def save_figure(page: Figure, path: str | Path, *, overwrite: bool = False, about: str = "") -> Path:
-    """Write a figure as PNG.
+    """Write a figure as PNG, PDF or SVG.
 
     Parameters
     ----------
     page : matplotlib.figure.Figure
         What to write.
     path : str or Path
-        The file (`.png`), which appears whole or not at all.
+        The file (`.png`, `.pdf` or `.svg`), which appears whole or not at all.
     overwrite : bool
         Replace an existing file.
     about : str
@@ -279,44 +326,58 @@ def save_figure(page: Figure, path: str | Path, *, overwrite: bool = False, abou
 
     Examples
     --------
-    >>> save_figure(figure(result), "result.png")  # doctest: +SKIP
-    PosixPath('result.png')
+    >>> save_figure(figure(result), "result.pdf")  # doctest: +SKIP
+    PosixPath('result.pdf')
     """
     job = figure_job(page, path, about=about)
     return write_file(path, job.write, job.verify, overwrite=overwrite)
 
 
 def figure_job(page: Figure, path: str | Path, *, about: str = "") -> OutputFile:
-    """Return the writing of a figure as PNG, for `xmist.io.results.atomic.write_files`."""
+    """Return the writing of a figure, for `xmist.io.results.atomic.write_files`."""
+    import matplotlib as mpl
     from matplotlib.image import imread
 
-    if Path(path).suffix.lower() != ".png":
+    kind = Path(path).suffix.lower().removeprefix(".")
+    if f".{kind}" not in FIGURE_ENDINGS:
         raise InputError(
-            f"{path}: a figure is written as PNG; expected a name that ends in .png", code="ending-unknown"
+            f"{path}: expected the name of a figure, which ends in {', '.join(FIGURE_ENDINGS)}",
+            code="ending-unknown",
         )
+    maker = f"xmist {__version__}"
+    kinds: dict[str, dict[str, Any]] = {
+        "png": {"Software": maker, "Description": about},
+        "pdf": {"Creator": maker, "Producer": maker, "Subject": about, "CreationDate": None},
+        "svg": {"Creator": maker, "Description": about, "Date": None},
+    }
 
     def write(file: BinaryIO) -> None:
-        metadata = {"Software": f"xmist {__version__}", "Description": about}
-        page.savefig(file, format="png", dpi=_DPI, metadata=metadata)
+        # Journals take no Type 3 fonts; identifiers in SVG are random otherwise.
+        with mpl.rc_context({"pdf.fonttype": 42, "svg.hashsalt": "xmist"}):
+            page.savefig(file, format=kind, dpi=_DPI if kind == "png" else _VECTOR_DPI, metadata=kinds[kind])
 
     def verify(written: Path) -> None:
-        try:
-            imread(written, format="png")
-        except SyntaxError as error:  # Pillow's word for a broken PNG
-            raise ValueError(str(error)) from error
+        content = written.read_bytes()
+        if kind == "png":
+            try:
+                imread(written, format="png")
+            except SyntaxError as error:  # Pillow's word for a broken PNG
+                raise ValueError(str(error)) from error
+        elif not content.rstrip().endswith({"pdf": b"%%EOF", "svg": b"</svg>"}[kind]):
+            raise ValueError("the file does not end as it should")
 
     return OutputFile(Path(path), write, verify)
 
 
 def save_result_figure(result: Retrieval, path: str | Path, *, overwrite: bool = False) -> Path:
-    """Draw a result and write the figure as PNG: `save_figure(figure(result), path)`.
+    """Draw a result and write the figure: `save_figure(figure(result), path)`.
 
     Parameters
     ----------
     result : Retrieval
         What to draw.
     path : str or Path
-        The file (`.png`).
+        The file (`.png`, `.pdf` or `.svg`).
     overwrite : bool
         Replace an existing file.
 
@@ -338,8 +399,12 @@ def save_result_figure(result: Retrieval, path: str | Path, *, overwrite: bool =
     PosixPath('result.png')
     """
     raise_errors(target_errors(path, overwrite=overwrite))  # before the work of drawing
-    about = f"{_headline(result)}; {_conditions(result)}"
-    return save_figure(figure(result), path, overwrite=overwrite, about=about)
+    return save_figure(figure(result), path, overwrite=overwrite, about=about_result(result))
+
+
+def about_result(result: Retrieval) -> str:
+    """Return method, geometry and options in a sentence, for the file of a figure."""
+    return f"{_headline(result)}; {_conditions(result)}"
 
 
 def _choose(result: Retrieval, channels: Sequence[str] | None) -> list[str]:
@@ -347,19 +412,22 @@ def _choose(result: Retrieval, channels: Sequence[str] | None) -> list[str]:
     given = [name for name, _ in result.channels()]
     if not given or not result.flags.size:
         raise InputError("the result has no channel to draw", code="channel-missing")
+    tensor = [DIRECTION] if "dark_field_tensor" in given else []
     if channels is None:
-        return [name for name in given if name not in _SECONDARY] or given
+        main = [name for name in given if name not in _SECONDARY]
+        return [*tensor, *main] or given
+    given += [*tensor, *(name for name, _ in result.derived())]
     if not channels:
         raise InputError(f"channels is empty; expected some of {', '.join(given)}", code="value-invalid")
-    given += [name for name, _ in result.derived()]
-    missing = [name for name in channels if name in (*CHANNELS, *DERIVED) and name not in given]
     raise_errors(
         [
             ErrorRecord("channel-missing", f"the result has no channel '{name}'; {suggest(name, given)}")
-            for name in missing
+            for name in channels
+            if name not in given
         ]
     )
-    return list(channels)
+    named = list(dict.fromkeys(channels))
+    return [*tensor, *named] if "dark_field_tensor" in named and DIRECTION not in named else named
 
 
 def _headline(result: Retrieval) -> str:

@@ -23,7 +23,7 @@ LARGE: Final = 11.5
 _EDGE: Final = 0.15
 _LINE: Final = 0.165
 _TITLE_LINE: Final = 0.19
-_NARROWEST: Final = 4.8
+NARROWEST: Final = 4.8
 
 # Beyond this ratio of its sides an image is stretched, to be seen at all.
 _LONGEST: Final = 40.0
@@ -60,6 +60,7 @@ class Page:
         last: float = 0.0,
         lowest: float = 0.0,
         titled_once: bool = False,
+        narrowest: float = NARROWEST,
     ) -> None:
         from matplotlib.backends.backend_agg import FigureCanvasAgg
         from matplotlib.figure import Figure
@@ -69,7 +70,7 @@ class Page:
         self.width, self.height = (longer, longer / ratio) if ratio >= 1 else (longer * ratio, longer)
         self._shape = shape
         self._room = self.width + right - 0.05
-        page_width = max(_NARROWEST, 2 * _EDGE + left + columns * (self.width + right))
+        page_width = max(narrowest, 2 * _EDGE + left + columns * (self.width + right))
         inside = page_width - 2 * _EDGE
         large = wrap(header[0], inside, 2, size=LARGE, bold=True)
         small = wrap(header[1], inside, 3)
@@ -213,12 +214,14 @@ def columns_for(number: int, shape: tuple[int, int]) -> int:
     return min(range(1, number + 1), key=badness)
 
 
-def no_value_legend(images: Sequence[Image]) -> str:
-    """Return the legend of the pixels without a value; empty if there are none."""
-    shares = [image.holes / (image.shape[0] * image.shape[1]) for image in images if image.holes]
-    if not shares:
+def no_value_legend(images: Sequence[Image], *, shares: bool = True) -> str:
+    """Return the legend of the pixels without a value, with their share; empty if there are none."""
+    found = [image.holes / (image.shape[0] * image.shape[1]) for image in images if image.holes]
+    if not found:
         return ""
-    low, high = (f"{100 * share:.{'0f' if share > 0.1 else '2g'}}" for share in (min(shares), max(shares)))
+    if not shares:
+        return "no value"
+    low, high = (f"{100 * share:.{'0f' if share > 0.1 else '2g'}}" for share in (min(found), max(found)))
     return f"no value ({low if low == high else f'{low} to {high}'} % of the pixels)"
 
 

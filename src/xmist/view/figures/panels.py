@@ -26,6 +26,8 @@ class Panel:
 
     name: str  # channel
     component: str = ""  # component along the channel's first axis, "mean" of a tensor's diagonal, or empty
+    cmap: str = ""  # colour map; empty for the usual one
+    power: int | None = None  # power of ten of the unit; None for the usual one
 
     @property
     def unit(self) -> str:
@@ -35,6 +37,8 @@ class Panel:
     @property
     def exponent(self) -> int | None:
         """Power of ten of the unit in which people read it; None: what suits the values."""
+        if self.power is not None:
+            return self.power
         shown = channel_of(self.name).shown
         return (
             next(power for power, prefix in PREFIXES.items() if shown == prefix + self.unit)
@@ -72,6 +76,8 @@ class Panel:
     @property
     def colours(self) -> str:
         """Colour map: perceptual for scatter and spread, grey for the rest."""
+        if self.cmap:
+            return self.cmap
         if self.signed:
             return "RdBu_r"
         scatter = self.name.startswith("dark_field") or self.name.endswith("_std") or self.name in DERIVED
@@ -228,13 +234,13 @@ def typical_scale(panel: Panel, images: Sequence[Image]) -> Scale:
     if not limits:
         return _scale(np.concatenate([image.values for image in images] or [np.empty(0)]), panel)
     if panel.scale == "scatter":
-        return _as_scale(*min(limits, key=lambda ends: ends[1] - ends[0]), panel)
+        return scale_of(*min(limits, key=lambda ends: ends[1] - ends[0]), panel)
     low, high = (float(limit) for limit in np.median(limits, axis=0))
-    return _as_scale(low, high, panel)
+    return scale_of(low, high, panel)
 
 
 def _scale(values: Values, panel: Panel) -> Scale:
-    return _as_scale(*_limits(values), panel)
+    return scale_of(*_limits(values), panel)
 
 
 def _limits(values: Values) -> tuple[float, float]:
@@ -245,7 +251,8 @@ def _limits(values: Values) -> tuple[float, float]:
     return (float(values.min()), float(values.max())) if low == high else (low, high)
 
 
-def _as_scale(low: float, high: float, panel: Panel) -> Scale:
+def scale_of(low: float, high: float, panel: Panel) -> Scale:
+    """Return the colour scale of a panel between two limits in SI units; symmetric where it is signed."""
     if panel.signed:
         high = max(abs(low), abs(high))
         low = -high
