@@ -440,6 +440,12 @@ class Retrieval:
         """Size (y, x) in pixels."""
         return (int(self.flags.shape[0]), int(self.flags.shape[1]))
 
+    @property
+    def phase_zero_known(self) -> bool:
+        """Whether the phase is 0 in bare beam, or where the transmission is 1; else its mean is 0."""
+        known = ("phase-zero-bare-beam", "phase-zero-transmission")
+        return any(record.code in known for record in self.findings)
+
     def channels(self) -> Iterator[tuple[str, Image]]:
         """Yield name and array of every channel that the method determined, in a fixed order."""
         for name in CHANNELS:

@@ -200,7 +200,7 @@ def comparison(
     Returns
     -------
     matplotlib.figure.Figure
-        As from `figure`. The phase is drawn without its mean, which no speckle method determines.
+        As from `figure`. The phase is drawn without its mean, unless all results know where it is 0.
 
     Raises
     ------
@@ -227,9 +227,12 @@ def comparison(
     first = next(iter(rows.values()))
     sources: dict[str, Any] = {} if truth is None else {"truth": truth}
     sources |= rows
+    zero = all(result.phase_zero_known for result in rows.values() if result.phase is not None)
     table = [
         [
-            Image.of(panel.pick(source), getattr(source, "flags", None), centred=panel.name == "phase")
+            Image.of(
+                panel.pick(source), getattr(source, "flags", None), centred=panel.name == "phase" and not zero
+            )
             for panel in shown
         ]
         for source in sources.values()
@@ -243,7 +246,7 @@ def comparison(
     scales = common_scales(shown, judged)
     directions = _directions(sources) if "dark_field_tensor" in channels else {}
     labels = {label: wrap(label, 1.4) for label in sources}
-    notes = ["Phase without its mean."] if any(panel.name == "phase" for panel in shown) else []
+    notes = [] if zero or all(panel.name != "phase" for panel in shown) else ["Phase without its mean."]
     page = Page(
         first.shape,
         len(table),

@@ -125,9 +125,9 @@ def _channels(result: Retrieval, blocks: Blocks) -> Iterator[dict[str, Any]]:
             "signed": panel.signed,
             "group": "uncertainty" if panel.name.endswith("_std") else "image",
             "std": spread if getattr(result, spread, None) is not None else None,
-            # Only differences of phase are determined: two are laid over each other without their means.
+            # Where the zero of a phase is not known, two are laid over each other without their means.
             "free": panel.name == "phase",
-            "mean": _mean(image) if panel.name == "phase" else None,
+            "mean": _mean(image) if panel.name == "phase" and not result.phase_zero_known else None,
             **_image(image, plain_pixels, blocks, signed=panel.signed),
         }
     for name, image in result.diagnostics.items():
