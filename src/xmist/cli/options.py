@@ -25,6 +25,7 @@ _KEYS: Final = {
     "flat": ("input", "flat"),
     "repeats": ("input", "repeats"),
     "position_key": ("input", "position_key"),
+    "sample_positions": ("input", "sample_positions"),
     "sample_axes": ("input", "sample_axes"),
     "reference_axes": ("input", "reference_axes"),
     "energy_kev": ("experiment", "energy_kev"),
@@ -98,6 +99,13 @@ def configuration_options(command: Command) -> Command:
         (("--flat",), "FRAMES", "Frames without diffuser and sample, for --step flat.", several),
         (("--repeats",), "NUMBER", "Frames of each position, to be averaged.", {}),
         (("--position-key",), "TEXT", "Key of the diffuser's position in the headers.", {}),
+        (
+            ("--sample-positions",),
+            "TEXT",
+            "Where the sample was while the diffuser stayed, in pixels: a text file of two columns y and x, "
+            "or two header keys, y,x.",
+            {},
+        ),
         (
             ("--sample-axes",),
             "AXES",

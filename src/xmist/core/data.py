@@ -220,7 +220,7 @@ class SampleScan:
         sample = as_frames("sample", self.sample, errors)
         weights = positions = None
         if sample is not None:
-            positions = _sample_positions(self.sample_positions, sample.shape, errors)
+            positions = as_sample_positions(self.sample_positions, sample.shape, errors)
             if self.weights is not None:
                 weights = as_weights("weights", self.weights, sample.shape, errors)
         if reference is not None and sample is not None:
@@ -256,7 +256,7 @@ class SampleScan:
         return (int(self.sample.shape[1]), int(self.sample.shape[2]))
 
 
-def _sample_positions(
+def as_sample_positions(
     given: Any, shape: tuple[int, ...], errors: list[ErrorRecord]
 ) -> NDArray[np.float64] | None:
     """Return positions (position, 2) in pixels; None with an error if they do not fit frames of `shape`."""

@@ -395,18 +395,23 @@ def retrieve(
     return plan(stack.sample)
 
 
-def _retrieve_scan(
-    scan: SampleScan, experiment: Experiment, method: str, threads: int | None, options: Mapping[str, Any]
-) -> Retrieval:
-    """Retrieve the whole field that a sample which moves was seen in."""
-    from xmist.methods.common.sample_stepping import retrieve_field
-
+def check_sample_stepping(method: str) -> None:
+    """Check that a method takes frames of a sample that moves; InputError with those that do."""
     if not find_method(method).sample_stepping:
         able = ", ".join(entry.name for entry in METHODS.values() if entry.sample_stepping)
         raise InputError(
             f"{method} takes no frames of a sample that moves (SampleScan, sample_positions); use {able}",
             "sample-positions-unsupported",
         )
+
+
+def _retrieve_scan(
+    scan: SampleScan, experiment: Experiment, method: str, threads: int | None, options: Mapping[str, Any]
+) -> Retrieval:
+    """Retrieve the whole field that a sample which moves was seen in."""
+    from xmist.methods.common.sample_stepping import retrieve_field
+
+    check_sample_stepping(method)
 
     def solve(stack: SpeckleStack) -> Retrieval:
         plan = prepare(

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any, Final, TypeVar
 
 import numpy as np
+from numpy.typing import NDArray
 
 from xmist.core.arrays import SMALLEST_FRAME
 from xmist.core.errors import ErrorRecord, InputError, prefixed, raise_errors
@@ -47,6 +48,7 @@ from xmist.workflow.rotation import (
     stack_angles,
 )
 from xmist.workflow.schema import InputSection
+from xmist.workflow.stepping import place_stepped
 
 T = TypeVar("T")
 # A header and a configuration that differ by more do not mean the same set-up.
@@ -81,6 +83,7 @@ class Discovery:
     last: int
     shape: tuple[int, int] | None
     binning: int
+    sample_positions: NDArray[np.float64] | None  # (position, 2) of a sample that moves, in prepared pixels
     errors: tuple[ErrorRecord, ...]
     findings: tuple[Finding, ...]
 
@@ -122,6 +125,7 @@ class _Found:
     known: Angles | None = None
     angles: Angles | None = None
     findings: list[Finding] = field(default_factory=list)
+    sample_positions: NDArray[np.float64] | None = None
 
     def attempt(self, task: Callable[[], T]) -> T | None:
         try:
@@ -169,6 +173,7 @@ def discover(parsed: ParsedConfiguration, known: Collection[int] = ()) -> Discov
         last=stop,
         shape=shape,
         binning=binning,
+        sample_positions=None if found.sample_positions is None else found.sample_positions / binning,
         errors=(*parsed.errors(_hints(offers)), *found.errors, *output_errors(parsed, files, shape)),
         findings=(
             *parsed.findings,
@@ -205,6 +210,12 @@ def _mixed_findings(series: FrameSeries) -> list[Finding]:
 def _find_single(found: _Found) -> None:
     """Find the frames of one projection: every file is opened, and pairs must be complete."""
     parsed = found.parsed
+    if parsed.input.sample_positions is not None:
+        stepped = found.attempt(lambda: place_stepped(parsed))
+        if stepped is not None:
+            found.reference, found.sample, found.sample_positions = stepped
+            found.header = found.attempt(partial(open_tolerant, stepped[0].addresses[0]))
+        return
     if parsed.input.sample_axes or parsed.input.reference_axes or _has_places(parsed.input):
         _find_placed(found)
         return
@@ -323,6 +334,9 @@ def _find_series(found: _Found) -> None:
     parsed, section, frames = found.parsed, found.parsed.series_section, found.parsed.input
     if not (frames.reference and frames.sample):
         return
+    if frames.sample_positions is not None:
+        text = "sample_positions are given for a series; expected a single projection"
+        found.errors.append(ErrorRecord("option-conflict", text))
     times = section.reference_at or (0.0,)
     found.known = found.attempt(lambda: known_angles(section.angles, parsed.folder))
     reference = _place_reference(found, len(times))

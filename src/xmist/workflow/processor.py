@@ -18,12 +18,12 @@ from numpy.typing import NDArray
 
 from xmist.core import flags as flag
 from xmist.core.arrays import Image
-from xmist.core.data import Retrieval, SpeckleStack
+from xmist.core.data import Retrieval, SampleScan, SpeckleStack
 from xmist.core.errors import InputError
 from xmist.core.findings import Finding, finding, warnings_of
 from xmist.core.progress import Progress
 from xmist.io.results.stacks import FAILED, GOOD, UNREADABLE, VALUELESS
-from xmist.methods import Plan, prepare
+from xmist.methods import Plan, prepare, retrieve
 from xmist.preprocess import Frames, apply_steps
 from xmist.workflow.frames import FrameReader, State
 from xmist.workflow.quality import FrameRecord, Row
@@ -194,6 +194,8 @@ class ProjectionProcessor:
             return None
         if self.tell is not None:
             self.tell(f"retrieving by {self.method}", 0, 1)
+        if self.setup.sample_positions is not None:
+            return self._attempt(known, lambda: self._retrieve_field(stack))
         options: dict[str, Any] = {} if start is None else {"initial": start}
         return self._attempt(
             known, lambda: self._plan(stack.reference, stack.weights)(stack.sample, **options)
@@ -225,6 +227,12 @@ class ProjectionProcessor:
             self._kept["sums"] = sums
         known |= _measure(stack, frames, sums[1])
         return stack
+
+    def _retrieve_field(self, stack: SpeckleStack) -> Retrieval:
+        """Retrieve the field that a sample which moves was seen in."""
+        assert self.setup.sample_positions is not None
+        scan = SampleScan(stack.reference, stack.sample, self.setup.sample_positions, stack.weights)
+        return retrieve(scan, self.setup.experiment, method=self.method, threads=self.threads, **self.options)
 
     def _plan(self, reference: Image, weights: Image | None) -> Plan:
         """Return the plan for a reference; the last one, if it was made for the same numbers."""

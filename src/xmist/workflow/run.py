@@ -344,6 +344,11 @@ def load_projection(
 
     Method, options and files to write of the configuration do not matter.
     """
+    if parsed.input.sample_positions is not None:
+        raise InputError(
+            "sample_positions are given; expected a sample that stays (use xmist retrieve)",
+            code="sample-positions-unsupported",
+        )
     discovery = discovery or discover(parsed)
     raise_errors(parsed.named(discovery.errors))
     with _read_from(discovery):

@@ -101,6 +101,19 @@ def _box(what: str) -> Parsed:
     return Parsed(_as_boxes, text)
 
 
+def _as_sample_positions(value: Any) -> tuple[Any, ...] | str:
+    """Read [[y, x], …], the name of a table, or two header keys [y, x] (on the command line "y,x")."""
+    if isinstance(value, str):
+        keys = tuple(word.strip() for word in value.split(","))
+        _require(len(keys) <= 2 and all(keys))
+        return keys if len(keys) == 2 else value
+    if _are(value, lambda key: isinstance(key, str)):
+        _require(len(value) == 2)
+        return tuple(value)
+    _require(_are(value, lambda pair: _are(pair, _is_number) and len(pair) == 2))
+    return tuple(tuple(map(float, pair)) for pair in value)
+
+
 def _whole(what: str) -> Range:
     return Range(1, expected=f"{what}, a whole number from 1")
 
@@ -152,6 +165,17 @@ class InputSection(Options):
     repeats: Annotated[int, _whole("the number of frames of each position, which are averaged")] = 1
     position_key: (
         Annotated[_Names, Parsed(_as_names, "the header's key of the diffuser's position, or a list of keys")]
+        | None
+    ) = None
+    sample_positions: (
+        Annotated[
+            Any,
+            Parsed(
+                _as_sample_positions,
+                "where the sample was in each frame while the diffuser stayed, (y, x) in effective pixels: a "
+                "list [[y, x], ...], a text file of two columns, or two keys of the headers",
+            ),
+        ]
         | None
     ) = None
 

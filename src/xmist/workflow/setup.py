@@ -100,6 +100,7 @@ class SeriesSetup:
     digests: Mapping[str, list[dict[str, str]]]
     noise: Mapping[str, float]
     saturation: float | None = None
+    sample_positions: NDArray[np.float64] | None = None  # (position, 2) of a sample that moves
 
 
 def read_setup(discovery: Discovery, tell: Progress) -> SeriesSetup:
@@ -156,6 +157,7 @@ def read_setup(discovery: Discovery, tell: Progress) -> SeriesSetup:
         digests=digests,
         noise=noise,
         saturation=saturation,
+        sample_positions=discovery.sample_positions,
     )
 
 
