@@ -160,6 +160,36 @@ def test_order_of_both_perspectives():
     assert errors[2] <= 0.7 * errors[1]
 
 
+def test_both_perspectives_separate_edges_from_microstructure():
+    """To second order in the flow F, S = T R − F + F²/2: the perspectives see ±F²/2, and the same of d."""
+    reference = speckle(np.random.default_rng(3), 1, SHAPE, grain=2.5)
+    t = 1 - 0.5 * (1 - _transmission())
+    psi = LENGTH2 * np.log(t)
+    once = flow_divergence(t * reference[0], psi)
+    sample = t * reference[0] - once + 0.5 * flow_divergence(once, psi)
+    one, other = (_diffusion(reference, sample[None], t, perspective) for perspective in PERSPECTIVES)
+    # What the mean leaves of edges is of third order, and the error of three-point differences.
+    assert np.sqrt(np.mean((one + other) ** 2)) <= 0.15 * np.sqrt(np.mean((one - other) ** 2))
+    d = 0.05 * blob(SHAPE, 0.4, 0.55, 0.15)
+    scattered = sample + spectral_laplacian(d * sample)
+    more = [_diffusion(reference, scattered[None], t, perspective) for perspective in PERSPECTIVES]
+    slope = np.polyfit(d.ravel(), ((more[0] - one + more[1] - other) / 2).ravel(), 1)[0]
+    assert abs(slope - 1) <= 0.1
+
+
+def test_both_perspectives_as_channels():
+    reference, sample, *_ = _frames(2, "devolving")
+    both = _retrieve(reference, sample, perspective="both")
+    one, other = (_retrieve(reference, sample, perspective=perspective) for perspective in PERSPECTIVES)
+    found = both.diagnostics
+    assert np.array_equal(found["dark_field_devolving"], one.dark_field)
+    assert np.array_equal(found["dark_field_evolving"], other.dark_field)
+    assert np.array_equal(found["dark_field_edges"], (other.dark_field - one.dark_field) / 2)
+    assert np.array_equal(both.dark_field, (one.dark_field + other.dark_field) / 2)
+    assert np.array_equal(both.phase, one.phase)
+    assert not one.diagnostics
+
+
 @pytest.mark.parametrize("perspective", PERSPECTIVES)
 def test_identical_frames_give_exactly_nothing(perspective):
     frames = speckle(np.random.default_rng(4), 2, SHAPE)

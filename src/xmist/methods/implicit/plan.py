@@ -69,7 +69,7 @@ class Solution:
         return nearest_positive(tensor)
 
 
-Channels = dict[str, Image | None]
+Channels = dict[str, Any]  # and "diagnostics", if there are some
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)

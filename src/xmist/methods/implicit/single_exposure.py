@@ -17,9 +17,15 @@ or back from the sample frame (devolving, the default),
     ∆ ∇²(D I_S) = I_S − T I_R + (∆/k) ∇·(I_S ∇φ)                                                        (3)
 
 by an inverse Laplacian (spectral, because D I contains the speckles) and a division by I = T I_R or I_S.
+What both drop is of second order in the flow F of (2) and (3): I_S = (1 − F + F²/2 − …) T I_R makes (2) see
+F²/2 of the frame and (3) see −F²/2. Refraction by edges therefore gives D of opposite signs, where
+microstructure gives the same, so that `perspective="both"` separates them (the idea of Alloo et al. 2025):
+
+    D = (D_2 + D_3)/2,   edges = (D_2 − D_3)/2                                                          (4)
+
 Several positions are averaged with weights I: both equations are linear in the frames, so that this is their
 solution for the sum of the positions, by one transform. How the papers regularise the inverse Laplacian and
-combine positions could not be checked.
+combine positions and perspectives could not be checked.
 
 Notes
 -----
@@ -60,8 +66,10 @@ class SingleExposureOptions(Options):
     ----------
     delta_over_beta : float
         γ = δ/β of the sample's material.
-    perspective : {"devolving", "evolving"}
-        Equation (3) or (2).
+    perspective : {"devolving", "evolving", "both"}
+        Equation (3), (2), or the mean (4) of both, which cancels what edges give to first order; the result
+        then has the diagnostics `dark_field_devolving`, `dark_field_evolving` and `dark_field_edges`, half of
+        their difference, in metres.
     cutoff_length : float, optional
         Length L in metres in the sample's plane: longer structures of D I are damped, by −κ²/(κ⁴ + (2π/L)⁴)
         as inverse Laplacian. None damps nothing; the noise of D then grows with the size of the image.
@@ -73,7 +81,7 @@ class SingleExposureOptions(Options):
     """
 
     delta_over_beta: DeltaOverBeta
-    perspective: Literal["devolving", "evolving"] = "devolving"
+    perspective: Literal["devolving", "evolving", "both"] = "devolving"
     cutoff_length: Annotated[float, Range(0.0, above=True, unit="m")] | None = None
 
 
@@ -107,17 +115,24 @@ def _channels(found: Solution) -> Channels:
     threads = found.threads
     transmission = single_material(found.unknowns[0], found.lost, length2=found.length2, threads=threads)
     usable = above_zero(transmission, found.lost, found.flags)
-    dark_field = diffusion(
-        found.reference,
-        found.sample,
-        found.weights,
-        usable,
-        length2=found.length2,
-        perspective=found.options.perspective,
-        epsilon=found.epsilon or 0.0,
-        threads=threads,
-    )
-    dark_field *= np.float32(found.scatter)
+    chosen = found.options.perspective
+    maps = {
+        f"dark_field_{perspective}": diffusion(
+            found.reference,
+            found.sample,
+            found.weights,
+            usable,
+            length2=found.length2,
+            perspective=perspective,
+            epsilon=found.epsilon or 0.0,
+            threads=threads,
+        )
+        * np.float32(found.scatter)
+        for perspective in (("devolving", "evolving") if chosen == "both" else (chosen,))
+    }
+    dark_field = sum(maps.values()) / np.float32(len(maps))
+    if chosen == "both":
+        maps["dark_field_edges"] = (maps["dark_field_evolving"] - maps["dark_field_devolving"]) / 2
     # Where no position has light within reach, T may be known and D not.
     found.flags[np.isfinite(usable) & ~np.isfinite(dark_field)] |= flag.UNDETERMINED
     phase = phase_of_transmission(usable, found.options.delta_over_beta)
@@ -126,6 +141,7 @@ def _channels(found: Solution) -> Channels:
         "transmission": transmission,
         "dark_field": dark_field,
         "refraction_angle": refraction_of(phase, found.experiment, threads=threads),
+        "diagnostics": maps if chosen == "both" else {},
     }
 
 
