@@ -134,6 +134,22 @@ def test_uncertainty_is_the_scatter_of_noise():
     assert result.transmission_std is None
 
 
+def test_uncertainty_holds_noise_and_the_error_of_the_model():
+    reference, sample = noisy()
+    # Granular contrast of the sample, alike at every position: the prior on d takes it for noise.
+    grains = 1.0 + 0.04 * np.random.default_rng(5).normal(size=SHAPE)
+    shares = []
+    for frames in (sample, grains * sample):
+        result = retrieve(reference, frames, uncertainty=True, draws=4)
+        for name in ("phase", "dark_field", "transmission"):
+            parts = [result.diagnostics[f"{name}_std_{part}"] for part in ("noise", "model")]
+            assert np.allclose(np.hypot(*parts), getattr(result, f"{name}_std"), rtol=1e-4, atol=0.0)
+        noise, model = (result.diagnostics[f"dark_field_std_{part}"] for part in ("noise", "model"))
+        shares.append(np.mean(model**2) / np.mean(noise**2))
+    # Without grains the model's part is that of the prior, about as large as that of noise.
+    assert shares[1] > 1.5 * shares[0]
+
+
 def test_frames_that_do_not_belong_together_are_not_said_to_converge():
     rng = np.random.default_rng(8)
     one, other = speckle(rng, 2, (64, 64)), speckle(rng, 2, (64, 64))

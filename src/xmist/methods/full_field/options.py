@@ -68,7 +68,7 @@ class FullFieldOptions(Options):
     background : (y, x) bool array or (int, int, int, int), optional
         Bare beam, where φ = 0, D = 0 and T = 1: a mask, or a box y0, y1, x0, x1 in pixels, ends excluded.
     uncertainty : bool
-        Also compute standard deviations, from solves of perturbed data.
+        Also compute standard deviations, from solves of perturbed data and an estimate of the model's error.
     draws : int
         Number of perturbed solves; with few, the variances are smoothed.
     seed : int

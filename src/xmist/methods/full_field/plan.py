@@ -162,6 +162,7 @@ class FullFieldPlan:
         findings += background_findings(self.clean, given, codes, self.background)
         if start is not None and not found.warm:
             findings.append(initial_finding())
+        channels, maps = self._channels(found, problem, data, lost)
         result = Retrieval(
             method="full-field",
             experiment=self.experiment,
@@ -171,7 +172,8 @@ class FullFieldPlan:
             diagnostics={
                 name: np.ascontiguousarray(inside(image, data.margin))
                 for name, image in diagnostic_maps(data, problem, found, moment).items()
-            },
+            }
+            | maps,
             provenance={
                 "xmist_version": __version__,
                 "positions": len(self.clean),
@@ -179,7 +181,7 @@ class FullFieldPlan:
                 **self.reference.record(self.experiment),
                 "convergence": convergence_record(found, data.noise),
             },
-            **self._channels(found, problem, data, lost),
+            **channels,
         )
         return use_bare_beam(
             check_border(result, self.reference.frames, given, None, shifts=shifts),
@@ -315,8 +317,11 @@ class FullFieldPlan:
 
     def _channels(
         self, found: Fit, problem: Problem, data: FitData, lost: NDArray[np.bool_]
-    ) -> dict[str, Any]:
-        """Return the image channels in SI units, with their standard deviations where these are asked for."""
+    ) -> tuple[dict[str, Image], dict[str, Image]]:
+        """Return the image channels in SI units, and diagnostic maps of their standard deviations.
+
+        Both without those where they are not asked for.
+        """
         k, p = self.experiment.wavenumber, self.experiment.effective_pixel
         per_psi = k * p**2 / self.experiment.effective_distance
         per_d = p**2 / self.experiment.effective_distance
@@ -338,30 +343,51 @@ class FullFieldPlan:
             channels["dark_field"] = np.float32(0.5) * (tensor[0] + tensor[2])
         if LOG_T in fields:
             channels["transmission"] = np.exp(fields[LOG_T])
+        maps: dict[str, Image] = {}
         if self.options.uncertainty:
-            wide = standard_deviations(
-                found,
-                problem,
-                data,
-                draws=self.options.draws,
-                seed=self.options.seed,
-                lost=with_margin(lost, data.margin, True),
-            )
-            deviations = {name: inside(image, data.margin) for name, image in wide.items()}
-            channels["phase_std"] = deviations["phase"] * np.float32(per_psi)
-            if "dark_field" in channels:
-                channels["dark_field_std"] = deviations["dark_field"] * np.float32(per_d)
-                if len(self.clean) == 1:
-                    # One image does not separate scatter from thickness: the error may be as large as D.
-                    size = float(
-                        np.sqrt(np.square(channels["dark_field"]).mean(dtype=np.float64, where=~lost))
-                    )
-                    np.hypot(channels["dark_field_std"], np.float32(size), out=channels["dark_field_std"])
-            if LOG_T in fields:
-                channels["transmission_std"] = channels["transmission"] * deviations["transmission"]
-        for image in channels.values():
+            channels, maps = self._with_deviations(channels, found, problem, data, lost)
+        for image in (*channels.values(), *maps.values()):
             image[..., lost] = np.nan
-        return channels
+        return channels, maps
+
+    def _with_deviations(
+        self,
+        channels: dict[str, Image],
+        found: Fit,
+        problem: Problem,
+        data: FitData,
+        lost: NDArray[np.bool_],
+    ) -> tuple[dict[str, Image], dict[str, Image]]:
+        """Return the channels with their standard deviations, and the parts of these as diagnostic maps."""
+        deviations = standard_deviations(
+            found,
+            problem,
+            data,
+            draws=self.options.draws,
+            seed=self.options.seed,
+            lost=with_margin(lost, data.margin, True),
+        )
+        k, p, distance = (
+            self.experiment.wavenumber,
+            self.experiment.effective_pixel,
+            self.experiment.effective_distance,
+        )
+        units: dict[str, Any] = {
+            "phase": np.float32(k * p**2 / distance),
+            "dark_field": np.float32(p**2 / distance),
+            "transmission": channels.get("transmission"),
+        }
+        out, maps = dict(channels), {}
+        for name, one in deviations.items():
+            total, noise = (units[name] * inside(image, data.margin) for image in (one.total, one.noise))
+            if name == "dark_field" and len(self.clean) == 1:
+                # One image does not separate scatter from thickness: the error may be as large as D.
+                size = np.sqrt(np.square(channels[name]).mean(dtype=np.float64, where=~lost))
+                np.hypot(total, np.float32(size), out=total)
+            out[f"{name}_std"] = total
+            maps[f"{name}_std_noise"] = noise
+            maps[f"{name}_std_model"] = np.sqrt(np.maximum(total**2 - noise**2, np.float32(0.0)))
+        return out, maps
 
 
 def prepare(

@@ -183,7 +183,7 @@ class PriorStrengths:
 
         That of degree 2 along the border costs nothing, and its mirror would have the spectrum of a kink.
         """
-        out = field - _border_polynomial(field) if kind == PSI and self.margin else field.copy()
+        out = field - border_polynomial(field) if kind == PSI and self.margin else field.copy()
         cosines: Image = to_cosines(out[None], threads=threads)[0]
         return cosines
 
@@ -330,7 +330,7 @@ class PriorStrengths:
         return replace(priors[i], order=found.order, strength=found.strength)
 
 
-def _border_polynomial(field: Image) -> Image:
+def border_polynomial(field: Image) -> Image:
     """Return the polynomial of degree 2 that is nearest to an image (y, x) along its border."""
     y, x = (np.linspace(-1.0, 1.0, size) for size in field.shape)
     powers = [(i, j) for i in range(3) for j in range(3 - i)]

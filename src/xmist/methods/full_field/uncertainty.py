@@ -1,12 +1,19 @@
-"""Standard deviations of a fit: the spread of solutions for perturbed data.
+"""Standard deviations of a fit: the spread of solutions for perturbed data, and the error of the model.
 
 A solution of (AᵀWA + P) δ = AᵀW e + P^½ z, with e of the residual's local variance (module `noise`) and z
-white, has the covariance of the posterior. A residual that is the same at every position, such as granular
-contrast of the sample, counts as noise.
+white, has the covariance of the posterior. Half of the solves are for e, half for z.
+
+The model is in error by more: granular contrast of the sample is alike at every position, and the residual
+does not show what of it is in the images. Its size is read from the finest structure of d, which the prior
+on d holds to be noise. Let v be its power over that of noise of the residual's level, and v χ² that over
+photon noise. The variance of the model's error is (v − 1) times the posterior's, and 1 − 1/(v χ²) times what
+errors in amplitude and of second order make: parts of d², ln² T, ψ², rough ψ² and the slope of ψ to the
+fourth power. The factors were found on simulated experiments (docs/full-field.md, "Uncertainty").
 """
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import Any, Final
 
 import numpy as np
@@ -14,23 +21,54 @@ from numpy.typing import NDArray
 from scipy.ndimage import gaussian_filter
 
 from xmist.core.arrays import Image
+from xmist.methods.full_field.diagnostics import reduced_chi_squared
 from xmist.methods.full_field.noise import right_of_noise
+from xmist.methods.full_field.prior_strengths import border_polynomial
 from xmist.methods.full_field.problem import SMOOTH, Fit, FitData, Problem
+from xmist.numerics.operators.derivatives import DX, DY, derivative
 from xmist.numerics.operators.roughness import random_force
 from xmist.numerics.operators.transport import D_XX, D_YY, LOG_T, PSI, D
+from xmist.numerics.solvers.poisson import smoothed
 from xmist.numerics.solvers.preconditioner import Prior
-from xmist.numerics.solvers.whole_image import empty_pixels, to_cosines
+from xmist.numerics.solvers.prior_strength import fine_power
+from xmist.numerics.solvers.whole_image import Right, empty_pixels, to_cosines
 
 Real = NDArray[Any]
 
 _SMOOTHED_DRAWS: Final = 64  # with fewer draws the variance is smoothed
 _LOCAL: Final = 4.0  # σ in pixels over which the noise level is taken
 _ROWS: Final = 64
+# The variance of the model's error: part of (v − 1) times the posterior's, by channel, ...
+_EXCESS: Final = {"phase": 0.9, "dark_field": 0.8, "transmission": 0.8}
+# ... and, in pixel units, parts of the squares of d, of ψ without what crosses the border (over N), of rough
+# ψ, and of ln T (over N in its own), and of the slope of ψ to the fourth power.
+_D_BY_D: Final = 0.5
+_PSI_BY_PSI: Final = 3.6e-4
+_PSI_BY_ROUGH: Final = 0.65
+_PSI_BY_LOG_T: Final = 2.0
+_LOG_T_BY_LOG_T: Final = 5.5e-4
+_LOG_T_BY_SLOPE: Final = 8e-4
+
+
+@dataclass(frozen=True, eq=False)
+class Deviation:
+    """Standard deviation (y, x) of an unknown, and the part of it that noise of the data makes."""
+
+    total: Image
+    noise: Image
+
+
+@dataclass(frozen=True, eq=False)
+class Spread:
+    """Mean squares over solves by channel (y, x), and the power of d (ring,) over high frequencies."""
+
+    squares: dict[str, Image]
+    fine: Real
 
 
 def standard_deviations(
     found: Fit, problem: Problem, data: FitData, *, draws: int, seed: int, lost: NDArray[np.bool_]
-) -> dict[str, Image]:
+) -> dict[str, Deviation]:
     """Return standard deviations (y, x) in pixel units from a number of perturbed solves.
 
     Of ψ (without its mean where nothing fixes it) as "phase", of d (trace/2 of a tensor) as "dark_field" and
@@ -50,50 +88,116 @@ def standard_deviations(
     sigma *= np.float32(correction)
     np.sqrt(sigma, out=sigma)
     level = float(np.sqrt(correction * square.sum(dtype=np.float64) / total.sum(dtype=np.float64)))
+    constant = level**2 * float(total.sum(dtype=np.float64))
     del square, total
-    present = {
-        "phase": PSI in kinds,
-        "dark_field": D in kinds or D_XX in kinds,
-        "transmission": LOG_T in kinds,
-    }
-    sums = {name: np.zeros(shape, np.float32) for name, there in present.items() if there}
     solver = problem.solver(transport, found.priors)
     transmission = np.exp(found.fields[kinds.index(LOG_T)]) if LOG_T in kinds else None
-    for draw in range(draws):
-        random = np.random.default_rng([seed, draw])
-        right = right_of_noise(
+
+    def noise(random: np.random.Generator) -> Right:
+        return right_of_noise(
             random, data.reference, sigma, data.spectra, transport, transmission=transmission
         )
-        for image, prior in zip(right.coefficients, found.priors, strict=True):
-            if prior.natural:
+
+    def prior(random: np.random.Generator) -> Right:
+        out = np.zeros((len(kinds), *shape), np.float32)
+        for image, one in zip(out, found.priors, strict=True):
+            if one.natural:
                 force = random_force(
                     random,
                     empty_pixels(weights, shape),
-                    inside=prior.strength,
-                    empty=max(prior.strength, prior.empty),
+                    inside=one.strength,
+                    empty=max(one.strength, one.empty),
                 )
                 image += np.float32(level) * to_cosines(force[None], threads=transport.threads)[0]
             else:
-                _pull(random, image, prior, level)
-        delta, _ = solver(
-            right,
-            negligible=lambda objective: 1e-3 * objective / positions,
-            relative=1e-9,
-        )
-        fields = dict(zip(kinds, delta, strict=True))
-        if not problem.zero_is_known:  # else its spread counts
-            fields[PSI] -= np.float32(fields[PSI].mean(dtype=np.float64, where=~lost))
-        sums["phase"] += np.square(fields[PSI])
-        if "dark_field" in sums:
-            d = fields[D] if D in fields else np.float32(0.5) * (fields[D_XX] + fields[D_YY])
-            sums["dark_field"] += np.square(d)
-        if "transmission" in sums:
-            sums["transmission"] += np.square(fields[LOG_T])
-        del right, delta, fields  # the next draw needs the memory
-    smooth = SMOOTH if draws < _SMOOTHED_DRAWS else 0.0
+                _pull(random, image, one, level)
+        return Right(coefficients=out, constant=constant)
+
+    def spread(right: Any, numbers: range) -> Spread:
+        squares: dict[str, Image] = {}
+        fine: Real = np.zeros(())
+        for draw in numbers:
+            delta, _ = solver(
+                right(np.random.default_rng([seed, draw])),
+                negligible=lambda objective: 1e-3 * objective / positions,
+                relative=1e-9,
+            )
+            if not problem.zero_is_known:  # else its spread counts
+                psi = delta[kinds.index(PSI)]
+                psi -= np.float32(psi.mean(dtype=np.float64, where=~lost))
+            for name, image in _by_channel(delta, kinds).items():
+                squares[name] = squares.get(name, np.float32(0.0)) + np.square(image)
+            fine = fine + _fine(delta, kinds, transport.threads)
+        smooth = SMOOTH if draws < _SMOOTHED_DRAWS else 0.0
+        for name, image in squares.items():
+            squares[name] = gaussian_filter(image / np.float32(len(numbers)), smooth, mode="reflect")
+        return Spread(squares, fine / len(numbers))
+
+    middle = (draws + 1) // 2 if any(one.strength > 0.0 or one.empty > 0.0 for one in found.priors) else draws
+    of_noise = spread(noise, range(middle))
+    of_prior = spread(prior, range(middle, draws)) if middle < draws else None
+    posterior = {
+        name: image if of_prior is None else image + of_prior.squares[name]
+        for name, image in of_noise.squares.items()
+    }
+    model = _model_error(found, problem, data, posterior, of_noise.fine)
     return {
-        name: np.sqrt(gaussian_filter(total / np.float32(draws), smooth, mode="reflect"))
-        for name, total in sums.items()
+        name: Deviation(total=np.sqrt(image + model[name]), noise=np.sqrt(of_noise.squares[name]))
+        for name, image in posterior.items()
+    }
+
+
+def _by_channel(fields: Real, kinds: tuple[int, ...]) -> dict[str, Image]:
+    """Return ψ, d (trace/2 of a tensor) and ln T (y, x) by channel, where they are among the fields."""
+    by_kind = dict(zip(kinds, fields, strict=True))
+    out = {"phase": by_kind[PSI]}
+    if D in by_kind:
+        out["dark_field"] = by_kind[D]
+    elif D_XX in by_kind:
+        out["dark_field"] = np.float32(0.5) * (by_kind[D_XX] + by_kind[D_YY])
+    if LOG_T in by_kind:
+        out["transmission"] = by_kind[LOG_T]
+    return out
+
+
+def _fine(fields: Real, kinds: tuple[int, ...], threads: int | None) -> Real:
+    """Return the power of d over rings of high frequencies, 0 without one."""
+    image = _by_channel(fields, kinds).get("dark_field")
+    if image is None:
+        return np.zeros(())
+    return fine_power(to_cosines(image[None].copy(), threads=threads)[0], threads=threads)
+
+
+def _model_error(
+    found: Fit, problem: Problem, data: FitData, posterior: dict[str, Image], noise: Real
+) -> dict[str, Image]:
+    """Return the variance of the model's error (y, x) by channel; `noise`: fine power of d of noise alone."""
+    kinds, threads = found.transport.kinds, found.transport.threads
+    fields = _by_channel(found.fields, kinds)
+    excess = 1.0
+    if "dark_field" in fields and np.all(noise > 0.0):
+        ratios = _fine(found.fields, kinds, threads) / noise
+        excess = float(np.exp(np.log(np.maximum(ratios, 1e-9)).mean()))
+    chi = reduced_chi_squared(found, data.noise)
+    beyond = 1.0 if chi is None else max(0.0, 1.0 - 1.0 / max(excess * chi, 1e-9))
+    psi, log_t = fields["phase"], fields.get("transmission", np.zeros((), np.float32))
+    inner = psi if problem.zero_is_known else psi - border_polynomial(psi)
+    smooth = smoothed(inner, SMOOTH, threads=threads)
+    slope = sum(np.square(derivative(smooth, kind, threads=threads)) for kind in (DX, DY))
+    amplitude = 1.0 / len(found.residual)
+    squares = {
+        "phase": amplitude * _PSI_BY_PSI * np.square(inner)
+        + _PSI_BY_ROUGH * gaussian_filter(np.square(inner - smooth), _LOCAL, mode="reflect")
+        + _PSI_BY_LOG_T * np.square(log_t),
+        "transmission": amplitude * _LOG_T_BY_LOG_T * np.square(log_t) + _LOG_T_BY_SLOPE * np.square(slope),
+    }
+    if "dark_field" in fields:
+        squares["dark_field"] = _D_BY_D * np.square(
+            gaussian_filter(fields["dark_field"], _LOCAL, mode="reflect")
+        )
+    return {
+        name: np.asarray(_EXCESS[name] * max(excess - 1.0, 0.0) * image + beyond * squares[name], np.float32)
+        for name, image in posterior.items()
     }
 
 

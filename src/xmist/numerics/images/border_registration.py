@@ -95,11 +95,15 @@ class BorderShifts:
             left = []
             for place in (box, _moved(box, -one, shift.shape[1:])):
                 part = shift[(slice(None), *place)]
-                known = part[:, np.isfinite(part).all(axis=0)].astype(np.float64)
-                if known.size:
-                    # The one shift of a patch is that of its mean only to a part of what it varies by.
-                    spread = _SPREAD**2 * np.cov(known, bias=True)
-                    left.append((one - known.mean(axis=1), spread))
+                known = np.isfinite(part).all(axis=0)
+                if known.any():
+                    values = part[:, known].astype(np.float64)
+                    # The one shift of a patch is that of its mean only to a part of what it varies by. What
+                    # varies is a plane; the rest of a noisy result is no motion.
+                    plane = np.stack([np.ones(values.shape[1]), *np.nonzero(known)])
+                    fitted = values @ np.linalg.pinv(plane) @ plane
+                    spread = _SPREAD**2 * np.cov(fitted, bias=True)
+                    left.append((one - values.mean(axis=1), spread))
             if left:
                 nearest = min(left, key=lambda rest: float(np.hypot(*rest[0])))
                 lacking.append(nearest[0])

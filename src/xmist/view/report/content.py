@@ -31,6 +31,15 @@ _DIAGNOSTICS: Final = {
         "information on the dark-field",
         "share of the value that comes from the frames",
     ),
+    "phase_std_noise": ("deviation of the phase by noise", "part of the standard deviation"),
+    "phase_std_model": ("deviation of the phase by the model", "part of the standard deviation"),
+    "dark_field_std_noise": ("deviation of the dark-field by noise", "part of the standard deviation"),
+    "dark_field_std_model": ("deviation of the dark-field by the model", "part of the standard deviation"),
+    "transmission_std_noise": ("deviation of the transmission by noise", "part of the standard deviation"),
+    "transmission_std_model": (
+        "deviation of the transmission by the model",
+        "part of the standard deviation",
+    ),
 }
 _SCALED_UNITS: Final = ("m", "rad")
 _DERIVED: Final = {
