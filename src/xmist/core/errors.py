@@ -69,6 +69,7 @@ ERROR_CODES: Final[Mapping[str, str]] = MappingProxyType(
         "flat-invalid": "The flat has no pixel that can be divided by.",
         "flux-undetermined": "There is no flux to scale frames to.",
         "frames-missing": "A step needs frames that were not given, or that an earlier step used.",
+        "monitor-missing": "The monitor or the exposure time of some frames is not known, or not above 0.",
         "step-order": "A preprocessing step stands before one that must come first.",
         "step-unknown": "There is no preprocessing step of this name.",
         # --- input and output files (io) ---

@@ -338,7 +338,31 @@ _TABLE: Final = (
         "One of several flat frames was taken without beam. It is left out.",
         "Remove it from input.flat, and check the others.",
     ),
+    FindingCode(
+        "dark-exposure-time",
+        "warning",
+        "The dark frames had another exposure time than the frames that they are subtracted from.",
+        "Record dark frames of the same exposure time.",
+    ),
     # --- input files (io) ---
+    FindingCode(
+        "beam-changed",
+        "warning",
+        "A monitor or the ring current tells that the beam changed between frames, and no step scales them.",
+        'Add the preprocessing step flux, with source = "monitor" or with bare beam in view.',
+    ),
+    FindingCode(
+        "exposure-times-differ",
+        "note",
+        "Reference and sample frames had other exposure times, as the files state. They are scaled by them.",
+        "None is needed.",
+    ),
+    FindingCode(
+        "exposure-time-unknown",
+        "warning",
+        "The exposure time is stated for reference or sample frames, but not for both.",
+        "Check that both had the same, or add the preprocessing step flux.",
+    ),
     FindingCode(
         "saturated",
         "warning",

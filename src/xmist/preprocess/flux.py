@@ -1,13 +1,15 @@
-"""Step flux: scale all frames to one flux of the bare beam."""
+"""Step flux: scale all frames to one flux of the bare beam, found in the frames or told by a monitor."""
 
 from __future__ import annotations
+
+from typing import Annotated, Literal
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from xmist.core.arrays import Image
 from xmist.core.errors import InputError
-from xmist.core.options import Options
+from xmist.core.options import Options, Range
 from xmist.numerics.images.bare_beam import block_sums, brightest_blocks
 from xmist.preprocess.frames import Frames, Span, SpanOption, box_slices, check_pair
 
@@ -21,6 +23,11 @@ class FluxOptions(Options):
     ----------
     rows, columns : (start, stop), optional
         Box of bare beam, counted from 0, stop excluded; without it bare beam is looked for.
+    source : str
+        Where the flux comes from: "frames", their bare beam; "monitor", a monitor or the ring current that
+        the files state for each frame, times the exposure time where it is stated; "time", the exposure time.
+    monitor : str, optional
+        Key of the monitor in the headers, such as "/entry/control/data"; it is looked for if left out.
 
     Examples
     --------
@@ -30,6 +37,10 @@ class FluxOptions(Options):
 
     rows: SpanOption = None
     columns: SpanOption = None
+    source: Literal["frames", "monitor", "time"] = "frames"
+    monitor: Annotated[str, Range(expected="a key of the headers, such as '/entry/control/data'")] | None = (
+        None
+    )
 
 
 def normalise_flux(
@@ -135,6 +146,8 @@ def flux_factors(
 
 def apply_flux(frames: Frames, options: FluxOptions) -> Frames:
     """Scale reference and sample frames to the mean flux of the references."""
+    if options.source != "frames":
+        return _apply_beam(frames, options)
     factors, share = flux_factors(
         frames.reference, frames.sample, frames.weights, rows=options.rows, columns=options.columns
     )
@@ -144,6 +157,32 @@ def apply_flux(frames: Frames, options: FluxOptions) -> Frames:
         f"{100 * share:.3g} % of the frame ({how})",
         reference=scale_frames(frames.reference, factors[0]),
         sample=scale_frames(frames.sample, factors[1]),
+    )
+
+
+def _apply_beam(frames: Frames, options: FluxOptions) -> Frames:
+    """Scale frames by what the files state of the beam, to the mean of the references."""
+    beam = frames.beam
+    name = "exposure time" if options.source == "time" else "monitor"
+    if options.rows or options.columns:
+        raise InputError(
+            f'rows and columns are a box of bare beam, and source = "{options.source}" needs none; leave '
+            "them out",
+            "option-conflict",
+        )
+    if beam is None or not (np.isfinite(beam) & (beam > 0)).all():
+        found = "no frame has one" if beam is None else f"a frame has {float(np.nanmin(beam)):g}"
+        raise InputError(
+            f"the {name} of all frames is not known ({found}); expected numbers above 0 in the headers: see "
+            'xmist info, name it with monitor = "…", or use source = "frames"',
+            "monitor-missing",
+        )
+    factors = beam[0].mean() / beam
+    return frames.replace(
+        f"flux: reference frames × {_range(factors[0])}, sample frames × {_range(factors[1])}, by the {name}",
+        reference=scale_frames(frames.reference, factors[0]),
+        sample=scale_frames(frames.sample, factors[1]),
+        beam=None,
     )
 
 

@@ -39,6 +39,9 @@ class Frames:
     dark, flat : (y, x) or (frame, y, x) array_like, optional
         Frames without beam, and frames with beam but without diffuser and sample; None after the step that
         uses them.
+    beam : (2, position) array_like, optional
+        Flux of the reference and of the sample frames in any one unit, as a monitor tells it; None if there
+        is none, and after the step flux.
     history : tuple of str
         What each step did, one sentence each.
     measured : mapping of str to array
@@ -66,6 +69,7 @@ class Frames:
     history: tuple[str, ...] = ()
     measured: Mapping[str, NDArray[Any]] = field(default_factory=dict)
     findings: tuple[Finding, ...] = ()
+    beam: NDArray[np.float64] | None = None
 
     def __init__(
         self,
@@ -77,8 +81,10 @@ class Frames:
         history: tuple[str, ...] = (),
         measured: Mapping[str, NDArray[Any]] | None = None,
         findings: tuple[Finding, ...] = (),
+        beam: ArrayLike | None = None,
     ) -> None:
         errors: list[ErrorRecord] = []
+        told: NDArray[np.float64] | None = None
         given = {
             "reference": as_frames("reference", reference, errors),
             "sample": as_frames("sample", sample, errors),
@@ -104,9 +110,14 @@ class Frames:
                 given["weights"] = np.broadcast_to(np.float32(1.0), first.shape)
             else:
                 given["weights"] = as_weights("weights", weights, first.shape, errors)
+            told = None if beam is None else np.asarray(beam, np.float64)
+            if told is not None and told.shape != (2, len(first)):
+                text = f"beam has shape {told.shape}; expected {(2, len(first))}, a number a frame"
+                errors.append(ErrorRecord("shape-mismatch", text))
         raise_errors(errors)
         for name, array in given.items():
             object.__setattr__(self, name, array)
+        object.__setattr__(self, "beam", told)
         object.__setattr__(self, "history", tuple(history))
         object.__setattr__(self, "measured", dict(measured or {}))
         object.__setattr__(self, "findings", tuple(findings))
@@ -135,7 +146,7 @@ class Frames:
         **changes
             Arrays by name; `measured` and `findings` as a whole.
         """
-        names = ("reference", "sample", "weights", "dark", "flat", "measured", "findings")
+        names = ("reference", "sample", "weights", "dark", "flat", "measured", "findings", "beam")
         arrays = {name: changes.get(name, getattr(self, name)) for name in names}
         return Frames(**arrays, history=(*self.history, entry))
 

@@ -34,6 +34,7 @@ from xmist.io.frames.sources import Source, listed
 from xmist.methods import least_positions
 from xmist.preprocess import make_step_options
 from xmist.preprocess.frames import box_slices
+from xmist.workflow.beam import BeamSource, Steps, survey_beam
 from xmist.workflow.configuration import ParsedConfiguration
 from xmist.workflow.frames import FrameReader, FrameTable, open_tolerant
 from xmist.workflow.outputs import ROLES, output_errors
@@ -71,7 +72,8 @@ class Discovery:
     """What the headers tell of a configuration; parts that have an error are None.
 
     `reference` is a table of sets of references, `sample` of all projections, of which `first` to `last` are
-    retrieved. `shape` and `binning` are those of the prepared frames.
+    retrieved. `shape` and `binning` are those of the prepared frames; `steps` may have one more than the
+    configuration, for which `beam` says where the flux comes from.
     """
 
     parsed: ParsedConfiguration
@@ -84,6 +86,8 @@ class Discovery:
     shape: tuple[int, int] | None
     binning: int
     sample_positions: NDArray[np.float64] | None  # (position, 2) of a sample that moves, in prepared pixels
+    beam: BeamSource
+    steps: Steps
     errors: tuple[ErrorRecord, ...]
     findings: tuple[Finding, ...]
 
@@ -148,6 +152,13 @@ def discover(parsed: ParsedConfiguration, known: Collection[int] = ()) -> Discov
     first = reference or sample
     _check_tables(found, still)
     found.findings += _axes_findings(found)
+    steps: Steps = parsed.preprocess or ()
+    beam = BeamSource()
+    if reference is not None and sample is not None and not found.errors and parsed.preprocess is not None:
+        surveyed = found.attempt(partial(survey_beam, reference, sample, still, steps))
+        if surveyed is not None:
+            beam, steps, noticed = surveyed
+            found.findings += noticed
     shape, binning = _prepared_shape(parsed, None if first is None else first.shape, found.errors)
     start, stop = 0, 0
     if sample is not None:
@@ -174,6 +185,8 @@ def discover(parsed: ParsedConfiguration, known: Collection[int] = ()) -> Discov
         shape=shape,
         binning=binning,
         sample_positions=None if found.sample_positions is None else found.sample_positions / binning,
+        beam=beam,
+        steps=steps,
         errors=(*parsed.errors(_hints(offers)), *found.errors, *output_errors(parsed, files, shape)),
         findings=(
             *parsed.findings,

@@ -104,7 +104,8 @@ class ProjectionProcessor:
         known["provisional"] = self.following or states != reader.states(index)
         noise = loaded.relative_noise
         findings = loaded.findings
-        frames = self._attempt(known, partial(self._frames, index, loaded.frames, loaded.weights))
+        beam = self._attempt(known, partial(self._beam, index, reader))
+        frames = self._attempt(known, partial(self._frames, index, loaded.frames, loaded.weights, beam))
         del loaded
         if frames is None:
             return PreparedProjection(index=index, known=known)
@@ -201,7 +202,15 @@ class ProjectionProcessor:
             known, lambda: self._plan(stack.reference, stack.weights)(stack.sample, **options)
         )
 
-    def _frames(self, index: int, raw: Image, valid: Image | None) -> Frames:
+    def _beam(self, index: int, reader: FrameReader) -> NDArray[np.float64] | None:
+        """Return the flux (2, position) of the references and of a projection, None if it is not used."""
+        ours = self.setup.references.beam_at(index)
+        theirs = self.setup.beam.read(reader, index)
+        return None if ours is None or theirs is None else np.stack([ours, theirs])
+
+    def _frames(
+        self, index: int, raw: Image, valid: Image | None, beam: NDArray[np.float64] | None
+    ) -> Frames:
         """Lead the frames of a projection and its references through the steps."""
         setup = self.setup
         steps = setup.steps
@@ -213,7 +222,15 @@ class ProjectionProcessor:
             weights = valid if weights is None else np.minimum(weights, valid)
         if self.tell is not None and steps.rest:
             self.tell("preprocessing", 0, 1)
-        frames = Frames(reference, sample, weights, dark=steps.dark, flat=steps.flat, history=steps.history)
+        frames = Frames(
+            reference,
+            sample,
+            weights,
+            dark=steps.dark,
+            flat=steps.flat,
+            history=steps.history,
+            beam=beam,
+        )
         return apply_steps(frames, steps.rest) if steps.rest else frames
 
     def _stack(self, frames: Frames, known: dict[str, Any]) -> SpeckleStack:

@@ -25,6 +25,7 @@ from xmist.io.frames.sources import listed
 from xmist.methods import METHODS
 from xmist.methods.common.bare_beam import drift_of_pair
 from xmist.preprocess import Frames, apply_steps
+from xmist.workflow.beam import monitor_text
 from xmist.workflow.schema import expected_value
 
 _HDF5: Final = (".h5", ".hdf5", ".hdf", ".nxs", ".nx", ".cxi")
@@ -117,7 +118,7 @@ def propose_configuration(folder: str | Path, *, base: str | Path | None = None)
             "",
             *_experiment_lines(series.get("reference") or series.get("sample")),
             "",
-            *_preprocess_lines(specs, _drift(series)),
+            *_preprocess_lines(specs, series),
             "",
             *_retrieve_lines(number),
             "",
@@ -330,7 +331,7 @@ def _drift(series: Mapping[str, FrameSeries]) -> float | None:
         return None
 
 
-def _preprocess_lines(specs: Mapping[str, object], drift: float | None) -> list[str]:
+def _preprocess_lines(specs: Mapping[str, object], series: Mapping[str, FrameSeries]) -> list[str]:
     from xmist.preprocess import STEPS
 
     lines = ["# Steps in order, each with its options; there are:"]
@@ -339,11 +340,15 @@ def _preprocess_lines(specs: Mapping[str, object], drift: float | None) -> list[
     for name in ("dark", "flat", "bad-pixels", "unlit"):
         if name in specs or name not in ("dark", "flat"):
             lines += ["[[preprocess]]", f"step = {toml_text(name)}", ""]
+    drift = _drift(series)
     if drift is not None:
         lines += _comment(
             f"Speckles of bare beam moved by {drift:.2g} pixels between the first reference and sample frame."
         )
         lines += ["[[preprocess]]", 'step = "drift"', ""]
+    told = monitor_text(series["reference"], series["sample"]) if {"reference", "sample"} <= {*series} else ""
+    if told:
+        lines += [*_comment(told), "[[preprocess]]", 'step = "flux"', 'source = "monitor"', ""]
     return lines[:-1]
 
 

@@ -20,6 +20,7 @@ from xmist.preprocess import find_bad_pixels
 from xmist.preprocess.drift import correct_drift, measure_drift
 from xmist.preprocess.frames import median_level
 from xmist.preprocess.steps import FrameSteps, prepare_frame_steps
+from xmist.workflow.beam import BeamSource
 from xmist.workflow.discovery import Discovery
 from xmist.workflow.frames import FrameReader, FrameTable, read_still
 from xmist.workflow.rotation import Angles
@@ -30,7 +31,8 @@ class References:
     """Sets of references (set, position, y, x) taken at times: one, the nearest, or two interpolated.
 
     The time of a set counts the projections before it. Between two sets the speckles of both are moved by
-    `shifts`, (set − 1, position, 2) in pixels, to where they were, and mixed linearly.
+    `shifts`, (set − 1, position, 2) in pixels, to where they were, and mixed linearly. `beam` (set, position)
+    is their flux, where the files state it.
     """
 
     sets: Image
@@ -38,6 +40,7 @@ class References:
     times: tuple[float, ...]
     between: Literal["linear", "nearest"]
     shifts: NDArray[np.float64] | None
+    beam: NDArray[np.float64] | None = None
     _kept: dict[str, Any] = field(default_factory=dict, repr=False)
 
     def __getstate__(self) -> dict[str, Any]:
@@ -66,6 +69,17 @@ class References:
             kept = (key, *self._make(key))
             self._kept["made"] = kept
         return kept[1], kept[2]
+
+    def beam_at(self, projection: int) -> NDArray[np.float64] | None:
+        """Return the flux (position,) of the references for a projection, None if it is not known."""
+        if self.beam is None:
+            return None
+        key = self.key(projection)
+        before, part = int(key), key - int(key)
+        first: NDArray[np.float64] = self.beam[before]
+        if part > 0.0:
+            first = (1.0 - part) * first + part * self.beam[before + 1]
+        return first
 
     def _make(self, key: float) -> tuple[Image, Image | None]:
         before, part = int(key), key - int(key)
@@ -101,6 +115,7 @@ class SeriesSetup:
     noise: Mapping[str, float]
     saturation: float | None = None
     sample_positions: NDArray[np.float64] | None = None  # (position, 2) of a sample that moves
+    beam: BeamSource = field(default_factory=BeamSource)
 
 
 def read_setup(discovery: Discovery, tell: Progress) -> SeriesSetup:
@@ -120,6 +135,7 @@ def read_setup(discovery: Discovery, tell: Progress) -> SeriesSetup:
     weights: list[Image | None] = []
     findings: list[Finding] = []
     noise: dict[str, float] = {}
+    beams: list[NDArray[np.float64] | None] = []
     saturation = next(
         (given.get("saturation") for name, given in config.preprocess if name == "bad-pixels"), None
     )
@@ -129,6 +145,7 @@ def read_setup(discovery: Discovery, tell: Progress) -> SeriesSetup:
             sets.append(loaded.frames)
             weights.append(loaded.weights)
             findings += loaded.findings
+            beams.append(discovery.beam.read(reader, number))
             digests.setdefault("reference", []).extend(named_digests(reader.names(number), loaded))
             if np.isfinite(loaded.relative_noise):
                 noise["reference"] = loaded.relative_noise
@@ -140,15 +157,18 @@ def read_setup(discovery: Discovery, tell: Progress) -> SeriesSetup:
         digests[role] = named_digests([series.label(index) for index in range(len(series))], still)
     dark, flat = images.get("dark"), images.get("flat")
     if config.is_series:
-        steps = prepare_frame_steps(config.preprocess, dark, flat, median_level(sets[0]))
+        steps = prepare_frame_steps(discovery.steps, dark, flat, median_level(sets[0]))
         sets = [steps(frames) for frames in sets]
         weights = [None if each is None else steps.crop(each) for each in weights]
     else:  # goes through all steps at once, whose history is kept
-        steps = FrameSteps(functions=(), rest=config.preprocess, dark=dark, flat=flat)
+        steps = FrameSteps(functions=(), rest=discovery.steps, dark=dark, flat=flat)
     return SeriesSetup(
         table=table,
         chosen=range(discovery.first, discovery.last),
-        references=_references(sets, weights, steps.rest, section.reference_at or (0.0,), section.between),
+        references=dataclasses.replace(
+            _references(sets, weights, steps.rest, section.reference_at or (0.0,), section.between),
+            beam=None if any(beam is None for beam in beams) else np.array(beams, np.float64),
+        ),
         steps=steps,
         angles=discovery.angles,
         experiment=discovery.experiment,
@@ -158,6 +178,7 @@ def read_setup(discovery: Discovery, tell: Progress) -> SeriesSetup:
         noise=noise,
         saturation=saturation,
         sample_positions=discovery.sample_positions,
+        beam=discovery.beam,
     )
 
 
