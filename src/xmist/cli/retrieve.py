@@ -26,6 +26,15 @@ _SHOWN = 10
 @click.option("--dask", metavar="ADDRESS", help="For a series: scheduler of a Dask cluster, tcp://node:8786.")
 @click.option("--memory", metavar="AMOUNT", help="What all processes may hold, such as 4GB.")
 @click.option("--strict", is_flag=True, help="Exit code 3 on any warning; a series stops there.")
+@click.option("--follow", is_flag=True, help="For a series: retrieve projections as they are recorded.")
+@click.option(
+    "--idle-timeout",
+    type=click.FloatRange(0, min_open=True),
+    default=600.0,
+    show_default=True,
+    metavar="SECONDS",
+    help="With --follow: end when no file has changed for so long.",
+)
 @page_option
 @common
 @click.pass_obj
@@ -37,6 +46,8 @@ def retrieve(
     dask: str | None,
     memory: str | None,
     strict: bool,
+    follow: bool,
+    idle_timeout: float,
     page: str | None,
     **given: Any,
 ) -> int:
@@ -48,6 +59,10 @@ def retrieve(
     A series is what has {projection} in the names of its sample frames, or a table [series]. Its results go
     to blocks beside the file that shows them all; killed or stopped, the same command goes on where it was.
 
+    With --follow, projections are retrieved as they are recorded: new files, or frames that are added to a
+    dataset. It ends when all are there that [series] expected states, at Ctrl-C, or when no file has changed
+    for the idle timeout; exit code 3 if fewer arrived than expected. The file of the series shows the newest.
+
     Exit code 3 means that results were written, but some pixels have no value though no mask hid them, or
     projections of a series could not be retrieved.
 
@@ -56,6 +71,7 @@ def retrieve(
       xmist retrieve config.toml
       xmist retrieve config.toml --method umpa --option window=5 -o umpa.h5
       xmist retrieve series.toml --workers 8 --memory 32GB
+      xmist retrieve series.toml --follow
       xmist retrieve --reference 'ref_*.tif' --sample 'sample_*.tif' \\
           --energy-kev 17 --pixel-size 5.8e-6 --sample-to-detector 1.0 \\
           --step bad-pixels --method mist --option smoothing=2 -o result.h5 -o result.png
@@ -79,6 +95,7 @@ def retrieve(
             memory=memory,
             overwrite=given["overwrite"],
             strict=strict,
+            idle_timeout=idle_timeout if follow else None,
             progress=progress,
         )
     for path in done.files:

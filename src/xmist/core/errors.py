@@ -81,6 +81,7 @@ ERROR_CODES: Final[Mapping[str, str]] = MappingProxyType(
         "dataset-incomplete": "Parts of a dataset were never written, are damaged, or are in missing files.",
         "dataset-invalid": "A dataset holds other values than expected.",
         "dataset-missing": "An HDF5 file has no such dataset.",
+        "file-being-written": "Another program has a file open to write, and it cannot be read yet.",
         "file-changed": "A file changed while it was in use.",
         "file-damaged": "A file is damaged or truncated.",
         "file-missing": "A file does not exist.",

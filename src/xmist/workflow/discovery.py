@@ -122,6 +122,7 @@ class _Found:
 
     parsed: ParsedConfiguration
     before: Collection[int] = ()
+    growing: bool = False
     errors: list[ErrorRecord] = field(default_factory=list)
     reference: FrameTable | None = None
     sample: FrameTable | None = None
@@ -139,12 +140,12 @@ class _Found:
             return None
 
 
-def discover(parsed: ParsedConfiguration, known: Collection[int] = ()) -> Discovery:
+def discover(parsed: ParsedConfiguration, known: Collection[int] = (), *, growing: bool = False) -> Discovery:
     """Find the frames of a configuration; all errors are listed in what is returned, none is raised.
 
-    `known` are the numbers of projections that were there before.
+    `known` are the numbers of projections that were there before; `growing`: more frames are being recorded.
     """
-    found = _Found(parsed, known)
+    found = _Found(parsed, known, growing)
     still = _open_still(found)
     (_find_series if parsed.is_series else _find_single)(found)
     reference, sample = found.reference, found.sample
@@ -371,8 +372,11 @@ def _find_series(found: _Found) -> None:
         found.findings.append(finding("repeats-unequal", text))
     found.header = found.attempt(partial(open_tolerant, reference.addresses[0]))
     if sample is not None:
+        known = found.known
+        if found.growing and known is not None:
+            known = _padded(known, sample)
         fitted = found.attempt(
-            partial(fit_angles, section.angles, found.known, sample, frames.repeats, parsed.folder)
+            partial(fit_angles, section.angles, known, sample, frames.repeats, parsed.folder)
         )
         if fitted is not None:
             found.angles, sample = fitted
@@ -406,6 +410,7 @@ def _place_sample(found: _Found, reference: FrameTable) -> FrameTable:
         "first": section.first,
         "position_numbers": reference.position_numbers,
         "before": found.before,
+        "growing": found.growing,
     }
     spec, positions = parsed.input.sample, reference.positions
     if section.expected is not None:
@@ -595,6 +600,13 @@ def known_angles(given: Any, folder: Path) -> Angles | None:
         found.append(np.rad2deg(values) if unit.strip().lower() in RADIANS else values)
     raise_errors(prefixed("series.angles: ", errors))
     return np.concatenate(found)
+
+
+def _padded(known: Angles, table: FrameTable) -> Angles:
+    """Return angles with NaN for the projections, or frames, whose angle has not been written yet."""
+    total = table.places[..., 0].size
+    whole = table.count if known.size <= table.count else total
+    return np.pad(known, (0, max(0, whole - known.size)), constant_values=math.nan)
 
 
 def fit_angles(

@@ -225,7 +225,7 @@ def _find_files(request: _Request, folder: Path) -> tuple[list[_File], tuple[str
         raise_errors(prefixed(f"{name}: ", wrong))
         return [_File(address, {}) for address in addresses], ()
     try:
-        files = [file for item in spec for file in _match(item, folder)]
+        files = [file for item in spec for file in match_files(item, folder)]
     except InputError as error:
         raise with_name(name, error) from error
     if not files:
@@ -242,7 +242,7 @@ def _find_files(request: _Request, folder: Path) -> tuple[list[_File], tuple[str
     return files, braces[0]
 
 
-def _match(item: str, folder: Path) -> list[_File]:
+def match_files(item: str, folder: Path) -> list[_File]:
     """Find the files whose names have digits in the place of the braces."""
     text, dataset, key = split_address(item)
     parts = _PLACE.split(text)  # text and names of places alternate

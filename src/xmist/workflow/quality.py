@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from xmist.core.findings import Finding
-from xmist.io.results.stacks import GOOD, VALUELESS
+from xmist.io.results.stacks import FAILED, GOOD, VALUELESS
 
 _LONGEST_NOTE: Final = 1000
 
@@ -69,6 +69,11 @@ class Row:
     def has_result(self) -> bool:
         """Whether there are images."""
         return self.status in (GOOD, VALUELESS)
+
+    @property
+    def was_tried(self) -> bool:
+        """Whether all frames were there."""
+        return self.status in (GOOD, VALUELESS, FAILED)
 
     def with_finding(self, record: Finding) -> Row:
         """Return the row with a finding added."""

@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 from xmist.core.data import Retrieval, SpeckleStack
 from xmist.core.errors import ErrorRecord, InputError, OutputError, raise_errors
@@ -19,6 +19,7 @@ from xmist.io.results.stacks import GOOD
 from xmist.workflow.configuration import ParsedConfiguration, parse_configuration, parse_mapping
 from xmist.workflow.discovery import Discovery, discover
 from xmist.workflow.estimates import parse_memory
+from xmist.workflow.following import follow_series
 from xmist.workflow.outputs import series_file, volumes_file
 from xmist.workflow.processor import ProjectionProcessor
 from xmist.workflow.quality import Row
@@ -28,6 +29,9 @@ from xmist.workflow.volumes import volumes_errors, write_volumes
 
 if TYPE_CHECKING:
     from distributed import Client
+
+
+IDLE_TIMEOUT: Final = 600.0  # seconds without a change of the files after which a series is not followed
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -114,6 +118,8 @@ def run(
     memory: str | float | None = None,
     overwrite: bool = False,
     strict: bool = False,
+    follow: bool = False,
+    idle_timeout: float = IDLE_TIMEOUT,
     progress: Progress | None = None,
 ) -> Run:
     """Retrieve all projections of a configuration and write the results; a series goes on where it stopped.
@@ -136,6 +142,11 @@ def run(
         Replace files that exist, and begin a series anew.
     strict : bool
         Stop a series at the first projection that is not good or has a warning.
+    follow : bool
+        Retrieve the projections of a series as they are recorded, until all that are expected are there
+        (`[series] expected`), or no file has changed for `idle_timeout`.
+    idle_timeout : float
+        Seconds.
     progress : callable, optional
         Called with a label, what is done, and of how much.
 
@@ -173,6 +184,7 @@ def run(
         memory=memory,
         overwrite=overwrite,
         strict=strict,
+        idle_timeout=idle_timeout if follow else None,
         progress=progress,
     )
 
@@ -185,17 +197,26 @@ def run_parsed(
     memory: str | float | None = None,
     overwrite: bool = False,
     strict: bool = False,
+    idle_timeout: float | None = None,
     progress: Progress | None = None,
 ) -> Run:
-    """Run a configuration that was read; `workers` None does all in this process."""
+    """Run a configuration that was read; `workers` None does all in this process.
+
+    With `idle_timeout` (s) a series is followed while it is recorded.
+    """
     tell = progress or (lambda *_: None)
     if overwrite:
         parsed = dataclasses.replace(parsed, overwrite=True)
     execution = check_execution(parsed, workers, client, memory, strict=strict, anew=overwrite)
+    if idle_timeout is not None:
+        _check_following(parsed, idle_timeout)
     if not parsed.is_series:
         return _run_single(parsed, tell)
     raise_errors(parsed.named(volumes_errors(parsed)))
-    done = run_series(parsed, execution, tell)
+    if idle_timeout is None:
+        done = run_series(parsed, execution, tell)
+    else:
+        done = follow_series(parsed, execution, idle_timeout, tell)
     files, findings = (done.path, *done.plots), done.findings
     if parsed.tomography is not None and not (done.problems or done.stopped):
         volumes = write_volumes(
@@ -217,6 +238,15 @@ def run_parsed(
         problems=done.problems,
         stopped=done.stopped,
     )
+
+
+def _check_following(parsed: ParsedConfiguration, idle_timeout: float) -> None:
+    errors = []
+    if not parsed.is_series:
+        errors.append("follow is given, and there is one projection; expected a series ([series])")
+    if isinstance(idle_timeout, bool) or not idle_timeout > 0:
+        errors.append(f"idle_timeout is {idle_timeout!r}; expected seconds above 0")
+    raise_errors(parsed.named([ErrorRecord("value-invalid", text) for text in errors]))
 
 
 def check_execution(

@@ -57,13 +57,16 @@ _MOST_IN_BLOCK: Final = 64
 _CLUSTER: Final = 16
 # So many blocks in a row may fail to be written before the series stops.
 _MOST_UNWRITTEN: Final = 3
+# Projections that a series is taken to have whose number is not known when it is followed.
+_FOLLOWED: Final = 1000
 
 
 @dataclass(frozen=True, kw_only=True)
 class Execution:
     """How a configuration is run; nothing of it changes a result. `workers` None: in this process.
 
-    `overwrite` replaces files that exist, `anew` also the results of the same series.
+    `overwrite` replaces files that exist, `anew` also the results of the same series; `following`: more
+    frames are being recorded.
     """
 
     workers: int | None = None
@@ -72,6 +75,7 @@ class Execution:
     overwrite: bool = False
     anew: bool = False
     strict: bool = False
+    following: bool = False
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -85,6 +89,7 @@ class SeriesRun:
     plots: tuple[Path, ...]
     problems: tuple[str, ...]
     stopped: str
+    read: tuple[Path, ...] = ()
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -99,11 +104,11 @@ class Trial:
 
 @dataclass(frozen=True, kw_only=True)
 class Before:
-    """Results of earlier runs, by number; `load`: compare frames again where their files have changed."""
+    """Results of earlier runs, by number; `growing`: files still change, and are compared later."""
 
     rows: Mapping[int, Row] = field(default_factory=dict)
     verified: Mapping[int, Verified] = field(default_factory=dict)
-    load: bool = True
+    growing: bool = False
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -142,14 +147,14 @@ def begin(
 
 
 def _begin(parsed: ParsedConfiguration, trial: int, before: Before) -> Beginning:
-    discovery = discover(parsed, before.rows)
+    discovery = discover(parsed, before.rows, growing=before.growing)
     if discovery.errors:
         return Beginning(discovery=discovery)
     try:
         setup = read_setup(discovery, lambda *_: None)
         processor = make_processor(parsed, setup)
         found = try_projection(processor, trial) if trial and (_there(setup) or not before.rows) else None
-        seen = audit(setup.table, before.rows, before.verified, load=before.load)
+        seen = audit(setup.table, before.rows, before.verified, load=not before.growing)
     except InputError as error:
         raise InputError(parsed.named(error.records)) from error
     identity = identify(parsed, setup)
@@ -236,7 +241,8 @@ def run_series(parsed: ParsedConfiguration, execution: Execution, tell: Progress
     kept: dict[int, Kept] = {}
     if journal is not None:
         kept = {n: each for n, each in find_kept(folder, journal.schema).items() if each.row.has_result}
-        before = Before(rows={n: each.row for n, each in kept.items()}, verified=journal.verified)
+        rows = {n: each.row for n, each in kept.items()}
+        before = Before(rows=rows, verified=journal.verified, growing=execution.following)
         begun = begin(parsed, trial=int(limited), child=limited, before=before)
         raise_errors(parsed.named(begun.discovery.errors))
         different = _differences(journal, begun, kept)
@@ -245,7 +251,7 @@ def run_series(parsed: ParsedConfiguration, execution: Execution, tell: Progress
         if different:
             journal, kept = None, {}
     if journal is None:
-        begun = begin(parsed, trial=1, child=limited)
+        begun = begin(parsed, trial=1, child=limited, before=Before(growing=execution.following))
         raise_errors(parsed.named(begun.discovery.errors))
         if not execution.overwrite and master.exists():
             what = "the file of a series whose blocks are gone" if is_stack(master) else "another file"
@@ -260,6 +266,8 @@ def run_series(parsed: ParsedConfiguration, execution: Execution, tell: Progress
         assert begun.trial is not None
         schema = begun.schema(identity.hash, begun.trial.channels)
         section, count = parsed.series_section, len(setup.chosen)
+        if execution.following:
+            count = max(count, section.expected or _FOLLOWED)
         workers = execution.workers or (1 if execution.client is None else _CLUSTER)
         block = block_size(schema, section.block, count, workers, section.warm_start)
         fresh = Journal(identity=identity, block=block, channels=schema.channels, shape=schema.shape)
@@ -272,7 +280,12 @@ def run_series(parsed: ParsedConfiguration, execution: Execution, tell: Progress
         fresh.save(folder)
         try:
             job = Job(
-                processor=make_processor(parsed, setup, threads=_threads(parsed.threads, executor)),
+                processor=make_processor(
+                    parsed,
+                    setup,
+                    threads=_threads(parsed.threads, executor),
+                    following=execution.following,
+                ),
                 schema=fresh.schema,
                 folder=folder.absolute(),
                 strict=execution.strict,
@@ -355,7 +368,8 @@ class _Progress:
             for n in chosen
             if n not in self.kept and n not in there
         }
-        if job.strict and self.lacking:  # nothing after the first that is flagged
+        self.stops = job.strict and not job.processor.following
+        if self.stops and self.lacking:  # nothing after the first that is flagged
             left = [n for n in left if n < min(self.lacking)]
         self.left = split(left, journal.block, table.numbering, journal.run)
         self.kept = {n: each for n, each in self.kept.items() if n not in left}
@@ -410,7 +424,7 @@ class _Progress:
                 self.kept[row.projection] = Kept(report.block, place, row)
             self._progress(report, len(self.kept), before, total)
         rows = self._rows()
-        if self.job.strict and self.lacking and not stopped:
+        if self.stops and self.lacking and not stopped:
             stopped = _attention(next(row for row in rows if row.projection in self.lacking))
         plots: tuple[Path, ...] = ()
         if (self.left and not stopped) or not _shows(self.master, rows):
@@ -428,6 +442,7 @@ class _Progress:
             plots=plots,
             problems=tuple(problems),
             stopped=stopped,
+            read=self.job.processor.setup.table.files,
         )
 
     def _rows(self) -> list[Row]:

@@ -102,7 +102,7 @@ def read_rows(path: Path, schema: BlockSchema) -> list[Row]:
     import h5py
 
     try:
-        with h5py.File(path, "r", locking="best-effort") as file:
+        with h5py.File(path, "r", locking=False) as file:
             if file.attrs.get("identity") != schema.identity:
                 raise InputError(f"{path} belongs to another series", code="series-changed")
             columns = {name: np.asarray(file["table"][name][()]) for name in COLUMNS}

@@ -70,7 +70,7 @@ def _is_done(path: Path, block: Block, schema: VolumeSchema) -> bool:
     if not path.is_file():
         return False
     try:
-        with h5py.File(path, "r", locking="best-effort") as file:
+        with h5py.File(path, "r", locking=False) as file:
             shape = (len(block), *schema.shape)
             return file.attrs.get("identity") == schema.identity and all(
                 file[name].shape == shape and file[name].dtype == np.float32 for name in schema.quantities

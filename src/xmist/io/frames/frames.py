@@ -18,7 +18,7 @@ from xmist.io.frames.loading import LoadedFrames, group_repeats, load_frames
 from xmist.io.frames.pairing import Pairing, pair_frames
 from xmist.io.frames.positions import Position
 from xmist.io.frames.series import FRAME_ENDINGS, FrameSeries, open_frames
-from xmist.io.frames.sources import Progress, Source, check_file
+from xmist.io.frames.sources import Progress, Source, check_file, is_being_written
 
 __all__ = [
     "FRAME_ENDINGS",
@@ -74,6 +74,7 @@ def describe_frames(path: str | Path) -> dict[str, Any]:
         "dtype": str(series.dtype),
         "dataset": getattr(source, "dataset", None),
         **({"image_key": dict(kinds)} if len(kinds) > 1 else {}),
+        **({"being_written": True} if is_being_written(file) else {}),
         "first_frame": numbers | {"nan": int(first.size - finite.size)},
         "geometry": [vars(offer) for offer in offer_geometry(source)],
         "header": dict(series.header(0)),

@@ -11,7 +11,7 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Any, Final, Literal
 
 from xmist.core.errors import InputError
-from xmist.io.frames.sources import MOST_AXES, check_file, frame_errors
+from xmist.io.frames.sources import MOST_AXES, check_file, frame_errors, written_flags
 
 if TYPE_CHECKING:
     import h5py
@@ -25,6 +25,7 @@ _MOST_FILES: Final = 10_000
 # Files that are searched for damage from which HDF5 does not return; larger ones hold pixels.
 _MOST_SEARCHED: Final = 2**24
 _HEAP: Final = b"GCOL\x01\0\0\0"
+_SWMR: Final = 4  # flag of a file that is written so that others can read
 
 
 @dataclass(frozen=True)
@@ -217,8 +218,24 @@ class Hdf5:
                 raise InputError(
                     f"{path} is damaged (an object in its heap has no size); copy it again", "file-damaged"
                 )
-            self._opened[path] = self._stack.enter_context(h5py.File(path, "r", locking="best-effort"))
+            self._opened[path] = _open_beside_writer(path, self._stack)
         return self._opened[path]
+
+
+def _open_beside_writer(path: Path, stack: ExitStack) -> h5py.File:
+    """Open a file to read, without a lock: a lock would keep an acquisition from opening it to write."""
+    import h5py
+
+    try:
+        return stack.enter_context(h5py.File(path, "r", locking=False))
+    except OSError:
+        flags = written_flags(path)
+        if not flags:
+            raise
+    if flags & _SWMR:
+        return stack.enter_context(h5py.File(path, "r", locking=False, swmr=True))
+    # HDF5 refuses a file that is written otherwise, or whose writer has died, but not an open Python file.
+    return stack.enter_context(h5py.File(stack.enter_context(path.open("rb")), "r"))
 
 
 def with_raw_files(node: Any) -> Any:

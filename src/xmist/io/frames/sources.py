@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import difflib
 import logging
+import os
 import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -123,18 +124,61 @@ def reading(label: str) -> Iterator[None]:
     _calls.depth = getattr(_calls, "depth", 0) + 1
     try:
         yield
-    except InputError:
+    except InputError as error:
+        if {"dataset-incomplete", "file-damaged"} & {*error.codes} and is_being_written(_file_of(label)):
+            raise InputError([_unfinished(str(record)) for record in error.records]) from error
         raise
     except MemoryError as error:
         raise InputError(f"{label} does not fit into memory", "memory-insufficient") from error
     except OSError as error:
+        if is_being_written(_file_of(label)):
+            raise InputError([_unfinished(f"{label} cannot be read yet")]) from error
         if error.errno is None:  # raised by a library, not by the system
             raise InputError(f"{label} is damaged or truncated ({reason(error)})", "file-damaged") from error
         raise InputError(f"{label} cannot be read ({reason(error)})", "file-unreadable") from error
     except Exception as error:
+        if is_being_written(_file_of(label)):
+            raise InputError([_unfinished(f"{label} cannot be read yet")]) from error
         raise InputError(f"{label} is damaged ({reason(error)})", "file-damaged") from error
     finally:
         _calls.depth -= 1
+
+
+def _file_of(label: str) -> Path:
+    return Path(label.partition("::")[0])
+
+
+def _unfinished(text: str) -> ErrorRecord:
+    """Return the error of a file that another program has open to write."""
+    known = text.partition("; another program")[0]
+    advice = "another program has it open to write: wait until it is closed, or use xmist retrieve --follow"
+    return ErrorRecord("file-being-written", f"{known}; {advice}")
+
+
+def written_flags(path: Path) -> int:
+    """Return what an HDF5 file states of who has it open to write: 0 if nobody, bit 2 if readers may read."""
+    try:
+        with path.open("rb") as file:
+            head = file.read(12)
+    except OSError:
+        return 0
+    return head[11] if head.startswith(b"\x89HDF\r\n\x1a\n") and len(head) == 12 and head[8] >= 3 else 0
+
+
+def is_being_written(path: Path) -> bool:
+    """Return whether another program has a file open to write, as far as this can be seen without a lock.
+
+    HDF5 notes it in files of its newer format, and locks the file, which Linux lists for this machine.
+    """
+    if written_flags(path) & 1:
+        return True
+    try:
+        facts = path.stat()
+        locks = Path("/proc/locks").read_text(encoding="ascii").splitlines()
+    except OSError:
+        return False
+    place = f"{os.major(facts.st_dev):02x}:{os.minor(facts.st_dev):02x}:{facts.st_ino}"
+    return any(" WRITE " in line and place in line.split() for line in locks)
 
 
 def silence(logger: str) -> None:

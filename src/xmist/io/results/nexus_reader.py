@@ -16,7 +16,7 @@ from xmist.core.data import CHANNELS, Retrieval
 from xmist.core.errors import ErrorRecord, InputError, prefixed, raise_errors
 from xmist.core.experiment import Experiment
 from xmist.core.findings import Finding
-from xmist.io.frames.sources import check_file
+from xmist.io.frames.sources import check_file, is_being_written
 from xmist.io.results.plain import from_text
 
 if TYPE_CHECKING:
@@ -51,7 +51,7 @@ def read_version(path: str | Path) -> tuple[str, int] | None:
 
     path = Path(path)
     check_file(path)
-    if not h5py.is_hdf5(path):
+    if not h5py.is_hdf5(path) or is_being_written(path):  # results appear complete
         return None
     with _opened(path) as file:
         if _entry_or_none(file) is None:
@@ -72,7 +72,7 @@ def _opened(path: Path) -> Iterator[h5py.File]:
             "result-invalid",
         )
     try:
-        with h5py.File(path, "r") as file:
+        with h5py.File(path, "r", locking=False) as file:
             yield file
     except InputError as error:
         raise InputError(prefixed(f"{path}: ", error.records)) from error

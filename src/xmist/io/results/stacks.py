@@ -54,7 +54,7 @@ def is_stack(path: str | Path) -> bool:
     try:
         if not path.is_file() or not h5py.is_hdf5(path):
             return False
-        with h5py.File(path, "r", locking="best-effort") as file:
+        with h5py.File(path, "r", locking=False) as file:
             return "xmist_stack" in file["entry"].attrs
     except (OSError, LookupError, RuntimeError, AttributeError):
         return False
@@ -80,7 +80,7 @@ class StackArray:
 
         with (
             reading(f"{self.path}::{self.dataset}"),
-            h5py.File(self.path, "r", locking="best-effort") as file,
+            h5py.File(self.path, "r", locking=False) as file,
         ):
             part: NDArray[Any] = file[self.dataset][key]
             return part
@@ -130,7 +130,7 @@ def open_stack(path: str | Path) -> Stack:
 
     path = Path(path)
     check_file(path)
-    with reading(str(path)), h5py.File(path, "r", locking="best-effort") as file:
+    with reading(str(path)), h5py.File(path, "r", locking=False) as file:
         entry = file["entry"]
         schema = int(entry.attrs["xmist_stack"])
         if schema > STACK_SCHEMA:
@@ -183,7 +183,7 @@ def describe_stack(path: str | Path) -> dict[str, Any]:
     import h5py
 
     stack = open_stack(path)
-    with reading(str(path)), h5py.File(path, "r", locking="best-effort") as file:
+    with reading(str(path)), h5py.File(path, "r", locking=False) as file:
         status = file["entry/table/status"].attrs
         names = dict(zip(status["status_values"].tolist(), map(str, status["status_meanings"]), strict=True))
     counts = {names.get(code, str(code)): 0 for code in names}

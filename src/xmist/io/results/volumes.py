@@ -90,7 +90,7 @@ def is_volumes(path: str | Path) -> bool:
     try:
         if not path.is_file() or not h5py.is_hdf5(path):
             return False
-        with h5py.File(path, "r", locking="best-effort") as file:
+        with h5py.File(path, "r", locking=False) as file:
             return "xmist_volumes" in file["entry"].attrs
     except (OSError, LookupError, RuntimeError, AttributeError):
         return False
@@ -102,7 +102,7 @@ def is_finished(path: str | Path) -> bool:
 
     if not is_volumes(path):
         return False
-    with reading(str(path)), h5py.File(path, "r", locking="best-effort") as file:
+    with reading(str(path)), h5py.File(path, "r", locking=False) as file:
         return bool(file["entry"].attrs.get("complete", False))
 
 
@@ -135,7 +135,7 @@ def open_volumes(path: str | Path) -> Volumes:
     check_file(path)
     if not is_volumes(path):
         raise InputError(f"{path} holds no volumes; xmist tomography writes such a file", "result-invalid")
-    with reading(str(path)), h5py.File(path, "r", locking="best-effort") as file:
+    with reading(str(path)), h5py.File(path, "r", locking=False) as file:
         entry = file["entry"]
         schema = int(entry.attrs["xmist_volumes"])
         if schema > VOLUMES_SCHEMA:

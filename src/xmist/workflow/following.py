@@ -1,0 +1,118 @@
+"""Retrieve projections while an acquisition records them: a run of the series whenever files have changed."""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Callable
+from contextlib import suppress
+from dataclasses import replace
+from pathlib import Path
+from typing import Final
+
+from xmist.core.errors import ErrorRecord, InputError, raise_errors
+from xmist.core.progress import Progress
+from xmist.io.frames.addresses import find_addresses, split_address
+from xmist.io.frames.sources import is_being_written
+from xmist.workflow.configuration import ParsedConfiguration
+from xmist.workflow.outputs import ROLES
+from xmist.workflow.placement import match_files
+from xmist.workflow.rotation import angle_datasets
+from xmist.workflow.series import Execution, SeriesRun, run_series
+
+# Errors of files that have not arrived, or are not complete yet.
+_UNFINISHED: Final = frozenset(
+    {
+        "angles-unequal-number",
+        "axes-mismatch",
+        "dataset-incomplete",
+        "dataset-invalid",
+        "dataset-missing",
+        "file-being-written",
+        "file-changed",
+        "file-damaged",
+        "file-missing",
+        "file-unreadable",
+        "frames-missing",
+        "frames-unequal-numbers",
+        "frames-unsupported",
+        "image-key-invalid",
+        "link-broken",
+        "projection-failed",
+    }
+)
+_POLL: Final = 1.0  # seconds between two looks at the files
+# Looking shall take no larger part of the time.
+_LOOKING: Final = 0.1
+
+Seen = dict[str, tuple[int, int]]
+
+
+def follow_series(
+    parsed: ParsedConfiguration,
+    execution: Execution,
+    idle_timeout: float,
+    tell: Progress,
+    pause: Callable[[float], object] = time.sleep,
+) -> SeriesRun:
+    """Retrieve the projections of a series as they arrive, until all have, or nothing changes any more.
+
+    What was read while files changed is compared with the finished files at the end, and done again where it
+    differs.
+    """
+    raise_errors(parsed.named(parsed.errors()))
+    angles = parsed.series_section.angles
+    listed = len(angles) if isinstance(angles, tuple) and not angle_datasets(angles) else None
+    expected = parsed.series_section.expected or listed
+    seen: Seen = {}
+    known: tuple[Path, ...] = ()
+    last = time.monotonic()
+    complete = False
+    execution = replace(execution, following=True)
+    while True:
+        begin = time.monotonic()
+        found = _look(parsed, known)
+        looking = time.monotonic() - begin
+        if found != seen:
+            seen = found
+            try:
+                done = run_series(parsed, execution, tell)
+            except InputError as error:
+                if not {*error.codes} <= _UNFINISHED:
+                    raise
+                tell(f"waiting: {error.messages[0]}", 0, 1)
+            else:
+                if done.stopped:
+                    return done
+                execution = replace(execution, anew=False)
+                known = done.read
+                complete = expected is not None and sum(row.was_tried for row in done.rows) >= expected
+            last = time.monotonic()
+        else:
+            closed = complete and not any(map(is_being_written, map(Path, seen)))
+            if closed or time.monotonic() - last >= idle_timeout:
+                break
+        pause(max(_POLL, looking / _LOOKING))
+    return run_series(parsed, replace(execution, following=False), tell)
+
+
+def _look(parsed: ParsedConfiguration, known: tuple[Path, ...]) -> Seen:
+    """Return size and time of change of every file that is read, as far as they are known."""
+    paths = set(known)
+    errors: list[ErrorRecord] = []
+    for role in ROLES:
+        for item in getattr(parsed.input, role) or ():
+            with suppress(InputError, OSError):
+                if "{" in item:
+                    paths |= {file.address.path for file in match_files(item, parsed.folder)}
+                else:
+                    paths |= {each.path for each in find_addresses((item,), parsed.folder, errors)}
+    for item in angle_datasets(parsed.series_section.angles):
+        with suppress(InputError):
+            paths.add(parsed.folder / split_address(item)[0])
+    seen: Seen = {}
+    for path in paths:
+        with suppress(OSError):
+            facts = os.stat(path)  # noqa: PTH116  # of thousands of files
+            seen[str(path)] = facts.st_size, facts.st_mtime_ns
+    return seen
