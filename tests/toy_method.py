@@ -7,7 +7,7 @@ import numpy as np
 
 from xmist.core.data import Retrieval
 from xmist.core.options import Options, Range
-from xmist.methods.common.findings import compare_frames
+from xmist.methods.common.frames import check_frames
 from xmist.methods.common.reference import prepare_reference
 from xmist.numerics.images.smooth import gaussian
 
@@ -38,7 +38,7 @@ class ToyPlan:
         ratio = np.float32(frames.mean(axis=0) / self.reference.frames.mean(axis=0))
         if self.options.blur:
             gaussian(ratio[None], self.options.blur)
-        findings = compare_frames(self.reference.frames, frames, None, may_attenuate=True)
+        findings = check_frames(self.reference.frames, frames, None, may_attenuate=True)
         return Retrieval(
             method="toy",
             experiment=self.experiment,

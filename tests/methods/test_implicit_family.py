@@ -7,7 +7,7 @@ import xmist
 from tests.implicit import cosine_gradient, dx, dxx, dxy, dy, dyy, psi, scatter, scatter_tensor
 from tests.manufactured import EXPERIMENT, laplacian2, speckle
 from xmist.core import flags as flag
-from xmist.methods.common.findings import compare_frames
+from xmist.methods.common.frames import check_frames
 
 CASES = {
     "mist-attenuating of a single material": ("mist-attenuating", {"delta_over_beta": 400.0}, 2),
@@ -176,5 +176,5 @@ def test_the_unit_is_told_from_any_row():
 
 def test_a_constant_or_dark_reference_has_no_contrast_to_compare():
     flat, sample = np.ones((3, 24, 30), np.float32), np.full((3, 24, 30), 0.9, np.float32)
-    assert compare_frames(flat, sample, None, may_attenuate=True) == []
-    assert compare_frames(0 * flat, sample, None, may_attenuate=True) == []
+    assert check_frames(flat, sample, None, may_attenuate=True) == []
+    assert check_frames(0 * flat, sample, None, may_attenuate=True) == []

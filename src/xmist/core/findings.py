@@ -92,6 +92,59 @@ _TABLE: Final = (
         "Normalise the flux (preprocessing step flux), or leave this position out.",
     ),
     FindingCode(
+        "flux-falls",
+        "warning",
+        "The flux of reference and sample frames falls or rises steadily over the positions: the beam decays "
+        "or recovers. The transmission is wrong unless both frames of a pair have one flux.",
+        "Normalise the flux (preprocessing step flux).",
+    ),
+    FindingCode(
+        "positions-repeated",
+        "warning",
+        "Frames of two positions show the same speckles: they count as one position, and the dark-field is "
+        "less well determined.",
+        "Check which files were given, and that the diffuser moved.",
+    ),
+    FindingCode(
+        "pairs-swapped",
+        "warning",
+        "A sample frame shows the speckles of another reference frame: all image channels are wrong.",
+        "Pair the frames by position; check whether a frame is missing.",
+    ),
+    FindingCode(
+        "pairs-turned",
+        "warning",
+        "A sample frame fits its reference frame only mirrored or rotated: all image channels are wrong.",
+        "Turn the frames of one kind.",
+    ),
+    FindingCode(
+        "pairs-unmatched",
+        "warning",
+        "The speckles of a sample frame are not those of its reference frame: all image channels are wrong.",
+        "Check which files belong together, their order, and that the diffuser stood still.",
+    ),
+    FindingCode(
+        "visibility-differs",
+        "warning",
+        "The speckles of one position have far less visibility than those of the others: something moved "
+        "during the exposure, and dark-field and phase suffer.",
+        "Leave the position out or record it again.",
+    ),
+    FindingCode(
+        "exposure-differs",
+        "warning",
+        "Bare beam has another flux in the sample frames than in the reference frames: the exposure time or "
+        "the beam differ. The transmission is wrong by this factor, and the phase of methods without it.",
+        "Normalise the flux (preprocessing step flux).",
+    ),
+    FindingCode(
+        "frames-exchanged",
+        "warning",
+        "Parts of the sample frames are brighter or sharper than the rest, which no sample does: sample and "
+        "reference are swapped, and no image channel is right.",
+        "Check which files were given as sample and as reference.",
+    ),
+    FindingCode(
         "sample-brighter",
         "warning",
         "The sample frames are brighter than the reference frames, which no sample can do.",

@@ -73,7 +73,9 @@ def use_bare_beam(
         phase = phase - np.float32(phase.mean(where=known, dtype=np.float64))
         phase, parts = _level_parts(phase, known, sure, result, level=not tilted)
         found += tilted + parts
-    found += _transmission(result, known) + _dark_field(result, known, ~bare & sure)
+    exposure = [] if background is not None else _exposure(moments, blocks)
+    found += exposure or _transmission(result, known)
+    found += _dark_field(result, known, ~bare & sure)
     found += _zero(result, known)
     return replace(result, phase=phase, findings=(*result.findings, *found))
 
@@ -288,6 +290,22 @@ def _level_parts(
         "against the rest; mask less, or give background with bare beam in each part"
     )
     return phase, [finding("parts-unlevelled", message)]
+
+
+def _exposure(moments: BlockMoments, blocks: Mask) -> list[Finding]:
+    """Return a warning where bare beam has another flux in sample frames than in reference frames."""
+    flux = moments.flux[:, :, blocks].sum(axis=2)
+    ratio = flux[:, 1] / np.maximum(flux[:, 0], 1e-300)
+    worst = float(ratio[np.argmax(np.abs(ratio - 1.0))])
+    if abs(worst - 1.0) <= _BRIGHTER:
+        return []
+    where = "" if np.ptp(ratio) <= _BRIGHTER else f" at position {int(np.argmax(np.abs(ratio - 1.0)))}"
+    message = (
+        f"bare beam has {worst:.3g} times the flux of the reference frames in the sample frames{where}: "
+        "exposure time or beam differ; the transmission is wrong by this factor, and so is the phase of "
+        "methods without it; preprocess with flux"
+    )
+    return [finding("exposure-differs", message)]
 
 
 def _transmission(result: Retrieval, known: Mask) -> list[Finding]:

@@ -17,7 +17,8 @@ from xmist.core.version import __version__
 from xmist.methods.common.background import background_mask
 from xmist.methods.common.bare_beam import use_bare_beam
 from xmist.methods.common.border import check_border
-from xmist.methods.common.findings import compare_frames, describe_flags
+from xmist.methods.common.findings import describe_flags
+from xmist.methods.common.frames import check_frames
 from xmist.methods.common.phase import screening_length2
 from xmist.methods.common.reference import PreparedReference, prepare_reference
 from xmist.methods.full_field.border import inside, margin_for, quadratic_start, with_margin
@@ -147,7 +148,7 @@ class FullFieldPlan:
         lost = _undetermined(informed)
         flags[lost] = (flags[lost] & ~np.uint16(flag.FILLED)) | flag.UNDETERMINED
         scaled = given if self.reference.scale == 1.0 else given * np.float32(self.reference.scale)
-        findings = compare_frames(
+        findings = check_frames(
             self.reference.frames,
             scaled,
             self.reference.weights,

@@ -19,7 +19,8 @@ from xmist.core.version import __version__
 from xmist.methods.common.background import background_mask
 from xmist.methods.common.bare_beam import use_bare_beam
 from xmist.methods.common.border import check_border
-from xmist.methods.common.findings import compare_frames, describe_flags
+from xmist.methods.common.findings import describe_flags
+from xmist.methods.common.frames import check_frames
 from xmist.methods.common.phase import epsilon_of, screening_length2
 from xmist.methods.common.reference import PreparedReference
 from xmist.methods.implicit.pixelwise import PixelwiseSystem, prepare_pixelwise
@@ -116,7 +117,7 @@ class ImplicitPlan:
             lost=(flags & flag.UNDETERMINED) > 0,
             epsilon=epsilon,
             threads=equations.threads,
-            findings=compare_frames(
+            findings=check_frames(
                 equations.reference.frames,
                 frames,
                 equations.reference.weights,

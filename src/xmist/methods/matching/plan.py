@@ -18,7 +18,8 @@ from xmist.core.version import __version__
 from xmist.methods.common.background import background_mask, determined_background
 from xmist.methods.common.bare_beam import use_bare_beam
 from xmist.methods.common.border import check_border
-from xmist.methods.common.findings import compare_frames, describe_flags, share_of
+from xmist.methods.common.findings import describe_flags, share_of
+from xmist.methods.common.frames import check_frames
 from xmist.methods.common.phase import phase_of_shift
 from xmist.methods.common.reference import PreparedReference, prepare_reference
 from xmist.methods.matching.options import MatchingOptions, shift_of
@@ -178,7 +179,7 @@ class MatchingPlan:
     ) -> Retrieval:
         lost = (flags & flag.UNDETERMINED) > 0
         shift, transmission, visibility = found.shift, found.scale, found.visibility
-        findings = compare_frames(self.reference.frames, frames, self.reference.weights, may_attenuate=True)
+        findings = check_frames(self.reference.frames, frames, self.reference.weights, may_attenuate=True)
         if self.decay is not None:
             flags[visibility < _LEAST_VISIBILITY] |= flag.ILL_DETERMINED
         unsure = self._unsure(flags)

@@ -1,0 +1,334 @@
+"""What the frames of a projection show before a method uses them: one check, which every method calls."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from typing import Any, Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from xmist.core.arrays import Image
+from xmist.core.findings import Finding, finding
+from xmist.numerics.images.patches import Match, Patches, match_patches, places_of_patches, take_patches
+
+Real = NDArray[Any]
+
+_EVERY: Final = 16  # rows between those that are used: flux needs no more
+_CHANCE: Final = 5.0  # deviations that frames without common speckles reach once in a thousand times
+_EXPECTED: Final = 8.0  # deviations that are expected of frames that belong together, so that chance is none
+_SURE: Final = 8.0  # deviations by which another frame fits
+_FAR: Final = 2  # pixels between the shift of a position and that of the others, from which pairs are doubted
+_SHARPER: Final = 0.1  # part of the contrast of the reference
+_SAME: Final = 0.9  # correlation of frames at two positions
+_LOW: Final = 0.6  # part of the visibility of the others
+_FALLS: Final = 0.03  # part of the flux
+_UNSTEADY: Final = 6.0  # deviations from a steady change that the change must be larger than
+_BRIGHTER: Final = 0.03  # part of the flux by which lensing changes no patch
+_PAIRING: Final = {"pairs-swapped", "pairs-turned", "pairs-unmatched"}
+
+
+def check_frames(
+    reference: Image, sample: Image, weights: Real | None, *, may_attenuate: bool
+) -> list[Finding]:
+    """Return findings about (position, y, x) frames as a method uses them, pixels of weight 0 left out."""
+    used = [None] * len(sample) if weights is None else weights
+    identical = [n for n in range(len(sample)) if _identical(reference[n], sample[n], used[n])]
+    if identical:
+        return [
+            finding("identical-frames", f"sample and reference frames of {_listed(identical)} are identical")
+        ]
+    found = []
+    flux_reference, flux_sample = (_flux(frames, weights) for frames in (reference, sample))
+    found += _compare_flux("reference", flux_reference)
+    found += _compare_flux("sample", flux_sample)
+    places = places_of_patches(reference.shape[1:], None if weights is None else weights[0] > 0, len(sample))
+    gain = 0.0
+    if places:
+        patches = take_patches(reference, weights, places), take_patches(sample, weights, places)
+        matches = [match_patches(patches[0], n, patches[1], n) for n in range(len(sample))]
+        pixels = reference[0].size
+        found += _falling_flux(flux_reference, flux_sample, patches[0], pixels)
+        found += _repeated(*patches)
+        found += _unmatched(matches, *patches, sample, weights, places)
+        found += _blurred(*patches)
+        gains = [value for match in matches for value in match.gains]
+        gain = float(np.median(gains)) if gains else 0.0
+        if not {record.code for record in found} & _PAIRING:
+            found += _exchanged(matches, *patches)
+    ratio = _typical_ratio(flux_sample, flux_reference)
+    if ratio > 1.01:
+        message = (
+            f"the sample frames are {ratio:.4g} times as bright as the reference frames; check whether they "
+            "are swapped, or normalise the flux"
+        )
+        found.append(finding("sample-brighter", message))
+    elif gain > 1.0 + _SHARPER and ratio > 1.0:
+        message = (
+            f"the speckles have {gain:.3g} times the contrast in the sample frames that they have in the "
+            "reference frames, and no sample sharpens them; check whether they are swapped"
+        )
+        found.append(finding("sample-sharper", message))
+    elif ratio < 0.98 and not may_attenuate:
+        message = (
+            f"the sample frames have {ratio:.3g} times the flux of the reference frames; if the sample "
+            "attenuates, the phase is wrong and the dark-field is multiplied by the transmission: use a "
+            "method that allows attenuation, such as mist-attenuating"
+        )
+        found.append(finding("sample-attenuates", message))
+    return found
+
+
+def _flux(frames: Image, weights: Real | None) -> NDArray[np.float64]:
+    """Return the mean of each frame over every few rows."""
+    means = []
+    for n, frame in enumerate(frames):
+        rows = frame[_EVERY // 2 :: _EVERY] if len(frame) >= 4 * _EVERY else frame
+        good = np.isfinite(rows)
+        if weights is not None:
+            good &= (weights[n][_EVERY // 2 :: _EVERY] if len(frame) >= 4 * _EVERY else weights[n]) > 0
+        values = rows[good]
+        means.append(values.mean(dtype=np.float64) if values.size else np.nan)
+    return np.array(means)
+
+
+def _falling_flux(
+    reference: NDArray[np.float64], sample: NDArray[np.float64], patches: Patches, pixels: int
+) -> list[Finding]:
+    """Return a finding where the flux of reference and sample frames (position,) falls or rises steadily."""
+    number = len(reference)
+    if number < 4 or not (np.minimum(reference, sample) > 0.0).all():
+        return []
+    place = np.arange(number) - 0.5 * (number - 1)
+    # The mean of a frame varies with its speckles, of which it has so many.
+    chance = float(np.median(patches.visibility)) * math.sqrt(patches.area / pixels / float(place @ place))
+    falls = []
+    for flux in (reference, sample):
+        value = np.log(flux)
+        slope = float(place @ value) / float(place @ place)
+        rest = float(np.std(value - slope * place))
+        fall = slope * (number - 1)
+        if abs(fall) < max(_FALLS, _UNSTEADY * rest) or abs(slope) < _CHANCE * chance:
+            return []
+        falls.append(fall)
+    if falls[0] * falls[1] < 0.0:
+        return []
+    how = "falls" if falls[0] < 0.0 else "rises"
+    message = (
+        f"the flux {how} steadily over the positions, by {100 * abs(math.expm1(falls[0])):.2g} % in the "
+        f"reference and {100 * abs(math.expm1(falls[1])):.2g} % in the sample frames: the beam decays or "
+        "recovers, and the transmission is wrong unless each pair has one flux; preprocess with flux"
+    )
+    return [finding("flux-falls", message)]
+
+
+def _exchanged(matches: list[Match], reference: Patches, sample: Patches) -> list[Finding]:
+    """Return a finding where parts of the sample frames are brighter and sharper than the rest.
+
+    A sample dims and blurs some patches against the others; where it does the opposite, and nowhere that, its
+    frames are the references.
+    """
+    ratio = np.median(sample.mean / np.where(reference.mean > 0.0, reference.mean, np.nan), axis=0)
+    gains = [match.gains for match in matches if match.gains.size == ratio.size]
+    signs = []
+    for values, least in ((ratio, _BRIGHTER), (np.median(gains, axis=0) if gains else ratio * 0.0, _SHARPER)):
+        middle = float(np.nanmedian(values))
+        if not middle > 0.0:
+            return []
+        up, down = float(np.nanmax(values)) / middle - 1.0, 1.0 - float(np.nanmin(values)) / middle
+        signs.append((up > least and up > 3.0 * down) - (down > least and down > 3.0 * up))
+    if sum(signs) < 1 or -1 in signs:
+        return []
+    what = " and ".join(word for word, sign in zip(("brighter", "sharper"), signs, strict=True) if sign > 0)
+    message = (
+        f"against the reference frames, parts of the sample frames are {what} than the rest, and no sample "
+        "does that: no image channel is right; check whether sample and reference are swapped"
+    )
+    return [finding("frames-exchanged", message)]
+
+
+def _repeated(reference: Patches, sample: Patches) -> list[Finding]:
+    """Return a finding where two positions have the same speckles."""
+    pairs: list[tuple[int, int]] = []
+    for patches in (reference, sample):
+        number = len(patches.raw)
+        values = patches.raw.reshape(number, -1).astype(np.float64)
+        values = np.where(np.isfinite(values), values, 0.0)
+        equal = [
+            (n, m)
+            for m in range(number)
+            for n in range(m)
+            if values[n].any() and np.array_equal(values[n], values[m])
+        ]
+        pairs += [pair for pair in equal if pair not in pairs]
+    number = len(reference.raw)
+    flat = reference.spectra.reshape(number, -1)
+    size = np.sqrt((np.abs(flat) ** 2).sum(axis=1))
+    alike = np.abs((flat @ np.conj(flat).T).real) / np.maximum(np.outer(size, size), 1e-300)
+    pairs += [(n, m) for m in range(number) for n in range(m) if alike[n, m] > _SAME and (n, m) not in pairs]
+    if not pairs:
+        return []
+    listed = "; ".join(f"{n} and {m}" for n, m in sorted(pairs)[:6])
+    message = (
+        f"frames of different positions show the same speckles: positions {listed}; they count as one "
+        "position, and the dark-field is less well determined; check the files, and that the diffuser moved"
+    )
+    return [finding("positions-repeated", message)]
+
+
+def _unmatched(
+    matches: list[Match],
+    reference: Patches,
+    sample: Patches,
+    frames: Image,
+    weights: Real | None,
+    places: list[Any],
+) -> list[Finding]:
+    """Return findings about pairs of frames whose speckles are not the same."""
+    number = len(matches)
+    doubted = []
+    shifts = np.array([match.shift for match in matches])
+    for n, match in enumerate(matches):
+        others = [other.deviations for m, other in enumerate(matches) if m != n]
+        expected = max(match.expected, 0.5 * float(np.median(others)) if others else 0.0)
+        apart = np.abs(shifts[n] - np.median(shifts, axis=0)).max() > _FAR
+        if (match.deviations < _CHANCE and expected >= _EXPECTED) or (number > 2 and apart):
+            doubted.append(n)
+    if not doubted:
+        return []
+    swapped, turned, unknown = [], [], []
+    for n in doubted:
+        fits = [match_patches(reference, m, sample, n) if m != n else matches[n] for m in range(number)]
+        best = int(np.argmax([fit.deviations for fit in fits]))
+        if best != n and fits[best].deviations > max(_SURE, 1.2 * matches[n].deviations):
+            swapped.append((n, best))
+        elif matches[n].deviations < _CHANCE:
+            how = _turned(reference, n, frames[n], None if weights is None else weights[n], places)
+            if how:
+                turned.append((n, how))
+            else:
+                unknown.append(n)
+    found = []
+    if swapped:
+        listed = "; ".join(f"{n} those of reference frame {m}" for n, m in swapped[:6])
+        message = (
+            f"sample frames show the speckles of another reference frame: sample frame {listed}; all image "
+            "channels are wrong: pair the frames by position"
+        )
+        found.append(finding("pairs-swapped", message))
+    if turned:
+        message = (
+            f"the sample frame{'s' if len(turned) > 1 else ''} of {_listed([n for n, _ in turned])} fit"
+            f"{'' if len(turned) > 1 else 's'} the reference {turned[0][1]}; all image channels are wrong: "
+            "turn the frames of one kind"
+        )
+        found.append(finding("pairs-turned", message))
+    if unknown:
+        message = (
+            f"the speckles of the sample frame of {_listed(unknown)} are not those of the reference frame: "
+            "all image channels are wrong; check which files belong together, their order, and that the "
+            "diffuser stood still"
+        )
+        found.append(finding("pairs-unmatched", message))
+    return found
+
+
+def _turned(reference: Patches, n: int, frame: Image, weights: Real | None, places: list[Any]) -> str:
+    """Return in words how a sample frame (y, x) must be turned to fit a reference; empty if it does not."""
+    ways: dict[str, Callable[[Real], Real]] = {
+        "mirrored left to right": lambda image: image[:, ::-1],
+        "mirrored top to bottom": lambda image: image[::-1],
+        "turned by 180°": lambda image: image[::-1, ::-1],
+    }
+    if frame.shape[0] == frame.shape[1]:
+        ways |= {
+            "turned by 90°": np.rot90,
+            "turned by 270°": lambda image: np.rot90(image, 3),
+            "with x and y exchanged": lambda image: image.T,
+            "with x and y exchanged and turned by 180°": lambda image: image[::-1, ::-1].T,
+        }
+    for words, turn in ways.items():
+        given = None if weights is None else turn(weights)[None]
+        if match_patches(reference, n, take_patches(turn(frame)[None], given, places), 0).deviations > _SURE:
+            return words
+    return ""
+
+
+def _blurred(reference: Patches, sample: Patches) -> list[Finding]:
+    """Return a finding about positions whose speckles have far less visibility than those of the others."""
+    number = len(reference.raw)
+    if number < 2:
+        return []
+    found = []
+    for name, patches in (("reference", reference), ("sample", sample)):
+        seen = patches.visibility
+        # Of so many independent speckles that a visibility is known to 1/√(2 n).
+        spots = (
+            1.0 / np.maximum((patches.power**2).sum(axis=(2, 3)), 1e-300).mean(axis=1) * patches.raw.shape[1]
+        )
+        for n in range(number):
+            typical = float(np.median(np.delete(seen, n)))
+            error = typical / math.sqrt(2.0 * spots[n])
+            if seen[n] < _LOW * typical and typical - seen[n] > 6.0 * error:
+                found.append((name, n, seen[n] / typical))
+    low = sorted({n for _, n, _ in found})
+    if not low or len(low) > number // 2:
+        return []
+    least = min(part for _, _, part in found)
+    kinds = " and ".join(sorted({name for name, _, _ in found}))
+    message = (
+        f"the speckles of {_listed(low)} have {least:.2g} times the visibility of the others in the {kinds} "
+        "frames: diffuser, source or sample moved meanwhile, and dark-field and phase suffer; leave the "
+        "position out or record it again"
+    )
+    return [finding("visibility-differs", message)]
+
+
+def _listed(numbers: list[int]) -> str:
+    if len(numbers) == 1:
+        return f"position {numbers[0]}"
+    return f"positions {', '.join(map(str, numbers[:-1]))} and {numbers[-1]}"
+
+
+def _typical_ratio(sample: NDArray[np.float64], reference: NDArray[np.float64]) -> float:
+    """Return the median ratio; NaN, for which no comparison is true, if no reference can be divided by."""
+    known = (reference > 0.0) & np.isfinite(sample)
+    return float(np.median(sample[known] / reference[known])) if known.any() else float("nan")
+
+
+def _identical(reference: Image, sample: Image, weights: Real | None) -> bool:
+    """Return whether all pixels (y, x) that both frames have are equal."""
+    middle = len(reference) // 2
+    for part in (slice(middle, middle + 1), slice(None)):  # a row tells almost always
+        both = np.isfinite(sample[part])
+        if weights is not None:
+            both &= weights[part] > 0
+        if not np.array_equal(reference[part][both], sample[part][both]):
+            return False
+    return bool(both.any())
+
+
+def _compare_flux(name: str, flux: NDArray[np.float64]) -> list[Finding]:
+    """Return findings about frames whose flux differs from that of the others."""
+    dark = [n for n in range(len(flux)) if flux[n] <= 0.0]
+    if dark:
+        if len(dark) == len(flux):  # every pixel is flagged
+            return []
+        return [finding("no-light", f"the {name} frames of {_listed(dark)} have no light; check the shutter")]
+    known = np.isfinite(flux)
+    if not known.any():
+        return []
+    if len(flux) < 3:
+        typical = flux[::-1] if len(flux) == 2 else flux
+        odd = [n for n in range(len(flux)) if flux[n] < 0.7 * typical[n]]
+    else:
+        typical = np.full(len(flux), np.nanmedian(flux))
+        odd = [n for n in range(len(flux)) if known[n] and not 0.7 < flux[n] / typical[n] < 1.0 / 0.7]
+    return [
+        finding(
+            "unequal-flux",
+            f"the {name} frame of position {n} has {flux[n] / typical[n]:.2g} times the flux of the others",
+        )
+        for n in odd
+    ]
