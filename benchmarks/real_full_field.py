@@ -1,6 +1,6 @@
 """`full-field` on measured frames of carbon tubes: `python benchmarks/real_full_field.py [-o FOLDER]`.
 
-Frames, geometry and boxes are those of `real_frames.py`. Carbon fibres scatter across themselves, so that
+Frames, geometry and boxes are those of `carbon_tubes.py`. Carbon fibres scatter across themselves, so that
 the direction of a tube's tensor is perpendicular to its axis. With N = 1 and one material, carbon, each
 diffuser gives images of its own, which measure the same sample.
 """

@@ -328,7 +328,7 @@ def run(given: argparse.Namespace) -> None:
     programs = installed(given.programs)
     for number in range(given.first, given.last):
         stack, experiment, phase, dark = simulated(number, given.experiments)
-        for n in NUMBERS:
+        for n in given.positions:
             for name, program in programs.items():
                 for setting in program.settings if program.positions(n) else ():
                     start = time.process_time()
@@ -488,12 +488,15 @@ def check(given: argparse.Namespace) -> None:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     commands = parser.add_subparsers(dest="command", required=True)
     parts = {name: commands.add_parser(name) for name in ("run", "table", "measured", "speed", "check")}
     parts["run"].add_argument("first", type=int)
     parts["run"].add_argument("last", type=int)
     parts["run"].add_argument("--experiments", type=Path, help="a file with functions draw and make")
+    parts["run"].add_argument("--positions", type=int, nargs="+", default=NUMBERS, choices=range(1, 7))
     for name in ("run", "table"):
         parts[name].add_argument("file", type=Path)
     parts["measured"].add_argument("config", type=Path, help="a configuration file")

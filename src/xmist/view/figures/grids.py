@@ -86,7 +86,7 @@ def image_grid(
         placed.append((0, len(columns), Cell(truth), "truth"))
         drawn.append(right)
     shape = known[0].shape if known else right.shape
-    labels, subtitle = [wrap(label, 1.5) for label in rows], ""
+    labels, subtitle = [wrap(label, 1.9) for label in rows], ""
     folded = len(columns) == 1 and len(rows) > 1
     if folded:
         across = columns_for(len(placed), shape)
