@@ -189,7 +189,7 @@ class FrameReader:
             inside = source.chosen[frame] if getattr(source, "chosen", None) is not None else frame
             files = source.files
             if pieces:  # of a virtual dataset
-                files = (source.path, *(each.path for each in pieces if each.start <= inside < each.stop))
+                files = (source.path, *(each.path for each in pieces if inside in each.frames))
             if files not in seen:
                 facts = [path.stat() for path in files if path.exists()]
                 time = max((each.st_mtime_ns for each in facts), default=0)

@@ -20,7 +20,7 @@ from xmist.io.frames.addresses import FrameKey
 from xmist.io.frames.axes import ArrayLayout, Axes, known_axes
 from xmist.io.frames.hdf5_columns import MEANINGS, choose_frames
 from xmist.io.frames.hdf5_file import Hdf5, Links, Place, is_plausible, with_raw_files
-from xmist.io.frames.hdf5_storage import Piece, check_dataset, find_holes
+from xmist.io.frames.hdf5_storage import VirtualFile, check_dataset, find_holes
 from xmist.io.frames.sources import MOST_AXES, Source, checked_layout, listed, native, reading
 
 if TYPE_CHECKING:
@@ -54,7 +54,7 @@ class Hdf5Source(Source):
         What the file states near the dataset, by path; a tuple where it differs between frames.
     holes : mapping of int to str
         Frames that cannot be read, and why; empty unless holes were allowed.
-    pieces : tuple of Piece
+    pieces : tuple of VirtualFile
         The files of a virtual dataset, where holes were allowed.
     chosen : tuple of int or None
         The frames of the dataset that are used, to which `count`, `texts` and `holes` refer; None for all.
@@ -70,7 +70,7 @@ class Hdf5Source(Source):
     depth: int
     texts: dict[str, str | tuple[str, ...]] = field(repr=False)
     holes: Mapping[int, str] = field(default_factory=dict, repr=False)
-    pieces: tuple[Piece, ...] = field(default=(), repr=False)
+    pieces: tuple[VirtualFile, ...] = field(default=(), repr=False)
     chosen: tuple[int, ...] | None = field(default=None, repr=False)
     gaps: tuple[int, ...] = field(default=(), repr=False)
     runs: tuple[int, ...] = field(default=(), repr=False)
@@ -187,7 +187,7 @@ def open_hdf5(
         kind = np.dtype(str) if text else data.dtype
         layout = checked_layout(label, data.shape, kind, axes or _stated_axes(file, place))
         missing: dict[int, str] = {}
-        pieces: tuple[Piece, ...] = ()
+        pieces: tuple[VirtualFile, ...] = ()
         if holes and data.ndim > 2:
             missing, pieces = find_holes(file, place, layout)
         if not missing:

@@ -30,7 +30,7 @@ _CHECKSUM: Final = 4
 
 
 @dataclass(frozen=True)
-class Piece:
+class VirtualFile:
     """Frames of a virtual dataset, which come from one file."""
 
     frames: range | frozenset[int]
@@ -44,7 +44,9 @@ def check_dataset(file: Hdf5, place: Place) -> None:
         raise InputError(f"{file.path}::{place.path} {error}", "dataset-incomplete")
 
 
-def find_holes(file: Hdf5, place: Place, layout: ArrayLayout) -> tuple[dict[int, str], tuple[Piece, ...]]:
+def find_holes(
+    file: Hdf5, place: Place, layout: ArrayLayout
+) -> tuple[dict[int, str], tuple[VirtualFile, ...]]:
     """Return which frames of a dataset cannot be read and why, and the files of a virtual one.
 
     These files must still be there when a frame is read. A dataset without any readable frame is an error.
@@ -143,12 +145,14 @@ def _source_error(file: Hdf5, place: Place, name: str, dataset: str, depth: int)
     return (f"{source.home}::{dataset}, which {error}" if error else ""), source.home
 
 
-def _virtual_holes(file: Hdf5, place: Place, layout: ArrayLayout) -> tuple[dict[int, str], tuple[Piece, ...]]:
+def _virtual_holes(
+    file: Hdf5, place: Place, layout: ArrayLayout
+) -> tuple[dict[int, str], tuple[VirtualFile, ...]]:
     data = place.node
     count = layout.count
     label = f"{file.path}::{place.path}"
     holes: dict[int, str] = {}
-    pieces: list[Piece] = []
+    pieces: list[VirtualFile] = []
     covered = np.zeros(count, np.int64)
     checked: dict[tuple[str, str], tuple[str, Path]] = {}
     for piece in data.virtual_sources():
@@ -169,7 +173,7 @@ def _virtual_holes(file: Hdf5, place: Place, layout: ArrayLayout) -> tuple[dict[
                 home = place.home.parent / piece.file_name
                 checked[key] = error.records[0].message, home
         text, home = checked[key]
-        pieces.append(Piece(frames, home))
+        pieces.append(VirtualFile(frames, home))
         if text:
             holes |= dict.fromkeys(frames, text)
     for frame in np.flatnonzero(covered < math.prod(layout.frame)):
