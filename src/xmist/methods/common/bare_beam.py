@@ -167,60 +167,56 @@ def bare_motion(moments: BlockMoments, blocks: Mask) -> BareMotion | None:
     S = a R − a u·∇R in groups of blocks, then u linear in x and y without curl; the scatter that this leaves
     widens the errors. None where there are too few groups.
     """
-    rows: list[Real] = []
-    right: list[Real] = []
-    places: list[tuple[float, float]] = []
-    height, width = blocks.shape
-    for top in range(0, height, _GROUP):
-        for left in range(0, width, _GROUP):
-            part = np.s_[..., top : top + _GROUP, left : left + _GROUP]
-            inside = blocks[part]
-            if np.count_nonzero(inside) < _FEWEST:
-                continue
-            measured = _shift(moments, part, inside)
-            if measured is None:
-                continue
-            shift, root = measured
-            x, y = (left + 0.5 * _GROUP) / width - 0.5, (top + 0.5 * _GROUP) / height - 0.5
-            rows.append(root @ np.array([[1.0, 0.0, x, 0.0, y], [0.0, 1.0, 0.0, y, x]]))
-            right.append(root @ shift)
-            places.append((x, y))
-    if len(rows) < 4:
+    shifts, roots, places = _shifts(moments, blocks)
+    if len(shifts) < 4:
         return None
-    matrix, vector = np.concatenate(rows), np.concatenate(right)
+    (x, y), one, none = places.T, np.ones(len(places)), np.zeros(len(places))
+    rows = np.stack([np.stack([one, none, x, none, y], -1), np.stack([none, one, none, y, x], -1)], 1)
+    matrix, vector = (roots @ rows).reshape(-1, 5), (roots @ shifts[..., None]).ravel()
     solution = np.linalg.lstsq(matrix, vector, rcond=1e-9)[0]
     rest = float(np.sum((vector - matrix @ solution) ** 2))
     explained = float(vector @ vector) - rest
     wider = max(1.0, rest / max(len(vector) - 5, 1))
-    a, b, c, d, e = solution
-    x, y = np.array(places).T
-    square = np.mean((a + c * x + e * y) ** 2 + (b + d * y + e * x) ** 2)
+    square = np.mean(((rows @ solution) ** 2).sum(axis=1))
     return BareMotion(solution, float(np.sqrt(square)), explained / wider)
 
 
-def _shift(moments: BlockMoments, part: Any, inside: Mask) -> tuple[Real, Real] | None:
-    """Return the shift (x, y) in pixels of a group of blocks, and a root (2, 2) of its inverse covariance."""
+def _shifts(moments: BlockMoments, blocks: Mask) -> tuple[Real, Real, Real]:
+    """Return shifts (group, 2) along x and y in pixels, roots of their inverse covariances, and places.
+
+    Roots (group, 2, 2); places (group, 2) as parts of the frame from its middle.
+    """
+    tall, wide = (-(-size // _GROUP) for size in blocks.shape)
+    missing = [(0, whole * _GROUP - size) for whole, size in zip((tall, wide), blocks.shape, strict=True)]
 
     def total(image: Real) -> Real:
-        summed: Real = image[part][..., inside].sum(axis=-1)
+        padded = np.pad(np.where(blocks, image, 0.0), missing)
+        summed: Real = padded.reshape(tall, _GROUP, wide, _GROUP).sum(axis=(1, 3)).ravel()
         return summed
 
-    number, rr, rs, ss = (
-        float(total(image)) for image in (moments.count, moments.rr, moments.rs, moments.ss)
+    number, rr, rs, ss = (total(image) for image in (moments.count, moments.rr, moments.rs, moments.ss))
+    (xx, xy, yy), (xr, yr), (xs, ys) = (
+        [total(image) for image in images] for images in (moments.gg, moments.gr, moments.gs)
     )
-    (xx, xy, yy), (xr, yr), (xs, ys) = total(moments.gg), total(moments.gr), total(moments.gs)
-    matrix = np.array([[rr, xr, yr], [xr, xx, xy], [yr, xy, yy]])
-    scale = np.sqrt(np.diag(matrix))
-    if not scale.all() or np.linalg.cond(matrix / np.outer(scale, scale)) > 1e8:
-        return None
-    right = np.array([rs, xs, ys])
-    solution = np.linalg.solve(matrix, right)
+    matrix = np.array([[rr, xr, yr], [xr, xx, xy], [yr, xy, yy]]).transpose(2, 0, 1)
+    right = np.stack([rs, xs, ys], axis=1)
+    scale = np.sqrt(np.maximum(np.diagonal(matrix, axis1=1, axis2=2), 0.0))
+    usable = (total(np.ones(blocks.shape)) >= _FEWEST) & (scale > 0.0).all(axis=1)
+    unit = matrix[usable] / (scale[usable, :, None] * scale[usable, None, :])
+    known = np.flatnonzero(usable)[np.linalg.cond(unit) < 1e8] if usable.any() else np.empty(0, int)
+    inverse = np.linalg.inv(matrix[known])
+    solution = (inverse @ right[known][..., None])[..., 0]
+    kept = solution[:, 0] > 0.0
+    known, inverse, solution = known[kept], inverse[kept], solution[kept]
     # Rounding of float32 frames is noise, too.
-    variance = max((ss - float(right @ solution)) / max(number - 3.0, 1.0), 1e-14 * ss / number)
-    if not solution[0] > 0.0:
-        return None
-    covariance = np.linalg.inv(matrix)[1:, 1:] * (variance / solution[0] ** 2)
-    return -solution[1:] / solution[0], np.linalg.cholesky(np.linalg.inv(covariance)).T
+    rest = ss[known] - (right[known] * solution).sum(axis=1)
+    variance = np.maximum(rest / np.maximum(number[known] - 3.0, 1.0), 1e-14 * ss[known] / number[known])
+    covariance = inverse[:, 1:, 1:] * (variance / solution[:, 0] ** 2)[:, None, None]
+    roots = np.linalg.cholesky(np.linalg.inv(covariance)).transpose(0, 2, 1)
+    y, x = np.divmod(known, wide)
+    height, width = blocks.shape
+    places = np.stack([(x + 0.5) * _GROUP / width - 0.5, (y + 0.5) * _GROUP / height - 0.5], axis=1)
+    return -solution[:, 1:] / solution[:, :1], roots, places
 
 
 def _block_means(image: Real, known: Mask) -> tuple[Real, Real, float]:
