@@ -13,7 +13,7 @@ from xmist.io.results.atomic import make_folder
 from xmist.io.results.stacks import FAILED, GOOD, VALUELESS
 from xmist.workflow.outputs import blocks_folder
 from xmist.workflow.quality import Row
-from xmist.workflow.series_file import SeriesMetadata, write_series_file
+from xmist.workflow.series_file import Piece, SeriesMetadata, write_series_file
 from xmist.workflow.storage import Block, BlockSchema, KeptResult, write_block
 
 EXPERIMENT = xmist.Experiment(energy_kev=17.0, pixel_size=2e-6, sample_to_detector=0.8)
@@ -61,7 +61,7 @@ def write_series(path, channels, angles=ANGLES, *, experiment=EXPERIMENT, failed
                 flags=None if number in failed else flags,
             )
         )
-    block = Block(0, count)
+    block = Block(tuple(range(count)))
     write_block(folder, block, schema, results)
     metadata = SeriesMetadata(
         method="made",
@@ -71,7 +71,8 @@ def write_series(path, channels, angles=ANGLES, *, experiment=EXPERIMENT, failed
         projections=np.arange(count),
         angles=np.asarray(angles, float),
     )
-    return write_series_file(path, folder, [block], schema, metadata, rows=rows)
+    pieces = [Piece(block, 0, count, 0)]
+    return write_series_file(path, folder, pieces, schema, metadata, rows=rows)
 
 
 def truth(name):
