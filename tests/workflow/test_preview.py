@@ -1,12 +1,14 @@
 """A quick image: small, by a fast method, and close to the whole retrieval."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
 import xmist
-from xmist import simulate
+from xmist import InputError, simulate
 from xmist.workflow.configuration import parse_mapping
-from xmist.workflow.preview import preview_binning, preview_projection
+from xmist.workflow.preview import preview_binning, preview_projection, write_preview
 
 
 def saved(folder, stack, experiment):
@@ -51,3 +53,38 @@ def test_unbinned_frames_give_a_small_image(tmp_path):
     assert result.experiment.pixel_size == pytest.approx(3 * experiment.pixel_size)
     np.testing.assert_allclose(result.phase[0, 0], whole.phase[:3, :3].mean(), rtol=1e-5, atol=1e-6)
     assert result.flags[0, 0] == np.bitwise_or.reduce(whole.flags[:3, :3], axis=None)
+
+
+@pytest.fixture(scope="module")
+def preview(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("preview")
+    stack, experiment, _ = simulate.phantom("fine", shape=(32, 40), positions=2)
+    return folder, saved(folder, stack, experiment)
+
+
+@pytest.mark.parametrize("name", ["a.h5", "b.png", "c.pdf", "d.svg", "e.tif"])
+def test_a_preview_replaces_previews_alone(preview, name):
+    folder, parsed = preview
+    result, files = write_preview(parsed, [folder / name])
+    assert files == (folder / name.replace(".", ".preview."),)
+    written = [path for path in folder.iterdir() if path.name.startswith(f"{name[0]}.preview")]
+    assert len(written) == (len([*result.channels(), *result.derived()]) + 1 if name == "e.tif" else 1)
+    write_preview(parsed, [folder / name])
+    plain = replace(result, provenance={})
+    plain.save(files[0], overwrite=True)
+    before = {path: path.read_bytes() for path in written}
+    with pytest.raises(InputError) as caught:
+        write_preview(parsed, [folder / name])
+    assert set(caught.value.codes) == {"output-exists"}
+    assert {path: path.read_bytes() for path in written} == before
+
+
+def test_an_existing_result_is_no_obstacle_and_no_preview_is_an_input(preview):
+    folder, parsed = preview
+    (folder / "result.h5").write_text("stays")
+    (folder / "reference.preview.npy").write_text("stays")
+    write_preview(parsed, [folder / "result.h5"])
+    assert (folder / "result.h5").read_text() == "stays"
+    missing = replace(parsed, input=replace(parsed.input, sample=("nothing_*.npy",)))
+    with pytest.raises(InputError):
+        write_preview(missing, [folder / "result.h5"])

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -11,6 +11,9 @@ from xmist.cli.console import DONE, Settings, progress_bars, say, say_findings
 from xmist.cli.options import Whole, common, listed_names, read_options, single_configuration
 from xmist.cli.report import before, option_page_errors, page_option, write_page
 from xmist.core.errors import ErrorRecord, raise_errors
+
+if TYPE_CHECKING:
+    from xmist.workflow.configuration import ParsedConfiguration
 
 
 @click.command(short_help="Compare methods on the same frames: tables and figures.")
@@ -41,6 +44,11 @@ from xmist.core.errors import ErrorRecord, raise_errors
 @click.option("--results", is_flag=True, help="Also write every result, as METHOD-N.h5.")
 @click.option("--threads", type=Whole(1), metavar="NUMBER", help="Threads; every core without it.")
 @click.option("--overwrite", is_flag=True, help="Replace files that exist.")
+@click.option(
+    "--preview",
+    is_flag=True,
+    help="Write only a quick image, comparison.preview.png: a fast method, binned frames.",
+)
 @page_option
 @common
 @click.pass_obj
@@ -91,6 +99,8 @@ def compare(
     truth = None if given["truth"] is None else Path.cwd() / given["truth"]
     with before(of_page):
         parsed = parse_configuration(path)
+    if given["preview"]:
+        return _preview(settings, parsed, Path(folder), given["projection"], of_page, page)
     with progress_bars(settings) as progress:
         found = compare_configuration(
             parsed,
@@ -116,6 +126,31 @@ def compare(
     if page is not None:
         named = [(f"{method}, N = {number}", result) for (method, number), result in found.results.items()]
         write_page(page, named, overwrite=given["overwrite"])
+    return DONE
+
+
+def _preview(
+    settings: Settings,
+    parsed: ParsedConfiguration,
+    folder: Path,
+    projection: int | None,
+    errors: list[ErrorRecord],
+    page: str | None,
+) -> int:
+    """Write a quick image of the projection that would be compared."""
+    from xmist.io.results.targets import folder_errors, make_folder
+    from xmist.workflow.preview import write_preview
+
+    raise_errors([*folder_errors(folder), *errors])
+    make_folder(folder)
+    with progress_bars(settings) as progress:
+        files = (folder / "comparison.h5", folder / "comparison.png")
+        result, written = write_preview(parsed, files, projection, progress or (lambda *_: None))
+    for path in written:
+        click.echo(f"Wrote {path}")
+    if page is not None:
+        write_page(page, [("preview", result)], overwrite=True)
+    say_findings(settings, result.findings)
     return DONE
 
 

@@ -10,11 +10,12 @@ import click
 from xmist.cli.console import DONE, FLAGGED, Settings, progress_bars, say, say_findings
 from xmist.cli.options import Whole, as_typed, common, configuration_options, parse_arguments
 from xmist.cli.report import before, option_page_errors, page_option, shown_projections, write_page
-from xmist.core.errors import InputError
+from xmist.core.errors import ErrorRecord, InputError, raise_errors
 from xmist.core.findings import warnings_of
 
 if TYPE_CHECKING:
     from xmist.core.data import Retrieval
+    from xmist.workflow.configuration import ParsedConfiguration
     from xmist.workflow.run import Run
 
 _SHOWN = 10
@@ -35,6 +36,9 @@ _SHOWN = 10
     metavar="SECONDS",
     help="With --follow: end when no file has changed for so long.",
 )
+@click.option(
+    "--preview", is_flag=True, help="Write a quick image, NAME.preview.EXT: a fast method, binned frames."
+)
 @page_option
 @common
 @click.pass_obj
@@ -48,6 +52,7 @@ def retrieve(
     strict: bool,
     follow: bool,
     idle_timeout: float,
+    preview: bool,
     page: str | None,
     **given: Any,
 ) -> int:
@@ -69,6 +74,7 @@ def retrieve(
     \b
     Examples:
       xmist retrieve config.toml
+      xmist retrieve config.toml --preview
       xmist retrieve config.toml --method umpa --option window=5 -o umpa.h5
       xmist retrieve series.toml --workers 8 --memory 32GB
       xmist retrieve series.toml --follow
@@ -83,6 +89,8 @@ def retrieve(
     with before(option_page_errors(page, overwrite=given["overwrite"])):
         parsed = parse_arguments(config, given)
     errors = option_page_errors(page, overwrite=parsed.overwrite)
+    if preview:
+        return _preview(settings, parsed, page, errors)
     if errors:
         raise InputError([*parsed.named(discover(parsed).errors), *errors])
     if parsed.is_series and workers is None and dask is None and reads_hdf5(parsed):
@@ -113,6 +121,24 @@ def retrieve(
         click.echo(f"Error: --strict: stopped at {done.stopped}", err=True)
     warned = strict and (any(row.needs_attention for row in done.rows) or warnings_of(done.findings))
     return FLAGGED if done.flagged or done.stopped or warned else DONE
+
+
+def _preview(
+    settings: Settings, parsed: ParsedConfiguration, page: str | None, errors: list[ErrorRecord]
+) -> int:
+    """Write a quick image beside the results."""
+    from xmist.workflow.preview import write_preview
+
+    if not parsed.files:
+        raise_errors([*parsed.errors(), *errors])
+    with progress_bars(settings) as progress:
+        result, files = write_preview(parsed, parsed.files, None, progress or (lambda *_: None), errors)
+    for path in files:
+        click.echo(f"Wrote {as_typed(path)}")
+    if page is not None:
+        write_page(page, [(files[0].name, result)], overwrite=parsed.overwrite)
+    say_findings(settings, result.findings)
+    return DONE
 
 
 def _result_lines(result: Retrieval) -> Iterator[str]:

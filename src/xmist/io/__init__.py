@@ -16,6 +16,7 @@ __all__ = ["RESULT_ENDINGS", "describe", "open_result", "save_result"]
 
 NEXUS_ENDINGS: Final = (".h5", ".hdf5", ".nxs")
 TIFF_ENDINGS: Final = (".tif", ".tiff")
+PREVIEW_MARK: Final = "xmist-preview"  # keyword in the metadata of the figure of a preview
 FIGURE_ENDINGS: Final = (".png", ".pdf", ".svg")
 RESULT_ENDINGS: Final = (*NEXUS_ENDINGS, *TIFF_ENDINGS, *FIGURE_ENDINGS)
 

@@ -2,27 +2,38 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import replace
+from pathlib import Path
 from typing import Any, Final
 
 import numpy as np
 from numpy.typing import NDArray
 
-from xmist.core.data import Retrieval, SpeckleStack
+from xmist.core.data import DERIVED, Retrieval, SpeckleStack
+from xmist.core.errors import ErrorRecord, InputError, raise_errors
 from xmist.core.findings import finding
 from xmist.core.progress import Progress
+from xmist.io import NEXUS_ENDINGS, PREVIEW_MARK, TIFF_ENDINGS
+from xmist.io.results.atomic import target_errors
 from xmist.methods import METHODS, retrieve
 from xmist.numerics.images.speckles import speckle_size
 from xmist.preprocess import bin_frames
 from xmist.workflow.configuration import ParsedConfiguration
-from xmist.workflow.run import load_projection
+from xmist.workflow.discovery import discover
+from xmist.workflow.outputs import overlap_errors
+from xmist.workflow.run import LoadedProjection, load_projection
 
 _LARGEST: Final = 512  # pixels of a preview along its longer side
 _RESOLVED: Final = 3.0  # pixels a speckle keeps
 _REACH: Final = 32
+_MOST_DATA: Final = 2 * 2048 * 2048  # pixels of all positions: what takes about 2 s on two cores
 _PATCH: Final = 512  # pixels a side of the part in which speckles are measured
 _FAST: Final = "mist-gradient-flow"
 _FAST_SINGLE: Final = ("lcs", {"window": 7})  # one position
+# Keys of a configuration that a preview does not need.
+_NEEDLESS: Final = frozenset({"retrieve.method", "output.files"})
 
 
 def preview_projection(
@@ -34,7 +45,11 @@ def preview_projection(
     the images are then averaged over blocks.
     Preprocessing is that of the configuration, method and options are not.
     """
-    loaded = load_projection(parsed, number, tell)
+    return _preview(load_projection(parsed, number, tell), parsed, tell)
+
+
+def _preview(loaded: LoadedProjection, parsed: ParsedConfiguration, tell: Progress) -> Retrieval:
+    """Retrieve a small image of a projection that is loaded."""
     stack, experiment = loaded.stack, loaded.experiment
     size = preview_binning(stack)
     if size > 1:
@@ -42,6 +57,11 @@ def preview_projection(
         sample, _ = bin_frames(stack.sample, stack.weights, size=size)
         stack = SpeckleStack(reference, sample, weights)
         experiment = replace(experiment, pixel_size=experiment.pixel_size * size)
+    used = min(stack.positions, max(2, _MOST_DATA // (stack.shape[0] * stack.shape[1])))
+    total = stack.positions
+    if used < total:
+        few = None if stack.weights is None else stack.weights[:used]
+        stack = SpeckleStack(stack.reference[:used], stack.sample[:used], few)
     method, options = (_FAST, {}) if stack.positions >= METHODS[_FAST].minimum_positions else _FAST_SINGLE
     tell(f"retrieving by {method}", 0, 1)
     result = retrieve(stack, experiment, method=method, threads=parsed.threads, **options)
@@ -50,7 +70,8 @@ def preview_projection(
         result = _reduce(result, rest)
     joined = f" of frames binned {size} × {size}" if size > 1 else ""
     joined += f", averaged over {rest} × {rest} pixels" if rest > 1 else ""
-    text = f"preview by {method}{joined}; use full-field for quantitative images"
+    some = f", {used} of {total} positions" if used < total else ""
+    text = f"preview by {method}{joined}{some}; use full-field for quantitative images"
     provenance = {
         **result.provenance,
         **loaded.provenance,
@@ -58,6 +79,61 @@ def preview_projection(
         "configuration": parsed.to_dict(),
     }
     return replace(result, findings=(finding("preview", text), *result.findings), provenance=provenance)
+
+
+def write_preview(
+    parsed: ParsedConfiguration,
+    files: Sequence[Path],
+    number: int | None = None,
+    tell: Progress = lambda *_: None,
+    errors: Sequence[ErrorRecord] = (),
+) -> tuple[Retrieval, tuple[Path, ...]]:
+    """Retrieve a preview and write it beside files as NAME.preview.EXT, which may replace only previews.
+
+    Whether `files` exist does not matter. `errors` are raised with those that are found here.
+    """
+    problems = [problem for problem in parsed.problems if problem.path not in _NEEDLESS]
+    bare = replace(parsed, problems=tuple(problems), method=None, options={}, files=())
+    found = discover(bare)
+    targets = [path.with_name(f"{path.stem}.preview{path.suffix}") for path in files]
+    written = [part for path in targets for part in _parts(path)]
+    wrong = [*parsed.named(found.errors), *overlap_errors(parsed, found.files, written).values()]
+    for path in written:
+        if path.exists() and not _is_preview(path):
+            text = f"{path} exists and is no preview; rename it"
+            wrong.append(ErrorRecord("output-exists", text))
+        else:
+            wrong += target_errors(path, overwrite=True)
+    raise_errors([*wrong, *errors])
+    result = _preview(load_projection(bare, number, tell, found), parsed, tell)
+    for path in targets:
+        result.save(path, overwrite=True)
+    return result, tuple(targets)
+
+
+def _parts(path: Path) -> list[Path]:
+    """Return the files that a preview may write under a name; a TIFF is one for each channel."""
+    if path.suffix.lower() not in TIFF_ENDINGS:
+        return [path]
+    names = (*METHODS[_FAST].gives, *DERIVED, "flags")
+    return [path.with_name(f"{path.stem}_{name}{path.suffix}") for name in names]
+
+
+def _is_preview(path: Path) -> bool:
+    """Return whether a file was written as a preview."""
+    ending = path.suffix.lower()
+    with suppress(InputError, OSError, ValueError):
+        if ending in NEXUS_ENDINGS:
+            from xmist.io.results.nexus_reader import read_nexus
+
+            return "preview" in read_nexus(path).provenance
+        if ending in TIFF_ENDINGS:
+            import tifffile
+
+            with tifffile.TiffFile(path) as file:
+                return '"preview": {' in str((file.imagej_metadata or {}).get("Info", ""))
+        return PREVIEW_MARK.encode("ascii") in path.read_bytes()
+    return False
 
 
 def preview_binning(stack: SpeckleStack) -> int:

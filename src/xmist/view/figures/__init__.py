@@ -12,7 +12,7 @@ from xmist.core.data import Retrieval
 from xmist.core.errors import ErrorRecord, InputError, raise_errors, suggest
 from xmist.core.findings import warnings_of
 from xmist.core.version import __version__
-from xmist.io import FIGURE_ENDINGS
+from xmist.io import FIGURE_ENDINGS, PREVIEW_MARK
 from xmist.io.results.atomic import OutputFile, target_errors, write_file
 from xmist.view.figures.directions import TITLE, Directions, direction_colours, wheel_colours
 from xmist.view.figures.page import (
@@ -336,7 +336,7 @@ def save_figure(page: Figure, path: str | Path, *, overwrite: bool = False, abou
     return write_file(path, job.write, job.verify, overwrite=overwrite)
 
 
-def figure_job(page: Figure, path: str | Path, *, about: str = "") -> OutputFile:
+def figure_job(page: Figure, path: str | Path, *, about: str = "", keywords: str = "") -> OutputFile:
     """Return the writing of a figure, for `xmist.io.results.atomic.write_files`."""
     import matplotlib as mpl
     from matplotlib.image import imread
@@ -353,6 +353,9 @@ def figure_job(page: Figure, path: str | Path, *, about: str = "") -> OutputFile
         "pdf": {"Creator": maker, "Producer": maker, "Subject": about, "CreationDate": None},
         "svg": {"Creator": maker, "Description": about, "Date": None},
     }
+
+    if keywords:
+        kinds[kind]["Keywords"] = keywords
 
     def write(file: BinaryIO) -> None:
         # Journals take no Type 3 fonts; identifiers in SVG are random otherwise.
@@ -402,7 +405,9 @@ def save_result_figure(result: Retrieval, path: str | Path, *, overwrite: bool =
     PosixPath('result.png')
     """
     raise_errors(target_errors(path, overwrite=overwrite))  # before the work of drawing
-    return save_figure(figure(result), path, overwrite=overwrite, about=about_result(result))
+    keywords = PREVIEW_MARK if "preview" in result.provenance else ""
+    job = figure_job(figure(result), path, about=about_result(result), keywords=keywords)
+    return write_file(path, job.write, job.verify, overwrite=overwrite)
 
 
 def about_result(result: Retrieval) -> str:
