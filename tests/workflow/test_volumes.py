@@ -10,7 +10,7 @@ import pytest
 
 import xmist
 from tests.cli.scenes import call
-from tests.tomography.test_tomography import FLAT, INSIDE
+from tests.tomography.test_tomography import FLAT, INSIDE, NEEDS_ASTRA
 from tests.workflow.series_scenes import sections, write_config, write_toml
 from tests.workflow.volume_scenes import ANGLES, EXPERIMENT, HEIGHT, projections, truth, write_series
 from xmist.core.errors import InputError, OutputError
@@ -91,6 +91,7 @@ def test_projections_without_a_result_are_left_out(tmp_path):
         assert found.arrays[name][2][FLAT].mean() == pytest.approx(truth(name)[FLAT].mean(), rel=0.02)
 
 
+@NEEDS_ASTRA
 def test_standard_deviations_weight_the_projections(tmp_path):
     channels = projections()
     random = np.random.default_rng(1)

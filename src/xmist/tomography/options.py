@@ -30,6 +30,7 @@ class TomographyOptions(Options):
         Iterations of "cgls" and "sirt".
     prior : {"none", "smooth", "tv"}
         Prior on the slice in "cgls": the sum of squared differences of neighbours, or total variation.
+        Without one, more iterations than about 10 amplify noise.
     strength : float
         Strength of the prior relative to the data; 0.01 to 10 is typical.
     acquisition : {"auto", "full", "half"}
@@ -50,8 +51,8 @@ class TomographyOptions(Options):
     centre: Annotated[float | Literal["auto"], Range(unit="pixels")] = "auto"
     rings: Literal["none", "small", "all"] = "none"
     filter: Filter = "none"
-    iterations: Annotated[int, Range(1, 10_000)] = 30
-    prior: Literal["none", "smooth", "tv"] = "none"
+    iterations: Annotated[int, Range(1, 10_000)] = 20
+    prior: Literal["none", "smooth", "tv"] = "smooth"
     strength: Annotated[float, Range(0.0)] = 0.1
     acquisition: Literal["auto", "full", "half"] = "auto"
     padding: Annotated[float | Literal["auto"], Range(0.0, 2.0)] = "auto"
