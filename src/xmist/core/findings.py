@@ -92,6 +92,13 @@ _TABLE: Final = (
         "Normalise the flux (preprocessing step flux), or leave this position out.",
     ),
     FindingCode(
+        "mask-dense",
+        "warning",
+        "Nearly every usable pixel lies beside a masked one: its speckle is interpolated from few "
+        "neighbours, and all image channels are rough or wrong.",
+        "Mask fewer pixels, or bin the frames.",
+    ),
+    FindingCode(
         "flux-falls",
         "warning",
         "The flux of reference and sample frames falls or rises steadily over the positions: the beam decays "
@@ -584,6 +591,18 @@ _TABLE: Final = (
 )
 
 FINDING_CODES: Final[Mapping[str, FindingCode]] = MappingProxyType({entry.code: entry for entry in _TABLE})
+
+
+def percent(share: float) -> str:
+    """Return a share for a message, in per cent with two digits.
+
+    >>> percent(0.0123), percent(0.9999)
+    ('1.2 %', '100 %')
+    """
+    value = 100.0 * share
+    if 0.0 < value < 1e-3:
+        return "less than 0.001 %"
+    return f"{value:.0f} %" if value >= 99.5 else f"{value:.2g} %"
 
 
 def finding(code: str, message: str) -> Finding:

@@ -11,6 +11,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from xmist.core.data import SpeckleStack
 from xmist.core.errors import ErrorRecord, raise_errors, shown, suggest
+from xmist.core.findings import percent
 from xmist.numerics.images.bare_beam import SMALLEST, changed_regions
 
 Mask = NDArray[np.bool_]
@@ -68,7 +69,7 @@ def make_regions(
         mask = masks[name]
         if mask is not None:
             number = int(mask.sum())
-            about[name] += f", {number} pixel{'s' * (number != 1)} ({100 * mask.mean():.2g} %)"
+            about[name] += f", {number} pixel{'s' * (number != 1)} ({percent(mask.mean())})"
     return Regions(outside=masks["outside"], inside=masks["inside"], about=about, boxes=boxes)
 
 

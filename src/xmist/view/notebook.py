@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from xmist.core.data import CHANNELS, Retrieval, SpeckleStack
-from xmist.core.findings import warnings_first
+from xmist.core.findings import percent, warnings_first
 from xmist.core.flags import count_flags
 from xmist.view.figures.page import NO_VALUE
 from xmist.view.figures.panels import PREFIXES, Image, Panel, Scale, common_scales, panels, si
@@ -134,4 +134,4 @@ def _median(frames: NDArray[np.float32]) -> float:
 
 
 def _share(number: int, pixels: int) -> str:
-    return f"{number} ({100 * number / pixels:.2g} %)" if number else "none"
+    return f"{number} ({percent(number / pixels)})" if number else "none"

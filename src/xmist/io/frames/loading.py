@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import DTypeLike, NDArray
 
 from xmist.core.errors import ErrorRecord, InputError, raise_errors
-from xmist.core.findings import Finding, finding
+from xmist.core.findings import Finding, finding, percent
 from xmist.io.frames.positions import Position, format_position, position_scale, same_position
 from xmist.io.frames.series import FrameSeries
 from xmist.io.frames.sources import Progress, listed
@@ -216,7 +216,7 @@ def _raw_findings(name: str, check: RawCounts, pixels: int) -> tuple[Finding, ..
     """Return what the raw counts of frames with so many pixels in all showed."""
     findings = []
     for kind, number in check.counts.items():
-        share = f"{100 * number / pixels:.2g} % of the pixels"
+        share = f"{percent(number / pixels)} of the pixels"
         if kind == "marked":
             findings.append(finding("pixels-marked", f"{name}: {share} hold a mark of the detector; masked"))
         elif kind == "stuck":

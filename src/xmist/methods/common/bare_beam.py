@@ -14,7 +14,7 @@ from scipy import ndimage
 
 from xmist.core import flags as flag
 from xmist.core.data import Retrieval
-from xmist.core.findings import Finding, finding
+from xmist.core.findings import Finding, finding, percent
 from xmist.methods.common.reference import prepare_reference
 from xmist.numerics.images.bare_beam import bare_blocks
 from xmist.numerics.images.block_moments import BLOCK, BlockMoments, block_moments
@@ -88,7 +88,7 @@ def _zero(result: Retrieval, known: Mask | None) -> list[Finding]:
         return [finding("phase-zero-transmission", "phase zero where the transmission is 1")]
     if known is None:
         return [finding("phase-zero-mean", "phase zero: mean zero, because no bare beam is known")]
-    message = f"phase zero on bare beam, {100 * known.mean():.2g} % of the frame"
+    message = f"phase zero on bare beam, {percent(known.mean())} of the frame"
     return [finding("phase-zero-bare-beam", message)]
 
 
@@ -281,7 +281,7 @@ def _level_parts(
             off = max(off, scale * spread * gap)
     share = sizes[lonely - 1].sum() / sizes.sum()
     message = (
-        f"flagged pixels cut off {100 * share:.2g} % of the image, in {len(lonely)} part"
+        f"flagged pixels cut off {percent(share)} of the image, in {len(lonely)} part"
         f"{'s' if len(lonely) > 1 else ''} without bare beam: the phase there may be off by {off:.2g} rad "
         "against the rest; mask less, or give background with bare beam in each part"
     )

@@ -6,7 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from xmist.core import flags as flag
-from xmist.core.findings import Finding, finding
+from xmist.core.findings import Finding, finding, percent
 
 _SMALL_SHARE = 0.002  # of the pixels: not worth a finding
 
@@ -17,18 +17,18 @@ def describe_flags(flags: NDArray[np.uint16]) -> list[Finding]:
     share = share_of(flags, flag.ILL_DETERMINED)
     if share > _SMALL_SHARE:
         message = (
-            f"{100 * share:.2g} % of the pixels are ill-determined, because their reference frames are "
+            f"{percent(share)} of the pixels are ill-determined, because their reference frames are "
             "nearly proportional; use smoothing of 1 to 3 pixels, or more positions"
         )
         found.append(finding("ill-determined", message))
     share = share_of(flags, flag.UNDETERMINED)
     if share > 0:
-        message = f"{100 * share:.2g} % of the pixels are not determined by any frame and are NaN"
+        message = f"{percent(share)} of the pixels are not determined by any frame and are NaN"
         found.append(finding("undetermined", message))
     share = share_of(flags, flag.NOT_POSITIVE)
     if share > 0:
         message = (
-            f"{100 * share:.2g} % of the pixels have a transmission of 0 or below; phase and dark-field are "
+            f"{percent(share)} of the pixels have a transmission of 0 or below; phase and dark-field are "
             "NaN there"
         )
         found.append(finding("transmission-not-positive", message))

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from xmist.core.arrays import Image
-from xmist.core.findings import Finding, finding
+from xmist.core.findings import Finding, finding, percent
 from xmist.numerics.images.patches import Match, Patches, match_patches, places_of_patches, take_patches
 
 Real = NDArray[Any]
@@ -30,9 +30,12 @@ _PAIRING: Final = {"pairs-swapped", "pairs-turned", "pairs-unmatched"}
 
 
 def check_frames(
-    reference: Image, sample: Image, weights: Real | None, *, may_attenuate: bool
+    reference: Image, sample: Image, weights: Real | None, *, may_attenuate: bool, sparse: bool = False
 ) -> list[Finding]:
-    """Return findings about (position, y, x) frames as a method uses them, pixels of weight 0 left out."""
+    """Return findings about (position, y, x) frames as a method uses them, pixels of weight 0 left out.
+
+    `sparse`: usable pixels of the reference stand alone, see `PreparedReference`.
+    """
     used = [None] * len(sample) if weights is None else weights
     identical = [n for n in range(len(sample)) if _identical(reference[n], sample[n], used[n])]
     if identical:
@@ -40,10 +43,16 @@ def check_frames(
             finding("identical-frames", f"sample and reference frames of {_listed(identical)} are identical")
         ]
     found = []
+    if sparse:
+        message = (
+            "nearly every usable pixel lies beside a masked one, so that its speckle is guessed: all "
+            "image channels are rough or wrong; mask fewer pixels, or bin the frames"
+        )
+        found.append(finding("mask-dense", message))
     flux_reference, flux_sample = (_flux(frames, weights) for frames in (reference, sample))
     found += _compare_flux("reference", flux_reference)
     found += _compare_flux("sample", flux_sample)
-    places = places_of_patches(reference.shape[1:], None if weights is None else weights[0] > 0, len(sample))
+    places = places_of_patches(sample, weights)
     gain = 0.0
     if places:
         patches = take_patches(reference, weights, places), take_patches(sample, weights, places)
@@ -116,8 +125,8 @@ def _falling_flux(
         return []
     how = "falls" if falls[0] < 0.0 else "rises"
     message = (
-        f"the flux {how} steadily over the positions, by {100 * abs(math.expm1(falls[0])):.2g} % in the "
-        f"reference and {100 * abs(math.expm1(falls[1])):.2g} % in the sample frames: the beam decays or "
+        f"the flux {how} steadily over the positions, by {percent(abs(math.expm1(falls[0])))} in the "
+        f"reference and {percent(abs(math.expm1(falls[1])))} in the sample frames: the beam decays or "
         "recovers, and the transmission is wrong unless each pair has one flux; preprocess with flux"
     )
     return [finding("flux-falls", message)]
@@ -263,6 +272,7 @@ def _blurred(reference: Patches, sample: Patches) -> list[Finding]:
     found = []
     for name, patches in (("reference", reference), ("sample", sample)):
         seen = patches.visibility
+        lit = np.median(patches.mean, axis=1) > 0.0
         # Of so many independent speckles that a visibility is known to 1/√(2 n).
         spots = (
             1.0 / np.maximum((patches.power**2).sum(axis=(2, 3)), 1e-300).mean(axis=1) * patches.raw.shape[1]
@@ -270,7 +280,7 @@ def _blurred(reference: Patches, sample: Patches) -> list[Finding]:
         for n in range(number):
             typical = float(np.median(np.delete(seen, n)))
             error = typical / math.sqrt(2.0 * spots[n])
-            if seen[n] < _LOW * typical and typical - seen[n] > 6.0 * error:
+            if lit[n] and seen[n] < _LOW * typical and typical - seen[n] > 6.0 * error:
                 found.append((name, n, seen[n] / typical))
     low = sorted({n for _, n, _ in found})
     if not low or len(low) > number // 2:

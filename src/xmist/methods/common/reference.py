@@ -23,6 +23,7 @@ _CROP: Final = 256  # pixels a side that the size of speckles is read from
 _REACH: Final = 64  # pixels; larger speckles are not measured
 _FINEST: Final = 2.0  # pixels
 _NOISE_SIDE: Final = 7  # pixels; smaller frames do not tell their noise
+_SPARSE: Final = 0.1  # part of the usable pixels that must have usable neighbours
 _ORDINARY: Final = 2.0**24  # frames of such a size, or one over it, need no scaling
 
 
@@ -38,6 +39,7 @@ class PreparedReference:
     # depends on it.
     scale: float = 1.0
     wavenumber: float = math.nan  # κ_s of the speckles in rad per pixel; NaN without speckles
+    sparse: bool = False  # next to no usable pixel has usable neighbours: derivatives have errors
 
     def check(self, sample: ArrayLike, weights: ArrayLike | None) -> tuple[Image, Image | None]:
         """Return sample frames, NaN where their weight is 0, and weights as float32.
@@ -115,6 +117,7 @@ def prepare_reference(
         frames = frames * np.float32(scale)
     flags = np.zeros(frames.shape[1:], np.uint16)
     filled: Image | None = None
+    sparse = False
     out: Real | None = None if given is None else given.copy()
     for n, frame in enumerate(frames):
         usable = np.isfinite(frame) & (frame > 0)
@@ -138,10 +141,18 @@ def prepare_reference(
         filled[n] = np.where(np.isfinite(repaired) & (repaired > 0), repaired, fallback)
         if out is None:
             out = np.ones(frames.shape, np.uint8)
-        out[n][~_inner(usable, keep_neighbours=keep_neighbours)] = 0
+        inner = _inner(usable, keep_neighbours=keep_neighbours)
+        if np.count_nonzero(inner) < _SPARSE * np.count_nonzero(usable):
+            inner, sparse = usable, True  # equations with errors are better than none
+        out[n][~inner] = 0
     finished = frames if filled is None else filled
     return PreparedReference(
-        frames=finished, weights=out, flags=flags, scale=scale, wavenumber=_wavenumber(finished, out)
+        frames=finished,
+        weights=out,
+        flags=flags,
+        scale=scale,
+        wavenumber=_wavenumber(finished, out),
+        sparse=sparse,
     )
 
 

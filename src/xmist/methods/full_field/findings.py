@@ -9,7 +9,7 @@ import scipy.ndimage
 from numpy.typing import NDArray
 
 from xmist.core.arrays import Image
-from xmist.core.findings import Finding, finding
+from xmist.core.findings import Finding, finding, percent
 from xmist.methods.full_field.border import inside
 from xmist.methods.full_field.diagnostics import SpeckleStatistics, information, reduced_chi_squared
 from xmist.methods.full_field.gauss_newton import OUTLIER
@@ -72,7 +72,7 @@ def fit_findings(found: Fit, speckles: SpeckleStatistics) -> list[Finding]:
         out.append(finding("dark-field-one-position", message))
     if found.lost:
         message = (
-            f"speckles were not found around {100 * found.lost:.2g} % of the pixels, where all image "
+            f"speckles were not found around {percent(found.lost)} of the pixels, where all image "
             "channels are wrong: the shift is too large or too uneven, or the frames changed otherwise"
         )
         out.append(finding("speckles-lost", message))
@@ -118,7 +118,7 @@ def prior_findings(problem: Problem, found: Fit, moment: tuple[Real, Real, Real]
         if lost > _ATTENUATES:
             message = (
                 f"transmission: {100 * share:.0f} % of structure of {_WAVES} pixels comes from the data, the "
-                f"rest from the prior, over at least half of the frame: of the {100 * lost:.2g} % of the "
+                f"rest from the prior, over at least half of the frame: of the {percent(lost)} of the "
                 "light that is lost, little more than the mean is measured; use more positions, more light "
                 "or speckles of more contrast"
             )

@@ -185,7 +185,8 @@ def _judge(data: FitData, residual: Residual) -> tuple[float, list[Places], floa
     suspects = []
     misfit = without = 0.0
     for n, image in enumerate(residual):
-        image *= image
+        with np.errstate(over="ignore"):  # of frames that are no speckles
+            image *= image
         used = data.weights.codes[n] > 0
         level = local_mean(image, used, _LOCAL, threads=data.threads)
         level *= np.float32(OUTLIER**2)

@@ -153,6 +153,7 @@ class FullFieldPlan:
             scaled,
             self.reference.weights,
             may_attenuate=LOG_T in kinds or not attenuates,
+            sparse=self.reference.sparse,
         )
         findings += speckle_findings(self.speckles) + fit_findings(found, self.speckles)
         findings += describe_flags(flags)

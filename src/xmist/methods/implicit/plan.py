@@ -122,6 +122,7 @@ class ImplicitPlan:
                 frames,
                 equations.reference.weights,
                 may_attenuate=self.may_attenuate,
+                sparse=equations.reference.sparse,
             ),
             provenance=provenance,
         )

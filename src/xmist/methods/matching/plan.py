@@ -13,7 +13,7 @@ from xmist.core.arrays import Image, as_weights
 from xmist.core.data import Retrieval
 from xmist.core.errors import ErrorRecord, InputError, raise_errors
 from xmist.core.experiment import Experiment
-from xmist.core.findings import Finding, finding
+from xmist.core.findings import Finding, finding, percent
 from xmist.core.version import __version__
 from xmist.methods.common.background import background_mask, determined_background
 from xmist.methods.common.bare_beam import use_bare_beam
@@ -179,7 +179,13 @@ class MatchingPlan:
     ) -> Retrieval:
         lost = (flags & flag.UNDETERMINED) > 0
         shift, transmission, visibility = found.shift, found.scale, found.visibility
-        findings = check_frames(self.reference.frames, frames, self.reference.weights, may_attenuate=True)
+        findings = check_frames(
+            self.reference.frames,
+            frames,
+            self.reference.weights,
+            may_attenuate=True,
+            sparse=self.reference.sparse,
+        )
         if self.decay is not None:
             flags[visibility < _LEAST_VISIBILITY] |= flag.ILL_DETERMINED
         unsure = self._unsure(flags)
@@ -234,14 +240,14 @@ def _describe(flags: NDArray[np.uint16], options: MatchingOptions) -> list[Findi
     share = share_of(flags, flag.ILL_DETERMINED)
     if share > 0.002:
         message = (
-            f"{100 * share:.2g} % of the pixels are ill-determined, because their windows have next to no "
+            f"{percent(share)} of the pixels are ill-determined, because their windows have next to no "
             "speckle; use a larger window or more positions"
         )
         found.append(finding("ill-determined", message))
     share = share_of(flags, flag.SEARCH_EDGE)
     if share > 0.002:
         message = (
-            f"the best shift of {100 * share:.2g} % of the pixels lies on the edge of the search range of "
+            f"the best shift of {percent(share)} of the pixels lies on the edge of the search range of "
             f"{options.reach} pixels; increase max_shift"
         )
         found.append(finding("search-edge", message))

@@ -74,19 +74,33 @@ class Match:
     gains: Real
 
 
-def places_of_patches(shape: tuple[int, ...], used: NDArray[np.bool_] | None, positions: int) -> list[Place]:
-    """Return places of patches, spread over frames (y, x) of which pixels are used; none in small frames."""
+def places_of_patches(frames: Real, weights: Real | None) -> list[Place]:
+    """Return places of patches, spread over frames (position, y, x); none in small frames.
+
+    Most pixels of a patch have a value and a weight above 0, at every position.
+    """
+    positions, *shape = frames.shape
     size = next((size for size in _SIZES if min(shape) >= _ACROSS * size), 0)
     if not size:
         return []
     number = int(np.clip(_PATCHES // positions, _FEWEST, _MOST))
     across = [np.linspace(0, side - size, min(8, side // size)).round().astype(int) for side in shape]
     every = [(slice(y, y + size), slice(x, x + size)) for y in across[0] for x in across[1]]
-    fit = [place for place in every if used is None or used[place].mean() >= _USED]
+    fit = [place for place in every if _usable(frames, weights, place)]
     if not fit:
         return []
     chosen = np.unique(np.linspace(0, len(fit) - 1, min(number, len(fit))).round().astype(int))
     return [fit[index] for index in chosen]
+
+
+def _usable(frames: Real, weights: Real | None, place: Place) -> bool:
+    for n, frame in enumerate(frames):
+        good = np.isfinite(frame[place])
+        if weights is not None:
+            good &= weights[n][place] > 0
+        if np.count_nonzero(good) < _USED * good.size:
+            return False
+    return True
 
 
 def take_patches(frames: Real, weights: Real | None, places: list[Place]) -> Patches:
@@ -140,7 +154,7 @@ def match_patches(reference: Patches, n: int, sample: Patches, m: int) -> Match:
     # Structure of the sample adds to its contrast, and is no speckle.
     share = np.minimum(1.0, np.sqrt(reference.energy[n] / np.maximum(sample.energy[m], 1e-300)))[known]
     expected = 0.5 * speckle * share / deviation[known]
-    peak = near[:, y, x] * deviation[known] * np.sqrt(sample.energy[m] / reference.energy[n])[known]
+    peak = near[:, y, x] * deviation[known] * np.sqrt(sample.energy[m][known] / reference.energy[n][known])
     return Match(
         max(float(together[y, x]), float(near.max())),
         (int(reach[x]), int(reach[y])),
