@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import json
 import multiprocessing
 import os
 import pickle
@@ -22,13 +23,17 @@ from tests.workflow.nxtomo import DARK, FLAT, INVALID, PROJECTION, replace, writ
 from tests.workflow.series_scenes import frames, in_child, run_path, sections, write_toml
 from xmist.cli import main
 from xmist.core.errors import InputError
+from xmist.io.results.stacks import open_stack
 from xmist.workflow import executors, guard
 
-FORMS = ("tiff", "edf", "hdf5", "nxtomo", "toml")
+FORMS = ("tiff", "edf", "hdf5", "nxtomo", "toml", "structure", "structure", "structure")
 SHAPE = (16, 20)
 KEY = "/entry/instrument/detector/image_key"
 PROJECTIONS = 3
 POSITIONS = 2
+WRONG = "wrong result"
+# Phase of the projections that all cases of a layout hold.
+TRUTH = {}
 _PATIENCE = 90.0  # seconds; a case takes a tenth of one
 
 
@@ -38,6 +43,8 @@ def write_case(folder, form, rng, *, damaged=True):
     reference, samples = frames(PROJECTIONS, POSITIONS, SHAPE)
     if form == "nxtomo":
         return _write_keyed(folder, rng, reference, samples, damaged)
+    if form == "structure":
+        return _write_structure(folder, rng, reference, samples, damaged)
     ending = {"hdf5": "h5", "edf": "edf"}.get(form, "tif")
     inputs = {"reference": f"ref_*.{ending}", "sample": f"p_{{projection}}_{{position}}.{ending}"}
     changes = {"series": {"block": 2}}
@@ -109,6 +116,102 @@ def _write_keyed(folder, rng, reference, samples, damaged):
         }[kind]
     replace(path, KEY, key)
     return f"scan.nxs: key {kind}"
+
+
+AXES = ("projection", "position", "repeat", "y", "x")
+
+
+def _write_structure(folder, rng, reference, samples, damaged):
+    """Write frames in a random layout and change its structure; what a result may hold stands beside it.
+
+    `expected.json` lists the projections that a result of exit code 0 must hold, in order; null: none may be.
+    """
+    repeats = rng.choice([1, 1, 2])
+    array = np.repeat(samples[:, :, None], repeats, axis=2)
+    kind = rng.choice(["array", "stacks", "files"])
+    change = rng.choice(["axes", "lost", "extra", "narrow", "dtype", "repeats", "nothing"]) if damaged else ""
+    expected = list(range(PROJECTIONS))
+    # References of other numbers of repeats at each position.
+    uneven = rng.random() < 0.5
+    for position, frame in enumerate(reference):
+        np.save(folder / f"ref_{position}.npy", np.stack([frame] * (1 + position if uneven else 1)))
+    inputs = {"reference": "ref_{position}.npy"}
+    if change == "lost":
+        axis = rng.choice([0, 1] if kind != "files" else [0])
+        number = rng.randrange(array.shape[axis])
+        array = np.delete(array, number, axis)
+        expected = [n for n in expected if n != number] if axis == 0 else None
+    elif change == "extra":
+        array = np.concatenate([array, array[:, :1]], axis=1)
+        expected = None
+    elif change == "narrow":
+        array = array[..., 1:]
+        expected = None
+    changes = {"input": inputs, "series": {"block": 2, "angles": None}}
+    told = repeats
+    if change == "repeats":
+        told = repeats + 3  # divides no number of frames here
+        expected = None
+    if kind == "array":
+        names = [name for name in AXES if name != "repeat" or repeats > 1]
+        if repeats == 1:
+            array = array[:, :, 0]
+        order = rng.sample(names, len(names))
+        stored = np.ascontiguousarray(array.transpose([names.index(name) for name in order]))
+        if change == "axes":
+            other = rng.sample(names, len(names))
+            expected = expected if other == order else None
+            order = other
+        if rng.random() < 0.5:
+            np.save(folder / "all.npy", stored)
+            inputs["sample"] = "all.npy"
+        else:
+            with h5py.File(folder / "all.h5", "w") as file:
+                file["entry/data"] = stored
+            inputs["sample"] = "all.h5::/entry/data"
+        inputs |= {"sample_axes": ",".join(order), "reference_axes": "position,repeat,y,x"}
+        if change == "repeats" and repeats == 1:
+            inputs["repeats"] = told
+        elif change == "repeats":
+            expected = list(range(PROJECTIONS))  # the axis tells it
+    else:
+        inputs["repeats"] = told
+        for position in range(array.shape[1]):
+            stack = array[:, position].reshape(-1, *array.shape[3:])
+            if change == "dtype" and position == 0:
+                stack = stack.astype(np.float64)
+            if kind == "stacks":
+                np.save(folder / f"pos_{position}.npy", stack)
+                continue
+            for projection in range(len(array)):
+                name = folder / f"p_{expected[projection] if expected else projection}_{position}.npy"
+                np.save(name, array[projection, position])
+        inputs["sample"] = "pos_{position}.npy" if kind == "stacks" else "p_{projection}_{position}.npy"
+        if change == "axes" and kind == "stacks":
+            inputs["sample"] = "pos_*.npy"
+            inputs["sample_axes"] = rng.choice(["position,projection,y,x", "projection,position,y,x"])
+            expected = expected if inputs["sample_axes"].startswith("position") else None
+    write_toml(folder, sections(**changes))
+    (folder / "expected.json").write_text(json.dumps({"projections": expected, "change": change}))
+    return f"{kind}, {change}, {repeats} repeats"
+
+
+def _unlike(folder):
+    """Say how the result of a layout differs from what it may hold; empty if it does not."""
+    told = folder / "expected.json"
+    if not told.exists():
+        return ""
+    expected = json.loads(told.read_text())["projections"]
+    if expected is None:
+        return "a result of frames that do not fit"
+    phase = open_stack(folder / "scan.h5").arrays["phase"][()]
+    if len(phase) < len(expected):
+        return f"{len(phase)} projections of {len(expected)}"
+    found = phase[[n for n in range(len(phase)) if np.isfinite(phase[n]).any()]]
+    truth = TRUTH["phase"][expected]
+    # Means of equal frames are exact.
+    same = found.shape == truth.shape and np.allclose(found, truth, atol=1e-5 * np.ptp(truth))
+    return "" if same else "a wrong result without a word"
 
 
 def _make_virtual(folder, flat):
@@ -211,7 +314,8 @@ def warm(folder):
         begin = guard.call
         guard.call = lambda function, *arguments, **_: function(*arguments)
         try:
-            run_path(place / "config.toml")
+            master = run_path(place / "config.toml")
+            TRUTH["phase"] = open_stack(master).arrays["phase"][()]
         finally:
             guard.call = begin
         shutil.rmtree(place)
@@ -242,6 +346,8 @@ def run_case(folder, seed):
     hung = time.monotonic() - begin >= _PATIENCE - 1
     told = folder / "stderr.txt"
     err = told.read_text() if told.exists() else ""
+    if code == 0:
+        err += _unlike(folder) and f"{WRONG}: {_unlike(folder)}"
     shutil.rmtree(folder)
     return form, damage, None if hung else code, err
 
@@ -254,6 +360,8 @@ def wrong(code, err):
         return f"exit code {code}"
     if "Traceback" in err or "error in xmist" in err:
         return "not told as a fault of the input"
+    if WRONG in err:
+        return err
     if code == 2 and "Error: " not in err:
         return "no message"
     return ""

@@ -29,7 +29,7 @@ def main() -> None:
                 bad += 1
                 print(f"seed {seed} ({form}, {damage}): {mistake}: {err.strip()[:300]}", flush=True)
     print("| format | result | message (2) | flagged (3) | other |\n|---|---|---|---|---|")
-    for form in FORMS:
+    for form in dict.fromkeys(FORMS):
         cells = [counts[form, code] for code in (0, 2, 3)]
         rest = sum(n for (name, code), n in counts.items() if name == form and code not in (0, 2, 3))
         print(f"| {form} | {' | '.join(map(str, cells))} | {rest} |")
