@@ -35,9 +35,10 @@ def check(
     """Show what xmist retrieve would do with the same arguments; nothing is written.
 
     Lists every error at once, the geometry and where the headers contradict it, the memory that will be
-    needed and a rough time. Exit code 2 if there is an error. Of a single projection only headers are read,
-    and the method is tried on small made-up frames: seconds for most methods, up to a minute for full-field
-    where it was never used before. Of a series one projection is retrieved, twice.
+    needed and a rough time. Exit code 2 if there is an error. The frames of one projection are read: flux,
+    visibility and whether each sample frame matches its reference frame. Of a single projection the method is
+    tried on small made-up frames: seconds for most methods, up to a minute for full-field where it was never
+    used before. Of a series one projection is retrieved, twice.
 
     \b
     Examples:
@@ -62,6 +63,8 @@ def check(
 
 def _lines(found: Check) -> Iterator[str]:
     from xmist.workflow.estimates import about
+    from xmist.workflow.examine import describe_examined
+    from xmist.workflow.listing import describe_rows
     from xmist.workflow.outputs import amount
 
     for role, frames in found.frames.items():
@@ -73,12 +76,16 @@ def _lines(found: Check) -> Iterator[str]:
     if found.series and found.projections is not None:
         turned = "without angles"
         if found.angles is not None:
-            turned = f"from {found.angles[0]:g} to {found.angles[1]:g} degrees"
+            turned = f"from {found.angles[0]:g} to {found.angles[1]:g} degrees ({found.angle_source})"
         lost = f", {found.missing} of them without all frames" if found.missing else ""
         yield f"{'projections':14} {found.projections} {turned}{lost}"
     if found.positions is not None:
         sets = f", references in {_number(found.sets or 1, 'set')}" if found.series else ""
         yield f"{'positions':14} {found.positions}{sets}"
+    yield from describe_rows(found.rows)
+    if found.examined:
+        shown = describe_examined(found.examined)
+        yield f"{'examined':14} projection {found.examined['projection']}: {shown}"
     if found.geometry:
         g = found.geometry
         source = g["source_to_sample"]

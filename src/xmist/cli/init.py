@@ -7,8 +7,9 @@ from pathlib import Path
 import click
 
 from xmist.cli.console import DONE, Settings, say
-from xmist.cli.options import common
+from xmist.cli.options import Number, common
 from xmist.core.errors import InputError, raise_errors
+from xmist.core.experiment import Experiment
 
 
 @click.command(short_help="Write a configuration from what a folder of frames holds.")
@@ -17,30 +18,60 @@ from xmist.core.errors import InputError, raise_errors
     "-o", "--output", metavar="FILE", help="The configuration to write; config.toml in FOLDER if left out."
 )
 @click.option("--overwrite", is_flag=True, help="Replace a configuration that exists.")
+@click.option("--reference", metavar="FRAMES", multiple=True, help="Frames without the sample, if not found.")
+@click.option("--sample", metavar="FRAMES", multiple=True, help="Frames with the sample, if not found.")
+@click.option("--energy-kev", type=Number(), metavar="KEV", help="Photon energy in keV.")
+@click.option("--pixel-size", type=Number(), metavar="METRES", help="Pixel of the detector in metres.")
+@click.option("--sample-to-detector", type=Number(), metavar="METRES", help="Distance to the detector.")
+@click.option("--source-to-sample", type=Number(), metavar="METRES", help="Distance from the source.")
+@click.option("--method", metavar="NAME", help="Method; xmist methods lists them.")
 @common
 @click.pass_obj
-def init(settings: Settings, folder: str, output: str | None, overwrite: bool) -> int:
+def init(
+    settings: Settings,
+    /,
+    folder: str,
+    output: str | None,
+    overwrite: bool,
+    reference: tuple[str, ...],
+    sample: tuple[str, ...],
+    method: str | None,
+    **geometry: float | None,
+) -> int:
     """Write a commented configuration from what FOLDER holds.
 
     Roles of files are guessed from their names, and geometry is taken from their headers, each with where it
-    comes from. What is not known is marked FILL IN: xmist makes up no physical value.
+    comes from. What is not known is marked FILL IN: xmist makes up no physical value. Options state what
+    headers and names do not tell. The table shows which frame is taken for what.
 
     \b
     Examples:
       xmist init measurement
+      xmist init measurement --energy-kev 17 --pixel-size 5.8e-6 --sample-to-detector 1
       xmist init /data/raw/sample12 -o processed/sample12.toml
     """
     from xmist.io.results.atomic import target_errors, write_file
-    from xmist.workflow.proposal import propose_configuration
+    from xmist.workflow.proposal import describe_proposal, propose_configuration
 
     path = Path(output) if output else Path(folder) / "config.toml"
     if path.suffix.lower() != ".toml":
         text = f"{path}: a configuration is TOML; expected a name that ends in .toml"
         raise InputError(text, "output-invalid")
-    text = propose_configuration(folder, base=path.parent)
+    given = {name: value for name, value in geometry.items() if value is not None}
+    stand_ins = {"energy_kev": 17.0, "pixel_size": 1e-6, "sample_to_detector": 1.0}
+    Experiment(**{**stand_ins, **given})  # raises what is wrong
+    text = propose_configuration(
+        folder,
+        base=path.parent,
+        geometry=given,
+        frames={role: list(names) for role, names in (("reference", reference), ("sample", sample)) if names},
+        method=method,
+    )
     raise_errors(target_errors(path, overwrite=overwrite))
     write_file(path, lambda file: file.write(text.encode()), overwrite=overwrite)
     click.echo(f"Wrote {path}")
+    for line in describe_proposal(text, path.parent):
+        say(settings, line)
     number = text.count("# FILL IN")
     if number:
         say(settings, f"{number} value{'s' * (number > 1)} must be filled in: look for FILL IN.")

@@ -11,6 +11,7 @@ import click
 
 from xmist.cli.console import Settings
 from xmist.core.errors import ErrorRecord, InputError, raise_errors, shown
+from xmist.core.options import decimal_comma
 
 if TYPE_CHECKING:
     from xmist.workflow.configuration import ParsedConfiguration
@@ -35,6 +36,16 @@ _KEYS: Final = {
     "method": ("retrieve", "method"),
     "threads": ("retrieve", "threads"),
     "output": ("output", "files"),
+}
+
+
+# Steps with options, as they are typed.
+_STEPS: Final = {
+    "crop": "crop: rows=[10, 200], columns=[20, 300]",
+    "bin": "bin: size=2",
+    "bad-pixels": "bad-pixels: saturation=16383",
+    "flux": "flux: rows=[0, 50], columns=[0, 50]",
+    "unlit": "unlit: margin=5",
 }
 
 
@@ -64,7 +75,9 @@ class Number(click.types.FloatParamType):
         try:
             return super().convert(value, param, ctx)
         except click.BadParameter:
-            self.fail(f"{shown(value)} given, expected a number, such as 0.5 or 2e-6", param, ctx)
+            point = decimal_comma(str(value))
+            hint = f", with a decimal point: {point}" if point else ", such as 0.5 or 2e-6"
+            self.fail(f"{shown(value)} given, expected a number{hint}", param, ctx)
 
 
 def common(command: Command) -> Command:
@@ -153,6 +166,9 @@ def changes(given: dict[str, Any]) -> tuple[dict[str, Any], dict[str, str]]:
         if value is None or value == ():
             continue
         if section == "experiment":
+            if point := decimal_comma(value):
+                text = f"{_flag(name)} is '{value}', with a decimal comma; expected a point: {point}"
+                errors.append(ErrorRecord("value-invalid", text))
             value = _number(value, float)
         elif key in ("repeats", "threads"):
             value = _number(value, int)
@@ -276,10 +292,8 @@ def _step(text: str, errors: list[ErrorRecord]) -> dict[str, Any]:
         try:
             options = tomllib.loads(f"options = {{ {rest} }}")["options"]
         except tomllib.TOMLDecodeError:
-            message = (
-                f"--step {text!r} cannot be read; expected NAME, or 'NAME: key=value, key=value' with values "
-                "as in the file"
-            )
+            example = _STEPS.get(name.strip(), "NAME: key=value, key=value")
+            message = f"--step {text!r} cannot be read; expected NAME, or with its options '{example}'"
             errors.append(ErrorRecord("option-invalid", message))
     return {"step": name.strip(), **options}
 

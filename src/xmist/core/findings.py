@@ -515,6 +515,12 @@ _TABLE: Final = (
         "Nothing; to be explicit, put it into the table [options.METHOD] of the method that it is meant for.",
     ),
     FindingCode(
+        "pairing-doubtful",
+        "warning",
+        "Sample frames of the projection that was examined match references of other positions, or none.",
+        "Check the order of the frames: their names, sample_axes, or position_key, which pairs by motors.",
+    ),
+    FindingCode(
         "frames-last",
         "warning",
         "The shape of a stack is that of frames along the last axis, and it is read as many narrow frames.",

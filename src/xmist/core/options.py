@@ -216,6 +216,18 @@ def read_options(
     return made, errors + made._settle(called, owner)
 
 
+def decimal_comma(text: str) -> str:
+    """Return a number that is written with a decimal comma with a point; empty if it is none.
+
+    Examples
+    --------
+    >>> decimal_comma("5,8e-6"), decimal_comma("1,2,3")
+    ('5.8e-6', '')
+    """
+    found = re.fullmatch(r"\s*([-+]?\d*),(\d+(?:[eE][-+]?\d+)?)\s*", text)
+    return f"{found[1]}.{found[2]}" if found else ""
+
+
 def describe(kind: type[Options]) -> tuple[Option, ...]:
     """Return the fields of a class of options, with texts from its docstring and those of its bases."""
     found = kind.__dict__.get("_fields")

@@ -15,7 +15,7 @@ from typing import Any, Final
 from xmist.core.errors import ErrorRecord, InputError, raise_errors, shown, suggest
 from xmist.core.experiment import Experiment
 from xmist.core.findings import Finding, finding
-from xmist.core.options import Options, read_options
+from xmist.core.options import Options, decimal_comma, read_options
 from xmist.io import NEXUS_ENDINGS, RESULT_ENDINGS, ending_error
 from xmist.io.frames.axes import Axes
 from xmist.methods import METHODS
@@ -312,11 +312,20 @@ def read_toml(path: Path) -> dict[str, Any]:
         text = f"{path} is not text in UTF-8; expected a configuration file in TOML"
         raise InputError(text, code="configuration-unreadable") from error
     except (tomllib.TOMLDecodeError, RecursionError) as error:
-        text = f"{path} is not TOML ({error}); expected lines such as: key = 1.0"
+        text = f"{path} is not TOML ({error}); expected {_comma_hint(content) or 'lines such as: key = 1.0'}"
         raise InputError(text, code="configuration-unreadable") from error
     except (OSError, ValueError) as error:
         text = f"{path} cannot be read ({getattr(error, 'strerror', None) or error})"
         raise InputError(f"{text}; expected a configuration file", code="configuration-unreadable") from error
+
+
+def _comma_hint(content: bytes) -> str:
+    """Return what is expected of the first line with a decimal comma; empty if there is none."""
+    for number, line in enumerate(content.decode("utf-8-sig").splitlines(), 1):
+        _, _, value = line.partition("#")[0].partition("=")
+        if point := decimal_comma(value):
+            return f"a decimal point in line {number}: {point}, not {value.strip()}"
+    return ""
 
 
 def _experiment(values: Any, problems: list[ConfigurationError]) -> Experiment | None:
@@ -509,6 +518,12 @@ def _steps(
             )
             continue
         _check_options(f"the step '{name}'", STEPS[name].options, options, f"{path}.{{}}".format, problems)
+        if name == "crop" and not options:
+            text = (
+                "is 'crop' without a box; expected rows, columns or both, such as rows = [10, 200] (on a "
+                "command line 'crop: rows=[10, 200], columns=[20, 300]')"
+            )
+            problems.append(ConfigurationError(f"{path}.step", text, "option-missing"))
         steps.append((name, options))
     names = [name for name, _ in steps]
     if "dark" in names and "flat" in names and names.index("flat") < names.index("dark"):

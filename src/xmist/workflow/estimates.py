@@ -30,8 +30,10 @@ from xmist.workflow import guard
 from xmist.workflow.configuration import ParsedConfiguration
 from xmist.workflow.discovery import Discovery, discover
 from xmist.workflow.driver import WAITING
+from xmist.workflow.examine import examine_projection
+from xmist.workflow.listing import angle_range, angle_source, list_frames
 from xmist.workflow.outputs import amount, blocks_folder, quality_plots, result_files, series_file
-from xmist.workflow.setup import SeriesSetup
+from xmist.workflow.setup import SeriesSetup, read_setup
 from xmist.workflow.storage import BlockSchema, split
 from xmist.workflow.volumes import VolumesEstimate, estimate_volumes, volumes_errors
 
@@ -74,6 +76,9 @@ class Check:
     positions: int | None = None
     sets: int | None = None
     angles: tuple[float, float] | None = None
+    angle_source: str = ""
+    rows: Mapping[str, list[dict[str, Any]]] = field(default_factory=dict)
+    examined: Mapping[str, Any] = field(default_factory=dict)
     steps: tuple[str, ...] = ()
     method: str | None = None
     options: Mapping[str, Any] = field(default_factory=dict)
@@ -103,13 +108,13 @@ def check(
 ) -> Check:
     """Return what a run would do and take, and everything that is wrong; nothing is written.
 
-    Of a single projection headers are read and the method is tried on small made-up frames; of a series one
-    projection is retrieved twice, in a child process.
+    The frames of one projection are read and compared. Of a single projection the method is tried on small
+    made-up frames; of a series one projection is retrieved twice, in a child process.
     """
     if not parsed.is_series:
         discovery = discover(parsed)
         found = _describe(discovery)
-        return found if found.errors else _with_estimate(found, discovery, progress)
+        return found if found.errors else _with_estimate(_examined(found, discovery), discovery, progress)
     from xmist.workflow.series import begin, reads_hdf5
 
     limit = None
@@ -128,7 +133,9 @@ def check(
     try:
         begun = begin(dataclasses.replace(parsed, threads=threads), trial=2, child=True)
         found = _describe(begun.discovery)
-        return found if found.errors else _with_forecast(found, begun, workers, limit)
+        if found.errors:
+            return found
+        return _with_forecast(_examined(found, begun.discovery, begun.setup), begun, workers, limit)
     except InputError as error:
         return Check(errors=tuple(error.records), findings=parsed.findings, series=True, method=parsed.method)
 
@@ -164,7 +171,6 @@ def _describe(found: Discovery) -> Check:
     if parsed.is_series and parsed.files:
         master = series_file(parsed)
         outputs = (master, f"{blocks_folder(master)}/", *quality_plots(parsed), master.with_suffix(".log"))
-    angles = None if found.angles is None else found.angles[found.first : found.last]
     return Check(
         errors=found.errors,
         findings=found.findings,
@@ -175,13 +181,33 @@ def _describe(found: Discovery) -> Check:
         missing=0 if sample is None else sum(found.first <= index < found.last for index in sample.missing),
         positions=None if reference is None else reference.positions,
         sets=None if reference is None else reference.count,
-        angles=None if angles is None or not angles.size else (float(angles[0]), float(angles[-1])),
+        angles=angle_range(found),
+        angle_source=angle_source(found),
+        rows=list_frames(found),
         steps=tuple(_step_text(name, options) for name, options in parsed.preprocess or ()),
         method=parsed.method,
         options=dict(parsed.options or {}),
         shape=found.shape,
         outputs=tuple(map(str, outputs)),
     )
+
+
+def _examined(found: Check, discovery: Discovery, setup: SeriesSetup | None = None) -> Check:
+    """Add what the frames of one projection show, the middle one of those with frames."""
+    from xmist.workflow.series import make_processor
+
+    parsed = discovery.parsed
+    try:
+        setup = read_setup(discovery, lambda *_: None) if setup is None else setup
+        there = [index for index in setup.chosen if index not in setup.table.missing]
+        if not there:
+            return found
+        processor = make_processor(parsed, setup)
+        shown, noticed = examine_projection(processor, there[len(there) // 2])
+    except InputError as error:
+        return dataclasses.replace(found, errors=(*found.errors, *error.records))
+    every = dict.fromkeys((*found.findings, *setup.findings, *noticed))
+    return dataclasses.replace(found, examined=shown, findings=tuple(every))
 
 
 def _step_text(name: str, options: Mapping[str, Any]) -> str:

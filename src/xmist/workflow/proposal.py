@@ -7,6 +7,7 @@ import json
 import os
 import re
 import textwrap
+import tomllib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import groupby, pairwise, takewhile
@@ -16,7 +17,7 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
-from xmist.core.errors import InputError, XmistError
+from xmist.core.errors import InputError, XmistError, suggest
 from xmist.io.frames.addresses import natural_sort
 from xmist.io.frames.frames import FrameSeries, offer_geometry, open_frames
 from xmist.io.frames.loading import load_frames
@@ -46,6 +47,12 @@ _GEOMETRY: Final = ("energy_kev", "pixel_size", "sample_to_detector", "source_to
 
 # Angles that differ by less than this part of their range are the same.
 _SAME_ANGLE: Final = 1e-3
+_AXES_TEXT: Final = (
+    "Guessed: one axis of the sample's array is as long as there are reference frames. Are these its "
+    "positions of the diffuser?"
+)
+# How comments begin that say what is not used.
+_LEFT: Final = ("# Left out: ", "# Not used, ")
 _ABSENT: Final = frozenset({"no", "without"})
 
 
@@ -58,7 +65,14 @@ class _Item:
     role: str = ""
 
 
-def propose_configuration(folder: str | Path, *, base: str | Path | None = None) -> str:
+def propose_configuration(
+    folder: str | Path,
+    *,
+    base: str | Path | None = None,
+    geometry: Mapping[str, float] | None = None,
+    frames: Mapping[str, Sequence[str]] | None = None,
+    method: str | None = None,
+) -> str:
     """Return a commented configuration made from what a folder holds.
 
     Parameters
@@ -67,6 +81,12 @@ def propose_configuration(folder: str | Path, *, base: str | Path | None = None)
         Folder of frames; three levels below it are looked at too.
     base : str or Path, optional
         Folder that the configuration shall be in; `folder` if None. Names in the file are relative to it.
+    geometry : mapping of str to float, optional
+        Energy and geometry by key, which come before what the headers state.
+    frames : mapping of str to sequence of str, optional
+        Names of files by role ("reference", "sample"), relative to `base`, instead of those that are guessed.
+    method : str, optional
+        Name of a method.
 
     Returns
     -------
@@ -104,7 +124,11 @@ def propose_configuration(folder: str | Path, *, base: str | Path | None = None)
         )
     roles, others = _sort_by_role(items, folder)
     specs = {role: _spelled(found, base) for role, found in roles.items()}
+    specs |= {role: list(names) for role, names in (frames or {}).items()}
+    if method is not None and method not in METHODS:
+        raise InputError(f"method is '{method}'; {suggest(method, METHODS)}", code="method-unknown")
     series, errors = _opened(specs, base)
+    axes = _guessed_axes(specs, series, base)
     plan = plan_series(stacks)
     number = plan.positions if plan else len(series.get("reference", ()))
     return "\n".join(
@@ -113,14 +137,15 @@ def propose_configuration(folder: str | Path, *, base: str | Path | None = None)
             "# xmist check shows what would be done, and xmist retrieve does it.",
             "# Names of files are relative to this file. Lengths are in metres, energies in keV.",
             "",
-            *_input_lines(specs, series, errors, _spelled(others, base), stacks, plan),
+            *_input_lines(specs, series, {} if axes else errors, _spelled(others, base), stacks, plan),
+            *([*_comment(_AXES_TEXT), f"sample_axes = {toml_text(axes)}"] if axes else []),
             *(f"# Left out: {' '.join(text.split())}" for text in broken),
             "",
-            *_experiment_lines(series.get("reference") or series.get("sample")),
+            *_experiment_lines(series.get("reference") or series.get("sample"), geometry or {}),
             "",
             *_preprocess_lines(specs, series),
             "",
-            *_retrieve_lines(number),
+            *_retrieve_lines(number, method),
             "",
             *(_series_lines(plan, base) if plan else []),
             "[output]",
@@ -130,6 +155,24 @@ def propose_configuration(folder: str | Path, *, base: str | Path | None = None)
             "",
         ]
     )
+
+
+def describe_proposal(text: str, folder: Path) -> list[str]:
+    """Return what a proposed configuration takes for what, as lines of text."""
+    from xmist.workflow.configuration import parse_mapping
+    from xmist.workflow.discovery import discover
+    from xmist.workflow.listing import angle_range, angle_source, describe_rows, list_frames
+
+    found = discover(parse_mapping(tomllib.loads(text), folder=folder, source=""))
+    lines = list(describe_rows(list_frames(found)))
+    turned = angle_range(found)
+    if turned is not None:
+        lines.append(
+            f"{'angles':14} {turned[0]:g} to {turned[1]:g} degrees ({angle_source(found)}), "
+            f"{found.last - found.first} projections"
+        )
+    left = [line.removeprefix("# ") for line in text.splitlines() if line.startswith(_LEFT)]
+    return [*lines, *left]
 
 
 def toml_text(value: Any) -> str:
@@ -257,6 +300,22 @@ def _opened(specs: Mapping[str, list[str]], base: Path) -> tuple[dict[str, Frame
     return series, errors
 
 
+def _guessed_axes(specs: Mapping[str, Sequence[str]], series: Mapping[str, FrameSeries], base: Path) -> str:
+    """Return the axes of sample arrays with four, if just one has the size of the references; else empty."""
+    reference, fitting = series.get("reference"), []
+    if reference is None or "sample" in series or "sample" not in specs:
+        return ""
+    for axes in ("position,projection,y,x", "projection,position,y,x"):
+        try:
+            opened = open_frames(specs["sample"], name="", folder=base, axes=tuple(axes.split(",")))
+        except InputError:
+            return ""
+        sizes = dict(zip(axes.split(","), opened.sources[0].sizes, strict=False))
+        if len(opened.sources) == 1 and sizes.get("position") == len(reference):
+            fitting.append(axes)
+    return fitting[0] if len(fitting) == 1 else ""
+
+
 def _input_lines(
     specs: Mapping[str, list[str]],
     series: Mapping[str, FrameSeries],
@@ -302,11 +361,14 @@ def _input_lines(
     return lines
 
 
-def _experiment_lines(series: FrameSeries | None) -> list[str]:
+def _experiment_lines(series: FrameSeries | None, given: Mapping[str, float]) -> list[str]:
     offers = [] if series is None else list(offer_geometry(series.sources[0]))
     lines = ["[experiment]"]
     for name in _GEOMETRY:
         found = [offer for offer in offers if offer.name == name]
+        if name in given:
+            lines += [*_comment("Given to xmist init."), f"{name} = {toml_text(float(given[name]))}"]
+            continue
         for offer in found:
             lines += _comment(f"{offer.source}{f': {offer.note}' if offer.note else ''}")
             lines.append(f"{'# ' * (len(found) > 1)}{name} = {toml_text(float(f'{offer.value:.9g}'))}")
@@ -352,12 +414,12 @@ def _preprocess_lines(specs: Mapping[str, object], series: Mapping[str, FrameSer
     return lines[:-1]
 
 
-def _retrieve_lines(number: int) -> list[str]:
+def _retrieve_lines(number: int, method: str | None) -> list[str]:
     lines = ["[retrieve]", "# Methods, see also: xmist methods"]
     for entry in METHODS.values():
         lines += _comment(f"{entry.name} (N >= {entry.minimum_positions}): {entry.summary}", "#   ")
     fitting = [name for name, entry in METHODS.items() if entry.minimum_positions <= number]
-    lines.append(f"method = {toml_text(next(iter(fitting or METHODS)))}")
+    lines.append(f"method = {toml_text(method or next(iter(fitting or METHODS)))}")
     return [*lines, "", "# Options of the method, such as smoothing = 2.0", "[options]"]
 
 
