@@ -9,6 +9,7 @@ because they moved too far or too unevenly, frames binned by two are registered 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property
 from itertools import pairwise
 from typing import Any, Final
 
@@ -146,6 +147,10 @@ class BorderShifts:
 
     def polynomial(self) -> Real:
         """Return (a, b, c, d, e) of the shift (a + c x + e y, b + e x + d y) that fits most patches best."""
+        return self._polynomial
+
+    @cached_property
+    def _polynomial(self) -> Real:
         if not len(self.boxes):
             return np.zeros(5)
         (x, y), one, none = self.centres.T, np.ones(len(self.boxes)), np.zeros(len(self.boxes))
@@ -332,7 +337,12 @@ def _register(
         inner = _within(x, width) & _within(y, height) & _within(from_x, width) & _within(from_y, height)
         for (_, other, good), spline, hole in zip(pairs, splines, holes, strict=True):
             source = np.stack([from_y, from_x])
-            moved = density * ndimage.map_coordinates(spline, source, order=3, mode="mirror", prefilter=False)
+            if slopes is None:
+                moved = ndimage.shift(spline, shift[::-1], order=3, mode="mirror", prefilter=False)
+            else:
+                moved = density * ndimage.map_coordinates(
+                    spline, source, order=3, mode="mirror", prefilter=False
+                )
             used = inner & good
             if hole is not None:
                 used &= ndimage.map_coordinates(hole.astype(np.float32), source, order=1, mode="nearest") == 0
