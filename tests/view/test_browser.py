@@ -105,7 +105,7 @@ def test_it_opens_with_its_pictures_and_words(show):
         "full-field",
         "N = 4",
         "17 keV",
-        "Sample and reference are alike",
+        "sample and reference are alike",
         "Settled after 2 outer steps",
         "nothing determines this pixel",
         "smoothing",
@@ -275,6 +275,73 @@ def test_channels_can_be_switched_added_and_removed(show):
     assert page.locator(".panel").count() == 5
 
 
+def test_a_difference_is_that_of_the_results(show, results):
+    page = show("two")
+    first, second = (result.transmission for result in results.values())
+    page.get_by_role("button", name="A − B").click()
+    settle(page)
+    before = pixels(page, 0)
+    assert panel(page, 0).locator(".tag.first").inner_text() == "A − B"
+    limit = panel(page, 0).get_by_label("Greatest difference shown")
+    expected = np.nanpercentile(np.abs(first - second), 99)
+    assert float(limit.input_value()) == pytest.approx(expected, rel=0.02)  # steps of values, and ranks
+    limit.fill("0.01")
+    page.keyboard.press("Enter")
+    assert pixels(page, 0) != before
+
+
+def test_limits_can_be_typed_for_each_result(show):
+    page = show("two")
+    before = pixels(page, 0)
+    panel(page, 0).get_by_label("Greatest value shown").fill("0.5")
+    page.keyboard.press("Enter")
+    own = pixels(page, 0)
+    assert own != before
+    page.locator(".toolbar select").first.select_option(label="second")
+    assert float(panel(page, 0).get_by_label("Greatest value shown").input_value()) > 0.5
+    panel(page, 0).get_by_label("Greatest value shown").fill("-5")  # below the least value: not taken
+    page.keyboard.press("Enter")
+    page.keyboard.press("Tab")
+    settle(page)
+    assert float(panel(page, 0).get_by_label("Greatest value shown").input_value()) > 0.5
+
+
+def test_a_region_gives_mean_and_standard_deviation(show, results):
+    page = show("one")
+    page.get_by_role("button", name="Region").click()
+    start = hover(page, 0, 0.3, 0.3)
+    page.mouse.down()
+    end = hover(page, 0, 0.7, 0.6)
+    page.mouse.up()
+    settle(page)
+    part = results["first"].transmission[start[1] : end[1] + 1, start[0] : end[0] + 1]
+    found = panel(page, 0).locator(".region").inner_text()
+    mean, spread = found.split(" (")[0].split(" ± ")
+    # Two digits of the spread, four of the mean.
+    assert number_in(mean) == pytest.approx(np.nanmean(part), abs=2e-3)
+    assert number_in(spread) == pytest.approx(np.nanstd(part), rel=0.06)
+    assert f"({np.isfinite(part).sum()} pixels)" in found
+
+
+def test_derived_images_follow_from_the_dark_field(show, results):
+    page = show("one")
+    panel(page, 0).locator("select").select_option("scattering_angle")
+    settle(page)
+    x, y = hover(page, 0, 0.5, 0.5)
+    assert readout(page, 0).endswith(" µrad")
+    expected = 1e6 * results["first"].scattering_angle[y, x]
+    # The step of D is below a 32nd of its noise of 5 %, and the root halves it.
+    assert number_in(readout(page, 0)) == pytest.approx(float(expected), rel=2e-3)
+
+
+def test_an_image_is_saved_as_png(show):
+    page = show("one")
+    with page.expect_download() as download:
+        panel(page, 1).get_by_role("button", name="Save the image of the phase as PNG").click()
+    assert download.value.suggested_filename == "phase.png"
+    assert download.value.path().read_bytes().startswith(b"\x89PNG")
+
+
 def test_two_results_are_laid_over_each_other(show, results):
     page = show("two", reduced_motion="reduce")
     split = panel(page, 1).get_by_role("slider", name="Border between")
@@ -291,7 +358,11 @@ def test_two_results_are_laid_over_each_other(show, results):
         assert number_in(readout(page, 0, number)) == pytest.approx(
             float(results[name].transmission[y, x]), abs=2e-3
         )
+    assert "only differences of phase" not in panel(page, 1).inner_text().lower()
+    page.get_by_label("Common contrast").check()
+    settle(page)
     assert "only differences of phase" in panel(page, 1).inner_text().lower()
+    page.get_by_label("Common contrast").uncheck()
     page.mouse.move(5, 5)
     page.get_by_role("button", name="Blink").click()
     tag = panel(page, 1).locator(".tag.first")
@@ -320,7 +391,7 @@ def test_results_that_hold_different_channels(show):
     page.wait_for_selector(READY)
     settle(page)
     assert panel(page, 3).locator(".tag.first").inner_text() == "not in plain"
-    assert page.locator("h1").inner_text() == "plain"
+    assert page.locator("h1").inner_text().split() == ["A:", "plain", "B:", "other"]
     assert hover(page, 3, 0.9, 0.5)
     assert readout(page, 3) == ""
     assert "anisotropy" in readout(page, 3, 1)
@@ -393,7 +464,7 @@ def test_malicious_text_does_nothing(show):
     assert page.locator("script").count() == 2  # the data and the page's own; unpacked images are gone
     text = page.locator("body").inner_text()
     assert text.count("<img src=x onerror=window.pwned=1>") > 5
-    assert page.locator("h1").inner_text().startswith("</script><script>window.pwned=1</script>")
+    assert page.locator("h1").inner_text().startswith("A: </script><script>window.pwned=1</script>")
 
 
 def test_a_script_that_got_in_would_not_run(tab, files, tmp_path):

@@ -124,7 +124,9 @@ def compare(
     say_findings(settings, found.findings)
     click.echo(f"Wrote {Path(folder) / 'comparison.md'} and the figures beside it")
     if page is not None:
-        named = [(f"{method}, N = {number}", result) for (method, number), result in found.results.items()]
+        # The page opens on full-field, from the most positions.
+        ordered = sorted(found.results, key=lambda run: (run[0] != "full-field", -run[1]))
+        named = [(f"{method}, N = {number}", found.results[method, number]) for method, number in ordered]
         write_page(page, named, overwrite=given["overwrite"])
     return DONE
 

@@ -10,7 +10,7 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
-from xmist.core.data import CHANNELS, Retrieval
+from xmist.core.data import CHANNELS, Retrieval, channel_of
 from xmist.core.experiment import Experiment
 from xmist.core.findings import warnings_first
 from xmist.core.flags import FLAGS
@@ -78,6 +78,7 @@ def describe(name: str, result: Retrieval, blocks: Blocks) -> dict[str, Any]:
             "size": list(result.shape),
             "pixel": result.experiment.effective_pixel,
             "channels": list(_channels(result, blocks)),
+            "derived": list(_derived(result)),
             "direction": _direction(result),
             "flags": _flags(result, blocks),
             "findings": [record.to_dict() for record in warnings_first(result.findings)],
@@ -131,12 +132,14 @@ def _channels(result: Retrieval, blocks: Blocks) -> Iterator[dict[str, Any]]:
             "symbol": [base, panel.component or below],
             "unit": "" if panel.unit == "1" else panel.unit,
             "scaled": panel.unit in _SCALED_UNITS,
+            "prefix": panel.exponent,
             "signed": panel.signed,
             "group": "uncertainty" if panel.name.endswith("_std") else "image",
             "std": spread if getattr(result, spread, None) is not None else None,
             # Where the zero of a phase is not known, two are laid over each other without their means.
             "free": panel.name == "phase",
-            "mean": _mean(image) if panel.name == "phase" and not result.phase_zero_known else None,
+            "zeroed": panel.name == "phase" and result.phase_zero_known,
+            "mean": _mean(image) if panel.name == "phase" else None,
             **_image(image, plain_pixels, blocks, signed=panel.signed),
         }
     for name, image in result.diagnostics.items():
@@ -148,6 +151,7 @@ def _channels(result: Retrieval, blocks: Blocks) -> Iterator[dict[str, Any]]:
             "symbol": ["", ""],
             "unit": "",
             "scaled": False,
+            "prefix": None,
             "signed": False,
             "group": "diagnostic",
             "std": None,
@@ -157,10 +161,46 @@ def _channels(result: Retrieval, blocks: Blocks) -> Iterator[dict[str, Any]]:
         }
 
 
+def _derived(result: Retrieval) -> Iterator[dict[str, Any]]:
+    """Return what follows from the images; the page computes it from the image that it comes from."""
+    distance = result.experiment.effective_distance
+    plain_pixels = result.flags == 0
+    for name, image in result.derived():
+        source, kind, factor = "dark_field", "root", 2.0 / distance
+        if name == "visibility_reduction" and result.visibility is not None:
+            source, kind, factor = "visibility", "complement", 1.0
+        elif name == "visibility_reduction":
+            kind, factor = "saturating", distance * (result.speckle_wavenumber or 0.0) ** 2
+        channel = channel_of(name)
+        yield {
+            "key": name,
+            "title": channel.title,
+            "about": f"computed from {channel_of(source).symbol}",
+            "symbol": [channel.symbol, ""],
+            "unit": "" if channel.unit == "1" else channel.unit,
+            "scaled": channel.unit in _SCALED_UNITS,
+            "prefix": -6 if channel.shown == "µrad" else None,
+            "signed": False,
+            "group": "image",
+            "std": None,
+            "free": False,
+            "mean": None,
+            "source": source,
+            "kind": kind,
+            "factor": factor,
+            **_stated(quantise(image), plain_pixels, signed=False),
+        }
+
+
 def _image(
     image: NDArray[Any], plain_pixels: NDArray[np.bool_], blocks: Blocks, *, signed: bool
 ) -> dict[str, Any]:
     found = quantise(image)
+    return {**_stated(found, plain_pixels, signed=signed), **blocks.add(found.codes)}
+
+
+def _stated(found: Codes, plain_pixels: NDArray[np.bool_], *, signed: bool) -> dict[str, Any]:
+    """Return scale, range, first contrast and lost pixels of an image."""
     return {
         "low": found.low,
         "step": found.step,
@@ -168,7 +208,6 @@ def _image(
         "limits": _limits(found, plain_pixels, signed=signed),
         "outside": int(np.count_nonzero((found.codes == BELOW) | (found.codes == ABOVE))),
         "missing": int(np.count_nonzero(found.codes == NO_VALUE)),
-        **blocks.add(found.codes),
     }
 
 

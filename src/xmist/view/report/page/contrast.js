@@ -16,7 +16,13 @@ class Contrast {
     this.drawing = shape("svg", { "aria-hidden": "true" }, this.bars, this.otherBars, ...this.shades, this.marks, this.window);
     this.bar = element("canvas", { class: "bar", "aria-hidden": "true" });
     this.handles = ["Lower", "Upper"].map((name, end) => this.handle(name, end));
-    this.element = element("div", { class: "contrast" }, this.drawing, this.bar, ...this.handles);
+    this.inputs = ["Least value shown", "Greatest value shown"].map((label, end) => numberInput(label, (value) => this.type(end, value)));
+    this.unit = element("span", { class: "quiet" });
+    this.typed = element(
+      "div", { class: "typed small" }, this.inputs[0], element("span", { class: "quiet" }, "to"), this.inputs[1], this.unit,
+    );
+    this.scaled = element("div", { class: "scaled" }, this.drawing, this.bar, ...this.handles);
+    this.element = element("div", { class: "contrast" }, this.scaled, this.typed);
     draggable(this.window, () => [...this.limits], (dx, from) => this.shift(this.span(dx), from));
   }
 
@@ -44,6 +50,14 @@ class Contrast {
     this.change(limits);
   }
 
+  /** Take a limit as it is typed, also beyond the histogram. */
+  type(end, value) {
+    const limits = [...this.limits];
+    limits[end] = value / this.scale.factor;
+    if (limits[0] < limits[1]) this.change(limits);
+    else this.inputs[end].value = plainNumber(this.limits[end] * this.scale.factor);
+  }
+
   /** Move both limits and keep their distance. */
   shift(by, [low, high]) {
     const move = Math.max(this.domain[0] - low, Math.min(this.domain[1] - high, by));
@@ -68,7 +82,7 @@ class Contrast {
     this.domain = [Math.max(low - reach, Math.min(low, channel.range[0])), Math.min(high + reach, Math.max(high, channel.range[1]))];
     if (fixedLow) this.domain = [0, Math.max(channel.range[1], high, 1e-300)];
     this.fixedLow = fixedLow;
-    this.handles[0].hidden = fixedLow;
+    this.handles[0].hidden = this.inputs[0].hidden = fixedLow;
     this.counts = channel.histogram(...this.domain, PARTS);
     const shift = channel.shiftOf(other);
     this.otherCounts = other ? other.histogram(...this.domain.map((value) => value - shift), PARTS) : null;
@@ -79,13 +93,17 @@ class Contrast {
   draw(limits, colour) {
     this.limits = limits;
     const type = 0.8 * typeSize();
-    const width = this.element.clientWidth;
+    this.inputs.forEach((input, end) => {
+      if (document.activeElement !== input && this.scale) input.value = plainNumber(limits[end] * this.scale.factor);
+    });
+    this.unit.textContent = this.scale?.unit ?? "";
+    const width = this.scaled.clientWidth;
     if (!width || !this.channel) return;
     this.width = width;
     const height = Math.round(3.6 * type);
     const thick = Math.round(0.75 * type);
     const [low, high] = this.domain;
-    const px = (value) => ((value - low) / (high - low)) * width;
+    const px = (value) => Math.min(width, Math.max(0, ((value - low) / (high - low)) * width));
     const whole = height + thick + 1.7 * type;
     this.drawing.setAttribute("viewBox", `0 0 ${width} ${whole}`);
     this.drawing.style.height = `${whole}px`;

@@ -80,6 +80,28 @@ function saveText(name, text) {
   setTimeout(() => URL.revokeObjectURL(place), 10000);
 }
 
+/** Offer a drawing as a PNG. */
+function savePicture(name, canvas) {
+  canvas.toBlob((blob) => {
+    const place = URL.createObjectURL(blob);
+    element("a", { href: place, download: name }).click();
+    setTimeout(() => URL.revokeObjectURL(place), 10000);
+  }, "image/png");
+}
+
+/** A field for a number; `change` is called with what is typed. */
+function numberInput(label, change) {
+  return element("input", {
+    type: "number", step: "any", "aria-label": label,
+    onchange: (event) => Number.isFinite(event.target.valueAsNumber) && change(event.target.valueAsNumber),
+  });
+}
+
+/** A number as a field takes it. */
+function plainNumber(value) {
+  return String(Number(value.toPrecision(4)));
+}
+
 /** Let an element be dragged: each move tells how far the pointer has come, in pixels of the page. */
 function draggable(target, start, move) {
   target.addEventListener("pointerdown", (down) => {

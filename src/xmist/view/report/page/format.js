@@ -11,7 +11,7 @@ function prefixExponent(size) {
 
 /** How values of a channel are written: what they are multiplied with, and their unit with its prefix. */
 function scaleFor(channel, size) {
-  const exponent = channel.scaled ? prefixExponent(size) : 0;
+  const exponent = channel.scaled ? channel.prefix ?? prefixExponent(size) : 0;
   return { factor: 10 ** -exponent, unit: channel.scaled ? PREFIXES[exponent] + channel.unit : channel.unit };
 }
 
@@ -38,6 +38,12 @@ function short(value, digits = 4) {
 function si(value, unit, digits = 4) {
   const exponent = prefixExponent(Math.abs(value));
   return `${short(value * 10 ** -exponent, digits)} ${PREFIXES[exponent]}${unit}`;
+}
+
+/** A number of bytes: "1.07 MB". */
+function bytesText(size) {
+  const power = size > 0 ? Math.min(4, Math.floor(Math.log10(size) / 3)) : 0;
+  return `${short(size / 1000 ** power, 3)} ${["B", "kB", "MB", "GB", "TB"][power]}`;
 }
 
 /** Decimals that show a value as finely as its step. */

@@ -1,7 +1,6 @@
 // The drawing of one image: the image as the view shows it with its scale bar, and above it, on a canvas of
 // their own since they move with the mouse, the line and the cursor.
 
-const FLAGGED = "#e8a200";
 const LINE = "#ffc53d";
 
 class ImageView {
@@ -19,7 +18,9 @@ class ImageView {
   draw() {
     const { app, context } = this;
     const { ratio, width } = this.clear(this.canvas);
-    if (app.comparing === "split") {
+    if (app.comparing === "difference") {
+      this.drawResult(app.first, ratio, 0, width);
+    } else if (app.comparing === "split") {
       const middle = app.split * width;
       this.drawResult(app.first, ratio, 0, middle);
       this.drawResult(app.second, ratio, middle, width);
@@ -36,6 +37,7 @@ class ImageView {
     const context = this.marks.getContext("2d");
     context.setTransform(ratio, 0, 0, ratio, 0, 0);
     if (app.line) this.drawLine(context);
+    if (app.region) this.drawRegion(context);
     if (app.cursor && (app.cursor.panel !== this.panel || app.cursor.keyboard)) this.drawCursor(context);
   }
 
@@ -55,7 +57,7 @@ class ImageView {
   drawResult(result, ratio, from, to) {
     const { key } = this.panel;
     const { view } = this.app;
-    const parts = result.parts(key);
+    const parts = this.app.comparing === "difference" ? this.app.differing(key) : result.parts(key);
     if (!parts.length || parts.some((part) => !part.levels) || to <= from) return;
     // Smaller copies stand for the image seen from afar: about one of their pixels a pixel of the screen.
     const levels = parts[0].levels.length - 1;
@@ -102,14 +104,17 @@ class ImageView {
     const context = scratch.getContext("2d", { willReadFrequently: true });
     const image = new ImageData(across, down);
     const out = new Uint32Array(image.data.buffer);
-    if (key === "direction") {
+    if (app.comparing === "difference") {
       const levels = parts.map((part) => part.levels[level]);
-      paintDirections(parts, levels, box, app.limits.get(key)[1], out);
+      paintDifference(parts, levels, app.differenceShift(key), app.differenceLimit(key), box, app.diverging, out);
+    } else if (key === "direction") {
+      const levels = parts.map((part) => part.levels[level]);
+      paintDirections(parts, levels, box, app.limitsOf(key, result)[1], out);
     } else {
-      paintTable(parts[0].levels[level], box, this.table(parts[0]), out);
+      paintTable(parts[0].levels[level], box, this.table(parts[0], result), out);
     }
     if (app.overlay && key !== "flags" && result.flagImage.levels) {
-      paintOverlay(result.flagImage.levels[level], box, hexColour(FLAGGED), out);
+      paintOverlay(result.flagImage.levels[level], box, app.flagColours, out);
     }
     context.putImageData(image, 0, 0);
   }
@@ -121,16 +126,18 @@ class ImageView {
   }
 
   /** The colours of all codes of a channel, kept until the contrast or the colours change. */
-  table(channel) {
+  table(channel, result) {
     const { app } = this;
     const { key } = this.panel;
-    const shift = key === "flags" ? 0 : app.first.images.get(key)?.shiftOf(channel) ?? 0;
-    const state = key === "flags" ? `${app.shownFlags} ${app.dark}` : `${app.limits.get(key)} ${shift} ${app.map}`;
+    const limits = app.limitsOf(key, result);
+    // A contrast of its own needs no shift.
+    const shift = key === "flags" || !app.common ? 0 : app.first.images.get(key)?.shiftOf(channel) ?? 0;
+    const state = key === "flags" ? `${app.shownFlags} ${app.dark}` : `${limits} ${shift} ${app.map}`;
     const kept = this.tables.get(channel);
     if (kept?.state === state) return kept.table;
     const table = key === "flags"
       ? flagTable(app.first.flags.rows, app.shownFlags, hexColour(app.dark ? "#2c3134" : "#e3e3dd"))
-      : colourTable(channel, ...app.limits.get(key).map((limit) => limit - shift), app.colours);
+      : colourTable(channel, ...limits.map((limit) => limit - shift), app.colours);
     this.tables.set(channel, { state, table });
     return table;
   }
@@ -179,6 +186,17 @@ class ImageView {
     }
   }
 
+  drawRegion(context) {
+    const { region, view } = this.app;
+    const from = view.toPage(region.x0, region.y0);
+    const to = view.toPage(region.x1 + 1, region.y1 + 1);
+    for (const [width, colour] of [[4, "rgba(0, 0, 0, 0.7)"], [2, LINE]]) {
+      context.strokeStyle = colour;
+      context.lineWidth = width;
+      context.strokeRect(...from, to[0] - from[0], to[1] - from[1]);
+    }
+  }
+
   drawCursor(context) {
     const { cursor, view } = this.app;
     const [x, y] = view.toPage(cursor.x + 0.5, cursor.y + 0.5);
@@ -206,7 +224,12 @@ class ImageView {
     canvas.addEventListener("pointerdown", (event) => {
       if (event.button !== 0) return;
       canvas.setPointerCapture(event.pointerId);
-      drag = { x: event.clientX, y: event.clientY, lining: event.shiftKey || app.tool === "profile" };
+      const marking = !event.shiftKey && app.tool === "region";
+      drag = { x: event.clientX, y: event.clientY, lining: event.shiftKey || app.tool === "profile", marking };
+      if (marking) {
+        drag.start = pixelAt(event);
+        app.setRegion(drag.start, drag.start);
+      }
       if (drag.lining) {
         const [x, y] = pixelAt(event);
         app.setLine({ x0: x, y0: y, x1: x, y1: y });
@@ -218,6 +241,8 @@ class ImageView {
       if (!drag) return;
       if (drag.lining) {
         app.setLine({ ...app.line, x1: x, y1: y });
+      } else if (drag.marking) {
+        app.setRegion(drag.start, [x, y]);
       } else {
         app.view.pan(event.clientX - drag.x, event.clientY - drag.y);
         Object.assign(drag, { x: event.clientX, y: event.clientY });
@@ -276,6 +301,7 @@ class ImageView {
       if (app.lining) app.setLine({ x0: x, y0: y, x1: x, y1: y });
       app.speak(app.lining ? `Profile starts at ${x}, ${y}` : `Profile ends at ${x}, ${y}`);
     } else if (event.key === "Escape") {
+      app.region = null;
       app.setLine(null);
     } else {
       return;

@@ -104,6 +104,7 @@ class Channel {
 
   /** What to add to another result's channel to lay it over this one: the mean of a phase is not determined. */
   shiftOf(other) {
+    if (this.zeroed && other?.zeroed) return 0;
     return this.free && other && other !== this && this.mean !== null && other.mean !== null ? this.mean - other.mean : 0;
   }
 
@@ -147,11 +148,47 @@ class Channel {
   }
 }
 
+/** An image that follows from another one of its result; see `_derived` in content.py. */
+class DerivedChannel extends Channel {
+  constructor(spec, size, source) {
+    super(spec, size);
+    this.from = source;
+  }
+
+  /** Compute the image when its source has come. */
+  load() {
+    this.loading ??= this.from.load().then(() => {
+      const table = new Uint16Array(65536);
+      for (let code = 0; code < 65536; code++) {
+        const value = this.derive(this.from.value(code));
+        const own = Math.round((value - this.low) / this.step) + 1;
+        table[code] = Number.isNaN(value) ? NO_VALUE : own < 1 ? BELOW : own >= ABOVE ? ABOVE : own;
+      }
+      const codes = this.from.levels[0].codes.map((code) => table[code]);
+      const levels = [{ codes, width: this.width, height: this.height }];
+      while (Math.max(levels.at(-1).width, levels.at(-1).height) > 128) levels.push(halve(levels.at(-1), false));
+      this.levels = levels;
+    });
+    return this.loading;
+  }
+
+  derive(value) {
+    if (!Number.isFinite(value)) return value;
+    if (this.kind === "root") return Math.sign(value) * Math.sqrt(Math.abs(value) * this.factor);
+    if (this.kind === "complement") return 1 - value;
+    return (this.factor * value) / (1 + this.factor * value);
+  }
+}
+
 /** A result with its images by key. */
 class Result {
   constructor(spec) {
     Object.assign(this, spec);
     this.images = new Map(spec.channels.map((channel) => [channel.key, new Channel(channel, spec.size)]));
+    for (const one of spec.derived) {
+      const source = this.images.get(one.source);
+      if (source) this.images.set(one.key, new DerivedChannel(one, spec.size, source));
+    }
     this.flagImage = new Channel({ ...spec.flags, key: "flags", title: "flags" }, spec.size, true);
   }
 

@@ -25,12 +25,15 @@ class App {
     this.cursor = null;
     this.line = null;
     this.lining = false;
+    this.region = null;
+    this.common = false; // one contrast for all results, or one for each
+    this.diverging = mapColours(data.maps.diverging);
+    this.flagColours = flagTable(this.first.flags.rows, 65535, CLEAR);
+    this.differences = new Map();
     this.limits = new Map();
-    this.changed = new Set();
     this.panels = [];
     this.stale = {};
     this.entries = this.union();
-    this.entries.forEach((entry) => this.limits.set(entry.key, this.firstLimits(entry.key)));
   }
 
   /** Everything that any result can show, in the order of the first that has it. */
@@ -42,14 +45,63 @@ class App {
     return [...found.values()];
   }
 
-  firstLimits(key) {
-    const result = this.results.find((one) => one.has(key));
+  /** The contrast of an image as at first: of a result, or of the first that has it for all. */
+  firstLimits(key, shown) {
+    const result = !this.common && shown?.has(key) ? shown : this.results.find((one) => one.has(key));
     if (key === "flags") return [0, 1];
     if (key === "direction") return [0, result.direction.brightest || 1];
     return result.images.get(key).limits;
   }
 
-  /** How two results are shown: "split", "blink", or null for one alone. */
+  /** Under which name the contrast of an image is kept. */
+  limitsName(key, result) {
+    return this.common ? key : `${this.results.indexOf(result)} ${key}`;
+  }
+
+  limitsOf(key, result) {
+    return this.limits.get(this.limitsName(key, result)) ?? this.firstLimits(key, result);
+  }
+
+  /** The two images whose difference is drawn; none where that means nothing. */
+  differing(key) {
+    const found = [this.first, this.second].map((result) => result?.images.get(key));
+    return found.every(Boolean) ? found : [];
+  }
+
+  /** What is subtracted from a difference besides, so that both have the same zero. */
+  differenceShift(key) {
+    const [one, other] = this.differing(key);
+    return one.shiftOf(other);
+  }
+
+  differenceName(key) {
+    return `${this.results.indexOf(this.first)} ${this.results.indexOf(this.second)} ${key}`;
+  }
+
+  /** The greatest difference that the colours show: 99 % of the pixels are within, at first. */
+  differenceLimit(key) {
+    const name = this.differenceName(key);
+    if (!this.differences.has(name)) {
+      const [one, other] = this.differing(key);
+      const shift = this.differenceShift(key);
+      const step = Math.max(1, Math.floor((one.width * one.height) / 50000));
+      const found = [];
+      for (let at = 0; at < one.width * one.height; at += step) {
+        const value = one.value(one.levels[0].codes[at]) - other.value(other.levels[0].codes[at]) - shift;
+        if (Number.isFinite(value)) found.push(Math.abs(value));
+      }
+      found.sort((a, b) => a - b);
+      this.differences.set(name, found[Math.floor(0.99 * (found.length - 1))] || 1e-300);
+    }
+    return this.differences.get(name);
+  }
+
+  setDifferenceLimit(key, limit) {
+    this.differences.set(this.differenceName(key), limit);
+    this.refresh();
+  }
+
+  /** How two results are shown: "split", "blink", "difference", or null for one alone. */
   get comparing() {
     return this.second ? this.way : null;
   }
@@ -71,9 +123,9 @@ class App {
   }
 
   setLimits(key, limits) {
-    this.limits.set(key, limits ?? this.firstLimits(key));
-    if (limits) this.changed.add(key);
-    else this.changed.delete(key);
+    const name = this.limitsName(key, this.seen);
+    if (limits) this.limits.set(name, limits);
+    else this.limits.delete(name);
     this.refresh();
   }
 
@@ -91,6 +143,11 @@ class App {
     this.line = line;
     if (!line) this.lining = false;
     this.refresh({ profiles: true });
+  }
+
+  setRegion([x0, y0], [x1, y1]) {
+    this.region = { x0: Math.min(x0, x1), y0: Math.min(y0, y1), x1: Math.max(x0, x1), y1: Math.max(y0, y1) };
+    this.refresh({});
   }
 
   clamp(x, y) {
@@ -171,10 +228,6 @@ class App {
     const place = `x ${cursor.x}, y ${cursor.y} px`;
     const lengths = [cursor.x, cursor.y].map((value) => si(value * this.pixel, "m", 4)).join(", ");
     status.textContent = [place, lengths, names.length ? `flags: ${names.join(", ")}` : ""].filter(Boolean).join("  ·  ");
-    const warnings = first.findings.filter((record) => record.severity === "warning");
-    document.getElementById("warnings").replaceChildren(
-      ...warnings.map((record) => element("li", {}, `Warning: ${record.message}`)),
-    );
   }
 
   get dark() {
@@ -183,20 +236,23 @@ class App {
 
   /** Title and conditions of what is shown. */
   describe() {
-    const { first } = this;
-    const positions = first.positions ? `N = ${first.positions}` : "";
-    document.getElementById("name").textContent = first.name;
-    document.getElementById("conditions").textContent =
-      [first.method, positions, ...first.conditions, `${first.size[1]} × ${first.size[0]} pixels`].filter(Boolean).join("  ·  ");
-    const warnings = first.findings.filter((record) => record.severity === "warning");
-    document.getElementById("warnings").replaceChildren(
-      ...warnings.map((record) => element("li", {}, `Warning: ${record.message}`)),
-    );
+    const shown = [this.first, this.second].filter(Boolean);
+    const named = shown.length > 1 ? (result) => `${result === this.first ? "A" : "B"}: ` : () => "";
+    document.getElementById("name").textContent = shown.map((result) => named(result) + result.name).join("   ");
+    document.getElementById("conditions").replaceChildren(...shown.map((result) => {
+      const positions = result.positions ? `N = ${result.positions}` : "";
+      const said = [result.method, positions, ...result.conditions, `${result.size[1]} × ${result.size[0]} pixels`];
+      return element("span", { class: "condition" }, named(result) + said.filter(Boolean).join("  ·  "));
+    }));
+    const warnings = shown.flatMap((result) => result.findings
+      .filter((record) => record.severity === "warning")
+      .map((record) => element("li", {}, `${named(result)}Warning: ${record.message}`)));
+    document.getElementById("warnings").replaceChildren(...warnings);
   }
 }
 
 function toolbar(app) {
-  const tools = choices("What dragging does", [["move", "Move"], ["profile", "Profile"]], app.tool, (tool) => {
+  const tools = choices("What dragging does", [["move", "Move"], ["profile", "Profile"], ["region", "Region"]], app.tool, (tool) => {
     app.tool = tool;
     app.refresh();
   });

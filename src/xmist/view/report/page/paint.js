@@ -53,12 +53,26 @@ function paintTable(level, box, table, out) {
   }
 }
 
-/** Lay flagged pixels over what was painted. */
-function paintOverlay(level, box, colour, out) {
+/** Paint the difference of two images, symmetric about 0; nothing where one has no value. */
+function paintDifference([one, other], [first, second], shift, limit, box, colours, out) {
+  let place = 0;
+  for (let y = box.y0; y < box.y1; y++) {
+    for (let x = box.x0; x < box.x1; x++, place++) {
+      const at = y * first.width + x;
+      const value = one.value(first.codes[at]) - other.value(second.codes[at]) - shift;
+      if (Number.isNaN(value)) continue;
+      const part = Math.floor(128 * (1 + value / limit));
+      out[place] = colours[part < 0 ? 0 : part > 255 ? 255 : part];
+    }
+  }
+}
+
+/** Lay flagged pixels over what was painted, in the colours of their flags. */
+function paintOverlay(level, box, table, out) {
   let place = 0;
   for (let y = box.y0; y < box.y1; y++) {
     const row = y * level.width;
-    for (let x = box.x0; x < box.x1; x++, place++) if (level.codes[row + x]) out[place] = colour;
+    for (let x = box.x0; x < box.x1; x++, place++) if (level.codes[row + x]) out[place] = table[level.codes[row + x]];
   }
 }
 

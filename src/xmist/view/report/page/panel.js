@@ -11,18 +11,24 @@ class Panel {
       type: "button", class: "bare small push", title: "Contrast as at first",
       onclick: () => app.setLimits(this.key, null),
     }, "Auto");
+    this.saver = element("button", {
+      type: "button", class: "bare small",
+      onclick: () => savePicture(`${this.key.replace(/\W+/g, "_")}.png`, this.imageView.canvas),
+    }, "PNG");
     this.closer = element("button", { type: "button", class: "bare", onclick: () => app.removePanel(this) }, "×");
     this.tags = [element("span", { class: "tag first" }), element("span", { class: "tag second" })];
     this.split = this.makeSplit();
     this.frame = element("div", { class: "image-view" }, this.imageView.canvas, this.imageView.marks, this.split, ...this.tags);
     this.values = [element("output", {}), element("output", { class: "second" })];
+    this.region = element("div", { class: "small region" });
     this.below = element("div", { class: "below" });
     this.profile = element("div", { class: "profile" });
     this.element = element(
       "section", { class: "panel" },
-      element("div", { class: "panel-head" }, this.chooser, this.auto, this.closer),
+      element("div", { class: "panel-head" }, this.chooser, this.auto, this.saver, this.closer),
       this.frame,
       element("div", { class: "readout" }, ...this.values),
+      this.region,
       this.below,
       this.profile,
     );
@@ -69,6 +75,7 @@ class Panel {
     this.chooser.value = key;
     this.element.setAttribute("aria-label", capital(this.title));
     this.imageView.canvas.setAttribute("aria-label", `${capital(this.title)}. Arrow keys move the cursor; all keys are listed below`);
+    this.saver.setAttribute("aria-label", `Save the image of the ${this.title} as PNG`);
     this.closer.setAttribute("aria-label", `Remove the image of the ${this.title}`);
     const { app } = this;
     for (const result of [app.first, app.second]) {
@@ -104,6 +111,7 @@ class Panel {
     if (channels) this.drawChannel();
     this.imageView.drawMarks();
     this.drawValues();
+    this.drawRegionValues();
     if (!channels && !profiles) return;
     const chart = this.app.line ? profileChart(this.app, this.key, this.element.clientWidth) : null;
     this.profile.replaceChildren(...(chart ? [chart] : []));
@@ -117,7 +125,8 @@ class Panel {
     this.split.hidden = app.comparing !== "split";
     this.split.style.left = `${100 * app.split}%`;
     this.split.setAttribute("aria-valuenow", Math.round(100 * app.split));
-    this.auto.hidden = !app.changed.has(this.key) || this.key === "flags";
+    const typed = app.limits.has(app.limitsName(this.key, app.seen));
+    this.auto.hidden = !typed || this.key === "flags" || app.comparing === "difference";
     this.drawTags();
     this.drawBelow();
   }
@@ -125,11 +134,13 @@ class Panel {
   drawTags() {
     const { app } = this;
     const names = app.comparing === "split" ? [app.first.name, app.second.name]
-      : app.comparing === "blink" ? [app.seen.name, ""] : ["", ""];
+      : app.comparing === "blink" ? [app.seen.name, ""]
+      : app.comparing === "difference" ? ["A − B", ""] : ["", ""];
     const shown = app.comparing === "split" ? [app.first, app.second] : [app.seen];
     shown.forEach((result, n) => {
       if (!result.has(this.key)) names[n] = `not in ${result.name}`;
     });
+    if (app.comparing === "difference" && !app.differing(this.key).length) names[0] = "no difference of these images";
     names.forEach((name, n) => {
       this.tags[n].textContent = name;
       this.tags[n].hidden = !name;
@@ -144,17 +155,22 @@ class Panel {
       this.shown = "flags";
       return;
     }
-    const channel = this.judged(app.first) ?? this.judged(app.second);
+    if (app.comparing === "difference") {
+      this.drawDifferenceBelow();
+      return;
+    }
+    const seen = !app.common && this.judged(app.seen) ? app.seen : this.judged(app.first) ? app.first : app.second;
+    const channel = this.judged(seen);
     if (!channel?.levels) return;
     const other = channel === this.judged(app.first) ? this.judged(app.second) : null;
-    const mark = `${this.key} ${app.first.name} ${app.second?.name} ${Boolean(other?.levels)}`;
+    const mark = [this.key, seen.name, app.first.name, app.second?.name, Boolean(other?.levels), app.common].join("\n");
     if (this.shown !== mark) {
       const directions = this.key === "direction";
       this.contrast.show(channel, other?.levels ? other : null, directions);
       this.below.replaceChildren(this.contrast.element, ...(directions ? [wheel()] : []), ...this.remarks(channel, other));
       this.shown = mark;
     }
-    const [low, high] = app.limits.get(this.key);
+    const [low, high] = app.limitsOf(this.key, seen);
     this.contrast.draw([low, high], (value) => {
       const part = Math.min(1, Math.max(0, (value - low) / (high - low)));
       if (this.key !== "direction") return app.colours[Math.min(255, Math.floor(256 * part))];
@@ -162,10 +178,52 @@ class Panel {
     });
   }
 
+  /** What the colours of a difference mean, with the greatest one to type. */
+  drawDifferenceBelow() {
+    const { app } = this;
+    const [one, other] = app.differing(this.key);
+    if (!one?.levels || !other?.levels) {
+      this.below.replaceChildren();
+      this.shown = null;
+      return;
+    }
+    const scale = channelScale(one);
+    const mark = ["difference", this.key, app.first.name, app.second.name].join("\n");
+    if (this.shown === mark) return;
+    const input = numberInput("Greatest difference shown", (value) => {
+      if (value > 0) app.setDifferenceLimit(this.key, value / scale.factor);
+    });
+    input.value = plainNumber(app.differenceLimit(this.key) * scale.factor);
+    const shift = app.differenceShift(this.key);
+    const remark = `Without the difference of the means, ${short(shift * scale.factor, 3)} ${scale.unit}.`;
+    this.below.replaceChildren(
+      element("p", { class: "small typed" }, "A − B: blue below 0, red above, up to ±", input, scale.unit),
+      ...(shift ? [element("p", { class: "quiet small" }, remark)] : []),
+    );
+    this.shown = mark;
+  }
+
+  /** Mean and standard deviation of the region. */
+  drawRegionValues() {
+    const { app } = this;
+    const texts = [];
+    for (const result of app.region ? [app.first, app.second] : []) {
+      const channel = result?.images.get(this.key);
+      if (!channel?.levels) continue;
+      const { mean, std, number } = regionStatistics(channel, app.region);
+      const { factor, unit } = channelScale(channel);
+      const name = app.second ? `${result === app.first ? "A" : "B"}: ` : "";
+      const value = `${short(mean * factor)} ± ${short(std * factor, 2)} ${unit}`.trim();
+      texts.push(number ? `${name}${value} (${number} pixels)` : `${name}no value`);
+    }
+    this.region.textContent = texts.join("   ");
+    this.region.hidden = !texts.length;
+  }
+
   remarks(channel, other) {
     const found = [];
     if (channel.about && this.key !== "direction") found.push(channel.about);
-    const shift = channel.shiftOf(other);
+    const shift = this.app.common ? channel.shiftOf(other) : 0;
     if (shift) {
       const { factor, unit } = channelScale(channel);
       const by = `${shift > 0 ? "+" : ""}${short(shift * factor, 3)} ${unit}`;

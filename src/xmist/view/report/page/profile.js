@@ -10,6 +10,24 @@ function linePixels({ x0, y0, x1, y1 }, pixel) {
   });
 }
 
+/** Mean and standard deviation of the values in a region. */
+function regionStatistics(channel, { x0, y0, x1, y1 }) {
+  let number = 0;
+  let mean = 0;
+  let squares = 0; // of the distances from the mean
+  for (let y = y0; y <= y1; y++) {
+    for (let x = x0; x <= x1; x++) {
+      const value = channel.at(x, y);
+      if (!Number.isFinite(value)) continue;
+      number++;
+      const away = value - mean;
+      mean += away / number;
+      squares += away * (value - mean);
+    }
+  }
+  return { mean, std: Math.sqrt(squares / number), number };
+}
+
 /** The curve of a channel along a line, and its uncertainty where the result has it. */
 function profileOf(result, channel, pixels) {
   const std = channel.std ? result.images.get(channel.std) : null;
@@ -32,7 +50,7 @@ function profileChart(app, key, width) {
   const found = sources.map((result) => profileOf(result, result.images.get(key), pixels));
   const scale = channelScale(channel);
   const shifts = sources.map((result) => channel.shiftOf(result.images.get(key)));
-  return lineChart({
+  const chart = lineChart({
     width,
     height: Math.round(Math.min(0.55 * width, 13 * typeSize())),
     curves: found.map(({ values, spread }, n) => ({
@@ -45,6 +63,10 @@ function profileChart(app, key, width) {
     yLabel: scale.unit ? `${channel.title} (${scale.unit})` : channel.title,
     label: `Profile of the ${channel.title} along a line of ${si(length, "m")}`,
   });
+  if (sources.length < 2) return chart;
+  const names = sources.map((result, n) =>
+    element("span", { class: n ? "key second" : "key" }, element("span", { class: "dash", "aria-hidden": "true" }), result.name));
+  return element("div", {}, element("div", { class: "profile-key small" }, ...names), chart);
 }
 
 /** All profiles as text in columns, in SI units. */

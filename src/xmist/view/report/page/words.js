@@ -134,7 +134,7 @@ function tree(data) {
     const inner = isTree(value) && !isFlat(value);
     list.append(element("dt", {}, Array.isArray(data) ? String(Number(name) + 1) : name));
     if (inner) list.append(element("dd", {}), element("dd", { class: "nest" }, records(value) ?? tree(value)));
-    else list.append(element("dd", {}, flatText(value)));
+    else list.append(element("dd", {}, namedText(name, value)));
   }
   return list;
 }
@@ -145,13 +145,17 @@ function records(value) {
   const names = isTree(value[0]) ? Object.keys(value[0]) : [];
   const alike = (item) => isTree(item) && Object.keys(item).join("\n") === names.join("\n") && !Object.values(item).some(isTree);
   return names.length > 1 && value.every(alike)
-    ? table(names, value.map((item) => Object.values(item).map(flatText)))
+    ? table(names, value.map((item) => names.map((name) => namedText(name, item[name]))))
     : null;
 }
 
 function isFlat(value) {
   return Array.isArray(value) && value.every((item) => item === null || typeof item !== "object") &&
     flatText(value).length < 200;
+}
+
+function namedText(name, value) {
+  return name === "bytes" && typeof value === "number" ? bytesText(value) : flatText(value);
 }
 
 function flatText(value) {
@@ -181,7 +185,7 @@ function keysHelp() {
     ["0", "the whole image"],
     ["1", "a pixel of the image for one of the screen"],
     ["P", "start a profile at the cursor; once more ends it"],
-    ["Esc", "remove the profile"],
+    ["Esc", "remove the profile and the region"],
     ["B", "while two results blink: stop, and show the other"],
   ];
   const list = element("dl", {});
@@ -191,6 +195,7 @@ function keysHelp() {
     element("h3", {}, "Keys and mouse"),
     element("p", { class: "small" },
       "Drag an image to move it, turn the wheel to zoom, double-click for the whole image, hold Shift and drag for a profile. ",
+      "With Region chosen, drag a box for the mean and the standard deviation in it. ",
       "Drag the handles below an image, or what lies between them, for its contrast. With an image in focus:"),
     list,
   );
