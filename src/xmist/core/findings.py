@@ -134,7 +134,7 @@ _TABLE: Final = (
         "visibility-differs",
         "warning",
         "The speckles of one position have far less visibility than those of the others: something moved "
-        "during the exposure, and dark-field and phase suffer.",
+        "while a frame was recorded, and dark-field and phase suffer.",
         "Leave the position out or record it again.",
     ),
     FindingCode(

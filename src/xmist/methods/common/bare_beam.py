@@ -73,8 +73,8 @@ def use_bare_beam(
         phase = phase - np.float32(phase.mean(where=known, dtype=np.float64))
         phase, parts = _level_parts(phase, known, sure, result, level=not tilted)
         found += tilted + parts
-    exposure = [] if background is not None else _exposure(moments, blocks)
-    found += exposure or _transmission(result, known)
+    unequal = [] if background is not None else _unequal_flux(moments, blocks)
+    found += unequal or _transmission(result, known)
     found += _dark_field(result, known, ~bare & sure)
     found += _zero(result, known)
     return replace(result, phase=phase, findings=(*result.findings, *found))
@@ -288,7 +288,7 @@ def _level_parts(
     return phase, [finding("parts-unlevelled", message)]
 
 
-def _exposure(moments: BlockMoments, blocks: Mask) -> list[Finding]:
+def _unequal_flux(moments: BlockMoments, blocks: Mask) -> list[Finding]:
     """Return a warning where bare beam has another flux in sample frames than in reference frames."""
     flux = moments.flux[:, :, blocks].sum(axis=2)
     ratio = flux[:, 1] / np.maximum(flux[:, 0], 1e-300)

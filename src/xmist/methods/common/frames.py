@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from xmist.core.arrays import Image
 from xmist.core.findings import Finding, finding, percent
-from xmist.numerics.images.patches import Match, Patches, match_patches, places_of_patches, take_patches
+from xmist.numerics.images.patches import Patches, PatchMatch, match_patches, places_of_patches, take_patches
 
 Real = NDArray[Any]
 
@@ -132,7 +132,7 @@ def _falling_flux(
     return [finding("flux-falls", message)]
 
 
-def _exchanged(matches: list[Match], reference: Patches, sample: Patches) -> list[Finding]:
+def _exchanged(matches: list[PatchMatch], reference: Patches, sample: Patches) -> list[Finding]:
     """Return a finding where parts of the sample frames are brighter and sharper than the rest.
 
     A sample dims and blurs some patches against the others; where it does the opposite, and nowhere that, its
@@ -187,7 +187,7 @@ def _repeated(reference: Patches, sample: Patches) -> list[Finding]:
 
 
 def _unmatched(
-    matches: list[Match],
+    matches: list[PatchMatch],
     reference: Patches,
     sample: Patches,
     frames: Image,

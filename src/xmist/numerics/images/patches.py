@@ -60,7 +60,7 @@ class Patches:
 
 
 @dataclass(frozen=True, eq=False)
-class Match:
+class PatchMatch:
     """How a sample frame fits a reference: deviations above chance, shift (x, y) in pixels, what is expected.
 
     `deviations`: the most of all patches together, and of each; `expected`: of all patches together, of
@@ -134,7 +134,7 @@ def take_patches(frames: Real, weights: Real | None, places: list[Place]) -> Pat
     )
 
 
-def match_patches(reference: Patches, n: int, sample: Patches, m: int) -> Match:
+def match_patches(reference: Patches, n: int, sample: Patches, m: int) -> PatchMatch:
     """Correlate sample frame m with reference frame n, at shifts of up to a quarter of a patch."""
     size, weight = reference.size, np.full(reference.spectra.shape[-1], 0.5)
     weight[0] = weight[-1] = 1.0
@@ -143,7 +143,7 @@ def match_patches(reference: Patches, n: int, sample: Patches, m: int) -> Match:
     energies = np.sqrt(reference.energy[n] * sample.energy[m])
     known = (deviation > 0.0) & (energies > 0.0)
     if not known.any():
-        return Match(0.0, (0, 0), 0.0, np.empty(0))
+        return PatchMatch(0.0, (0, 0), 0.0, np.empty(0))
     product = sample.spectra[m][known] * np.conj(reference.spectra[n][known])
     surface = fft.irfft2(product, (size, size)) / (size**2 * energies[known, None, None])
     reach = np.arange(-(size // _REACH), size // _REACH + 1)
@@ -155,7 +155,7 @@ def match_patches(reference: Patches, n: int, sample: Patches, m: int) -> Match:
     share = np.minimum(1.0, np.sqrt(reference.energy[n] / np.maximum(sample.energy[m], 1e-300)))[known]
     expected = 0.5 * speckle * share / deviation[known]
     peak = near[:, y, x] * deviation[known] * np.sqrt(sample.energy[m][known] / reference.energy[n][known])
-    return Match(
+    return PatchMatch(
         max(float(together[y, x]), float(near.max())),
         (int(reach[x]), int(reach[y])),
         float(expected.sum() / np.sqrt(len(expected))),
