@@ -23,11 +23,12 @@ from xmist.io.frames.geometry import Offer, offer_geometry
 from xmist.io.frames.pairing import pair_frames
 from xmist.io.frames.positions import (
     Position,
+    find_alike,
     find_value,
     format_position,
+    group_alike,
     position_in,
     position_scale,
-    same_position,
 )
 from xmist.io.frames.series import FrameSeries, open_frames
 from xmist.io.frames.sources import Source, listed
@@ -511,10 +512,7 @@ def pair_positions(
     raise_errors([ErrorRecord("positions-mismatch", f"{reference.name}: {text}") for text in wrong.values()])
     theirs, missing = _read_positions(sample, keys)
     scale = position_scale([position for frames in (*ours, *theirs) for position in frames])
-    order: list[Position] = []
-    for position in ours[0]:
-        if not any(same_position(position, other, scale) for other in order):
-            order.append(position)
+    order = [ours[0][group[0]] for group in group_alike(ours[0], scale)]
     if len(order) != reference.positions:
         raise InputError(
             f"{reference.name}: the headers of a set of {len(ours[0])} frames give {len(order)} positions of "
@@ -571,7 +569,7 @@ def _in_order(
         frames = table.places[index].reshape(-1, 2)
         frames = frames[frames[:, 0] >= 0]
         for place, position in enumerate(order if found else ()):
-            alike = [number for number, other in enumerate(found) if same_position(position, other, scale)]
+            alike = find_alike(position, found, scale)
             if len(alike) != repeats:
                 errors[index] = (
                     f"{table.addresses[int(frames[0, 0])]} and what belongs to it: {len(alike)} frames at "

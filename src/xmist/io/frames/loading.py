@@ -13,7 +13,7 @@ from numpy.typing import DTypeLike, NDArray
 
 from xmist.core.errors import ErrorRecord, InputError, raise_errors
 from xmist.core.findings import Finding, finding, percent
-from xmist.io.frames.positions import Position, format_position, position_scale, same_position
+from xmist.io.frames.positions import Position, format_position, group_alike, position_scale
 from xmist.io.frames.series import FrameSeries
 from xmist.io.frames.sources import Progress, listed
 from xmist.numerics.images.raw_counts import RawCounts
@@ -166,15 +166,7 @@ def _by_position(series: FrameSeries) -> Groups | None:
     positions = series.positions
     if positions is None:
         return None
-    scale = position_scale(positions)
-    groups: list[list[int]] = []
-    for index, position in enumerate(positions):
-        for group in groups:
-            if same_position(positions[group[0]], position, scale):
-                group.append(index)
-                break
-        else:
-            groups.append([index])
+    groups = group_alike(positions, position_scale(positions))
     if len(groups) == 1 and not series.position_asked:
         return None  # a motor that happens to be called like this, and did not move
     return tuple(map(tuple, groups))

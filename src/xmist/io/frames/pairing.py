@@ -10,7 +10,7 @@ from typing import Literal
 from xmist.core.errors import ErrorRecord, InputError, raise_errors
 from xmist.io.frames.geometry import offer_geometry
 from xmist.io.frames.loading import Groups, group_repeats
-from xmist.io.frames.positions import Position, format_position, position_scale, same_position
+from xmist.io.frames.positions import Position, find_alike, format_position, position_scale, same_position
 from xmist.io.frames.series import FrameSeries
 from xmist.io.frames.sources import listed
 
@@ -88,9 +88,9 @@ def _match(
     free = list(range(len(second)))
     order = []
     alone = []
+    others = [theirs[group[0]] for group in second]
     for group in first:
-        position = ours[group[0]]
-        partner = next((i for i in free if same_position(position, theirs[second[i][0]], scale)), None)
+        partner = next((i for i in find_alike(ours[group[0]], others, scale) if i in free), None)
         if partner is None:
             alone.append(group)
         else:

@@ -117,6 +117,23 @@ def same_position(one: Position, other: Position, scale: Sequence[float]) -> boo
     )
 
 
+def find_alike(position: Position, others: Sequence[Position], scale: Sequence[float]) -> list[int]:
+    """Return the places of the positions that are the same as one."""
+    return [place for place, other in enumerate(others) if same_position(position, other, scale)]
+
+
+def group_alike(positions: Sequence[Position], scale: Sequence[float]) -> list[list[int]]:
+    """Return the places of positions that are the same, in the order of the first of each."""
+    groups: list[list[int]] = []
+    for place, position in enumerate(positions):
+        found = find_alike(position, [positions[group[0]] for group in groups], scale)
+        if found:
+            groups[found[0]].append(place)
+        else:
+            groups.append([place])
+    return groups
+
+
 def format_position(keys: Sequence[str], position: Position) -> str:
     """Write a position for a message."""
     return ", ".join(
