@@ -184,17 +184,19 @@ class FrameReader:
         for number, frame in self.table.places[index].reshape(-1, 2).tolist():
             if number < 0:
                 continue
-            source: Any = self._open(number).inner
+            path = self.table.addresses[number].path
+            # Only of HDF5 it takes the headers to know which files and which frames are meant.
+            source: Any = None if path.suffix.lower() not in HDF5_ENDINGS else self._open(number).inner
             pieces = getattr(source, "pieces", ())
             inside = source.chosen[frame] if getattr(source, "chosen", None) is not None else frame
-            files = source.files
+            files = (path,) if source is None else source.files
             if pieces:  # of a virtual dataset
-                files = (source.path, *(each.path for each in pieces if inside in each.frames))
+                files = (path, *(each.path for each in pieces if inside in each.frames))
             if files not in seen:
                 facts = [path.stat() for path in files if path.exists()]
                 time = max((each.st_mtime_ns for each in facts), default=0)
                 seen[files] = sum(each.st_size for each in facts), time
-            found.append((self._name(source.path), inside, *seen[files]))
+            found.append((self._name(path), inside, *seen[files]))
         return found
 
     def digests(self, index: int) -> tuple[str, ...]:

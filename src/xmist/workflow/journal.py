@@ -167,8 +167,8 @@ def audit(
 ) -> Audit:
     """Compare the frames of finished projections with the files of now.
 
-    Where a file has changed its frames are loaded again and their hashes compared; without `load` such
-    projections are taken as they are.
+    Where a file has changed its frames are loaded again and their hashes compared; without `load` nothing but
+    missing files is noticed.
     """
     changed: dict[int, str] = {}
     removed: dict[int, str] = {}
@@ -179,6 +179,9 @@ def audit(
             if index in table.missing:
                 removed[number] = table.missing[index]
                 continue
+            if not load:
+                same |= {number: verified[number]} if number in verified else {}
+                continue
             try:
                 states = tuple(reader.states(index))
                 known = verified.get(number)
@@ -186,12 +189,12 @@ def audit(
                     continue
                 if known is not None and (known.digest, known.states) == (row.digest, states):
                     same[number] = known
-                elif load:
-                    digests = reader.digests(index)
-                    if digests == tuple(frame.sha256 for frame in row.frames):
-                        same[number] = Verified(digest=row.digest, states=states)
-                    else:
-                        changed[number] = _unlike(row, states, digests)
+                    continue
+                digests = reader.digests(index)
+                if digests == tuple(frame.sha256 for frame in row.frames):
+                    same[number] = Verified(digest=row.digest, states=states)
+                else:
+                    changed[number] = _unlike(row, states, digests)
             except InputError as error:
                 removed[number] = error.records[0].message
     return Audit(changed=changed, removed=removed, verified=same)
