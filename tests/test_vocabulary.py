@@ -18,7 +18,7 @@ REPLACED = re.compile(
 # Literal quotations: methods and papers, metadata of files, exposure of a detector, motors and files.
 QUOTED = re.compile(
     r"single-exposure|single_exposure|SingleExposure|exposure[ _-]times?|count_time|"
-    r"\.exposure\b|exposure\.py|exposure-differs|mask\|membrane\|diffuser|membrane diffuser sandpaper",
+    r"\.exposure\b|exposure\.py|mask\|membrane\|diffuser|membrane diffuser sandpaper",
     re.IGNORECASE,
 )
 ALLOWED = {ROOT / "docs" / "develop" / "vocabulary.md", ROOT / "docs" / "develop" / "changelog.md"}

@@ -48,7 +48,7 @@ def codes(result):
 
 BARE = drop(26.0) == 0.0  # a window and a block away from the drop
 BARE_BEAM = {
-    "exposure-differs",
+    "flux-differs",
     "bare-beam-tilted",
     "bare-beam-transmission",
     "bare-beam-dark-field",
@@ -85,7 +85,7 @@ def test_without_a_sample_a_tilt_is_the_result(method):
 
 @pytest.mark.parametrize("method", ["umpa", "lcs", "mist-attenuating", "full-field"])
 def test_flux_that_differs_is_warned_about(method):
-    assert "exposure-differs" in codes(retrieved(method, flux=0.95))
+    assert "flux-differs" in codes(retrieved(method, flux=0.95))
 
 
 def test_delta_over_beta_ties_the_zero_of_the_phase():

@@ -8,6 +8,7 @@ import xmist
 from tests.manufactured import EXPERIMENT, blob, speckle
 from tests.methods.test_umpa import moved
 from xmist.core import flags as flag
+from xmist.methods.common.period import check_period
 from xmist.methods.common.phase import phase_of_shift
 from xmist.numerics.images.period import pattern_periods
 from xmist.simulate.diffusers import HoleGrid, transmission_functions
@@ -111,3 +112,15 @@ def test_a_search_beyond_half_the_period_is_warned_about(method):
     assert "shift-ambiguous" not in codes(frames, max_shift=2)
     assert "shift-ambiguous" not in codes(frames, initial=np.zeros((2, *SHAPE)))
     assert "shift-ambiguous" not in codes(1000 * speckle(np.random.default_rng(1), 3, SHAPE))
+
+
+@pytest.mark.parametrize(("shift", "warned"), [(2.0, False), (4.0, True)])
+def test_shifts_that_were_found_beyond_half_a_period_are_warned_about(shift, warned):
+    angle = np.zeros((2, *SHAPE), np.float32)
+    angle[0] = shift * EXPERIMENT.effective_pixel / EXPERIMENT.effective_distance
+    result = xmist.Retrieval(
+        method="full-field", experiment=EXPERIMENT, flags=np.zeros(SHAPE, np.uint16), refraction_angle=angle
+    )
+    for frames, expected in ((holes(6.0, 2), warned), (speckle(np.random.default_rng(3), 2, SHAPE), False)):
+        codes = [found.code for found in check_period(result, frames, None).findings]
+        assert codes == (["shift-ambiguous"] if expected else [])

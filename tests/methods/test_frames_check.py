@@ -49,7 +49,7 @@ FRAMES = PAIRING | {
     "visibility-differs",
     "flux-falls",
     "unequal-flux",
-    "exposure-differs",
+    "flux-differs",
     "sample-sharper",
     "frames-exchanged",
 }
@@ -110,7 +110,7 @@ def exchanged(reference, sample):
         (repeated, {"positions-repeated"}),
         (blurred, {"visibility-differs"}),
         (decaying, {"flux-falls"}),
-        (exposed_longer, {"exposure-differs", "sample-brighter"}),
+        (exposed_longer, {"flux-differs", "sample-brighter"}),
         (exchanged, {"frames-exchanged"}),
     ],
 )

@@ -138,7 +138,7 @@ _TABLE: Final = (
         "Leave the position out or record it again.",
     ),
     FindingCode(
-        "exposure-differs",
+        "flux-differs",
         "warning",
         "Bare beam has another flux in the sample frames than in the reference frames: the exposure time or "
         "the beam differ. The transmission is wrong by this factor, and the phase of methods without it.",

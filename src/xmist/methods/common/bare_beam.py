@@ -301,7 +301,7 @@ def _unequal_flux(moments: BlockMoments, blocks: Mask) -> list[Finding]:
         "exposure time or beam differ; the transmission is wrong by this factor, and so is the phase of "
         "methods without it; preprocess with flux"
     )
-    return [finding("exposure-differs", message)]
+    return [finding("flux-differs", message)]
 
 
 def _transmission(result: Retrieval, known: Mask) -> list[Finding]:

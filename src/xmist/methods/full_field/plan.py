@@ -19,6 +19,7 @@ from xmist.methods.common.bare_beam import use_bare_beam
 from xmist.methods.common.border import check_border
 from xmist.methods.common.findings import describe_flags
 from xmist.methods.common.frames import check_frames
+from xmist.methods.common.period import check_period
 from xmist.methods.common.phase import screening_length2
 from xmist.methods.common.reference import PreparedReference, prepare_reference
 from xmist.methods.full_field.border import inside, margin_for, quadratic_start, with_margin
@@ -186,7 +187,11 @@ class FullFieldPlan:
             **channels,
         )
         return use_bare_beam(
-            check_border(result, self.reference.frames, given, None, shifts=shifts),
+            check_period(
+                check_border(result, self.reference.frames, given, None, shifts=shifts),
+                self.reference.frames,
+                self.reference.weights,
+            ),
             self.reference.frames,
             scaled,
             self.reference.weights,

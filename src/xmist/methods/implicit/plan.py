@@ -21,6 +21,7 @@ from xmist.methods.common.bare_beam import use_bare_beam
 from xmist.methods.common.border import check_border
 from xmist.methods.common.findings import describe_flags
 from xmist.methods.common.frames import check_frames
+from xmist.methods.common.period import check_period
 from xmist.methods.common.phase import epsilon_of, screening_length2
 from xmist.methods.common.reference import PreparedReference
 from xmist.methods.implicit.pixelwise import PixelwiseSystem, prepare_pixelwise
@@ -138,7 +139,11 @@ class ImplicitPlan:
         )
         reference = equations.reference
         return use_bare_beam(
-            check_border(result, reference.frames, frames, reference.weights, given),
+            check_period(
+                check_border(result, reference.frames, frames, reference.weights, given),
+                reference.frames,
+                reference.weights,
+            ),
             reference.frames,
             frames,
             reference.weights,

@@ -1,0 +1,43 @@
+"""Shifts that were found of a pattern that repeats itself."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any, Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from xmist.core.data import Retrieval
+from xmist.core.findings import finding
+from xmist.numerics.images.period import pattern_periods
+
+Real = NDArray[Any]
+
+_SMALL: Final = 1.5  # pixels: half of the least period that pixels resolve
+_LARGEST: Final = 0.999  # quantile of the shifts that counts as the largest
+
+
+def check_period(result: Retrieval, reference: Real, weights: Real | None) -> Retrieval:
+    """Return a result with a warning where its shifts exceed half the period of the reference.
+
+    For methods that do not search; frames and weights (position, y, x). Start values may have resolved it.
+    """
+    if result.refraction_angle is None or result.options.get("initial") is not None:
+        return result
+    experiment = result.experiment
+    size = np.hypot(*result.refraction_angle)[result.flags == 0]
+    size = size[np.isfinite(size)] * (experiment.effective_distance / experiment.effective_pixel)
+    largest = float(np.quantile(size, _LARGEST)) if size.size else 0.0
+    if largest <= _SMALL:
+        return result
+    periods = pattern_periods(reference, None if weights is None else weights > 0)
+    if not len(periods) or largest <= 0.5 * (period := float(np.hypot(*periods[0]))):
+        return result
+    message = (
+        f"shifts reach {largest:.2g} pixels, but the pattern of the reference frames repeats every "
+        f"{period:.2g} pixels, so that shifts above {0.5 * period:.2g} pixels are ambiguous: phase and "
+        "refraction angle may be wrong by whole periods; use a diffuser that does not repeat, or give start "
+        "values (initial)"
+    )
+    return replace(result, findings=(*result.findings, finding("shift-ambiguous", message)))
