@@ -61,7 +61,7 @@ def run(command: click.Command, arguments: Sequence[str] | None) -> int:
     except (Exception, KeyboardInterrupt, Terminated) as error:
         if settings.debug:
             traceback.print_exc()
-        code, message = _explain(error)
+        code, message = explain(error)
         with suppress(OSError):  # nobody listens any more
             click.echo(message, err=True)
         return code
@@ -97,7 +97,7 @@ def progress_bars(settings: Settings) -> Iterator[Progress | None]:
         yield show
 
 
-def _explain(error: BaseException) -> tuple[int, str]:
+def explain(error: BaseException) -> tuple[int, str]:
     """Return the exit code and the paragraph for what ended a command."""
     if isinstance(error, (click.Abort, KeyboardInterrupt)):
         return INTERRUPTED, "Interrupted; no file was left half-written."

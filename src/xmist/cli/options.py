@@ -189,6 +189,23 @@ def changes(given: dict[str, Any]) -> tuple[dict[str, Any], dict[str, str]]:
     return sections, called
 
 
+def _set_keys(texts: Sequence[str], sections: dict[str, Any], called: dict[str, str]) -> None:
+    """Add keys that --set gives as "section.key=value"; options of their own come before them."""
+    errors = []
+    for text in texts:
+        path, mark, value = (part.strip() for part in text.partition("="))
+        section, dot, key = path.partition(".")
+        if not (mark and value and section and dot and key) or "." in key:
+            message = (
+                f"--set {text!r} cannot be read; expected SECTION.KEY=VALUE, such as retrieve.method=umpa"
+            )
+            errors.append(ErrorRecord("option-invalid", message))
+        elif key not in sections.get(section, {}):
+            sections.setdefault(section, {})[key] = read_value(value)
+            called[path] = f"--set {path}"
+    raise_errors(errors)
+
+
 def single_configuration(config: Sequence[str]) -> str | None:
     """Return the one configuration file, if any; more are names that a shell made of a pattern."""
     from xmist.io.frames.series import FRAME_ENDINGS
@@ -215,6 +232,8 @@ def parse_arguments(config: Sequence[str], given: dict[str, Any]) -> ParsedConfi
 
     path = single_configuration(config)
     sections, called = changes(given)
+    if path is None and given.get("set_keys"):
+        raise InputError("--set changes keys of a configuration file; give one", code="option-conflict")
     if path is None:
         return parse_mapping(sections, folder="", source="", confined=False, called=called)
     # Names on a command line are relative to the folder where it was typed.
@@ -225,6 +244,7 @@ def parse_arguments(config: Sequence[str], given: dict[str, Any]) -> ParsedConfi
                 sections[section][key] = [
                     str(Path.cwd() / _home(name)) if name.strip() else name for name in names
                 ]
+    _set_keys(given.get("set_keys", ()), sections, called)
     given_keys = {
         f"{section}.{key}" for section, keys in sections.items() if isinstance(keys, dict) for key in keys
     }

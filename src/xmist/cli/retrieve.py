@@ -3,14 +3,26 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
-from xmist.cli.console import DONE, FLAGGED, Settings, progress_bars, say, say_findings
+from xmist.cli.console import (
+    BAD_INPUT,
+    DONE,
+    FAILED,
+    FLAGGED,
+    Settings,
+    explain,
+    progress_bars,
+    say,
+    say_findings,
+)
 from xmist.cli.options import Whole, as_typed, common, configuration_options, parse_arguments
 from xmist.cli.report import before, option_page_errors, page_option, shown_projections, write_page
-from xmist.core.errors import ErrorRecord, InputError, raise_errors
+from xmist.core.errors import ErrorRecord, InputError, OutputError, raise_errors
 from xmist.core.findings import warnings_of
 
 if TYPE_CHECKING:
@@ -37,25 +49,20 @@ _SHOWN = 10
     help="With --follow: end when no file has changed for so long.",
 )
 @click.option(
+    "--set",
+    "set_keys",
+    multiple=True,
+    metavar="SECTION.KEY=VALUE",
+    help="Change a key of the configuration file, such as input.sample='s12_*.tif'; may be repeated.",
+)
+@click.option("--output-folder", metavar="FOLDER", help="Write the results there; made if it does not exist.")
+@click.option(
     "--preview", is_flag=True, help="Write a quick image, NAME.preview.EXT: a fast method, binned frames."
 )
 @page_option
 @common
 @click.pass_obj
-def retrieve(
-    settings: Settings,
-    /,
-    config: tuple[str, ...],
-    workers: int | None,
-    dask: str | None,
-    memory: str | None,
-    strict: bool,
-    follow: bool,
-    idle_timeout: float,
-    preview: bool,
-    page: str | None,
-    **given: Any,
-) -> int:
+def retrieve(settings: Settings, /, config: tuple[str, ...], **given: Any) -> int:
     """Retrieve one projection or a series, and write the results.
 
     Everything is stated by a configuration file (xmist init writes one), by options, or by both: options
@@ -71,10 +78,16 @@ def retrieve(
     Exit code 3 means that results were written, but some pixels have no value though no mask hid them, or
     projections of a series could not be retrieved.
 
+    Several configurations are retrieved one after another, also after one that fails; the exit code is the
+    worst. With --output-folder each then writes to a folder of its name in it. Names given by --set are
+    relative to the configuration file, as those in it.
+
     \b
     Examples:
       xmist retrieve config.toml
       xmist retrieve config.toml --preview
+      xmist retrieve a.toml b.toml --output-folder results
+      xmist retrieve template.toml --set input.sample='s12_*.tif' --output-folder out/s12
       xmist retrieve config.toml --method umpa --option window=5 -o umpa.h5
       xmist retrieve series.toml --workers 8 --memory 32GB
       xmist retrieve series.toml --follow
@@ -82,12 +95,62 @@ def retrieve(
           --energy-kev 17 --pixel-size 5.8e-6 --sample-to-detector 1.0 \\
           --step bad-pixels --method mist --option smoothing=2 -o result.h5 -o result.png
     """
+    if len(config) < 2 or not all(name.lower().endswith(".toml") for name in config):
+        return _retrieve(settings, config, **given)
+    if given["output"]:
+        text = "-o with several configurations would write all results to one file; use --output-folder"
+        raise InputError(text, code="option-conflict")
+    if given["page"]:
+        raise InputError("--report takes one configuration; leave it out", code="option-conflict")
+    folder = given.pop("output_folder")
+    labels = [Path(name).stem for name in config]
+    if len(set(labels)) < len(labels):  # with their folders, to tell them apart
+        labels = ["_".join(Path(name).with_suffix("").parts[-2:]) for name in config]
+    if folder is not None and len(set(labels)) < len(labels):
+        text = f"--output-folder: several configurations are called {labels[0]}; retrieve them one by one"
+        raise InputError(text, code="option-conflict")
+    codes = []
+    for name, label in zip(config, labels, strict=True):
+        own = None if folder is None else str(Path(folder) / label)
+        try:
+            codes.append(_retrieve(settings, (name,), output_folder=own, **given))
+        except (InputError, OutputError, MemoryError, OSError) as error:
+            code, text = explain(error)
+            click.echo(text if name in text else f"{name}: {text}", err=True)
+            codes.append(code)
+    failed = sum(code not in (DONE, FLAGGED) for code in codes)
+    say(settings, f"{len(codes) - failed} of {len(codes)} configurations retrieved")
+    # A failure is worse than bad input, and bad input worse than flagged results.
+    return next((code for code in (FAILED, BAD_INPUT, FLAGGED) if code in codes), DONE)
+
+
+def _retrieve(
+    settings: Settings,
+    config: tuple[str, ...],
+    *,
+    output_folder: str | None,
+    workers: int | None,
+    dask: str | None,
+    memory: str | None,
+    strict: bool,
+    follow: bool,
+    idle_timeout: float,
+    preview: bool,
+    page: str | None,
+    **given: Any,
+) -> int:
+    """Retrieve one configuration."""
+    from xmist.io.results.targets import make_folder
     from xmist.workflow.discovery import discover
     from xmist.workflow.run import run_parsed
     from xmist.workflow.series import reads_hdf5
 
     with before(option_page_errors(page, overwrite=given["overwrite"])):
         parsed = parse_arguments(config, given)
+    if output_folder is not None and not parsed.problems:
+        folder = Path.cwd() / output_folder
+        make_folder(folder)
+        parsed = replace(parsed, files=tuple(folder / path.name for path in parsed.files))
     errors = option_page_errors(page, overwrite=parsed.overwrite)
     if preview:
         return _preview(settings, parsed, page, errors)

@@ -291,8 +291,35 @@ def plain(value: Any) -> Any:
     return tuple(plain(item) for item in value) if isinstance(value, list) else value
 
 
-def read_toml(path: Path) -> dict[str, Any]:
-    """Read the tables of a configuration file, unchecked."""
+def read_toml(path: Path, _including: tuple[Path, ...] = ()) -> dict[str, Any]:
+    """Read the tables of a configuration file, unchecked, over those of the file that it includes."""
+    data = _read_one(path)
+    if "include" not in data:
+        return data
+    name, chain = data.pop("include"), (*_including, path.resolve())
+    if not isinstance(name, str) or not name:
+        text = f"{path}: include is {shown(name)}; expected the name of a configuration file"
+        raise InputError(text, code="value-invalid")
+    base = path.parent / name
+    if base.resolve() in chain:
+        names = " → ".join(str(link.name) for link in (*chain, base))
+        text = f"{path} includes itself ({names}); remove one include"
+        raise InputError(text, code="configuration-unreadable")
+    return _merged(read_toml(base, chain), data)
+
+
+def _merged(base: Mapping[str, Any], own: Mapping[str, Any]) -> dict[str, Any]:
+    """Return tables merged; anything else of `own` replaces what stands in `base`."""
+    return {**base} | {
+        name: _merged(base[name], value)
+        if isinstance(value, Mapping) and isinstance(base.get(name), Mapping)
+        else value
+        for name, value in own.items()
+    }
+
+
+def _read_one(path: Path) -> dict[str, Any]:
+    """Read the tables of one file."""
     try:
         if path.is_dir():
             text = f"{path} is a folder; expected a configuration file (xmist init {path} writes one)"
