@@ -26,7 +26,7 @@ from xmist.workflow.configuration import parse_configuration
 from xmist.workflow.guard import peak_memory
 from xmist.workflow.outputs import blocks_folder
 from xmist.workflow.quality import Row
-from xmist.workflow.series_file import SeriesMetadata, write_series_file
+from xmist.workflow.series_file import Piece, SeriesMetadata, write_series_file
 from xmist.workflow.storage import BlockSchema, KeptResult, split, write_block
 
 NAMES = {"delta": "phase", "mu": "transmission", "scattering": "dark_field"}
@@ -208,7 +208,7 @@ def made_up(place: Path, projections: int, height: int, width: int) -> Path:
     image = (np.exp(-500 * chord) * noise).astype(np.float32)
     flags = np.zeros(image.shape, np.uint16)
     schema = BlockSchema(identity="made", channels=("transmission",), shape=image.shape)
-    blocks = split(projections, 50)
+    blocks = split(range(projections), 50)
     angles = np.arange(projections) * 180.0 / projections
     master = place / "series.h5"
     folder = blocks_folder(master)
@@ -217,14 +217,15 @@ def made_up(place: Path, projections: int, height: int, width: int) -> Path:
     for block in blocks:
         kept = (
             KeptResult(row=row, channels={"transmission": image}, flags=flags)
-            for row in rows[block.start : block.stop]
+            for row in [rows[number] for number in block.numbers]
         )
         write_block(folder, block, schema, kept)
     numbers = np.arange(projections)
     metadata = SeriesMetadata(
         method="made", options={}, experiment=experiment, configuration={}, projections=numbers, angles=angles
     )
-    return write_series_file(master, folder, blocks, schema, metadata, rows=rows)
+    pieces = [Piece(block, 0, len(block), block.start) for block in blocks]
+    return write_series_file(master, folder, pieces, schema, metadata, rows=rows)
 
 
 def timing(place: Path, height: int, algorithm: str) -> None:
