@@ -106,7 +106,7 @@ def test_identical_frames():
     reference = speckle(3)
     result = retrieve(reference, reference)
     assert np.abs(result.dark_field_tensor[INSIDE]).max() <= 0.005 * PER_PIXEL2  # u is good to 3e-3
-    assert [finding.code for finding in result.findings] == ["identical-frames"]
+    assert "identical-frames" in [finding.code for finding in result.findings]
 
 
 def scattering():

@@ -176,6 +176,13 @@ _TABLE: Final = (
         "No pixel of the given background has a value, so that nothing was set to 0 or 1 there.",
         "Give a background that lies on usable pixels.",
     ),
+    FindingCode(
+        "positions-refined",
+        "note",
+        "Shifts of the frames, or positions of the sample, were measured in the frames and corrected, as "
+        "refine_positions asks.",
+        "None is needed; provenance holds the values.",
+    ),
     # --- bare beam beside the sample, for every method (methods/common) ---
     FindingCode(
         "phase-zero-bare-beam",

@@ -409,14 +409,21 @@ def _retrieve_scan(
     scan: SampleScan, experiment: Experiment, method: str, threads: int | None, options: Mapping[str, Any]
 ) -> Retrieval:
     """Retrieve the whole field that a sample which moves was seen in."""
+    from xmist.methods.common.alignment import refine_sample_positions, report_positions
     from xmist.methods.common.sample_stepping import retrieve_field
 
     check_sample_stepping(method)
 
+    parsed = make_options(method, options)
+    rest = {name: value for name, value in options.items() if name != "refine_positions"}
+
     def solve(stack: SpeckleStack) -> Retrieval:
         plan = prepare(
-            stack.reference, experiment, method=method, weights=stack.weights, threads=threads, **options
+            stack.reference, experiment, method=method, weights=stack.weights, threads=threads, **rest
         )
         return plan(stack.sample)
 
-    return retrieve_field(scan, solve, threads=threads)
+    if not parsed.refine_positions:
+        return retrieve_field(scan, solve)
+    refined = refine_sample_positions(scan, solve, parsed.window)
+    return report_positions(retrieve_field(refined, solve), scan, refined)

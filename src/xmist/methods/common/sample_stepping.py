@@ -76,9 +76,7 @@ def sample_grid(positions: NDArray[np.float64], frame: tuple[int, int]) -> Sampl
     )
 
 
-def retrieve_field(
-    scan: SampleScan, solve: Callable[[SpeckleStack], Retrieval], *, threads: int | None
-) -> Retrieval:
+def retrieve_field(scan: SampleScan, solve: Callable[[SpeckleStack], Retrieval]) -> Retrieval:
     """Retrieve the field of a `SampleScan` by `solve`, which takes layers as it takes positions."""
     grid = sample_grid(scan.sample_positions, scan.shape)
     reference = np.broadcast_to(scan.reference, scan.sample.shape)

@@ -59,6 +59,10 @@ class MatchingOptions(Options):
     background : (y, x) bool array or (int, int, int, int), optional
         Bare beam, where on average the shift and φ are set to 0, T and V to 1: a mask, or a box y0, y1, x0,
         x1 in pixels, ends excluded.
+    refine_positions : bool
+        Measure in the frames how far each sample frame is shifted against its reference frame, or where a
+        sample that moves was (`SampleScan`), and correct it. The common shift is not changed: the bare beam
+        sets it, or the given positions.
     """
 
     window: Annotated[int, Range(1, odd=True, unit="pixels")] = 5
@@ -68,6 +72,7 @@ class MatchingOptions(Options):
     initial: Annotated[Any, Parsed(_read_initial, _EXPECTED, plain=_plain_initial)] | None = None
     integrator: Integrator = "dct"
     background: Background | None = None
+    refine_positions: bool = False
 
     @property
     def reach(self) -> int:

@@ -15,6 +15,7 @@ from xmist.core.errors import ErrorRecord, InputError, raise_errors
 from xmist.core.experiment import Experiment
 from xmist.core.findings import Finding, finding, percent
 from xmist.core.version import __version__
+from xmist.methods.common.alignment import frame_shifts, moved_frames, report_shifts
 from xmist.methods.common.background import background_mask, determined_background
 from xmist.methods.common.bare_beam import use_bare_beam
 from xmist.methods.common.border import check_border
@@ -27,13 +28,14 @@ from xmist.numerics.images.fill import fill
 from xmist.numerics.images.period import pattern_periods
 from xmist.numerics.matching.contrast import contrast_decay, noise_gain
 from xmist.numerics.matching.directional import blur_covariance
-from xmist.numerics.matching.match import FLAT, NOTHING, ON_EDGE, ROUGH, Match, Window, match
+from xmist.numerics.matching.match import FLAT, NOTHING, ON_EDGE, ROUGH, SCALE, Match, Window, match
 from xmist.numerics.parallel import count_threads, for_blocks
 
 Real = NDArray[Any]
 
 # A visibility below would make D of nothing but noise: (1/V − 1) grows without bound.
 _LEAST_VISIBILITY: Final = 0.05
+_REFINED: Final = 3  # rounds of measuring the shifts of frames and matching again
 _MIXED: Final = 0.3  # part of a window that is flagged, from which the speckles of the rest are mixed with it
 # Flags of shifts that were not found.
 _UNSURE: Final = flag.SEARCH_EDGE | flag.ILL_DETERMINED | flag.FILLED | flag.UNDETERMINED
@@ -69,31 +71,46 @@ class MatchingPlan:
         if given is not None:
             flags[(given == 0).any(axis=0)] |= flag.MASKED
             combined = given if combined is None else given * combined
-        found = match(
-            self.reference.frames,
+        start, reference = self._start(sample, weights), self.reference.frames
+        found = self._match(reference, frames, combined, start)
+        shifts = np.zeros((len(frames), 2))
+        for _ in range(_REFINED if self.options.refine_positions and len(frames) > 1 else 0):
+            maps = np.stack([*found.shift, found.scale, np.ones_like(found.scale)])
+            maps[3] = found.visibility if self.model != SCALE else 1.0
+            maps[:, ~np.isfinite(maps).all(axis=0)] = np.array([[0.0], [0.0], [0.0], [1.0]])
+            shifts += frame_shifts(reference, frames, combined, self.good, maps, self.options.window)
+            reference = moved_frames(self.reference.frames, shifts)
+            found = self._match(reference, frames, combined, start)
+        self._settle(found, flags)
+        covariance = None
+        if self.options.dark_field == "tensor":
+            covariance = self._covariance(reference, found, flags, frames, combined)
+        result = self._result(found, covariance, flags, frames)
+        result = check_border(result, reference, frames, combined)
+        result = use_bare_beam(
+            result,
+            reference,
+            frames,
+            self.reference.weights,
+            background=self.background,
+            threads=self.threads,
+        )
+        return report_shifts(result, shifts) if self.options.refine_positions else result
+
+    def _match(
+        self, reference: Image, frames: Image, weights: Image | None, start: NDArray[np.int64] | None
+    ) -> Match:
+        return match(
+            reference,
             frames,
             Window(self.options.window, self.options.weighting),
             reach=self.options.reach,
             model=self.model,
             good=self.good,
-            weights=combined,
-            start=self._start(sample, weights),
+            weights=weights,
+            start=start,
             noise=self.noise,
             level=self.level,
-            threads=self.threads,
-        )
-        self._settle(found, flags)
-        covariance = None
-        if self.options.dark_field == "tensor":
-            covariance = self._covariance(found, flags, frames, combined)
-        result = self._result(found, covariance, flags, frames)
-        result = check_border(result, self.reference.frames, frames, combined)
-        return use_bare_beam(
-            result,
-            self.reference.frames,
-            frames,
-            self.reference.weights,
-            background=self.background,
             threads=self.threads,
         )
 
@@ -152,12 +169,12 @@ class MatchingPlan:
         return flagged | (uniform_filter(flagged.astype(np.float32), size, mode="nearest") > _MIXED)
 
     def _covariance(
-        self, found: Match, flags: NDArray[np.uint16], frames: Image, weights: Image | None
+        self, reference: Image, found: Match, flags: NDArray[np.uint16], frames: Image, weights: Image | None
     ) -> Image:
         """Return the covariance of the blur (3, y, x) in pixels²; flag and fill what is not determined."""
         lost = (flags & flag.UNDETERMINED) > 0
         covariance: Image = blur_covariance(
-            self.reference.frames,
+            reference,
             frames,
             np.where(lost, np.float32(0.0), found.shift),
             Window(self.options.window, self.options.weighting),
