@@ -118,6 +118,18 @@ def test_check_finds_frames_that_do_not_belong_together(tmp_path, capsys, wrong)
     assert code in codes
 
 
+def test_check_finds_axes_that_are_stated_wrongly_and_fit_the_numbers(tmp_path, capsys):
+    reference, samples = frames(4)
+    np.save(tmp_path / "ref.npy", reference)
+    for position in range(3):
+        np.save(tmp_path / f"pos_{position}.npy", samples[:, position])
+    names = {"reference": "ref.npy", "reference_axes": "position,y,x", "sample": "pos_*.npy"}
+    for axes, told in (("position,projection,y,x", False), ("projection,position,y,x", True)):
+        path = write_toml(tmp_path, sections(input=names | {"sample_axes": axes}))
+        codes = [finding["code"] for finding in checked(capsys, path)["findings"]]
+        assert ("pairing-doubtful" in codes) == told
+
+
 @pytest.mark.parametrize(
     ("arguments", "text"),
     [

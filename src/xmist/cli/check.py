@@ -35,7 +35,7 @@ def check(
     """Show what xmist retrieve would do with the same arguments; nothing is written.
 
     Lists every error at once, the geometry and where the headers contradict it, the memory that will be
-    needed and a rough time. Exit code 2 if there is an error. The frames of one projection are read: flux,
+    needed and a rough time. Exit code 2 if there is an error. Up to three projections are read: flux,
     visibility and whether each sample frame matches its reference frame. Of a single projection the method is
     tried on small made-up frames: seconds for most methods, up to a minute for full-field where it was never
     used before. Of a series one projection is retrieved, twice.

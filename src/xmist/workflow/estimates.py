@@ -108,8 +108,8 @@ def check(
 ) -> Check:
     """Return what a run would do and take, and everything that is wrong; nothing is written.
 
-    The frames of one projection are read and compared. Of a single projection the method is tried on small
-    made-up frames; of a series one projection is retrieved twice, in a child process.
+    The frames of the first, middle and last projection are read and compared. Of a single projection the
+    method is tried on small made-up frames; of a series one projection is retrieved twice, in a child.
     """
     if not parsed.is_series:
         discovery = discover(parsed)
@@ -193,7 +193,7 @@ def _describe(found: Discovery) -> Check:
 
 
 def _examined(found: Check, discovery: Discovery, setup: SeriesSetup | None = None) -> Check:
-    """Add what the frames of one projection show, the middle one of those with frames."""
+    """Add what the middle projection of those with frames shows, and findings of the first and last."""
     from xmist.workflow.series import make_processor
 
     parsed = discovery.parsed
@@ -203,7 +203,11 @@ def _examined(found: Check, discovery: Discovery, setup: SeriesSetup | None = No
         if not there:
             return found
         processor = make_processor(parsed, setup)
-        shown, noticed = examine_projection(processor, there[len(there) // 2])
+        middle = there[len(there) // 2]
+        shown, noticed = examine_projection(processor, middle)
+        # Axes that are stated wrongly may pair the frames of a single projection rightly.
+        for index in sorted({there[0], there[-1]} - {middle}):
+            noticed += examine_projection(processor, index)[1]
     except InputError as error:
         return dataclasses.replace(found, errors=(*found.errors, *error.records))
     every = dict.fromkeys((*found.findings, *setup.findings, *noticed))
