@@ -443,7 +443,7 @@ def test_a_truncated_result_is_refused(saved, share):
         open_result(path)
 
 
-# Derandomised: HDF5 itself can read a damaged heap of strings for ever, in about one of ten thousand files.
+# The same files each time: the HDF5 library can read a damaged heap of strings for ever.
 @settings(max_examples=60, deadline=None, derandomize=True)
 @given(st.data())
 def test_flipped_bytes_never_raise_anything_but_an_input_error(tmp_path_factory, data):
