@@ -151,9 +151,9 @@ def _exchanged(matches: list[PatchMatch], reference: Patches, sample: Patches) -
         return []
     what = " and ".join(word for word, sign in zip(("brighter", "sharper"), signs, strict=True) if sign > 0)
     message = (
-        f"against the reference frames, parts of the sample frames are {what} than the rest, as if sample and "
-        "reference were swapped: then no image channel is right; check the files. A sample that focuses "
-        "strongly does this, too"
+        f"against the reference frames, parts of the sample frames are {what} than the rest, as if sample "
+        "and reference were swapped: then no image channel is right; check the files. A sample that "
+        "focuses strongly does this, too"
     )
     return [finding("frames-exchanged", message)]
 
