@@ -121,7 +121,7 @@ def test_an_interleaved_stack_that_grows(tmp_path, capsys):
     axes = {"sample_axes": "projection,position,y,x"}
     series = Series(tmp_path, sample="all.h5::/data", more=axes, angles=STEP, expected=NUMBER)
     flat = SAMPLE.reshape(-1, *SHAPE)
-    for frames, done in ((4, 1), (11, 3), (24, NUMBER)):
+    for frames, done in ((11, 3), (24, NUMBER)):
         with h5py.File(tmp_path / "all.h5", "w") as file:
             file["data"] = flat[:frames]
         series.retrieve(capsys, code=0 if done == NUMBER else 3)

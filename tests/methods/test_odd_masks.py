@@ -64,8 +64,11 @@ FRAMES = {
 @pytest.mark.parametrize("kind", FRAMES)
 @pytest.mark.parametrize("method", list(METHODS))
 def test_frames_that_are_none_are_an_error_or_warned_about(method, kind):
+    frames = FRAMES[kind]
+    if method == "full-field":  # an iterative fit of frames that are none takes long
+        frames = tuple(images[..., :32, :32] for images in frames)
     try:
-        result = retrieved(method, *FRAMES[kind])  # Python's warnings are errors in tests
+        result = retrieved(method, *frames)  # Python's warnings are errors in tests
     except xmist.InputError:
         return
     found = warnings_of(result.findings)
