@@ -48,6 +48,11 @@ STATUS: Final[Mapping[int, str]] = MappingProxyType(
 
 def is_stack(path: str | Path) -> bool:
     """Return whether a file is the master of a series."""
+    return has_mark(path, "xmist_stack")
+
+
+def has_mark(path: str | Path, mark: str) -> bool:
+    """Return whether a file is HDF5 and its entry has an attribute."""
     import h5py
 
     path = Path(path)
@@ -55,7 +60,7 @@ def is_stack(path: str | Path) -> bool:
         if not path.is_file() or not h5py.is_hdf5(path):
             return False
         with h5py.File(path, "r", locking=False) as file:
-            return "xmist_stack" in file["entry"].attrs
+            return mark in file["entry"].attrs
     except (OSError, LookupError, RuntimeError, AttributeError):
         return False
 

@@ -19,7 +19,7 @@ from xmist.core.findings import Finding
 from xmist.io.frames.sources import check_file, reading
 from xmist.io.results.nexus_reader import GIVEN
 from xmist.io.results.plain import from_text
-from xmist.io.results.stacks import StackArray
+from xmist.io.results.stacks import StackArray, has_mark
 
 # Incremented whenever an older xmist would misread a newer file.
 VOLUMES_SCHEMA: Final = 1
@@ -84,16 +84,7 @@ class Volumes:
 
 def is_volumes(path: str | Path) -> bool:
     """Return whether a file shows volumes."""
-    import h5py
-
-    path = Path(path)
-    try:
-        if not path.is_file() or not h5py.is_hdf5(path):
-            return False
-        with h5py.File(path, "r", locking=False) as file:
-            return "xmist_volumes" in file["entry"].attrs
-    except (OSError, LookupError, RuntimeError, AttributeError):
-        return False
+    return has_mark(path, "xmist_volumes")
 
 
 def is_finished(path: str | Path) -> bool:
