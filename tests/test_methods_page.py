@@ -9,20 +9,21 @@ import xmist
 from xmist.methods import make_options
 
 PAGE = Path(__file__).parents[1] / "docs" / "methods.md"
-HEAD = "| method | N ≥ | δ/β | attenuation allowed? | directional? | gives | cost |"
+HEAD = "| method | N ≥ | δ/β | sample may attenuate | gives | cost |"
+SYMBOLS = {"phase": "φ", "transmission": "T", "dark_field": "D", "dark_field_tensor": "D_ij"}
 
 
 def _gives(method):
-    return ", ".join(name.replace("_", " ") for name in method.gives if name != "refraction_angle")
+    return ", ".join(SYMBOLS.get(name, name) for name in method.gives if name != "refraction_angle")
 
 
 def table():
     rows = [
         f"| `{m.name}` | {m.minimum_positions} | {m.delta_over_beta} | {m.attenuation} | "
-        f"{'yes' if m.directional else 'no'} | {_gives(m)} | {m.cost:g} |"
+        f"{_gives(m)} | {m.cost:g} |"
         for m in xmist.METHODS.values()
     ]
-    return "\n".join([HEAD, "|---" * 7 + "|", *rows])
+    return "\n".join([HEAD, "|---" * 6 + "|", *rows])
 
 
 def test_the_table_is_that_of_the_code():
