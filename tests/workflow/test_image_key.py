@@ -28,7 +28,7 @@ from xmist.io.frames.frames import describe_frames, load_frames, open_frames, pa
 from xmist.workflow.configuration import parse_configuration, parse_mapping
 from xmist.workflow.discovery import discover
 from xmist.workflow.frames import FrameReader
-from xmist.workflow.placement import place_frames
+from xmist.workflow.placement import FrameRequest, place_frames
 from xmist.workflow.proposal import propose_configuration
 
 DATA = "/entry/instrument/detector/data"
@@ -153,7 +153,7 @@ def test_what_is_no_key_is_refused(tmp_path):
         assert told in str(caught.value)
     place = {"outer": "projection", "folder": tmp_path, "axes": None, "repeats": 1}
     with pytest.raises(InputError, match=r"input.sample: .*expected \[image_key=0\]"):
-        place_frames(["scan_{projection}.nxs::data[key=0]"], name="input.sample", **place)
+        place_frames(FrameRequest(spec=["scan_{projection}.nxs::data[key=0]"], name="input.sample", **place))
 
 
 def scene(projections=4, positions=3):
@@ -270,7 +270,7 @@ AXES = ("projection", "position", "y", "x")
 
 def laid_out(folder, spec, **changes):
     place = {"outer": "projection", "folder": Path(folder), "axes": None, "repeats": 1}
-    return place_frames([spec], name="input.sample", **place | changes)
+    return place_frames(FrameRequest(spec=[spec], name="input.sample", **place | changes))
 
 
 def test_invalid_frames_are_left_out_where_no_other_moves(tmp_path):
@@ -444,11 +444,11 @@ def test_references_are_the_mean_of_the_repeats_that_are_valid(tmp_path, axes):
         write_nxtomo(tmp_path / f"pos_{position}.nxs", counted(keys))
     spec = f"pos_{'{position}' if axes is None else '*'}.nxs::{DATA}[image_key=1]"
     place = {"outer": "set", "folder": tmp_path, "axes": axes, "repeats": 3}
-    found = place_frames([spec], name="input.reference", count=2, **place)
+    found = place_frames(FrameRequest(spec=[spec], name="input.reference", count=2, **place))
     assert not found.missing
     with FrameReader(found) as reader:
         read = [reader.read(number).frames[:, 0, 0].tolist() for number in (0, 1)]
     assert read == [[1, 1], [7.5, 6.5]]
     for wrong in ({"repeats": 2, "count": 2}, {"repeats": 3, "count": 1}):
         with pytest.raises(InputError):
-            place_frames([spec], name="input.reference", **place | wrong)
+            place_frames(FrameRequest(spec=[spec], name="input.reference", **place | wrong))

@@ -23,9 +23,10 @@ from tests.workflow.series_scenes import (
 from xmist.core.arrays import Image
 from xmist.core.errors import InputError
 from xmist.workflow.configuration import parse_configuration
-from xmist.workflow.discovery import discover, fit_angles, known_angles
+from xmist.workflow.discovery import discover
 from xmist.workflow.frames import FrameReader
-from xmist.workflow.placement import place_frames
+from xmist.workflow.placement import FrameRequest, place_frames
+from xmist.workflow.rotation import fit_angles, known_angles
 from xmist.workflow.setup import References, measure_shifts
 
 
@@ -68,7 +69,9 @@ def test_one_stack_in_either_order(tmp_path, order, chunk):
     flat = (array if order == "projection" else array.swapaxes(0, 1)).reshape(-1, 8, 9)
     options = {"chunks": (chunk, 8, 9), "compression": 1} if chunk else {}
     write_hdf5(tmp_path / "all.h5", flat, **options)
-    found = place_frames(["all.h5"], **place(tmp_path, axes=AXES[order], repeats=2, positions=3))
+    found = place_frames(
+        FrameRequest(spec=["all.h5"], **place(tmp_path, axes=AXES[order], repeats=2, positions=3))
+    )
     assert (found.count, found.positions) == (5, 3)
     assert np.array_equal(read_all(found), array.mean(axis=2)[..., 0, 0])
 
@@ -92,7 +95,7 @@ def test_every_layout_puts_frames_where_they_belong(tmp_path_factory, count, pos
         (["pos_*.npy"], {"axes": AXES["position"]}),
         (["proj_*.npy"], {"axes": AXES["projection"]}),
     ):
-        found = place_frames(spec, **place(folder, **known, **more))
+        found = place_frames(FrameRequest(spec=spec, **place(folder, **known, **more)))
         assert not found.missing
         assert np.array_equal(read_all(found), array.mean(axis=2)[..., 0, 0])
 
@@ -102,7 +105,7 @@ def test_a_stack_that_ends_early_lacks_its_last_projections(tmp_path):
     np.save(tmp_path / "pos_0.npy", array[:, 0, 0])
     np.save(tmp_path / "pos_1.npy", array[:4, 1, 0])
     for spec, order in ((["pos_*.npy"], "position"), (["pos_{position}.npy"], None)):
-        found = place_frames(spec, **place(tmp_path, axes=AXES[order], positions=2))
+        found = place_frames(FrameRequest(spec=spec, **place(tmp_path, axes=AXES[order], positions=2)))
         assert sorted(found.missing) == [4, 5]
         assert np.array_equal(read_all(found, range(4)), array[:4, :, 0, 0, 0])
         with FrameReader(found) as reader, pytest.raises(InputError, match=r"position 1|ends before it"):
@@ -114,7 +117,7 @@ def test_files_that_are_missing_or_unlike_are_noted(tmp_path):
         np.save(tmp_path / f"p_{number}.npy", np.full((2, 8, 9), number, np.float32))
     np.save(tmp_path / "p_1.npy", np.zeros((2, 9, 9), np.float32))
     (tmp_path / "p_3.npy").write_bytes(b"\x93NUMPY rubbish")
-    found = place_frames(["p_{projection}.npy"], **place(tmp_path))
+    found = place_frames(FrameRequest(spec=["p_{projection}.npy"], **place(tmp_path)))
     assert sorted(found.missing) == [1, 2, 3, 4]
     assert "9 × 9 pixels; expected 8 × 9" in found.missing[1]
     assert "p_3.npy" in found.missing[3]
@@ -125,7 +128,7 @@ def test_hdf5_that_was_not_written_to_the_end(tmp_path):
     with h5py.File(tmp_path / "all.h5", "w") as file:
         data = file.create_dataset("data", (6, 8, 9), np.float32, chunks=(2, 8, 9))
         data[:4] = numbered(4, 1)[:, 0, 0]
-    found = place_frames(["all.h5"], **place(tmp_path, positions=1))
+    found = place_frames(FrameRequest(spec=["all.h5"], **place(tmp_path, positions=1)))
     assert sorted(found.missing) == [4, 5]
     assert "never written" in found.missing[4]
     assert read_all(found, range(4))[:, 0].tolist() == [0, 100, 200, 300]
@@ -140,7 +143,7 @@ def test_a_virtual_dataset_with_a_file_missing(tmp_path):
     with h5py.File(tmp_path / "all.h5", "w") as file:
         file.create_virtual_dataset("data", layout)
     (tmp_path / "part_1.h5").rename(tmp_path / "away.h5")
-    found = place_frames(["all.h5"], **place(tmp_path, positions=1))
+    found = place_frames(FrameRequest(spec=["all.h5"], **place(tmp_path, positions=1)))
     assert sorted(found.missing) == [2, 3]
     assert "part_1.h5" in found.missing[2]
     # A file that goes away later is noticed when its frames are read: HDF5 would read zeros.
@@ -161,7 +164,7 @@ def test_many_files_are_not_all_opened(tmp_path, monkeypatch):
     monkeypatch.setattr(
         placement, "open_tolerant", lambda address: opened.append(address) or opening(address)
     )
-    found = place_frames(["p_{projection}.npy"], **place(tmp_path, positions=1))
+    found = place_frames(FrameRequest(spec=["p_{projection}.npy"], **place(tmp_path, positions=1)))
     assert len(opened) == 1
     assert read_all(found)[:, 0].tolist() == list(range(100))
 
@@ -177,14 +180,14 @@ def test_what_cannot_be_laid_out_is_told(tmp_path):
         (["nothing_*.npy"], {"axes": AXES["position"]}, "file-missing"),
     ):
         with pytest.raises(InputError) as caught:
-            place_frames(spec, **place(tmp_path, **changes))
+            place_frames(FrameRequest(spec=spec, **place(tmp_path, **changes)))
         assert caught.value.codes == (code,)
 
 
 def test_angles_in_every_form(tmp_path):
     for number in range(3):
         tifffile.imwrite(tmp_path / f"p_{number}.tif", np.ones((8, 9)), description=f"omega = {30 * number}")
-    layout = place_frames(["p_{projection}.tif"], **place(tmp_path, positions=1))
+    layout = place_frames(FrameRequest(spec=["p_{projection}.tif"], **place(tmp_path, positions=1)))
     with h5py.File(tmp_path / "angles.h5", "w") as file:
         file["deg"] = [0.0, 30.0, 60.0]
         file["rad"] = np.deg2rad([0.0, 30.0, 60.0])

@@ -12,9 +12,9 @@ from hypothesis import strategies as st
 from tests.workflow.series_scenes import SHAPE, frames, open_setup, sections, write_toml
 from tests.workflow.test_layout import read_all
 from xmist.core.errors import InputError
-from xmist.workflow.discovery import pair_positions
 from xmist.workflow.frames import FrameReader
-from xmist.workflow.placement import place_frames
+from xmist.workflow.placement import FrameRequest, place_frames
+from xmist.workflow.search import pair_positions
 
 PLACES = (3.0, 1.0, 2.0)
 
@@ -28,10 +28,14 @@ def write_edf(path, frame, place):
 def layouts(folder, repeats=1):
     place = {"folder": Path(folder), "repeats": repeats}
     reference = place_frames(
-        ["ref.h5::entry/data"], name="input.reference", outer="set", axes=None, count=1, **place
+        FrameRequest(
+            spec=["ref.h5::entry/data"], name="input.reference", outer="set", axes=None, count=1, **place
+        )
     )
     known = place | {"axes": ("projection", "position", "y", "x")} | {"positions": reference.positions}
-    return reference, place_frames(["all.h5::entry/data"], name="input.sample", outer="projection", **known)
+    return reference, place_frames(
+        FrameRequest(spec=["all.h5::entry/data"], name="input.sample", outer="projection", **known)
+    )
 
 
 def write_stack(path, values, places):

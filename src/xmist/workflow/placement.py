@@ -57,24 +57,35 @@ class _File:
 
 
 @dataclass(frozen=True, kw_only=True)
-class _Request:
-    """What is asked for: `outer` is "projection" or "set", and how many there are of each, if it is known.
+class FrameRequest:
+    """Which frames are asked for, of many projections or sets of references.
 
-    `axes` are stated for the frames, without y and x; `any_repeats`: positions may have any numbers of them.
+    Names in `spec` may have {projection} (or {set}), {position} and {repeat} in the place of digits, and
+    `outer` is "projection" or "set". `axes` state the axes of the stored arrays, and in which order frames of
+    several files are counted; they are needed where the names do not tell it. `any_repeats`: the positions of
+    a set may have any numbers of repeats. `count` and `positions` are how many there are, if known; `first`
+    is the number of the first projection in the names, `position_numbers` are those of the references, and
+    `before` are the numbers of projections that were there before. `growing`: more frames are recorded.
     """
 
     spec: Sequence[str]
     name: str
     outer: str
-    axes: Axes | None
-    repeats: int
-    any_repeats: bool
-    count: int | None
-    positions: int | None
-    first: int | None
-    position_numbers: tuple[int, ...]
-    before: frozenset[int]
-    growing: bool
+    folder: Path
+    axes: Axes | None = None
+    repeats: int = 1
+    any_repeats: bool = False
+    count: int | None = None
+    positions: int | None = None
+    first: int | None = None
+    position_numbers: tuple[int, ...] = ()
+    before: Collection[int] = ()
+    growing: bool = False
+
+    @property
+    def counted(self) -> Axes | None:
+        """The axes that count frames, without y and x."""
+        return None if self.axes is None else frame_axes(self.axes)
 
     @property
     def known(self) -> dict[str, int]:
@@ -88,7 +99,7 @@ class _Request:
         Projections (or sets) are in files of their own, and repeats follow each other, where this is not
         stated. Of positions it must be, unless nothing depends on it.
         """
-        axes = self.axes
+        axes = self.counted
         if axes is None:
             several = self.positions is not None and self.positions > 1 and self.count != 1
             if several and self.outer == "projection":
@@ -106,47 +117,12 @@ class _Request:
         return axes if "repeat" in axes else (*axes, "repeat")
 
 
-def place_frames(
-    spec: Sequence[str],
-    *,
-    name: str,
-    outer: str,
-    folder: Path,
-    axes: Axes | None,
-    repeats: int,
-    any_repeats: bool = False,
-    count: int | None = None,
-    positions: int | None = None,
-    first: int | None = None,
-    position_numbers: tuple[int, ...] = (),
-    before: Collection[int] = (),
-    growing: bool = False,
-) -> FrameTable:
-    """Find the files of many projections (or sets of references) and say where each frame is.
-
-    Names may have {projection} (or {set}), {position} and {repeat} in the place of digits. `axes` state the
-    axes of the stored arrays, and in which order frames of several files are counted; they are needed where
-    the names do not tell it. `any_repeats`: the positions of a set may have any numbers of repeats. `first`
-    is the number of the first projection in the names, `position_numbers` are those of the references, and
-    `before` are the numbers of projections that were there before. `growing`: more frames are recorded.
-    """
-    request = _Request(
-        spec=spec,
-        name=name,
-        outer=outer,
-        axes=None if axes is None else frame_axes(axes),
-        repeats=repeats,
-        any_repeats=any_repeats,
-        count=count,
-        positions=positions,
-        first=first,
-        position_numbers=position_numbers,
-        before=frozenset(before),
-        growing=growing,
-    )
-    files, braces = _find_files(request, folder)
+def place_frames(request: FrameRequest) -> FrameTable:
+    """Find the files of many projections (or sets of references) and say where each frame is."""
+    name, outer, before = request.name, request.outer, request.before
+    files, braces = _find_files(request)
     for file in files:
-        file.address = replace(file.address, axes=axes)
+        file.address = replace(file.address, axes=request.axes)
     opened = _open_files(files, name)
     stated = getattr(opened.layout, "names", ())
     if request.axes is None and len(stated) > 1:  # the file states them
@@ -181,7 +157,7 @@ def place_frames(
         places=places,
         missing=dict(sorted(missing.items())),
         numbering=numbering,
-        folder=folder,
+        folder=request.folder,
         position_numbers=tuple(sorted({file.numbers["position"] for file in files}))
         if "position" in braces
         else (),
@@ -190,11 +166,11 @@ def place_frames(
     )
 
 
-def _runs_text(first: Source, braces: Sequence[str], request: _Request, places: Places) -> str:
+def _runs_text(first: Source, braces: Sequence[str], request: FrameRequest, places: Places) -> str:
     """Return a text where a stack holds references between projections, in another number of sets."""
     runs, sets = len(getattr(first, "runs", ())), len(places)
     # Positions one after the other in one stack may have references each.
-    apart = request.axes is not None and request.axes[:1] == ("position",)
+    apart = request.axes is not None and (request.counted or ())[:1] == ("position",)
     apart = apart and not braces and np.unique(places[..., 0]).size == 1
     if request.outer != "set" or "set" in braces or apart or runs in (0, sets):
         return ""
@@ -204,9 +180,9 @@ def _runs_text(first: Source, braces: Sequence[str], request: _Request, places: 
     )
 
 
-def _find_files(request: _Request, folder: Path) -> tuple[list[_File], tuple[str, ...]]:
+def _find_files(request: FrameRequest) -> tuple[list[_File], tuple[str, ...]]:
     """Find the files and the numbers in their names."""
-    spec, name, outer = request.spec, request.name, request.outer
+    spec, name, outer, folder = request.spec, request.name, request.outer, request.folder
     braces = [tuple(_PLACE.findall(item)) for item in spec]
     errors = [
         f"{name}: {item!r} has the place {{{place}}}; expected {{{outer}}}, {{position}} or {{repeat}}, each "
@@ -300,7 +276,7 @@ def _open_files(files: list[_File], name: str) -> Source:
 
 
 def _place_by_names(
-    files: Sequence[_File], braces: Sequence[str], request: _Request
+    files: Sequence[_File], braces: Sequence[str], request: FrameRequest
 ) -> tuple[Places, dict[int, str], Numbering]:
     """Place frames by the numbers in the names of their files."""
     name, outer = request.name, request.outer
@@ -319,7 +295,7 @@ def _place_by_names(
     known = request.known
     if request.any_repeats or (len(largest.sizes) > 1 and request.repeats == 1):
         del known["repeat"]  # the files tell it
-    inside = [axis for axis in request.axes or (outer, "position", "repeat") if axis not in braces]
+    inside = [axis for axis in request.counted or (outer, "position", "repeat") if axis not in braces]
     # Axes inside the files that nothing states have a size of 1, but for the first of them.
     axes = tuple(axis for axis in (outer, "position") if axis not in (*braces, *inside)) + tuple(inside)
     if "repeat" not in (*axes, *braces):
@@ -380,7 +356,7 @@ def _place_by_names(
     return places, missing, numbering
 
 
-def _position_ranks(numbers: Sequence[int], request: _Request) -> list[int]:
+def _position_ranks(numbers: Sequence[int], request: FrameRequest) -> list[int]:
     """Return the positions that numbers in names mean: those of the references, where they have the same."""
     known = request.position_numbers
     ours = set(numbers)
@@ -416,13 +392,13 @@ def _ranks(numbers: Sequence[int]) -> list[int]:
     return [(number - first) // step for number in numbers]
 
 
-def _place_by_order(files: Sequence[_File], request: _Request) -> tuple[Places, dict[int, str]]:
+def _place_by_order(files: Sequence[_File], request: FrameRequest) -> tuple[Places, dict[int, str]]:
     """Place frames by their order, along the axes that are stated."""
     name, outer = request.name, request.outer
     axes = request.ordered(len(files))
     known = request.known
     sizes = files[0].sizes
-    if len(sizes) > 1 and "repeat" in (request.axes or ()) and request.repeats == 1:
+    if len(sizes) > 1 and "repeat" in (request.counted or ()) and request.repeats == 1:
         del known["repeat"]  # the array tells it
     if len(sizes) > 1:
         axes = _without_single(axes, len(sizes), len(files), known)
@@ -448,7 +424,7 @@ def _place_by_order(files: Sequence[_File], request: _Request) -> tuple[Places, 
     return places, {}
 
 
-def _whole_stack(total: int, axes: Axes, known: Mapping[str, int], request: _Request) -> int:
+def _whole_stack(total: int, axes: Axes, known: Mapping[str, int], request: FrameRequest) -> int:
     """Return how many frames one stack holds when it is complete: it may lack some at its end."""
     outer = request.outer
     if any(axis not in known for axis in axes if axis != outer):
@@ -469,7 +445,7 @@ def _without_single(axes: Axes, stored: int, files: int, known: Mapping[str, int
 
 
 def _place_by_file(
-    files: Sequence[_File], axes: Axes, known: Mapping[str, int], request: _Request
+    files: Sequence[_File], axes: Axes, known: Mapping[str, int], request: FrameRequest
 ) -> tuple[Places, dict[int, str]]:
     """Place the frames of files along the first axis: one that is cut short shifts no frame of the others."""
     name, outer = request.name, request.outer
@@ -506,13 +482,13 @@ def _place_by_file(
     return places, missing
 
 
-def _place_by_runs(files: Sequence[_File], braces: Sequence[str], request: _Request) -> Places | None:
+def _place_by_runs(files: Sequence[_File], braces: Sequence[str], request: FrameRequest) -> Places | None:
     """Place references of which positions have other numbers: what there is of a set in the file of each.
 
     Numbers differ where some frames were invalid, or where any number is allowed. None where they do not, or
     where the files are not those of a position, or do not tell which frames belong to which set.
     """
-    axes = request.axes or ()
+    axes = request.counted or ()
     apart = list(braces) == ["position"] or (not braces and axes[:1] == ("position",) and len(files) > 1)
     uneven = any(file.gaps for file in files)
     sets = request.count or 0

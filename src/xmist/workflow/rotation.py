@@ -1,4 +1,4 @@
-"""Frames of one projection at all positions of the diffuser, where the sample turned to and fro.
+"""Angles of projections, and the frames of one angle at all positions where the sample turned to and fro.
 
 A stage that turns forth at one position and back at the next gives stacks in opposite order. Where the angle
 of each frame is known, it decides which frames belong together.
@@ -7,6 +7,7 @@ of each frame is known, it decides which frames belong together.
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, Final
@@ -14,8 +15,9 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
-from xmist.core.errors import InputError
-from xmist.io.frames.addresses import Address, split_address
+from xmist.core.errors import ErrorRecord, InputError, prefixed, raise_errors
+from xmist.core.findings import Finding, finding
+from xmist.io.frames.addresses import Address, find_addresses, split_address
 from xmist.io.frames.positions import find_value
 from xmist.io.frames.sources import listed
 from xmist.workflow.frames import FrameReader, FrameTable
@@ -25,13 +27,72 @@ Angles = NDArray[np.float64]
 # Angles of two frames are the same within this part of the mean step between projections.
 _OF_STEP: Final = 0.1
 RADIANS: Final = frozenset({"rad", "radian", "radians"})
+_DEGREES: Final = frozenset({"deg", "degree", "degrees", "°"})
 _MOST: Final = 10_000_000
+# A range of so many degrees, within this part, may be half a turn or a turn in radians.
+_TURNS: Final = (math.pi, 2.0 * math.pi)
+_NEAR: Final = 0.03
 
 
 def angle_datasets(given: Any) -> tuple[str, ...]:
     """Return the datasets that series.angles names, one after the other; none for other forms of it."""
     names = (given,) if isinstance(given, str) else given if isinstance(given, tuple) else ()
     return tuple(name for name in names if isinstance(name, str) and "::" in name)
+
+
+def known_angles(given: Any, folder: Path) -> Angles | None:
+    """Return the angles in degrees that are known without the frames."""
+    names = angle_datasets(given)
+    if not names:
+        return np.array(given) if isinstance(given, tuple) else None
+    from xmist.io.frames.hdf5_columns import read_column
+
+    found = []
+    errors: list[ErrorRecord] = []
+    for address in find_addresses(names, folder, errors):
+        try:
+            values, unit = read_column(address, _MOST)
+        except InputError as error:
+            errors += error.records
+            continue
+        found.append(np.rad2deg(values) if unit.strip().lower() in RADIANS else values)
+    raise_errors(prefixed("series.angles: ", errors))
+    return np.concatenate(found)
+
+
+def padded_angles(known: Angles, table: FrameTable) -> Angles:
+    """Return angles with NaN for the projections, or frames, whose angle has not been written yet."""
+    total = table.places[..., 0].size
+    whole = table.count if known.size <= table.count else total
+    return np.pad(known, (0, max(0, whole - known.size)), constant_values=math.nan)
+
+
+def fit_angles(
+    given: Any, known: Angles | None, table: FrameTable, repeats: int, folder: Path
+) -> tuple[Angles | None, FrameTable]:
+    """Return an angle in degrees for each projection, and the table with the frames of each angle together.
+
+    There are no angles for a series without them.
+    """
+    count = table.count
+    if given is None:
+        return None, table
+    if isinstance(given, Mapping):
+        return np.asarray(given["start"] + given["step"] * np.arange(count)), table
+    if known is None:
+        angles = header_angles(given, table)
+    elif known.size == count * table.positions * repeats != count and not (table.places < 0).any():
+        # A stack that holds every frame has an angle for every frame.
+        angles = stack_angles(known, table)
+    elif known.size == count * table.positions * repeats != count:  # where frames stood cannot be known
+        return known[np.arange(count) * table.places[0, ..., 0].size], table
+    elif known.size != count:
+        text = f"series.angles gives {known.size} angles for {count} projections; expected one each"
+        raise InputError(text, code="angles-unequal-number")
+    else:
+        own = neighbour_angles(given, table, folder) if isinstance(given, str) else None
+        return known, table if own is None else order_by_angle(table, own)
+    return angles[:, 0], order_by_angle(table, angles)
 
 
 def order_by_angle(table: FrameTable, angles: Angles) -> FrameTable:
@@ -148,3 +209,44 @@ def _number(key: str, text: Any, address: Address) -> float:
             "degrees (xmist info lists what a header holds)",
             code="angle-missing",
         ) from None
+
+
+def angle_findings(given: Any, folder: Path, table: FrameTable, angles: Angles) -> list[Finding]:
+    """Return whether angles that no file states to be degrees may be radians, or have an unknown unit."""
+    unit = _stated_unit(given, folder, table)
+    if unit in RADIANS | _DEGREES:
+        return []
+    called = f"series.angles: the unit '{unit}' is not known" if unit else "series.angles has no unit"
+    values = angles[np.isfinite(angles)]
+    span = float(np.ptp(values)) if values.size > 2 else 0.0
+    # A range that ends one step before the turn, or at the turn.
+    spans = (span, span * values.size / (values.size - 1)) if span else ()
+    turns = any(abs(each / turn - 1.0) < _NEAR for each in spans for turn in _TURNS)
+    if not turns and not unit:
+        return []
+    may = ", as half a turn or a turn in radians would be" if turns else ""
+    text = (
+        f"{called}, and the angles are taken as degrees: {values.min():.6g} to {values.max():.6g}{may}; "
+        "expected degrees"
+    )
+    return [finding("angles-unit", text)]
+
+
+def _stated_unit(given: Any, folder: Path, table: FrameTable) -> str:
+    """Return the unit of angles that a dataset or a header states, in lower case; empty if there is none."""
+    given = next(iter(angle_datasets(given)), given)
+    if not isinstance(given, str):
+        return ""
+    try:
+        if "::" in given:
+            from xmist.io.frames.hdf5_columns import read_column
+
+            name, dataset, key = split_address(given)
+            _, unit = read_column(Address(Path(folder) / Path(name).expanduser(), dataset, key), _MOST)
+        else:
+            number, frame = next(place for place in table.places.reshape(-1, 2).tolist() if place[0] >= 0)
+            with FrameReader(table) as reader:
+                unit = find_value(reader.header(number, frame), f"{given}@units") or ""
+    except (InputError, StopIteration):
+        return ""
+    return unit.strip().lower()

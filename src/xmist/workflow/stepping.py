@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Sequence
-from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -16,7 +15,7 @@ from xmist.io.frames.positions import find_value
 from xmist.methods import METHODS, check_sample_stepping
 from xmist.workflow.configuration import ParsedConfiguration
 from xmist.workflow.frames import FrameReader, FrameTable
-from xmist.workflow.placement import place_frames
+from xmist.workflow.placement import FrameRequest, place_frames
 
 
 def place_stepped(parsed: ParsedConfiguration) -> tuple[FrameTable, FrameTable, NDArray[np.float64]]:
@@ -27,12 +26,22 @@ def place_stepped(parsed: ParsedConfiguration) -> tuple[FrameTable, FrameTable, 
     if parsed.method in METHODS:
         check_sample_stepping(str(parsed.method))
     frames = parsed.input
-    place = partial(place_frames, folder=parsed.folder, repeats=frames.repeats, count=1)
-    sample = place(
-        frames.sample, name=parsed.name_of("input.sample"), outer="projection", axes=frames.sample_axes
-    )
-    reference = place(
-        frames.reference, name=parsed.name_of("input.reference"), outer="set", axes=parsed.reference_axes
+    sample, reference = (
+        place_frames(
+            FrameRequest(
+                spec=spec,
+                name=parsed.name_of(f"input.{role}"),
+                outer=outer,
+                folder=parsed.folder,
+                axes=axes,
+                repeats=frames.repeats,
+                count=1,
+            )
+        )
+        for role, spec, outer, axes in (
+            ("sample", frames.sample, "projection", frames.sample_axes),
+            ("reference", frames.reference, "set", parsed.reference_axes),
+        )
     )
     raise_errors(
         [
