@@ -478,6 +478,7 @@ def test_a_dead_first_frame_keeps_only_the_first_from_being_compared():
         ({"options": 5}, "option-invalid"),
         ({"options": {"mist": 5}}, "option-invalid"),
         ({"options": {5: {}}}, "option-unknown"),
+        ({"methods": ["umpa"], "options": {"umpa": {"stride": 2}}}, "option-conflict"),
         ({"regions": [0, 5, 0, 5]}, "region-invalid"),
     ],
 )

@@ -26,12 +26,12 @@ def moved(frames, x, y):
     )
 
 
-def scene(number=5, seed=0):
+def scene(number=5, seed=0, shape=SHAPE):
     """Frames moved by u = (∆/k)∇φ of a smooth φ, dimmed by T."""
-    reference = speckle(np.random.default_rng(seed), number, SHAPE, 1.7)
-    psi = -16.0 * blob(SHAPE, 0.5, 0.45, 0.2)
+    reference = speckle(np.random.default_rng(seed), number, shape, 1.7)
+    psi = -16.0 * blob(shape, 0.5, 0.45, 0.2)
     shift = np.gradient(psi)[::-1]
-    transmission = 1 - 0.3 * blob(SHAPE, 0.5, 0.5, 0.2)
+    transmission = 1 - 0.3 * blob(shape, 0.5, 0.5, 0.2)
     return reference, transmission * moved(reference, *shift), psi, np.array(shift), transmission
 
 

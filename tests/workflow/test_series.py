@@ -288,3 +288,9 @@ def test_blocks_cover_everything_once():
         for size in range(1, 9):
             covered = [number for block in split(range(count), size) for number in block.numbers]
             assert covered == list(range(count))
+
+
+def test_a_quick_look_is_of_one_projection(tmp_path):
+    with pytest.raises(InputError) as caught:
+        run_path(write_config(tmp_path, retrieve={"method": "umpa"}, options={"region": [0, 20, 0, 20]}))
+    assert caught.value.codes == ("option-conflict",)

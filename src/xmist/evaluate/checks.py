@@ -8,7 +8,7 @@ from typing import Any
 
 from xmist.core.errors import ErrorRecord, InputError, suggest
 from xmist.evaluate.defaults import METHODS_COMPARED, POSITIONS_COMPARED
-from xmist.methods import METHODS, make_options
+from xmist.methods import METHODS, is_quick_look, make_options
 
 
 def method_errors(methods: Sequence[Any]) -> list[ErrorRecord]:
@@ -51,6 +51,9 @@ def option_errors(options: Any, methods: Sequence[str]) -> list[ErrorRecord]:
                 make_options(name, {**values, "delta_over_beta": 1.0} if wanted else values)
             except InputError as error:
                 errors += [ErrorRecord(record.code, f"{name}: {record.message}") for record in error.records]
+            if is_quick_look(values):
+                message = f"{name}: results of equal size are compared; leave out region and stride"
+                errors.append(ErrorRecord("option-conflict", message))
     return errors
 
 

@@ -270,6 +270,15 @@ def least_positions(name: str, options: Mapping[str, Any]) -> int:
         return least
 
 
+def is_quick_look(options: Mapping[str, Any]) -> bool:
+    """Return whether options leave out pixels, so that the result is smaller than the frames.
+
+    >>> is_quick_look({"window": 7}), is_quick_look({"window": 7, "stride": 4})
+    (False, True)
+    """
+    return options.get("region") is not None or options.get("stride", 1) != 1
+
+
 def find_method(name: str) -> Method:
     """Return the method of that name; InputError with the nearest name for an unknown one."""
     if name not in METHODS:
@@ -411,11 +420,13 @@ def _retrieve_scan(
     """Retrieve the whole field that a sample which moves was seen in."""
     from xmist.methods.common.alignment import refine_sample_positions, report_positions
     from xmist.methods.common.sample_stepping import retrieve_field
+    from xmist.methods.matching.region import cut, region_box
 
     check_sample_stepping(method)
 
     parsed = make_options(method, options)
-    rest = {name: value for name, value in options.items() if name != "refine_positions"}
+    own = ("refine_positions", "region", "stride")  # of the field, not of its layers
+    rest = {name: value for name, value in options.items() if name not in own}
 
     def solve(stack: SpeckleStack) -> Retrieval:
         plan = prepare(
@@ -423,7 +434,9 @@ def _retrieve_scan(
         )
         return plan(stack.sample)
 
-    if not parsed.refine_positions:
-        return retrieve_field(scan, solve)
-    refined = refine_sample_positions(scan, solve, parsed.window)
-    return report_positions(retrieve_field(refined, solve), scan, refined)
+    refined = refine_sample_positions(scan, solve, parsed.window) if parsed.refine_positions else scan
+    result = retrieve_field(refined, solve)
+    if parsed.refine_positions:
+        result = report_positions(result, scan, refined)
+    box = region_box(parsed, result.shape, experiment)
+    return cut(result, box, parsed, origin=result.provenance["grid_origin"])

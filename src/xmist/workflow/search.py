@@ -25,7 +25,7 @@ from xmist.io.frames.positions import (
 )
 from xmist.io.frames.series import FrameSeries, open_frames
 from xmist.io.frames.sources import Source, listed
-from xmist.methods import least_positions
+from xmist.methods import is_quick_look, least_positions
 from xmist.workflow.configuration import ParsedConfiguration
 from xmist.workflow.frames import FrameReader, FrameTable, open_tolerant
 from xmist.workflow.outputs import ROLES
@@ -223,6 +223,9 @@ def find_series(found: FrameSearch) -> None:
         return
     if frames.sample_positions is not None:
         text = "sample_positions are given for a series; expected a single projection"
+        found.errors.append(ErrorRecord("option-conflict", text))
+    if is_quick_look(parsed.options or {}):
+        text = "region and stride are a quick look at one projection; of a series use the steps crop and bin"
         found.errors.append(ErrorRecord("option-conflict", text))
     times = section.reference_at or (0.0,)
     found.known = found.attempt(lambda: known_angles(section.angles, parsed.folder))

@@ -21,16 +21,24 @@ def read_background(background: Any) -> Any:
         if not background.any():
             raise ValueError(f"has no pixel; expected {_EXPECTED}")
         return background
-    box = background.tolist() if isinstance(background, np.ndarray) else background
+    box = read_box(background)
+    if box is None:
+        shape = getattr(background, "shape", None)
+        found = shown(background) if shape is None else f"{background.dtype} of shape {shape}"
+        raise ValueError(f"is {found}; expected {_EXPECTED}")
+    return box
+
+
+def read_box(given: Any) -> tuple[int, ...] | None:
+    """Return the box y0, y1, x0, x1 in pixels, ends excluded; None if it is none."""
+    box = given.tolist() if isinstance(given, np.ndarray) else given
     whole = (
         isinstance(box, Sequence)
         and len(box) == 4
         and all(isinstance(number, (int, np.integer)) and not isinstance(number, bool) for number in box)
     )
     if not whole or not (0 <= box[0] < box[1] and 0 <= box[2] < box[3]):
-        shape = getattr(background, "shape", None)
-        found = shown(box) if shape is None else f"{background.dtype} of shape {shape}"
-        raise ValueError(f"is {found}; expected {_EXPECTED}")
+        return None
     return tuple(int(number) for number in box)
 
 

@@ -8,10 +8,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from xmist.core.data import Retrieval
-from xmist.core.errors import InputError, suggest
+from xmist.core.errors import InputError, shown, suggest
 from xmist.core.experiment import Experiment
 from xmist.core.options import Options, Parsed, Range
-from xmist.methods.common.background import Background
+from xmist.methods.common.background import Background, read_box
 from xmist.methods.common.options import Integrator
 from xmist.numerics.operators.stencils import gradient
 
@@ -20,6 +20,7 @@ Real = NDArray[Any]
 _REACH: Final = 4  # pixels, without start values
 _NEAR: Final = 1  # pixels, about start values
 _EXPECTED: Final = "the name of a method, its result, or shifts (2, y, x) in pixels"
+_BOX: Final = "a box of four whole numbers y0 < y1, x0 < x1 from 0, in pixels of the frames"
 
 
 def _read_initial(initial: Any) -> Any:
@@ -28,6 +29,13 @@ def _read_initial(initial: Any) -> Any:
     if isinstance(initial, str) and initial not in METHODS:
         raise ValueError(f"is '{initial}', which is no method; {suggest(initial, METHODS)}")
     return initial
+
+
+def _read_region(given: Any) -> tuple[int, ...]:
+    box = read_box(given)
+    if box is None:
+        raise ValueError(f"is {shown(given)}; expected {_BOX}")
+    return box
 
 
 def _plain_initial(initial: Any) -> str:
@@ -63,6 +71,13 @@ class MatchingOptions(Options):
         Measure in the frames how far each sample frame is shifted against its reference frame, or where a
         sample that moves was (`SampleScan`), and correct it. The common shift is not changed: the bare beam
         sets it, or the given positions.
+    region : (int, int, int, int), optional
+        Box y0, y1, x0, x1 of the frames in pixels, ends excluded, of which alone there is a result; None: all
+        of them. For a quick look: time and memory fall with its area. `background` and `initial` stay those
+        of whole frames.
+    stride : int
+        Only every so many pixels along both axes become pixels of the result, the pixel size of which grows
+        as much; the shift stays in pixels of the frames.
     """
 
     window: Annotated[int, Range(1, odd=True, unit="pixels")] = 5
@@ -73,6 +88,8 @@ class MatchingOptions(Options):
     integrator: Integrator = "dct"
     background: Background | None = None
     refine_positions: bool = False
+    region: Annotated[Any, Parsed(_read_region, _BOX)] | None = None
+    stride: Annotated[int, Range(1, 64, unit="pixels")] = 1
 
     @property
     def reach(self) -> int:

@@ -24,6 +24,7 @@ from xmist.methods.common.frames import check_frames
 from xmist.methods.common.phase import phase_of_shift
 from xmist.methods.common.reference import PreparedReference, prepare_reference
 from xmist.methods.matching.options import MatchingOptions, shift_of
+from xmist.methods.matching.region import RegionPlan, prepare_region
 from xmist.numerics.images.fill import fill
 from xmist.numerics.images.period import pattern_periods
 from xmist.numerics.matching.contrast import contrast_decay, noise_gain
@@ -335,8 +336,25 @@ def prepare_matching(
     minimum: int,
     weights: ArrayLike | None,
     threads: int | None,
-) -> MatchingPlan:
+) -> MatchingPlan | RegionPlan:
     """Prepare a matching method; checks what only the frames' size decides."""
+    if options.region is not None or options.stride > 1:
+
+        def make(
+            reference: ArrayLike, options: MatchingOptions, weights: ArrayLike | None
+        ) -> MatchingPlan | RegionPlan:
+            return prepare_matching(
+                reference,
+                experiment,
+                options,
+                method=method,
+                model=model,
+                minimum=minimum,
+                weights=weights,
+                threads=threads,
+            )
+
+        return prepare_region(reference, experiment, options, weights=weights, make=make)
     prepared = prepare_reference(reference, weights, method=method, minimum=minimum, threads=threads)
     shape = prepared.flags.shape
     errors: list[ErrorRecord] = []

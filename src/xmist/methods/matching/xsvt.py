@@ -20,6 +20,7 @@ from numpy.typing import ArrayLike
 from xmist.core.experiment import Experiment
 from xmist.methods.matching.options import MatchingOptions
 from xmist.methods.matching.plan import MatchingPlan, prepare_matching
+from xmist.methods.matching.region import RegionPlan
 from xmist.numerics.matching.match import OFFSET
 
 
@@ -53,7 +54,7 @@ def prepare(
     *,
     weights: ArrayLike | None = None,
     threads: int | None = None,
-) -> MatchingPlan:
+) -> MatchingPlan | RegionPlan:
     """Prepare the method for (position, y, x) reference frames; see `xmist.prepare`."""
     return prepare_matching(
         reference,

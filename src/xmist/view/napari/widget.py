@@ -562,8 +562,10 @@ class RetrievalWidget(QWidget):  # type: ignore[misc]
                 size *= table.get("size", 2)
         preview = result.provenance.get("preview", {"binning": 1, "reduction": 1})
         size *= preview["binning"] * preview["reduction"]
+        offset += size * np.array(result.provenance.get("grid_origin", (0, 0)))
+        pixel = result.experiment.effective_pixel * 1e6 / (size * result.provenance.get("stride", 1))
         # The middle of a joined pixel is not that of its first one.
-        y, x = (offset + (size - 1) / 2) * result.experiment.effective_pixel * 1e6 / size
+        y, x = (offset + (size - 1) / 2) * pixel
         return float(y), float(x)
 
     def _replace(self, name: str, add: Callable[[], Any]) -> None:
