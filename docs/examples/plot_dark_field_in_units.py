@@ -2,16 +2,18 @@
 What D means, in metres and as an angle
 =======================================
 
-The dark-field of xmist is D, the effective diffusion coefficient of equation (M), a length in metres. It blurs speckles by a Gaussian
-of variance σ² = 2∆D along each axis, ∆ being the effective distance.
+After reading this page you will know what a value of the dark-field means, and how to state it in a paper.
 
-D depends on the experiment as well as on the sample: structure that deflects rays by a random angle of rms θ along an axis blurs by σ = ∆θ,
-so that::
+The dark-field of xmist is D, the effective diffusion coefficient of equation (M) (:doc:`plot_the_equation`), a length in metres. It blurs
+speckles by a Gaussian of variance σ² = 2∆D along each axis, where ∆ is the effective distance.
+
+D depends on the distance as well as on the sample. Structure that deflects rays by a random angle with the rms θ along an axis blurs
+speckles by σ = ∆θ. Therefore::
 
     D = ∆ θ²/2        θ = √(2D/∆)
 
 D grows with the distance. The property of the sample is θ, or θ² per metre of material, which adds along the beam. This page measures
-both.
+D and θ at four distances.
 """
 
 # %%
@@ -95,7 +97,7 @@ for distance, d, theta in zip(distances, found, angle, strict=True):
 
 # %%
 # D grows with the distance, and the angle hardly changes. At short distances the blur is a fraction of a pixel, and the prior removes a part of
-# it as noise. At long distances scattering begins to saturate (:doc:`/simulate` has the formula, and warns).
+# it as if it were noise. At long distances the blur begins to saturate (:doc:`/simulate` has the formula).
 #
 # In a publication state θ, or θ² divided by the thickness; with a value of D state ∆ and the energy.
 #
@@ -104,7 +106,7 @@ for distance, d, theta in zip(distances, found, angle, strict=True):
 # - *visibility* V, the contrast of the speckles with the sample over that without: to first order 1 − ∆Dκ², where κ is the
 #   frequency of the speckles. It depends on the diffuser; D does not. Matching methods retrieve both.
 # - *−ln V*, or *visibility reduction*: proportional to D for one diffuser and one distance.
-# - a tensor: for oriented scattering D_xx, D_xy and D_yy, and the variance of the blur is the matrix 2∆D. The scalar D is then
-#   half of its trace. See :doc:`plot_directions`.
+# - *tensor* D_xx, D_xy, D_yy: for oriented scattering. The blur then has the matrix 2∆D as its covariance, and the scalar D is
+#   half of the trace. See :doc:`plot_directions`.
 #
-# Where nothing scatters, noise makes half of the pixels negative. xmist keeps them, because clipping biases means.
+# Where nothing scatters, noise makes half of the pixels negative. xmist keeps these values, because clipping biases means.

@@ -2,8 +2,8 @@
 Directional dark-field
 ======================
 
-Fibres scatter perpendicular to their axis. With a tensor D_xx, D_xy, D_yy instead of the scalar D, a method retrieves the direction and the
-anisotropy of the scattering.
+On this page you retrieve the direction and the anisotropy of scattering. Fibres scatter perpendicular to their axis. A tensor D_xx, D_xy,
+D_yy instead of the scalar D describes this.
 """
 
 # %%
@@ -25,7 +25,7 @@ result = xmist.retrieve(
 )
 
 # %%
-# Hue is the direction of the scattering over 180°, saturation the anisotropy, brightness the strength:
+# In the images the hue is the direction of the scattering over 180°, the saturation is its anisotropy, and the brightness is its strength:
 
 figure, axes = plt.subplots(1, 3, figsize=(11, 3.8), layout="constrained")
 for axis, (name, item) in zip(axes, {"truth": truth, "full-field, N = 10": result}.items(), strict=False):

@@ -7,8 +7,8 @@ that you need no data. The :doc:`/tutorial` does the same on the command line, w
 """
 
 # %%
-# Simulate grains of a scattering material in a parallel beam. There are two positions of the diffuser; each has a reference frame (without the
-# sample) and a sample frame. Photon noise is included.
+# Simulate grains of a scattering material in a parallel beam. For each of two positions of the diffuser there is a reference frame (without
+# the sample) and a sample frame. Photon noise is included.
 
 import matplotlib.pyplot as plt
 

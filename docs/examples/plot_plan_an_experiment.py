@@ -2,9 +2,9 @@
 Choose N, the distance and the dose
 ===================================
 
-``evaluate.expected_errors`` estimates the errors to expect over the distance from sample to detector, the size of the speckles, the number N
-of positions and the photons, by Monte-Carlo runs of a method on frames of the transport model. They contain neither diffraction nor the
-granular contrast of the sample: the numbers are a lower bound.
+On this page you choose the distance from sample to detector, the size of the speckles, the number N of positions and the dose.
+``evaluate.expected_errors`` estimates the errors for each choice: it runs a method on frames that follow the transport equation, with random
+noise. These frames contain neither diffraction nor the granular contrast of the sample, so the numbers are a lower bound.
 
 On the command line::
 
@@ -12,7 +12,7 @@ On the command line::
 """
 
 # %%
-# The sample is described by bodies and materials (``simulate.find_recipe`` has ready-made ones), here a ball that scatters.
+# Bodies and materials describe the sample (``simulate.find_recipe`` has ready-made ones). Here it is a ball that scatters.
 
 import xmist
 from xmist import evaluate, simulate
@@ -45,17 +45,17 @@ table = evaluate.expected_errors(
 print(table)
 
 # %%
-# Each row is one choice. Errors are root mean squares over pixels and draws; NRMSE divides by the contrast of the truth.
+# Each row is one choice. Errors are root mean squares over pixels and runs; NRMSE is the error divided by the contrast of the truth.
 
 page = plan_figure(table)  # page.savefig("plan.png") writes it
 
 # %%
 # How to read it
 # --------------
-# - *Distance.* Signal grows with ∆: shift and blur are both ∆ times an angle. Choose it such that the speckles move by less than
-#   about half their size; beyond, methods that expand in the shift fail, and diffraction matters.
-# - *N.* Photon noise decreases with the root of N times photons. Where ten positions are hardly better than two, as for D at 2 m here,
-#   photons do not limit.
+# - *Distance.* The signal grows with ∆, because shift and blur are ∆ times an angle. Choose ∆ so that the speckles move by less than
+#   about half their size. For larger shifts, methods that assume small shifts fail, and diffraction matters.
+# - *N.* The error by photon noise is proportional to 1/√(N · photons). If ten positions are hardly better than two, as for D at 2 m here,
+#   photon noise is not the limit.
 # - *Speckles.* Repeat with ``speckles=[3 * pixel, 6 * pixel]``. Fine speckles are better for the dark-field.
 #
-# ``row.dose`` is the number of photons in all frames, so that choices of equal dose can be compared.
+# ``row.dose`` is the number of photons in all frames. Use it to compare choices of equal dose.

@@ -2,8 +2,8 @@
 The physics in one equation
 ===========================
 
-A random diffuser puts speckles into the beam. A sample attenuates, shifts and blurs them. One equation relates a sample frame I_S to the
-reference frame I_R::
+After reading this page you will know how a sample changes speckles. A random diffuser puts speckles into the beam. A sample attenuates,
+shifts and blurs them. One equation relates a sample frame I_S to the reference frame I_R::
 
     I_S = T I_R − (∆/k) ∇·(T I_R ∇φ) + ∆ Σ_ij ∂_i∂_j (D_ij T I_R)                                    (M)
 
@@ -59,13 +59,11 @@ plt.show()
 # %%
 # Units
 # -----
-# Speckles move by u = (∆/k)∇φ, so that φ is a phase in rad and ∇φ/k the angle of
-# refraction. They are blurred with the variance σ² = 2∆D along each axis, so that D is a length in metres: see
-# :doc:`plot_dark_field_in_units`.
+# Speckles move by u = (∆/k)∇φ: φ is a phase in rad, and ∇φ/k is the angle of refraction. They are blurred with the variance σ² = 2∆D
+# along each axis: D is a length in metres. See :doc:`plot_dark_field_in_units`.
 #
-# The three terms act on the same speckles by three patterns: I_R, its gradient and its Laplacian. One frame cannot distinguish them at a pixel,
-# since there are three unknowns and one number. Several positions of the diffuser can, because their speckles differ. The next page,
+# The three terms are proportional to three patterns: I_R, its gradient and its Laplacian. One frame cannot distinguish them at a pixel,
+# because it gives one number for three unknowns. Several positions of the diffuser can, because their speckles differ. The next page,
 # :doc:`plot_the_methods`, shows how methods use them.
 #
-# In a cone beam everything happens in the plane of the sample: pixel and distance are divided by the magnification M, which
-# ``Experiment`` does.
+# In a cone beam, the equation holds in the plane of the sample: ``Experiment`` divides pixel and distance by the magnification M.

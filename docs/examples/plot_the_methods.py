@@ -2,9 +2,11 @@
 From the equation to the methods
 ================================
 
-All methods solve equation (M) of :doc:`plot_the_equation`; they differ in the terms that they neglect.
+After reading this page you will know what each method assumes. All methods solve equation (M) of :doc:`plot_the_equation`; they differ in
+the terms that they neglect.
 
-*One pixel at a time.* Without the derivatives of the unknowns, which connect pixels, N positions give N linear equations at each pixel.
+*One pixel at a time.* Derivatives of the unknowns connect a pixel with its neighbours. If they are neglected or taken as unknowns of their
+own, N positions give N linear equations at each pixel.
 
 - ``mist``: no attenuation; unknowns ∇²φ and D.
 - ``mist-directional``: the same with the tensor D_xx, D_xy, D_yy.
@@ -12,15 +14,15 @@ All methods solve equation (M) of :doc:`plot_the_equation`; they differ in the t
 - ``mist-rapid``: D may vary rapidly; unknowns D and its gradient.
 - ``lcs``: unknowns 1/T and the shift, and D on request.
 
-*One window at a time.* ``umpa`` and ``xsvt`` compare a small window of the sample frame with the reference moved by every shift, and
-take the best. They do not expand in the shift, so that it may be large, but lose resolution.
+*One window at a time.* ``umpa`` and ``xsvt`` compare a small window of the sample frame with the reference frame, moved by every possible
+shift, and take the best shift. It may be large, but the resolution is that of the window.
 
 *The whole image, one unknown.* ``optical-flow`` interprets all changes as refraction, ``single-material`` relates φ to T by a known δ/β,
 and ``single-exposure`` interprets the remainder as D. One position is enough.
 
 *The whole image, all unknowns.* ``full-field`` fits T, φ and D as images to all frames at once. It neglects no term.
 
-Here is the same sample, which also absorbs, by one method of each kind.
+The example shows one sample, which also absorbs, by one method of each kind except the third.
 """
 
 # %%
@@ -40,7 +42,7 @@ results = {
 }
 
 # %%
-# A row for each method below the truth; each column has one colour scale.
+# The truth is in the first row, and each method in a row below it. Each column has one colour scale.
 
 from xmist.view.figures import comparison
 
@@ -62,6 +64,6 @@ for name, result in results.items():
     print(f"{name:18}", *(f"{scores(result, item):>14}" for item in ("transmission", "phase", "dark_field")))
 
 # %%
-# The phases are similar. The transmission of pixelwise and window methods contains refraction: light that a lens spreads looks absorbed.
-# The dark-field is harder than the phase, since it acts on second derivatives. The reason for the difference is the subject of
-# :doc:`plot_why_full_field`.
+# The phases are similar. The transmission of pixelwise and window methods contains refraction: where the sample spreads light like a lens,
+# light seems to be absorbed. The dark-field is more difficult than the phase, because it acts on second derivatives of the speckles.
+# :doc:`plot_why_full_field` explains why the methods differ.

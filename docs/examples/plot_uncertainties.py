@@ -2,8 +2,8 @@
 Read the uncertainties
 ======================
 
-With ``uncertainty=True``, ``full-field`` estimates a standard deviation for every pixel of every channel, from solutions of perturbed data.
-This page compares it with the true error.
+After reading this page you will know what a standard deviation of ``full-field`` contains, and how well it agrees with the true error. With
+``uncertainty=True``, the method solves for perturbed data and estimates a standard deviation for every pixel of every channel.
 """
 
 # %%
@@ -35,7 +35,7 @@ for axis, image, title in zip(
 plt.show()
 
 # %%
-# Errors over their standard deviations. The rms would be 1 if these were known exactly:
+# Errors divided by their standard deviations. The rms would be 1 if the standard deviations were exact:
 
 for name in ("phase", "dark_field", "transmission"):
     difference = getattr(result, name) - getattr(truth, name)
@@ -49,11 +49,11 @@ for name in ("phase", "dark_field", "transmission"):
 # %%
 # What they contain
 # -----------------
-# - They contain the noise of the frames (estimated from the residual, not from a model of the detector) and the freedom that the prior leaves.
-# - They contain an estimate of the model's error: the granular contrast of the sample's own structure is the same at every position, and
-#   amplitudes are wrong by some per cent. It was calibrated on simulated samples and is right to a factor of about two.
+# - They contain the noise of the frames, estimated from the residual, and the variation that the prior allows.
+# - They contain an estimate of the model's error: the granular contrast of the sample's structure is the same at every position, and
+#   amplitudes are wrong by some per cent. This estimate was calibrated on simulated samples and is right to a factor of about two.
 # - ``result.diagnostics["dark_field_std_noise"]`` and ``["dark_field_std_model"]`` are the two parts, whose squares add up.
 # - With few draws the variances are smoothed. ``seed`` makes them repeatable.
 #
-# The mean over a box has a smaller error than its pixels, but not by the root of their number, since errors of neighbours are correlated. To
-# measure it, retrieve from both halves of the positions and compare the means.
+# The mean over a box has a smaller error than its pixels, but not by the root of their number, because errors of neighbours are correlated. To
+# measure this error, retrieve from each half of the positions and compare the means.

@@ -2,9 +2,10 @@
 What limits the accuracy
 ========================
 
-Five things limit the accuracy. The first two depend on how you measure.
+After reading this page you will know what limits the accuracy of φ and D, and how to choose an experiment. There are five limits. The first
+two depend on how you measure.
 
-1. *Photons.* The errors of φ and D fall with the root of the dose, as long as nothing else limits.
+1. *Photons.* The errors of φ and D are proportional to 1/√dose, unless another limit is reached.
 2. *Speckles*: their size and their visibility. Fine speckles determine D better, because D acts on their Laplacian.
 3. *Granular contrast of the sample.* Unresolved structure also has a granular contrast of a few per cent, the same at every position of the
    diffuser. More positions do not average it.
@@ -17,7 +18,8 @@ This page measures the first three.
 # %%
 # Photons and speckles
 # --------------------
-# Monte-Carlo runs on frames of the model, where only noise and speckles limit (a lower bound for a real experiment):
+# These frames follow equation (M) exactly, with random noise. Only noise and speckles limit the result, so the errors are a lower bound for a
+# real experiment:
 
 import matplotlib.pyplot as plt
 import numpy as np
@@ -64,13 +66,13 @@ axis.legend(title="method, size of the speckles", fontsize=8, loc="center left",
 plt.show()
 
 # %%
-# Fine speckles are better, most of all at low dose. With many photons the curves level off: the terms that the method neglects, or its
-# prior, then limit.
+# Fine speckles are better, most of all at low dose. With many photons the curves level off, because neglected terms or the prior then limit
+# the accuracy.
 #
 # Granular contrast of the sample
 # -------------------------------
-# A phantom by wave optics. From 2 to 10 positions photon noise alone would reduce the error by √5 = 2.2. The granular contrast of the sample,
-# and the prior that suppresses it, prevent that.
+# This phantom is simulated by wave optics. If there were only photon noise, the error would fall by √5 = 2.2 from 2 to 10 positions. The
+# granular contrast of the sample, and the prior that suppresses it, prevent this.
 
 stack, experiment, truth = simulate.phantom("fine", shape=(128, 128), positions=10, seed=5)
 for number in (2, 10):

@@ -2,10 +2,11 @@
 Why the full field
 ==================
 
-Pixelwise methods neglect the terms of (M) that connect a pixel to its neighbours. These terms make the problem well posed: a value of the
-dark-field acts on a whole neighbourhood of the frame, whereas a pixelwise solution must find it from N noisy numbers.
+After reading this page you will know why ``full-field`` needs fewer positions of the diffuser than other methods. Pixelwise methods neglect
+the terms of equation (M) (:doc:`plot_the_equation`) that connect a pixel with its neighbours. These terms make the problem well posed: a
+value of the dark-field changes a whole neighbourhood of the frame, whereas a pixelwise method must determine it from N noisy numbers.
 
-This page measures the difference over the number of positions of the diffuser.
+This page measures the errors for 2 to 10 positions.
 """
 
 # %%
@@ -71,5 +72,5 @@ assert errors["full-field", 2][1] < min(errors[label, 10][1] for label in METHOD
 # - it models the finite shift and blur, so that the second order of a shift is not interpreted as scattering;
 # - it accounts for the noise of reference and sample frames, and estimates the strength of its prior from the data.
 #
-# It takes seconds where a pixelwise method takes tenths of a second. Its limits are described in :doc:`plot_what_limits_accuracy` and
-# :doc:`/full-field`. For other samples, doses and speckles see :doc:`/benchmarks`, also for cases where ``full-field`` falls short.
+# It takes seconds where a pixelwise method takes tenths of a second. :doc:`plot_what_limits_accuracy` and :doc:`/full-field` describe its
+# limits, and :doc:`/benchmarks` has results for other samples, doses and speckles.
