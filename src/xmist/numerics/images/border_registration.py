@@ -19,13 +19,12 @@ from scipy import fft, ndimage
 
 Real = NDArray[Any]
 Box = tuple[slice, slice]
-Pair = tuple[Real, Real, Real]  # patches of reference and sample, and where both are good
 Place = tuple[Box, int, int]  # patch, axis across the border (0: x, 1: y), −1 where that begins there, else 1
 
 _DEPTH: Final = 16  # pixels from the border
 _LENGTH: Final = 64  # pixels along it, at most
-_PATCHES: Final = 16  # a side, at most
-_POSITIONS: Final = 4  # that are used, at most
+_PATCHES: Final = 10  # a side, at most
+_POSITIONS: Final = 3  # that are used, at most
 _STEPS: Final = 5
 _SMALL: Final = 2e-3  # pixels; the least squares have settled
 _NEARLY: Final = 0.05  # pixels; the same after the last step
@@ -42,9 +41,50 @@ _APART: Final = 1.0  # pixels from that at which a shift is doubted
 _UNEVEN: Final = 0.5  # pixels by which a shift may change along a patch that is taken to have one
 _SPREAD: Final = 0.5
 _REWEIGHTED: Final = 10
+_INNER: Final = np.s_[1:-1, 1:-1]
 _OUTLYING: Final = 2.5  # times the median distance from a polynomial
 # Variance in pixels² that a patch has against a polynomial, besides that of its own.
 _FLOOR: Final = 1e-4
+
+
+@dataclass(frozen=True, eq=False)
+class Patches:
+    """Patches (position, y, x) of reference and sample without their means, and where both are good.
+
+    `splines`: cubic spline coefficients of the reference; `holes`: numbers of patches with pixels that are
+    not good, and what these (y, x) have an effect on.
+    """
+
+    reference: Real
+    sample: Real
+    good: NDArray[np.bool_]
+    splines: Real
+    holes: tuple[tuple[int, NDArray[np.bool_]], ...]
+
+    @classmethod
+    def of(cls, reference: Real, sample: Real, good: NDArray[np.bool_]) -> Patches:
+        """Prepare patches (position, y, x), each with a good pixel."""
+        filled = []
+        number = np.count_nonzero(good, axis=(1, 2))[:, None, None]
+        for images in (reference, sample):
+            out = np.where(good, images, 0.0).astype(np.float64)
+            out -= out.sum(axis=(1, 2), keepdims=True) / number
+            out *= good
+            filled.append(out)
+        splines = filled[0]
+        for axis in (1, 2):
+            splines = ndimage.spline_filter1d(splines, 3, axis=axis, mode="mirror")
+        return cls(
+            reference=filled[0],
+            sample=filled[1],
+            good=good,
+            splines=splines,
+            holes=tuple(
+                (n, ndimage.binary_dilation(~one, iterations=2))
+                for n, one in enumerate(good)
+                if not one.all()
+            ),
+        )
 
 
 @dataclass(frozen=True, eq=False)
@@ -101,9 +141,10 @@ class BorderShifts:
                     values = part[:, known].astype(np.float64)
                     # The one shift of a patch is that of its mean only to a part of what it varies by. What
                     # varies is a plane; the rest of a noisy result is no motion.
-                    plane = np.stack([np.ones(values.shape[1]), *np.nonzero(known)])
-                    fitted = values @ np.linalg.pinv(plane) @ plane
-                    spread = _SPREAD**2 * np.cov(fitted, bias=True)
+                    plane = np.stack(np.nonzero(known)).astype(np.float64)
+                    plane -= plane.mean(axis=1, keepdims=True)
+                    slopes = values @ plane.T @ np.linalg.pinv(plane @ plane.T) @ plane
+                    spread = _SPREAD**2 * (slopes @ slopes.T) / slopes.shape[1]
                     left.append((one - values.mean(axis=1), spread))
             if left:
                 nearest = min(left, key=lambda rest: float(np.hypot(*rest[0])))
@@ -172,38 +213,33 @@ def register_border(reference: Real, sample: Real, *weights: Real | None) -> Bor
     number = len(reference)
     chosen = np.unique(np.linspace(0, number - 1, min(number, _POSITIONS)).round().astype(int))
 
-    def usable(n: int, box: Box) -> NDArray[np.bool_]:
-        one, other = reference[n][box], sample[n][box]
+    def usable(place: tuple[Any, ...]) -> NDArray[np.bool_]:
+        one, other = reference[place], sample[place]
         good: NDArray[np.bool_] = np.isfinite(one) & np.isfinite(other) & (one > 0.0)
         for stack in weights:
             if stack is not None:
-                good &= stack[n][box] > 0
+                good &= stack[place] > 0
         return good
 
-    places, pairs = [], []
+    places: list[Place] = []
+    patches: list[Patches] = []
     for place in _boxes(*reference.shape[1:]):
-        patches = []
-        for n in chosen:
-            good = usable(n, place[0])
-            if np.count_nonzero(good) >= _LEAST:
-                one, other = (frames[n][place[0]].astype(np.float64) for frames in (reference, sample))
-                patches.append(
-                    (np.where(good, one, one[good].mean()), np.where(good, other, other[good].mean()), good)
-                )
-        if patches:
+        box = (chosen, *place[0])
+        good = usable(box)
+        kept = np.count_nonzero(good, axis=(1, 2)) >= _LEAST
+        if kept.any():
             places.append(place)
-            pairs.append(patches)
+            patches.append(Patches.of(reference[box][kept], sample[box][kept], good[kept]))
     centres = [_centre(place[0], reference.shape) for place in places]
-    found = [_register(one, *place[1:]) for one, place in zip(pairs, places, strict=True)]
+    found = [_register(one, *place[1:]) for one, place in zip(patches, places, strict=True)]
     missed = found.count(None) > _MISSED * len(found)
     coarse = None
     if missed and min(reference.shape[1:]) >= 2 * _COARSEST:
-        whole = (slice(None), slice(None))
-        good = np.stack([usable(n, whole) for n in chosen])
+        good = usable((chosen,))
         coarse = register_border(*(_halved(frames[chosen], good) for frames in (reference, sample)))
         coarse = coarse.doubled() if len(coarse.boxes) else None
     around = coarse or _gathered(places, centres, found)
-    for i, (one, place) in enumerate(zip(pairs, places, strict=True)):
+    for i, (one, place) in enumerate(zip(patches, places, strict=True)):
         expected = around.near(centres[i], without=None if coarse else centres[i])
         found[i] = _better(found[i], expected, one, place)
     if coarse is not None and found.count(None) > 0.5 * len(found):
@@ -226,7 +262,7 @@ def _gathered(
 
 
 def _better(
-    found: PatchShift | None, expected: tuple[Real, Real] | None, pairs: list[Pair], place: Place
+    found: PatchShift | None, expected: tuple[Real, Real] | None, patches: Patches, place: Place
 ) -> PatchShift | None:
     """Return what is found of a patch, or what is from an expected shift and slopes if that explains more.
 
@@ -236,10 +272,10 @@ def _better(
         return found
     shift, slopes = expected
     if found and np.hypot(*(found.shift - shift)) < _APART:
-        if np.abs(slopes).max() * max(pairs[0][0].shape) < _UNEVEN:
+        if np.abs(slopes).max() * max(patches.reference.shape[1:]) < _UNEVEN:
             return found
         shift = found.shift
-    other = _register(pairs, *place[1:], shift, slopes)
+    other = _register(patches, *place[1:], shift, slopes)
     return other if other and (not found or other.explained > found.explained) else found
 
 
@@ -297,84 +333,69 @@ def _boxes(height: int, width: int) -> list[Place]:
     return out
 
 
-def _whole_shift(pairs: list[Pair]) -> Real:
+def _whole_shift(patches: Patches) -> Real:
     """Return the whole pixels (x, y) at which the sum of the cross-correlations is largest."""
-    height, width = pairs[0][0].shape
-    shape = [fft.next_fast_len(2 * size, real=True) for size in (height, width)]
-    total = np.zeros(shape)
-    for one, other, _ in pairs:
-        a, b = (fft.rfft2(image - image.mean(), shape) for image in (one, other))
-        total += fft.irfft2(b * np.conj(a), shape)
-    reach = [size // 3 for size in (height, width)]
+    sizes = patches.reference.shape[1:]
+    shape = [fft.next_fast_len(2 * size, real=True) for size in sizes]
+    a, b = (
+        fft.rfft2(images - images.mean(axis=(1, 2), keepdims=True), shape)
+        for images in (patches.reference, patches.sample)
+    )
+    total = fft.irfft2((b * np.conj(a)).sum(axis=0), shape)
+    reach = [size // 3 for size in sizes]
     near = total[np.ix_(*(np.arange(-most, most + 1) for most in reach))]
     y, x = np.unravel_index(int(np.argmax(near)), near.shape)
     return np.array([float(x) - reach[1], float(y) - reach[0]])
 
 
 def _register(
-    pairs: list[Pair], axis: int, side: int, shift: Real | None = None, slopes: Real | None = None
+    patches: Patches, axis: int, side: int, shift: Real | None = None, slopes: Real | None = None
 ) -> PatchShift | None:
     """Register a patch, whose shift across the border may change linearly with the distance from it.
 
     `shift` and `slopes` (2, 2) are where to begin, by default with what correlates best. None where the
     data do not determine it.
     """
-    shift = _whole_shift(pairs) if shift is None else shift
-    splines = [ndimage.spline_filter(one, 3, mode="mirror") for one, _, _ in pairs]
-    holes = [None if good.all() else ndimage.binary_dilation(~good, iterations=2) for _, _, good in pairs]
-    height, width = pairs[0][0].shape
+    shift = _whole_shift(patches) if shift is None else shift
+    height, width = patches.reference.shape[1:]
     y, x = np.mgrid[:height, :width].astype(np.float64)
     half = 0.5 * (width, height)[axis]
-    distance = (x, y)[axis] + 0.5 - half
+    distance = ((x, y)[axis] + 0.5 - half)[_INNER]
     uneven, density = np.zeros((2, 1, 1)), 1.0
     if slopes is not None:
         uneven = np.einsum("ij,jyx->iyx", slopes, np.stack([x + 0.5 - 0.5 * width, y + 0.5 - 0.5 * height]))
         density = 1.0 - float(np.trace(slopes))
     for step in range(_STEPS):
-        normal, right, rest, total, number = np.zeros((3, 3)), np.zeros(3), 0.0, 0.0, 0
         # Pixels whose speckles were in the patch, one more for the derivative.
-        from_x, from_y = x - shift[0] - uneven[0], y - shift[1] - uneven[1]
-        inner = _within(x, width) & _within(y, height) & _within(from_x, width) & _within(from_y, height)
-        for (_, other, good), spline, hole in zip(pairs, splines, holes, strict=True):
-            source = np.stack([from_y, from_x])
-            if slopes is None:
-                moved = ndimage.shift(spline, shift[::-1], order=3, mode="mirror", prefilter=False)
-            else:
-                moved = density * ndimage.map_coordinates(
-                    spline, source, order=3, mode="mirror", prefilter=False
-                )
-            used = inner & good
-            if hole is not None:
-                used &= ndimage.map_coordinates(hole.astype(np.float32), source, order=1, mode="nearest") == 0
-            count = int(np.count_nonzero(used))
-            if count < _LEAST:
-                continue
-            gradient = [along[used] for along in np.gradient(moved)[::-1]]
-            columns = np.stack([*gradient, gradient[axis] * distance[used]])
-            model, data = moved[used], other[used]
-            columns -= columns.mean(axis=1, keepdims=True)
-            model, data = model - model.mean(), data - data.mean()
-            square = float(model @ model)
-            if square == 0.0:
-                continue
-            gain = float(model @ data) / square
-            columns = -gain * (columns - np.multiply.outer(columns @ model / square, model))
-            total += float(data @ data)
-            data -= gain * model
-            normal += columns @ columns.T
-            right += columns @ data
-            rest += float(data @ data)
-            number += count - 2
+        source = np.stack(np.broadcast_arrays(y - shift[1] - uneven[1], x - shift[0] - uneven[0]))
+        used = patches.good[:, 1:-1, 1:-1] & (_within(source[0], height) & _within(source[1], width))[_INNER]
+        for n, hole in patches.holes:
+            near = ndimage.map_coordinates(hole.astype(np.float32), source, order=1, mode="nearest")
+            used[n] &= near[_INNER] == 0
+        moved = (
+            _moved_images(patches.splines, shift)
+            if slopes is None
+            else density
+            * np.stack(
+                [
+                    ndimage.map_coordinates(spline, source, order=3, mode="mirror", prefilter=False)
+                    for spline in patches.splines
+                ]
+            )
+        )
+        sums = _sums(moved, patches.sample, used, axis, distance)
+        if sums is None:
+            return None
+        normal, right, rest, total, number = sums
         scale = np.sqrt(np.diag(normal))
-        if (
-            number < _LEAST
-            or not scale.all()
-            or not np.linalg.cond(normal / np.outer(scale, scale)) < _CONDITION
-        ):
+        if not scale.all():
+            return None
+        least, _, most = np.linalg.eigvalsh(normal / (scale[:, None] * scale))
+        if not most < _CONDITION * least:
             return None
         change = np.linalg.solve(normal, right)
         rest -= float(right @ change)
-        shift = shift + np.clip(change[:2], -_LARGEST_STEP, _LARGEST_STEP)
+        shift = shift + np.minimum(np.maximum(change[:2], -_LARGEST_STEP), _LARGEST_STEP)
         if np.hypot(*change[:2]) < (_SMALL if step < _STEPS - 1 else _NEARLY):
             explained = 1.0 - rest / total
             if explained < _EXPLAINED:
@@ -389,5 +410,66 @@ def _register(
     return None
 
 
-def _within(place: Real, size: int) -> Real:
-    return (place >= 1) & (place <= size - 2)
+def _sums(
+    moved: Real, sample: Real, used: NDArray[np.bool_], axis: int, distance: Real
+) -> tuple[Real, Real, float, float, int] | None:
+    """Return the normal equations (3, 3), (3,) for a change of shift and slope, with offset and gain free.
+
+    Then the square sums of what the moved reference leaves and of the sample, and the number of data; None if
+    these are too few. Images (position, y, x); `used` and `distance` without the outermost pixels.
+    """
+    count = np.count_nonzero(used, axis=(1, 2))
+    kept = np.flatnonzero(count >= _LEAST)
+    if not kept.size:
+        return None
+    moved, sample, used, count = moved[kept], sample[kept], used[kept], count[kept].astype(np.float64)
+    rows = np.empty((len(kept), 6, *used.shape[1:]))
+    rows[:, 0] = 1.0
+    rows[:, 1] = moved[:, 1:-1, 1:-1]
+    rows[:, 2] = 0.5 * (moved[:, 1:-1, 2:] - moved[:, 1:-1, :-2])
+    rows[:, 3] = 0.5 * (moved[:, 2:, 1:-1] - moved[:, :-2, 1:-1])
+    rows[:, 4] = rows[:, 2 + axis] * distance
+    rows[:, 5] = sample[:, 1:-1, 1:-1]
+    rows *= used[:, None]
+    rows = rows.reshape(len(kept), 6, -1)
+    products = rows @ rows.transpose(0, 2, 1)
+    means = products[:, 0, 1:] / count[:, None]
+    products = products[:, 1:, 1:] - products[:, 0, 1:, None] * means[:, None]
+    square = products[:, 0, 0]
+    products, square, count = products[square > 0.0], square[square > 0.0], count[square > 0.0]
+    number = int(count.sum()) - 2 * len(count)
+    if number < _LEAST:
+        return None
+    gain = products[:, 0, 4] / square
+    # What is left without the part along the moved reference; the derivatives of the model are -gain of it.
+    left = products[:, 1:, 1:] - products[:, 1:, 0, None] * (products[:, 0, None, 1:] / square[:, None, None])
+    normal = (gain[:, None, None] ** 2 * left[:, :3, :3]).sum(axis=0)
+    right = -(gain[:, None] * left[:, :3, 3]).sum(axis=0)
+    return normal, right, float(left[:, 3, 3].sum()), float(products[:, 4, 4].sum()), number
+
+
+def _moved_images(splines: Real, shift: Real) -> Real:
+    """Return images (position, y, x) of cubic spline coefficients, moved by (x, y)."""
+    down, across = (
+        _spline_matrix(size, float(by)) for size, by in zip(splines.shape[1:], shift[::-1], strict=True)
+    )
+    out: Real = down @ splines @ across.T
+    return out
+
+
+def _spline_matrix(size: int, shift: float) -> Real:
+    """Return the matrix (size, size) from cubic spline coefficients to values moved by a shift."""
+    whole = int(np.floor(-shift))
+    t = -shift - whole
+    weights = ((1 - t) ** 3 / 6, 2 / 3 - t**2 * (2 - t) / 2, 2 / 3 - (1 - t) ** 2 * (1 + t) / 2, t**3 / 6)
+    places = np.arange(size)
+    mirrored = np.abs(places + np.arange(whole - 1, whole + 3)[:, None])
+    mirrored = np.maximum(size - 1 - np.abs(size - 1 - mirrored), 0)
+    out = np.zeros((size, size))
+    for columns, weight in zip(mirrored, weights, strict=True):
+        out[places, columns] += weight
+    return out
+
+
+def _within(place: Real, size: int) -> NDArray[np.bool_]:
+    return np.asarray((place >= 1) & (place <= size - 2))
