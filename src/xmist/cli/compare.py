@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from xmist.cli.console import DONE, Settings, progress_bars, say, say_findings
-from xmist.cli.options import Whole, common, listed_names, read_options, single_configuration
+from xmist.cli.options import Whole, common, listed_names, log_option, read_options, single_configuration
 from xmist.cli.report import before, option_page_errors, page_option, write_page
 from xmist.core.errors import ErrorRecord, raise_errors
 
@@ -50,6 +50,7 @@ if TYPE_CHECKING:
     help="Write only a quick image, comparison.preview.png: a fast method, binned frames.",
 )
 @page_option
+@log_option
 @common
 @click.pass_obj
 def compare(

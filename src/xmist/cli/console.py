@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shlex
 import signal
 import sys
 import threading
@@ -20,6 +21,7 @@ import click
 from xmist.core import progress as bars
 from xmist.core.errors import InputError, OutputError
 from xmist.core.findings import Finding
+from xmist.core.log import RunLog, open_log
 from xmist.core.progress import Progress
 
 DONE: Final = 0
@@ -36,6 +38,13 @@ class Settings:
 
     debug: bool = False
     quiet: bool = False
+    log: RunLog | None = None
+    arguments: tuple[str, ...] = ()
+
+    def keep_log(self, path: str) -> None:
+        """Add what happens from now on to a file."""
+        self.log = open_log(path)
+        self.log.start(shlex.join(["xmist", *self.arguments]))
 
 
 class Terminated(BaseException):
@@ -44,7 +53,8 @@ class Terminated(BaseException):
 
 def run(command: click.Command, arguments: Sequence[str] | None) -> int:
     """Run a command to its end, whatever it is, and say what went wrong."""
-    settings = Settings()
+    settings = Settings(arguments=tuple(sys.argv[1:] if arguments is None else arguments))
+    code = FAILED
     for stream in (sys.stdout, sys.stderr):
         _tolerate(stream)
     try:
@@ -55,16 +65,20 @@ def run(command: click.Command, arguments: Sequence[str] | None) -> int:
                 standalone_mode=False,
                 obj=settings,
             )
-            return code if isinstance(code, int) else DONE
+            code = code if isinstance(code, int) else DONE
     except SystemExit as error:  # click's way when nobody reads its output any more
-        return error.code if isinstance(error.code, int) else FAILED
+        code = error.code if isinstance(error.code, int) else FAILED
     except (Exception, KeyboardInterrupt, Terminated) as error:
         if settings.debug:
             traceback.print_exc()
+        if settings.log is not None:
+            settings.log.error(error)
         code, message = explain(error)
         with suppress(OSError):  # nobody listens any more
             click.echo(message, err=True)
-        return code
+    if settings.log is not None:
+        settings.log.write(f"ended with exit code {code}")
+    return code
 
 
 def echo_json(data: Any) -> None:
@@ -80,6 +94,9 @@ def say(settings: Settings, text: str) -> None:
 
 def say_findings(settings: Settings, findings: Iterable[Finding]) -> None:
     """Print findings to stderr: warnings always, notes unless quiet."""
+    findings = tuple(findings)
+    if settings.log is not None:
+        settings.log.findings(findings)
     for finding in findings:
         if finding.severity == "warning":
             click.echo(f"Warning: {finding}", err=True)
@@ -90,11 +107,12 @@ def say_findings(settings: Settings, findings: Iterable[Finding]) -> None:
 @contextmanager
 def progress_bars(settings: Settings) -> Iterator[Progress | None]:
     """Show a bar for each part of long work on stderr; none if that is no terminal, or when quiet."""
+    log = settings.log
     if settings.quiet or not sys.stderr.isatty():
-        yield None
+        yield None if log is None else log.watch(None)
         return
     with bars.progress_bars() as show:
-        yield show
+        yield show if log is None else log.watch(show)
 
 
 def explain(error: BaseException) -> tuple[int, str]:

@@ -97,6 +97,17 @@ def common(command: Command) -> Command:
     return command
 
 
+def log_option(command: Command) -> Command:
+    """Add --log, for commands that work for long."""
+
+    def keep(context: click.Context, parameter: click.Parameter, value: str | None) -> None:
+        if value is not None:
+            context.ensure_object(Settings).keep_log(value)
+
+    text = "Add to this file what was done and found, and when."
+    return click.option("--log", metavar="FILE", expose_value=False, callback=keep, help=text)(command)
+
+
 def configuration_options(command: Command) -> Command:
     """Add what a configuration states of its frames, experiment, method and output, as options."""
     several = {"multiple": True}

@@ -20,7 +20,7 @@ from xmist.cli.console import (
     say,
     say_findings,
 )
-from xmist.cli.options import Whole, as_typed, common, configuration_options, parse_arguments
+from xmist.cli.options import Whole, as_typed, common, configuration_options, log_option, parse_arguments
 from xmist.cli.report import before, option_page_errors, page_option, shown_projections, write_page
 from xmist.core.errors import ErrorRecord, InputError, OutputError, raise_errors
 from xmist.core.findings import warnings_of
@@ -60,6 +60,7 @@ _SHOWN = 10
     "--preview", is_flag=True, help="Write a quick image, NAME.preview.EXT: a fast method, binned frames."
 )
 @page_option
+@log_option
 @common
 @click.pass_obj
 def retrieve(settings: Settings, /, config: tuple[str, ...], **given: Any) -> int:
@@ -116,6 +117,8 @@ def retrieve(settings: Settings, /, config: tuple[str, ...], **given: Any) -> in
             codes.append(_retrieve(settings, (name,), output_folder=own, **given))
         except (InputError, OutputError, MemoryError, OSError) as error:
             code, text = explain(error)
+            if settings.log is not None:
+                settings.log.error(error)
             click.echo(text if name in text else f"{name}: {text}", err=True)
             codes.append(code)
     failed = sum(code not in (DONE, FLAGGED) for code in codes)
@@ -167,6 +170,7 @@ def _retrieve(
             overwrite=given["overwrite"],
             strict=strict,
             idle_timeout=idle_timeout if follow else None,
+            log=settings.log,
             progress=progress,
         )
     for path in done.files:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from xmist.cli.console import DONE, Settings, progress_bars, say, say_findings
-from xmist.cli.options import Command, Whole, as_typed, common, read_value
+from xmist.cli.options import Command, Whole, as_typed, common, log_option, read_value
 from xmist.core.errors import ErrorRecord, raise_errors
 
 if TYPE_CHECKING:
@@ -52,6 +52,7 @@ def _volume_options(command: Command) -> Command:
 @click.option("--dask", metavar="ADDRESS", help="Scheduler of a Dask cluster, tcp://node:8786.")
 @click.option("--check", is_flag=True, help="Show the rotation axis, time, memory and disk; write nothing.")
 @click.option("--overwrite", is_flag=True, help="Begin anew where other volumes are.")
+@log_option
 @common
 @click.pass_obj
 def tomography(

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import sys
 import threading
+import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING, Any, Final
 
 if TYPE_CHECKING:
@@ -13,12 +14,15 @@ if TYPE_CHECKING:
 
 __all__ = ["Progress", "progress_bars"]
 
-# Called as progress(label, done, total).
-Progress = Callable[[str, int, int], object]
+# Called as progress(label, done, total): whole numbers are counts, floats are seconds of work.
+Progress = Callable[[str, float, float], object]
 
 _COUNTED: Final = "{desc}: {percentage:3.0f}% |{bar}| {n_fmt}/{total_fmt} [{elapsed}<{remaining}, {rate_fmt}]"
+_TIMED: Final = "{desc}: {percentage:3.0f}% |{bar}| {elapsed}, about {remaining} left"
 _WHOLE: Final = "{desc}: {elapsed}"  # unknown before the end
 _TICK: Final = 1.0  # seconds
+# Work that takes longer than expected is shown as done to this part.
+_MOST_DONE: Final = 0.97
 
 
 @contextmanager
@@ -45,23 +49,20 @@ def progress_bars() -> Iterator[Progress]:
     from tqdm.auto import tqdm as make
 
     bar: tqdm[Any] | None = None
-    part: tuple[str, int] | None = None
+    part: tuple[str, str, float] | None = None
     lock, over = threading.Lock(), threading.Event()
 
-    def show(what: str, done: int, total: int) -> None:
+    def show(what: str, done: float, total: float) -> None:
         nonlocal bar, part
+        kind = _TIMED if isinstance(total, float) else _COUNTED if total > 1 else _WHOLE
+        now = (what, kind, 0.0 if kind == _TIMED else total)
         with lock:
-            if bar is None or part != (what, total):
+            if bar is None or part != now:
                 if bar is not None:
                     bar.close()
-                part = (what, total)
-                bar = make(
-                    desc=what,
-                    total=total,
-                    leave=False,
-                    dynamic_ncols=True,
-                    bar_format=_COUNTED if total > 1 else _WHOLE,
-                )
+                part = now
+                bar = make(desc=what, total=total, leave=False, dynamic_ncols=True, bar_format=kind)
+            bar.total = total
             bar.update(done - bar.n)
 
     def tick() -> None:
@@ -81,3 +82,33 @@ def progress_bars() -> Iterator[Progress]:
             clock.join()
         if bar is not None:
             bar.close()
+
+
+@contextmanager
+def expected_time(progress: Progress, what: str, seconds: float | None) -> Iterator[None]:
+    """Report work of about so many seconds each second while it is done; None: its time is not known."""
+    if seconds is None:
+        progress(what, 0, 1)
+        yield
+        return
+    begin, over = time.monotonic(), threading.Event()
+
+    def report() -> None:
+        spent = time.monotonic() - begin
+        progress(what, spent, max(seconds, spent / _MOST_DONE))
+
+    def tick() -> None:
+        # What reporting raises, such as a wish to stop, is for the thread that does the work.
+        with suppress(Exception):
+            while not over.wait(_TICK):
+                report()
+
+    report()
+    clock = threading.Thread(target=tick, name="xmist-expected-time", daemon=True)
+    clock.start()
+    try:
+        yield
+    finally:
+        over.set()
+        clock.join()
+    report()

@@ -21,13 +21,14 @@ from xmist.core.arrays import Image
 from xmist.core.data import Retrieval, SampleScan, SpeckleStack
 from xmist.core.errors import InputError
 from xmist.core.findings import Finding, finding, warnings_of
-from xmist.core.progress import Progress
+from xmist.core.progress import Progress, expected_time
 from xmist.io.results.stacks import FAILED, GOOD, UNREADABLE, VALUELESS
 from xmist.methods import Plan, prepare, retrieve
 from xmist.preprocess import Frames, apply_steps
 from xmist.workflow.frames import FrameReader, State
 from xmist.workflow.quality import FrameRecord, Row
 from xmist.workflow.setup import SeriesSetup, named_digests
+from xmist.workflow.trial import expected_seconds
 
 T = TypeVar("T")
 
@@ -48,7 +49,7 @@ class ProjectionProcessor:
     """Loads, prepares and retrieves projections by their number; one serves all threads of a process.
 
     With `alone` an error is raised; otherwise it becomes the status of its projection and ends no other. With
-    `following` more frames are being recorded.
+    `following` more frames are being recorded. With `timed` it tells how long a retrieval will take.
     """
 
     setup: SeriesSetup
@@ -59,6 +60,7 @@ class ProjectionProcessor:
     warm_start: int | None = None
     following: bool = False
     alone: bool = False
+    timed: bool = False
     tell: Progress | None = None
     _kept: dict[str, Any] = field(default_factory=dict, repr=False)
     # One for the references, one for the plan: those of the next projection are made while it is prepared.
@@ -193,14 +195,22 @@ class ProjectionProcessor:
         stack = prepared.stack
         if stack is None:
             return None
-        if self.tell is not None:
-            self.tell(f"retrieving by {self.method}", 0, 1)
+        if self.tell is None:
+            return self._attempt(known, lambda: self._call(stack, start))
+        what = f"retrieving by {self.method}"
+        self.tell(what, 0, 1)
+        seconds = None
+        if self.timed and self.setup.sample_positions is None:
+            seconds = expected_seconds(stack, self.setup.experiment, self.method, self.options, self.threads)
+        with expected_time(self.tell, what, seconds):
+            return self._attempt(known, lambda: self._call(stack, start))
+
+    def _call(self, stack: SpeckleStack, start: Retrieval | None) -> Retrieval:
+        """Call the method with frames, and the result to begin with."""
         if self.setup.sample_positions is not None:
-            return self._attempt(known, lambda: self._retrieve_field(stack))
+            return self._retrieve_field(stack)
         options: dict[str, Any] = {} if start is None else {"initial": start}
-        return self._attempt(
-            known, lambda: self._plan(stack.reference, stack.weights)(stack.sample, **options)
-        )
+        return self._plan(stack.reference, stack.weights)(stack.sample, **options)
 
     def _beam(self, index: int, reader: FrameReader) -> NDArray[np.float64] | None:
         """Return the flux (2, position) of the references and of a projection, None if it is not used."""

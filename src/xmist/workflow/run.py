@@ -13,11 +13,13 @@ from xmist.core.data import Retrieval, SpeckleStack
 from xmist.core.errors import ErrorRecord, InputError, OutputError, raise_errors
 from xmist.core.experiment import Experiment
 from xmist.core.findings import Finding
+from xmist.core.log import RunLog, open_log
 from xmist.core.progress import Progress
 from xmist.io import NEXUS_ENDINGS, open_result
 from xmist.io.results.stacks import GOOD
 from xmist.workflow.configuration import ParsedConfiguration, parse_configuration, parse_mapping
 from xmist.workflow.discovery import Discovery, discover
+from xmist.workflow.editing import sections_text
 from xmist.workflow.estimates import parse_memory
 from xmist.workflow.following import follow_series
 from xmist.workflow.outputs import series_file, volumes_file
@@ -120,6 +122,7 @@ def run(
     strict: bool = False,
     follow: bool = False,
     idle_timeout: float = IDLE_TIMEOUT,
+    log: str | Path | None = None,
     progress: Progress | None = None,
 ) -> Run:
     """Retrieve all projections of a configuration and write the results; a series goes on where it stopped.
@@ -147,6 +150,9 @@ def run(
         (`[series] expected`), or no file has changed for `idle_timeout`.
     idle_timeout : float
         Seconds.
+    log : str or Path, optional
+        A text file to which configuration, progress, findings and errors are added with the time; for a
+        series by default the file `.log` beside its results.
     progress : callable, optional
         Called with a label, what is done, and of how much.
 
@@ -177,6 +183,10 @@ def run(
     else:
         parsed = parse_configuration(config, overrides)
     whole = isinstance(workers, int) and not isinstance(workers, bool)
+    kept = None
+    if log is not None:
+        kept = open_log(log)
+        kept.start(f"run {parsed.source}")
     return run_parsed(
         parsed,
         workers=None if whole and workers == 1 else workers,
@@ -185,6 +195,7 @@ def run(
         overwrite=overwrite,
         strict=strict,
         idle_timeout=idle_timeout if follow else None,
+        log=kept,
         progress=progress,
     )
 
@@ -198,20 +209,50 @@ def run_parsed(
     overwrite: bool = False,
     strict: bool = False,
     idle_timeout: float | None = None,
+    log: RunLog | None = None,
     progress: Progress | None = None,
 ) -> Run:
     """Run a configuration that was read; `workers` None does all in this process.
 
     With `idle_timeout` (s) a series is followed while it is recorded.
     """
-    tell = progress or (lambda *_: None)
+    if log is None:
+        log = RunLog()
+        log.start(f"run {parsed.source}")
     if overwrite:
         parsed = dataclasses.replace(parsed, overwrite=True)
-    execution = check_execution(parsed, workers, client, memory, strict=strict, anew=overwrite)
-    if idle_timeout is not None:
-        _check_following(parsed, idle_timeout)
+    try:
+        execution = check_execution(parsed, workers, client, memory, strict=strict, anew=overwrite, log=log)
+        if idle_timeout is not None:
+            _check_following(parsed, idle_timeout)
+        log.configuration(_effective(parsed))
+        timed = progress is not None
+        done = _run_checked(parsed, execution, idle_timeout, log.watch(progress), timed=timed)
+        log.findings(done.findings)
+    except BaseException as error:  # an interrupt, too
+        log.error(error)
+        raise
+    log.write("\n".join(["done", *(f"wrote {path}" for path in done.files)]))
+    return done
+
+
+def _effective(parsed: ParsedConfiguration) -> str:
+    """Return what the results depend on, and the files that are written, as a configuration file."""
+    output = {"files": [str(path) for path in parsed.files], "overwrite": parsed.overwrite}
+    return sections_text({**parsed.to_dict(), "output": output})
+
+
+def _run_checked(
+    parsed: ParsedConfiguration,
+    execution: Execution,
+    idle_timeout: float | None,
+    tell: Progress,
+    *,
+    timed: bool,
+) -> Run:
+    """Retrieve one projection or a series, and reconstruct volumes if they are asked for."""
     if not parsed.is_series:
-        return _run_single(parsed, tell)
+        return _run_single(parsed, tell, timed=timed)
     raise_errors(parsed.named(volumes_errors(parsed)))
     if idle_timeout is None:
         done = run_series(parsed, execution, tell)
@@ -223,8 +264,8 @@ def run_parsed(
             done.path,
             volumes_file(parsed),
             options=parsed.tomography.options,
-            workers=workers or 1,
-            client=client,
+            workers=execution.workers or 1,
+            client=execution.client,
             overwrite=execution.overwrite,
             progress=tell,
         )
@@ -257,6 +298,7 @@ def check_execution(
     *,
     strict: bool = False,
     anew: bool = False,
+    log: RunLog | None = None,
 ) -> Execution:
     """Check how a configuration shall be run."""
     errors: list[ErrorRecord] = []
@@ -273,13 +315,19 @@ def check_execution(
         errors += error.records
     raise_errors([*parsed.named(parsed.errors()), *errors] if errors else [])
     return Execution(
-        workers=workers, client=client, memory=limit, overwrite=parsed.overwrite, anew=anew, strict=strict
+        workers=workers,
+        client=client,
+        memory=limit,
+        overwrite=parsed.overwrite,
+        anew=anew,
+        strict=strict,
+        log=log or RunLog(),
     )
 
 
-def _run_single(parsed: ParsedConfiguration, tell: Progress) -> Run:
+def _run_single(parsed: ParsedConfiguration, tell: Progress, *, timed: bool) -> Run:
     """Retrieve one projection: a series of length one, whose result is written whole."""
-    row, result = _retrieve_one(parsed, None, tell)
+    row, result = _retrieve_one(parsed, None, tell, timed=timed)
     findings = result.findings
     written: list[Path] = []
     for path in parsed.files:
@@ -307,15 +355,17 @@ def retrieve_projection(
 
     The result equals what `xmist retrieve` writes of this projection without a warm start.
     """
-    return _retrieve_one(parsed, number, tell)[1]
+    return _retrieve_one(parsed, number, tell, timed=True)[1]
 
 
-def _retrieve_one(parsed: ParsedConfiguration, number: int | None, tell: Progress) -> tuple[Row, Retrieval]:
+def _retrieve_one(
+    parsed: ParsedConfiguration, number: int | None, tell: Progress, *, timed: bool
+) -> tuple[Row, Retrieval]:
     discovery = discover(parsed)
     raise_errors(parsed.named(discovery.errors))
     with _read_from(discovery):
         setup = read_setup(discovery, tell)
-        processor = make_processor(parsed, setup, alone=True, tell=tell, warm_start=None)
+        processor = make_processor(parsed, setup, alone=True, tell=tell, timed=timed, warm_start=None)
         with processor.open() as reader:
             row, result = processor.solve(_index(setup, number), reader)
     assert result is not None  # an error was raised otherwise

@@ -14,7 +14,8 @@ from typing import Any, Final
 import numpy as np
 
 from xmist.core.errors import ErrorRecord, InputError, OutputError, raise_errors
-from xmist.core.findings import Finding, finding
+from xmist.core.findings import Finding, finding, warnings_of
+from xmist.core.log import RunLog
 from xmist.core.progress import Progress
 from xmist.core.version import __version__
 from xmist.io.frames.sources import listed
@@ -66,7 +67,7 @@ class Execution:
     """How a configuration is run; nothing of it changes a result. `workers` None: in this process.
 
     `overwrite` replaces files that exist, `anew` also the results of the same series; `following`: more
-    frames are being recorded.
+    frames are being recorded. `log`: beside the file of the series where it has no file yet.
     """
 
     workers: int | None = None
@@ -76,6 +77,7 @@ class Execution:
     anew: bool = False
     strict: bool = False
     following: bool = False
+    log: RunLog = field(default_factory=RunLog)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -290,7 +292,9 @@ def run_series(parsed: ParsedConfiguration, execution: Execution, tell: Progress
                 folder=folder.absolute(),
                 strict=execution.strict,
             )
-            return _Progress(parsed, job, fresh, begun.audit, kept, executor, master, tell).finish()
+            return _Progress(
+                parsed, job, fresh, begun.audit, kept, executor, master, tell, execution.log
+            ).finish()
         finally:
             with suppress(OutputError):  # what workers had begun that died or were stopped
                 clear(folder)
@@ -351,6 +355,7 @@ class _Progress:
         executor: Executor,
         master: Path,
         tell: Progress,
+        log: RunLog,
     ) -> None:
         self.job, self.executor, self.master, self.tell = job, executor, master, tell
         self.plots = quality_plots(parsed)
@@ -386,7 +391,8 @@ class _Progress:
             projections=np.array(self.numbers),
             angles=self.angles,
         )
-        self.log = _Log(master.with_suffix(".log"))
+        self.log = log
+        log.begin(master.with_suffix(".log"))
         self.start = time.perf_counter()
 
     def finish(self) -> SeriesRun:
@@ -398,8 +404,7 @@ class _Progress:
             f"xmist {__version__}: {total} projections, {sum(map(len, self.left))} to do in {len(self.left)} "
             f"blocks, {before} done before, {self.executor.workers} at a time"
         )
-        for record in self.findings:
-            self.log.write(str(record))
+        self.log.findings(self.findings)
         reports: list[Report] = []
         stopped, problems = "", []
         in_a_row = 0
@@ -488,6 +493,10 @@ class _Progress:
         spent = time.perf_counter() - self.start
         rate = (done - before) / max(spent, 1e-9)
         bad = "".join(f"; {_attention(row)}" for row in report.rows if row.status != GOOD)
+        for row in report.rows:
+            if row.status == GOOD and row.warnings:
+                codes = ", ".join(each.code for each in warnings_of(row.findings))
+                bad += f"; projection {row.projection} has warnings: {codes}"
         self.log.write(
             f"{report.block.name}: {len(report.rows)} projections, {report.solving:.2f} s to retrieve and "
             f"{report.writing:.2f} s to write; {done} of {total}, {rate:.3g} a second, "
@@ -506,7 +515,7 @@ class _Progress:
             "seconds_retrieving": sum(report.solving for report in reports),
             "seconds_writing": sum(report.writing for report in reports),
             "workers": self.executor.workers,
-            "log": self.log.path.name,
+            "log": "" if self.log.path is None else self.log.path.name,
             "blocks": self.folder.name,
             "identity": self.schema.identity,
         }
@@ -514,18 +523,6 @@ class _Progress:
 
 def _attention(row: Row) -> str:
     return f"projection {row.projection}: {STATUS[row.status]}{row.note and f' ({row.note})'}"
-
-
-class _Log:
-    """A text file of what happened when; a disk that does not take it does not end the series."""
-
-    def __init__(self, path: Path) -> None:
-        self.path = path
-
-    def write(self, text: str) -> None:
-        stamp = datetime.now().astimezone().isoformat(timespec="seconds")
-        with suppress(OSError), self.path.open("a", encoding="utf-8") as file:
-            file.write(f"{stamp} {text}\n")
 
 
 def _with_started(
