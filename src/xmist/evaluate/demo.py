@@ -6,13 +6,14 @@ the code of the methods.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any, Final
 
 from xmist.core.errors import raise_errors
+from xmist.core.progress import Progress
 from xmist.evaluate.comparison import Comparison, compare, target_files
 from xmist.evaluate.defaults import (
     DEMO_OPTIONS,
@@ -68,7 +69,7 @@ def run_demo(
     *,
     settings: DemoSettings = FULL,
     overwrite: bool = False,
-    progress: Callable[[str, int, int], object] | None = None,
+    progress: Progress | None = None,
 ) -> Comparison:
     """Simulate, retrieve, compare and draw."""
     report = progress or (lambda *_: None)

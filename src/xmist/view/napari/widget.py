@@ -67,6 +67,7 @@ _SIMPLE_STEPS: Final = tuple(name for name in STEPS if name not in ("crop", "bin
 _CROP, _BARE_BEAM, _VALUES = "crop", "bare beam", "regions to measure"
 _NEWEST: Final = 2000  # ms between looks for new projections of a running series
 _PREVIEW: Final = "preview"
+_FULL: Final = 1000  # of the progress bar
 _POLL: Final = 100  # ms between looks at the progress of a thread
 
 
@@ -98,7 +99,7 @@ class RetrievalWidget(QWidget):  # type: ignore[misc]
         self.result: Retrieval | None = None
         self._worker: Any = None
         self._cancel = threading.Event()
-        self._progress: tuple[str, int, int] | None = None
+        self._progress: tuple[str, float, float] | None = None
         self._timer = QTimer(self)
         self._timer.timeout.connect(self._show_progress)
         self.results: Path | None = None
@@ -442,7 +443,7 @@ class RetrievalWidget(QWidget):  # type: ignore[misc]
     def _start(self, work: Callable[[Progress], Any], done: Callable[[Any], None]) -> None:
         self._cancel.clear()
 
-        def tell(label: str, finished: int, total: int) -> None:
+        def tell(label: str, finished: float, total: float) -> None:
             self._progress = (label, finished, total)
             if self._cancel.is_set():
                 raise CancelledError
@@ -502,9 +503,11 @@ class RetrievalWidget(QWidget):  # type: ignore[misc]
     def _show_progress(self) -> None:
         if self._progress is not None:
             label, done, total = self._progress
-            self.bar.setRange(0, total if total > 1 else 0)
-            self.bar.setValue(done)
-            self._say(f"{label.capitalize()}…")
+            known = total > 1 or isinstance(total, float)
+            self.bar.setRange(0, _FULL if known else 0)
+            self.bar.setValue(int(_FULL * done / total) if known else 0)
+            left = f" about {max(total - done, 1.0):.0f} s left" if isinstance(total, float) else ""
+            self._say(f"{label.capitalize()}…{left}")
 
     # --- what is shown ---
 
