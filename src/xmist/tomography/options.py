@@ -27,10 +27,10 @@ class TomographyOptions(Options):
     filter : str
         Window on the ramp filter of "fbp"; "none" is the plain ramp.
     iterations : int
-        Iterations of "cgls" and "sirt".
+        Iterations of "cgls", which ends before where it has settled, and of "sirt".
     prior : {"none", "smooth", "tv"}
         Prior on the slice in "cgls": the sum of squared differences of neighbours, or total variation.
-        Without one, more iterations than about 10 amplify noise.
+        Without one, only that iterations end keeps noise down.
     strength : float
         Strength of the prior relative to the data; 0.01 to 10 is typical.
     acquisition : {"auto", "full", "half"}

@@ -11,12 +11,11 @@ from xmist.core.arrays import Image
 from xmist.core.errors import ErrorRecord, InputError, raise_errors
 from xmist.core.progress import Progress
 from xmist.tomography.engines import Projector, filtered_back_projection, has_astra
+from xmist.tomography.iterative import cgls, sirt
 from xmist.tomography.options import TomographyOptions
 from xmist.tomography.sinograms import angular_weights, is_half, overlap_weights, sides, suppress_rings
 
 Real = NDArray[Any]
-
-_REWEIGHTED = 5  # rounds of reweighting for total variation
 
 
 def reconstruct(
@@ -110,9 +109,9 @@ def reconstruct(
                 weight = None if given is None else given[:, number]
                 row = data[:, number]
                 if algorithm == "sirt":
-                    image = _sirt(projector, row, weight, options.iterations)
+                    image = sirt(projector, row, weight, options.iterations)
                 else:
-                    image = _cgls(projector, row, weight, options)
+                    image = cgls(projector, row, weight, options)
                 out[number] = image[inner, inner]
                 _tell(progress, number, slices)
         finally:
@@ -224,86 +223,3 @@ def _check(data: Real, degrees: Real, weights: Real | None, centre: float | Arra
 def _tell(progress: Progress | None, number: int, total: int) -> None:
     if progress is not None:
         progress("reconstructing", number + 1, total)
-
-
-def _known(row: Real, weight: Real | None) -> tuple[Real, Real]:
-    """Return values and weights (projection, x); weights have mean 1, 0 where a value is not finite."""
-    good = np.isfinite(row)
-    used = good.astype(np.float64) if weight is None else np.where(good, weight, 0.0).astype(np.float64)
-    mean = used[used > 0].mean() if (used > 0).any() else 1.0
-    return np.where(good, row, 0.0).astype(np.float64), used / mean
-
-
-def _sirt(projector: Projector, row: Real, weight: Real | None, iterations: int) -> Real:
-    """Return the SIRT solution x ← x + C Aᵀ R W (b − A x), R and C the inverse row and column sums."""
-    values, used = _known(row, weight)
-    rows = np.maximum(projector.forward(np.ones(projector.shape)), 1e-6)
-    columns = np.maximum(projector.adjoint(used), 1e-6)
-    image = np.zeros(projector.shape)
-    for _ in range(iterations):
-        image += projector.adjoint(used * (values - projector.forward(image)) / rows) / columns
-    return image
-
-
-def _cgls(projector: Projector, row: Real, weight: Real | None, options: TomographyOptions) -> Real:
-    """Return argmin Σ w (b − A x)² + λ Σ v |∇x|²; v = 1, or 1/|∇x| by reweighting for "tv"."""
-    values, used = _known(row, weight)
-    right = projector.adjoint(used * values)
-    image = np.zeros(projector.shape)
-    if options.prior == "none":
-        return _conjugate_gradients(
-            lambda x: projector.adjoint(used * projector.forward(x)), right, image, options.iterations
-        )
-    # The data term of a pixel is about the number of projections times the width of a ray.
-    scale = options.strength * float(used.sum()) / projector.shape[0]
-    stiffness: tuple[Real, Real] | None = None
-    rounds = 1 if options.prior == "smooth" else _REWEIGHTED
-    for _ in range(rounds):
-
-        def normal(x: Real, stiffness: tuple[Real, Real] | None = stiffness) -> Real:
-            return projector.adjoint(used * projector.forward(x)) + scale * _laplacian(x, stiffness)
-
-        image = _conjugate_gradients(normal, right, image, options.iterations)
-        dy, dx = np.diff(image, axis=0), np.diff(image, axis=1)
-        typical = np.sqrt(np.mean(dy**2) + np.mean(dx**2)) + 1e-300
-        floor = 0.1 * typical
-        stiffness = (typical / np.hypot(dy, floor), typical / np.hypot(dx, floor))
-    return image
-
-
-def _laplacian(x: Real, stiffness: tuple[Real, Real] | None) -> Real:
-    """Return ∇ᵀ v ∇ x on (y, x) with differences between neighbours."""
-    dy, dx = np.diff(x, axis=0), np.diff(x, axis=1)
-    if stiffness is not None:
-        dy, dx = dy * stiffness[0], dx * stiffness[1]
-    out = np.zeros_like(x)
-    out[1:] += dy
-    out[:-1] -= dy
-    out[:, 1:] += dx
-    out[:, :-1] -= dx
-    return out
-
-
-def _conjugate_gradients(normal: Any, right: Real, start: Real, iterations: int) -> Real:
-    """Return x after a number of iterations of conjugate gradients on `normal(x) = right`."""
-    x = start.copy()
-    residual = right - normal(x) if start.any() else right.copy()
-    direction = residual.copy()
-    power = _dot(residual, residual)
-    first = _dot(right, right)
-    for _ in range(iterations):
-        if power <= 1e-12 * first:
-            break
-        product = normal(direction)
-        step = power / _dot(direction, product)
-        x += step * direction
-        residual -= step * product
-        new = _dot(residual, residual)
-        direction = residual + (new / power) * direction
-        power = new
-    return x
-
-
-def _dot(a: Real, b: Real) -> float:
-    """Return Σ a b; a BLAS would add in an order that depends on its threads."""
-    return float((a * b).sum())
