@@ -302,8 +302,13 @@ def test_info(folder, capsys):
     assert done.code == 0
     assert re.search(r"phase +rad +-?[\d.e-]+ +-?[\d.e-]+ +[\d.e-]+ +0", done.out)
     assert json.loads(call(capsys, "info", "--json", "result.h5").out)["method"] == "mist"
+    done = call(capsys, "info", "result.h5", "--channels", "phase,scattering-angle")
+    assert [line.split()[0] for line in done.out.splitlines()[2:]] == ["phase", "scattering_angle"]
+    assert call(capsys, "info", "result.h5", "--channels", "phse").code == 2
+    assert "did you mean --channels?" in call(capsys, "info", "result.h5", "--channel", "phase").err
     done = call(capsys, "info", "ref_1.tif")
     assert re.search(r"shape +20 × 24", done.out)
+    assert call(capsys, "info", "ref_1.tif", "--channels", "phase").code == 2
 
 
 def test_info_joins_by_a_cross_what_is_a_shape_and_nothing_else(capsys, monkeypatch):

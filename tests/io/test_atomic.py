@@ -147,7 +147,7 @@ def test_all_errors_of_all_files_at_once(tmp_path):
     jobs = [OutputFile(_existing(tmp_path), _bytes(b"")), OutputFile(tmp_path / "no" / "b.h5", _bytes(b""))]
     with pytest.raises(InputError) as caught:
         write_files(jobs)
-    assert caught.value.codes == ("output-exists", "output-invalid")
+    assert caught.value.codes == ("output-invalid", "output-exists")
 
 
 @pytest.mark.parametrize("overwrite", [False, True])

@@ -20,7 +20,11 @@ if TYPE_CHECKING:
 @click.argument("config", nargs=-1, metavar="CONFIG.toml")
 @click.option("-o", "--output", "folder", metavar="FOLDER", help="Where to write; made if it does not exist.")
 @click.option("--methods", metavar="NAMES", help="With commas; mist,full-field,umpa,xsvt if left out.")
-@click.option("--positions", metavar="NUMBERS", help="Numbers of positions, with commas; 2,4,10 if left out.")
+@click.option(
+    "--positions",
+    metavar="NUMBERS",
+    help="Numbers of positions, with commas; 2,4,10 (of those there are).",
+)
 @click.option("--projection", type=Whole(), metavar="NUMBER", help="Of a series; the middle one if left out.")
 @click.option(
     "--option",

@@ -159,6 +159,9 @@ def _usage(error: click.ClickException) -> str:
     context = getattr(error, "ctx", None)
     path = context.command_path if context is not None else "xmist"
     text = error.format_message().rstrip(".")
+    if isinstance(error, click.exceptions.NoSuchOption):
+        near = [name for name in error.possibilities or () if name not in ("-h", "--help")]
+        text = f"No such option '{error.option_name}'{f'; did you mean {near[0]}?' if near else ''}"
     return f"Error: {text}{'' if text.endswith('?') else '.'} See: {path} --help"
 
 

@@ -3,36 +3,58 @@
 from __future__ import annotations
 
 import textwrap
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import click
 
 from xmist.cli.console import DONE, echo_json
-from xmist.cli.options import common
+from xmist.cli.options import common, listed_names
+from xmist.core.errors import ErrorRecord, InputError, raise_errors, suggest
 
 
 @click.command(short_help="Describe a file of frames or a result.")
 @click.argument("file")
+@click.option("--channels", metavar="NAMES", help="Only these image channels of a result, with commas.")
 @click.option("--json", "as_json", is_flag=True, help="Print JSON, for scripts.")
 @common
-def info(file: str, as_json: bool) -> int:
+def info(file: str, channels: str | None, as_json: bool) -> int:
     """Describe FILE: frames (TIFF, EDF, HDF5, npy), or a result of xmist.
 
     \b
     Examples:
       xmist info result.h5
+      xmist info result.h5 --channels phase,dark_field
       xmist info --json ref_0001.edf
     """
     from xmist.io import describe
 
     found = describe(file)
+    names = listed_names(channels)
+    if names is not None:
+        found = _only(found, [name.replace("-", "_") for name in names], file)
     if as_json:
         echo_json(found)
         return DONE
     for line in _info_lines(found):
         click.echo(line)
     return DONE
+
+
+def _only(found: Mapping[str, Any], names: Sequence[str], file: str) -> dict[str, Any]:
+    """Return what is stated of some channels; the names that there are not are errors."""
+    given, derived = found.get("channels"), found.get("derived", {})
+    if not isinstance(given, Mapping):
+        raise InputError(f"{file} is no single result; --channels needs one", code="channel-missing")
+    known = {**given, **derived}
+    raise_errors(
+        [
+            ErrorRecord("channel-missing", f"{file} has no channel {name}; {suggest(name, known)}")
+            for name in names
+            if name not in known
+        ]
+    )
+    return {"channels": {name: known[name] for name in names}}
 
 
 def _info_lines(found: Mapping[str, Any]) -> Iterator[str]:

@@ -17,12 +17,12 @@ from xmist.core.hooks import hook
 from xmist.core.progress import Progress
 from xmist.evaluate import tables
 from xmist.evaluate.checks import method_errors, option_errors, position_errors
-from xmist.evaluate.defaults import METHODS_COMPARED, POSITIONS_COMPARED
+from xmist.evaluate.defaults import METHODS_COMPARED, usual_positions
 from xmist.evaluate.regions import Regions, make_regions
 from xmist.evaluate.runs import ComparedRuns
 from xmist.evaluate.scoring import CHANNELS_COMPARED, agreement, ordinary, run_methods, score_runs, unable
 from xmist.io import open_result
-from xmist.io.results.atomic import OutputFile, make_folder, target_errors, write_files
+from xmist.io.results.atomic import OutputFile, all_target_errors, make_folder, write_files
 from xmist.numerics.parallel import count_threads
 
 if TYPE_CHECKING:
@@ -158,7 +158,7 @@ class Comparison(ComparedRuns):
         folder = Path(folder)
         make_folder(folder)
         existing = [path for path in self.targets(folder, results=results) if path.exists()]
-        raise_errors([error for path in existing for error in target_errors(path, overwrite=overwrite)])
+        raise_errors(all_target_errors(existing, overwrite=overwrite))
         figures = self.figures()
         texts = {
             "comparison.md": tables.markdown(self, [f"{stem}.png" for stem in figures]),
@@ -172,7 +172,7 @@ class Comparison(ComparedRuns):
             for stem, page in figures.items()
         ]
         paths = [*(job.path for job in jobs), *numbers]
-        raise_errors([error for path in paths for error in target_errors(path, overwrite=overwrite)])
+        raise_errors(all_target_errors(paths, overwrite=overwrite))
         for path, result in numbers.items():
             result.save(path, overwrite=overwrite)
         return [*write_files(jobs, overwrite=overwrite), *numbers]
@@ -196,7 +196,7 @@ def compare(
     experiment: Experiment,
     *,
     methods: Sequence[str] = METHODS_COMPARED,
-    positions: Sequence[int] = POSITIONS_COMPARED,
+    positions: Sequence[int] | None = None,
     options: Mapping[str, Mapping[str, Any]] | None = None,
     regions: Mapping[str, Any] | Regions | None = None,
     truth: Truth | None = None,
@@ -214,8 +214,9 @@ def compare(
         Geometry.
     methods : sequence of str
         Names of methods, see `xmist.METHODS`: the rows.
-    positions : sequence of int
-        Numbers N of positions of the diffuser; the first N are used: the columns.
+    positions : sequence of int, optional
+        Numbers N of positions of the diffuser; the first N are used: the columns. None takes 2, 4 and 10,
+        or those up to the number of positions that there are.
     options : mapping, optional
         Options by name of the method.
     regions : mapping or Regions, optional
@@ -265,6 +266,7 @@ def compare(
     given: Any = options or {}
     names: Any = methods
     chosen = tuple(names) if isinstance(names, Iterable) and not isinstance(names, str) else (names,)
+    positions = usual_positions(stack.positions) if positions is None else positions
     errors = [*method_errors(chosen), *position_errors(positions), *option_errors(given, chosen)]
     try:
         count_threads(threads)

@@ -32,3 +32,15 @@ PAPER_OPTIONS: Final[Mapping[str, Mapping[str, Any]]] = MappingProxyType(
         "full-field": {},
     }
 )
+
+
+def usual_positions(available: int) -> tuple[int, ...]:
+    """Return the numbers of positions to compare where so many are available.
+
+    Examples
+    --------
+    >>> usual_positions(2), usual_positions(6), usual_positions(20)
+    ((2,), (2, 4, 6), (2, 4, 10))
+    """
+    most = min(available, POSITIONS_COMPARED[-1])
+    return (*(number for number in POSITIONS_COMPARED if number < most), most)

@@ -24,7 +24,7 @@ from xmist.evaluate.defaults import (
 )
 from xmist.evaluate.scoring import Quality
 from xmist.evaluate.tables import digits
-from xmist.io.results.atomic import make_folder, target_errors, write_file
+from xmist.io.results.atomic import all_target_errors, make_folder, write_file
 from xmist.simulate import currant
 from xmist.workflow.simulation import DEFAULT_METHOD, write_simulation
 
@@ -75,7 +75,7 @@ def run_demo(
     report = progress or (lambda *_: None)
     make_folder(folder)
     files = names(folder, settings)
-    raise_errors([error for path in files.values() for error in target_errors(path, overwrite=overwrite)])
+    raise_errors(all_target_errors(files.values(), overwrite=overwrite))
     simulation = currant(shape=settings.shape, positions=max(settings.positions), progress=report)
     stack, experiment, truth = simulation
     found = compare(

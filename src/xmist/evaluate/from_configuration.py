@@ -15,11 +15,11 @@ from xmist.core.findings import Finding, finding
 from xmist.core.progress import Progress
 from xmist.evaluate.checks import method_errors, option_errors, position_errors
 from xmist.evaluate.comparison import Comparison, compare, target_files
-from xmist.evaluate.defaults import METHODS_COMPARED, POSITIONS_COMPARED
+from xmist.evaluate.defaults import METHODS_COMPARED, POSITIONS_COMPARED, usual_positions
 from xmist.evaluate.regions import region_errors
 from xmist.evaluate.scoring import CHANNELS_COMPARED
 from xmist.io import open_result
-from xmist.io.results.atomic import folder_errors, target_errors
+from xmist.io.results.atomic import all_target_errors, folder_errors
 from xmist.methods import METHODS
 from xmist.preprocess import bin_frames, crop
 from xmist.workflow.configuration import ParsedConfiguration
@@ -58,7 +58,6 @@ def compare_configuration(
     report = progress or (lambda *_: None)
     section = parsed.compare or CompareSection()
     chosen = tuple((section.methods or METHODS_COMPARED) if methods is None else methods)
-    numbers = tuple((section.positions or POSITIONS_COMPARED) if positions is None else positions)
     boxes = {**_boxes(parsed.regions), **(regions or {})}
     problems = [
         problem
@@ -68,6 +67,8 @@ def compare_configuration(
     bare = dataclasses.replace(parsed, problems=tuple(problems), method=None, options={}, files=())
     found = discover(bare)
     wrong = list(parsed.named(found.errors))
+    there = POSITIONS_COMPARED[-1] if found.reference is None else found.reference.positions
+    numbers = tuple((section.positions or usual_positions(there)) if positions is None else positions)
     # What the file says of methods, options and numbers was looked at with it.
     if methods is not None:
         wrong += method_errors(chosen)
@@ -144,12 +145,9 @@ def _target_errors(
     if errors:
         return errors
     inputs = overlap_errors(parsed, read, targets)
-    for path in targets:
-        if path in inputs:
-            errors.append(inputs[path])
-        elif path.exists():
-            errors += target_errors(path, overwrite=overwrite)
-    return errors
+    errors += [inputs[path] for path in targets if path in inputs]
+    existing = [path for path in targets if path not in inputs and path.exists()]
+    return [*errors, *all_target_errors(existing, overwrite=overwrite)]
 
 
 def _truth(

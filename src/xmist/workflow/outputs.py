@@ -17,7 +17,7 @@ from xmist.core.data import CHANNELS, DERIVED
 from xmist.core.errors import ErrorRecord
 from xmist.io import NEXUS_ENDINGS, TIFF_ENDINGS
 from xmist.io.frames.sources import listed
-from xmist.io.results.atomic import target_errors
+from xmist.io.results.atomic import all_target_errors, target_errors
 from xmist.methods import METHODS
 from xmist.workflow.configuration import ParsedConfiguration
 from xmist.workflow.rotation import angle_datasets
@@ -70,20 +70,9 @@ def output_errors(
         return _series_errors(parsed, read)
     files = result_files(parsed)
     overlaps = overlap_errors(parsed, read, files)
-    errors: list[ErrorRecord] = []
-    existing: list[Path] = []
-    for path in files:
-        if path in overlaps:
-            errors.append(overlaps[path])
-            continue
-        found = target_errors(path, overwrite=parsed.overwrite)
-        errors += [record for record in found if record.code != "output-exists"]
-        existing += [path] * any(record.code == "output-exists" for record in found)
-    if existing:
-        verb = "exists" if len(existing) == 1 else "exist"
-        names = listed(list(map(str, existing)))
-        text = f"{names} {verb} already; allow overwriting (--overwrite) or give another name"
-        errors.append(ErrorRecord("output-exists", text))
+    errors = [overlaps[path] for path in files if path in overlaps]
+    others = [path for path in files if path not in overlaps]
+    errors += all_target_errors(others, overwrite=parsed.overwrite)
     return errors or (_space_errors(parsed, files, shape) if shape is not None and parsed.method else [])
 
 

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from xmist.core.arrays import Image
 from xmist.core.checks import Checks
 from xmist.core.errors import raise_errors, suggest
-from xmist.io.results.atomic import OutputFile, make_folder, target_errors, write_files
+from xmist.io.results.atomic import OutputFile, all_target_errors, make_folder, write_files
 from xmist.methods import METHODS
 from xmist.simulate.detector import detect
 from xmist.simulate.series import ProjectionSeries
@@ -111,13 +111,7 @@ def write_simulation(
     for parent in {job.path.parent for job in jobs}:
         make_folder(parent)
     truth = folder / "truth.h5"
-    raise_errors(
-        [
-            error
-            for path in (truth, *(job.path for job in jobs))
-            for error in target_errors(path, overwrite=overwrite)
-        ]
-    )
+    raise_errors(all_target_errors((truth, *(job.path for job in jobs)), overwrite=overwrite))
     from xmist.io import save_result
 
     save_result(first.truth_as_result(), truth, overwrite=overwrite)

@@ -19,10 +19,17 @@ from pathlib import Path
 from typing import BinaryIO, Final
 
 from xmist.core.errors import OutputError, raise_errors
-from xmist.io.results.targets import folder_errors, make_folder, resolve, target_errors
+from xmist.io.results.targets import (
+    all_target_errors,
+    folder_errors,
+    make_folder,
+    resolve,
+    target_errors,
+)
 
 __all__ = [
     "OutputFile",
+    "all_target_errors",
     "folder_errors",
     "leftovers",
     "make_folder",
@@ -72,7 +79,7 @@ def write_files(jobs: Sequence[OutputFile], *, overwrite: bool = False) -> list[
     file that another program holds open), the message names the complete temporary file, which is kept. A
     process that is killed between two renames leaves some files new and some old, each complete.
     """
-    raise_errors([error for job in jobs for error in target_errors(job.path, overwrite=overwrite)])
+    raise_errors(all_target_errors((job.path for job in jobs), overwrite=overwrite))
     finals = [resolve(job.path) for job in jobs]
     moves = [(_temporary_name(final), final) for final in finals]
     try:

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import os
 import stat
+from collections.abc import Iterable
 from pathlib import Path
 
 from xmist.core.errors import ErrorRecord, InputError
+from xmist.io.frames.sources import listed
 
 
 def make_folder(folder: str | Path) -> None:
@@ -64,6 +66,23 @@ def target_errors(path: str | Path, *, overwrite: bool = False) -> list[ErrorRec
     except (OSError, ValueError, RuntimeError) as error:  # a name too long, a NUL in it, a loop of links
         text = f"{path} cannot be written ({getattr(error, 'strerror', None) or error})"
     return [ErrorRecord(code, text)] if text else []
+
+
+def all_target_errors(paths: Iterable[str | Path], *, overwrite: bool = False) -> list[ErrorRecord]:
+    """Return what prevents writing files; those that exist are one error."""
+    errors: list[ErrorRecord] = []
+    existing: list[Path] = []
+    for path in map(Path, paths):
+        for record in target_errors(path, overwrite=overwrite):
+            if record.code == "output-exists":
+                existing.append(path)
+            else:
+                errors.append(record)
+    if existing:
+        verb = "exists" if len(existing) == 1 else "exist"
+        text = f"{listed(existing)} {verb} already; allow overwriting (--overwrite) or give another name"
+        errors.append(ErrorRecord("output-exists", text))
+    return errors
 
 
 def _exists(path: Path) -> bool:
