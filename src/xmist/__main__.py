@@ -9,7 +9,7 @@ import sys
 
 # Those of `xmist.cli.console`, which is not there yet.
 _INTERRUPTED = 130
-_MESSAGE = "Interrupted; no file was left half-written."
+_MESSAGE = "Interrupted; no incomplete file was left."
 
 
 def main() -> int:

@@ -253,8 +253,8 @@ CASES = {
     ),
     "one frame too many": (
         with_file("sample_4.tif", np.ones(SHAPE, np.float32)),
-        r"input.reference has 3 frames and input.sample 4; expected as many: input.sample goes on to "
-        r"sample_4.tif",
+        r"input.reference has 3 frames and input.sample 4; expected equal numbers: the last of "
+        r"input.sample is sample_4.tif",
     ),
     "positions that contradict the pairing": (
         other_positions,
@@ -262,7 +262,7 @@ CASES = {
     ),
     "energies that contradict each other": (
         other_energy,
-        r"gives energy_kev = 12.39.* keV and .* 16.98.*; expected the same set-up",
+        r"energy_kev is 12.39.* keV by .* 16.98.* keV by .*; expected the same set-up",
     ),
     "position key that no header has": (
         no_such_position,
@@ -395,7 +395,7 @@ CASES = {
     "step without a name": (scan(preprocess=[{"size": 5}]), r"preprocess\[1\].step is missing"),
     "crop outside the frames": (
         scan(preprocess=[{"step": "crop", "rows": [5, 30]}]),
-        r"preprocess\[1\].rows is \[5, 30\]; the frames have 20",
+        r"preprocess\[1\].rows is \[5, 30\]; expected numbers from 0 to 20",
     ),
     "crop that leaves too little": (
         scan(preprocess=[{"step": "crop", "rows": [5, 9]}]),
@@ -465,8 +465,8 @@ CASES = {
         folder_as_output,
         r"result.h5 is a folder; expected the name of a file",
     ),
-    "output over the frames": (result_over_frames, r"scan.h5 would replace what is read"),
-    "output over the scan file": (result_over_scan, r"scan.png would replace what is read"),
+    "output over the frames": (result_over_frames, r"scan.h5 would replace a file that is read"),
+    "output over the scan file": (result_over_scan, r"scan.png would replace a file that is read"),
     "overwrite as text": (
         scan(output={"overwrite": "yes"}),
         r"output.overwrite is 'yes'; expected true or false",

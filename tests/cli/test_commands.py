@@ -167,7 +167,7 @@ def test_pixels_without_a_value_give_exit_code_3(folder, capsys):
     arguments = ["--reference", "r.npy", "--sample", "s.npy", *OPTIONS[4:]]
     done = call(capsys, "retrieve", *arguments)
     assert done.code == 3
-    lost = int(re.search(r"(\d+) pixels have no value though no mask hid them", done.err)[1])
+    lost = int(re.search(r"(\d+) unmasked pixels have no value", done.err)[1])
     result = xmist.open_result("result.h5")
     assert lost == np.count_nonzero(np.isnan(result.phase)) > 0
     # Masked by a step, they are as they should be.
@@ -229,7 +229,7 @@ def test_check_tells_that_it_tries_the_method(folder, capsys, monkeypatch):
     assert call(capsys, "check", "config.toml").code == 0
     assert told == [
         ("compiling mist", 0, 1),
-        *(("trying mist on small made-up frames", number, 2) for number in (0, 1)),
+        *(("trying mist on small random frames", number, 2) for number in (0, 1)),
     ]
 
 
@@ -407,7 +407,7 @@ def _raising(error):
     ("error", "code", "message"),
     [
         (OutputError("result.h5: the disk is on fire"), 1, "Error: result.h5: the disk is on fire\n"),
-        (MemoryError(), 1, "the memory of this machine is not enough; xmist check tells how much"),
+        (MemoryError(), 1, "this machine has not enough memory; xmist check shows how much"),
         (OSError(5, "Input/output error", "ref_1.tif"), 1, "Input/output error"),
         (KeyError("speckle"), 1, "unexpected KeyError: 'speckle'. This is an error in xmist"),
     ],

@@ -181,7 +181,7 @@ def test_nothing_that_is_read_is_replaced(folder, capsys):
             before = snapshot(folder)
         done = call(capsys, "compare", "config.toml", "-o", ".", "--results", "--overwrite", *arguments)
         assert done.code == 2
-        assert "mist-2.h5 would replace what is read" in done.err
+        assert "mist-2.h5 would replace a file that is read" in done.err
         assert snapshot(folder) == before
 
 

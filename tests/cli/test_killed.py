@@ -176,7 +176,7 @@ def test_interrupted(folder, place, number, code, capfd):
     assert run_in_child(folder, prepare) == code
     assert snapshot(folder) == before
     word = "Interrupted" if code == 130 else "Terminated"
-    assert capfd.readouterr().err.strip() == f"{word}; no file was left half-written."
+    assert capfd.readouterr().err.strip() == f"{word}; no incomplete file was left."
 
 
 def test_the_handler_of_the_process_is_put_back(capsys):

@@ -118,7 +118,7 @@ def test_a_scan_writes_over_nothing_that_it_reads(folder, capsys):
         before = snapshot(folder)
         done = call(capsys, "retrieve", "config.toml", "--overwrite")
         assert done.code == 2
-        assert done.err.startswith(f"Error: config.toml: {output} would replace what is read; ")
+        assert done.err.startswith(f"Error: config.toml: {output} would replace a file that is read; ")
         assert snapshot(folder) == before
 
 
@@ -156,7 +156,7 @@ def test_ctrl_c_before_anything_is_loaded():
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
     assert done.returncode == 130
-    assert done.stderr == "Interrupted; no file was left half-written.\n"
+    assert done.stderr == "Interrupted; no incomplete file was left.\n"
 
 
 def test_the_entry_point_gives_the_exit_code(monkeypatch, capsys):

@@ -131,7 +131,7 @@ def test_a_second_demo_takes_another_folder(made, tmp_path, monkeypatch, capsys)
     assert f"Figure: {demo.names('xmist-demo')['figure']}" in first.out
     assert "xmist info xmist-demo/full-field-10.h5" in first.err
     second = call(capsys, "demo", "--quick")
-    assert "xmist-demo exists already, so this demo went to xmist-demo-2" in second.err
+    assert "xmist-demo exists already, so the files are in xmist-demo-2" in second.err
     call(capsys, "demo", "--overwrite")
     call(capsys, "demo", "-o", "mine")
     assert [name for name, _ in asked] == ["xmist-demo", "xmist-demo-2", "xmist-demo", "mine"]

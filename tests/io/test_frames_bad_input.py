@@ -290,7 +290,7 @@ def test_each_cause_has_one_error(tmp_path, monkeypatch, spec, make, code):
         (3, "3 is of type int"),
         (b"a.tif", "is of type bytes"),
         (["a.tif", None], "None is of type NoneType"),
-        ("a\0.tif", "holds a NUL"),
+        ("a\0.tif", "contains a NUL"),
         ("x" * 300 + ".tif", "File name too long"),
         (["ref.npy", "*.npy"], "ref.npy is named more than once"),
     ],

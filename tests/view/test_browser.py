@@ -107,7 +107,7 @@ def test_it_opens_with_its_pictures_and_words(show):
         "17 keV",
         "sample and reference are alike",
         "Settled after 2 outer steps",
-        "nothing determines this pixel",
+        "no frame determines this pixel",
         "smoothing",
         "0.0.7",
         "doi.org/10.1088/2040-8986/abc313",

@@ -145,5 +145,5 @@ class Deadly:
 
 def test_processes_that_never_begin_are_told(monkeypatch):
     monkeypatch.setattr("xmist.workflow.executors._TRIES", 2)
-    with pytest.raises(RuntimeError, match="no process lived"):
+    with pytest.raises(RuntimeError, match="processes in a row"):
         list(Processes(1).run(Deadly(), split(range(2), 1)))

@@ -1,7 +1,7 @@
 """The command `xmist`.
 
-Exit codes: 0 done; 1 failed; 2 bad input or usage, and nothing was written; 3 done, but some pixels have no
-value; 130 and 143 after Ctrl-C and SIGTERM, which leave no file half-written.
+Exit codes: 0 done; 1 failed; 2 wrong input or usage, and nothing was written; 3 done, but some unmasked
+pixels have no value; 130 and 143 after Ctrl-C and SIGTERM, which leave no incomplete file.
 """
 
 from __future__ import annotations
@@ -34,9 +34,9 @@ from xmist.core.version import __version__
     Exit codes:
       0    done
       1    failed
-      2    bad input or usage; nothing was written
-      3    done, but pixels outside the masked parts have no value
-      130  interrupted (Ctrl-C), 143  terminated: no file is half-written
+      2    wrong input or usage; nothing was written
+      3    done, but unmasked pixels have no value, or projections failed
+      130  interrupted (Ctrl-C), 143  terminated; no incomplete file is left
     """,
 )
 @click.version_option(__version__, prog_name="xmist", message="%(prog)s %(version)s")
@@ -44,18 +44,18 @@ def xmist() -> None:
     """Transmission, phase and dark-field from X-ray speckle images, in SI units.
 
     \b
-    New here?
-      xmist demo             a simulated experiment, retrieved and drawn
-      xmist simulate PRESET  frames with a known truth, to try methods on
-    With frames of your own:
-      xmist init FOLDER          writes a configuration from what the folder holds
-      xmist check CONFIG.toml    shows what would be done, and every error
-      xmist retrieve CONFIG.toml one projection, or a series of thousands
-      xmist compare CONFIG.toml -o FOLDER   several methods on the same frames
-      xmist plot RESULT.h5 -o FIGURE.pdf    a figure for a paper
-      xmist report RESULT.h5 -o PAGE.html   a page for the browser, to look into a result
-      xmist tomography RESULT.h5 -o V.h5    volumes from the results of a series
-      xmist view [FOLDER]        napari, to preview, retrieve and look
+    To try it:
+      xmist demo                  retrieve a simulated experiment
+      xmist simulate PRESET       write frames with a known truth
+    With your own frames:
+      xmist init FOLDER           write a configuration file
+      xmist check CONFIG.toml     show what would be done, and every error
+      xmist retrieve CONFIG.toml  retrieve one projection or a series
+      xmist compare CONFIG.toml -o FOLDER   compare methods on the same frames
+      xmist plot RESULT.h5 -o FIGURE.pdf    draw a figure for a paper
+      xmist report RESULT.h5 -o PAGE.html   write a web page of a result
+      xmist tomography RESULT.h5 -o V.h5    reconstruct volumes from a series
+      xmist view [FOLDER]         open napari with the xmist widget
     """
 
 

@@ -9,18 +9,20 @@ from xmist.cli.options import Whole, common
 from xmist.core.errors import ErrorRecord, raise_errors
 
 
-@click.command(short_help="Measure how good and how fast the methods are here.")
+@click.command(short_help="Measure accuracy and speed of the methods on this machine.")
 @click.option("--method", "methods", multiple=True, metavar="NAME", help="All if left out; may be repeated.")
-@click.option("--phantom", "cases", multiple=True, metavar="NAME", help="All five if left out; repeatable.")
 @click.option(
-    "--positions", type=Whole(), multiple=True, metavar="N", help="2 and 10 if left out; repeatable."
+    "--phantom", "cases", multiple=True, metavar="NAME", help="All five if left out; may be repeated."
+)
+@click.option(
+    "--positions", type=Whole(), multiple=True, metavar="N", help="2 and 10 if left out; may be repeated."
 )
 @click.option("--size", type=Whole(), metavar="PIXELS", help="Side of the phantoms; 256 if left out.")
 @click.option("--speed-size", type=Whole(), multiple=True, metavar="PIXELS", help="512 and 1024 if left out.")
 @click.option("--no-accuracy", is_flag=True, help="Leave out the accuracy.")
 @click.option("--no-speed", is_flag=True, help="Leave out the speed.")
-@click.option("--threads", type=Whole(1), metavar="NUMBER", help="Threads; every core without it.")
-@click.option("-o", "--output", metavar="FILE", help="Write the tables (.md) or the numbers (.json) too.")
+@click.option("--threads", type=Whole(1), metavar="NUMBER", help="Threads; all cores if left out.")
+@click.option("-o", "--output", metavar="FILE", help="Also write the tables (.md) or the numbers (.json).")
 @click.option("--json", "as_json", is_flag=True, help="Print JSON, for scripts.")
 @click.option("--overwrite", is_flag=True, help="Replace a file that exists.")
 @common
@@ -43,7 +45,7 @@ def benchmark(
     """Measure accuracy on simulated phantoms with a known truth, and speed on random speckle.
 
     All methods on all phantoms take some minutes. A method that cannot work is listed with the reason.
-    Methods that have the option are smoothed by 2 pixels.
+    Methods with the option smoothing use 2 pixels.
 
     \b
     Examples:
@@ -69,7 +71,7 @@ def benchmark(
     sides = () if no_speed else speed_size or SPEED_SIZES
     errors: list[ErrorRecord] = [*request_errors(chosen, phantoms, numbers, side, sides)]
     if no_accuracy and no_speed:
-        message = "--no-accuracy and --no-speed leave nothing to measure; expected one of them at most"
+        message = "--no-accuracy and --no-speed leave nothing to measure; give only one of them"
         errors.append(ErrorRecord("option-conflict", message))
     if output is not None:
         errors += output_errors(output, overwrite=overwrite)  # before the work

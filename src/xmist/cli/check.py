@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from xmist.workflow.estimates import Check
 
 
-@click.command(short_help="Show what retrieve would do, what it needs, and every error.")
+@click.command(short_help="Show what retrieve would do, memory, time, and every error.")
 @configuration_options
 @click.option("--workers", type=Whole(1), metavar="NUMBER", help="As for xmist retrieve.")
 @click.option("--memory", metavar="AMOUNT", help="As for xmist retrieve.")
@@ -34,11 +34,11 @@ def check(
 ) -> int:
     """Show what xmist retrieve would do with the same arguments; nothing is written.
 
-    Lists every error at once, the geometry and where the headers contradict it, the memory that will be
-    needed and a rough time. Exit code 2 if there is an error. Up to three projections are read: flux,
-    visibility and whether each sample frame matches its reference frame. Of a single projection the method is
-    tried on small made-up frames: seconds for most methods, up to a minute for full-field where it was never
-    used before. Of a series one projection is retrieved, twice.
+    Lists every error, the geometry and where the headers contradict it, and estimates memory and time. The
+    exit code is 2 if there is an error. Up to three projections are read, to measure flux and visibility and
+    to test whether each sample frame matches its reference frame. For the estimate, the method runs on small
+    random frames: this takes seconds, or up to a minute at the first use of full-field. For a series, one
+    projection is retrieved twice instead.
 
     \b
     Examples:

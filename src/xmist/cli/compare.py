@@ -18,13 +18,17 @@ if TYPE_CHECKING:
 
 @click.command(short_help="Compare methods on the same frames: tables and figures.")
 @click.argument("config", nargs=-1, metavar="CONFIG.toml")
-@click.option("-o", "--output", "folder", metavar="FOLDER", help="Where to write; made if it does not exist.")
-@click.option("--methods", metavar="NAMES", help="With commas; mist,full-field,umpa,xsvt if left out.")
 @click.option(
-    "--positions",
-    metavar="NUMBERS",
-    help="Numbers of positions, with commas; 2,4,10 (of those there are).",
+    "-o",
+    "--output",
+    "folder",
+    metavar="FOLDER",
+    help="Folder to write to; it is made if it does not exist.",
 )
+@click.option(
+    "--methods", metavar="NAMES", help="Methods, with commas; mist,full-field,umpa,xsvt if left out."
+)
+@click.option("--positions", metavar="NUMBERS", help="Numbers of positions, with commas; 2,4,10 or fewer.")
 @click.option("--projection", type=Whole(), metavar="NUMBER", help="Of a series; the middle one if left out.")
 @click.option(
     "--option",
@@ -39,14 +43,14 @@ if TYPE_CHECKING:
     "--inside",
     multiple=True,
     metavar="Y0,Y1,X0,X1",
-    help="A box in the sample, off its rim; repeatable.",
+    help="A box in the sample, away from its rim; may be repeated.",
 )
 @click.option(
-    "--truth", metavar="FILE", help="A saved result as truth; truth.h5 beside CONFIG.toml if there."
+    "--truth", metavar="FILE", help="A saved result as truth; truth.h5 beside CONFIG.toml if it exists."
 )
 @click.option("--no-resolution", is_flag=True, help="Leave out the resolution, which doubles the work.")
 @click.option("--results", is_flag=True, help="Also write every result, as METHOD-N.h5.")
-@click.option("--threads", type=Whole(1), metavar="NUMBER", help="Threads; every core without it.")
+@click.option("--threads", type=Whole(1), metavar="NUMBER", help="Threads; all cores if left out.")
 @click.option("--overwrite", is_flag=True, help="Replace files that exist.")
 @click.option(
     "--preview",
@@ -60,13 +64,13 @@ if TYPE_CHECKING:
 def compare(
     settings: Settings, /, config: tuple[str, ...], folder: str | None, page: str | None, **given: Any
 ) -> int:
-    """Run several methods on the first N positions of the frames that CONFIG.toml names.
+    """Run several methods on the frames of CONFIG.toml, and compare their results.
 
-    Writes figures of dark-field, phase and transmission (a row a method, a column a number of positions),
-    and tables of contrast-to-noise ratio, angular sensitivity, resolution, agreement, time and memory; also
-    errors, where the truth is known. A method that cannot work on so few positions is listed with the
-    reason. The tables [compare] and [regions] of the configuration hold the same settings as the options;
-    options of methods come from [options] and [options.METHOD].
+    Each method is run on the first N positions, for several N. Writes figures of dark-field, phase and
+    transmission (a row per method, a column per N), and tables of contrast-to-noise ratio, angular
+    sensitivity, resolution, agreement, time and memory, and of errors if the truth is known. A method that
+    needs more positions is listed with the reason. The tables [compare] and [regions] of the configuration
+    can hold the same settings; [options] and [options.METHOD] hold options of methods.
 
     \b
     Examples:

@@ -118,9 +118,9 @@ def progress_bars(settings: Settings) -> Iterator[Progress | None]:
 def explain(error: BaseException) -> tuple[int, str]:
     """Return the exit code and the paragraph for what ended a command."""
     if isinstance(error, (click.Abort, KeyboardInterrupt)):
-        return INTERRUPTED, "Interrupted; no file was left half-written."
+        return INTERRUPTED, "Interrupted; no incomplete file was left."
     if isinstance(error, Terminated):
-        return TERMINATED, "Terminated; no file was left half-written."
+        return TERMINATED, "Terminated; no incomplete file was left."
     if isinstance(error, click.ClickException):
         return BAD_INPUT, _usage(error)
     if isinstance(error, InputError):
@@ -132,15 +132,15 @@ def explain(error: BaseException) -> tuple[int, str]:
         return FAILED, f"Error: {_typed(str(error))}"
     if isinstance(error, MemoryError):
         return FAILED, (
-            "Error: the memory of this machine is not enough; xmist check tells how much is needed. "
-            "Steps 'crop' and 'bin' make frames smaller."
+            "Error: this machine has not enough memory; xmist check shows how much is needed. The steps "
+            "'crop' and 'bin' make frames smaller."
         )
     text = str(error) or "no message"
     if isinstance(error, OSError):
         return FAILED, f"Error: {text}"
     return FAILED, (
-        f"Error: unexpected {type(error).__name__}: {text}. This is an error in xmist: please report it with "
-        "what --debug prints"
+        f"Error: unexpected {type(error).__name__}: {text}. This is an error in xmist: please report it "
+        "with the output of --debug"
     )
 
 

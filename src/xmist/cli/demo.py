@@ -15,10 +15,12 @@ _FOLDER: Final = "xmist-demo"
 _MOST_FOLDERS: Final = 1000
 
 
-@click.command(short_help="A simulated experiment, retrieved, scored and drawn: start here.")
+@click.command(short_help="Simulate an experiment, retrieve it, compare with the truth: start here.")
 @click.option("-o", "--output", "folder", metavar="FOLDER", help=f"Where to write; {_FOLDER} if left out.")
-@click.option("--quick", is_flag=True, help="Smaller and without window matching: done much sooner.")
-@click.option("--paper", is_flag=True, help="Larger, with all methods of Table I and Fig. 2 of the paper.")
+@click.option("--quick", is_flag=True, help="Smaller frames and no window matching: much faster.")
+@click.option(
+    "--paper", is_flag=True, help="Larger frames, with all methods of Table I and Fig. 2 of the paper."
+)
 @click.option("--overwrite", is_flag=True, help="Replace the files of an earlier demo.")
 @common
 @click.pass_obj
@@ -27,8 +29,9 @@ def demo(settings: Settings, folder: str | None, quick: bool, paper: bool, overw
 
     Four methods retrieve it from 2, 4 and 10 positions of the diffuser. Tables, figures, results, frames, the
     truth and a configuration file are written to a folder: xmist-demo, or xmist-demo-2 if that exists and
-    --overwrite is not given. Most of the first run is compilation; --quick is faster. With --paper, five
-    methods repeat Table I (table-1.md) and Fig. 2 (dark-field.png) of the paper in some minutes.
+    --overwrite is not given. The first run takes longer, because methods are compiled; --quick is faster.
+    With --paper, five methods repeat Table I (table-1.md) and Fig. 2 (dark-field.png) of the paper in some
+    minutes.
 
     \b
     Examples:
@@ -40,7 +43,7 @@ def demo(settings: Settings, folder: str | None, quick: bool, paper: bool, overw
     from xmist.evaluate.demo import FULL, METHOD, PAPER, QUICK, names, run_demo, words
 
     if quick and paper:
-        message = "--quick and --paper exclude each other; expected one of them at most"
+        message = "--quick and --paper are both given; give only one of them"
         raise InputError(message, code="option-conflict")
     chosen = QUICK if quick else PAPER if paper else FULL
     if folder == "":
@@ -51,7 +54,10 @@ def demo(settings: Settings, folder: str | None, quick: bool, paper: bool, overw
     click.echo(words(found, chosen))
     files = names(target, chosen)
     if not folder and target.name != _FOLDER:
-        say(settings, f"{_FOLDER} exists already, so this demo went to {target} (--overwrite replaces one).")
+        say(
+            settings,
+            f"{_FOLDER} exists already, so the files are in {target} (--overwrite replaces {_FOLDER}).",
+        )
     click.echo(f"Figure: {files['figure']}; all tables and figures: {files['table']}")
     say(
         settings,

@@ -12,7 +12,7 @@ from xmist.core.errors import InputError, raise_errors
 from xmist.core.experiment import Experiment
 
 
-@click.command(short_help="Write a configuration from what a folder of frames holds.")
+@click.command(short_help="Write a configuration from a folder of frames.")
 @click.argument("folder")
 @click.option(
     "-o", "--output", metavar="FILE", help="The configuration to write; config.toml in FOLDER if left out."
@@ -38,11 +38,11 @@ def init(
     method: str | None,
     **geometry: float | None,
 ) -> int:
-    """Write a commented configuration from what FOLDER holds.
+    """Write a commented configuration from the frames in FOLDER.
 
-    Roles of files are guessed from their names, and geometry is taken from their headers, each with where it
-    comes from. What is not known is marked FILL IN: xmist makes up no physical value. Options state what
-    headers and names do not tell. The table shows which frame is taken for what.
+    The use of each file is guessed from its name. The geometry is taken from the headers, with its source in
+    a comment. Values that are not known are marked FILL IN: xmist never guesses a physical value. Options
+    state values that headers and names do not contain. The printed table shows how each frame is used.
 
     \b
     Examples:

@@ -89,7 +89,7 @@ def common(command: Command) -> Command:
 
     for name, text in (
         ("--debug", "Show the traceback of an error."),
-        ("--quiet", "No progress and no notes; warnings and errors only."),
+        ("--quiet", "Print only warnings and errors: no progress, no notes."),
     ):
         command = click.option(
             name, is_flag=True, is_eager=True, expose_value=False, callback=remember, help=text
@@ -121,41 +121,56 @@ def configuration_options(command: Command) -> Command:
         (("--sample",), "FRAMES", "Frames with the sample, in the order of the reference.", several),
         (("--dark",), "FRAMES", "Frames without beam, for --step dark.", several),
         (("--flat",), "FRAMES", "Frames without diffuser and sample, for --step flat.", several),
-        (("--repeats",), "NUMBER", "Frames of each position, to be averaged.", {}),
+        (("--repeats",), "NUMBER", "Number of frames per position; they are averaged.", {}),
         (("--position-key",), "TEXT", "Key of the diffuser's position in the headers.", {}),
         (
             ("--sample-positions",),
             "TEXT",
-            "Where the sample was while the diffuser stayed, in pixels: a text file of two columns y and x, "
-            "or two header keys, y,x.",
+            "Positions of a sample that moves while the diffuser stays, in pixels: a text file of two "
+            "columns y and x, or two header keys, y,x.",
             {},
         ),
         (
             ("--sample-axes",),
             "AXES",
-            "Axes of the sample's arrays in order, of projection, position, repeat, y and x, such as "
+            "Axes of the sample's arrays, in order: projection, position, repeat, y, x. Such as "
             "y,x,position.",
             {},
         ),
-        (("--reference-axes",), "AXES", "Axes of the references' arrays, with set for projection.", {}),
+        (
+            ("--reference-axes",),
+            "AXES",
+            "Axes of the references' arrays, with set instead of projection.",
+            {},
+        ),
         (("--energy-kev",), "KEV", "Photon energy in keV.", {}),
         (("--pixel-size",), "METRES", "Pixel of the detector in metres.", {}),
         (("--sample-to-detector",), "METRES", "Distance from the sample to the detector.", {}),
-        (("--source-to-sample",), "METRES", "Distance from the source; parallel beam without it.", {}),
+        (
+            ("--source-to-sample",),
+            "METRES",
+            "Distance from the source to the sample; parallel beam if left out.",
+            {},
+        ),
         (
             ("--step",),
             "STEP",
-            "A step of the preprocessing, in order, instead of those of the file: bad-pixels, or "
-            "'crop: rows=[10, 200]'.",
+            "A preprocessing step, such as bad-pixels or 'crop: rows=[10, 200]'; may be repeated. Replaces "
+            "all steps of the file.",
             several,
         ),
         (("--method",), "NAME", "Method; xmist methods lists them.", {}),
-        (("--option",), "NAME=VALUE", "An option of the method, such as smoothing=2.", several),
-        (("--threads",), "NUMBER", "Threads; every core without it. Never changes a result.", {}),
+        (
+            ("--option",),
+            "NAME=VALUE",
+            "An option of the method, such as smoothing=2; may be repeated.",
+            several,
+        ),
+        (("--threads",), "NUMBER", "Threads; all cores if left out. Does not change a result.", {}),
         (
             ("-o", "--output"),
             "FILE",
-            ".h5 (everything), .tif (an image a channel), or a figure (.png, .pdf, .svg); may be repeated.",
+            ".h5 (everything), .tif (an image per channel), or a figure (.png, .pdf, .svg); may be repeated.",
             several,
         ),
     ]

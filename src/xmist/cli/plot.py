@@ -19,27 +19,31 @@ if TYPE_CHECKING:
 @click.command(short_help="Draw a result as a figure for a paper: PDF, SVG or PNG.")
 @click.argument("result", metavar="RESULT.h5|CONFIG.toml")
 @click.option(
-    "-o", "--output", "files", metavar="FIGURE", multiple=True, help=".pdf, .svg or .png; repeatable."
+    "-o", "--output", "files", metavar="FIGURE", multiple=True, help=".pdf, .svg or .png; may be repeated."
 )
 @click.option(
     "--channels",
     metavar="NAMES",
-    help="What to draw, with commas, such as phase,scattering_angle,direction. The images if left out.",
+    help="Channels to draw, with commas, such as phase,scattering_angle,direction; all images if left out.",
 )
 @click.option(
     "--limits",
     multiple=True,
     metavar="CHANNEL=LOW,HIGH",
-    help="Limits of the colours in SI units; repeatable.",
+    help="Limits of the colours, in SI units; may be repeated.",
 )
-@click.option("--cmap", multiple=True, metavar="[CHANNEL=]NAME", help="Colour map of matplotlib; repeatable.")
-@click.option("--units", multiple=True, metavar="CHANNEL=UNIT", help="Such as dark_field=pm; repeatable.")
+@click.option(
+    "--cmap", multiple=True, metavar="[CHANNEL=]NAME", help="Colour map of matplotlib; may be repeated."
+)
+@click.option(
+    "--units", multiple=True, metavar="CHANNEL=UNIT", help="Unit, such as dark_field=pm; may be repeated."
+)
 @click.option(
     "--crop",
     metavar="valid|whole|Y0,Y1,X0,X1",
     default="valid",
     show_default=True,
-    help="Which part to draw; valid leaves out borders that no frame determines.",
+    help="Part to draw; valid leaves out borders that no frame determines.",
 )
 @click.option("--annotations", is_flag=True, help="Also write method, geometry, options and findings.")
 @click.option("--title", metavar="TEXT", help="First line of the figure.")
@@ -59,10 +63,10 @@ def plot(
     projection: int | None,
     overwrite: bool,
 ) -> int:
-    """Draw RESULT with scale bar and colour bars; a configuration stands for its finished results.
+    """Draw a result as a figure with scale bar and colour bars.
 
-    Options of the method and findings stay out of the figure unless --annotations is given; the file's
-    metadata hold the method and its options.
+    CONFIG.toml means its finished results. Method, options and findings are written on the figure only with
+    --annotations; the metadata of the file always hold method and options.
 
     \b
     Examples:

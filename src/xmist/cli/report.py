@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 def page_option(command: Command) -> Command:
     """Add --report, for commands that give a result."""
-    text = "Also write a web page of the result, to look into it (.html)."
+    text = "Also write a web page of the result (.html)."
     return click.option("--report", "page", metavar="PAGE.html", help=text)(command)
 
 
@@ -46,7 +46,7 @@ def before(later: Sequence[ErrorRecord]) -> Iterator[None]:
 
 
 def write_page(page: str, results: Sequence[tuple[str, Retrieval]], *, overwrite: bool) -> None:
-    """Write the page of --report, and say so."""
+    """Write the page of --report, and print its name."""
     from xmist.view.report import write_report
 
     write_report(page, results, overwrite=overwrite)
@@ -74,25 +74,25 @@ def result_file(path: str) -> Path:
     return finished_results(parse_configuration(path)) if path.lower().endswith(".toml") else Path(path)
 
 
-@click.command(short_help="One web page of a result, to look into; no server, no network.")
+@click.command(short_help="Write a web page of a result; it needs no server and no network.")
 @click.argument("result", metavar="RESULT.h5|CONFIG.toml...", nargs=-1, required=True)
 @click.option(
     "--compare",
     "others",
     metavar="OTHER.h5",
     multiple=True,
-    help="Another result of the same frames; may be repeated. The same as to name it after the first.",
+    help="Another result of the same frames, as if named after the first; may be repeated.",
 )
 @click.option(
     "--channels",
     metavar="NAMES",
-    help="What to show, with commas, such as phase,dark_field: each with its uncertainty. All if left out.",
+    help="Channels to show with their uncertainty, such as phase,dark_field; all if left out.",
 )
 @click.option(
     "--projection",
     type=Whole(),
     metavar="NUMBER",
-    help="Of a series: which to show; the first, middle and last if left out.",
+    help="Projection of a series to show; the first, middle and last if left out.",
 )
 @click.option("-o", "--output", "page", metavar="PAGE.html", required=True, help="The page to write.")
 @click.option("--overwrite", is_flag=True, help="Replace a page that exists.")
@@ -107,11 +107,10 @@ def report(
     page: str,
     overwrite: bool,
 ) -> int:
-    """Write one web page that shows results: images to zoom into, values, profiles, and what was done.
+    """Write a web page that shows results: images, values, profiles, findings and options.
 
-    A configuration stands for its finished results. The page holds everything that it needs and opens in any
-    browser, from a disk or a USB stick. Further results of the same frames are laid over the first, by a
-    slider or by blinking.
+    CONFIG.toml means its finished results. The page is one file and opens in any browser, without server or
+    network. Two results of the same frames can be compared by a slider, by blinking, or by their difference.
 
     \b
     Examples:
@@ -142,7 +141,7 @@ def report(
     raise_errors([*errors, *page_errors(page, overwrite=overwrite)])
     write_report(page, results, channels=names, overwrite=overwrite)
     click.echo(f"Wrote {page}")
-    say(settings, "It opens in any browser, and needs nothing but itself.")
+    say(settings, "It opens in any browser and needs no other file.")
     return DONE
 
 

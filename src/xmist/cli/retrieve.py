@@ -37,8 +37,10 @@ _SHOWN = 10
 @configuration_options
 @click.option("--workers", type=Whole(1), metavar="NUMBER", help="For a series: processes on this machine.")
 @click.option("--dask", metavar="ADDRESS", help="For a series: scheduler of a Dask cluster, tcp://node:8786.")
-@click.option("--memory", metavar="AMOUNT", help="What all processes may hold, such as 4GB.")
-@click.option("--strict", is_flag=True, help="Exit code 3 on any warning; a series stops there.")
+@click.option("--memory", metavar="AMOUNT", help="Memory for all processes together, such as 4GB.")
+@click.option(
+    "--strict", is_flag=True, help="Exit code 3 if there is a warning; a series stops at the first."
+)
 @click.option("--follow", is_flag=True, help="For a series: retrieve projections as they are recorded.")
 @click.option(
     "--idle-timeout",
@@ -46,7 +48,7 @@ _SHOWN = 10
     default=600.0,
     show_default=True,
     metavar="SECONDS",
-    help="With --follow: end when no file has changed for so long.",
+    help="With --follow: end when no file has changed for this time.",
 )
 @click.option(
     "--set",
@@ -55,7 +57,9 @@ _SHOWN = 10
     metavar="SECTION.KEY=VALUE",
     help="Change a key of the configuration file, such as input.sample='s12_*.tif'; may be repeated.",
 )
-@click.option("--output-folder", metavar="FOLDER", help="Write the results there; made if it does not exist.")
+@click.option(
+    "--output-folder", metavar="FOLDER", help="Folder for the results; it is made if it does not exist."
+)
 @click.option(
     "--preview", is_flag=True, help="Write a quick image, NAME.preview.EXT: a fast method, binned frames."
 )
@@ -66,22 +70,23 @@ _SHOWN = 10
 def retrieve(settings: Settings, /, config: tuple[str, ...], **given: Any) -> int:
     """Retrieve one projection or a series, and write the results.
 
-    Everything is stated by a configuration file (xmist init writes one), by options, or by both: options
-    take the place of what the file says. No file is overwritten unless --overwrite is given.
+    A configuration file (xmist init writes one), options, or both state what to do; options replace values of
+    the file. No file is overwritten without --overwrite.
 
-    A series is what has {projection} in the names of its sample frames, or a table [series]. Its results go
-    to blocks beside the file that shows them all; killed or stopped, the same command goes on where it was.
+    A series has {projection} in the names of its sample frames, or a table [series]. Its results are written
+    in blocks beside the output file, which refers to them. After a kill or a stop, the same command
+    continues.
 
-    With --follow, projections are retrieved as they are recorded: new files, or frames that are added to a
-    dataset. It ends when all are there that [series] expected states, at Ctrl-C, or when no file has changed
-    for the idle timeout; exit code 3 if fewer arrived than expected. The file of the series shows the newest.
+    With --follow, projections are retrieved while they are recorded: new files, or frames that are added to a
+    dataset. The command ends when all projections have arrived ([series] expected), at Ctrl-C, or when no
+    file has changed for the idle timeout. The exit code is 3 if fewer arrived than expected.
 
-    Exit code 3 means that results were written, but some pixels have no value though no mask hid them, or
-    projections of a series could not be retrieved.
+    Exit code 3 means that results were written, but some unmasked pixels have no value, or projections of a
+    series could not be retrieved.
 
-    Several configurations are retrieved one after another, also after one that fails; the exit code is the
-    worst. With --output-folder each then writes to a folder of its name in it. Names given by --set are
-    relative to the configuration file, as those in it.
+    Several configurations are retrieved one after another. If one fails, the others are still retrieved, and
+    the exit code is the worst. With --output-folder each writes to a folder of its own there. File names in
+    --set are relative to the configuration file.
 
     \b
     Examples:
@@ -222,8 +227,8 @@ def _single_lines(done: Run) -> Iterator[str]:
     lost = done.rows[0].valueless
     if lost:
         yield (
-            f"{lost} pixels have no value though no mask hid them (flags undetermined, not_positive); a step "
-            "'unlit' masks what the beam does not reach"
+            f"{lost} unmasked pixels have no value (flags undetermined, not_positive); the step 'unlit' "
+            "masks regions without beam"
         )
 
 
@@ -241,4 +246,4 @@ def _series_lines(done: Run) -> Iterator[str]:
     if len(flagged) > _SHOWN:
         yield f"  and {len(flagged) - _SHOWN} more; the table in {done.path} lists all"
     for problem in dict.fromkeys(done.problems):
-        yield f"Not written: {problem}; run the same command to do what is missing"
+        yield f"Not written: {problem}; run the same command again to retrieve the rest"

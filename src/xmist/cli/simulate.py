@@ -55,20 +55,32 @@ _LARGEST = 1e12  # bytes of a machine that does not tell its memory
     metavar="NUMBER",
     default=0,
     show_default=True,
-    help="Another seed is another experiment.",
+    help="Seed of random numbers; another seed gives another experiment.",
 )
 @click.option(
     "--form", type=click.Choice(["tiff", "hdf5"]), default="tiff", show_default=True, help="Of the frames."
 )
 @click.option("--plan", "planned", is_flag=True, help="Estimate the errors to expect; write no frames.")
 @click.option(
-    "--distance", type=Number(), multiple=True, metavar="M", help="With --plan: in metres; repeatable."
+    "--distance",
+    type=Number(),
+    multiple=True,
+    metavar="M",
+    help="With --plan: distance in metres; may be repeated.",
 )
 @click.option(
-    "--speckle", type=Number(), multiple=True, metavar="M", help="With --plan: size in metres; repeatable."
+    "--speckle",
+    type=Number(),
+    multiple=True,
+    metavar="M",
+    help="With --plan: speckle size in metres; may be repeated.",
 )
 @click.option(
-    "--photons", type=Number(), multiple=True, metavar="P", help="With --plan: photons a pixel; repeatable."
+    "--photons",
+    type=Number(),
+    multiple=True,
+    metavar="P",
+    help="With --plan: photons per pixel; may be repeated.",
 )
 @click.option(
     "--method", metavar="NAME", help="Method of the configuration or the plan; full-field if left out."
@@ -78,11 +90,12 @@ _LARGEST = 1e12  # bytes of a machine that does not tell its memory
 @common
 @click.pass_obj
 def simulate(settings: Settings, /, preset: str, folder: str | None, planned: bool, **given: Any) -> int:
-    """Simulate the frames of PRESET by wave optics and write them as a beamline would.
+    """Simulate the frames of PRESET by wave optics, and write them.
 
     PRESET is currant, low-dose, fibres, spheres, tubes or ct. Writes reference, sample, dark and flat frames,
-    truth.h5 with the true images, and config.toml for xmist retrieve. With --plan: a table of the errors to
-    expect over distance, speckle size, number of positions and dose, and a figure of it in FOLDER.
+    truth.h5 with the true images, and config.toml for xmist retrieve. With --plan, no frames are written: a
+    table and a figure in FOLDER show the expected errors for distances, speckle sizes, numbers of positions
+    and doses.
 
     \b
     Examples:

@@ -25,13 +25,13 @@ _HELP = {
     "prior": "Prior on slices in cgls: none, smooth or tv.",
     "strength": "Strength of the prior, 0.01 to 10.",
     "acquisition": "full, half (the axis near a border, over 360 degrees), or auto.",
-    "padding": "Margin for what leaves the frame, as a share of the width (cgls, sirt).",
-    "volumes": "With commas, of delta, mu, scattering; all if left out.",
-    "delta-from": "phase, refraction, or auto.",
+    "padding": "Margin for an object that leaves the frame, as a share of the width (cgls, sirt).",
+    "volumes": "Some of delta, mu, scattering, with commas; all if left out.",
+    "delta-from": "Source of delta: phase, refraction, or auto.",
     "air": "Box without sample, y0,y1,x0,x1; auto takes both borders; or none.",
     "exclude": "Projections to leave out, with commas.",
-    "max-valueless": "Projections with a larger share of pixels without a value are left out.",
-    "block": "Slices in a file.",
+    "max-valueless": "Leave out projections with a larger share of pixels without a value.",
+    "block": "Slices per file.",
 }
 
 
@@ -51,7 +51,7 @@ def _volume_options(command: Command) -> Command:
 )
 @click.option("--dask", metavar="ADDRESS", help="Scheduler of a Dask cluster, tcp://node:8786.")
 @click.option("--check", is_flag=True, help="Show the rotation axis, time, memory and disk; write nothing.")
-@click.option("--overwrite", is_flag=True, help="Begin anew where other volumes are.")
+@click.option("--overwrite", is_flag=True, help="Replace other volumes of this name.")
 @log_option
 @common
 @click.pass_obj
@@ -70,8 +70,8 @@ def tomography(
 
     RESULT.h5 holds the results of a series with angles, as xmist retrieve writes them. The volumes are delta
     (from the phase), mu in 1/m (from the transmission) and scattering, the mean square of the refraction
-    angle per axis and metre in rad²/m (from the dark-field). Slices go to blocks beside the file that shows
-    them all; killed or stopped, the same command goes on where it was.
+    angle per axis and metre in rad²/m (from the dark-field). Slices are written in blocks beside the
+    output file, which refers to them. After a kill or a stop, the same command continues.
 
     Needs algotom and astra-toolbox: pip install "xmist[tomography]".
 

@@ -34,7 +34,7 @@ def view(path: str | None) -> int:
         raise InputError(text, code="package-missing") from error
     displays = [os.environ.get(name) for name in ("DISPLAY", "WAYLAND_DISPLAY")]
     if sys.platform.startswith("linux") and not any(displays):
-        text = "xmist view needs a display, and DISPLAY is not set; xmist report needs none"
+        text = "xmist view needs a display, but DISPLAY is not set; use xmist report, which needs none"
         raise InputError(text, code="display-missing")
     from xmist.view.napari.widget import open_viewer
 

@@ -296,12 +296,15 @@ def _nothing_usable(reference: Image, sample: Image, weights: Image | None) -> s
         if good.any():
             return ""
     if weights is not None and not (weights > 0).any():
-        return "weights are 0 everywhere; expected some pixels above 0"
+        return "weights are 0 everywhere; expected weights above 0 at some pixels"
     if not (np.isfinite(reference) & (reference > 0)).any():
         return "reference has no finite positive pixel; expected intensities above 0"
     if not np.isfinite(sample).any():
         return "sample has no finite pixel; expected intensities"
-    return "no pixel is usable in both frames of any pair; expected some with weight above 0"
+    return (
+        "no pixel is usable in both frames of any pair; expected pixels with weight above 0 in both (check "
+        "weights and NaN)"
+    )
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)

@@ -45,8 +45,8 @@ ERROR_CODES: Final[Mapping[str, str]] = MappingProxyType(
         "option-missing": "A required option is missing.",
         "option-unknown": "There is no option of this name.",
         # --- experiment, material and arrays (core) ---
-        "array-invalid": "Something given as an array is none, or has another type or number of dimensions.",
-        "experiment-invalid": "A value of the experiment is no number, or its unit is evidently wrong.",
+        "array-invalid": "An argument is not an array, or has the wrong type or number of dimensions.",
+        "experiment-invalid": "A value of the experiment is not a number, or its unit is evidently wrong.",
         "material-invalid": "A material is unknown, incomplete, contradictory or out of range.",
         "weights-invalid": "Weights are negative, NaN or infinite.",
         "frames-too-small": "The frames are smaller than the methods need.",
@@ -54,7 +54,9 @@ ERROR_CODES: Final[Mapping[str, str]] = MappingProxyType(
         "extra-missing": "A package of an extra is not installed.",
         "no-opposite-projections": "The rotation centre cannot be found: no two projections are opposite.",
         "shape-mismatch": "Arrays that belong together differ in shape.",
-        "sample-positions-invalid": "The positions of the sample are no numbers, or not one for each frame.",
+        "sample-positions-invalid": (
+            "The positions of the sample are not numbers, or there is not one for each frame."
+        ),
         "sample-positions-apart": "Frames of the sample at different positions do not overlap.",
         # --- methods ---
         "sample-positions-unsupported": "The method takes no frames of a sample that moves.",
@@ -74,26 +76,28 @@ ERROR_CODES: Final[Mapping[str, str]] = MappingProxyType(
         "step-unknown": "There is no preprocessing step of this name.",
         # --- input and output files (io) ---
         "angles-missing": "A series has no rotation angles.",
-        "axes-mismatch": "The axes that are stated do not fit the shape or the number of frames.",
-        "axes-missing": "Nothing states what the axes of an array with more than three are.",
-        "counts-wrapped": "Counts below 0 were stored as unsigned numbers, and so became the largest ones.",
-        "dataset-ambiguous": "Several datasets of an HDF5 file could be meant.",
+        "axes-mismatch": "The stated axes do not fit the shape or the number of frames.",
+        "axes-missing": "The axes of an array with more than three axes are not stated.",
+        "counts-wrapped": "Negative counts were stored as unsigned numbers, and so became very large.",
+        "dataset-ambiguous": "Several datasets of an HDF5 file can be frames.",
         "dataset-incomplete": "Parts of a dataset were never written, are damaged, or are in missing files.",
         "dataset-invalid": "A dataset holds other values than expected.",
         "dataset-missing": "An HDF5 file has no such dataset.",
-        "file-being-written": "Another program has a file open to write, and it cannot be read yet.",
+        "file-being-written": "Another program is writing a file, and it cannot be read yet.",
         "file-changed": "A file changed while it was in use.",
         "file-damaged": "A file is damaged or truncated.",
         "file-missing": "A file does not exist.",
         "file-unreadable": "A file cannot be read: no permission, or not a regular file.",
         "format-unknown": "The ending of a name is not one of frames, or does not match what the file holds.",
         "frames-unsupported": "A file holds no frames, or stores them in a way that is not read.",
-        "image-key-invalid": "An image key does not tell the kind of each frame, or no frame has the value.",
+        "image-key-invalid": (
+            "An image key does not state the kind of each frame, or no frame has the requested value."
+        ),
         "link-broken": "A link in an HDF5 file leads to nothing.",
         "link-outside": 'A link leads to another folder, which links = "inside" does not allow.',
         "memory-insufficient": "The data do not fit into memory.",
         "output-exists": "A file of this name exists already.",
-        "output-invalid": "A name cannot be written to: no folder, no permission, or another ending.",
+        "output-invalid": "A file cannot be written: no folder, no permission, or wrong ending of its name.",
         "package-missing": "An optional package is not installed.",
         "projection-missing": "A series has no such projection, or it has not been retrieved.",
         "result-invalid": "A file holds no result of xmist, or a damaged or newer one.",
@@ -106,7 +110,9 @@ ERROR_CODES: Final[Mapping[str, str]] = MappingProxyType(
         "disk-full": "A disk, or a limit of the system, has no room for the results.",
         "frames-shared": "Reference and sample are the same frames.",
         "frames-unequal-numbers": "The numbers of frames do not fit the positions, repeats and projections.",
-        "frames-invalid": "Frames marked as invalid leave it open where the others belong.",
+        "frames-invalid": (
+            "Without the frames marked as invalid, projection or position of the others is not known."
+        ),
         "geometry-mismatch": "The headers of reference and sample state different set-ups.",
         "frames-unused": "Dark or flat frames are given that no preprocessing step uses.",
         "journal-unreadable": "The journal of a series is damaged.",
@@ -118,7 +124,7 @@ ERROR_CODES: Final[Mapping[str, str]] = MappingProxyType(
         "projection-failed": "None of the projections that were tried can be retrieved.",
         "results-missing": "A configuration has no finished results.",
         "series-changed": "Configuration or input of a series have changed since it was begun.",
-        "series-locked": "Another process is at work on a series.",
+        "series-locked": "Another process is working on a series.",
         # --- volumes (tomography, workflow) ---
         "cone-beam-wide": "A cone beam moves rays too far for slices in parallel geometry.",
         "projections-too-few": "Too few projections can be used for a reconstruction.",
@@ -129,11 +135,11 @@ ERROR_CODES: Final[Mapping[str, str]] = MappingProxyType(
         # --- comparison, planning and display (evaluate, view) ---
         "display-missing": "There is no display to open a window on.",
         "channel-missing": "A result does not have the channel that was asked for.",
-        "ending-unknown": "The ending of a file's name stands for no format that can be written.",
+        "ending-unknown": "The ending of a file name is not that of a format that can be written.",
         "metric-undefined": "A metric is not defined for these images.",
         "no-method": "None of the compared methods can work on the frames.",
         "pixels-too-few": "Too few pixels have a value.",
-        "region-invalid": "A region of a comparison is no box or mask inside the frames.",
+        "region-invalid": "A region of a comparison is not a box or mask inside the frames.",
         "result-missing": "A comparison has no run of this method and number of positions.",
     }
 )

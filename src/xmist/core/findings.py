@@ -95,14 +95,14 @@ _TABLE: Final = (
         "mask-dense",
         "warning",
         "Nearly every usable pixel lies beside a masked one: its speckle is interpolated from few "
-        "neighbours, and all image channels are rough or wrong.",
+        "neighbours, and all image channels are noisy or wrong.",
         "Mask fewer pixels, or bin the frames.",
     ),
     FindingCode(
         "flux-falls",
         "warning",
-        "The flux of reference and sample frames falls or rises steadily over the positions: the beam decays "
-        "or recovers. The transmission is wrong unless both frames of a pair have one flux.",
+        "The flux of reference and sample frames falls or rises steadily over the positions: the beam "
+        "decays or recovers. The transmission is wrong unless both frames of a pair have the same flux.",
         "Normalise the flux (preprocessing step flux).",
     ),
     FindingCode(
@@ -140,8 +140,9 @@ _TABLE: Final = (
     FindingCode(
         "flux-differs",
         "warning",
-        "Bare beam has another flux in the sample frames than in the reference frames: the exposure time or "
-        "the beam differ. The transmission is wrong by this factor, and the phase of methods without it.",
+        "Bare beam has another flux in the sample frames than in the reference frames: the exposure time "
+        "or the beam differ. The transmission is wrong by this factor, and so is the phase of methods "
+        "without transmission.",
         "Normalise the flux (preprocessing step flux).",
     ),
     FindingCode(
@@ -181,7 +182,7 @@ _TABLE: Final = (
         "note",
         "Shifts of the frames, or positions of the sample, were measured in the frames and corrected, as "
         "refine_positions asks.",
-        "None is needed; provenance holds the values.",
+        "None is needed; the values are in the provenance.",
     ),
     # --- bare beam beside the sample, for every method (methods/common) ---
     FindingCode(
@@ -218,21 +219,23 @@ _TABLE: Final = (
     FindingCode(
         "bare-beam-dark-field",
         "warning",
-        "The dark-field is not 0 in bare beam: all of it is off by as much.",
-        "Average more references against their noise; check blur, averaging and dark frames of both.",
+        "The dark-field is not 0 in bare beam: all its values are wrong by this amount.",
+        "Average more reference frames to reduce their noise. Check whether references and samples differ "
+        "in blur, averaging or dark frames.",
     ),
     FindingCode(
         "parts-unlevelled",
         "warning",
-        "Flagged pixels cut parts without bare beam off the image; their phase has a level of its own.",
+        "Flagged pixels separate parts of the image that contain no bare beam. The phase of such a part "
+        "has an unknown offset.",
         "Mask less, or give background with bare beam in each part.",
     ),
     # --- pixels of a result, for every method (methods/common) ---
     FindingCode(
         "ill-determined",
         "warning",
-        "At some pixels the frames hold next to no information: the values there are mostly noise, or come "
-        "from neighbouring pixels. They carry the flag ill_determined.",
+        "At some pixels the frames contain almost no information: the values there are mostly noise, or "
+        "come from neighbouring pixels. They carry the flag ill_determined.",
         "Use smoothing or a larger window, or more positions of the diffuser.",
     ),
     FindingCode(
@@ -250,17 +253,19 @@ _TABLE: Final = (
     FindingCode(
         "border-motion-missing",
         "warning",
-        "Speckles at the border of the frames moved, and the refraction angle lacks that motion: a tilt, a "
-        "defocus, an astigmatism, or an object that the border cuts. Phase and angle are wrong by it.",
-        "Use full-field or a method that matches speckles (umpa, xsvt); if the beam drifted, the step drift.",
+        "Speckles at the border of the frames moved, but the method does not retrieve this motion: a tilt, "
+        "a defocus, an astigmatism, or an object that the border cuts. Phase and refraction angle are "
+        "wrong by it.",
+        "Use full-field, umpa or xsvt. If the beam drifted, add the preprocessing step drift.",
     ),
     # --- methods (methods/implicit and methods/matching) ---
     FindingCode(
         "not-converged",
         "warning",
         "The iterative solution stopped before it converged: the image channels are approximate or wrong.",
-        "Check for shifts above a speckle size, for attenuation that the options leave out, delta_over_beta, "
-        "and that the frames belong together; with single-material compare with exact = false.",
+        "Check that shifts are smaller than a speckle, that the options allow for attenuation, the value "
+        "of delta_over_beta, and that the frames belong together. With single-material, compare with exact "
+        "= false.",
     ),
     FindingCode(
         "dark-field-qualitative",
@@ -278,28 +283,28 @@ _TABLE: Final = (
     FindingCode(
         "shift-ambiguous",
         "warning",
-        "The pattern of the reference frames repeats itself, and larger shifts than half its period are "
-        "searched or were found: shift, refraction angle and phase may be wrong by whole periods.",
+        "The pattern of the reference frames is periodic, and shifts of more than half a period were "
+        "searched or found: shift, refraction angle and phase may be wrong by whole periods.",
         "Set max_shift to half the period at most; where shifts are larger, give start values (initial).",
     ),
     FindingCode(
         "shift-through-border",
         "warning",
-        "Speckles at a border of the frames have moved too far to be registered: the phase lacks the tilt "
-        "and the defocus.",
+        "The motion of the speckles at a border of the frames is too large to be measured: tilt and "
+        "defocus are missing in the phase.",
         "Use umpa, or the preprocessing step drift.",
     ),
     FindingCode(
         "refinement-stopped",
         "warning",
-        "A refinement would have moved speckles by more than their size and was left out: shifts are too "
-        "large, and the phase and the dark-field are approximate.",
+        "A refinement was left out because it would move speckles by more than their size: shifts are too "
+        "large for the method, and phase and dark-field are approximate.",
         "Use umpa or full-field, which search for large shifts.",
     ),
     FindingCode(
         "window-below-speckle",
         "warning",
-        "The window is smaller than a speckle: its equations are nearly proportional, and the image channels "
+        "The window is smaller than a speckle: its equations are nearly the same, and the image channels "
         "are noisy.",
         "Use a larger window or smoothing.",
     ),
@@ -321,7 +326,7 @@ _TABLE: Final = (
     FindingCode(
         "large-shifts",
         "note",
-        "Speckles moved by more than the fit can follow at full resolution; it began with binned frames.",
+        "Speckles moved by more than the fit can follow at full resolution, so it began with binned frames.",
         "None is needed.",
     ),
     FindingCode(
@@ -341,7 +346,7 @@ _TABLE: Final = (
     FindingCode(
         "transmission-from-prior",
         "warning",
-        "The sample takes light, but over most of the frame the prior determines the transmission, even for "
+        "The sample attenuates, but over most of the frame the prior determines the transmission, even for "
         "structure of 64 pixels: its contrast is lost, and little more than its mean is measured.",
         "Use more positions, more light, or a diffuser with more contrast.",
     ),
@@ -364,7 +369,7 @@ _TABLE: Final = (
         "warning",
         "The residual is smaller than the noise that was given or estimated, so that the references may be "
         "smoothed too much.",
-        "Give gain and read_noise of the frames as they are now, after scaling and averaging.",
+        "Give gain and read_noise as they are after scaling and averaging of the frames.",
     ),
     FindingCode(
         "residual-above-noise",
@@ -384,13 +389,13 @@ _TABLE: Final = (
         "initial-unused",
         "note",
         "The initial result explains the frames no better than an empty field of view and was not used.",
-        "None is needed; check the initial result where it should be near.",
+        "None is needed; if the initial result should fit the frames, check it.",
     ),
     # --- preprocessing (preprocess) ---
     FindingCode(
         "dark-bright",
         "warning",
-        "The dark frames are as bright as the reference frames, so that nothing is left of these.",
+        "The dark frames are as bright as the reference frames, so their subtraction leaves no signal.",
         "Check which files were given as dark frames.",
     ),
     FindingCode(
@@ -415,20 +420,21 @@ _TABLE: Final = (
     FindingCode(
         "beam-changed",
         "warning",
-        "A monitor or the ring current tells that the beam changed between frames, and no step scales them.",
+        "A monitor or the ring current shows that the beam changed between frames, and no step corrects it.",
         'Add the preprocessing step flux, with source = "monitor" or with bare beam in view.',
     ),
     FindingCode(
         "exposure-times-differ",
         "note",
-        "Reference and sample frames had other exposure times, as the files state. They are scaled by them.",
+        "The files state different exposure times for reference and sample frames. The frames are scaled "
+        "by them.",
         "None is needed.",
     ),
     FindingCode(
         "exposure-time-unknown",
         "warning",
         "The exposure time is stated for reference or sample frames, but not for both.",
-        "Check that both had the same, or add the preprocessing step flux.",
+        "Check that both exposure times are equal, or add the preprocessing step flux.",
     ),
     FindingCode(
         "saturated",
@@ -460,7 +466,7 @@ _TABLE: Final = (
     FindingCode(
         "preview",
         "note",
-        "The image is a preview: a fast method, and pixels joined into larger ones.",
+        "The image is a preview, made by a fast method from binned frames.",
         "Retrieve with full-field for quantitative images.",
     ),
     # --- volumes (tomography, workflow) ---
@@ -468,7 +474,7 @@ _TABLE: Final = (
         "axis-tilted",
         "warning",
         "The rotation axis is tilted against the columns of the detector; volumes are blurred along it.",
-        "Align the axis, or turn the frames before retrieval.",
+        "Align the axis, or rotate the frames before retrieval.",
     ),
     FindingCode(
         "axis-uncertain",
@@ -486,13 +492,13 @@ _TABLE: Final = (
         "projections-left-out",
         "note",
         "Projections that were not retrieved, or have too few values, are left out of volumes.",
-        "None is needed for a few projections; mend and retrieve them if there are many.",
+        "None is needed for a few projections; if there are many, correct the cause and retrieve them.",
     ),
     # --- simulation (simulate) ---
     FindingCode(
         "structure-resolved",
         "warning",
-        "Simulated structure is not small against the speckles: part of its D shows as phase.",
+        "Simulated structure is not much finer than the speckles: part of its D appears as phase.",
         "Use a smaller correlation length, or compare with phase_total.",
     ),
     FindingCode(
@@ -519,7 +525,7 @@ _TABLE: Final = (
         "option-ignored",
         "note",
         "A table [options] holds an option that the chosen method does not have, but another has.",
-        "Nothing; to be explicit, put it into the table [options.METHOD] of the method that it is meant for.",
+        "None is needed; to be explicit, put the option into the table [options.METHOD] of its method.",
     ),
     FindingCode(
         "pairing-doubtful",
@@ -530,7 +536,7 @@ _TABLE: Final = (
     FindingCode(
         "frames-last",
         "warning",
-        "The shape of a stack is that of frames along the last axis, and it is read as many narrow frames.",
+        "The shape of a stack suggests frames along the last axis, but it is read as many narrow frames.",
         'State the axes in [input], as in sample_axes = "y,x,position".',
     ),
     FindingCode(
@@ -549,26 +555,27 @@ _TABLE: Final = (
         "projection-failed",
         "warning",
         "A projection of a series could not be read or retrieved; it has no values.",
-        "Mend what the message names and run the same command again.",
+        "Correct what the message names and run the same command again.",
     ),
     FindingCode(
         "frames-removed",
         "warning",
         "The frames of a projection that was retrieved before are no longer there, or cannot be read; its "
         "result is kept.",
-        "Nothing if the frames were moved away on purpose; otherwise put them back.",
+        "None is needed if the frames were moved on purpose; otherwise put them back.",
     ),
     FindingCode(
         "repeats-unequal",
         "note",
         "There are more reference frames at some positions of the diffuser than at others.",
-        "Nothing: the frames of each position are averaged; those with fewer are noisier.",
+        "None is needed: the frames of each position are averaged, and positions with fewer frames are "
+        "noisier.",
     ),
     FindingCode(
         "projection-numbers",
         "warning",
-        "The numbers in the names of files leave it open which projection is the first, or which are "
-        "missing, and the angles or the references depend on it.",
+        "The numbers in the file names do not show which projection is the first, or which are missing. "
+        "The angles or the references depend on it.",
         "State the number of the first projection (series.first) or how many there are (series.expected).",
     ),
     FindingCode(
@@ -580,7 +587,7 @@ _TABLE: Final = (
     FindingCode(
         "length-unusual",
         "warning",
-        "A length of the experiment is larger or smaller than is usual, as if it were not in metres.",
+        "A length of the experiment is unusually large or small. It may not be in metres.",
         "Give lengths in metres.",
     ),
     FindingCode(

@@ -46,14 +46,15 @@ FLAGS: Final[tuple[Flag, ...]] = (
     Flag(
         ILL_DETERMINED,
         "ill_determined",
-        "the references are nearly proportional or flat here; the value may come from neighbouring pixels",
+        "reference frames are nearly proportional or have no contrast here; the value may come from "
+        "neighbouring pixels",
     ),
-    Flag(UNDETERMINED, "undetermined", "nothing determines this pixel; its channels are NaN"),
+    Flag(UNDETERMINED, "undetermined", "no frame determines this pixel; its channels are NaN"),
     Flag(CLIPPED, "clipped", "a negative dark-field was set to 0 as positive=True asks"),
     Flag(
         NOT_POSITIVE,
         "not_positive",
-        "the transmission came out at or below 0; phase and dark-field are NaN here",
+        "the transmission is 0 or negative here; phase and dark-field are NaN",
     ),
     Flag(SEARCH_EDGE, "search_edge", "the best shift lies on the edge of the search range"),
 )

@@ -202,8 +202,8 @@ class Material:
             assert self.energy_kev is not None
             if not math.isclose(self.energy_kev, energy_kev, rel_tol=1e-6):
                 raise InputError(
-                    f"δ and β of the material hold for {self.energy_kev:g} keV and {energy_kev:g} keV was "
-                    "asked for; give formula and density for other energies",
+                    f"δ and β of the material are given for {self.energy_kev:g} keV and {energy_kev:g} keV "
+                    "was asked for; give formula and density for other energies",
                     "material-invalid",
                 )
             return float(self.delta), float(self.beta)

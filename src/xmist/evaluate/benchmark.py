@@ -313,7 +313,7 @@ def request_errors(
             if list(given).count(item) > 1:
                 check.add(f"{name} names {item} more than once; expected it once")
     if not positions:
-        check.add("positions is empty; expected one number at least")
+        check.add("positions is empty; expected at least one number")
     return check.errors
 
 

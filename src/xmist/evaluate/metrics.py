@@ -61,7 +61,7 @@ def _pair(image: ArrayLike, truth: ArrayLike, mask: ArrayLike | None) -> tuple[R
     used = _mask("mask", mask, a.shape) & ~np.isnan(a) & ~np.isnan(b)
     if np.count_nonzero(used) < 2:
         raise InputError(
-            "fewer than two pixels have a value in both images; expected two at least", code="pixels-too-few"
+            "fewer than two pixels have a value in both images; expected at least two", code="pixels-too-few"
         )
     return a[used], b[used]
 

@@ -142,7 +142,7 @@ def _given(
         if array.shape != shape:
             return wrong(f"is a mask of shape {array.shape}; expected the frames' {shape}")
         if not array.any():
-            return wrong("is a mask without a pixel; expected some")
+            return wrong("is a mask without pixels; expected at least one")
         return array, ()
     boxes = array[None] if array.ndim == 1 else array
     if array.dtype.kind not in "iu" or boxes.ndim != 2 or boxes.shape[1:] != (4,) or not len(boxes):

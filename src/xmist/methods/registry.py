@@ -81,7 +81,10 @@ _TABLE = (
     Method(
         name="full-field",
         module="xmist.methods.full_field",
-        summary="phase, dark-field (also directional) and transmission: the whole equation, the whole image",
+        summary=(
+            "phase, scalar or directional dark-field and transmission, by the whole equation over the "
+            "whole image"
+        ),
         minimum_positions=1,
         gives=("phase", "dark_field", "dark_field_tensor", "transmission", "refraction_angle"),
         attenuation="yes",
@@ -183,7 +186,7 @@ _TABLE = (
     Method(
         name="lcs",
         module="xmist.methods.implicit.lcs",
-        summary="transmission, refraction and, as asked for, scalar or directional dark-field, without δ/β",
+        summary="transmission, refraction and (optional) scalar or directional dark-field, without δ/β",
         minimum_positions=3,
         gives=(
             "transmission",

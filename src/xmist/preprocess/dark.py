@@ -74,8 +74,8 @@ def usable_darks(dark: Image, level: float | None) -> tuple[Image, tuple[Finding
         return dark, ()
     numbers = ", ".join(str(number) for number in np.flatnonzero(lit))
     message = (
-        f"dark frame {numbers} of {len(dark)} (counted from 0) has beam: its median is {levels[lit][0]:.4g}, "
-        f"that of the others {lowest:.4g}; it was left out"
+        f"dark frame {numbers} of {len(dark)} (counted from 0) was taken with beam: its median is "
+        f"{levels[lit][0]:.4g}, that of the others {lowest:.4g}; it was left out"
     )
     return dark[~lit], (finding("dark-with-beam", message),)
 

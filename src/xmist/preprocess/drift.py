@@ -191,7 +191,7 @@ def correct_drift(
             usable &= given[n] > 0
         if not usable.any():
             raise InputError(
-                f"reference frame {n} has no usable pixel; leave this position out", "drift-undetermined"
+                f"reference frame {n} has no usable pixel; leave out this position", "drift-undetermined"
             )
         moved, touched = shifted(filled(frame, usable), usable, shifts[n])
         out[n] = moved

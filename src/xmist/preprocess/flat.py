@@ -80,7 +80,7 @@ def usable_flats(flat: Image) -> tuple[Image, tuple[Finding, ...]]:
         return flat, ()
     numbers = ", ".join(str(number) for number in np.flatnonzero(unlit))
     message = (
-        f"flat frame {numbers} of {len(flat)} (counted from 0) has no beam: its median is "
+        f"flat frame {numbers} of {len(flat)} (counted from 0) was taken without beam: its median is "
         f"{levels[unlit][0]:.4g}, that of the others {np.median(levels[~unlit]):.4g}; it was left out"
     )
     return flat[~unlit], (finding("flat-without-beam", message),)

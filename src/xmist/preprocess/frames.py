@@ -239,7 +239,12 @@ def box_slices(rows: Span | None, columns: Span | None, shape: tuple[int, int]) 
             errors.append(ErrorRecord("option-invalid", f"{name} {error}"))
             continue
         if stop > size:
-            errors.append(ErrorRecord("box-outside", f"{name} is [{start}, {stop}]; the frames have {size}"))
+            errors.append(
+                ErrorRecord(
+                    "box-outside",
+                    f"{name} is [{start}, {stop}]; expected numbers from 0 to {size}, the size of the frames",
+                )
+            )
         slices.append(slice(start, stop))
     raise_errors(errors)
     return slices[0], slices[1]

@@ -51,11 +51,16 @@ class Step:
 
 _TABLE = (
     Step("dark", DarkOptions, apply_dark, "subtract the signal that the detector has without beam"),
-    Step("flat", FlatOptions, apply_flat, "divide by the uneven response of the detector"),
+    Step("flat", FlatOptions, apply_flat, "divide by the response of the detector"),
     Step("bad-pixels", BadPixelsOptions, apply_bad_pixels, "mask hot, dead, stuck and saturated pixels"),
     Step("unlit", UnlitOptions, apply_unlit, "mask large regions that the beam does not reach"),
     Step("flux", FluxOptions, apply_flux, "scale all frames to one flux of the bare beam"),
-    Step("drift", DriftOptions, apply_drift, "move the references to where the sample frames' speckles are"),
+    Step(
+        "drift",
+        DriftOptions,
+        apply_drift,
+        "register the reference frames to the sample frames, and move them",
+    ),
     Step("crop", CropOptions, apply_crop, "keep a box of the frames"),
     Step("bin", BinOptions, apply_bin, "join pixels into larger ones"),
 )

@@ -165,8 +165,8 @@ def _dark_findings(
         other = _median(beam.seconds for beam in beams)
         if math.isfinite(other) and abs(other - seconds) > _STEADY * other:
             text = (
-                f"input.dark was exposed for {seconds:.6g} s and {name} for {other:.6g} s: what the detector "
-                "collects without beam depends on the time; record dark frames of the same exposure time"
+                f"input.dark was exposed for {seconds:.6g} s and {name} for {other:.6g} s: the dark signal "
+                "depends on the exposure time; record dark frames of the same exposure time"
             )
             return [finding("dark-exposure-time", text)]
     return []

@@ -569,7 +569,7 @@ def _steps(
                 ConfigurationError("preprocess", f"has the step '{kind}' more than once; expected it once")
             )
         if kind in names and not given:
-            text = f"is missing; the step '{kind}' needs these frames"
+            text = f"is missing; the step '{kind}' needs these frames: name them, or remove the step"
             problems.append(ConfigurationError(f"input.{kind}", text, "option-missing"))
     return None if None in sections or len(problems) > before else tuple(steps)
 
@@ -582,7 +582,9 @@ def _files(
     for name in output.files or ():
         path = folder / name
         if path in files:
-            problems.append(ConfigurationError("output.files", f"names {name} more than once"))
+            problems.append(
+                ConfigurationError("output.files", f"names {name} more than once; expected it once")
+            )
         elif path.suffix.lower() not in RESULT_ENDINGS:
             problems.append(ConfigurationError("output.files", f": {ending_error(name)}", "ending-unknown"))
         elif confined and not _is_inside(path, folder):

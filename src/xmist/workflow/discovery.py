@@ -177,8 +177,8 @@ def _axes_findings(found: FrameSearch) -> list[Finding]:
             role = "sample" if table is found.sample else "reference"
             text = (
                 f"{table.name} has the shape {(count, y, x)}, which is read as {count} frames of {y} × {x} "
-                f"pixels (y × x); if they are {x} frames along the last axis, give {role}_axes = "
-                '"y,x,position" in [input], if not, "position,y,x"'
+                f'pixels (y × x). If this is right, give {role}_axes = "position,y,x" in [input]; if there '
+                f'are {x} frames along the last axis, give "y,x,position"'
             )
             findings.append(finding("frames-last", text))
     return findings

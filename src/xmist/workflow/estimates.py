@@ -244,8 +244,8 @@ def _with_estimate(found: Check, discovery: Discovery, progress: Progress | None
     have = machine_memory()
     if have is not None and memory > have:
         text = (
-            f"this machine has {amount(have)} of memory and about {amount(memory)} are needed; crop, bin, or "
-            "use a larger machine"
+            f"about {amount(memory)} of memory are needed, but this machine has {amount(have)}; crop or bin "
+            "the frames, or use a larger machine"
         )
         findings = (*findings, finding("memory-short", text))
     return dataclasses.replace(found, findings=findings, memory=memory, seconds=seconds)
@@ -381,7 +381,7 @@ def _try_made_up(
             if number == 0:
                 tell(f"compiling {method}", 0, 1)
                 call()
-            tell(f"trying {method} on small made-up frames", number, len(_SIDES))
+            tell(f"trying {method} on small random frames", number, len(_SIDES))
             start = time.perf_counter()
             call()
             times.append(time.perf_counter() - start)

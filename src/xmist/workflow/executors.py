@@ -63,7 +63,7 @@ class Processes:
                     yield Report(block=block, rows=(), problem=f"{_TRIES} processes died at {block.name}")
             idle = idle + 1 if len(waiting) == left else 0
             if idle == _TRIES:
-                raise RuntimeError(f"{idle} times no process lived until its first block")
+                raise RuntimeError(f"{idle} processes in a row ended before their first block")
 
 
 def _round(

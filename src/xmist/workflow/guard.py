@@ -43,8 +43,8 @@ def call(function: Callable[..., Any], *arguments: Any, what: str, timeout: floa
                 child.kill()
     if not answer:
         raise InputError(
-            f"{what} ended {_died(child.returncode)}: a file is damaged in a way that its library "
-            "does not survive; copy or record it again",
+            f"{what} ended {_died(child.returncode)}: a damaged file probably ended the process; copy or "
+            "record it again",
             code="file-damaged",
         )
     kind, value = pickle.loads(answer)

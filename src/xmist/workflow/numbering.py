@@ -35,9 +35,13 @@ def find_numbering(numbers: Collection[int], count: int | None = None, first: in
         )
     start = lowest if first is None else first
     step = math.gcd(*(number - start for number in numbers)) or 1
-    steps = f"the numbers in the names count in steps of {step}: others may be missing (series.expected)"
+    steps = (
+        f"the numbers in the file names rise in steps of {step}: projections may be missing (state "
+        "series.expected)"
+    )
     begins = (
-        f"the numbers in the names begin with {lowest}: projections before it may be missing (series.first)"
+        f"the numbers in the file names begin with {lowest}: projections before it may be missing (state "
+        "series.first)"
     )
     if count is None:
         doubts = [begins] * (first is None and lowest != 0) + [steps] * (step > 1)

@@ -119,7 +119,7 @@ def overlap_errors(
         text = ""
         with suppress(ValueError):  # a name that no file system takes, which the writer reports
             if os.path.realpath(path) in precious:
-                text = f"{path} would replace what is read"
+                text = f"{path} would replace a file that is read"
             elif pattern := _pattern(parsed, path):
                 text = f"{path} would be read as a frame the next time, because {pattern} matches it"
         if text:

@@ -100,7 +100,7 @@ def write_preview(
     wrong = [*parsed.named(found.errors), *overlap_errors(parsed, found.files, written).values()]
     for path in written:
         if path.exists() and not _is_preview(path):
-            text = f"{path} exists and is no preview; rename it"
+            text = f"{path} exists and is not a preview; rename it"
             wrong.append(ErrorRecord("output-exists", text))
         else:
             wrong += target_errors(path, overwrite=True)

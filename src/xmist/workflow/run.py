@@ -106,7 +106,8 @@ class Run:
             return open_result(self.path, projection=projection)
         if projection not in (None, self.rows[0].projection):
             raise InputError(
-                f"there is no projection {projection!r}; it is a single one", code="projection-missing"
+                f"there is no projection {projection!r}; the configuration describes a single projection",
+                code="projection-missing",
             )
         return self.result
 
@@ -284,7 +285,10 @@ def _run_checked(
 def _check_following(parsed: ParsedConfiguration, idle_timeout: float) -> None:
     errors = []
     if not parsed.is_series:
-        errors.append("follow is given, and there is one projection; expected a series ([series])")
+        errors.append(
+            "follow is given, but the configuration describes a single projection; expected a series "
+            "([series])"
+        )
     if isinstance(idle_timeout, bool) or not idle_timeout > 0:
         errors.append(f"idle_timeout is {idle_timeout!r}; expected seconds above 0")
     raise_errors(parsed.named([ErrorRecord("value-invalid", text) for text in errors]))
@@ -306,7 +310,7 @@ def check_execution(
         text = f"workers is {workers!r}; expected a whole number from 1"
         errors.append(ErrorRecord("value-invalid", text))
     if workers is not None and client is not None:
-        text = "workers and a Dask cluster are both given; expected one of them"
+        text = "workers and a Dask cluster are both given; give only one of them"
         errors.append(ErrorRecord("value-invalid", text))
     limit = None
     try:

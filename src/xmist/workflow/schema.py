@@ -162,7 +162,7 @@ class InputSection(Options):
     ) = None
     dark: Annotated[_Names, _frames("dark")] | None = None
     flat: Annotated[_Names, _frames("flat")] | None = None
-    repeats: Annotated[int, _whole("the number of frames of each position, which are averaged")] = 1
+    repeats: Annotated[int, _whole("the number of frames per position, which are averaged")] = 1
     position_key: (
         Annotated[_Names, Parsed(_as_names, "the header's key of the diffuser's position, or a list of keys")]
         | None
@@ -172,8 +172,9 @@ class InputSection(Options):
             Any,
             Parsed(
                 _as_sample_positions,
-                "where the sample was in each frame while the diffuser stayed, (y, x) in effective pixels: a "
-                "list [[y, x], ...], a text file of two columns, or two keys of the headers",
+                "the position (y, x) of a sample that moves while the diffuser stays, for each frame, in "
+                "effective pixels: a list [[y, x], ...], a text file of two columns, or two keys of the "
+                "headers",
             ),
         ]
         | None
@@ -201,7 +202,7 @@ class RetrieveSection(Options):
     """The method."""
 
     method: Annotated[str, Range(expected="the name of a method (xmist methods lists them)")]
-    threads: Annotated[int, _whole("the number of threads (every core if left out)")] | None = None
+    threads: Annotated[int, _whole("the number of threads (all cores if left out)")] | None = None
 
 
 class OutputSection(Options):
@@ -255,7 +256,7 @@ class SeriesSection(Options):
         | None
     ) = None
     between: Literal["linear", "nearest"] = "linear"
-    reference_repeats: Annotated[int, _whole("the number of frames of each position in a set")] | None = None
+    reference_repeats: Annotated[int, _whole("the number of frames per position in a set")] | None = None
     projections: (
         Annotated[
             tuple[int, int],
@@ -275,8 +276,10 @@ class SeriesSection(Options):
             int,
             Range(
                 2,
-                expected="how many neighbouring projections share a start, a whole number from 2: the first "
-                "of them begins from nothing, the others from its result",
+                expected=(
+                    "the number of neighbouring projections in a group, a whole number from 2: the others "
+                    "begin from the result of the first"
+                ),
             ),
         ]
         | None

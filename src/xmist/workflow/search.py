@@ -225,7 +225,7 @@ def find_series(found: FrameSearch) -> None:
         text = "sample_positions are given for a series; expected a single projection"
         found.errors.append(ErrorRecord("option-conflict", text))
     if is_quick_look(parsed.options or {}):
-        text = "region and stride are a quick look at one projection; of a series use the steps crop and bin"
+        text = "region and stride are for a single projection; for a series use the steps crop and bin"
         found.errors.append(ErrorRecord("option-conflict", text))
     times = section.reference_at or (0.0,)
     found.known = found.attempt(lambda: known_angles(section.angles, parsed.folder))

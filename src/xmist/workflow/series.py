@@ -313,9 +313,8 @@ def _differences(journal: Journal, begun: Beginning, kept: Mapping[int, Kept]) -
 
 def _refusal(folder: Path, different: Sequence[str]) -> ErrorRecord:
     text = (
-        f"the series in {folder} was begun with something else, and its projections would not fit together: "
-        f"{'; '.join(different)}. Put back what it was to go on, write to another name (output.files), or "
-        "begin anew with --overwrite"
+        f"the series in {folder} was begun with other input or settings: {'; '.join(different)}. Restore "
+        "them to continue, write to another name (output.files), or begin anew with --overwrite"
     )
     return ErrorRecord("series-changed", text)
 
@@ -419,8 +418,8 @@ class _Progress:
                 self.log.write(f"{report.block.name} was not written: {report.problem}")
                 if in_a_row >= min(_MOST_UNWRITTEN, len(self.left)):
                     raise OutputError(
-                        f"{report.problem}. {len(self.kept)} of {total} projections are done and kept "
-                        f"in {self.folder}; mend the cause and run the same command to go on"
+                        f"{report.problem}. {len(self.kept)} of {total} projections are done and kept in "
+                        f"{self.folder}; remove the cause and run the same command to continue"
                     )
                 continue
             in_a_row = 0
@@ -548,7 +547,7 @@ def _removed_findings(removed: Mapping[int, str]) -> list[Finding]:
         return []
     numbers = sorted(removed)
     text = (
-        f"{len(numbers)} results are kept whose frames are no longer there: {listed(numbers)} "
+        f"{len(numbers)} results are kept although their frames are no longer there: {listed(numbers)} "
         f"({removed[numbers[0]]})"
     )
     return [finding("frames-removed", text)]

@@ -318,8 +318,8 @@ def _centre(
     if moved > 0.5 and abs(best.tilt) > 5.0 * best.tilt_spread:
         text = (
             f"the rotation axis is tilted by {best.tilt:.2f}° against the columns of the detector, "
-            f"{moved:.1f} pixels over the frame: the centre of each slice follows it, but what lies "
-            "off the axis is blurred along it; align the axis, or turn the frames"
+            f"{moved:.1f} pixels over the frame: the centre of each slice follows it, but parts away from "
+            "the axis are blurred along it; align the axis, or rotate the frames"
         )
         findings.append(finding("axis-tilted", text))
     else:
@@ -591,8 +591,8 @@ def write_volumes(
     if journal is not None and (different := differences(journal.identity, identity, {})):
         if not overwrite:
             text = (
-                f"the volumes in {folder} were begun with something else: {'; '.join(different)}. Write to "
-                "another name, or begin anew with --overwrite"
+                f"the volumes in {folder} were begun with other input or settings: {'; '.join(different)}. "
+                "Write to another name, or begin anew with --overwrite"
             )
             raise InputError(text, code="series-changed")
         journal = None
@@ -718,8 +718,8 @@ def _finish(
         for report in reports:
             if report.problem:
                 raise OutputError(
-                    f"{report.problem}. {slices} of {total} slices are done and kept in {folder}; mend the "
-                    "cause and run the same command to go on"
+                    f"{report.problem}. {slices} of {total} slices are done and kept in {folder}; remove "
+                    "the cause and run the same command to continue"
                 )
             slices += len(report.block)
             tell("slices", slices, total)

@@ -79,7 +79,7 @@ def find_addresses(spec: Spec, folder: str | Path | None, errors: list[ErrorReco
             text = f"{item!r} is of type {type(item).__name__}; expected the name of a file as text"
             errors.append(ErrorRecord("value-invalid", text))
         elif "\0" in os.fspath(item):
-            text = f"{item!r} holds a NUL; expected the name of a file"
+            text = f"{item!r} contains a NUL character; expected the name of a file"
             errors.append(ErrorRecord("value-invalid", text))
         elif not os.fspath(item).strip():
             text = 'holds an empty name; expected a file, or a pattern such as "ref_*.tif"'

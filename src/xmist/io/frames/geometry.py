@@ -142,7 +142,7 @@ def _pixels_from_edf(
     pixel, origin = across
     note = ""
     if down is not None and not math.isclose(pixel, down[0], rel_tol=1e-3):
-        note = f"the pixels are not square ({down[1].partition(': ')[2]}); xmist takes them so"
+        note = f"the pixels are not square ({down[1].partition(': ')[2]}); xmist assumes square pixels"
     if magnification is None or math.isclose(magnification[0], 1.0, rel_tol=1e-6):
         yield Offer("pixel_size", pixel, "m", origin, note)
         return

@@ -104,8 +104,7 @@ def find_column(file: Hdf5, place: Place, name: str) -> Place:
     if alike:
         raise InputError(
             f"{file.path}::{place.path} has {len(alike)} datasets {name} in its entry "
-            f"({listed([found.path for found in alike])}); expected the path of the one that is meant in the "
-            f"place of {name}",
+            f"({listed([found.path for found in alike])}); give the path of the right one instead of {name}",
             "dataset-ambiguous",
         )
     raise InputError(

@@ -178,8 +178,8 @@ class Hdf5:
     def _check_inside(self, home: Path, shown: str) -> None:
         if self._folder is not None and not Path(os.path.realpath(home)).is_relative_to(self._folder):
             raise InputError(
-                f'{self.path}::{shown} leads to {home}, outside its folder, which links = "inside" does not '
-                "allow; give that file itself, or allow all links",
+                f'{self.path}::{shown} leads to {home}, outside its folder, which links = "inside" does '
+                "not allow; name that file itself, or allow all links",
                 "link-outside",
             )
 

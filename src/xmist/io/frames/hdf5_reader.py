@@ -93,8 +93,8 @@ class Hdf5Source(Source):
             return ""
         found = ", ".join(f"{number} {kind}" for kind, number in self.kinds.items())
         return (
-            f"{self.label} holds {found} by its image_key, and all are used; {self.label}[image_key=0] "
-            "selects the projections (1: without the sample, 2: darks)"
+            f"{self.label} holds {found} according to its image_key, and all are used; give "
+            f"{self.label}[image_key=0] to select the projections (1: without the sample, 2: darks)"
         )
 
     def read(self, index: int) -> NDArray[Any]:

@@ -73,7 +73,7 @@ def load_frames(
         raise InputError(f"dtype is {kind}; expected float32 or float64", "value-invalid")
     chosen = group_repeats(series, repeats) if groups is None else tuple(map(tuple, groups))
     if not chosen or not all(chosen):
-        text = f"{series.name}: no frames are chosen; expected at least one a position"
+        text = f"{series.name}: no frames are selected; expected at least one per position"
         raise InputError(text, "frames-missing")
     repeated = any(len(group) > 1 for group in chosen)
     total = sum(map(len, chosen))
@@ -135,7 +135,7 @@ def group_repeats(series: FrameSeries, repeats: int | Literal["all"] = 1) -> Gro
         return (tuple(range(count)),)
     if isinstance(repeats, bool) or not isinstance(repeats, int) or repeats < 1:
         raise InputError(
-            f"repeats is {repeats!r}; expected a whole number from 1, the frames of each position",
+            f"repeats is {repeats!r}; expected a whole number from 1, the number of frames per position",
             code="value-invalid",
         )
     groups = _by_position(series)

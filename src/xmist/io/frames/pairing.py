@@ -104,8 +104,8 @@ def _match(
                 for series, groups in ((reference, alone), (sample, [second[i] for i in free]))
                 if groups
             )
-            + "; expected a sample frame for each reference frame (position_key chooses other values of "
-            "the header; an empty one pairs the frames in their order)"
+            + "; expected a sample frame for each reference frame. position_key in [input] chooses "
+            "another header value; an empty position_key pairs the frames in their order"
         )
         errors.append(ErrorRecord("positions-mismatch", text))
         return None
@@ -124,11 +124,11 @@ def _without_partner(series: FrameSeries, groups: Sequence[Sequence[int]]) -> st
 def _count_error(
     reference: FrameSeries, sample: FrameSeries, first: int, second: int, repeats: int | str
 ) -> ErrorRecord:
-    more, most = (reference, first) if first > second else (sample, second)
+    more = reference if first > second else sample
     what = "frames" if repeats == 1 else f"positions of {repeats} frames"
     text = (
-        f"{reference.name} has {first} {what} and {sample.name} {second}; expected as many: {more.name} goes "
-        f"on to {more.label(len(more) - 1)}, number {most}"
+        f"{reference.name} has {first} {what} and {sample.name} {second}; expected equal numbers: the last "
+        f"of {more.name} is {more.label(len(more) - 1)}"
     )
     return ErrorRecord("frames-unequal-numbers", text)
 
@@ -140,9 +140,9 @@ def _gap_errors(reference: FrameSeries, sample: FrameSeries) -> list[ErrorRecord
         marked = [source.label for source in series.sources if getattr(source, "gaps", ())]
         if marked:
             text = (
-                f"{series.name}: frames of {listed(marked, 2)} are marked as invalid (image_key 3), and "
-                "without them the order of the others does not tell their positions; expected positions in "
-                "the headers (position_key), or no such frames"
+                f"{series.name}: frames of {listed(marked, 2)} are marked as invalid (image_key 3). Without "
+                "them, the positions of the other frames are not known; expected positions in the headers "
+                "(position_key), or no invalid frames"
             )
             errors.append(ErrorRecord("frames-invalid", text))
     return errors
@@ -157,8 +157,8 @@ def _geometry_errors(reference: FrameSeries, sample: FrameSeries) -> list[ErrorR
         one, other = ours[name], theirs[name]
         if not math.isclose(one.value, other.value, rel_tol=_AGREEMENT):
             text = (
-                f"{one.source} gives {name} = {one.value:.6g} {one.unit} and {other.source} "
-                f"{other.value:.6g}; expected the same set-up for reference and sample"
+                f"{name} is {one.value:.6g} {one.unit} by {one.source}, but {other.value:.6g} {one.unit} by "
+                f"{other.source}; expected the same set-up for reference and sample"
             )
             errors.append(ErrorRecord("geometry-mismatch", text))
     return errors

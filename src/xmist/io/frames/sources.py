@@ -151,7 +151,7 @@ def _file_of(label: str) -> Path:
 def _unfinished(text: str) -> ErrorRecord:
     """Return the error of a file that another program has open to write."""
     known = text.partition("; another program")[0]
-    advice = "another program has it open to write: wait until it is closed, or use xmist retrieve --follow"
+    advice = "another program is writing it: wait until it is closed, or use xmist retrieve --follow"
     return ErrorRecord("file-being-written", f"{known}; {advice}")
 
 
@@ -218,7 +218,7 @@ def frame_errors(
     elif not 2 <= len(shape) <= MOST_AXES:
         texts.append(f"has shape {shape}; expected (y, x) or (frame, y, x)")
     elif 0 in shape:
-        texts.append(f"has shape {shape} and so no pixels; expected (y, x) or (frame, y, x)")
+        texts.append(f"has shape {shape}, which has no pixels; expected (y, x) or (frame, y, x)")
     elif layout is None and len(shape) == 3 and x in (3, 4) and min(shape[:2]) >= SMALLEST_FRAME:
         texts.append(
             f"has shape {shape}, which looks like colour; expected grey values, (frame, y, x), or for frames "

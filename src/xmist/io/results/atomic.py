@@ -218,7 +218,7 @@ def _rename_if_free(temporary: Path, final: Path) -> None:
 
 def _unplaced(error: OSError, moves: Sequence[tuple[Path, Path]], final: Path) -> str:
     if isinstance(error, FileExistsError):
-        cause = f"{final} appeared while its content was being written, and was not replaced."
+        cause = f"{final} was created by another program in the meantime and was not replaced."
         advice = "rename it, or save again under another name"
     else:
         cause = f"{final} could not be replaced ({error.strerror or error}); is it open in another program?"

@@ -64,7 +64,7 @@ def target_errors(path: str | Path, *, overwrite: bool = False) -> list[ErrorRec
             elif not mode & (stat.S_IWUSR | stat.S_IWGRP | stat.S_IWOTH):
                 text = f"{path} is write-protected; remove the protection or give another name"
     except (OSError, ValueError, RuntimeError) as error:  # a name too long, a NUL in it, a loop of links
-        text = f"{path} cannot be written ({getattr(error, 'strerror', None) or error})"
+        text = f"{path} cannot be written ({getattr(error, 'strerror', None) or error}); give another name"
     return [ErrorRecord(code, text)] if text else []
 
 

@@ -21,6 +21,6 @@ Integrator = Literal["dct", "southwell"]
 
 # What a message says of both.
 TIED_PHASE = (
-    "is given with delta_over_beta; expected one of them at most, because with delta_over_beta the phase is "
-    "(γ/2) ln T and no Laplacian is inverted"
+    "is given with delta_over_beta; give only one of them: with delta_over_beta the phase is (γ/2) ln T, "
+    "and no cut-off is needed"
 )

@@ -130,7 +130,7 @@ def prepare_reference(
             continue
         if not usable.any():
             raise InputError(
-                f"the reference frame of position {n} has no usable pixel; leave this position out",
+                f"the reference frame of position {n} has no usable pixel; leave out this position",
                 "pixels-unusable",
             )
         if filled is None:

@@ -273,7 +273,8 @@ class FullFieldPlan:
                 np.multiply(self.clean[n], np.float32(self.flux), out=filled[n], where=unused)
         if total == 0.0:
             raise InputError(
-                "no pixel is usable in both frames of any pair; expected some with weight above 0",
+                "no pixel is usable in both frames of any pair; expected pixels with weight above 0 in "
+                "both (check weights and NaN)",
                 "pixels-unusable",
             )
         coded = Weights.made(shape, lambda n: weigh(n) / np.float32(total))
@@ -419,8 +420,8 @@ def prepare(
     used = None if prepared.weights is None else prepared.weights > 0
     if used is not None and not used.any():
         raise InputError(
-            "no pixel of the reference frames can be used; expected good pixels that lie side by side: check "
-            "weights, NaN and reference values of 0 or below",
+            "no pixel of the reference frames can be used; expected good pixels beside each other (check "
+            "weights, NaN and reference values of 0 or below)",
             "pixels-unusable",
         )
     mean = float(
@@ -442,8 +443,8 @@ def prepare(
             spectra.append(spectrum_of(root, variance, threads=number))
     if len(spectra) == len(noise) and not any(spectrum.power.any() for spectrum in spectra):
         raise InputError(
-            "the reference frames show nothing but white noise; expected speckles: check exposure time, "
-            "diffuser and dark frames",
+            "the reference frames contain only white noise; expected speckles (check exposure time, "
+            "diffuser and dark frames)",
             "speckles-missing",
         )
     return FullFieldPlan(

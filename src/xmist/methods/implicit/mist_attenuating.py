@@ -38,8 +38,7 @@ from xmist.numerics.operators.stencils import laplacian
 
 CURVATURE_ALONE: Final = (
     ("curvature", "delta_over_beta"),
-    "is true without delta_over_beta; expected delta_over_beta too, because the term is part of the equation "
-    "for T",
+    "is true without delta_over_beta; give delta_over_beta, too: the term is part of the equation for T",
 )
 
 

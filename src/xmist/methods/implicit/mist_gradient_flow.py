@@ -300,9 +300,9 @@ def _farthest(change: Image, threads: int) -> float:
 
 def _stopped(farthest: float, speckle: float) -> Finding:
     message = (
-        f"a refinement would move speckles of {speckle:.2g} pixels by {farthest:.2g} pixels more and was "
-        "left out: shifts are too large for this method, and phase and dark-field are approximate; use "
-        "umpa or full-field"
+        f"a refinement was left out because it would move speckles of {speckle:.2g} pixels by "
+        f"{farthest:.2g} more pixels: the shifts are too large for this method, and phase and dark-field "
+        "are approximate; use umpa or full-field"
     )
     return finding("refinement-stopped", message)
 
@@ -366,9 +366,9 @@ def _border(
     return border, [
         finding(
             "shift-through-border",
-            f"sample and reference frames correlate by {likeness:.2g} along a border: the speckles there "
-            "have moved too far to be registered, and the phase lacks the tilt and the defocus; use umpa, or "
-            "the preprocessing step drift",
+            f"sample and reference frames correlate by {likeness:.2g} along a border: the motion of the "
+            "speckles there is too large to be measured, and tilt and defocus are missing in the phase; "
+            "use umpa, or the preprocessing step drift",
         )
     ]
 

@@ -101,7 +101,7 @@ class MistRapidOptions(Options):
         if self.published and not known:
             yield (
                 ("published", "delta_over_beta"),
-                "is true without delta_over_beta; expected delta_over_beta too, because it concerns the "
+                "is true without delta_over_beta; give delta_over_beta, too: the option concerns the "
                 "transmission",
             )
         if known and not self.published and isinstance(self.cutoff_length, float):

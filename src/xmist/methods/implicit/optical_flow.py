@@ -169,7 +169,7 @@ def _attenuated(ratio: float) -> list[Finding]:
         return []
     message = (
         f"the sample frames have {ratio:.3g} times the flux of the reference frames; if the sample "
-        "attenuates, the phase is wrong: set attenuation_smoothing, or use a method that allows "
-        "attenuation, such as single-material"
+        "attenuates, the phase is wrong; set attenuation_smoothing, or use a method that allows "
+        "attenuation, such as full-field"
     )
     return [finding("sample-attenuates", message)]

@@ -227,9 +227,8 @@ class PixelwiseSystem:
         """Return message and code for frames that determine no pixel."""
         if too_few.all():
             return (
-                f"no pixel has {self.needed} usable positions of the {len(self.reference.frames)}; "
-                "expected frames whose good pixels overlap (check weights, NaN and reference values at or "
-                "below 0)"
+                f"no pixel has {self.needed} usable positions of the {len(self.reference.frames)}; expected "
+                "frames whose good pixels overlap (check weights, NaN and reference values of 0 or below)"
             ), "pixels-unusable"
         return (
             "the reference frames are proportional to each other at every pixel; expected different "

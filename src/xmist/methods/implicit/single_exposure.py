@@ -109,7 +109,7 @@ def prepare(
 def _channels(found: Solution) -> Channels:
     message = (
         "the dark-field of this method is qualitative: its amplitude has no meaning, and with several "
-        "positions neither has its sign"
+        "positions its sign has none either; for values in metres use full-field"
     )
     found.findings.append(finding("dark-field-qualitative", message))
     threads = found.threads

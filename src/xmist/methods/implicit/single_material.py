@@ -98,8 +98,8 @@ def _channels(found: Solution, *, whole: WholeMaterial | None) -> Channels:
         found.provenance["iterations"] = convergence.iterations
         if not convergence.converged:
             message = (
-                f"conjugate gradients stopped after {convergence.iterations} iterations without converging; "
-                "transmission and phase are approximate"
+                f"the solution did not converge in {convergence.iterations} iterations; transmission and "
+                "phase are approximate: check delta_over_beta and that the frames belong together"
             )
             found.findings.append(finding("not-converged", message))
     phase = phase_of_transmission(above_zero(transmission, lost, found.flags), found.options.delta_over_beta)

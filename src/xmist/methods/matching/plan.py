@@ -136,8 +136,8 @@ class MatchingPlan:
         lost = nothing | flat
         if lost.all():
             raise InputError(
-                "no window has speckles that reference and sample share; expected frames with contrast whose "
-                "good pixels overlap (check weights, NaN and reference values at or below 0)",
+                "no window has speckles in both reference and sample frames; expected frames with contrast "
+                "whose good pixels overlap (check weights, NaN and reference values of 0 or below)",
                 "pixels-unusable",
             )
         flags[(found.status & ON_EDGE) > 0] |= flag.SEARCH_EDGE
@@ -258,8 +258,8 @@ def _describe(flags: NDArray[np.uint16], options: MatchingOptions) -> list[Findi
     share = share_of(flags, flag.ILL_DETERMINED)
     if share > 0.002:
         message = (
-            f"{percent(share)} of the pixels are ill-determined, because their windows have next to no "
-            "speckle; use a larger window or more positions"
+            f"{percent(share)} of the pixels are ill-determined, because their windows contain almost no "
+            "speckles; use a larger window or more positions"
         )
         found.append(finding("ill-determined", message))
     share = share_of(flags, flag.SEARCH_EDGE)

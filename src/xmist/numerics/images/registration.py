@@ -96,7 +96,9 @@ def register(
         good = used & ~touched
         step = _fit(moved, sample, good, by_blocks=by_blocks)
         if step is None:
-            return "no part of the frames has speckle that moves alike; give rows and columns of bare beam"
+            return (
+                "no part of the frames has speckles with a common shift; give rows and columns of bare beam"
+            )
         shift = shift + step
         if math.hypot(*shift) > max_shift + 1.0:
             break
@@ -107,7 +109,7 @@ def register(
             f"the shift would be {math.hypot(*shift):.3g} pixels, above max_shift = {max_shift:g}; raise it, "
             "or check that the frames belong together"
         )
-    return "the least squares do not settle; give rows and columns of bare beam"
+    return "the registration did not converge; give rows and columns of bare beam"
 
 
 def _whole_shift(reference: Image, sample: Image, used: Mask, max_shift: float) -> NDArray[np.float64]:
