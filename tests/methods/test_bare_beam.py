@@ -75,6 +75,13 @@ def test_a_drift_is_warned_about_where_there_is_a_sample(method):
     assert "preprocess with drift" in message
 
 
+@pytest.mark.parametrize("method", ["umpa", "mist-gradient-flow"])
+def test_a_phase_above_that_of_bare_beam_is_warned_about(method):
+    assert "phase-positive" not in codes(retrieved(method))
+    swapped = xmist.SpeckleStack(*frames()[::-1])
+    assert "phase-positive" in codes(xmist.retrieve(swapped, EXPERIMENT, method=method))
+
+
 @pytest.mark.parametrize("method", METHODS)
 def test_without_a_sample_a_tilt_is_the_result(method):
     result = retrieved(method, sample=False, drift=0.1)

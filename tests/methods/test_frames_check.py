@@ -50,6 +50,7 @@ FRAMES = PAIRING | {
     "flux-falls",
     "unequal-flux",
     "flux-differs",
+    "sample-brighter",
     "sample-sharper",
     "frames-exchanged",
 }
@@ -120,6 +121,15 @@ def test_a_situation_is_found(situation, expected, method):
     if situation is exposed_longer:
         found |= codes(reference, sample, method)
     assert expected <= found, (found, method)
+
+
+def test_a_beam_that_converges_is_not_brighter():
+    # Speckles move to the middle, and 3 % more flux comes in; without the motion it is another beam.
+    y, x = (part - (size - 1) / 2 for part, size in zip(np.mgrid[: SHAPE[0], : SHAPE[1]], SHAPE, strict=True))
+    reference = speckle(np.random.default_rng(3), 2, SHAPE, 1.7)
+    converged = 1.03 * moved(reference, -0.015 * x, -0.015 * y)
+    for sample, expected in ((converged, set()), (1.03 * reference, {"sample-brighter"})):
+        assert {one.code for one in check_frames(reference, sample, None, may_attenuate=True)} == expected
 
 
 @pytest.mark.parametrize("seed", range(20))

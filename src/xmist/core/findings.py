@@ -211,6 +211,13 @@ _TABLE: Final = (
         "Add the preprocessing step drift, or take reference frames closer in time to the sample frames.",
     ),
     FindingCode(
+        "phase-positive",
+        "warning",
+        "The phase of the sample is above that of bare beam, and matter lowers it: sample and reference are "
+        "swapped, and no image channel is right, unless the sample is a void in matter.",
+        "Check which files were given as sample and as reference.",
+    ),
+    FindingCode(
         "bare-beam-transmission",
         "warning",
         "The transmission is not 1 in bare beam: flux or exposure time of references and samples differ.",

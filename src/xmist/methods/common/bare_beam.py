@@ -28,6 +28,8 @@ _FEWEST: Final = 4  # blocks of a group that have bare beam
 _MOVED: Final = 60.0  # χ² of five parameters of the motion; noise has 5 ± 3.2
 _TILTED: Final = 3.0  # deviations of φ over bare beam by which a tilt or a curvature must change it
 _EXPLAINED: Final = 4.0  # times what the motion makes of φ: more has another cause
+_ABOVE: Final = 5.0  # times the noise of φ over bare beam, by which that of the sample is above it
+_ONE_SIDED: Final = 3.0  # times what it is below
 _OFF: Final = 5.0  # standard errors of a mean over bare beam
 _BRIGHTER: Final = 0.02  # of T; flux is not known better
 _STRAY: Final = 0.1  # of the sample's signal: smaller offsets do not matter
@@ -72,7 +74,7 @@ def use_bare_beam(
         tilted = _tilted(phase, known, blocks, moments, result)
         phase = phase - np.float32(phase.mean(where=known, dtype=np.float64))
         phase, parts = _level_parts(phase, known, sure, result, level=not tilted)
-        found += tilted + parts
+        found += tilted + parts + ([] if tilted else _positive(phase, known, ~bare & sure))
     unequal = [] if background is not None else _unequal_flux(moments, blocks)
     found += unequal or _transmission(result, known)
     found += _dark_field(result, known, ~bare & sure)
@@ -121,6 +123,24 @@ def _tilted(
         f"moved by {motion.rms:.2g} pixels between reference and sample frames: {remedy}"
     )
     return [finding("bare-beam-tilted", message)]
+
+
+def _positive(phase: Real, known: Mask, other: Mask) -> list[Finding]:
+    """Return a warning where φ is above that of bare beam all over the sample, `other` (y, x)."""
+    bare, _, _ = _block_means(phase, known)
+    values, _, _ = _block_means(phase, other & np.isfinite(phase))
+    if len(bare) < _FEWEST or len(values) < _FEWEST:
+        return []
+    noise = float(np.sqrt(np.mean(bare**2)))
+    low, high = (float(value) for value in np.quantile(values, (0.05, 0.95)))
+    if high < max(_ABOVE * noise, -_ONE_SIDED * low):
+        return []
+    message = (
+        f"the phase of the sample is up to {high:.2g} rad above that of bare beam, with a noise of "
+        f"{noise:.2g} rad, and matter lowers it: sample and reference are swapped, unless the sample is a "
+        "void or thinner than what surrounds it; check the files"
+    )
+    return [finding("phase-positive", message)]
 
 
 @dataclass(frozen=True, eq=False)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Any, Final
 
 import numpy as np
@@ -15,17 +16,25 @@ from xmist.numerics.images.patches import Patches, PatchMatch, match_patches, pl
 
 Real = NDArray[Any]
 
-_EVERY: Final = 16  # rows between those that are used: flux needs no more
+_EVERY: Final = 16  # rows between those that are used, at most: flux needs no more
+_LINES: Final = 32  # rows that are used, if there are as many
+_SEGMENT: Final = 32  # pixels of a row that are summed
 _CHANCE: Final = 5.0  # deviations that frames without common speckles reach once in a thousand times
 _EXPECTED: Final = 8.0  # deviations that are expected of frames that belong together, so that chance is none
 _SURE: Final = 8.0  # deviations by which another frame fits
 _FAR: Final = 2  # pixels between the shift of a position and that of the others, from which pairs are doubted
 _SHARPER: Final = 0.1  # part of the contrast of the reference
 _SAME: Final = 0.9  # correlation of frames at two positions
+_ALIKE: Final = 6.0  # deviations of that of independent frames
 _LOW: Final = 0.6  # part of the visibility of the others
 _FALLS: Final = 0.03  # part of the flux
 _UNSTEADY: Final = 6.0  # deviations from a steady change that the change must be larger than
-_BRIGHTER: Final = 0.03  # part of the flux by which lensing changes no patch
+_BRIGHTER: Final = 0.01  # parts of the flux
+_DIMMER: Final = 0.02
+_LEVEL: Final = 0.015  # by which that of bare beam may differ
+_EXCESS: Final = 0.005  # that a swapped sample adds
+_KNOWN: Final = 0.1  # pixels to which the shift of a patch is known
+_BORDER: Final = 0.3  # pixels by which speckles at the border may move farther than those of a patch
 _PAIRING: Final = {"pairs-swapped", "pairs-turned", "pairs-unmatched"}
 
 
@@ -49,57 +58,151 @@ def check_frames(
             "image channels are rough or wrong; mask fewer pixels, or bin the frames"
         )
         found.append(finding("mask-dense", message))
-    flux_reference, flux_sample = (_flux(frames, weights) for frames in (reference, sample))
+    light = _light(reference, sample, weights)
+    flux_reference, flux_sample = light.means()
     found += _compare_flux("reference", flux_reference)
     found += _compare_flux("sample", flux_sample)
     places = places_of_patches(sample, weights)
-    gain = 0.0
+    matches: list[PatchMatch] = []
     if places:
         patches = take_patches(reference, weights, places), take_patches(sample, weights, places)
         matches = [match_patches(patches[0], n, patches[1], n) for n in range(len(sample))]
-        pixels = reference[0].size
-        found += _falling_flux(flux_reference, flux_sample, patches[0], pixels)
+        found += _falling_flux(flux_reference, flux_sample, patches[0], reference[0].size)
         found += _repeated(*patches)
         found += _unmatched(matches, *patches, sample, weights, places)
         found += _blurred(*patches)
-        gains = [value for match in matches for value in match.gains]
-        gain = float(np.median(gains)) if gains else 0.0
-        if not {record.code for record in found} & _PAIRING:
-            found += _exchanged(matches, *patches)
-    ratio = _typical_ratio(flux_sample, flux_reference)
-    if ratio > 1.01:
+    if {record.code for record in found} & _PAIRING:
+        matches = []
+    inflow = _inflow(matches, places, reference.shape[1:])
+    return found + _compare_pairs(light, inflow, matches, may_attenuate=may_attenuate)
+
+
+@dataclass(frozen=True, eq=False)
+class _Light:
+    """Sums of reference and sample frames, and pixels (position, row, segment), over parts of rows."""
+
+    reference: Real
+    sample: Real
+    pixels: Real
+
+    def means(self) -> tuple[Real, Real]:
+        """Return the means of the reference and of the sample frames (position,); NaN without pixels."""
+        number = self.pixels.sum(axis=(1, 2))
+        number = np.where(number > 0, number, np.nan)
+        return self.reference.sum(axis=(1, 2)) / number, self.sample.sum(axis=(1, 2)) / number
+
+
+def _light(reference: Image, sample: Image, weights: Real | None) -> _Light:
+    """Return sums over every few rows of the pixels that both frames have."""
+    height, width = reference.shape[1:]
+    every = int(np.clip(height // _LINES, 1, _EVERY))
+    rows = np.s_[every // 2 :: every]
+    starts = np.arange(0, max(width - _SEGMENT // 2, 1), _SEGMENT)
+    sums: tuple[list[Real], list[Real], list[Real]] = ([], [], [])
+    for n, (one, other) in enumerate(zip(reference, sample, strict=True)):
+        good = np.isfinite(other[rows])
+        if weights is not None:
+            good &= weights[n][rows] > 0
+        for out, values in zip(sums, (one[rows], other[rows], np.float32(1.0)), strict=True):
+            out.append(
+                np.add.reduceat(np.where(good, values, np.float32(0.0)), starts, axis=1, dtype=np.float64)
+            )
+    return _Light(*(np.array(part) for part in sums))
+
+
+@dataclass(frozen=True)
+class _Inflow:
+    """Part of the flux that speckles bring in through the border: by a linear shift, and the error of that.
+
+    `object`: the most that an object brings which the border cuts.
+    """
+
+    linear: float
+    error: float
+    object: float
+
+
+def _inflow(matches: list[PatchMatch], places: list[Any], shape: tuple[int, ...]) -> _Inflow:
+    """Return what comes in, from the shifts of patches."""
+    per_pixel = sum(shape) / (shape[0] * shape[1])  # of half of the border
+    shifts = np.array([match.shifts for match in matches])
+    known = np.isfinite(shifts).all(axis=(0, 2)) if matches else np.zeros(0, bool)
+    if not known.any():
+        return _Inflow(0.0, 0.0, _BORDER * per_pixel)
+    shift = np.median(shifts[:, known], axis=0)
+    most = per_pixel * (_BORDER + float(np.abs(shift).max()))
+    place = np.array([[x.start, y.start] for y, x in places])[known]
+    columns = np.column_stack([np.ones(len(place)), place - place.mean(axis=0)])
+    if np.linalg.matrix_rank(columns) < 3 or len(place) < 4:
+        return _Inflow(0.0, 0.0, most)
+    slopes = np.linalg.lstsq(columns, shift, rcond=None)[0]
+    rest = float(np.sqrt(np.mean((shift - columns @ slopes) ** 2)))
+    spread = np.linalg.inv(columns.T @ columns)
+    linear = -float(slopes[1, 0] + slopes[2, 1])
+    # The shift of a patch within which it changes is known to a tenth only.
+    error = max(rest, _KNOWN) * math.sqrt(spread[1, 1] + spread[2, 2]) + 0.1 * abs(linear)
+    return _Inflow(linear, error, most)
+
+
+def _compare_pairs(
+    light: _Light, inflow: _Inflow, matches: list[PatchMatch], *, may_attenuate: bool
+) -> list[Finding]:
+    """Return findings where sample frames are brighter, sharper or darker than the reference frames.
+
+    A sample takes light; where it adds some, and refraction brings none from elsewhere, frames are swapped.
+    """
+    one, other, number = (part.sum(axis=0) for part in (light.reference, light.sample, light.pixels))
+    used = (number > 0.5 * number.max()) & (one > 0.0)
+    if not used.any():
+        return []
+    ratio = other[used] / one[used]
+    whole, typical = float(other[used].sum() / one[used].sum()), float(np.median(ratio))
+    error = float(np.median(np.abs(ratio - typical))) / math.sqrt(ratio.size)  # of it, twice without signal
+    linear = inflow.linear if abs(inflow.linear) > inflow.error else 0.0
+    if typical > 1.0 + max(_BRIGHTER, _CHANCE * 2.0 * error, linear + 3.0 * inflow.error * (linear > 0.0)):
         message = (
-            f"the sample frames are {ratio:.4g} times as bright as the reference frames; check whether they "
-            "are swapped, or normalise the flux"
+            f"the sample frames are {typical:.4g} times as bright as the reference frames; check whether "
+            "they are swapped, or normalise the flux"
         )
-        found.append(finding("sample-brighter", message))
-    elif gain > 1.0 + _SHARPER and ratio > 1.0:
+        return [finding("sample-brighter", message)]
+    excess = whole - max(typical, 1.0)
+    # What darkens by refraction is noise of the sum; what brightens is the sample, if frames are swapped.
+    darker = math.sqrt(2.0 * float(np.mean(np.minimum(ratio - typical, 0.0) ** 2)))
+    noise = (3.0 * darker + float(ratio.std())) / math.sqrt(ratio.size)
+    least = max(_EXCESS, noise, inflow.object + max(linear, 0.0))
+    if typical > 1.0 - _LEVEL and excess > least:
         message = (
-            f"the speckles have {gain:.3g} times the contrast in the sample frames that they have in the "
-            "reference frames, and no sample sharpens them; check whether they are swapped"
+            f"parts of the sample frames are brighter than the rest, by {percent(excess)} of all light, and "
+            "no part is darker instead, as if sample and reference were swapped: then no image channel is "
+            "right; check the files"
         )
-        found.append(finding("sample-sharper", message))
-    elif ratio < 0.98 and not may_attenuate:
+        return [finding("frames-exchanged", message)]
+    if whole > 1.0 - _LEVEL and (sharper := _sharper(matches)):
+        return sharper
+    if whole < 1.0 - _DIMMER + min(linear, 0.0) - inflow.object and not may_attenuate:
         message = (
-            f"the sample frames have {ratio:.3g} times the flux of the reference frames; if the sample "
+            f"the sample frames have {whole:.3g} times the flux of the reference frames; if the sample "
             "attenuates, the phase is wrong and the dark-field is multiplied by the transmission: use a "
             "method that allows attenuation, such as mist-attenuating"
         )
-        found.append(finding("sample-attenuates", message))
-    return found
+        return [finding("sample-attenuates", message)]
+    return []
 
 
-def _flux(frames: Image, weights: Real | None) -> NDArray[np.float64]:
-    """Return the mean of each frame over every few rows."""
-    means = []
-    for n, frame in enumerate(frames):
-        rows = frame[_EVERY // 2 :: _EVERY] if len(frame) >= 4 * _EVERY else frame
-        good = np.isfinite(rows)
-        if weights is not None:
-            good &= (weights[n][_EVERY // 2 :: _EVERY] if len(frame) >= 4 * _EVERY else weights[n]) > 0
-        values = rows[good]
-        means.append(values.mean(dtype=np.float64) if values.size else np.nan)
-    return np.array(means)
+def _sharper(matches: list[PatchMatch]) -> list[Finding]:
+    """Return a finding where the speckles of the reference have more contrast in the sample frames."""
+    if not any(match.gains.size for match in matches):
+        return []
+    gains = np.concatenate([match.gains for match in matches])
+    chances = np.concatenate([match.chances for match in matches])
+    gain, error = float(np.median(gains)), float(np.sqrt(np.mean(chances**2) / gains.size))
+    if gain < 1.0 + max(_SHARPER, _CHANCE * error):
+        return []
+    message = (
+        f"the speckles have {gain:.3g} times the contrast in the sample frames that they have in the "
+        "reference frames, and no sample sharpens them; check whether they are swapped"
+    )
+    return [finding("sample-sharper", message)]
 
 
 def _falling_flux(
@@ -132,32 +235,6 @@ def _falling_flux(
     return [finding("flux-falls", message)]
 
 
-def _exchanged(matches: list[PatchMatch], reference: Patches, sample: Patches) -> list[Finding]:
-    """Return a finding where parts of the sample frames are brighter and sharper than the rest.
-
-    A sample dims and blurs some patches against the others; where it does the opposite, and nowhere that, its
-    frames are the references.
-    """
-    ratio = np.median(sample.mean / np.where(reference.mean > 0.0, reference.mean, np.nan), axis=0)
-    gains = [match.gains for match in matches if match.gains.size == ratio.size]
-    signs = []
-    for values, least in ((ratio, _BRIGHTER), (np.median(gains, axis=0) if gains else ratio * 0.0, _SHARPER)):
-        middle = float(np.nanmedian(values))
-        if not middle > 0.0:
-            return []
-        up, down = float(np.nanmax(values)) / middle - 1.0, 1.0 - float(np.nanmin(values)) / middle
-        signs.append((up > least and up > 3.0 * down) - (down > least and down > 3.0 * up))
-    if sum(signs) < 1 or -1 in signs:
-        return []
-    what = " and ".join(word for word, sign in zip(("brighter", "sharper"), signs, strict=True) if sign > 0)
-    message = (
-        f"against the reference frames, parts of the sample frames are {what} than the rest, as if sample "
-        "and reference were swapped: then no image channel is right; check the files. A sample that "
-        "focuses strongly does this, too"
-    )
-    return [finding("frames-exchanged", message)]
-
-
 def _repeated(reference: Patches, sample: Patches) -> list[Finding]:
     """Return a finding where two positions have the same speckles."""
     pairs: list[tuple[int, int]] = []
@@ -176,7 +253,11 @@ def _repeated(reference: Patches, sample: Patches) -> list[Finding]:
     flat = reference.spectra.reshape(number, -1)
     size = np.sqrt((np.abs(flat) ** 2).sum(axis=1))
     alike = np.abs((flat @ np.conj(flat).T).real) / np.maximum(np.outer(size, size), 1e-300)
-    pairs += [(n, m) for m in range(number) for n in range(m) if alike[n, m] > _SAME and (n, m) not in pairs]
+    # Frames of few speckles, or waves, are alike by chance. Those of one patch count, as if the others
+    # showed the same again.
+    independent = max(reference.size**2 / reference.area, 4.0)
+    least = max(_SAME, math.tanh(_ALIKE / math.sqrt(independent - 3.0)))
+    pairs += [(n, m) for m in range(number) for n in range(m) if alike[n, m] > least and (n, m) not in pairs]
     if not pairs:
         return []
     listed = "; ".join(f"{n} and {m}" for n, m in sorted(pairs)[:6])
@@ -300,12 +381,6 @@ def _listed(numbers: list[int]) -> str:
     if len(numbers) == 1:
         return f"position {numbers[0]}"
     return f"positions {', '.join(map(str, numbers[:-1]))} and {numbers[-1]}"
-
-
-def _typical_ratio(sample: NDArray[np.float64], reference: NDArray[np.float64]) -> float:
-    """Return the median ratio; NaN, for which no comparison is true, if no reference can be divided by."""
-    known = (reference > 0.0) & np.isfinite(sample)
-    return float(np.median(sample[known] / reference[known])) if known.any() else float("nan")
 
 
 def _identical(reference: Image, sample: Image, weights: Real | None) -> bool:

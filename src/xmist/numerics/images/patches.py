@@ -24,6 +24,7 @@ _MOST: Final = 16
 _USED: Final = 0.75  # part of a patch that must be usable
 _COARSE: Final = 25.0  # pixels of the waves that illumination and sample may have
 _REACH: Final = 4  # part of a patch that speckles may move by: one over it
+_SURE: Final = 6.0  # deviations from which on the top of a correlation is a shift
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -65,13 +66,16 @@ class PatchMatch:
 
     `deviations`: the most of all patches together, and of each; `expected`: of all patches together, of
     frames whose speckles lost half of their contrast. `gains` (patch,): contrast of the speckles over that in
-    the reference.
+    the reference, and `chances` (patch,) the error of that by what else the patches hold. `shifts` (patch,
+    2): x and y in pixels of each; NaN where chance may have made them.
     """
 
     deviations: float
     shift: tuple[int, int]
     expected: float
     gains: Real
+    chances: Real
+    shifts: Real
 
 
 def places_of_patches(frames: Real, weights: Real | None) -> list[Place]:
@@ -143,7 +147,8 @@ def match_patches(reference: Patches, n: int, sample: Patches, m: int) -> PatchM
     energies = np.sqrt(reference.energy[n] * sample.energy[m])
     known = (deviation > 0.0) & (energies > 0.0)
     if not known.any():
-        return PatchMatch(0.0, (0, 0), 0.0, np.empty(0))
+        none = np.full((len(known), 2), np.nan)
+        return PatchMatch(0.0, (0, 0), 0.0, np.empty(0), np.empty(0), none)
     product = sample.spectra[m][known] * np.conj(reference.spectra[n][known])
     surface = fft.irfft2(product, (size, size)) / (size**2 * energies[known, None, None])
     reach = np.arange(-(size // _REACH), size // _REACH + 1)
@@ -154,10 +159,28 @@ def match_patches(reference: Patches, n: int, sample: Patches, m: int) -> PatchM
     # Structure of the sample adds to its contrast, and is no speckle.
     share = np.minimum(1.0, np.sqrt(reference.energy[n] / np.maximum(sample.energy[m], 1e-300)))[known]
     expected = 0.5 * speckle * share / deviation[known]
-    peak = near[:, y, x] * deviation[known] * np.sqrt(sample.energy[m][known] / reference.energy[n][known])
+    correlation = near[:, y, x] * deviation[known]
+    ratio = np.sqrt(sample.energy[m][known] / reference.energy[n][known])
+    shifts = np.full((len(known), 2), np.nan)
+    shifts[known] = [_peak(one) for one in near]
     return PatchMatch(
         max(float(together[y, x]), float(near.max())),
         (int(reach[x]), int(reach[y])),
         float(expected.sum() / np.sqrt(len(expected))),
-        peak,
+        correlation * ratio,
+        np.sqrt(np.maximum(1.0 - correlation**2, 0.0)) * deviation[known] * ratio,
+        shifts,
     )
+
+
+def _peak(surface: Real) -> tuple[float, float]:
+    """Return x and y of the top of a correlation (y, x) in deviations, by parabolas; NaN for chance."""
+    middle = len(surface) // 2
+    y, x = np.unravel_index(int(np.argmax(surface)), surface.shape)
+    inside = 0 < y < len(surface) - 1 and 0 < x < len(surface) - 1
+    if not inside or surface[y, x] < _SURE:
+        return np.nan, np.nan
+    place = []
+    for at, (before, top, after) in ((x, surface[y, x - 1 : x + 2]), (y, surface[y - 1 : y + 2, x])):
+        place.append(at - middle + 0.5 * (before - after) / min(before - 2.0 * top + after, -1e-12))
+    return place[0], place[1]
