@@ -159,7 +159,8 @@ def _compare_pairs(
     whole, typical = float(other[used].sum() / one[used].sum()), float(np.median(ratio))
     error = float(np.median(np.abs(ratio - typical))) / math.sqrt(ratio.size)  # of it, twice without signal
     linear = inflow.linear if abs(inflow.linear) > inflow.error else 0.0
-    if typical > 1.0 + max(_BRIGHTER, _CHANCE * 2.0 * error, linear + 3.0 * inflow.error * (linear > 0.0)):
+    least = max(_BRIGHTER, _CHANCE * 2.0 * error, linear + 3.0 * inflow.error * (linear > 0.0))
+    if min(typical, whole) > 1.0 + least:
         message = (
             f"the sample frames are {typical:.4g} times as bright as the reference frames; check whether "
             "they are swapped, or normalise the flux"
