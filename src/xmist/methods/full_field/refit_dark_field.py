@@ -5,6 +5,10 @@ Rough ψ, such as the rim of a strongly refracting object, enters the model to f
 one. An uncertainty d₀ of the dark-field is an uncertainty d₀ ∇²M of every frame, so that data of variance σ²
 are weighted by 1/(σ² + d₀² ⟨(∇²M)²⟩). Only the dark-field is solved for with these weights: without the data
 at a rim, ψ and T would compensate each other.
+
+A prior whose strength was chosen for the full weights is made weaker by the part that is left of the weights
+where the dark-field is, Σ f |d| / Σ |d|. In a sample that scatters strongly this is a tenth, and the prior
+would outweigh the data.
 """
 
 from __future__ import annotations
@@ -16,6 +20,7 @@ import numpy as np
 import scipy.ndimage
 from numpy.typing import NDArray
 
+from xmist.core.arrays import Image
 from xmist.methods.full_field.problem import DARK, SMOOTH, Fit, FitData, Problem
 from xmist.numerics.operators.derivatives import DX, DY, derivative
 from xmist.numerics.operators.transport import PSI
@@ -49,6 +54,13 @@ def model_error_weights(
     return factors
 
 
+def part_left(factors: Real, dark: Image) -> float:
+    """Return the mean of factors (y, x), weighted by the size of the dark-field (unknown, y, x)."""
+    size = np.abs(dark).sum(axis=0)
+    whole = float(size.sum(dtype=np.float64))
+    return float((factors * size).sum(dtype=np.float64)) / whole if whole > 0.0 else 1.0
+
+
 def refit_dark_field(data: FitData, problem: Problem, found: Fit) -> Fit:
     """Return the fit with a dark-field solved for alone, about the model that it ended with.
 
@@ -76,7 +88,15 @@ def refit_dark_field(data: FitData, problem: Problem, found: Fit) -> Fit:
     right = Right.about(part, found.residual, found.fields[dark])
     found.residual.forget()
     alone = replace(problem, kinds=part.kinds, length2=None)
-    solver = alone.solver(part, tuple(found.priors[i] for i in dark))
+    left = part_left(factors, found.fields[dark])
+    priors = tuple(
+        replace(
+            found.priors[i],
+            strength=(1.0 if kinds[i] in problem.strengths.fixed else left) * found.priors[i].strength,
+        )
+        for i in dark
+    )
+    solver = alone.solver(part, priors)
     new, how = alone.run(solver, right, found.fields[dark])
     del solver, right, part
     fields = found.fields.copy()
