@@ -7,6 +7,7 @@ import scipy.ndimage as ndi
 import xmist
 from tests.manufactured import EXPERIMENT, blob, laplacian6, speckle
 from xmist.methods.full_field import plan
+from xmist.numerics.operators.parallax import Pattern
 
 P, Z = EXPERIMENT.effective_pixel, EXPERIMENT.effective_distance
 SHAPE = (96, 96)
@@ -28,8 +29,8 @@ def _bent(frame):
     return _slopes(potential)
 
 
-def _frames(part, seed=0, positions=4):
-    """S = I + ∇²(D I) − ∇·(I u), u the slopes of a rough ψ where the rays crossed the sample."""
+def _frames(part, seed=0, positions=4, log_t=None):
+    """S = T I + ∇²(D I) − ∇·(I u), T and u, the slopes of a rough ψ, where the rays crossed the sample."""
     rng = np.random.default_rng(seed)
     reference = speckle(rng, positions, SHAPE, 1.8)
     reference /= reference.mean()
@@ -42,14 +43,17 @@ def _frames(part, seed=0, positions=4):
         y, x = (a - part * b for a, b in zip(np.mgrid[: SHAPE[0], : SHAPE[1]], _bent(frame), strict=True))
         moved = [ndi.map_coordinates(line, [y, x], order=5, mode="reflect") for line in u]
         flow = sum(_slopes(frame * line)[axis] for axis, line in enumerate(moved))
-        sample.append(frame + laplacian6(SCATTER * frame) - flow)
+        moved_t = 1.0
+        if log_t is not None:
+            moved_t = np.exp(ndi.map_coordinates(log_t, [y, x], order=5, mode="reflect"))
+        sample.append(moved_t * (frame + laplacian6(SCATTER * frame) - flow))
     noise = NOISE * rng.normal(size=(2, *reference.shape)) * np.sqrt(reference)
     return xmist.SpeckleStack(reference, np.array(sample) + noise[1])
 
 
-def _retrieve(stack, **options):
+def _retrieve(stack, *, transmission=False, **options):
     return xmist.retrieve(
-        stack, EXPERIMENT, method="full-field", gain=NOISE**2, transmission=False, **options
+        stack, EXPERIMENT, method="full-field", gain=NOISE**2, transmission=transmission, **options
     )
 
 
@@ -75,3 +79,20 @@ def test_a_moving_pattern_is_followed(monkeypatch):
 def test_a_pattern_that_stands_still_is_left_alone(part):
     """Nor is one followed that moves against the beam: no diffuser upstream of a detector does so."""
     assert _retrieve(_frames(part)).provenance["convergence"]["parallax"] == 0.0
+
+
+def test_smooth_attenuation_moves_with_the_beam(monkeypatch):
+    """−s·∇ ln T is taken for a displacement of speckles, of p ⟨(I − 1)²⟩/⟨|∇I|²⟩ ∇ ln T."""
+    log_t = -0.2 * blob(SHAPE, 0.5, 0.5, 0.25)
+    stack = _frames(0.3, log_t=log_t)
+    found = _retrieve(stack, regularisation=1.0, transmission=True)
+    monkeypatch.setattr(Pattern, "with_attenuation", lambda pattern, _: pattern)
+    still = _retrieve(stack, regularisation=1.0, transmission=True)
+    left, wrong = (
+        np.polyfit(log_t.ravel(), (r.phase * Z / (EXPERIMENT.wavenumber * P**2)).ravel(), 1)[0]
+        for r in (found, still)
+    )
+    size = np.mean([np.var(frame) / np.square(_slopes(frame)).sum(0).mean() for frame in stack.reference])
+    # To first order in the speckles' contrast, a quarter here.
+    assert abs(wrong / (0.3 * size) - 1.0) <= 0.25
+    assert abs((wrong - left) / (found.provenance["convergence"]["parallax"] * size) - 1.0) <= 0.25

@@ -4,7 +4,7 @@ Unresolved structure makes a granular contrast. If it were the same in every fra
 but bent rays cross the sample elsewhere, so that it is displaced by some tenths of a pixel, in directions
 that change within a speckle (`xmist.numerics.operators.parallax`). The residual of this motion looks like a
 dark-field. The distances need not be known: the part of the bending that displaces the structure is estimated
-from the residual of a fit.
+from the residual of a fit. It displaces ln T as a whole; left alone that would look like a shift of speckles.
 """
 
 from __future__ import annotations
@@ -20,6 +20,7 @@ from xmist.methods.full_field.fit import continue_fit
 from xmist.methods.full_field.problem import SMOOTH, Fit, FitData, Problem
 from xmist.numerics.operators.finite_transport import sampled, spline_coefficients
 from xmist.numerics.operators.parallax import Pattern, bending
+from xmist.numerics.operators.transport import LOG_T
 
 _LOOKED_AT: Final = 3  # positions that the part is estimated from
 _TRIAL: Final = (0.25, 0.6)  # part of the bending that is tried first, and the most that is tried then
@@ -42,6 +43,8 @@ def correct_parallax(data: FitData, problem: Problem, found: Fit) -> tuple[FitDa
     if explained < _WORTH or part <= 0.0:
         return data, found
     part = min(part, 1.0)
+    if LOG_T in problem.kinds:
+        pattern = pattern.with_attenuation(found.fields[problem.kinds.index(LOG_T)])
     straight = _straightened(data, problem, found, pattern, part)
     del pattern
     return straight, replace(continue_fit(straight, problem, found), parallax=part)

@@ -2,13 +2,13 @@
 
 Rays that meet at the detector at r crossed the sample at r − s(r), with s proportional to their angle. Behind
 a diffuser that bends rays a little, I = 1 − ∇·(L θ) at a distance L: so L θ = −∇∇⁻²(I − 1) where θ has no
-curl, and s is a part of it. Where the sample is smooth over s, which is less than a pixel, this changes
-nothing. The rough part of ψ and ln T is displaced by it, differently at each position.
+curl, and s is a part of it. Rough ψ and ln T are displaced by it, differently at each position. So is smooth
+ln T: s·∇ ln T goes with the speckles, and looks like a displacement of them (see `Pattern.with_attenuation`).
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -36,10 +36,10 @@ def bending(frame: Real, *, threads: int | None = None) -> Real:
 
 @dataclass(frozen=True, eq=False)
 class Pattern:
-    """The rough part of a sample, prepared for displacement.
+    """What of a sample is displaced.
 
-    `images`: slopes of rough ψ along x and y, and rough ln T where it is an unknown, (y, x); `coefficients`:
-    those of the splines through them.
+    `images`: slopes of rough ψ along x and y, and ln T, rough or whole, where it is an unknown, (y, x);
+    `coefficients`: those of the splines through them.
     """
 
     images: tuple[Real, ...]
@@ -63,6 +63,17 @@ class Pattern:
             images.append(rough(LOG_T))
         return cls(
             tuple(images), tuple(spline_coefficients(image, threads=threads) for image in images), threads
+        )
+
+    def with_attenuation(self, log_t: Real) -> Pattern:
+        """Return it with the whole of ln T (y, x).
+
+        With s a part p of −∇∇⁻²(I − 1), its term −M s·∇ ln T is, as far as ψ can explain it, that of an error
+        of ψ of p ⟨(I − 1)²⟩/⟨|∇I|²⟩ ln T.
+        """
+        coefficients = spline_coefficients(log_t, threads=self.threads)
+        return replace(
+            self, images=(*self.images[:2], log_t), coefficients=(*self.coefficients[:2], coefficients)
         )
 
     def change(self, model: Real, shift: Real) -> Real:
