@@ -75,8 +75,24 @@ def channel_of(name: str) -> Channel:
     return CHANNELS[name] if name in CHANNELS else DERIVED[name]
 
 
+class _Sized:
+    """Sample frames (position, y, x), their number and size."""
+
+    sample: Image
+
+    @property
+    def positions(self) -> int:
+        """Number N of positions, of the diffuser or of the sample."""
+        return int(self.sample.shape[0])
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        """Size (y, x) of a frame in pixels."""
+        return (int(self.sample.shape[1]), int(self.sample.shape[2]))
+
+
 @dataclass(frozen=True, eq=False)
-class SpeckleStack:
+class SpeckleStack(_Sized):
     """Pairs of frames, without and with the sample, at N positions of the diffuser.
 
     Parameters
@@ -130,12 +146,7 @@ class SpeckleStack:
                     "one of each for every position of the diffuser"
                 )
                 errors.append(ErrorRecord("frames-unequal-numbers", text))
-            if reference.shape[1:] != sample.shape[1:]:
-                text = (
-                    f"reference frames of {reference.shape[1:]} pixels and sample frames of "
-                    f"{sample.shape[1:]} pixels (y, x); expected equal sizes"
-                )
-                errors.append(ErrorRecord("shape-mismatch", text))
+            errors += _size_errors(reference, sample)
         if self.weights is not None:
             like = reference if reference is not None else sample
             if like is not None:
@@ -148,22 +159,12 @@ class SpeckleStack:
         object.__setattr__(self, "sample", sample)
         object.__setattr__(self, "weights", weights)
 
-    @property
-    def positions(self) -> int:
-        """Number N of positions of the diffuser."""
-        return int(self.reference.shape[0])
-
-    @property
-    def shape(self) -> tuple[int, int]:
-        """Size (y, x) of a frame in pixels."""
-        return (int(self.reference.shape[1]), int(self.reference.shape[2]))
-
     def _repr_html_(self) -> str:
         return str(hook("stack html")(self))
 
 
 @dataclass(frozen=True, eq=False)
-class SampleScan:
+class SampleScan(_Sized):
     """Frames of a sample that moves by known amounts, while the diffuser stays (sample stepping).
 
     Parameters
@@ -230,12 +231,7 @@ class SampleScan:
                     "reference frame, or one for every position of the sample"
                 )
                 errors.append(ErrorRecord("frames-unequal-numbers", text))
-            if reference.shape[1:] != sample.shape[1:]:
-                text = (
-                    f"reference frames of {reference.shape[1:]} pixels and sample frames of "
-                    f"{sample.shape[1:]} pixels (y, x); expected equal sizes"
-                )
-                errors.append(ErrorRecord("shape-mismatch", text))
+            errors += _size_errors(reference, sample)
             if not errors:
                 text = _nothing_usable(np.broadcast_to(reference, sample.shape), sample, weights)
                 errors += [ErrorRecord("pixels-unusable", text)] if text else []
@@ -245,15 +241,15 @@ class SampleScan:
         object.__setattr__(self, "sample_positions", positions)
         object.__setattr__(self, "weights", weights)
 
-    @property
-    def positions(self) -> int:
-        """Number N of positions of the sample."""
-        return int(self.sample.shape[0])
 
-    @property
-    def shape(self) -> tuple[int, int]:
-        """Size (y, x) of a frame in pixels."""
-        return (int(self.sample.shape[1]), int(self.sample.shape[2]))
+def _size_errors(reference: Image, sample: Image) -> list[ErrorRecord]:
+    if reference.shape[1:] == sample.shape[1:]:
+        return []
+    text = (
+        f"reference frames of {reference.shape[1:]} pixels and sample frames of {sample.shape[1:]} pixels "
+        "(y, x); expected equal sizes"
+    )
+    return [ErrorRecord("shape-mismatch", text)]
 
 
 def as_sample_positions(

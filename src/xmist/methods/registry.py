@@ -421,7 +421,7 @@ def _retrieve_scan(
     scan: SampleScan, experiment: Experiment, method: str, threads: int | None, options: Mapping[str, Any]
 ) -> Retrieval:
     """Retrieve the whole field that a sample which moves was seen in."""
-    from xmist.methods.common.alignment import refine_sample_positions, report_positions
+    from xmist.methods.common.alignment import refine_sample_positions, report_refined
     from xmist.methods.common.sample_stepping import retrieve_field
     from xmist.methods.matching.region import cut, region_box
 
@@ -440,6 +440,8 @@ def _retrieve_scan(
     refined = refine_sample_positions(scan, solve, parsed.window) if parsed.refine_positions else scan
     result = retrieve_field(refined, solve)
     if parsed.refine_positions:
-        result = report_positions(result, scan, refined)
+        change = refined.sample_positions - scan.sample_positions
+        record = {"sample_positions_given": scan.sample_positions.tolist()}
+        result = report_refined(result, "positions of the sample", change, record)
     box = region_box(parsed, result.shape, experiment)
     return cut(result, box, parsed, origin=result.provenance["grid_origin"])

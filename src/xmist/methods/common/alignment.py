@@ -10,7 +10,7 @@ The frame that images of u, T and V predict, T (R̄ + V (R − R̄))(r − u), i
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from typing import Any, Final
 
@@ -103,17 +103,17 @@ def moved_frames(frames: Image, shifts: NDArray[np.float64]) -> Image:
     return out
 
 
-def report_shifts(result: Retrieval, shifts: NDArray[np.float64]) -> Retrieval:
-    """Return a result with the shifts (position, 2) of its sample frames in provenance and a note."""
-    rms, most = float(np.sqrt(np.mean(np.sum(shifts**2, axis=1)))), float(np.hypot(*shifts.T).max())
-    text = (
-        f"sample frames were shifted against their reference frames by {rms:.2g} pixels (rms, at most "
-        f"{most:.2g}), beyond the common shift; corrected"
-    )
+def report_refined(
+    result: Retrieval, what: str, change: NDArray[np.float64], record: Mapping[str, Any]
+) -> Retrieval:
+    """Return a result with a note on how far `what` was corrected, (position, 2), and its record."""
+    length = np.hypot(*change.T)
+    rms, most = float(np.sqrt(np.mean(length**2))), float(length.max())
+    text = f"{what} were corrected by {rms:.2g} pixels (rms, at most {most:.2g}); their mean is unchanged"
     return replace(
         result,
         findings=(*result.findings, finding("positions-refined", text)),
-        provenance={**result.provenance, "frame_shifts": shifts.tolist()},
+        provenance={**result.provenance, **record},
     )
 
 
@@ -232,18 +232,3 @@ def refine_sample_positions(
         if np.abs(step).max() < _SETTLED:
             break
     return SampleScan(scan.reference, scan.sample, positions, scan.weights)
-
-
-def report_positions(result: Retrieval, scan: SampleScan, refined: SampleScan) -> Retrieval:
-    """Return a result with the given positions in provenance and a note on how far the refined ones are."""
-    change = refined.sample_positions - scan.sample_positions
-    rms, most = float(np.sqrt(np.mean(change**2))), float(np.hypot(*change.T).max())
-    text = (
-        f"positions of the sample were corrected by {rms:.2g} pixels (rms of each coordinate, at most "
-        f"{most:.2g} in all) so that overlaps agree; their mean is unchanged"
-    )
-    return replace(
-        result,
-        findings=(*result.findings, finding("positions-refined", text)),
-        provenance={**result.provenance, "sample_positions_given": scan.sample_positions.tolist()},
-    )

@@ -15,7 +15,7 @@ from xmist.core.errors import ErrorRecord, InputError, raise_errors
 from xmist.core.experiment import Experiment
 from xmist.core.findings import Finding, finding, percent
 from xmist.core.version import __version__
-from xmist.methods.common.alignment import frame_shifts, moved_frames, report_shifts
+from xmist.methods.common.alignment import frame_shifts, moved_frames, report_refined
 from xmist.methods.common.background import background_mask, determined_background
 from xmist.methods.common.bare_beam import use_bare_beam
 from xmist.methods.common.border import check_border
@@ -96,7 +96,10 @@ class MatchingPlan:
             background=self.background,
             threads=self.threads,
         )
-        return report_shifts(result, shifts) if self.options.refine_positions else result
+        if not self.options.refine_positions:
+            return result
+        what = "shifts of sample frames against their reference frames"
+        return report_refined(result, what, shifts, {"frame_shifts": shifts.tolist()})
 
     def _match(
         self, reference: Image, frames: Image, weights: Image | None, start: NDArray[np.int64] | None
