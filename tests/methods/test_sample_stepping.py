@@ -206,3 +206,70 @@ def test_other_methods_say_so():
     with pytest.raises(xmist.InputError, match="umpa, xsvt") as caught:
         retrieve(frames_at(WHOLE), WHOLE, method="mist")
     assert caught.value.codes == ("sample-positions-unsupported",)
+
+
+def lensing_maps(y, x):
+    """Shift u = ∇ψ, and what multiplies the speckles so that none of the flux is lost: T |1 − ∂u|."""
+    a, b, size = 9.0, 12.0, 6.0
+    shift = size * np.stack([np.cos(x / a) * np.sin(y / b) / a, np.sin(x / a) * np.cos(y / b) / b])
+    xx, yy = (1 + size * np.sin(x / a) * np.sin(y / b) / side**2 for side in (a, b))
+    xy = size * np.cos(x / a) * np.cos(y / b) / (a * b)
+    return shift, sample_maps(y, x)[1] * (xx * yy - xy**2)
+
+
+@pytest.fixture(scope="module")
+def whole_image():
+    """A field by full-field, of which half is seen by one frame alone, and its positions."""
+    positions = -np.array([(0, 0), (0, 26.4), (20.3, 0)])
+    rng = np.random.default_rng(5)
+    sample = frames_at(positions, maps=lensing_maps) + 0.003 * rng.normal(size=(3, SIDE, SIDE))
+    scan = xmist.SampleScan(REFERENCES[0], sample, positions)
+    return xmist.retrieve(scan, EXPERIMENT)
+
+
+def test_full_field_retrieves_a_field(whole_image):
+    result = whole_image
+    y, x = np.mgrid[: result.shape[0], : result.shape[1]] + np.reshape(
+        result.provenance["grid_origin"], (2, 1, 1)
+    )
+    expected = lensing_maps(y, x)[0]
+    shift = result.refraction_angle * EXPERIMENT.effective_distance / EXPERIMENT.effective_pixel
+    for least, limit in ((1, 0.15), (2, 0.05)):  # of the rms; a window of `umpa` leaves a quarter of it
+        inside = ndi.minimum_filter(result.diagnostics["coverage"], 11, mode="constant") >= least
+        assert inside.sum() > 300
+        error = np.sqrt(np.mean((shift - expected)[:, inside] ** 2))
+        assert error <= limit * np.sqrt(np.mean(expected[:, inside] ** 2))
+
+
+def test_full_field_flags_what_no_frame_sees(whole_image):
+    lost = whole_image.diagnostics["coverage"] == 0
+    assert lost.any()
+    assert np.array_equal(np.isnan(whole_image.phase), lost)
+    assert ((whole_image.flags & flag.UNDETERMINED) > 0)[lost].all()
+    # One frame does not tell the dark-field, and most pixels are seen by one.
+    assert whole_image.dark_field is None
+
+
+def test_full_field_ignores_weight_zero():
+    positions = np.array([(0.0, 0.0), (0.3, -15.8)])
+    part = np.s_[:, 10:38, 10:42]
+    sample, reference = frames_at(positions)[part], np.array(REFERENCES[[0] * 2])[part]
+    weights = np.ones(sample.shape)
+    weights[1, 12:16, 20:23] = 0
+    results = []
+    for hidden in (1.0, 1e9):
+        sample[weights == 0], reference[weights == 0] = hidden, hidden
+        scan = xmist.SampleScan(reference, sample, positions, weights)
+        results.append(xmist.retrieve(scan, EXPERIMENT, transmission=False))
+    for name, image in results[0].channels():
+        assert np.array_equal(image, getattr(results[1], name), equal_nan=True), name
+
+
+def test_frames_go_on_as_their_mirror_images():
+    grid = sample_grid(np.array([(0.0, 0.0), (0.0, 90.0), (40.0, 45.0)]), (8, 10))
+    frames = np.arange(3 * 80, dtype=np.float32).reshape(3, 8, 10)
+    layer = grid.continued(frames)[grid.layers[0]]
+    assert np.array_equal(layer[grid.part(0)], frames[0])
+    top, left = grid.corners[0]
+    assert np.array_equal(layer[top - 8 : top, left : left + 10], frames[0][::-1])
+    assert np.array_equal(layer[top : top + 8, left - 10 : left], frames[0][:, ::-1])

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from importlib import import_module
 from types import MappingProxyType
 from typing import Any, Final, Literal, Protocol
@@ -38,6 +38,8 @@ class Method:
         Whether the dark-field can be a tensor.
     sample_stepping : bool
         Whether `retrieve` takes a `SampleScan`.
+    whole_image : bool
+        Whether it solves for all pixels together.
     cost : float
         Time of a prepared plan in times that of `mist`, measured at N = 10 (benchmarks/RESULTS.md).
     citation : str
@@ -54,6 +56,7 @@ class Method:
     attenuation: Literal["no", "yes", "with δ/β"]
     directional: bool = False
     sample_stepping: bool = False
+    whole_image: bool = False
     cost: float
     citation: str
     doi: str
@@ -89,6 +92,8 @@ _TABLE = (
         gives=("phase", "dark_field", "dark_field_tensor", "transmission", "refraction_angle"),
         attenuation="yes",
         directional=True,
+        sample_stepping=True,
+        whole_image=True,
         cost=200,
         citation="xmist; the equation of Pavlov et al. 2020, J. Opt. 22 125604",
         doi="10.1088/2040-8986/abc313",
@@ -431,17 +436,26 @@ def _retrieve_scan(
     own = ("refine_positions", "region", "stride")  # of the field, not of its layers
     rest = {name: value for name, value in options.items() if name not in own}
 
-    def solve(stack: SpeckleStack) -> Retrieval:
-        plan = prepare(
-            stack.reference, experiment, method=method, weights=stack.weights, threads=threads, **rest
-        )
-        return plan(stack.sample)
+    whole = METHODS[method].whole_image
 
-    refined = refine_sample_positions(scan, solve, parsed.window) if parsed.refine_positions else scan
-    result = retrieve_field(refined, solve)
-    if parsed.refine_positions:
+    def solve(stack: SpeckleStack, start: Retrieval | None = None) -> Retrieval:
+        # What is continued beyond a frame has no weight, but counts where the reference is prepared.
+        weights = None if whole else stack.weights
+        plan: Any = prepare(
+            stack.reference, experiment, method=method, weights=weights, threads=threads, **rest
+        )
+        if not whole:
+            return plan(stack.sample)  # type: ignore[no-any-return]
+        return plan(stack.sample, weights=stack.weights, initial=start)  # type: ignore[no-any-return]
+
+    refine = getattr(parsed, "refine_positions", False)
+    refined = refine_sample_positions(scan, solve, parsed.window) if refine else scan
+    result = retrieve_field(refined, solve, continued=whole)
+    if refine:
         change = refined.sample_positions - scan.sample_positions
         record = {"sample_positions_given": scan.sample_positions.tolist()}
         result = report_refined(result, "positions of the sample", change, record)
+    if not is_quick_look(options):
+        return replace(result, options=parsed.plain())
     box = region_box(parsed, result.shape, experiment)
     return cut(result, box, parsed, origin=result.provenance["grid_origin"])

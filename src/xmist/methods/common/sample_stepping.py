@@ -29,6 +29,7 @@ Real = NDArray[Any]
 
 _GAP: Final = 48  # pixels between frames that share a layer: windows and shifts reach less
 _WHOLE: Final = 0.005  # pixels; a smaller fraction changes nothing
+_RIM: Final = 3  # pixels
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -54,6 +55,39 @@ class SampleGrid:
             out[(layer, *self.part(n))] = frames[n]
         return out
 
+    def continued(self, frames: Real) -> Image:
+        """Return finite frames (position, y, x) in their layers, each continued by its mirror images."""
+        out = np.empty((max(self.layers) + 1, *self.shape), np.float32)
+        nearest = np.full(out.shape, np.inf, np.float32)
+        for n, layer in enumerate(self.layers):
+            place = [np.arange(size) - first for size, first in zip(self.shape, self.corners[n], strict=True)]
+            away = [
+                np.maximum(np.maximum(-index, index - side + 1), 0).astype(np.float32)
+                for index, side in zip(place, self.frame, strict=True)
+            ]
+            rows, columns = (
+                np.minimum(index % (2 * side), 2 * side - 1 - index % (2 * side))
+                for index, side in zip(place, self.frame, strict=True)
+            )
+            distance = np.maximum(away[0][:, None], away[1])
+            closer = distance < nearest[layer]
+            out[layer][closer] = frames[n][np.ix_(rows, columns)][closer]
+            nearest[layer][closer] = distance[closer]
+        return out
+
+    def without_rims(self, weights: Image) -> Image:
+        """Return weights (position, y, x) that are 0 at the sides of frames inside the grid.
+
+        Speckles come from beyond the frame there.
+        """
+        out = weights.copy()
+        for n, (y, x) in enumerate(self.corners):
+            out[n, : _RIM if y > 0 else 0] = 0.0
+            out[n, :, : _RIM if x > 0 else 0] = 0.0
+            out[n, self.frame[0] - (_RIM if y + self.frame[0] < self.shape[0] else 0) :] = 0.0
+            out[n, :, self.frame[1] - (_RIM if x + self.frame[1] < self.shape[1] else 0) :] = 0.0
+        return out
+
 
 def sample_grid(positions: NDArray[np.float64], frame: tuple[int, int]) -> SampleGrid:
     """Lay frames of (y, x) pixels at positions (position, 2) on the grid that they span."""
@@ -76,16 +110,33 @@ def sample_grid(positions: NDArray[np.float64], frame: tuple[int, int]) -> Sampl
     )
 
 
-def retrieve_field(scan: SampleScan, solve: Callable[[SpeckleStack], Retrieval]) -> Retrieval:
-    """Retrieve the field of a `SampleScan` by `solve`, which takes layers as it takes positions."""
+def retrieve_field(
+    scan: SampleScan,
+    solve: Callable[[SpeckleStack, Retrieval | None], Retrieval],
+    *,
+    continued: bool = False,
+) -> Retrieval:
+    """Retrieve the field of a `SampleScan` by `solve`, which takes layers as it takes positions.
+
+    It also takes a first result, if there is one. With `continued` references go on beyond their frames,
+    where weights are 0, for methods that solve for whole images.
+    """
     grid = sample_grid(scan.sample_positions, scan.shape)
     reference = np.broadcast_to(scan.reference, scan.sample.shape)
     given = np.ones(scan.sample.shape, np.float32) if scan.weights is None else scan.weights
-    sample, weights = grid.pasted(scan.sample, 1.0), grid.pasted(given, 0.0)
-    result = solve(SpeckleStack(grid.pasted(reference, 1.0), sample, weights))
+    sample = grid.pasted(scan.sample, 1.0)
+    weights = grid.pasted(grid.without_rims(given) if continued else given, 0.0)
+
+    def layered(frames: Image) -> Image:
+        if not continued:
+            return grid.pasted(frames, 1.0)
+        usable = np.isfinite(frames) & (frames > 0) & (given > 0)
+        return grid.continued(np.stack(list(map(filled, frames, usable))))
+
+    result = solve(SpeckleStack(layered(reference), sample, weights), None)
     if (np.abs(grid.fractions) > _WHOLE).any():
         corrected = _corrected_references(scan, reference, given, grid, result)
-        result = solve(SpeckleStack(grid.pasted(corrected, 1.0), sample, weights))
+        result = solve(SpeckleStack(layered(corrected), sample, weights), result)
     return _on_grid(result, scan, given, grid)
 
 

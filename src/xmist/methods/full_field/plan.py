@@ -132,8 +132,9 @@ class FullFieldPlan:
         """
         initial = self.options.initial if initial is None else initial
         data, flags, given, shifts, attenuates = self._data(sample, weights)
-        kinds = self.options.kinds(len(self.clean), attenuates=attenuates)
-        problem = self._problem(kinds, data.margin)
+        seen = _typical_number(data.weights)
+        kinds = self.options.kinds(seen, attenuates=attenuates)
+        problem = self._problem(kinds, data.margin, seen)
         start = None
         if initial is not None:
             start = start_from(
@@ -199,14 +200,14 @@ class FullFieldPlan:
             threads=self.threads,
         )
 
-    def _problem(self, kinds: tuple[int, ...], margin: int) -> Problem:
+    def _problem(self, kinds: tuple[int, ...], margin: int, seen: int) -> Problem:
         orders, _ = PRIORS[self.options.prior]
         strength, gamma = self.options.regularisation, self.options.delta_over_beta
         length2 = None if gamma is None else screening_length2(self.experiment, gamma)
         fixed: dict[int, float | None] = {}
-        if length2 is not None and len(self.clean) == 1:
+        if length2 is not None and seen == 1:
             fixed = dict.fromkeys((*DARK, LOG_T))
-        elif LOG_T in kinds and len(self.clean) == 1:
+        elif LOG_T in kinds and seen == 1:
             fixed = dict.fromkeys((PSI, LOG_T))
         if not isinstance(strength, str):
             fixed |= {kind: (2.0 if kind == D_XY else 1.0) * strength for kind in DARK}
@@ -459,6 +460,12 @@ def prepare(
         background=background,
         threads=number,
     )
+
+
+def _typical_number(weights: Weights) -> int:
+    """Return how many frames see a pixel, in the median of those that are seen (sample stepping: few)."""
+    counts = np.count_nonzero(weights.codes, axis=0)
+    return int(np.median(counts[counts > 0])) if counts.any() else len(weights.codes)
 
 
 def _without_rounding(variance: float) -> float:
