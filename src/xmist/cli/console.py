@@ -1,4 +1,4 @@
-"""What every command shares: exit codes, errors as one paragraph, signals, progress, output."""
+"""Common parts of all commands: exit codes, errors as one paragraph, signals, progress, output."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ TERMINATED: Final = 143
 
 @dataclass
 class Settings:
-    """What the options that every command has were set to."""
+    """Values of the options that every command has."""
 
     debug: bool = False
     quiet: bool = False
@@ -48,11 +48,11 @@ class Settings:
 
 
 class Terminated(BaseException):
-    """SIGTERM arrived; not an `Exception`, so that nothing takes it for an error."""
+    """SIGTERM arrived; not an `Exception`, so that it is not handled as an error."""
 
 
 def run(command: click.Command, arguments: Sequence[str] | None) -> int:
-    """Run a command to its end, whatever it is, and say what went wrong."""
+    """Run a command, and print its errors; return the exit code."""
     settings = Settings(arguments=tuple(sys.argv[1:] if arguments is None else arguments))
     code = FAILED
     for stream in (sys.stdout, sys.stderr):
@@ -87,7 +87,7 @@ def echo_json(data: Any) -> None:
 
 
 def say(settings: Settings, text: str) -> None:
-    """Print to stderr what a person wants to know, and a script does not."""
+    """Print information to stderr, unless quiet."""
     if not settings.quiet:
         click.echo(text, err=True)
 
@@ -166,7 +166,7 @@ def _usage(error: click.ClickException) -> str:
 
 
 def _tolerate(stream: IO[str]) -> None:
-    """Let an old console show what it can, instead of failing at a Greek letter."""
+    """Replace characters that a console cannot show, such as Greek letters, instead of failing."""
     reconfigure = getattr(stream, "reconfigure", None)
     if reconfigure is not None:
         with suppress(OSError, ValueError):
@@ -175,7 +175,7 @@ def _tolerate(stream: IO[str]) -> None:
 
 @contextmanager
 def _terminable() -> Iterator[None]:
-    """Turn SIGTERM into an exception, so that everything cleans up behind itself."""
+    """Turn SIGTERM into an exception, so that temporary files are removed."""
     if threading.current_thread() is not threading.main_thread():
         yield
         return

@@ -42,7 +42,7 @@ def info(file: str, channels: str | None, as_json: bool) -> int:
 
 
 def _only(found: Mapping[str, Any], names: Sequence[str], file: str) -> dict[str, Any]:
-    """Return what is stated of some channels; the names that there are not are errors."""
+    """Return the description of some channels; unknown names are errors."""
     given, derived = found.get("channels"), found.get("derived", {})
     if not isinstance(given, Mapping):
         raise InputError(f"{file} is no single result; --channels needs one", code="channel-missing")
@@ -79,7 +79,7 @@ def _info_lines(found: Mapping[str, Any]) -> Iterator[str]:
 
 
 def _shown_unit(name: str, unit: str) -> tuple[str, float]:
-    """Return the unit in which people read a channel, and what values in its SI unit are multiplied by."""
+    """Return the usual unit of a channel, and the factor from its SI unit."""
     from xmist.core.data import channel_of
 
     shown = channel_of(name).shown

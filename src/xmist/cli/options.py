@@ -50,7 +50,7 @@ _STEPS: Final = {
 
 
 class Whole(click.IntRange):
-    """A whole number, of `low` at least, and what would be right where it is none."""
+    """A whole number of at least `low`; its error gives an example."""
 
     def __init__(self, low: int | None = None) -> None:
         super().__init__(min=low)
@@ -68,7 +68,7 @@ class Whole(click.IntRange):
 
 
 class Number(click.types.FloatParamType):
-    """A number, and what would be right where it is none."""
+    """A number; its error gives an example."""
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
         """Return the number, or fail with one sentence."""
@@ -109,7 +109,7 @@ def log_option(command: Command) -> Command:
 
 
 def configuration_options(command: Command) -> Command:
-    """Add what a configuration states of its frames, experiment, method and output, as options."""
+    """Add options for the keys of a configuration: frames, experiment, method and output."""
     several = {"multiple": True}
     options: list[tuple[tuple[str, ...], str, str, dict[str, Any]]] = [
         (
@@ -181,7 +181,7 @@ def configuration_options(command: Command) -> Command:
 
 
 def changes(given: dict[str, Any]) -> tuple[dict[str, Any], dict[str, str]]:
-    """Return what the options state as sections of a configuration, and how messages call its keys."""
+    """Return the options as sections of a configuration, and the names of its keys in messages."""
     from xmist.workflow.schema import step_path
 
     errors: list[ErrorRecord] = []
@@ -253,7 +253,7 @@ def single_configuration(config: Sequence[str]) -> str | None:
 
 
 def parse_arguments(config: Sequence[str], given: dict[str, Any]) -> ParsedConfiguration:
-    """Bring a configuration file and options together."""
+    """Return the configuration from a file and options."""
     from xmist.workflow.configuration import parse_configuration, parse_mapping
 
     path = single_configuration(config)
@@ -281,7 +281,7 @@ def parse_arguments(config: Sequence[str], given: dict[str, Any]) -> ParsedConfi
 
 
 def _home(name: str) -> Path:
-    """Put the home of a user in the place of the ~ that quotes keep from the shell."""
+    """Expand ~, which the shell does not expand in quotes."""
     try:
         return Path(name).expanduser()
     except RuntimeError:  # there is no such user
@@ -322,7 +322,7 @@ def read_options(texts: Sequence[str], errors: list[ErrorRecord]) -> dict[str, A
 
 
 def read_value(text: str) -> Any:
-    """Read a value as TOML does; what is no TOML is text, so that quotes may be left out."""
+    """Read a value as TOML; other text is a string, so that quotes may be left out."""
     try:
         parsed = tomllib.loads(f"value = {text}")
     except tomllib.TOMLDecodeError:
@@ -345,6 +345,6 @@ def _step(text: str, errors: list[ErrorRecord]) -> dict[str, Any]:
 
 
 def as_typed(path: Path) -> Path:
-    """Return a name as a person would type it: relative to this folder where it lies inside."""
+    """Return a name relative to this folder, if it is inside."""
     here = Path.cwd()
     return path.relative_to(here) if path.is_relative_to(here) else path

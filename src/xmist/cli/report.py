@@ -24,7 +24,7 @@ def page_option(command: Command) -> Command:
 
 
 def option_page_errors(page: str | None, *, overwrite: bool, made: str | None = None) -> list[ErrorRecord]:
-    """Return before the work begins what keeps the page of --report from being written."""
+    """Return errors that prevent writing the page of --report, before the work begins."""
     if page is None:
         return []
     from xmist.view.report import ENDINGS, page_errors
@@ -38,7 +38,7 @@ def option_page_errors(page: str | None, *, overwrite: bool, made: str | None = 
 
 @contextmanager
 def before(later: Sequence[ErrorRecord]) -> Iterator[None]:
-    """Report errors inside before others that are known, all at once."""
+    """Raise the errors inside together with others that are known."""
     try:
         yield
     except InputError as error:

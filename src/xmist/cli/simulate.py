@@ -26,7 +26,7 @@ _DRAWS = 4
 _PLANNED = (128, 128)
 _WAVE_BYTES = 16 * 70.0  # a pixel: 4 × 4 samples of the wave
 _FRAME_BYTES = 6.0  # a pixel, as float32 and in counts
-_LARGEST = 1e12  # bytes of a machine that does not tell its memory
+_LARGEST = 1e12  # bytes, for a machine that does not state its memory
 
 
 @click.command(short_help="Simulate an experiment with a known truth, or plan one.")
@@ -131,7 +131,7 @@ def _check_given(name: str, planned: bool, given: dict[str, Any]) -> None:
 
 
 def _check_memory(name: str, planned: bool, given: dict[str, Any]) -> None:
-    """Refuse what this machine cannot hold, before it is tried."""
+    """Raise an error if the simulation does not fit into the memory of this machine."""
     from xmist.simulate import presets
     from xmist.workflow.estimates import machine_memory
     from xmist.workflow.outputs import amount

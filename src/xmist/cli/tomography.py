@@ -147,7 +147,7 @@ def _lines(prepared: Prepared, found: VolumesEstimate) -> Iterator[str]:
 
 
 def volume_lines(found: VolumesEstimate) -> Iterator[str]:
-    """Return what volumes take as lines."""
+    """Return time, memory and disk space of volumes, as lines."""
     from xmist.workflow.estimates import about
     from xmist.workflow.outputs import amount
 

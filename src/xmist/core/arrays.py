@@ -1,4 +1,4 @@
-"""Arrays from users: checked, with an error record for each that is not what it must be."""
+"""Check arrays from users; collect an error record for each that is wrong."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ _FRAMES: Final = "numbers of shape (position, y, x)"
 
 
 def as_array(name: str, given: Any, expected: str, errors: list[Any]) -> NDArray[Any] | None:
-    """Return what NumPy makes of an array_like, masked entries kept; None with an error if it is no array."""
+    """Return an array_like as an array, masked entries kept; None with an error if it is not an array."""
     try:
         array: NDArray[Any] = given if np.ma.isMaskedArray(given) else np.asarray(given)
     except (ValueError, TypeError) as error:
@@ -94,7 +94,7 @@ def as_weights(name: str, weights: ArrayLike, shape: tuple[int, ...], errors: li
 
 
 def without_masked(frames: Image, weights: Image | None) -> Image:
-    """Return (position, y, x) frames with NaN for what a weight of 0 hides, so that no value of it counts."""
+    """Return (position, y, x) frames with NaN where the weight is 0."""
     if weights is None or weights.all():
         return frames
     return np.where(weights > 0, frames, np.float32(np.nan))

@@ -146,7 +146,7 @@ ERROR_CODES: Final[Mapping[str, str]] = MappingProxyType(
 
 
 class InputError(XmistError, ValueError):
-    """The input cannot be used; every error that was found is listed.
+    """The input cannot be used; lists every error that was found.
 
     Parameters
     ----------
@@ -190,7 +190,7 @@ class InputError(XmistError, ValueError):
 
 
 class OutputError(XmistError, OSError):
-    """The result could not be written; the message says what was kept and where."""
+    """The result could not be written; the message says what was kept, and where."""
 
 
 def raise_errors(errors: Sequence[ErrorRecord]) -> None:

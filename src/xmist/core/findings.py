@@ -1,4 +1,4 @@
-"""Findings: what was noticed about frames and results, as records with a code, a severity and a message."""
+"""Findings about frames and results: records with a code, a severity and a message."""
 
 from __future__ import annotations
 
@@ -65,7 +65,7 @@ class Finding:
 
     @classmethod
     def from_dict(cls, data: Mapping[str, Any]) -> Finding:
-        """Return the record that `to_dict` made plain data of."""
+        """Return the record from the plain data of `to_dict`."""
         severity: Severity = "warning" if data["severity"] == "warning" else "note"
         return cls(str(data["code"]), severity, str(data["message"]))
 

@@ -1,4 +1,4 @@
-"""Functions of higher levels that lower ones reach by a name, so that no import goes upwards.
+"""Functions of higher levels that lower levels call by name, so that no import goes upwards.
 
 `xmist/__init__.py` registers them; a module is imported when its function is first used.
 """
@@ -13,7 +13,7 @@ _TARGETS: Final[dict[str, tuple[str, str]]] = {}
 
 
 def register(name: str, module: str, function: str) -> None:
-    """Let `hook(name)` be a function of a module that is not imported yet."""
+    """Register a function of a module that is imported when `hook(name)` is first called."""
     _TARGETS[name] = module, function
 
 

@@ -1,4 +1,4 @@
-"""Optical constants of matter: n = 1 − δ + iβ, by number or by formula and density.
+"""Optical constants of matter, n = 1 − δ + iβ: given as numbers, or by formula and density.
 
 The tables are those of xraydb: Chantler's scattering factors (2000, J. Phys. Chem. Ref. Data 29 597) for δ,
 and the attenuation of Elam, Ravel and Sieber (2002, Radiat. Phys. Chem. 63 121) for β. β includes scattering,

@@ -1,6 +1,6 @@
 """One engine for the options of methods and preprocessing steps and for the tables of a configuration file.
 
-A class of options is a frozen dataclass whose fields say by their types what is allowed:
+A class of options is a frozen dataclass. The types of its fields state what is allowed:
 
     class BinOptions(Options):
         size: Annotated[int, Range(1, 1000, unit="pixels")] = 2
@@ -71,7 +71,7 @@ class Range:
 
 @dataclasses.dataclass(frozen=True)
 class Parsed:
-    """A value of any other kind: `parse` returns it as it is kept, or raises ValueError.
+    """A value of any other kind: `parse` returns the value to keep, or raises ValueError.
 
     The text of the ValueError, if it has one, is the message; otherwise it is made from `expected`. `plain`
     returns the value as plain data for files.
@@ -113,7 +113,7 @@ class Option:
         return " or ".join([*parts, *(f'"{word}"' for word in self.words)])
 
     def read(self, value: Any) -> Any:
-        """Return a value as it is kept; raise ValueError, with or without a text, if it is not allowed."""
+        """Return the value to keep; raise ValueError, with or without a text, if it is not allowed."""
         if value is None and self.optional:
             return None
         if self.parsed is not None:
@@ -148,7 +148,7 @@ class Options:
         raise_errors(self._settle(_option_name))
 
     def _settle(self, called: Callable[[str], str], owner: str = "") -> list[ErrorRecord]:
-        """Bring all values to the form in which they are kept and return what is wrong with them."""
+        """Convert all values to the form in which they are kept, and return the errors."""
         errors, wrong = [], set()
         for option in describe(type(self)):
             kept = value = getattr(self, option.name)
@@ -276,7 +276,7 @@ def _option(name: str, hint: Any, default: Any, about: str) -> Option:
 
 
 def parameter_texts(text: str) -> dict[str, str]:
-    """Return what the section "Parameters" of a numpydoc text says of each parameter, on one line."""
+    """Return the text about each parameter in the section "Parameters" of a docstring, on one line."""
     _, _, section = text.partition("Parameters\n----------\n")
     section = re.split(r"\n\w[^\n]*\n-{3,}\n", section)[0]
     found = re.findall(r"^(\w[\w, ]*) :[^\n]*\n((?:[ ]{4}[^\n]*\n?|\n)*)", section, re.MULTILINE)

@@ -86,7 +86,7 @@ def progress_bars() -> Iterator[Progress]:
 
 @contextmanager
 def expected_time(progress: Progress, what: str, seconds: float | None) -> Iterator[None]:
-    """Report work of about so many seconds each second while it is done; None: its time is not known."""
+    """Report progress each second during work of about `seconds`; None: its time is not known."""
     if seconds is None:
         progress(what, 0, 1)
         yield

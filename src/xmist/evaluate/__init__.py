@@ -1,4 +1,4 @@
-"""Quality of results: metrics, comparison, benchmark, planning, demo."""
+"""Judge results and methods: metrics, comparison, benchmark, planning, demo."""
 
 from __future__ import annotations
 

@@ -391,7 +391,7 @@ def _measure_speed(
 
 
 def _enough(method: str, positions: Sequence[int], size: int) -> SpeckleStack | None:
-    """Return frames of the least N that a method works on with its options; None if there is none."""
+    """Return frames of the smallest N on which a method works with its options; None if there is none."""
     for n in sorted(positions):
         if unable(method, n, method_options(method), n):
             continue

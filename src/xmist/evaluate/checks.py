@@ -32,7 +32,10 @@ def method_errors(methods: Sequence[Any]) -> list[ErrorRecord]:
 
 
 def option_errors(options: Any, methods: Sequence[str]) -> list[ErrorRecord]:
-    """Return the errors of options by method; a missing δ/β is no error: the method is listed as unable."""
+    """Return the errors of options by method; a missing δ/β is not an error.
+
+    The method is listed as unable.
+    """
     if not isinstance(options, Mapping):
         message = f"options are {options!r}; expected a mapping from methods to their options"
         return [ErrorRecord("option-invalid", message)]

@@ -84,13 +84,15 @@ class Comparison(ComparedRuns):
 
     @property
     def table(self) -> list[dict[str, Any]]:
-        """One row a run as plain data; lengths in m, angles in rad."""
+        """One row per run as plain data; lengths in m, angles in rad."""
         return tables.rows(self)
 
     def figure(
         self, channel: str = "dark_field", *, positive: bool = True, title: str | None = None
     ) -> Figure:
-        """Draw a channel like Fig. 2 of Pavlov et al. 2020: a row a method, a column a number of positions.
+        """Draw a channel like Fig. 2 of Pavlov et al.
+
+        2020: a row per method, a column per number of positions.
 
         Parameters
         ----------

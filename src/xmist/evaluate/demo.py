@@ -1,6 +1,6 @@
 """`xmist demo`: the experiment of the paper on a simulated currant, compared with the truth.
 
-The currant is that of `xmist.simulate.currant`, simulated by wave optics: nothing of it uses the equations or
+The currant is that of `xmist.simulate.currant`, simulated by wave optics: it does not use the equations or
 the code of the methods.
 """
 

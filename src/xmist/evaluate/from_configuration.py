@@ -1,4 +1,4 @@
-"""A comparison of methods from a configuration to a folder."""
+"""Compare methods by a configuration file, and write the comparison to a folder."""
 
 from __future__ import annotations
 
@@ -153,7 +153,7 @@ def _target_errors(
 def _truth(
     parsed: ParsedConfiguration, given: str | Path | None, found: Discovery, errors: list[ErrorRecord]
 ) -> tuple[Mapping[str, NDArray[Any]] | None, list[Finding]]:
-    """Return the true images as large as the prepared frames, and why those beside the file are not used."""
+    """Return the true images in the size of the prepared frames, or why the file of the truth is not used."""
     path = parsed.folder / (given or TRUTH)
     if given is None and (parsed.is_series or not path.is_file()):
         return None, []

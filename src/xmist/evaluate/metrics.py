@@ -155,7 +155,7 @@ def nrmse(
         Pixels that count; None takes all.
     robust : bool
         Take 1.4826 times the median of the absolute error for its root mean square; of an error without its
-        mean, the median is taken off instead.
+        mean, the median is subtracted instead.
 
     Returns
     -------
@@ -224,7 +224,7 @@ def angular_sensitivity(
     mask: ArrayLike | None = None,
     robust: bool = False,
 ) -> tuple[float, float]:
-    """Return the standard deviation of the refraction angle in bare beam: the least refraction that shows.
+    """Return the standard deviation of the refraction angle in bare beam: the least visible refraction.
 
     Parameters
     ----------
@@ -380,7 +380,7 @@ def _filled(image: Real, used: Mask) -> Real:
 
 
 def _without_mean(image: Real, window: Real) -> Real:
-    """Take off the windowed mean, so that the window's own spectrum does not correlate."""
+    """Subtract the windowed mean, so that the spectrum of the window does not correlate."""
     return window * (image - float((window * image).sum() / window.sum()))
 
 
@@ -538,7 +538,7 @@ def speckle_size(
 
 
 def _array(name: str, given: ArrayLike) -> NDArray[Any]:
-    """Return an array, without a look at what it holds."""
+    """Return an array; its values are not checked."""
     errors: list[Any] = []
     array = as_array(name, given, "numbers", errors)
     raise_errors(errors)
@@ -549,7 +549,7 @@ def _array(name: str, given: ArrayLike) -> NDArray[Any]:
 def _image(
     name: str, image: ArrayLike, dimensions: tuple[int, ...] = (2,), *, infinite: bool = False
 ) -> Real:
-    """Return an image in float64; what is masked becomes NaN, and infinities too where they are allowed."""
+    """Return an image in float64; masked pixels become NaN, and so do infinities where they are allowed."""
     array = _array(name, image)
     if array.dtype.kind not in "iuf":
         raise InputError(f"{name} has dtype {array.dtype}; expected numbers", code="value-invalid")

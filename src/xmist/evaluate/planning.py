@@ -48,7 +48,7 @@ _CELLS = (
 
 @dataclass(frozen=True, kw_only=True)
 class Expected:
-    """What to expect of one choice; errors are root mean squares over pixels and draws."""
+    """Expected errors of one choice: root mean squares over pixels and draws."""
 
     distance: float  # distance from sample to detector in metres
     speckle: float  # size of the speckles in the sample's plane in metres

@@ -83,7 +83,7 @@ def region_errors(given: Mapping[str, Boxes | ArrayLike | None], shape: tuple[in
 def _read(
     given: Any, shape: tuple[int, int], errors: list[ErrorRecord]
 ) -> tuple[dict[str, Mask | None], dict[str, tuple[tuple[int, int, int, int], ...]], dict[str, str]]:
-    """Return what is given as masks, its boxes, and in words where it comes from."""
+    """Return the given regions as masks and boxes, and their origin in words."""
     masks: dict[str, Mask | None] = {}
     about: dict[str, str] = {}
     boxes: dict[str, tuple[tuple[int, int, int, int], ...]] = dict.fromkeys(NAMES, ())

@@ -1,4 +1,4 @@
-"""What a comparison holds: methods × numbers of positions."""
+"""The runs of a comparison: methods × numbers of positions."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Methods on the first N positions: their results, what they take, and how good the results are."""
+"""Run methods on the first N positions; score their results, time and memory."""
 
 from __future__ import annotations
 
@@ -182,8 +182,8 @@ def score_runs(
 ) -> tuple[list[MethodRun], list[Mask]]:
     """Score runs, and return the pixels (y, x) that are scored of each that has a result.
 
-    Scored are the pixels that no run flags. A run that flags more than 20 % of the sample or of bare beam is
-    scored apart, on the pixels that it does not flag.
+    The scores use the pixels that no run flags. A run that flags more than 20 % of the sample or of bare beam
+    is scored apart, on the pixels that it does not flag.
     """
     done = [run.result for run in runs if run.result is not None]
     if not done:
@@ -301,7 +301,7 @@ def measure(
 
 
 class _Clock:
-    """Measure time without that of compilation, which the trial cannot always do in advance."""
+    """Measure time without compilation, which a trial cannot always do in advance."""
 
     seconds = 0.0
 

@@ -24,7 +24,7 @@ _NONE: Final = "–"
 
 @dataclass(frozen=True)
 class _Grid:
-    """One number a run, as a table with a row a method and a column a number of positions."""
+    """One number per run, as a table with a row per method and a column per number of positions."""
 
     title: str
     cell: Callable[[MethodRun], str]
@@ -56,7 +56,7 @@ def text(found: ComparedRuns) -> str:
 
 
 def markdown(found: ComparedRuns, figures: Sequence[str]) -> str:
-    """Return everything for people, as Markdown."""
+    """Return all tables with explanations, as Markdown."""
     experiment = found.experiment
     lines = [
         "# Methods compared on the same frames",
@@ -196,12 +196,12 @@ def _seconds(seconds: float | None) -> str:
 
 
 def digits(number: float) -> str:
-    """Three digits without powers of ten, for a size."""
+    """Return a size with three digits, without powers of ten."""
     return f"{number:.0f}" if number >= 100 else f"{number:.1f}" if number >= 10 else f"{number:.2f}"
 
 
 def _table(found: ComparedRuns, grid: _Grid) -> list[list[str]]:
-    """Return a table as text, without methods and numbers at which nothing was possible."""
+    """Return a table as text, without methods and numbers that have no result."""
     names = tuple(dict.fromkeys(run.method for run in found.done))
     columns = [n for n in found.positions if any(run.positions == n for run in found.done)]
     return [
@@ -235,7 +235,7 @@ def _pixel_lines(found: ComparedRuns) -> list[str]:
 
 
 def _impossible(found: ComparedRuns) -> list[str]:
-    """Return what was not possible and why, each reason once."""
+    """Return the runs without result and the reasons, each reason once."""
     by_reason: dict[str, dict[int, list[str]]] = {}
     for run in found.runs:
         if run.reason:
@@ -296,7 +296,7 @@ def _boxes(boxes: Sequence[tuple[int, ...]]) -> str:
 
 
 def rows(found: ComparedRuns) -> list[dict[str, Any]]:
-    """Return one row a run, with the same keys in each; None where a value is not known."""
+    """Return one row per run, with the same keys in each; None where a value is not known."""
     table = []
     for run in found.runs:
         row: dict[str, Any] = {
@@ -384,7 +384,7 @@ def json_text(found: ComparedRuns) -> str:
 
 
 def plain_options(run: MethodRun) -> dict[str, Any]:
-    """Return the options as plain data: those of the result where there is one, for what was given."""
+    """Return the given options as plain data, with the values of the result if there is one."""
     used = {} if run.result is None else run.result.options
     plain = (bool, int, float, str, list, tuple, dict)
     return {

@@ -1,4 +1,4 @@
-"""The methods: one table, and the two functions that use it."""
+"""The table of methods, and the functions `prepare` and `retrieve`."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from xmist.core.options import Option, describe, read_options
 
 @dataclass(frozen=True, kw_only=True)
 class Method:
-    """What a method needs and determines, and what to cite.
+    """Requirements and channels of a method, and what to cite.
 
     Parameters
     ----------
@@ -425,7 +425,7 @@ def check_sample_stepping(method: str) -> None:
 def _retrieve_scan(
     scan: SampleScan, experiment: Experiment, method: str, threads: int | None, options: Mapping[str, Any]
 ) -> Retrieval:
-    """Retrieve the whole field that a sample which moves was seen in."""
+    """Retrieve the whole field of a sample that moves."""
     from xmist.methods.common.alignment import refine_sample_positions, report_refined
     from xmist.methods.common.sample_stepping import retrieve_field
     from xmist.methods.matching.region import cut, region_box

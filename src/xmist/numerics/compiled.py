@@ -15,8 +15,8 @@ def jit(function: Callable[..., Any]) -> Any:
     """Compile a kernel at its first call; keep the machine code for the next process if that is possible.
 
     Machine code is kept beside the module, else in the user's cache. In a container or on a node where
-    neither can be written, the kernel is compiled anew in each process: slower to begin, the same result.
-    (`NUMBA_CACHE_DIR` names a place to keep it.)
+    neither can be written, each process compiles the kernel again. (`NUMBA_CACHE_DIR` names a place to keep
+    it.)
     """
     kernel = numba.njit(nogil=True, error_model="numpy")(function)
     if kernel is function:  # NUMBA_DISABLE_JIT

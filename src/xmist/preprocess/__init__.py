@@ -1,4 +1,4 @@
-"""From raw frames to frames that a method can use.
+"""Preprocess raw frames for the methods.
 
 Each step is a function on arrays that does not modify them. A configuration file lists the steps by name, and
 `apply_steps` runs them on `Frames` in order; each adds an entry to the history. A pixel without information

@@ -181,7 +181,7 @@ def survey(
 def _single(
     frame: Image, used: Mask, name: str, saturation: float | None, tests: dict[str, Any], found: BadPixels
 ) -> Mask:
-    """Return the (y, x) mask of what a single frame shows."""
+    """Return the (y, x) mask of the bad pixels that a single frame shows."""
     finite = np.isfinite(frame)
     bad = used & ~finite
     found.count("not finite", name, bad)
@@ -332,7 +332,7 @@ class _Seams:
 
 
 def _lasting(moments: _Moments, positions: int, name: str, tests: dict[str, Any], found: BadPixels) -> Mask:
-    """Return the (y, x) mask of what all positions show together."""
+    """Return the (y, x) mask of the bad pixels that all positions show together."""
     # A pixel that is bad in most frames is bad in all.
     bad: Mask = moments.number < 0.5 * min(positions, int(moments.number.max()))
     if positions == 1:

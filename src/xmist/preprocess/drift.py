@@ -1,4 +1,4 @@
-"""Step drift: move the references to where the speckles of the sample frames are.
+"""Step drift: register the references to the sample frames, and move them.
 
 The shift is measured by least squares on bare beam, where the sample frame is a·R(r − u) + b, and the
 reference is moved by it with a windowed sinc. A reference that has not moved is left as it is, bit for bit.
@@ -131,7 +131,7 @@ def correct_drift(
     *,
     threads: int | None = None,
 ) -> tuple[Image, Image]:
-    """Move the speckles of the reference frames to where those of the sample frames are.
+    """Move the reference frames by the measured shifts of their speckles.
 
     Parameters
     ----------

@@ -1,4 +1,4 @@
-"""Step flat: divide by the uneven response of the detector."""
+"""Step flat: divide by the response of the detector."""
 
 from __future__ import annotations
 

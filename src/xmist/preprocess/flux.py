@@ -1,4 +1,4 @@
-"""Step flux: scale all frames to one flux of the bare beam, found in the frames or told by a monitor."""
+"""Step flux: scale all frames to one flux, which bare beam in the frames or a monitor shows."""
 
 from __future__ import annotations
 
@@ -161,7 +161,7 @@ def apply_flux(frames: Frames, options: FluxOptions) -> Frames:
 
 
 def _apply_beam(frames: Frames, options: FluxOptions) -> Frames:
-    """Scale frames by what the files state of the beam, to the mean of the references."""
+    """Scale frames by the monitor or exposure time in the files, to the mean of the references."""
     beam = frames.beam
     name = "exposure time" if options.source == "time" else "monitor"
     if options.rows or options.columns:

@@ -40,7 +40,7 @@ class Frames:
         Frames without beam, and frames with beam but without diffuser and sample; None after the step that
         uses them.
     beam : (2, position) array_like, optional
-        Flux of the reference and of the sample frames in any one unit, as a monitor tells it; None if there
+        Flux of the reference and of the sample frames in any one unit, from a monitor; None if there
         is none, and after the step flux.
     history : tuple of str
         What each step did, one sentence each.
@@ -162,7 +162,7 @@ def _still(name: str, frames: ArrayLike | None, errors: list[ErrorRecord]) -> Im
 
 
 def check_frames(name: str, frames: ArrayLike, weights: ArrayLike | None) -> tuple[Image, Image | None]:
-    """Return frames and weights (position, y, x) as float32, or raise everything that is wrong with them."""
+    """Return frames and weights (position, y, x) as float32; InputError lists everything that is wrong."""
     errors: list[ErrorRecord] = []
     series = as_frames(name, frames, errors)
     given = None

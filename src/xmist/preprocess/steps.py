@@ -146,11 +146,10 @@ def apply_steps(frames: Frames, steps: Steps) -> Frames:
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class FrameSteps:
-    """The first steps of a list as far as they treat every frame by itself, prepared once.
+    """The first steps of a list that treat each frame alone, prepared once.
 
-    Call it with frames (position, y, x). `rest` are the other steps, `dark` and `flat` the frames
-    (frame, y, x) that these need, `history` and `findings` what the prepared steps do and noticed. It can be
-    sent to other processes.
+    Call it with frames (position, y, x). `rest` are the other steps, `dark` and `flat` the frames (frame, y,
+    x) that these need, `history` and `findings` those of the prepared steps. It can be pickled.
     """
 
     functions: tuple[Callable[[Image], Image], ...]

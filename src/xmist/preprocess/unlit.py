@@ -132,7 +132,7 @@ def _large(mask: Mask, size: int) -> Mask:
 
 
 def apply_unlit(frames: Frames, options: UnlitOptions) -> Frames:
-    """Mask at all positions what the beam does not reach in reference or sample frames."""
+    """Mask, at all positions, the regions of reference or sample frames that the beam does not reach."""
     region = unlit_region(frames.reference, frames.weights, options)
     region |= unlit_region(frames.sample, frames.weights, options)
     weights = frames.weights.copy()

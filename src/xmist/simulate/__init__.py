@@ -1,4 +1,4 @@
-"""Speckle experiments with a known truth: the experiment as a wave, from the diffuser to the detector.
+"""Simulate speckle experiments with a known truth by wave optics, from the diffuser to the detector.
 
 `acquire` simulates one; `phantom` and the presets are ready-made ones.
 """

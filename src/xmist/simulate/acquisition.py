@@ -1,4 +1,4 @@
-"""The experiment: diffuser, sample and detector in the beam, with the truth beside the frames."""
+"""Simulate an experiment: diffuser, sample and detector in the beam, frames and truth."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ def acquire(
     workers: int | None = None,
     progress: Progress | None = None,
 ) -> Simulation:
-    """Simulate the frames of a speckle experiment, and say what is true.
+    """Simulate the frames of a speckle experiment, and return them with the truth.
 
     Parameters
     ----------

@@ -45,7 +45,7 @@ def berry(
     flesh_material, skin_material, seed_material : Material
         What they are made of.
     flesh_scatter, seed_scatter : Scatter, optional
-        Structure below the pixel; that of the flesh goes on inside the seeds, which stand in it.
+        Structure below the pixel; that of the flesh continues inside the seeds.
     x, y : float
         Centre in metres.
     seed : int

@@ -1,4 +1,4 @@
-"""From intensity to counts: point spread, pixels, noise."""
+"""Convert intensity to counts: point spread, pixels, noise."""
 
 from __future__ import annotations
 

@@ -188,7 +188,7 @@ class Screen:
 
 
 def _support(strength: Real, margin: int) -> tuple[slice, slice] | None:
-    """Return the rows and columns where there is any structure, and some more."""
+    """Return the rows and columns with structure, with a margin."""
     slices = []
     for axis, size in enumerate(strength.shape):
         present = np.flatnonzero((strength > 0.0).any(axis=1 - axis))

@@ -1,4 +1,4 @@
-"""The fast path: frames straight from the transport model (M).
+"""Frames directly from the transport model (M), without wave optics.
 
     I_S = T I_R − (∆/k) ∇·(T I_R ∇φ) + ∆ Σ_ij ∂_i∂_j (D_ij T I_R)                                      (M)
 
@@ -31,7 +31,7 @@ def transported(
     dark_field: ArrayLike | None = None,
     workers: int | None = None,
 ) -> Real:
-    """Return the sample frame that model (M) makes of a reference frame.
+    """Return the sample frame of a reference frame by model (M).
 
     Derivatives are of sixth order, with the even mirror at the border.
 

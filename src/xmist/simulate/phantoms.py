@@ -1,7 +1,7 @@
-"""Phantoms of grains for measuring methods: smooth φ, D and T that are known, frames by wave optics.
+"""Phantoms of grains to measure methods: known, smooth φ, D and T, and frames by wave optics.
 
 Half of the grains refract alone; the others also scatter, or absorb, so that no channel can be guessed from
-another. Strengths are stated as what they do on the detector: the greatest speckle shift, the widest blur and
+another. Strengths are stated by their effect on the detector: the greatest speckle shift, the widest blur and
 the least transmission.
 """
 
@@ -46,7 +46,7 @@ class Case:
     shift: float  # greatest shift of a speckle in pixels (99.9th percentile)
     blur: float  # σ in pixels of the widest blur by structure below the pixel; 0 has none
     transmission: float  # least transmission; 1 does not absorb
-    photons: float  # photons a pixel detects in the bare beam
+    photons: float  # photons per pixel in the bare beam
 
 
 CASES: Final[Mapping[str, Case]] = MappingProxyType(

@@ -1,4 +1,4 @@
-"""The plane that a simulation computes in: the sample's, by the Fresnel scaling theorem."""
+"""The plane of the computation: that of the sample, by the Fresnel scaling theorem."""
 
 from __future__ import annotations
 
@@ -86,7 +86,7 @@ def make_plane(
     """Choose the grid.
 
     The margin is as wide as the steepest wave that the grid can hold, of the angle λ/(2 sample), travels
-    aside from the diffuser to the detector: nothing that comes in over the border reaches the detector.
+    sideways from the diffuser to the detector, so nothing from beyond the border reaches the detector.
     `diffuser_to_sample` in metres, `blur` in metres, `wavelengths` in metres.
     """
     upstream, scale = seen_from_sample(experiment, diffuser_to_sample)

@@ -130,7 +130,7 @@ def low_dose(
     workers: int | None = None,
     progress: Progress | None = None,
 ) -> Simulation:
-    """Simulate the currant with 2000 photons a pixel.
+    """Simulate the currant with 2000 photons per pixel.
 
     Parameters
     ----------
@@ -176,7 +176,7 @@ def fibres(
 ) -> Simulation:
     """Simulate six fibres in resin at 0, 30, … 150 degrees, of fibrils that scatter across them.
 
-    The anisotropy of D is 0.8; the resin takes most of the refraction away.
+    The anisotropy of D is 0.8; the resin reduces most of the refraction.
 
     Parameters
     ----------

@@ -1,6 +1,6 @@
 """Propagation of a paraxial wave through free space, on plain arrays.
 
-A wave is the complex amplitude of exp(+ikz) with that carrier taken out: matter of thickness t multiplies it
+A wave is the complex amplitude of exp(+ikz), without this carrier: matter of thickness t multiplies it
 by exp(−ikδt − kβt), so that its phase φ = −kδt is negative, and a phase φ moves what stands behind it by
 u = (∆/k)∇φ. Free space of length z multiplies the spectrum at the frequency f (1/m) by
 
@@ -216,7 +216,7 @@ def _frequencies(shape: tuple[int, ...], pixel_size: float) -> list[NDArray[np.f
 
 
 def _unit(cycles: NDArray[np.float64], dtype: np.dtype[Any]) -> Wave:
-    """Return exp(2πi cycles), from float64: many turns leave nothing to single precision."""
+    """Return exp(2πi cycles) from float64, because single precision is not enough for many cycles."""
     return np.asarray(np.exp(2j * np.pi * cycles), dtype)
 
 

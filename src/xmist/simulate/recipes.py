@@ -1,4 +1,4 @@
-"""What the presets consist of: the only place of the simulator where physical numbers are set."""
+"""The recipes of the presets: the only place of the simulator where physical numbers are set."""
 
 from __future__ import annotations
 
@@ -259,7 +259,7 @@ def ct_recipe(shape: tuple[int, int], positions: int, seed: int) -> Recipe:
 
 
 def check_arguments(shape: tuple[int, int], positions: int, seed: int) -> None:
-    """Check what every preset takes."""
+    """Check the arguments of a preset."""
     check = Checks()
     check.shape(shape, low=32)
     check.count("positions", positions)
@@ -322,6 +322,6 @@ def _edge(experiment: Experiment, radius: float, material: Material) -> float:
 
 
 def _half_absorbing_wall(material: Material, experiment: Experiment, *, transmission: float) -> float:
-    """Thickness of which two let that part of the light through."""
+    """Thickness of a wall, two of which transmit this part of the light."""
     _, beta = material.index(experiment.energy_kev)
     return -0.5 * math.log(transmission) / (2.0 * experiment.wavenumber * beta)

@@ -1,4 +1,4 @@
-"""The steps of a frame: the wave that reaches the sample, the sample, and the counts of the detector."""
+"""The steps to a frame: the wave that reaches the sample, the sample, the counts of the detector."""
 
 from __future__ import annotations
 

@@ -59,7 +59,7 @@ class Scatter:
         self.screen(0.0)
 
     def screen(self, angle: Any) -> Screen:
-        """Return the thin layer that stands for it.
+        """Return the thin layer that represents the structure.
 
         Parameters
         ----------
@@ -107,7 +107,7 @@ class Part:
     scatter: Scatter | None = None
 
     def index(self, energy_kev: float) -> tuple[float, float]:
-        """Return δ and β over what it stands in place of.
+        """Return δ and β relative to the material that the body replaces.
 
         Parameters
         ----------

@@ -1,4 +1,4 @@
-"""Whether a grid can hold a wave: numbers, and what to change, before anything is propagated."""
+"""Check whether a grid can hold a wave, before propagation; errors say what to change."""
 
 from __future__ import annotations
 

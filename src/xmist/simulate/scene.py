@@ -1,4 +1,4 @@
-"""A sample in the beam: what it does to the wave, and what is true of it."""
+"""A sample in the beam: its effect on the wave, and its truth."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ Wave = NDArray[np.complex64]
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Seen:
-    """A sample as a beamline's wave meets it."""
+    """The effect of a sample on the wave."""
 
     truth: Truth  # what is true of it
     findings: tuple[Finding, ...]  # where the truth is not what speckles can see

@@ -33,7 +33,7 @@ Real = NDArray[Any]
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Volume:
-    """What a sample is in three dimensions, on cubes of the effective pixel; shape (z, y, x).
+    """A sample in three dimensions, on cubes of the effective pixel; shape (z, y, x).
 
     The axis of rotation is y, through x = z = 0, the middle of the volume; the beam runs along +z at angle 0.
 

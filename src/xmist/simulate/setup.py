@@ -1,4 +1,4 @@
-"""Everything of a simulated experiment but the sample, checked."""
+"""A simulated experiment without its sample, checked."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ _SPECKLE: Final = 1.0 / 1.84
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Setup:
-    """Everything but the sample."""
+    """A simulated experiment without its sample."""
 
     plane: Plane  # grid and distances
     beams: tuple[tuple[Experiment, float], ...]  # energies with their weights, of sum 1
@@ -46,7 +46,7 @@ class Setup:
 
     @property
     def grain(self) -> float | None:
-        """Size of the speckles in the sample's plane in metres, as far as the diffuser tells."""
+        """Size of the speckles in the sample's plane in metres; None if the diffuser does not state it."""
         width = getattr(self.diffuser, "correlation_width", None)
         if width is None:
             period = getattr(self.diffuser, "period", None)
@@ -71,7 +71,7 @@ def make_setup(
     noise: bool,
     workers: int | None,
 ) -> Setup:
-    """Check all that does not concern the sample, and choose the grid."""
+    """Check everything except the sample, and choose the grid."""
     check = Checks()
     shape = check.shape(shape, low=SMALLEST_FRAME)
     check.count("seed", seed, low=0)

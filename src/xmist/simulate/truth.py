@@ -20,7 +20,7 @@ from xmist.simulate.detector import Detector
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Truth:
-    """Means over the detector's pixels of what the sample is; names and units are those of a `Retrieval`.
+    """True images: means over the detector's pixels; names and units are those of a `Retrieval`.
 
     Parameters
     ----------

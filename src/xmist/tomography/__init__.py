@@ -1,4 +1,4 @@
-"""From projections to slices: sinograms, rotation centre, and reconstruction by existing engines.
+"""Reconstruct slices from projections: sinograms, rotation centre, and existing engines.
 
 Needs the extra `xmist[tomography]`: algotom (FBP), and astra-toolbox (iterative algorithms).
 """

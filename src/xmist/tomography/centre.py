@@ -112,7 +112,7 @@ def find_centre(
 
 
 def inside_bands(profiles: Real) -> NDArray[np.bool_]:
-    """Return which bands of (projection, band, x) profiles are level at both borders in 9 of 10 projections.
+    """Return which bands of (projection, band, x) profiles are flat at both borders in 9 of 10 projections.
 
     An offset of a projection does not matter. Limits are 15 % of the range and of the steepest slope: a
     cylinder that leaves the frame by 1 % of its radius has more.
@@ -128,7 +128,7 @@ def inside_bands(profiles: Real) -> NDArray[np.bool_]:
 
 
 def _most(values: Real) -> Real:
-    """Return what 9 of 10 projections of (projection, band) values do not exceed."""
+    """Return the 90th percentile of (projection, band) values over the projections."""
     return np.asarray(np.quantile(values, 0.9, axis=0))
 
 

@@ -193,7 +193,7 @@ def reconstruct_refraction(
 
 
 def _check(data: Real, degrees: Real, weights: Real | None, centre: float | ArrayLike) -> Real:
-    """Check what belongs together; return the column of the axis (slice,)."""
+    """Check that the arrays fit together; return the column of the axis (slice,)."""
     errors = []
     columns = np.atleast_1d(np.asarray(centre, np.float64))
     if data.ndim != 3:

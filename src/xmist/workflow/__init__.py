@@ -1,1 +1,1 @@
-"""From a configuration file to results."""
+"""Run a configuration: from the file to the results."""

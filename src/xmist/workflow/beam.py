@@ -1,4 +1,4 @@
-"""The beam while frames were taken, as their files state it: what differs, and what takes care of it."""
+"""The beam during the frames, as files state it: differences, and the steps that correct them."""
 
 from __future__ import annotations
 
@@ -94,7 +94,7 @@ def survey_beam(
 
 
 def monitor_text(reference: FrameSeries, sample: FrameSeries) -> str:
-    """Return what a monitor tells of the beam during two series of frames; empty if it stood still."""
+    """Return a text on the monitor during two series of frames; empty if it is constant."""
     found = []
     for series in (reference, sample):
         count = len(series)
@@ -110,7 +110,7 @@ def monitor_text(reference: FrameSeries, sample: FrameSeries) -> str:
 
 
 def _beams(table: FrameTable) -> list[Beam]:
-    """Return what is stated of the frames of some projections; nothing of those that cannot be read."""
+    """Return the stated beam of the frames of some projections; nothing for those that cannot be read."""
     numbers = np.unique(np.linspace(0, table.count - 1, min(table.count, _LOOKED_AT)).round().astype(int))
     found = []
     with FrameReader(table) as reader:
@@ -132,7 +132,7 @@ def _median(values: Iterable[float]) -> float:
 
 
 def _decay_findings(ours: Sequence[Beam], theirs: Sequence[Beam]) -> list[Finding]:
-    """Return whether a monitor tells that the beam changed, and nothing takes care of it."""
+    """Return a finding if a monitor shows that the beam changed and no step corrects it."""
     first = [beam.monitor for beam in ours]
     others = [beam.monitor for beam in theirs]
     if not first or not others or not all(math.isfinite(value) and value > 0 for value in (*first, *others)):
@@ -153,7 +153,7 @@ def _decay_findings(ours: Sequence[Beam], theirs: Sequence[Beam]) -> list[Findin
 def _dark_findings(
     stills: Mapping[str, Sequence[Beam]], frames: Mapping[str, Sequence[Beam]], steps: Steps
 ) -> list[Finding]:
-    """Return whether dark frames were exposed for another time than those that they are subtracted from."""
+    """Return a finding if dark frames have another exposure time than those that they are subtracted from."""
     dark = stills.get("dark")
     if dark is None or not math.isfinite(dark[0].seconds) or all(name != "dark" for name, _ in steps):
         return []

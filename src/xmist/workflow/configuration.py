@@ -70,7 +70,7 @@ class ParsedConfiguration:
 
     @property
     def is_series(self) -> bool:
-        """Whether it is about many projections: by a table [series], {projection} in a name, or an axis."""
+        """Whether it describes a series: by a table [series], {projection} in a name, or an axis."""
         named = any("{projection}" in name for name in self.input.sample or ())
         return self.series is not None or named or "projection" in (self.input.sample_axes or ())
 
@@ -120,11 +120,11 @@ class ParsedConfiguration:
         return Configuration(**{item.name: getattr(self, item.name) for item in dataclasses.fields(self)})
 
     def options_of(self, method: str) -> dict[str, Any]:
-        """Return what [options] and [options.METHOD] say for a method; see `combine_options`."""
+        """Return the options of a method from [options] and [options.METHOD]; see `combine_options`."""
         return combine_options(method, self.general_options, self.method_options)
 
     def to_dict(self) -> dict[str, Any]:
-        """Return as plain data what the results depend on, so that they can be made again."""
+        """Return everything that the results depend on, as plain data."""
         assert self.experiment is not None  # only asked of what has no error
         stated: dict[str, Any] = {
             "input": _stated(self.input),
@@ -309,7 +309,7 @@ def read_toml(path: Path, _including: tuple[Path, ...] = ()) -> dict[str, Any]:
 
 
 def _merged(base: Mapping[str, Any], own: Mapping[str, Any]) -> dict[str, Any]:
-    """Return tables merged; anything else of `own` replaces what stands in `base`."""
+    """Return tables merged; any other value in `own` replaces that in `base`."""
     return {**base} | {
         name: _merged(base[name], value)
         if isinstance(value, Mapping) and isinstance(base.get(name), Mapping)
@@ -347,7 +347,7 @@ def _read_one(path: Path) -> dict[str, Any]:
 
 
 def _comma_hint(content: bytes) -> str:
-    """Return what is expected of the first line with a decimal comma; empty if there is none."""
+    """Return the correction of the first line with a decimal comma; empty if there is none."""
     for number, line in enumerate(content.decode("utf-8-sig").splitlines(), 1):
         _, _, value = line.partition("#")[0].partition("=")
         if point := decimal_comma(value):
@@ -375,7 +375,7 @@ def _option_names(method: str) -> list[str]:
 def _split_options(
     options: Mapping[str, Any], experiment: Experiment | None, problems: list[ConfigurationError]
 ) -> tuple[dict[str, Any], dict[str, dict[str, Any]]]:
-    """Part [options] from the tables [options.METHOD]; materials become numbers, lists tuples."""
+    """Separate [options] from the tables [options.METHOD]; materials become numbers, lists tuples."""
     tables = {
         name: value for name, value in options.items() if name in METHODS and isinstance(value, Mapping)
     }
@@ -529,7 +529,7 @@ def _steps(
     frames: InputSection,
     problems: list[ConfigurationError],
 ) -> Steps | None:
-    """Check the steps by their own rules, and that they have the frames that they need."""
+    """Check the steps, and that they have the frames that they need."""
     from xmist.preprocess import STEPS
 
     before = len(problems)
@@ -577,7 +577,7 @@ def _steps(
 def _files(
     output: OutputSection, folder: Path, confined: bool, problems: list[ConfigurationError]
 ) -> tuple[Path, ...]:
-    """Return the files to write that have no error in themselves."""
+    """Return the files to write that have no error."""
     files: list[Path] = []
     for name in output.files or ():
         path = folder / name

@@ -1,4 +1,4 @@
-"""Discover the frames of a configuration by their headers: what is there, how it is paired, every error."""
+"""Discover the frames of a configuration by their headers: which exist, how they are paired, every error."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ _USUAL: Final = {
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Discovery:
-    """What the headers tell of a configuration; parts that have an error are None.
+    """The frames of a configuration according to their headers; parts that have an error are None.
 
     `reference` is a table of sets of references, `sample` of all projections, of which `first` to `last` are
     retrieved. `shape` and `binning` are those of the prepared frames; `steps` may have one more than the
@@ -82,16 +82,16 @@ class Discovery:
         return tuple(path for series in self.still.values() for path in series.files)
 
     def read_from(self) -> str:
-        """Return from which files the frames are read, for a message about them."""
+        """Return a text with the files of the frames, for messages."""
         tables: list[FrameTable | FrameSeries] = [*self.still.values()]
         tables[:0] = [table for table in (self.reference, self.sample) if table is not None]
         return "; ".join(f"{each.name}: {listed(each.files, 2)}" for each in tables)
 
 
 def discover(parsed: ParsedConfiguration, known: Collection[int] = (), *, growing: bool = False) -> Discovery:
-    """Find the frames of a configuration; all errors are listed in what is returned, none is raised.
+    """Find the frames of a configuration; errors are listed in the returned value, none is raised.
 
-    `known` are the numbers of projections that were there before; `growing`: more frames are being recorded.
+    `known` are the numbers of projections that existed before; `growing`: more frames are being recorded.
     """
     found = FrameSearch(parsed, known, growing)
     still = open_still(found)
@@ -166,7 +166,7 @@ def _check_tables(found: FrameSearch, still: Mapping[str, FrameSeries]) -> None:
 
 
 def _axes_findings(found: FrameSearch) -> list[Finding]:
-    """Return which stacks may have their frames along the last axis, and nothing states it."""
+    """Return findings about stacks without stated axes that may have their frames along the last axis."""
     parsed = found.parsed
     findings = []
     for table, axes in ((found.reference, parsed.reference_axes), (found.sample, parsed.input.sample_axes)):
@@ -187,7 +187,7 @@ def _axes_findings(found: FrameSearch) -> list[Finding]:
 def _prepared_shape(
     parsed: ParsedConfiguration, shape: tuple[int, int] | None, errors: list[ErrorRecord]
 ) -> tuple[tuple[int, int] | None, int]:
-    """Follow the size of a frame through the steps that change it: size and binning of a prepared frame."""
+    """Return size and binning of a prepared frame, after the steps that change them."""
     if shape is None or parsed.preprocess is None:
         return None, 1
     binning = 1
@@ -230,7 +230,7 @@ def _absent_findings(
 
 
 def _hints(offers: Sequence[Offer]) -> dict[str, str]:
-    """Return for each key of the experiment what the headers offer."""
+    """Return the values that headers offer for each key of the experiment."""
     hints: dict[str, list[str]] = {}
     for offer in offers:
         text = f"{offer.value:.6g} {offer.unit} ({offer.source}{f': {offer.note}' if offer.note else ''})"
@@ -239,7 +239,7 @@ def _hints(offers: Sequence[Offer]) -> dict[str, str]:
 
 
 def _geometry_findings(parsed: ParsedConfiguration, offers: Sequence[Offer]) -> list[Finding]:
-    """Return where lengths are unusual or contradict the headers."""
+    """Return findings about lengths that are unusual or contradict the headers."""
     findings: list[Finding] = []
     if parsed.experiment is None:
         return findings

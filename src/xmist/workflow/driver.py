@@ -1,7 +1,7 @@
-"""Projections from their frames to where they are kept, the same for one and for thousands.
+"""Retrieve projections and write their blocks; the same for one projection and for thousands.
 
-While a projection is retrieved, one thread reads the next and another writes those before. The results do not
-depend on that, only the time does.
+While a projection is retrieved, one thread reads the next and another writes the previous ones. The results
+do not depend on this.
 """
 
 from __future__ import annotations
@@ -34,16 +34,16 @@ WAITING: Final = 1
 
 
 class Work(Protocol):
-    """What executors can do: blocks, in order, each with a report."""
+    """Work for executors: blocks, in order, each with a report."""
 
     def process(self, blocks: Iterable[Block], cautious: bool = False) -> Generator[Report]:
-        """Do blocks; `cautious` where a process died at one of them."""
+        """Process blocks; `cautious` if a process died at one of them."""
         ...
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Job:
-    """What all blocks of a series share; it travels once to every worker.
+    """Data that all blocks of a series share; each worker receives it once.
 
     With `strict` a block is given up at the first projection that needs attention.
     """
@@ -54,13 +54,13 @@ class Job:
     strict: bool = False
 
     def process(self, blocks: Iterable[Block], cautious: bool = False) -> Generator[Report]:
-        """Do blocks; see `process_blocks`."""
+        """Process blocks; see `process_blocks`."""
         return process_blocks(self, blocks, cautious)
 
 
 @dataclass(frozen=True, kw_only=True)
 class Report:
-    """What became of a block: its rows, bytes of its file, why it was not written, seconds of work."""
+    """Report about a block: its rows, bytes of its file, why it was not written, seconds of work."""
 
     block: Block
     rows: tuple[Row, ...]
@@ -74,7 +74,7 @@ def process_blocks(job: Job, blocks: Iterable[Block], cautious: bool = False) ->
     """Retrieve the projections of blocks and write their files; reports come in order.
 
     The next block is asked for when the last projection of one is begun. `cautious`: a process died at these
-    blocks, so notes are left in their folder, by which a projection that is to blame is found and left out.
+    blocks. Notes in their folder then show which projection killed it, and this one is left out.
     """
     processor, coming = job.processor, _Lookahead(blocks)
     with (
@@ -136,7 +136,7 @@ def _kept(job: Job, row: Row, result: Retrieval | None) -> KeptResult:
 def _solve_noted(
     processor: ProjectionProcessor, number: int, reader: Any, notes: _DeathNotes
 ) -> tuple[Row, Retrieval | None]:
-    """Retrieve a projection, and note that; one at which processes died is left out."""
+    """Retrieve a projection, with a note that it was begun; one at which processes died is left out."""
     if notes.deaths(number) >= _DEATHS:
         return Row(projection=number, status=FAILED, note=f"{_DEATHS} processes died at it"), None
     notes.write(f"{number}\n")
@@ -146,13 +146,13 @@ def _solve_noted(
 
 
 class _DeathNotes:
-    """A file that tells at which projections of a block processes died."""
+    """A file that records at which projections of a block processes died."""
 
     def __init__(self, folder: Path, block: Block) -> None:
         self._path = folder / f".{block.name}.deaths"
 
     def deaths(self, number: int) -> int:
-        """Count how often a projection was begun and not ended."""
+        """Return how often a projection was begun and not completed."""
         try:
             lines = self._path.read_text().split()
         except OSError:
@@ -169,11 +169,11 @@ class _DeathNotes:
 
 
 class AbandonedError(Exception):
-    """Nothing more will come, and what came is not wanted."""
+    """The queue has ended, and its items are discarded."""
 
 
 class BoundedQueue(Generic[T]):
-    """Hands items from one thread to another, and makes the first wait when they are not taken.
+    """Queue from one thread to another of limited length: the first thread waits if the second is slow.
 
     Examples
     --------
@@ -192,7 +192,7 @@ class BoundedQueue(Generic[T]):
         self.waited = 0.0
 
     def put(self, item: T) -> bool:
-        """Add an item; False if the queue has ended, so that nobody takes it."""
+        """Add an item; return False if the queue has ended."""
         with self._changed:
             self._changed.wait_for(lambda: self._ended or len(self._items) < self._most)
             if self._ended:
@@ -202,14 +202,14 @@ class BoundedQueue(Generic[T]):
             return True
 
     def end(self, *, abandon: bool = False) -> None:
-        """End it, from either side; with `abandon` whoever takes from it gets `AbandonedError`."""
+        """End the queue, from either side; with `abandon` taking an item raises `AbandonedError`."""
         with self._changed:
             self._ended = True
             self._abandoned |= abandon
             self._changed.notify_all()
 
     def __iter__(self) -> Iterator[T]:
-        """Take items until it ends; the seconds without any add up in `waited`."""
+        """Yield items until the queue ends; `waited` sums the seconds of waiting."""
         while True:
             begin = time.perf_counter()
             with self._changed:
@@ -226,7 +226,7 @@ class BoundedQueue(Generic[T]):
 
 
 class Prefetcher(Generic[T]):
-    """Does the next task in a thread while the caller is busy with the one before.
+    """Run the next task in a thread while the caller works on the previous one.
 
     Examples
     --------
@@ -247,7 +247,7 @@ class Prefetcher(Generic[T]):
         self._pool.shutdown(wait=True, cancel_futures=True)
 
     def get(self, number: int, following: int | None = None) -> T:
-        """Return what the task makes of a number, and begin with another."""
+        """Return the result of the task for a number, and begin with another number."""
         future = self._begun.pop(number, None) or self._pool.submit(self._task, number)
         self._begun.clear()  # what was begun in vain
         found = future.result()
@@ -279,7 +279,7 @@ class BlockWriter:
         self._current.future = self._pool.submit(self._current.write)
 
     def put(self, result: KeptResult, seconds: float) -> bool:
-        """Hand over the next projection of the block; False if the block cannot be written."""
+        """Pass on the next projection of the block; return False if the block cannot be written."""
         assert self._current is not None
         self._current.solving += seconds
         return self._current.queue.put(result)
@@ -292,7 +292,7 @@ class BlockWriter:
         self._current = None
 
     def abandon(self) -> tuple[Row, ...]:
-        """Leave off the block that was begun, if there is one; return the rows that it had."""
+        """Abandon the open block, if there is one; return its rows."""
         if self._current is None:
             return ()
         left, self._current = self._current, None
@@ -301,7 +301,7 @@ class BlockWriter:
         return tuple(left.rows)
 
     def reports(self, leave: int) -> Iterator[Report]:
-        """Return reports of the blocks that are written, in order; `leave` may still be at work."""
+        """Return reports of the blocks that are written, in order; up to `leave` may still be in work."""
         while self._complete and (len(self._complete) > leave or self._complete[0].future.done()):
             yield self._complete.popleft().report()
 
@@ -318,7 +318,7 @@ class _OpenBlock:
         self.solving = self._writing = 0.0
 
     def write(self) -> tuple[int, str]:
-        """Write it; return the bytes of its file, and why there are none."""
+        """Write the block; return the bytes of its file, or why it was not written."""
         begin = time.perf_counter()
         try:
             _require_space(self._folder, len(self.block), self._schema)
@@ -350,7 +350,7 @@ class _OpenBlock:
 
 
 def _require_space(folder: Path, count: int, schema: BlockSchema) -> None:
-    """Do not work for a file that the disk has no room for."""
+    """Raise an error if the disk has no room for a block."""
     try:
         free = shutil.disk_usage(folder).free
     except OSError as error:

@@ -1,4 +1,4 @@
-"""What a configuration takes: time, memory and disk; and `check`, which tells it before anything is done."""
+"""Estimate time, memory and disk space of a configuration: `check`."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ from xmist.workflow.volumes import VolumesEstimate, estimate_volumes, volumes_er
 if TYPE_CHECKING:
     from xmist.workflow.series import Beginning
 
-_SIDES: Final = (64, 160)  # pixels; the difference of the two is free of what a call costs by itself
+_SIDES: Final = (64, 160)  # pixels; their difference does not contain the constant cost of a call
 _MOST_POSITIONS: Final = 12  # beyond, time and memory grow as their number does
 _INTERPRETER: Final = 200e6  # bytes that Python takes with the libraries
 _READING: Final = 150e6  # bytes a second, a typical disk
@@ -61,7 +61,7 @@ _OVERHEAD: Final = 12_000
 
 @dataclass(frozen=True, kw_only=True)
 class Check:
-    """What a run would do and take; numbers that errors leave open are None.
+    """What a run would do, and its time, memory and disk space; None where errors prevent an estimate.
 
     `seconds_each` and `blocks` are those of a series; `memory` and `disk` are bytes.
     """
@@ -106,10 +106,10 @@ def check(
     memory: str | float | None = None,
     progress: Progress | None = None,
 ) -> Check:
-    """Return what a run would do and take, and everything that is wrong; nothing is written.
+    """Return what a run would do, its time, memory and disk space, and all errors; nothing is written.
 
-    The frames of the first, middle and last projection are read and compared. Of a single projection the
-    method is tried on small made-up frames; of a series one projection is retrieved twice, in a child.
+    The frames of the first, middle and last projection are read and compared. For a single projection the
+    method runs on small random frames. For a series one projection is retrieved twice, in a child process.
     """
     if not parsed.is_series:
         discovery = discover(parsed)
@@ -141,7 +141,7 @@ def check(
 
 
 def _describe(found: Discovery) -> Check:
-    """Return what the headers and the configuration tell."""
+    """Return the frames and steps, from the headers and the configuration."""
     parsed, reference, sample = found.parsed, found.reference, found.sample
     frames = {
         role: {
@@ -193,7 +193,7 @@ def _describe(found: Discovery) -> Check:
 
 
 def _examined(found: Check, discovery: Discovery, setup: SeriesSetup | None = None) -> Check:
-    """Add what the middle projection of those with frames shows, and findings of the first and last."""
+    """Add flux, visibility and matches of the middle projection, and findings of the first and last."""
     from xmist.workflow.series import make_processor
 
     parsed = discovery.parsed
@@ -220,7 +220,7 @@ def _step_text(name: str, options: Mapping[str, Any]) -> str:
 
 
 def _with_estimate(found: Check, discovery: Discovery, progress: Progress | None) -> Check:
-    """Add what a single projection takes."""
+    """Add time and memory of a single projection."""
     config, reference, sample = discovery.parsed.finish(), discovery.reference, discovery.sample
     assert found.shape is not None
     assert reference is not None
@@ -252,7 +252,7 @@ def _with_estimate(found: Check, discovery: Discovery, progress: Progress | None
 
 
 def _with_forecast(found: Check, begun: Beginning, workers: int | None, limit: float | None) -> Check:
-    """Add what a series takes, as one projection showed it."""
+    """Add time, memory and disk space of a series, from those of one projection."""
     parsed, setup, trial = begun.discovery.parsed, begun.setup, begun.trial
     assert setup is not None
     assert trial is not None
@@ -300,7 +300,7 @@ def _with_forecast(found: Check, begun: Beginning, workers: int | None, limit: f
 
 
 def _volumes(begun: Beginning, channels: tuple[str, ...], workers: int) -> VolumesEstimate | None:
-    """Return what the volumes of a series take, if there shall be any."""
+    """Return time, memory and disk space of the volumes of a series, if it has a table [tomography]."""
     options, setup = begun.discovery.parsed.tomography, begun.setup
     assert setup is not None
     if options is None or setup.angles is None:
@@ -335,7 +335,7 @@ def _estimate(
     repeated: bool,
     progress: Progress | None = None,
 ) -> tuple[float, float | None]:
-    """Return peak memory in bytes and time in seconds of one projection, None where the method refuses.
+    """Return peak memory in bytes and time in seconds of one projection, None where the method cannot work.
 
     `stored` are the bytes of all frames in their files.
     """
@@ -361,7 +361,7 @@ def _try_made_up(
     positions: int,
     progress: Progress | None,
 ) -> tuple[float, float] | None:
-    """Return bytes and seconds a pixel; None if the method refuses."""
+    """Return bytes and seconds per pixel on random frames; None if the method cannot work."""
     from scipy.ndimage import gaussian_filter
 
     tell = progress or (lambda *_: None)
@@ -416,7 +416,7 @@ def about(seconds: float) -> str:
 
 
 def machine_memory() -> float | None:
-    """Return the memory of this machine in bytes; None where the system does not tell it (Windows)."""
+    """Return the memory of this machine in bytes; None where the system does not state it (Windows)."""
     try:
         return float(os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE"))
     except (AttributeError, ValueError, OSError):
@@ -443,7 +443,7 @@ def parse_memory(text: str | float) -> float:
 
 
 def process_memory(trial: int, setup: SeriesSetup, schema: BlockSchema, *, warm: bool = False) -> float:
-    """Return the bytes of one process at work, whatever the size of its blocks.
+    """Return the bytes of one working process; they do not depend on the size of its blocks.
 
     `trial` are the bytes that a process held which retrieved a projection; `warm`: projections begin from the
     result of another, which is kept.
@@ -457,18 +457,18 @@ def process_memory(trial: int, setup: SeriesSetup, schema: BlockSchema, *, warm:
 
 
 def leading_memory(workers: int | None) -> float:
-    """Return the bytes of all processes but those at work; `workers` None: this process does it all."""
+    """Return the bytes of all processes except the workers; `workers` None: there are none."""
     return 0.0 if workers is None else float(guard.peak_memory() or 0) + _HELPERS
 
 
 def disk_space(schema: BlockSchema, count: int, block: int) -> float:
-    """Return the bytes of all files; the flags shrink to next to nothing, the images do not."""
+    """Return the bytes of all files; flags are compressed to almost nothing, images are not."""
     images = schema.bytes_each - 2 * schema.shape[0] * schema.shape[1]
     return float(count * images + -(-count // block) * _OVERHEAD)
 
 
 def fit_workers(limit: float | None, workers: int, each: float, parent: float) -> int:
-    """Return how many of the workers fit into the memory that is allowed, all in bytes.
+    """Return how many workers fit into the allowed memory; all sizes in bytes.
 
     Examples
     --------

@@ -1,4 +1,4 @@
-"""One projection looked at before a run: flux, visibility, and whether its frames belong together."""
+"""Examine one projection before a run: flux, visibility, and whether its frames belong together."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ _SHARPER: Final = 1.1
 
 
 def examine_projection(processor: ProjectionProcessor, index: int) -> tuple[Mapping[str, Any], list[Finding]]:
-    """Read the frames of one projection, and return what they show; nothing if they cannot be read."""
+    """Read the frames of one projection, and examine them; return nothing if they cannot be read."""
     with processor.open() as reader:
         prepared = processor.prepare(index, reader)
     if prepared.stack is None:
@@ -42,7 +42,7 @@ def examine_stack(stack: SpeckleStack) -> dict[str, Any]:
     """Return flux and visibility of the sample over the reference frames, and the best matches.
 
     `matches` holds for each sample frame the reference frame that it resembles most, and `correlation` that
-    with its own, after what all frames of a kind share was taken off; empty for one position.
+    with its own, after the mean of all frames of a kind was subtracted; empty for one position.
     """
     box = tuple(
         slice(max(0, (size - _SIDE) // 2), max(0, (size - _SIDE) // 2) + _SIDE)

@@ -1,7 +1,7 @@
-"""Who does the blocks: this process, several, or a Dask cluster; the work is the same, and never knows.
+"""Run blocks in this process, in several processes, or on a Dask cluster.
 
-A worker that dies takes no block with it: its blocks are done again, with notes by which a projection that
-kills its process is found and left out.
+If a worker is killed, its blocks are repeated. Notes show which projection kills its process; this one is
+left out.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ _TRIES: Final = 12  # of a block whose workers die
 
 
 class Executor(Protocol):
-    """Does blocks in any order."""
+    """Runs blocks, in any order."""
 
     workers: int
 
@@ -32,7 +32,7 @@ class Executor(Protocol):
 
 
 class Inline:
-    """Does one block after the other in this process."""
+    """Runs one block after the other in this process."""
 
     workers: int = 1
 
@@ -42,7 +42,7 @@ class Inline:
 
 
 class Processes:
-    """Processes of this machine."""
+    """Runs blocks in processes on this machine."""
 
     def __init__(self, workers: int) -> None:
         self.workers = workers
@@ -69,7 +69,7 @@ class Processes:
 def _round(
     job: Work, waiting: deque[Block], workers: int, *, cautious: bool
 ) -> Generator[Report, None, list[Block]]:
-    """Do blocks until all are done or a process dies; return what that one was doing."""
+    """Run blocks until all are done or a process dies; return the block of that process."""
     from multiprocessing.connection import wait
 
     context = _context()
@@ -113,7 +113,7 @@ def _round(
 
 
 def _context() -> Any:
-    """Return how processes are started: where it can be, as copies of one that has imported everything."""
+    """Return how processes are started: if possible, as copies of a process that has imported everything."""
     import multiprocessing
 
     if "forkserver" not in multiprocessing.get_all_start_methods():
@@ -124,7 +124,7 @@ def _context() -> Any:
 
 
 def _work(job: Work, cautious: bool, stop: Any, pipe: Any) -> None:
-    """Be a process: ask for blocks, do them, and tell what became of them."""
+    """Run blocks in a process: ask for each, run it, and report."""
     # Ctrl-C reaches every process of a terminal; the parent decides.
     import signal
 
@@ -145,7 +145,7 @@ def _work(job: Work, cautious: bool, stop: Any, pipe: Any) -> None:
 
 
 def _watch(stop: Any) -> None:
-    """End this process when its parent has ended, however that came, or asks for it."""
+    """End this process when its parent has ended for any reason, or asks for it."""
     from multiprocessing import connection, parent_process
 
     parent = parent_process()
@@ -156,7 +156,7 @@ def _watch(stop: Any) -> None:
 
 
 class Cluster:
-    """A Dask cluster, whose workers read and write on a shared file system."""
+    """Runs blocks on a Dask cluster, whose workers read and write on a shared file system."""
 
     def __init__(self, client: Any, most: int | None = None) -> None:
         self._client = client
@@ -213,7 +213,7 @@ def _process_block(job: Work, block: Block, cautious: bool) -> Report:
 
 
 def _died(error: BaseException) -> bool:
-    """Return whether an error of a task tells of its worker, not of itself."""
+    """Return whether an error of a task means that its worker died."""
     import asyncio
 
     from distributed import KilledWorker

@@ -55,10 +55,10 @@ def follow_series(
     tell: Progress,
     pause: Callable[[float], object] = time.sleep,
 ) -> SeriesRun:
-    """Retrieve the projections of a series as they arrive, until all have, or nothing changes any more.
+    """Retrieve the projections of a series as they arrive, until all have arrived or files stop changing.
 
-    What was read while files changed is compared with the finished files at the end, and done again where it
-    differs.
+    At the end, frames that were read while their files changed are compared with the finished files;
+    projections that differ are retrieved again.
     """
     raise_errors(parsed.named(parsed.errors()))
     angles = parsed.series_section.angles
@@ -97,7 +97,7 @@ def follow_series(
 
 
 def _look(parsed: ParsedConfiguration, known: tuple[Path, ...]) -> Seen:
-    """Return size and time of change of every file that is read, as far as they are known."""
+    """Return size and modification time of every file that is read, as far as they are known."""
     paths = set(known)
     errors: list[ErrorRecord] = []
     for role in ROLES:

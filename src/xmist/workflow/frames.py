@@ -1,4 +1,4 @@
-"""The frames of each projection: a table of where they are, and a reader that keeps files open."""
+"""The table of the frames of each projection, and a reader that keeps files open."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ _KEPT: Final = 64
 
 @dataclass(frozen=True, kw_only=True)
 class FrameTable:
-    """Which frame of which file each repeat is.
+    """File and frame number of each repeat.
 
     `places` of shape (outer, position, repeat, 2) hold the number of the address and of the frame in it, −1
     where there is none; the outer index counts projections, or sets of references. `numbering` gives
@@ -97,14 +97,14 @@ class FrameTable:
 
 @dataclass(frozen=True, kw_only=True)
 class _Stream(Source):
-    """A source that goes on reading where it stopped, so that files are opened and chunks unpacked once."""
+    """A source that stays open, so that files are opened and chunks unpacked once."""
 
     inner: Source
     state: dict[str, Any]
 
     @property
     def _streams(self) -> bool:
-        """Whether the file gains by staying open: HDF5 checks a file for damage as it opens it."""
+        """Whether the file should stay open: HDF5 checks a file for damage each time it is opened."""
         return hasattr(self.inner, "depth") and self.inner.count > 1
 
     def read(self, index: int) -> NDArray[Any]:
@@ -178,7 +178,7 @@ class FrameReader:
         return found
 
     def states(self, index: int) -> list[State]:
-        """Return what can be seen of each frame of a projection without loading it."""
+        """Return size and modification time of each frame of a projection, without loading it."""
         seen: dict[tuple[Path, ...], tuple[int, int]] = {}
         found = []
         for number, frame in self.table.places[index].reshape(-1, 2).tolist():
@@ -212,7 +212,7 @@ class FrameReader:
         return os.path.relpath(path, folder) if path.is_relative_to(folder) else str(path)
 
     def header(self, number: int, frame: int) -> Mapping[str, str]:
-        """Return what a file states of one of its frames, as text."""
+        """Return the header of a frame, as text."""
         return self._open(number).inner.header(frame)
 
     def _open(self, number: int) -> _Stream:
@@ -247,7 +247,7 @@ def open_tolerant(address: Address) -> Source:
 
 
 def read_still(series: FrameSeries, progress: Any = None) -> LoadedFrames:
-    """Read dark or flat frames; each stays by itself, for their median leaves out a spike."""
+    """Read dark or flat frames; they are not averaged, because their median rejects outliers."""
     return load_frames(series, progress=progress)
 
 

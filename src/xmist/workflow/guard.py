@@ -1,4 +1,4 @@
-"""Work in a child process: what a damaged file does to a library there, the parent survives and tells."""
+"""Call functions in a child process, so that a damaged file that crashes a library does not end this one."""
 
 from __future__ import annotations
 
@@ -87,7 +87,7 @@ def _died(code: int) -> str:
 
 
 def peak_memory() -> int | None:
-    """Return the most memory that this process has held, in bytes; None where the system does not say."""
+    """Return the peak memory of this process in bytes; None where the system does not state it."""
     # Linux carries the peak of getrusage over from the process that started this one.
     with suppress(OSError, ValueError, IndexError):
         status = Path("/proc/self/status").read_text()

@@ -1,8 +1,7 @@
-"""What a series is: its configuration and the frames that it reads, and the right to write its blocks.
+"""The identity of a series (its configuration and frames), and the lock on its blocks.
 
-A run goes on where an earlier one stopped if both are the same; how it is cut into blocks was decided then.
-The frames that went into each result stand in its row (`quality.Row`); `audit` compares them with those
-of now.
+A run continues an earlier one if both have the same identity; the blocks are those of the first run. The row
+of each result (`quality.Row`) lists its frames; `audit` compares them with the present files.
 """
 
 from __future__ import annotations
@@ -40,7 +39,7 @@ _FREE: Final = {
 
 @dataclass(frozen=True, kw_only=True)
 class Identity:
-    """What all results of a series depend on: configuration, version, and SHA-256 of each shared frame."""
+    """Everything that all results of a series depend on: configuration, version, hashes of shared frames."""
 
     configuration: Mapping[str, Any]
     inputs: Mapping[str, list[str]]
@@ -54,7 +53,7 @@ class Identity:
 
 @dataclass(frozen=True, kw_only=True)
 class Verified:
-    """Frames of a result whose files were touched: the frames are the same, and `states` are those of now."""
+    """Unchanged frames of a result whose files have a new date; `states` are the present ones."""
 
     digest: str
     states: tuple[State, ...]
@@ -62,7 +61,7 @@ class Verified:
 
 @dataclass(frozen=True, kw_only=True)
 class Journal:
-    """What was decided when a series began, how often it was run, and what was found to be unchanged."""
+    """The identity and blocks of a series, the number of its runs, and files that were found unchanged."""
 
     identity: Identity
     block: int
@@ -116,7 +115,7 @@ def _state(file: str, frame: int, size: int, time: int) -> State:
 
 
 def identify(parsed: ParsedConfiguration, setup: SeriesSetup) -> Identity:
-    """Return what all results of a series depend on."""
+    """Return the identity of a series."""
     configuration = json.loads(json.dumps(parsed.to_dict()))
     for table, keys in _FREE.items():
         for key in keys:
@@ -151,10 +150,10 @@ def differences(old: Identity, new: Identity, names: Mapping[str, Sequence[str]]
 
 @dataclass(frozen=True, kw_only=True)
 class Audit:
-    """How the frames of finished projections compare with the files of now, by number.
+    """Comparison of the frames of finished projections with the present files, by number.
 
     `changed` names frames that have changed, `removed` says why frames cannot be read any more, and
-    `verified` are those of files that were touched.
+    `verified` are unchanged frames of files with a new date.
     """
 
     changed: Mapping[int, str] = field(default_factory=dict)
@@ -165,10 +164,10 @@ class Audit:
 def audit(
     table: FrameTable, rows: Mapping[int, Row], verified: Mapping[int, Verified], *, load: bool
 ) -> Audit:
-    """Compare the frames of finished projections with the files of now.
+    """Compare the frames of finished projections with the present files.
 
-    Where a file has changed its frames are loaded again and their hashes compared; without `load` nothing but
-    missing files is noticed.
+    Where a file has changed its frames are loaded again and their hashes compared; without `load` only
+    missing files are noticed.
     """
     changed: dict[int, str] = {}
     removed: dict[int, str] = {}
@@ -201,7 +200,7 @@ def audit(
 
 
 def _unlike(row: Row, states: Sequence[State], digests: Sequence[str]) -> str:
-    """Name the frames of now that did not go into a result."""
+    """Name the present frames that were not used for a result."""
     known = {frame.sha256 for frame in row.frames}
     names = [state[0] for state, digest in zip(states, digests, strict=True) if digest not in known]
     return listed(list(dict.fromkeys(names)), 3) or "its frames are in another order"
@@ -209,7 +208,7 @@ def _unlike(row: Row, states: Sequence[State], digests: Sequence[str]) -> str:
 
 @contextmanager
 def locked(folder: Path) -> Iterator[None]:
-    """Hold the right to write the blocks of a series; a killed process gives it up by itself."""
+    """Lock the blocks of a series; the lock of a killed process is released by the system."""
     path = folder / _LOCK
     try:
         file = path.open("a+b")

@@ -1,4 +1,4 @@
-"""Which frame is taken for what: a table by projection, position and repeat, and where angles come from."""
+"""List how each frame is used, by projection, position and repeat; and where angles come from."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ def _rows(table: FrameTable, found: Discovery) -> Iterator[dict[str, Any]]:
 
 
 def _name(table: FrameTable, number: int, frame: int) -> str:
-    """Name a frame by its file and its number there, as far as the file holds several."""
+    """Name a frame by its file, and its number if the file holds several."""
     address = table.addresses[number]
     several = bool((table.places[..., 1][table.places[..., 0] == number] > 0).any())
     apart = sum(other.path == address.path for other in table.addresses) > 1

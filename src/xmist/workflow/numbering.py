@@ -1,4 +1,4 @@
-"""Which projection a number in the names of files means: where numbers begin, and in which steps."""
+"""Numbers of projections in file names: where they begin, and in which steps."""
 
 from __future__ import annotations
 
@@ -11,14 +11,14 @@ from xmist.core.errors import InputError
 
 @dataclass(frozen=True)
 class Numbering:
-    """Numbers of projections: `first`, `first + step`, …; `doubt` says what the names leave open."""
+    """Numbers of projections: `first`, `first + step`, …; `doubt` states what is uncertain."""
 
     first: int = 0
     step: int = 1
     doubt: str = ""
 
     def index(self, number: int) -> int:
-        """Return how many projections come before the one of a number."""
+        """Return the index of the projection with a number."""
         return (number - self.first) // self.step
 
 

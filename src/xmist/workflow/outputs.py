@@ -1,4 +1,4 @@
-"""The files that a run writes, and what keeps it from writing them, found before a frame is read."""
+"""The files that a run writes, and errors of these, found before a frame is read."""
 
 from __future__ import annotations
 
@@ -65,7 +65,7 @@ def blocks_folder(master: Path) -> Path:
 def output_errors(
     parsed: ParsedConfiguration, read: Sequence[str | Path], shape: tuple[int, int] | None
 ) -> list[ErrorRecord]:
-    """Return what keeps the results from being written."""
+    """Return errors that prevent writing the results."""
     if parsed.is_series:
         return _series_errors(parsed, read)
     files = result_files(parsed)
@@ -110,7 +110,7 @@ def _records(texts: Iterable[str | ErrorRecord]) -> list[ErrorRecord]:
 def overlap_errors(
     parsed: ParsedConfiguration, read: Iterable[str | Path], written: Sequence[Path]
 ) -> dict[Path, ErrorRecord]:
-    """Return which files to write would replace what is read, now or the next time."""
+    """Return errors for files to write that would replace input, now or in the next run."""
     errors: dict[Path, ErrorRecord] = {}
     precious: set[str] = set()
     if any(os.path.lexists(path) for path in written):  # else nothing that is read can be meant
@@ -142,7 +142,7 @@ def _pattern(parsed: ParsedConfiguration, path: Path) -> str:
 def _space_errors(
     parsed: ParsedConfiguration, files: Sequence[Path], shape: tuple[int, int]
 ) -> list[ErrorRecord]:
-    """Return whether a disk or a limit of the system has no room for the results."""
+    """Return an error if a disk or a limit of the system has no room for the results."""
     gives = METHODS[parsed.method].gives if parsed.method else ()
     images = sum(len(CHANNELS[name].components) or 1 for name in gives) + len(DERIVED)
     needs: dict[Path, int] = {}

@@ -1,8 +1,8 @@
 """Find the files of many projections, and place their frames by the names of the files or by their order.
 
-A series has more files than can be opened before it starts, and some of them are missing or cut short. What
-is not there is noted for its projection; the others keep their places. What identifies a projection is
-decided here: the number in the name of its files, or its place in a stack.
+A series has more files than can be opened before it starts, and some of them are missing or cut short.
+Missing frames are noted for their projection; the others keep their places. A projection is identified by the
+number in the name of its files, or by its place in a stack.
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ Places = NDArray[np.int64]
 
 @dataclass
 class _File:
-    """A file as it was found; `numbers` replace the braces of its name, `error` says why it cannot be read.
+    """A file that was found; `numbers` replace the braces of its name, `error` says why it cannot be read.
 
     `holes` are frames that cannot be read, `gaps` and `runs` what image keys say of those left out.
     """
@@ -58,11 +58,11 @@ class _File:
 
 @dataclass(frozen=True, kw_only=True)
 class FrameRequest:
-    """Which frames are asked for, of many projections or sets of references.
+    """The frames to find, of many projections or sets of references.
 
-    Names in `spec` may have {projection} (or {set}), {position} and {repeat} in the place of digits, and
+    Names in `spec` may have {projection} (or {set}), {position} and {repeat} instead of digits, and
     `outer` is "projection" or "set". `axes` state the axes of the stored arrays, and in which order frames of
-    several files are counted; they are needed where the names do not tell it. `any_repeats`: the positions of
+    several files are counted; they are needed if the names do not state it. `any_repeats`: the positions of
     a set may have any numbers of repeats. `count` and `positions` are how many there are, if known; `first`
     is the number of the first projection in the names, `position_numbers` are those of the references, and
     `before` are the numbers of projections that were there before. `growing`: more frames are recorded.
@@ -118,7 +118,7 @@ class FrameRequest:
 
 
 def place_frames(request: FrameRequest) -> FrameTable:
-    """Find the files of many projections (or sets of references) and say where each frame is."""
+    """Find the files of many projections (or sets of references), and place their frames."""
     name, outer, before = request.name, request.outer, request.before
     files, braces = _find_files(request)
     for file in files:
@@ -167,7 +167,7 @@ def place_frames(request: FrameRequest) -> FrameTable:
 
 
 def _runs_text(first: Source, braces: Sequence[str], request: FrameRequest, places: Places) -> str:
-    """Return a text where a stack holds references between projections, in another number of sets."""
+    """Return a text if a stack holds another number of sets of references between projections."""
     runs, sets = len(getattr(first, "runs", ())), len(places)
     # Positions one after the other in one stack may have references each.
     apart = request.axes is not None and (request.counted or ())[:1] == ("position",)
@@ -219,7 +219,7 @@ def _find_files(request: FrameRequest) -> tuple[list[_File], tuple[str, ...]]:
 
 
 def match_files(item: str, folder: Path) -> list[_File]:
-    """Find the files whose names have digits in the place of the braces."""
+    """Find the files whose names have digits instead of the braces."""
     text, dataset, key = split_address(item)
     parts = _PLACE.split(text)  # text and names of places alternate
     pattern = "".join("*" if k % 2 else glob.escape(part) for k, part in enumerate(parts))
@@ -236,7 +236,7 @@ def match_files(item: str, folder: Path) -> list[_File]:
 
 
 def _open_files(files: list[_File], name: str) -> Source:
-    """Open files by their headers to see what they hold; return one of them."""
+    """Read the headers of files; return one of them."""
     first: Source | None = None
     errors: list[Any] = []
     single = False
@@ -294,7 +294,7 @@ def _place_by_names(
             ranks[place] = _ranks(numbers)
     known = request.known
     if request.any_repeats or (len(largest.sizes) > 1 and request.repeats == 1):
-        del known["repeat"]  # the files tell it
+        del known["repeat"]  # the files state it
     inside = [axis for axis in request.counted or (outer, "position", "repeat") if axis not in braces]
     # Axes inside the files that nothing states have a size of 1, but for the first of them.
     axes = tuple(axis for axis in (outer, "position") if axis not in (*braces, *inside)) + tuple(inside)
@@ -357,7 +357,7 @@ def _place_by_names(
 
 
 def _position_ranks(numbers: Sequence[int], request: FrameRequest) -> list[int]:
-    """Return the positions that numbers in names mean: those of the references, where they have the same."""
+    """Return the indices of positions from numbers in names; if possible, those of the references."""
     known = request.position_numbers
     ours = set(numbers)
     if not ours & set(known):
@@ -372,7 +372,7 @@ def _position_ranks(numbers: Sequence[int], request: FrameRequest) -> list[int]:
 
 
 def _lost(places: Places, outer: str) -> NDArray[np.bool_]:
-    """Return which positions (outer, position) lack frames: of references all repeats."""
+    """Return which positions (outer, position) lack frames; references only if they lack all repeats."""
     absent: NDArray[np.bool_] = places[..., 0] < 0
     lost: NDArray[np.bool_] = np.all(absent, axis=2) if outer == "set" else np.any(absent, axis=2)
     return lost
@@ -386,7 +386,7 @@ def _numbers(count: int, sizes: Sequence[int]) -> list[Places]:
 
 
 def _ranks(numbers: Sequence[int]) -> list[int]:
-    """Return the places of numbers that count in steps; what is left out leaves a gap."""
+    """Return the indices of numbers that rise in steps; missing numbers leave a gap."""
     first = min(numbers)
     step = math.gcd(*(number - first for number in numbers)) or 1
     return [(number - first) // step for number in numbers]
@@ -399,7 +399,7 @@ def _place_by_order(files: Sequence[_File], request: FrameRequest) -> tuple[Plac
     known = request.known
     sizes = files[0].sizes
     if len(sizes) > 1 and "repeat" in (request.counted or ()) and request.repeats == 1:
-        del known["repeat"]  # the array tells it
+        del known["repeat"]  # the array states it
     if len(sizes) > 1:
         axes = _without_single(axes, len(sizes), len(files), known)
     total = sum(file.count for file in files)
@@ -425,7 +425,7 @@ def _place_by_order(files: Sequence[_File], request: FrameRequest) -> tuple[Plac
 
 
 def _whole_stack(total: int, axes: Axes, known: Mapping[str, int], request: FrameRequest) -> int:
-    """Return how many frames one stack holds when it is complete: it may lack some at its end."""
+    """Return the number of frames in a complete stack; one may lack some at its end."""
     outer = request.outer
     if any(axis not in known for axis in axes if axis != outer):
         return total
@@ -447,7 +447,7 @@ def _without_single(axes: Axes, stored: int, files: int, known: Mapping[str, int
 def _place_by_file(
     files: Sequence[_File], axes: Axes, known: Mapping[str, int], request: FrameRequest
 ) -> tuple[Places, dict[int, str]]:
-    """Place the frames of files along the first axis: one that is cut short shifts no frame of the others."""
+    """Place the frames of files along the first axis; an incomplete file does not shift those of others."""
     name, outer = request.name, request.outer
     first, *rest = axes
     largest = max(files, key=lambda file: file.count)
@@ -483,10 +483,10 @@ def _place_by_file(
 
 
 def _place_by_runs(files: Sequence[_File], braces: Sequence[str], request: FrameRequest) -> Places | None:
-    """Place references of which positions have other numbers: what there is of a set in the file of each.
+    """Place references whose number differs between positions: each set is a run in the file of a position.
 
-    Numbers differ where some frames were invalid, or where any number is allowed. None where they do not, or
-    where the files are not those of a position, or do not tell which frames belong to which set.
+    Numbers differ if some frames were invalid, or if any number is allowed. None if they do not differ, if a
+    file is not that of a position, or if the sets of the frames are not known.
     """
     axes = request.counted or ()
     apart = list(braces) == ["position"] or (not braces and axes[:1] == ("position",) and len(files) > 1)
@@ -515,10 +515,9 @@ def _place_by_runs(files: Sequence[_File], braces: Sequence[str], request: Frame
 
 
 def _gap_errors(files: Sequence[_File], places: Places, name: str) -> list[str]:
-    """Return where frames that were left out as invalid leave it open where the others belong.
+    """Return errors where invalid frames were left out and the places of the others are not known.
 
-    They do not where every frame is a projection of its own, nor where stacks of a position each lack the
-    same ones.
+    They are known if each frame is a projection, or if all stacks of positions lack the same frames.
     """
     read = [file for file in files if not file.error]
     marked = [file for file in read if file.gaps]

@@ -1,4 +1,4 @@
-"""A quick image of one projection: frames binned while speckles stay resolved, and a fast method."""
+"""Retrieve a quick image of one projection by a fast method, from frames binned as far as speckles allow."""
 
 from __future__ import annotations
 
@@ -137,7 +137,7 @@ def _is_preview(path: Path) -> bool:
 
 
 def preview_binning(stack: SpeckleStack) -> int:
-    """Return how many pixels a side are joined for a preview."""
+    """Return the binning of a preview."""
     wished = -(-max(stack.shape) // _LARGEST)
     if wished == 1:
         return 1

@@ -1,6 +1,6 @@
-"""One projection: frames in, image channels and quality numbers out.
+"""Retrieve one projection: from frames to image channels and quality numbers.
 
-What is retrieved does not depend on where, when or in which order: a plan is made for the same references,
+Results do not depend on worker, time or order: a plan is made for the same references,
 and a warm start comes from a projection that is fixed by its number.
 """
 
@@ -35,7 +35,7 @@ T = TypeVar("T")
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class PreparedProjection:
-    """A projection whose frames are ready for the method, and what is known of it."""
+    """A projection whose frames are ready for the method, with its quality numbers."""
 
     index: int
     known: Mapping[str, Any]
@@ -48,8 +48,9 @@ class PreparedProjection:
 class ProjectionProcessor:
     """Loads, prepares and retrieves projections by their number; one serves all threads of a process.
 
-    With `alone` an error is raised; otherwise it becomes the status of its projection and ends no other. With
-    `following` more frames are being recorded. With `timed` it tells how long a retrieval will take.
+    With `alone` an error is raised; otherwise it becomes the status of its projection, and the others
+    continue. With `following` more frames are being recorded. With `timed` it reports the expected time of a
+    retrieval.
     """
 
     setup: SeriesSetup
@@ -88,7 +89,7 @@ class ProjectionProcessor:
         return self.finish(self.prepare(index, reader))
 
     def prepare(self, index: int, reader: FrameReader) -> PreparedProjection:
-        """Read the frames of a projection and lead them through the steps; the first part of `solve`."""
+        """Read and preprocess the frames of a projection; the first part of `solve`."""
         setup = self.setup
         angle = math.nan if setup.angles is None else float(setup.angles[index])
         known: dict[str, Any] = {"projection": int(setup.table.numbers[index]), "angle": angle}
@@ -169,13 +170,13 @@ class ProjectionProcessor:
         return None if tell is None else lambda done, total: tell(what, done, total)
 
     def start_of(self, index: int) -> int:
-        """Return the projection whose result this one begins from; itself if it begins from nothing."""
+        """Return the projection whose result this one begins from; itself if there is none."""
         return index - index % (self.warm_start or 1)
 
     def _start(self, index: int) -> tuple[Retrieval | None, str]:
         """Return the result to begin with and the digest of its frames.
 
-        There is none for the first of those that share it, and where it failed.
+        There is none for the first of a group, and if that failed.
         """
         first = self.start_of(index)
         if first == index:
@@ -221,7 +222,7 @@ class ProjectionProcessor:
     def _frames(
         self, index: int, raw: Image, valid: Image | None, beam: NDArray[np.float64] | None
     ) -> Frames:
-        """Lead the frames of a projection and its references through the steps."""
+        """Preprocess the frames of a projection and its references."""
         setup = self.setup
         steps = setup.steps
         sample = steps(raw)
@@ -244,7 +245,7 @@ class ProjectionProcessor:
         return apply_steps(frames, steps.rest) if steps.rest else frames
 
     def _stack(self, frames: Frames, known: dict[str, Any]) -> SpeckleStack:
-        """Return the frames of a projection as the method takes them; add what they tell of their quality."""
+        """Return the frames of a projection for the method; add their quality numbers."""
         # Weights that are all 1 say nothing and would cost memory.
         weights = None if _is_one(frames.weights) else frames.weights
         stack = SpeckleStack(frames.reference, frames.sample, weights)
@@ -256,7 +257,7 @@ class ProjectionProcessor:
         return stack
 
     def _retrieve_field(self, stack: SpeckleStack) -> Retrieval:
-        """Retrieve the field that a sample which moves was seen in."""
+        """Retrieve the field of a sample that moves."""
         assert self.setup.sample_positions is not None
         scan = SampleScan(stack.reference, stack.sample, self.setup.sample_positions, stack.weights)
         return retrieve(scan, self.setup.experiment, method=self.method, threads=self.threads, **self.options)
@@ -280,7 +281,7 @@ class ProjectionProcessor:
             return plan
 
     def _attempt(self, known: dict[str, Any], task: Callable[[], T]) -> T | None:
-        """Do a part of a projection; None if it fails, which is noted: it must not end the others."""
+        """Run a part of a projection; None if it fails: the error is noted, and the others continue."""
         try:
             return task()
         except Exception as error:
@@ -300,7 +301,7 @@ def _digest(known: Mapping[str, Any]) -> str:
 
 
 def _failed(status: int, text: str) -> dict[str, Any]:
-    """Return what a row says of a projection without a result."""
+    """Return the values of a row for a projection without a result."""
     return {
         "status": status,
         "note": text,
@@ -353,7 +354,7 @@ def _sums(frames: Image) -> NDArray[np.float64]:
 
 
 def _is_one(weights: Image) -> bool:
-    """Return whether all weights are 1; along an axis that repeats its numbers one of them is enough."""
+    """Return whether all weights are 1; along a broadcast axis one number is enough."""
     once = tuple(slice(0, 1) if step == 0 else slice(None) for step in weights.strides)
     return bool((weights[once] == 1).all())
 

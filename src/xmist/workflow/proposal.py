@@ -1,4 +1,4 @@
-"""A configuration proposed from what a folder holds."""
+"""Propose a configuration from the contents of a folder."""
 
 from __future__ import annotations
 
@@ -58,7 +58,7 @@ _ABSENT: Final = frozenset({"no", "without"})
 
 @dataclass(frozen=True)
 class _Item:
-    """A file, or a dataset of one, or its frames of one key, which have a part that need not be guessed."""
+    """A file, a dataset, or its frames of one image key, whose use need not be guessed."""
 
     path: Path
     dataset: str = ""
@@ -73,7 +73,7 @@ def propose_configuration(
     frames: Mapping[str, Sequence[str]] | None = None,
     method: str | None = None,
 ) -> str:
-    """Return a commented configuration made from what a folder holds.
+    """Return a commented configuration from the contents of a folder.
 
     Parameters
     ----------
@@ -93,7 +93,7 @@ def propose_configuration(
     str
         TOML. The roles of the files are guessed from their names, and the geometry is what their headers
         state, each with where it comes from. What is not known stands as a comment that must be filled in:
-        no physical value is made up.
+        no physical value is guessed.
 
     Raises
     ------
@@ -158,7 +158,7 @@ def propose_configuration(
 
 
 def describe_proposal(text: str, folder: Path) -> list[str]:
-    """Return what a proposed configuration takes for what, as lines of text."""
+    """Return how a proposed configuration uses each frame, as lines of text."""
     from xmist.workflow.configuration import parse_mapping
     from xmist.workflow.discovery import discover
     from xmist.workflow.listing import angle_range, angle_source, describe_rows, list_frames
@@ -185,7 +185,7 @@ def toml_text(value: Any) -> str:
 
 
 def _frame_items(folder: Path) -> tuple[list[_Item], list[KeyedStack], list[str]]:
-    """Find what may hold frames, without results; the stacks that have keys; and what is broken."""
+    """Find files and datasets that may hold frames (without results), stacks with keys, unreadable files."""
     files: list[Path] = []
     for place, folders, names in os.walk(folder):
         depth = len(Path(place).relative_to(folder).parts)
@@ -254,7 +254,7 @@ def _role(name: str) -> str | None:
 
 
 def _spelled(items: Sequence[_Item], base: Path) -> list[str]:
-    """Name items as briefly as can be: a pattern where one finds exactly them, in the same order."""
+    """Name items briefly: by a pattern if it finds exactly these, in the same order."""
     groups: dict[tuple[Path, str, str], list[_Item]] = {}
     for item in items:
         groups.setdefault((item.path.parent, item.path.suffix, item.dataset), []).append(item)
@@ -290,7 +290,7 @@ def _relative(folder: Path, base: Path) -> Path:
 
 
 def _opened(specs: Mapping[str, list[str]], base: Path) -> tuple[dict[str, FrameSeries], dict[str, str]]:
-    """Open what can be opened, and say why the rest cannot."""
+    """Open the items; return errors for those that cannot be opened."""
     series, errors = {}, {}
     for role, spec in specs.items():
         try:
@@ -473,16 +473,16 @@ class KeyedStack:
 
     @property
     def roles(self) -> dict[int, str]:
-        """The parts of which the stack has frames, by key."""
+        """The uses (reference, sample, dark) of which the stack has frames, by key."""
         return {key: role for key, role in KEY_ROLES.items() if (self.keys == key).any()}
 
 
 @dataclass(frozen=True, kw_only=True)
 class SeriesLayout:
-    """What a configuration has to say of a series: axes, angles, and when references were taken.
+    """The keys of a configuration about a series: axes, angles, and when references were taken.
 
     `angles` are datasets of `first` or, for a series in several stacks, of all `paths`. `reference_repeats`
-    is None where the positions have other numbers of repeats. `text` says how the frames were told apart.
+    is None where the positions have other numbers of repeats. `text` says how the frames were distinguished.
     """
 
     positions: int
@@ -509,7 +509,7 @@ def find_keyed(path: Path, dataset: str) -> KeyedStack | None:
 def plan_series(stacks: Sequence[KeyedStack]) -> SeriesLayout | None:
     """Return how many projections at how many positions are in stacks, and where the references are.
 
-    Several stacks of the same angles are taken as one a position, of other angles as parts of a series. In
+    Several stacks of the same angles are taken as one per position, of other angles as parts of a series. In
     one stack frames of the same angle are taken as its positions, and angles that come again as those of the
     next position.
     """

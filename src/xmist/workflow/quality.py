@@ -1,4 +1,4 @@
-"""Quality numbers, one row a projection: the table of a series and its plot."""
+"""The table of quality of a series, with one row per projection, and its plot."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ class FrameRecord(NamedTuple):
 
     @property
     def state(self) -> tuple[str, int, int, int]:
-        """What can be seen without loading the frame."""
+        """File, number, size and modification time, which are known without loading the frame."""
         return self[:4]
 
 
@@ -84,11 +84,11 @@ class Row:
 
     @property
     def needs_attention(self) -> bool:
-        """Whether it is not good, or a finding is a warning."""
+        """Whether the status is not good, or a finding is a warning."""
         return self.status != GOOD or self.warnings > 0
 
     def texts(self) -> dict[str, Any]:
-        """Return what is not a number, as plain data."""
+        """Return the entries that are not numbers, as plain data."""
         findings = [finding.to_dict() for finding in self.findings]
         return {
             "note": self.note[:_LONGEST_NOTE],
@@ -141,7 +141,7 @@ def to_columns(rows: Sequence[Row]) -> dict[str, NDArray[Any]]:
 
 
 def to_rows(columns: Mapping[str, NDArray[Any]], texts: Sequence[Mapping[str, Any]]) -> list[Row]:
-    """Return columns, and what `Row.texts` made, as rows."""
+    """Return rows from columns and the data of `Row.texts`."""
     return [
         Row(
             **{name: columns[name][k].item() for name in COLUMNS},

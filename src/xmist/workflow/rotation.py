@@ -1,7 +1,7 @@
-"""Angles of projections, and the frames of one angle at all positions where the sample turned to and fro.
+"""Angles of projections, and the frames of one angle where the stage turned forwards and backwards.
 
-A stage that turns forth at one position and back at the next gives stacks in opposite order. Where the angle
-of each frame is known, it decides which frames belong together.
+A stage that turns forwards at one position and backwards at the next gives stacks in opposite order. Where
+the angle of each frame is known, it decides which frames belong together.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ _NEAR: Final = 0.03
 
 
 def angle_datasets(given: Any) -> tuple[str, ...]:
-    """Return the datasets that series.angles names, one after the other; none for other forms of it."""
+    """Return the datasets that series.angles names; none if it is a list, a mapping or a header key."""
     names = (given,) if isinstance(given, str) else given if isinstance(given, tuple) else ()
     return tuple(name for name in names if isinstance(name, str) and "::" in name)
 
@@ -212,7 +212,7 @@ def _number(key: str, text: Any, address: Address) -> float:
 
 
 def angle_findings(given: Any, folder: Path, table: FrameTable, angles: Angles) -> list[Finding]:
-    """Return whether angles that no file states to be degrees may be radians, or have an unknown unit."""
+    """Return a finding if angles may be radians, because their unit is not stated or not known."""
     unit = _stated_unit(given, folder, table)
     if unit in RADIANS | _DEGREES:
         return []

@@ -126,7 +126,7 @@ def run(
     log: str | Path | None = None,
     progress: Progress | None = None,
 ) -> Run:
-    """Retrieve all projections of a configuration and write the results; a series goes on where it stopped.
+    """Retrieve all projections of a configuration and write the results; a series continues where it stopped.
 
     Parameters
     ----------
@@ -167,7 +167,7 @@ def run(
     InputError
         Lists everything that is wrong, before anything is written.
     OutputError
-        When results cannot be written; what was done is kept, and a series goes on when it is run again.
+        When results cannot be written. Finished results are kept; a series continues when it is run again.
 
     Notes
     -----
@@ -213,7 +213,7 @@ def run_parsed(
     log: RunLog | None = None,
     progress: Progress | None = None,
 ) -> Run:
-    """Run a configuration that was read; `workers` None does all in this process.
+    """Run a configuration that was read; with `workers` None in this process.
 
     With `idle_timeout` (s) a series is followed while it is recorded.
     """
@@ -304,7 +304,7 @@ def check_execution(
     anew: bool = False,
     log: RunLog | None = None,
 ) -> Execution:
-    """Check how a configuration shall be run."""
+    """Check the arguments of a run."""
     errors: list[ErrorRecord] = []
     if workers is not None and (isinstance(workers, bool) or not isinstance(workers, int) or workers < 1):
         text = f"workers is {workers!r}; expected a whole number from 1"
@@ -396,7 +396,7 @@ def _index(setup: SeriesSetup, number: int | None) -> int:
 
 @contextmanager
 def _read_from(discovery: Discovery) -> Iterator[None]:
-    """Name in errors of the frames the files that were read."""
+    """Add the names of the files to errors of the frames."""
     try:
         yield
     except InputError as error:

@@ -405,5 +405,5 @@ def expected_value(section: str, key: str) -> str:
 
 
 def step_path(index: int) -> str:
-    """Return the path of a step of the preprocessing, counted from 1 as people count: "preprocess[1]"."""
+    """Return the path of a step of the preprocessing, counted from 1: "preprocess[1]"."""
     return f"preprocess[{index + 1}]"

@@ -46,7 +46,7 @@ T = TypeVar("T")
 
 @dataclass
 class FrameSearch:
-    """What is found while errors are collected."""
+    """Frames and errors that were found so far."""
 
     parsed: ParsedConfiguration
     before: Collection[int] = ()
@@ -61,7 +61,7 @@ class FrameSearch:
     sample_positions: NDArray[np.float64] | None = None
 
     def attempt(self, task: Callable[[], T]) -> T | None:
-        """Do a part; None if it has errors, which are collected."""
+        """Run a part of the search; None if it has errors, which are collected."""
         try:
             return task()
         except InputError as error:
@@ -88,7 +88,7 @@ def open_still(found: FrameSearch) -> dict[str, FrameSeries]:
 
 
 def _mixed_findings(series: FrameSeries) -> list[Finding]:
-    """Return where frames of a file are used together that it tells apart."""
+    """Return findings about files whose frames are of several kinds but are used together."""
     texts = filter(None, (getattr(source, "finding_text", "") for source in series.sources))
     return [finding("image-keys-mixed", f"{series.name}: {text}") for text in texts][:1]
 
@@ -217,7 +217,7 @@ def _check_positions(found: FrameSearch, positions: int, what: str) -> None:
 
 
 def find_series(found: FrameSearch) -> None:
-    """Find the frames of many projections; what is missing is noted for its projection."""
+    """Find the frames of many projections; missing frames are noted for their projection."""
     parsed, section, frames = found.parsed, found.parsed.series_section, found.parsed.input
     if not (frames.reference and frames.sample):
         return
@@ -274,7 +274,7 @@ def find_series(found: FrameSearch) -> None:
 
 
 def _place_sample(found: FrameSearch, reference: FrameTable) -> FrameTable:
-    """Place the projections; more angles than projections tell that the last ones are missing."""
+    """Place the projections; if there are more angles than projections, the last ones are missing."""
     parsed, section, known = found.parsed, found.parsed.series_section, found.known
     request = FrameRequest(
         spec=parsed.input.sample,
@@ -369,7 +369,7 @@ def _in_order(
     scale: Sequence[float],
     keys: Sequence[str],
 ) -> tuple[FrameTable, dict[int, str]]:
-    """Put frames where their positions belong; say where there are too few or too many at one."""
+    """Order frames by their positions; errors say where there are too few or too many at one."""
     places = table.places.copy()
     repeats = places.shape[2]
     errors: dict[int, str] = {}

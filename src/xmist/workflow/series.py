@@ -1,4 +1,4 @@
-"""A series of projections from its configuration to its file: what is done, what is left, who does it."""
+"""Run a series of projections: what is finished, what remains, and the file of the series."""
 
 from __future__ import annotations
 
@@ -64,7 +64,7 @@ _FOLLOWED: Final = 1000
 
 @dataclass(frozen=True, kw_only=True)
 class Execution:
-    """How a configuration is run; nothing of it changes a result. `workers` None: in this process.
+    """How a configuration is run; it does not change results. `workers` None: in this process.
 
     `overwrite` replaces files that exist, `anew` also the results of the same series; `following`: more
     frames are being recorded. `log`: beside the file of the series where it has no file yet.
@@ -82,7 +82,7 @@ class Execution:
 
 @dataclass(frozen=True, kw_only=True)
 class SeriesRun:
-    """What a run of a series did."""
+    """Result of a run of a series."""
 
     path: Path
     rows: tuple[Row, ...]
@@ -96,7 +96,7 @@ class SeriesRun:
 
 @dataclass(frozen=True, kw_only=True)
 class Trial:
-    """What a projection gave, and what it took: seconds, and the peak memory of the process in bytes."""
+    """Result of a trial projection, its time in s, and the peak memory of the process in bytes."""
 
     channels: tuple[str, ...]
     options: Mapping[str, Any]
@@ -115,7 +115,7 @@ class Before:
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Beginning:
-    """What is known before the first block; without a setup where the discovery has errors."""
+    """State before the first block; without a setup if the discovery has errors."""
 
     discovery: Discovery
     setup: SeriesSetup | None = None
@@ -124,7 +124,7 @@ class Beginning:
     trial: Trial | None = None
 
     def schema(self, key: str, channels: tuple[str, ...]) -> BlockSchema:
-        """Return what the blocks hold."""
+        """Return the schema of the blocks."""
         assert self.setup is not None
         return BlockSchema(identity=key, channels=channels, shape=self.setup.shape)
 
@@ -164,12 +164,12 @@ def _begin(parsed: ParsedConfiguration, trial: int, before: Before) -> Beginning
 
 
 def _there(setup: SeriesSetup) -> list[int]:
-    """Return the places of the projections to retrieve that have all frames, as far as is known."""
+    """Return the indices of the projections to retrieve that have all frames, as far as is known."""
     return [index for index in setup.chosen if index not in setup.table.missing]
 
 
 def make_processor(parsed: ParsedConfiguration, setup: SeriesSetup, **more: Any) -> ProjectionProcessor:
-    """Return what retrieves the projections of a configuration."""
+    """Return the processor of a configuration."""
     config, section = parsed.finish(), parsed.series_section
     given = {"threads": config.threads, "warm_start": section.warm_start, **more}
     return ProjectionProcessor(
@@ -182,7 +182,7 @@ def make_processor(parsed: ParsedConfiguration, setup: SeriesSetup, **more: Any)
 
 
 def try_projection(processor: ProjectionProcessor, times: int) -> Trial:
-    """Retrieve the first projection that can be, of a few all over the series."""
+    """Retrieve the first projection that works, of a few over the whole series."""
     processor = replace(processor, warm_start=None)
     there = _there(processor.setup) or processor.setup.chosen
     notes: dict[str, int] = {}
@@ -227,10 +227,10 @@ def block_size(
 
 
 def run_series(parsed: ParsedConfiguration, execution: Execution, tell: Progress) -> SeriesRun:
-    """Retrieve all projections of a series, or those that are left.
+    """Retrieve all projections of a series, or those that remain.
 
     Raises an `InputError` with everything that is wrong before anything is written, and an `OutputError` when
-    blocks cannot be written; those that were stay, and the series goes on when it is run again.
+    blocks cannot be written; finished blocks stay, and the series continues when it is run again.
     """
     raise_errors(parsed.named(parsed.errors()))
     master = series_file(parsed)
@@ -239,7 +239,7 @@ def run_series(parsed: ParsedConfiguration, execution: Execution, tell: Progress
     journal = None
     with suppress(*([InputError] if execution.overwrite else [])):
         journal = None if execution.anew else read_journal(folder)
-    limited = execution.memory is not None  # the memory of a child tells what a worker will hold
+    limited = execution.memory is not None  # the memory of a child process is that of a worker
     kept: dict[int, Kept] = {}
     if journal is not None:
         kept = {n: each for n, each in find_kept(folder, journal.schema).items() if each.row.has_result}
@@ -301,7 +301,7 @@ def run_series(parsed: ParsedConfiguration, execution: Execution, tell: Progress
 
 
 def _differences(journal: Journal, begun: Beginning, kept: Mapping[int, Kept]) -> list[str]:
-    """Return why the results of earlier runs would not fit to those of this one."""
+    """Return why the results of earlier runs do not fit those of this one."""
     assert begun.setup is not None
     assert begun.identity is not None
     names = {role: [each["name"] for each in frames] for role, frames in begun.setup.digests.items()}
@@ -322,7 +322,7 @@ def _refusal(folder: Path, different: Sequence[str]) -> ErrorRecord:
 def _executor(
     parsed: ParsedConfiguration, execution: Execution, begun: Beginning, schema: BlockSchema
 ) -> Executor:
-    """Choose who does the blocks."""
+    """Choose the executor of the blocks."""
     if execution.client is not None:
         client = execution.client
         return Cluster(connect(client) if isinstance(client, str) else client)
@@ -342,7 +342,7 @@ def _threads(threads: int | None, executor: Executor) -> int | None:
 
 
 class _Progress:
-    """A run of a series, from the results that are there to all."""
+    """A run of a series, from the existing results to all results."""
 
     def __init__(
         self,
@@ -395,7 +395,7 @@ class _Progress:
         self.start = time.perf_counter()
 
     def finish(self) -> SeriesRun:
-        """Do what is left, and write the file of the series."""
+        """Retrieve the remaining projections, and write the file of the series."""
         before, total = len(self.kept), len(self.numbers)
         if self.left or not is_stack(self.master):
             self._write_file(self.left)
@@ -450,7 +450,7 @@ class _Progress:
         )
 
     def _rows(self) -> list[Row]:
-        """Return the row of each projection as of now."""
+        """Return the present row of each projection."""
         rows = []
         for index, number in enumerate(self.numbers):
             angle = float("nan") if self.angles is None else float(self.angles[index])
@@ -478,7 +478,7 @@ class _Progress:
         write_series_file(self.master, self.folder, pieces, self.schema, self.metadata, **more)
 
     def _reports(self, left: Sequence[Block]) -> Iterator[Report]:
-        """Return a report for every block; whoever does them is stopped when nobody asks for more."""
+        """Yield a report for every block; the executor is stopped if the caller stops."""
         reports = self.executor.run(self.job, left)
         try:
             yield from reports
@@ -527,7 +527,7 @@ def _attention(row: Row) -> str:
 def _with_started(
     left: Sequence[int], there: Sequence[int], kept: Mapping[int, Kept], processor: ProjectionProcessor
 ) -> list[int]:
-    """Add to the projections that are left those that began from another result than they would now."""
+    """Add projections whose result began from another result than it would now."""
     if processor.warm_start is None:
         return list(left)
     numbers = processor.setup.table.numbers.tolist()

@@ -1,7 +1,7 @@
 """The file of a series: all blocks as one NeXus stack, by virtual datasets with relative sources.
 
-It is written before the first block of a run and again at its end. Blocks never change, so that it is right
-at any moment between: what has not been retrieved reads as NaN, never as zeros.
+It is written before the first block of a run and again at its end. Because blocks never change, it is valid
+in between, too: missing projections read as NaN, never as zeros.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ _FILL: Final[Mapping[str, Any]] = {"f8": np.nan, "i8": 0, "u1": MISSING}
 
 @dataclass(frozen=True, kw_only=True)
 class SeriesMetadata:
-    """What the file states beside the blocks."""
+    """The data of the file besides the blocks."""
 
     method: str
     options: Mapping[str, Any]

@@ -1,4 +1,4 @@
-"""What all projections share, read once: references at the time of each, dark, flat, angles, experiment."""
+"""Data that all projections share, read once: references, dark, flat, angles, experiment."""
 
 from __future__ import annotations
 
@@ -62,7 +62,7 @@ class References:
         return before + part
 
     def at(self, projection: int) -> tuple[Image, Image | None]:
-        """Return references (position, y, x) and their weights for a projection."""
+        """Return references (position, y, x) and their weights for the time of a projection."""
         key = self.key(projection)
         kept = self._kept.get("made")
         if kept is None or kept[0] != key:
@@ -95,7 +95,7 @@ class References:
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class SeriesSetup:
-    """What was discovered and read before the first projection; a single projection is a series of one.
+    """Everything that is read before the first projection; a single projection is a series of length one.
 
     `table` holds the frames of all projections, of which those at `chosen` are to be retrieved; the
     references have gone through the steps for single frames. `digests` hold name and SHA-256 of every frame

@@ -1,4 +1,4 @@
-"""Frames as a beamline writes them, with the truth and a configuration beside them."""
+"""Write simulated frames like a beamline, with the truth and a configuration."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Frames of a sample that moves while the diffuser stays: which frames, and where the sample was in each."""
+"""Frames of a sample that moves while the diffuser stays, and the position of the sample in each."""
 
 from __future__ import annotations
 

@@ -1,11 +1,11 @@
-"""Blocks: the results of a few projections in one file that appears whole or not at all, and never changes.
+"""Blocks: files with the results of a few projections, which appear complete or not at all, and never change.
 
-A block states which series it belongs to and which projections it holds, so that a folder of blocks tells by
-itself what is done. A projection that is done again goes to a new block, whose result is the one that counts.
+A block states which series it belongs to and which projections it holds, so that a folder of blocks shows
+what is finished. A projection that is retrieved again goes to a new block, which replaces the earlier result.
 
-HDF5 crashes the process when the disk fills up under it (github.com/h5py/h5py/issues/914), so the disk is
-left to plain Python. HDF5 makes what stands around the images, in memory, and says where these go; they are
-written there from where they are, one projection after the other: no block ever stands in memory as a whole.
+HDF5 crashes the process when the disk fills up under it (github.com/h5py/h5py/issues/914), so plain Python
+writes to the disk. HDF5 makes the structure of the file in memory, without the images, and gives their
+offsets. The images are written there, one projection after the other; a block is never in memory as a whole.
 """
 
 from __future__ import annotations
@@ -72,7 +72,7 @@ class Block:
 
 @dataclass(frozen=True, kw_only=True)
 class BlockSchema:
-    """What every block of a series holds."""
+    """The content of every block of a series."""
 
     identity: str
     channels: tuple[str, ...]
@@ -91,14 +91,14 @@ class BlockSchema:
 
 
 def split(numbers: Iterable[int], size: int, numbering: Numbering | None = None, run: int = 0) -> list[Block]:
-    """Split rising numbers of projections into blocks: those that are neighbours in the series share one."""
+    """Split rising numbers of projections into blocks of neighbours in the series."""
     index = (numbering or Numbering()).index
     groups = groupby(numbers, key=lambda number: index(number) // size)
     return [Block(tuple(group), run) for _, group in groups]
 
 
 def read_rows(path: Path, schema: BlockSchema) -> list[Row]:
-    """Read the quality numbers of a block, and make sure that it is whole and belongs to the series."""
+    """Read the quality numbers of a block; check that it is complete and belongs to the series."""
     import h5py
 
     try:
@@ -127,7 +127,7 @@ def _check_images(path: Path, file: h5py.File, name: str, shape: tuple[int, ...]
 
 @dataclass(frozen=True)
 class Kept:
-    """Where the result of a projection is kept: a block, the place in it, and its row."""
+    """Place of the result of a projection: a block, the index in it, and its row."""
 
     block: Block
     place: int
@@ -135,7 +135,7 @@ class Kept:
 
 
 def find_kept(folder: Path, schema: BlockSchema) -> dict[int, Kept]:
-    """Find what is kept of each projection, by its number; damaged and foreign blocks count as missing."""
+    """Find the result of each projection, by its number; damaged and foreign blocks count as missing."""
     kept: dict[int, Kept] = {}
     for run, path in sorted(_blocks(folder)):
         try:
@@ -149,7 +149,7 @@ def find_kept(folder: Path, schema: BlockSchema) -> dict[int, Kept]:
 
 
 def clear(folder: Path, keep: Iterable[Block] | None = None) -> None:
-    """Delete what killed processes left half-written; with `keep`, all blocks but these, too."""
+    """Delete incomplete files of killed processes; with `keep`, also all blocks except these."""
     names = None if keep is None else {block.name for block in keep}
     try:
         others = [path for _, path in _blocks(folder) if names is not None and path.name not in names]
@@ -167,7 +167,7 @@ def _blocks(folder: Path) -> Iterator[tuple[int, Path]]:
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class KeptResult:
-    """What a block keeps of a projection."""
+    """The data of a projection in a block."""
 
     row: Row
     channels: Mapping[str, NDArray[Any]]
@@ -175,7 +175,7 @@ class KeptResult:
 
 
 def write_block(folder: Path, block: Block, schema: BlockSchema, results: Iterable[KeptResult]) -> int:
-    """Write the file of a block; an earlier one is replaced when all of it is on the disk."""
+    """Write the file of a block; an earlier file is replaced when the new one is complete."""
     size = 0
 
     def fill(file: BinaryIO) -> None:
@@ -277,7 +277,7 @@ class _Skeleton:
         table["texts"] = json.dumps([row.texts() for row in rows])
 
     def write(self, file: BinaryIO) -> int:
-        """Write all but the images of the channels, once it is closed; give the bytes of the file."""
+        """Write everything except the images, after closing; return the bytes of the file."""
         for place, piece in self._pieces.written:
             file.seek(place)
             file.write(piece)
@@ -291,7 +291,7 @@ def _packed(image: NDArray[np.uint16]) -> bytes:
 
 
 class _Pieces(io.RawIOBase):
-    """A file in memory that holds nothing where nothing was written, however large it is."""
+    """A sparse file in memory: only written parts take memory."""
 
     def __init__(self) -> None:
         self.written: list[tuple[int, bytes]] = []

@@ -1,4 +1,4 @@
-"""How long a retrieval takes, tried on a part of its frames."""
+"""Estimate the time of a retrieval by a trial on a part of its frames."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from xmist.core.errors import XmistError
 from xmist.core.experiment import Experiment
 from xmist.methods import retrieve
 
-# Pixels: once to compile, and two parts whose difference is free of what a call costs by itself.
+# Pixels: once to compile, and two parts whose difference does not contain the constant cost of a call.
 _SIDES: Final = (64, 64, 256)
 # Part of the frames that may be tried: a retrieval shall not take noticeably longer for it.
 _SHARE: Final = 1 / 32
@@ -30,7 +30,7 @@ def expected_seconds(
 ) -> float | None:
     """Return about how long a retrieval will take, from the middle of the frames.
 
-    None where the frames are too small for a trial to be worth it, or the method refuses the part.
+    None if the frames are too small for a trial, or if the method cannot work on the part.
     """
     y, x = stack.shape
     if _SIDES[-1] ** 2 > _SHARE * y * x or min(y, x) < _SIDES[-1]:

@@ -1,7 +1,7 @@
-"""From the projections of a series to volumes: what is prepared once, and blocks of slices.
+"""Reconstruct volumes from the projections of a series: shared preparation, and blocks of slices.
 
-The rotation axis and the offsets of all projections are found first; then every block of slices is read,
-reconstructed and written by itself. Neither blocks nor workers change a bit of the volumes.
+The rotation axis and the offsets of all projections are found first; then each block of slices is read,
+reconstructed and written. Blocks and workers do not change a bit of the volumes.
 """
 
 from __future__ import annotations
@@ -61,7 +61,7 @@ _FLOOR: Final = 0.1  # of the median: the smallest standard deviation that is be
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Prepared:
-    """What all blocks of slices share; it travels once to every worker.
+    """Data that all blocks of slices share; each worker receives it once.
 
     `offsets` holds for each quantity the value of air at the left and the right border of every projection.
     """
@@ -105,7 +105,7 @@ class Prepared:
 
 @dataclass(frozen=True, kw_only=True)
 class VolumesEstimate:
-    """What volumes take: seconds, bytes of memory, bytes on the disk."""
+    """Estimate for volumes: seconds, bytes of memory, bytes on the disk."""
 
     shape: tuple[int, int, int]
     algorithms: Mapping[str, str]
@@ -188,7 +188,7 @@ def _quantities(stack: Stack, options: VolumeOptions) -> tuple[tuple[str, ...], 
 
 
 def _check_cone(experiment: Experiment, shape: tuple[int, ...]) -> None:
-    """Raise where a cone moves a ray too far for slices by themselves in parallel geometry."""
+    """Raise an error if a cone moves rays too far for slices in parallel geometry."""
     if experiment.source_to_sample is None:
         return
     # A ray that is h pixels off the axis of the beam moves by h r/source over a depth r of half the width.
@@ -232,7 +232,7 @@ def _kept(stack: Stack, options: VolumeOptions) -> tuple[NDArray[np.intp], list[
 
 @dataclass(frozen=True, eq=False)
 class _Survey:
-    """What one pass over all projections shows.
+    """Data from one pass over all projections.
 
     `rows` are those that `sampled` (projection, row, x) holds of each quantity; `air` is (2, projection).
     """
@@ -293,7 +293,10 @@ def _median(values: Image) -> float:
 def _centre(
     survey: _Survey, angles: Real, options: VolumeOptions, height: int, findings: list[Finding]
 ) -> Centre:
-    """Find the axis from the quantity that shows it best; tilts below what slices show are 0."""
+    """Find the axis from the quantity that shows it best.
+
+    Tilts that are not visible in slices are set to 0.
+    """
     if options.centre != "auto":
         width = next(iter(survey.sampled.values())).shape[2]
         if not -0.5 <= options.centre <= width - 0.5:
@@ -335,7 +338,7 @@ def _centre(
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class VolumeJob:
-    """Blocks of slices, for whoever does them."""
+    """Blocks of slices, as work for an executor."""
 
     prepared: Prepared
     schema: VolumeSchema
@@ -454,7 +457,7 @@ def estimate_volumes(
     centre: float,
     workers: int = 1,
 ) -> VolumesEstimate:
-    """Return what volumes take; one slice is reconstructed from made-up line integrals.
+    """Return time, memory and disk space of volumes; one slice is reconstructed from random line integrals.
 
     `shape` is that of a projection, `algorithms` has one entry for each volume.
     """
@@ -496,7 +499,7 @@ def estimate_volumes(
 
 
 def volumes_errors(parsed: ParsedConfiguration) -> list[ErrorRecord]:
-    """Return what will keep the volumes of a configuration from being made."""
+    """Return errors that prevent the volumes of a configuration."""
     if parsed.tomography is None:
         return []
     errors: list[ErrorRecord] = []
@@ -512,7 +515,7 @@ def volumes_errors(parsed: ParsedConfiguration) -> list[ErrorRecord]:
 
 
 def _need_engines(algorithms: Iterable[str], rings: str) -> None:
-    """Raise where an engine is not installed; astra-toolbox is not needed for "auto"."""
+    """Raise an error if an engine is not installed; astra-toolbox is not needed for "auto"."""
     for algorithm in algorithms:
         need("astra" if algorithm in ("cgls", "sirt") else "algotom.rec.reconstruction")
     if rings != "none":
@@ -535,7 +538,7 @@ def write_volumes(
     overwrite: bool = False,
     progress: Progress | None = None,
 ) -> Volumes:
-    """Reconstruct volumes of δ, μ and scattering from the results of a series; goes on where it stopped.
+    """Reconstruct volumes of δ, μ and scattering from the results of a series; continues where it stopped.
 
     Parameters
     ----------
@@ -551,7 +554,7 @@ def write_volumes(
     client : distributed.Client or str, optional
         A Dask cluster, or the address of its scheduler, whose workers share a file system.
     overwrite : bool
-        Begin anew where volumes of other results or options are. Volumes that are the same go on.
+        Replace volumes of other results or options. Volumes of the same results and options are continued.
     progress : callable, optional
         Called as progress(label, done, total).
 
@@ -648,7 +651,7 @@ def check_volumes_path(path: Path, result: str | Path) -> None:
 
 
 def _identity(prepared: Prepared) -> Identity:
-    """Return what the volumes depend on: options, and the files of the series."""
+    """Return everything that the volumes depend on: options, and the files of the series."""
     files = [prepared.source, *sorted(blocks_folder(prepared.source).glob("block_*.h5"))]
     states = [f"{path.name} {path.stat().st_size} {path.stat().st_mtime_ns}" for path in files]
     stated = {**prepared.options.plain(), "block": None}
@@ -677,7 +680,7 @@ def _finish(
     executor: Executor,
     tell: Progress,
 ) -> None:
-    """Do the blocks that are left, and write the file that shows all."""
+    """Reconstruct the remaining blocks, and write the file of all volumes."""
     done = set(find_slices(folder, blocks, schema))
     left = [block for block in blocks if block not in done]
     if not left and is_finished(path):

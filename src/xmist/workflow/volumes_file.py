@@ -1,4 +1,4 @@
-"""The files of volumes: blocks of slices, and one file that shows them all.
+"""The files of volumes: blocks of slices, and one file that refers to all of them.
 
 As for a series, HDF5 makes each file in memory and plain Python writes it: HDF5 crashes the process when the
 disk fills up under it (github.com/h5py/h5py/issues/914).
@@ -34,7 +34,7 @@ _CHUNK: Final = (8, 128, 128)
 
 @dataclass(frozen=True, kw_only=True)
 class VolumeSchema:
-    """What every block of volumes holds: the quantities, and the pixels (z, x) of a slice."""
+    """The content of every block of volumes: the quantities, and the pixels (z, x) of a slice."""
 
     identity: str
     quantities: tuple[str, ...]
@@ -60,7 +60,7 @@ def write_slices(folder: Path, block: Block, schema: VolumeSchema, slices: Mappi
 
 
 def find_slices(folder: Path, blocks: Sequence[Block], schema: VolumeSchema) -> list[Block]:
-    """Return the blocks whose files are whole and belong to the volumes."""
+    """Return the blocks whose files are complete and belong to the volumes."""
     return [block for block in blocks if _is_done(folder / block.name, block, schema)]
 
 
@@ -90,7 +90,7 @@ def write_volumes_file(
     findings: Sequence[Finding],
     complete: bool,
 ) -> Path:
-    """Write the file that shows all blocks.
+    """Write the file that refers to all blocks.
 
     `stated` holds centre, tilt, projections, angles, options and source. Slices whose block is not there read
     as NaN.

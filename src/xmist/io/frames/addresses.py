@@ -24,7 +24,7 @@ _KEYED: Final = re.compile(r"(.*)\[([^\[\]=]*)=([^\[\]=]*)\]", re.DOTALL)
 
 @dataclass(frozen=True)
 class FrameKey:
-    """Which frames of a stack are meant, by what NeXus (NXtomo) states of each."""
+    """Which frames of a stack to take, by the image key that NXtomo states for each."""
 
     name: str
     value: int
@@ -35,7 +35,7 @@ class FrameKey:
 
 @dataclass(frozen=True)
 class Address:
-    """A file and, for HDF5, the dataset in it; `axes` where it is stated what the axes of its array are."""
+    """A file and, for HDF5, the dataset in it; `axes`: those of its array, if they are stated."""
 
     path: Path
     dataset: str | None = None
@@ -49,7 +49,7 @@ class Address:
 
 
 def split_address(item: str) -> tuple[str, str | None, FrameKey | None]:
-    """Part the name of a file from what is meant in it."""
+    """Split a name into the file and the dataset or key in it."""
     text, _, inside = item.partition("::")
     keyed = _KEYED.fullmatch(inside.strip())
     if keyed is None:
@@ -100,13 +100,13 @@ def find_addresses(spec: Spec, folder: str | Path | None, errors: list[ErrorReco
 
 
 def natural_key(name: str) -> list[str | int]:
-    """Return the key that sorts names as people count: `ref_2` before `ref_10`."""
+    """Return the key that sorts names by their numbers: `ref_2` before `ref_10`."""
     parts = re.split(r"([0-9]+)", name)  # text and numbers alternate, so only like is compared with like
     return [int(part) if place % 2 else part for place, part in enumerate(parts)]
 
 
 def natural_sort(paths: Iterable[Path]) -> list[Path]:
-    """Sort files as people count."""
+    """Sort files by the numbers in their names."""
     return sorted(paths, key=lambda path: (natural_key(str(path)), str(path)))
 
 
@@ -151,7 +151,7 @@ def find_names(pattern: str, folder: Path) -> list[str]:
 
 
 def _spelled(path: Path) -> Path:
-    """Return a path as the file that is meant is called; as it was given if there is none."""
+    """Return a path with the spelling of the existing file; as it was given if there is none."""
     if path.exists() or not path.parent.is_dir():
         return path
     names = find_names(glob.escape(path.name), path.parent)
@@ -159,7 +159,7 @@ def _spelled(path: Path) -> Path:
 
 
 def _split_pattern(path: Path) -> tuple[Path, str]:
-    """Part a path where it stops to exist and a pattern begins."""
+    """Split a path into the part that exists and the pattern."""
     base = path
     while glob.has_magic(str(base)) and not base.exists() and base != base.parent:
         base = base.parent

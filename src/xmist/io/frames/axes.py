@@ -1,4 +1,4 @@
-"""Which axis of a stored array is what: y and x of a frame, and what counts the frames."""
+"""Meaning of the axes of a stored array: y and x of a frame, and the axes that count frames."""
 
 from __future__ import annotations
 
@@ -66,7 +66,7 @@ def frame_axes(axes: Iterable[str]) -> Axes:
 
 @dataclass(frozen=True)
 class ArrayLayout:
-    """How frames stand in a stored array: places of y and x, and the names of the other axes, if known.
+    """How frames are stored in an array: places of y and x, and the names of the other axes, if known.
 
     Frames are counted along the other axes, the last of them fastest.
     """

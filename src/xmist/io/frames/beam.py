@@ -1,4 +1,4 @@
-"""What headers say of the beam during a frame: a monitor or the ring current, and the exposure time."""
+"""The beam during a frame, as headers state it: a monitor or the ring current, and the exposure time."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ _NUMBER: Final = re.compile(
 
 @dataclass(frozen=True)
 class Beam:
-    """The beam of a frame, NaN where the header does not say: a monitor (its key), and seconds of counting.
+    """The beam during a frame: value and key of a monitor, and exposure time in s; NaN if not stated.
 
     A `rate` such as the ring current does not count the exposure time, an integrating monitor does.
     """
@@ -52,7 +52,7 @@ class Beam:
 
 
 def beam_in(header: Mapping[str, str], monitor: str | None = None) -> Beam:
-    """Return what a header says of the beam; `monitor` is the key of the monitor, if it is stated."""
+    """Return the beam that a header states; `monitor` is the key of the monitor, if it is given."""
     key = _monitor_key(header) if monitor is None else monitor
     value, rate = math.nan, False
     if key:

@@ -1,6 +1,6 @@
 """Frames out of EDF files (the ESRF data format): text headers, each followed by the numbers of its frames.
 
-fabio is not used: it fills missing data with zeros, and a header can make it loop for ever.
+fabio is not used: it fills missing data with zeros, and some headers make it loop without end.
 """
 
 from __future__ import annotations
@@ -44,7 +44,7 @@ _TYPES: Final = {name.upper(): kind for kind, names in _KINDS.items() for name i
 
 @dataclass(frozen=True)
 class _Block:
-    """A header, and where the numbers of its frames are, in bytes."""
+    """A header, and the place of the pixels of its frames, in bytes."""
 
     text: dict[str, str]
     starts: tuple[int, ...]

@@ -1,4 +1,4 @@
-"""What the headers of frames say about the experiment: offered with its origin, never taken silently."""
+"""Geometry in the headers of frames: offered with its origin, never used silently."""
 
 from __future__ import annotations
 

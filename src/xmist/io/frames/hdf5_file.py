@@ -239,7 +239,7 @@ def _open_beside_writer(path: Path, stack: ExitStack) -> h5py.File:
 
 
 def with_raw_files(node: Any) -> Any:
-    """Return a dataset so that raw files which it names are looked for in its folder, not the current one.
+    """Return a dataset whose external raw files are looked for in its folder, not in the current one.
 
     HDF5 does not open it in another way meanwhile, not even for its attributes.
     """
@@ -271,7 +271,7 @@ def is_plausible(place: Place) -> bool:
 
 
 def _has_endless_heap(path: Path) -> bool:
-    """Return whether a global heap, which holds virtual mappings and texts, would make HDF5 loop for ever.
+    """Return whether a damaged global heap would make HDF5 loop without end.
 
     libhdf5 (2.0.0 too) walks a heap from object to object by their sizes, and a size of 0 stops it there.
     """

@@ -47,7 +47,7 @@ def check_dataset(file: Hdf5, place: Place) -> None:
 def find_holes(
     file: Hdf5, place: Place, layout: ArrayLayout
 ) -> tuple[dict[int, str], tuple[VirtualFile, ...]]:
-    """Return which frames of a dataset cannot be read and why, and the files of a virtual one.
+    """Return which frames of a dataset cannot be read, and why; and the files of a virtual dataset.
 
     These files must still be there when a frame is read. A dataset without any readable frame is an error.
     """
@@ -106,7 +106,7 @@ def _dataset_error(file: Hdf5, place: Place, depth: int = 0) -> str:
 
 
 def _raw_error(file: Hdf5, place: Place) -> str:
-    """Check the raw files in which a dataset keeps its numbers; HDF5 reads what they lack as zeros."""
+    """Check the external raw files of a dataset; HDF5 reads missing parts as zeros."""
     data = place.node
     found = 0
     for name, offset, size in data.external:

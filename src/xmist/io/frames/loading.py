@@ -129,7 +129,7 @@ def load_frames(
 
 
 def group_repeats(series: FrameSeries, repeats: int | Literal["all"] = 1) -> Groups:
-    """Return which frames are repeats of the same position of the diffuser."""
+    """Return the frames of each position of the diffuser: its repeats."""
     count = len(series)
     if repeats == "all":
         return (tuple(range(count)),)
@@ -205,7 +205,7 @@ def _join(masks: dict[int, NDArray[np.bool_]], place: int, mask: NDArray[np.bool
 
 
 def _raw_findings(name: str, check: RawCounts, pixels: int) -> tuple[Finding, ...]:
-    """Return what the raw counts of frames with so many pixels in all showed."""
+    """Return findings about the raw counts of frames; `pixels`: their number in all frames."""
     findings = []
     for kind, number in check.counts.items():
         share = f"{percent(number / pixels)} of the pixels"

@@ -1,4 +1,4 @@
-"""Reference and sample frames of the same position of the diffuser, brought together."""
+"""Pairs of reference and sample frames of the same position of the diffuser."""
 
 from __future__ import annotations
 
@@ -64,7 +64,10 @@ def pair_frames(reference: FrameSeries, sample: FrameSeries, *, repeats: int | L
 def _match(
     reference: FrameSeries, sample: FrameSeries, first: Groups, second: Groups, errors: list[ErrorRecord]
 ) -> list[int] | None:
-    """Return for each position of the reference the sample's; errors name what has no partner."""
+    """Return the sample's position for each position of the reference.
+
+    Errors name those without a partner.
+    """
     ours, theirs = reference.positions, sample.positions
     assert ours is not None
     assert theirs is not None
@@ -134,7 +137,7 @@ def _count_error(
 
 
 def _gap_errors(reference: FrameSeries, sample: FrameSeries) -> list[ErrorRecord]:
-    """Return where the order of frames tells no positions, because invalid ones were left out."""
+    """Return errors where invalid frames were left out, so that the order does not give the positions."""
     errors = []
     for series in (reference, sample):
         marked = [source.label for source in series.sources if getattr(source, "gaps", ())]
@@ -149,7 +152,7 @@ def _gap_errors(reference: FrameSeries, sample: FrameSeries) -> list[ErrorRecord
 
 
 def _geometry_errors(reference: FrameSeries, sample: FrameSeries) -> list[ErrorRecord]:
-    """Return where the headers of the two describe different set-ups."""
+    """Return errors where the headers of reference and sample state different geometries."""
     errors = []
     ours = {offer.name: offer for offer in reversed(offer_geometry(reference.sources[0]))}
     theirs = {offer.name: offer for offer in reversed(offer_geometry(sample.sources[0]))}

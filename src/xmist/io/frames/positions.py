@@ -1,4 +1,4 @@
-"""Where the diffuser was: what headers say of it, and when two positions are the same."""
+"""Positions of the diffuser in headers, and when two of them are the same."""
 
 from __future__ import annotations
 
@@ -77,7 +77,7 @@ def asked_positions(
 
 
 def found_positions(sources: Sequence[Source]) -> tuple[list[str], tuple[Position, ...] | None]:
-    """Look for numbers under names that say that they are the diffuser's position, in every header."""
+    """Find numbers in all headers whose names are those of a diffuser's position."""
     keys = [key for key in sources[0].header(0) if _is_diffuser_key(key)]
     positions = []
     for source in sources:
@@ -91,9 +91,9 @@ def found_positions(sources: Sequence[Source]) -> tuple[list[str], tuple[Positio
 
 
 def position_scale(positions: Sequence[Position]) -> tuple[float, ...]:
-    """Return for each coordinate how far apart two values may be and still count as equal.
+    """Return for each coordinate the largest difference of two values that count as equal.
 
-    A coordinate that only scatters, while another one moves, tells nothing: any values of it are equal.
+    A coordinate that varies a little while another one moves is ignored: all its values are equal.
     """
     scales = []
     spans = []
@@ -118,12 +118,12 @@ def same_position(one: Position, other: Position, scale: Sequence[float]) -> boo
 
 
 def find_alike(position: Position, others: Sequence[Position], scale: Sequence[float]) -> list[int]:
-    """Return the places of the positions that are the same as one."""
+    """Return the indices of the positions that equal one position."""
     return [place for place, other in enumerate(others) if same_position(position, other, scale)]
 
 
 def group_alike(positions: Sequence[Position], scale: Sequence[float]) -> list[list[int]]:
-    """Return the places of positions that are the same, in the order of the first of each."""
+    """Return groups of indices of equal positions, in the order of the first of each."""
     groups: list[list[int]] = []
     for place, position in enumerate(positions):
         found = find_alike(position, [positions[group[0]] for group in groups], scale)
@@ -143,7 +143,7 @@ def format_position(keys: Sequence[str], position: Position) -> str:
 
 
 def _is_diffuser_key(key: str) -> bool:
-    """Return whether a name (`mask_x`) or path (`/entry/mask/x/value`) means the diffuser's position."""
+    """Return whether a name (`mask_x`) or path (`/entry/mask/x/value`) is a position of the diffuser."""
     parts = key.removesuffix("/value").split("/")
     return bool(_DIFFUSER_KEY.fullmatch(parts[-1]) or _DIFFUSER_KEY.fullmatch("_".join(parts[-2:])))
 

@@ -182,7 +182,7 @@ def open_source(address: Address) -> Source:
 
 
 def _of_pages(source: Source, axes: Axes | None) -> Source:
-    """Return a source whose format stores frames one by one, if that fits the axes that are stated."""
+    """Return a source whose format stores single frames, if the stated axes allow it."""
     layout = array_layout((source.count, *source.shape), axes, source.label) if axes else None
     if layout is not None and (layout.y, layout.x) != (1, 2):
         raise InputError(
@@ -224,7 +224,7 @@ def _format(path: Path) -> str:
 
 
 def _unlike_errors(sources: Sequence[Source]) -> list[ErrorRecord]:
-    """Return which files differ from most in shape or type."""
+    """Return errors for files that differ from most others in shape or type."""
     errors = []
     for what, form in _FORMS.items():
         counts = Counter(form(source) for source in sources)

@@ -118,8 +118,8 @@ def _nearby(path: Path) -> str:
 def reading(label: str) -> Iterator[None]:
     """Turn any exception inside into an `InputError` that names the file.
 
-    The libraries report damage by nearly every built-in exception. What they log meanwhile is suppressed: it
-    is in the message, or harmless.
+    The libraries report damage by nearly every built-in exception. Their log is suppressed: the message
+    contains it, or it is harmless.
     """
     _calls.depth = getattr(_calls, "depth", 0) + 1
     try:
@@ -156,7 +156,7 @@ def _unfinished(text: str) -> ErrorRecord:
 
 
 def written_flags(path: Path) -> int:
-    """Return what an HDF5 file states of who has it open to write: 0 if nobody, bit 2 if readers may read."""
+    """Return the flags by which an HDF5 file states that it is open for writing: 0 if not, bit 2 for SWMR."""
     try:
         with path.open("rb") as file:
             head = file.read(12)
@@ -202,7 +202,7 @@ def reason(error: BaseException) -> str:
 def frame_errors(
     label: str, shape: Sequence[int], dtype: np.dtype[Any], layout: ArrayLayout | None = None
 ) -> list[ErrorRecord]:
-    """Return why images of a shape, (y, x) or (frame, …, y, x), and dtype cannot be frames."""
+    """Return errors if images of this shape, (y, x) or (frame, …, y, x), and dtype cannot be frames."""
     shape = tuple(shape)
     y, x = layout.frame if layout is not None else shape[-2:] if len(shape) > 1 else (0, 0)
     texts = []
@@ -237,7 +237,7 @@ def frame_errors(
 
 
 def checked_layout(label: str, shape: Sequence[int], dtype: np.dtype[Any], axes: Axes | None) -> ArrayLayout:
-    """Return how frames stand in an array, or raise why it cannot be frames."""
+    """Return the layout of frames in an array; InputError if it cannot be frames."""
     stated = array_layout(shape, axes, label) if axes and 2 <= len(shape) <= MOST_AXES else None
     raise_errors(frame_errors(label, shape, dtype, stated))
     return stated or array_layout(shape, None, label)

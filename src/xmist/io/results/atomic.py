@@ -1,4 +1,4 @@
-"""Files that appear under their name complete, or not at all.
+"""Write files that appear complete or not at all.
 
 A file is written under a temporary name in its own folder (`.result.h5.<random>.partial`), synced, read
 back, and then renamed, which is one step of the file system. A killed process can leave the temporary file
@@ -241,14 +241,14 @@ def _sync(descriptor: int) -> None:
 
 
 def _forget(descriptor: int) -> None:
-    """Drop what is on the disk from the system's memory, where the system allows it."""
+    """Drop written data from the cache of the system, where the system allows it."""
     if hasattr(os, "posix_fadvise"):
         with suppress(OSError):
             os.posix_fadvise(descriptor, 0, 0, os.POSIX_FADV_DONTNEED)
 
 
 def _sync_folder(folder: Path) -> None:
-    """Make the new names survive a power cut, where folders can be synced (not on Windows)."""
+    """Sync a folder, so that new names survive a power failure (not on Windows)."""
     if os.name == "nt":
         return
     with suppress(OSError):

@@ -1,4 +1,4 @@
-"""Results as NeXus HDF5: everything that a `Retrieval` holds, and back bit for bit.
+"""Write results as NeXus HDF5: everything that a `Retrieval` holds, bit for bit.
 
 The layout is an entry with one NXdata per channel (and one for the flags), the collections `experiment` and
 `diagnostics` (one NXdata per map), and the process `process` whose options, findings and provenance are JSON

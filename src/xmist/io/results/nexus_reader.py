@@ -1,4 +1,4 @@
-"""Results out of NeXus HDF5; every error of a file names it."""
+"""Read results from NeXus HDF5; every error names the file."""
 
 from __future__ import annotations
 

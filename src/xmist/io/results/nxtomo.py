@@ -1,4 +1,4 @@
-"""Line integrals with angles as NXtomo, for programs for tomography."""
+"""Write line integrals with their angles as NXtomo, for programs for tomography."""
 
 from __future__ import annotations
 

@@ -16,7 +16,7 @@ Places = list[list[str | int]]
 
 
 def to_text(name: str, data: Any) -> tuple[str, Places]:
-    """Return plain data as JSON text, and the keys and indices that lead to each tuple in it.
+    """Return plain data as JSON text, and the path of keys and indices to each tuple in it.
 
     NumPy scalars become Python numbers. `name` is what the data is called in an error, which lists every
     value that is not plain. The place of `data` itself is not listed.

@@ -93,7 +93,7 @@ class StackArray:
 
 @dataclass(frozen=True, kw_only=True)
 class Stack:
-    """What the master of a series states.
+    """The content of the master file of a series.
 
     Parameters
     ----------
@@ -220,7 +220,7 @@ def _plain(group: h5py.Group, name: str) -> Any:
 
 
 def read_projection(path: str | Path, projection: int) -> Retrieval:
-    """Return one projection of a stack, by its number in the whole series, as a result of its own."""
+    """Return one projection of a stack, by its number in the whole series, as a single result."""
     stack = open_stack(path)
     found = np.flatnonzero(stack.table["projection"] == projection)
     if isinstance(projection, bool) or found.size == 0:

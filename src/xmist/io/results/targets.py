@@ -1,4 +1,4 @@
-"""Checks of names that are to be written to, before anything is written."""
+"""Check names of output files before anything is written."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ def make_folder(folder: str | Path) -> None:
 
 
 def folder_errors(folder: str | Path) -> list[ErrorRecord]:
-    """Return what prevents making a folder or writing to it, without making it."""
+    """Return errors that prevent making a folder or writing to it; does not make it."""
     path = Path(folder)
     text = ""
     try:
@@ -40,7 +40,7 @@ def folder_errors(folder: str | Path) -> list[ErrorRecord]:
 
 
 def target_errors(path: str | Path, *, overwrite: bool = False) -> list[ErrorRecord]:
-    """Return what prevents writing a file, without writing anything."""
+    """Return errors that prevent writing a file; writes nothing."""
     path = Path(path)
     code, text = "output-invalid", ""
     try:
@@ -69,7 +69,7 @@ def target_errors(path: str | Path, *, overwrite: bool = False) -> list[ErrorRec
 
 
 def all_target_errors(paths: Iterable[str | Path], *, overwrite: bool = False) -> list[ErrorRecord]:
-    """Return what prevents writing files; those that exist are one error."""
+    """Return errors that prevent writing files; all existing files are one error."""
     errors: list[ErrorRecord] = []
     existing: list[Path] = []
     for path in map(Path, paths):
@@ -86,7 +86,7 @@ def all_target_errors(paths: Iterable[str | Path], *, overwrite: bool = False) -
 
 
 def _exists(path: Path) -> bool:
-    """Return whether anything has this name; a name that no file system takes raises."""
+    """Return whether anything has this name; OSError if the file system does not allow the name."""
     try:
         path.lstat()
     except (FileNotFoundError, NotADirectoryError):

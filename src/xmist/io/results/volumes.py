@@ -1,4 +1,4 @@
-"""Volumes that were reconstructed from a series: what a file of them holds."""
+"""Read volumes that were reconstructed from a series."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ VOLUMES_SCHEMA: Final = 1
 
 @dataclass(frozen=True)
 class Quantity:
-    """What a volume holds, and the image channel of the projections that it comes from."""
+    """Quantity of a volume, and the image channel that it is reconstructed from."""
 
     channel: str
     unit: str

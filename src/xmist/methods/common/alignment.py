@@ -1,4 +1,4 @@
-"""Positions refined from the frames: of a sample that moves, and of each sample frame against its reference.
+"""Refine positions from the frames: of a sample that moves, and of each sample frame against its reference.
 
 The frame that images of u, T and V predict, T (R̄ + V (R − R̄))(r − u), is compared with the frame itself.
 
@@ -164,7 +164,7 @@ class _Frame:
 
 
 def _compare(one: _Frame, other: _Frame, offset: Real) -> tuple[Real, Real] | None:
-    """Return normal matrix (2, 2) and right side for what `one` is beyond `offset` (y, x) from `other`."""
+    """Return normal matrix (2, 2) and right side for the change of `offset` (y, x) of `one` from `other`."""
     from scipy.ndimage import map_coordinates
 
     rows, columns = np.mgrid[: one.sample.shape[0], : one.sample.shape[1]]

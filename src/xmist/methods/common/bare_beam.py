@@ -1,4 +1,4 @@
-"""What bare beam beside the sample says about a result: the zero of the phase, and what is wrong with it.
+"""Use bare beam beside the sample: set the zero of the phase, and find errors of a result.
 
 In bare beam φ is constant, T is 1 and D is 0. It is given (`background`), or found in the frames.
 """
@@ -49,9 +49,9 @@ def use_bare_beam(
     """Return a result whose φ is 0 in bare beam, with findings about φ, T and D there.
 
     Frames (position, y, x) and weights as the method used them, NaN in the sample where it has none;
-    `background` (y, x): bare beam that was given; another is looked for if it has no value. An offset is
-    taken off φ, never a plane; none where δ/β ties φ to T. Where no bare beam is known, only the finding
-    about the zero of φ is added.
+    `background` (y, x): bare beam that was given; another is looked for if it has no value. A constant is
+    subtracted from φ, never a plane; nothing where δ/β relates φ to T. Where no bare beam is known, only the
+    finding about the zero of φ is added.
     """
     used = (result.flags & flag.BAD_SAMPLE) == 0
     sure = (result.flags & (_CUT | flag.NOT_POSITIVE)) == 0
@@ -262,7 +262,7 @@ def _block_means(image: Real, known: Mask) -> tuple[Real, Real, float]:
 
 
 def _middle(values: Real) -> tuple[float, float]:
-    """Return the median of values (number,), which few wild ones do not move, and its standard error."""
+    """Return the median of values (number,) and its standard error."""
     middle = float(np.median(values))
     spread = 1.4826 * float(np.median(np.abs(values - middle)))
     return middle, 1.2533 * spread / np.sqrt(len(values))
@@ -271,7 +271,7 @@ def _middle(values: Real) -> tuple[float, float]:
 def _level_parts(
     phase: Real, known: Mask, sure: Mask, result: Retrieval, *, level: bool
 ) -> tuple[Real, list[Finding]]:
-    """Level the parts that flags cut the image into by their bare beam; a warning for a part without any."""
+    """Level the parts into which flags cut the image, by their bare beam; a warning for a part without it."""
     labels, number = ndimage.label(sure)
     if number < 2:
         return phase, []

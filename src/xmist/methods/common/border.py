@@ -1,8 +1,8 @@
-"""Motion of speckles at the border of the frames, and whether a result has it.
+"""Motion of speckles at the border of the frames, and whether a result contains it.
 
 A phase that is integrated from its Laplacian, or fitted as the even mirror of itself, has no flow through the
-border: a tilt, a defocus, an astigmatism or an object that the border cuts is lost or distorted. Which method
-loses what is not listed: the speckles at the border are registered, and the result compared with that.
+border: a tilt, a defocus, an astigmatism or an object that the border cuts is lost or distorted. There is no
+list of methods: the speckles at the border are registered, and each result is compared with their motion.
 """
 
 from __future__ import annotations
@@ -67,7 +67,7 @@ def check_border(
 
 
 def _parts(missing: BorderShifts) -> str:
-    """Return in words what is missing."""
+    """Return the missing parts in words."""
     tilt_x, tilt_y, c, d, e = missing.polynomial()
     reach = np.sqrt((missing.centres**2).sum(axis=1).mean()) if missing.boxes else 0.0
     total = np.sqrt(max(missing.mean_square()[0], 0.0))

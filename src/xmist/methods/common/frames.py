@@ -1,4 +1,4 @@
-"""What the frames of a projection show before a method uses them: one check, which every method calls."""
+"""Check the frames of a projection before a method uses them; every method calls this check."""
 
 from __future__ import annotations
 

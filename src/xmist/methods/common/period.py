@@ -1,4 +1,4 @@
-"""Shifts that were found of a pattern that repeats itself."""
+"""Check shifts of a periodic pattern."""
 
 from __future__ import annotations
 

@@ -60,9 +60,9 @@ def phase_of_shift(
 ) -> Image:
     """Return the φ of mean 0 in rad whose gradient is k u p/∆ for a (2, y, x) shift u in pixels.
 
-    The shift of an `unsure` pixel (y, x) does not count: that of its neighbours serves there, of next to no
-    weight, so that parts which unsure pixels cut off the rest get the level that continues it best. Where
-    every pixel is unsure, all count.
+    The shift of an `unsure` pixel (y, x) does not count. That of its neighbours replaces it with almost no
+    weight, so that parts which unsure pixels separate from the rest get the level that fits best. If every
+    pixel is unsure, all count.
     """
     k, p = experiment.wavenumber, experiment.effective_pixel
     weights = None

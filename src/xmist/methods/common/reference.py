@@ -39,7 +39,7 @@ class PreparedReference:
     # depends on it.
     scale: float = 1.0
     wavenumber: float = math.nan  # κ_s of the speckles in rad per pixel; NaN without speckles
-    sparse: bool = False  # next to no usable pixel has usable neighbours: derivatives have errors
+    sparse: bool = False  # almost no usable pixel has usable neighbours: derivatives have errors
 
     def check(self, sample: ArrayLike, weights: ArrayLike | None) -> tuple[Image, Image | None]:
         """Return sample frames, NaN where their weight is 0, and weights as float32.
@@ -176,7 +176,7 @@ def _scale(frames: Image) -> float:
 
 
 def _inner(usable: NDArray[np.bool_], *, keep_neighbours: bool) -> NDArray[np.bool_]:
-    """Leave out the equations that the filled value of an unusable pixel would spoil.
+    """Leave out the equations that the filled value of an unusable pixel would make wrong.
 
     Those are its four nearest neighbours, unless those of a pixel that stands alone are to be kept; and the
     four next to them along the axes where it lies in a cluster, a line or a border, whose filled values are

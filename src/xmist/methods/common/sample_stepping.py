@@ -1,8 +1,8 @@
 """Frames of a sample that moves while the diffuser stays, brought to the sample's own grid for any method.
 
 The sample at s_n gives I_n(r) = T(r − s_n) R(r − u(r − s_n)). With s_n = i_n + f_n, i_n whole, the frame is
-laid on the grid q = r − i_n without interpolation. There it shows T and u at q − f_n. A first result tells
-how they differ from those at q, and the reference takes the difference:
+laid on the grid q = r − i_n without interpolation. There it shows T and u at q − f_n. A first result shows
+how they differ from those at q, and the reference is corrected by the difference:
 
     R'_n(p) = R(p − δ) T(q − f_n)/T(q),   δ = u(q − f_n) − u(q),   q = p + u
 
@@ -116,7 +116,7 @@ def retrieve_field(
     *,
     continued: bool = False,
 ) -> Retrieval:
-    """Retrieve the field of a `SampleScan` by `solve`, which takes layers as it takes positions.
+    """Retrieve the field of a `SampleScan` by `solve`, which treats layers like positions.
 
     It also takes a first result, if there is one. With `continued` references go on beyond their frames,
     where weights are 0, for methods that solve for whole images.
@@ -195,7 +195,7 @@ def _corrected_references(
 
 
 def coverage(grid: SampleGrid, weights: Image) -> tuple[Image, NDArray[np.bool_]]:
-    """Return how many frames see each pixel (y, x), and where one of them has weight 0."""
+    """Return the number of frames that contain each pixel (y, x), and where one of them has weight 0."""
     seen, masked = np.zeros(grid.shape, np.float32), np.zeros(grid.shape, np.bool_)
     for n in range(len(grid.layers)):
         seen[grid.part(n)] += weights[n] > 0

@@ -12,7 +12,7 @@ quadratic priors, by Gauss–Newton on a finite model of which (M) is the first 
 `options`            options; which images are solved for
 `plan`               `prepare`: references without noise; the plan: weights, `fit_images`, image channels
 `border`             what lies beyond the border of the frames
-`problem`            data and model of a fit, its linear problem, and what comes out
+`problem`            data, linear problem and result of a fit
 `prior_strengths`    the priors, and how their strengths are chosen
 `gauss_newton`       the solver of one level: outer iterations of linear solve and line search
 `coarse_to_fine`     the loop over resolutions, around a solver that knows one level

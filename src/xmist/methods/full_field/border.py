@@ -1,11 +1,11 @@
-"""What lies beyond the border of the frames, and which part of a fit lies inside.
+"""The margin around the frames, in which nothing is measured.
 
-A fit takes frames and unknowns as even mirrors of themselves, through whose border nothing flows. Where
-speckles at the border of the frames are seen to move, that is wrong: a tilt, a defocus or an object that the
-border cuts would be lost. The frames then get a margin of pixels without weight. Nothing flows through the
-outer border of the margin, and in it the roughness of ψ (third differences) is as small as can be, so that ψ
-leaves the frames as the data say. Where nothing moves, the border stays closed: that nothing flows through
-it is then worth knowing, most where the visibility is low.
+A fit continues frames and unknowns by their even mirrors, so that nothing flows through the border. Where
+speckles at the border of the frames move, that is wrong: a tilt, a defocus or an object that the border cuts
+would be lost. The frames then get a margin of pixels without weight. Nothing flows through the outer border
+of the margin, and in it the roughness of ψ (third differences) is as small as can be, so that the data alone
+determine ψ at the border. Where nothing moves, the border stays closed: that nothing flows through it is then
+useful information, most where the visibility is low.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ _REACH: Final = 1.0  # pixels at the border of a reference that the model does n
 
 
 def margin_for(shifts: BorderShifts) -> int:
-    """Return the margin that the shifts of speckles at the border ask for, 0 where they are still."""
+    """Return the margin that the shifts of speckles at the border need, 0 if there are none."""
     return MARGIN if moves(*shifts.through_border(), _MOVED) else 0
 
 
@@ -62,7 +62,7 @@ def quadratic_start(shifts: BorderShifts, shape: tuple[int, ...], margin: int) -
 
 @dataclass(frozen=True, eq=False)
 class Hidden:
-    """Pixels (y, x) whose weights were set to 0 for a time, and the codes (position, pixel) of these."""
+    """Pixels (y, x) whose weights are set to 0 temporarily, and their codes (position, pixel)."""
 
     where: NDArray[np.bool_]
     codes: NDArray[np.uint8]
@@ -73,7 +73,7 @@ class Hidden:
 
 
 def hide_incoming(data: FitData, psi: Image, before: Hidden | None) -> Hidden | None:
-    """Set the weights of pixels to 0 whose speckles come from outside the reference, if there is a margin.
+    """Set weights to 0 where speckles come from outside the reference, if there is a margin.
 
     `before`: what was hidden for another ψ (y, x), which gets its weights back.
     """

@@ -29,10 +29,10 @@ _MANY: Final = 24  # outer steps for large shifts, where linearisation is poor
 
 
 def coarse_to_fine(solve: Callable[..., tuple[Fit, bool]], data: FitData, problem: Problem) -> Fit:
-    """Fit from what the data begin with, at as many resolutions as it takes to find the speckles.
+    """Fit at as many resolutions as are needed to find the speckles.
 
-    `solve(data, problem, start, watch=, steps=)` fits at one resolution; with `watch` it may stop and return
-    True besides the fit, where shifts are too large for it.
+    `solve(data, problem, start, watch=, steps=)` fits at one resolution; with `watch` it may stop because
+    shifts are too large, and return True besides the fit.
     """
     levels = []
     while True:

@@ -30,7 +30,7 @@ _WORTH: Final = 0.15
 
 
 def correct_parallax(data: FitData, problem: Problem, found: Fit) -> tuple[FitData, Fit]:
-    """Fit again to frames in which unresolved structure does not move, if the residual shows that it does.
+    """If the residual shows that unresolved structure moves, fit again to frames corrected for this.
 
     These are the frames for rays that are parallel behind the sample, in units of the mean reference. Returns
     the given data and fit where the correction explains too little.
@@ -51,7 +51,7 @@ def correct_parallax(data: FitData, problem: Problem, found: Fit) -> tuple[FitDa
 
 
 def _estimate(data: FitData, found: Fit, pattern: Pattern) -> tuple[float, float]:
-    """Return the part of the bending that displaces the structure, and how much that explains."""
+    """Return the fraction of the bending that displaces the structure, and how much this explains."""
     part, explained = _TRIAL[0], 0.0
     number = len(data.reference)
     chosen = np.unique(np.linspace(0, number - 1, min(number, _LOOKED_AT)).round().astype(int))

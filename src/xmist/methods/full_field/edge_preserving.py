@@ -46,7 +46,7 @@ _CLOSE: Final = 2e-3  # change of the dark-field in a split, relative to its rms
 
 
 def fit_edge_preserving(data: FitData, problem: Problem, found: Fit, prior: str) -> Fit:
-    """Go on from a fit with quadratic priors: "non-negative", "huber" or "tv" on the dark-field."""
+    """Continue a fit with quadratic priors by "non-negative", "huber" or "tv" on the dark-field."""
     variance = found.misfit[-1] / max(float(found.weights.count()), 1.0)
     transport, residual, fields = found.transport, found.residual, found.fields
     data = replace(data, weights=found.weights)
@@ -104,7 +104,7 @@ class _Split:
         self._priors = priors
 
     def run(self, right: Right, fields: Image) -> tuple[Image, list[Any], bool]:
-        """Alternate from a start; return the fields, how the solves went, and whether they settled."""
+        """Alternate from a start; return fields, records of the solves, and whether they converged."""
         solver = self._problem.solver(self._transport, self._priors)
         copy = self._apply(fields[self._dark])
         multiplier = np.zeros_like(copy)

@@ -1,4 +1,4 @@
-"""What is reported of a fit, in words."""
+"""Findings about a fit."""
 
 from __future__ import annotations
 
@@ -127,7 +127,7 @@ def prior_findings(problem: Problem, found: Fit, moment: tuple[Real, Real, Real]
 
 
 def noise_findings(found: Fit, noise: float, *, given: bool) -> list[Finding]:
-    """Return whether the residual is far from the noise that was expected.
+    """Return a finding if the residual is far from the expected noise.
 
     `noise`: variance of a pixel of weight 1, 0 if unknown; `given`: whether the gain was given.
     """
@@ -163,7 +163,7 @@ def noise_findings(found: Fit, noise: float, *, given: bool) -> list[Finding]:
 def background_findings(
     reference: Image, sample: Image, codes: NDArray[np.uint8], background: NDArray[np.bool_] | None
 ) -> list[Finding]:
-    """Return whether speckles moved over the bare beam (y, x), where φ is held at 0.
+    """Return a finding if speckles moved on the bare beam (y, x), where φ is held at 0.
 
     Frames (position, y, x), the references without noise, are registered there. The residual of the fit is
     smaller: at the edge of the region φ beside it takes up a part of the motion. Pixels of code 0 do not
@@ -209,7 +209,7 @@ def _motion(reference: Image, sample: Image, used: NDArray[np.bool_]) -> float:
 
 
 def initial_finding() -> Finding:
-    """Return that an initial result was not used."""
+    """Return the finding that an initial result was not used."""
     return finding(
         "initial-unused",
         "the initial result explains the frames no better than an empty field of view; it was not used",

@@ -1,4 +1,4 @@
-"""A fit with what is known beforehand: an initial result, bare beam, or a fit of nearly the same frames."""
+"""Fit with prior knowledge: an initial result, bare beam, or a fit of nearly the same frames."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ def fit(data: FitData, problem: Problem, start: Start | None = None) -> Fit:
 
 
 def continue_fit(data: FitData, problem: Problem, found: Fit) -> Fit:
-    """Go on from a fit of nearly the same frames, and choose new strengths.
+    """Continue a fit of nearly the same frames, and choose new strengths.
 
     The result holds the record of both.
     """

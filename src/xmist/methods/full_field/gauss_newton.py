@@ -47,7 +47,7 @@ _LOST: Final = 0.005  # part of the image that says that shifts are too large
 def solve_level(
     data: FitData, problem: Problem, start: Start | None, *, watch: bool, steps: int = _STEPS
 ) -> tuple[Fit, bool]:
-    """Fit the unknowns by at most `steps` outer steps, from a start or what the data begin with.
+    """Fit the unknowns by at most `steps` outer steps, from a start or the default fields.
 
     With `watch` it stops where the first steps do not find the speckles, and returns True besides the fit;
     the outliers then have their weights back. Else the weights of outliers in `data` stay 0.
@@ -163,7 +163,7 @@ def _search(
     priors: tuple[Prior, ...],
     before: float,
 ) -> tuple[float, Image, tuple[Image, Residual, list[Places], float] | None]:
-    """Go from `fields` towards `new` as far as the objective allows; no model where it never does.
+    """Step from `fields` towards `new` as far as the objective falls; no model if it never does.
 
     With the model come its residual, the outliers and the misfit without them.
     """
@@ -205,7 +205,7 @@ def _judge(data: FitData, residual: Residual) -> tuple[float, list[Places], floa
 
 
 def _reject(data: FitData, suspects: list[Places]) -> list[tuple[int, Places, NDArray[np.uint8]]]:
-    """Set weights to 0; return positions, places and codes of what was taken."""
+    """Set weights to 0; return positions, places and codes of these pixels."""
     taken = []
     for n, where in enumerate(suspects):
         codes = data.weights.codes[n]

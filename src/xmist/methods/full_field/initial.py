@@ -1,4 +1,4 @@
-"""An initial result, in the unknowns of the fit."""
+"""Convert an initial result to the unknowns of the fit."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ def start_from(
     shape: tuple[int, ...],
     margin: int,
 ) -> Start:
-    """Return the start that a result with a phase makes for frames of `shape` (y, x), with a margin.
+    """Return the start from a result with a phase, for frames of `shape` (y, x) with a margin.
 
     With the priors where it is one of `full-field` with the same unknowns and prior.
     """

@@ -1,4 +1,4 @@
-"""Draws of what separates sample frames from their model: noise of the frame, and errors of the reference.
+"""Random residuals of sample frames: noise of the frame, and errors of the reference.
 
 A reference without noise is an estimate. Its error is displaced and attenuated like the speckles and has
 their size, so that it affects the unknowns more than as much white noise of the sample frame.
@@ -31,7 +31,7 @@ def right_of_noise(
     *,
     transmission: Real | None = None,
 ) -> Right:
-    """Return the right side of a draw of what a residual of a local rms `level` (y, x) consists of.
+    """Return the right side of a random residual of the local rms `level` (y, x).
 
     Errors of the references (position, y, x; without noise), as large as the noise in their `spectra` makes
     them, dimmed by `transmission` (y, x), and white noise that makes up for the rest of the mean square. The
@@ -55,7 +55,7 @@ def right_of_noise(
 
 
 def white_right(random: np.random.Generator, transport: Transport) -> Right:
-    """Return the right side that white noise of variance 1 for a pixel of weight 1 makes."""
+    """Return the right side of white noise of variance 1 for a pixel of weight 1."""
     shape = transport.frames.shape
     right = np.zeros((len(transport.kinds), *shape[1:]), np.float32)
     constant = 0.0

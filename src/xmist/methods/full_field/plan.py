@@ -69,7 +69,7 @@ _DARK: Final = 5.0
 def fit_images(
     data: FitData, options: FullFieldOptions, problem: Problem, start: Start | None
 ) -> tuple[FitData, Fit]:
-    """Run the steps of the method; return the fit and the data that it explains in the end."""
+    """Run the steps of the method; return the fit and the data to which it belongs."""
     strength, constraint = options.regularisation, PRIORS[options.prior][1]
     found = (fit_without_priors if strength == 0.0 else fit_with_given_priors)(data, problem, start)
     if strength == "auto" and explains_all(data, found):
@@ -279,7 +279,7 @@ class FullFieldPlan:
                 "pixels-unusable",
             )
         coded = Weights.made(shape, lambda n: weigh(n) / np.float32(total))
-        # Errors of references without noise are no noise that a registration could tell.
+        # Errors of references without noise are not noise that a registration can estimate.
         shifts = register_border(self.reference.frames, given, coded.codes)
         margin = margin_for(shifts)
         data = FitData(
@@ -299,7 +299,7 @@ class FullFieldPlan:
         return data, flags, given, shifts, self._attenuates(given, coded, shifts)
 
     def _dark(self, frame: Image, n: int, gain: float, read: float) -> NDArray[np.bool_]:
-        """Return the pixels (y, x) of a sample frame without light where no noise explains that."""
+        """Return the pixels (y, x) of a sample frame without light that noise does not explain."""
         lit = self.clean[n] > _DARK * np.sqrt(gain * self.clean[n] + read**2)
         return np.asarray(lit & (frame <= 0.0))
 
@@ -474,6 +474,6 @@ def _without_rounding(variance: float) -> float:
 
 
 def _undetermined(informed: NDArray[np.bool_]) -> NDArray[np.bool_]:
-    """Return the pixels (y, x) too far from every usable one for it to say anything about them."""
+    """Return the pixels (y, x) that are too far from all usable ones to be determined."""
     reached = fill(np.zeros(informed.shape, np.float32), informed)
     return ~np.isfinite(np.where(informed, np.float32(0.0), reached))

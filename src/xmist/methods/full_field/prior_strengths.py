@@ -79,7 +79,7 @@ _DARK: Final = (D, D_XX, D_XY, D_YY)
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class NoiseResponse:
-    """What noise alone gives for one unknown.
+    """The response of one unknown to noise alone.
 
     `power` (ring,): of a solve for it; `determined`: number of coefficients that the data determine, for d.
     """
@@ -103,7 +103,7 @@ class PriorStrengths:
     margin: bool = False
 
     def weak(self, transport: Transport) -> tuple[Prior, ...]:
-        """Return priors far weaker than the data ask for."""
+        """Return priors far weaker than the data need."""
         moment = moments(transport.frames, transport.weights, threads=transport.threads)
         order = self.orders[0]
         scale = _CROSSING ** (-2.0 * order)
@@ -113,8 +113,8 @@ class PriorStrengths:
         if self.length2 is not None:
             information[LOG_T] = 0.0
             if len(transport.frames) == 1:
-                # One image tells D from the thickness of a material only as far as that is smooth, and the
-                # ratio of the two priors decides; a spectrum cannot tell it.
+                # One image separates D from the thickness of a material only as far as that is smooth. The
+                # ratio of the two priors decides; a spectrum cannot show it.
                 information[LOG_T] = 0.01 * moment.value * (1.0 + self.length2 * _CROSSING**2) ** 2
                 information |= {kind: 0.5 * information[kind] for kind in _DARK}
         alone = len(transport.frames) == 1 and self.length2 is None
@@ -157,7 +157,7 @@ class PriorStrengths:
     def known(
         self, first: tuple[Prior, ...], found: tuple[Prior, ...], kinds: tuple[int, ...], *, again: bool
     ) -> tuple[Prior, ...]:
-        """Return the priors to begin with where those of a similar fit are known, as they were `found`.
+        """Return the priors to begin with from those of a similar fit, `found`.
 
         Where the strength for d is to be chosen `again`, it begins no weaker than the first one.
         """
@@ -199,7 +199,7 @@ class PriorStrengths:
         weak: tuple[Prior, ...],
         dark: bool,
     ) -> dict[int, NoiseResponse]:
-        """Return what noise alone gives, by number of the unknown, for those to choose for (d: if `dark`).
+        """Return the responses to noise of the unknowns with strengths to choose, by number (d: if `dark`).
 
         `solve` solves the linear problem of the estimate. For d the noise is white and of variance 1 for a
         pixel of weight 1, for ln T and ψ it has the local level of the residual.
@@ -253,7 +253,7 @@ class PriorStrengths:
         weak: tuple[Prior, ...],
         mix: Real | None,
     ) -> tuple[Prior, ...]:
-        """Return priors of the strengths that an estimate (unknown, y, x) asks for.
+        """Return priors with the strengths that an estimate (unknown, y, x) needs.
 
         The estimate was made with `priors`; unknowns without an entry in `noise` keep theirs. No strength is
         far below that of `weak` or far above it. d and ψ keep their order; ln T has the first,

@@ -1,4 +1,4 @@
-"""What is fitted, to what, and what comes out."""
+"""Data, linear problem and result of a fit."""
 
 from __future__ import annotations
 
@@ -154,7 +154,7 @@ class Problem:
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Start:
-    """What a fit begins with: fields (unknown, y, x), and priors where they are known from a similar fit.
+    """The start of a fit: fields (unknown, y, x), and priors if they are known from a similar fit.
 
     `again`: whether the strength of the prior on d is chosen again then.
     """
@@ -166,7 +166,7 @@ class Start:
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Fit:
-    """Unknowns that were fitted, and how it went.
+    """Fitted unknowns, and the record of the fit.
 
     `fields` (unknown, y, x); `priors` used in the end; `transport`: linear operator at the end; `residual`:
     S − model; `solves`: one an inner solve; `misfit`: before each outer step and at the end; `converged`:

@@ -62,7 +62,7 @@ def part_left(factors: Real, dark: Image) -> float:
 
 
 def refit_dark_field(data: FitData, problem: Problem, found: Fit) -> Fit:
-    """Return the fit with a dark-field solved for alone, about the model that it ended with.
+    """Return the fit with a new dark-field, solved for alone about the final model.
 
     The same fit if the model is nowhere in error; otherwise the operator of `found` is overwritten.
     """

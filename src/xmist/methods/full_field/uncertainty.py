@@ -52,7 +52,7 @@ _LOG_T_BY_SLOPE: Final = 8e-4
 
 @dataclass(frozen=True, eq=False)
 class Deviation:
-    """Standard deviation (y, x) of an unknown, and the part of it that noise of the data makes."""
+    """Standard deviation (y, x) of an unknown, and the part of it by noise of the data."""
 
     total: Image
     noise: Image

@@ -1,9 +1,9 @@
-"""Fits with no prior, or with one far weaker than the noise asks for.
+"""Fits without prior, or with one far weaker than the noise requires.
 
 Without priors each outer step solves for the remaining residual, with weak priors on the step alone (iterated
-Tikhonov, or Levenberg–Marquardt). What these hold back, the next step adds, so that the end depends on the
-data alone. Undamped steps would diverge: the linear operator is not exactly the derivative of the finite
-model, and directions that the data hardly determine amplify the difference.
+Tikhonov, or Levenberg–Marquardt). The next step adds what these priors suppress, so that the result depends
+on the data alone. Undamped steps would diverge: the linear operator is not exactly the derivative of the
+finite model, and directions that the data hardly determine amplify the difference.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ _FAITHFUL: Final = 1e-6  # of the speckles' variance: frames that leave less are
 
 
 def explains_all(data: FitData, found: Fit) -> bool:
-    """Return whether a fit leaves so little that noise cannot be what limits it."""
+    """Return whether the residual of a fit is so small that noise is not its limit."""
     number = max(found.weights.count(), 1)
     speckle = float(np.mean([frame.var(dtype=np.float64) for frame in data.reference]))
     return len(found.residual) > 1 and found.misfit[-1] / number < _FAITHFUL * speckle
@@ -66,7 +66,7 @@ def fit_with_given_priors(data: FitData, problem: Problem, start: Start | None =
 
 
 def remove_priors(data: FitData, problem: Problem, found: Fit) -> Fit:
-    """Go on from a fit without its priors, to what the data alone determine."""
+    """Continue a fit without its priors, until the data alone determine it."""
     kinds = problem.kinds
     data = replace(data, weights=found.weights)
     tight = replace(problem, relative=1e-14)

@@ -1,4 +1,4 @@
-"""What the methods that transform whole images share: the ratio, weights, sums and filled pixels."""
+"""Helpers of methods that transform whole images: the ratio, weights, sums and filled pixels."""
 
 from __future__ import annotations
 

@@ -42,7 +42,7 @@ _HALF: Final = 0.5  # of the flux of speckles without their mean that is a gradi
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Sums:
-    """What is summed over either half of the positions.
+    """Sums over each half of the positions.
 
     Parameters
     ----------
@@ -65,7 +65,7 @@ class Sums:
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Flow:
-    """References with what is derived from them once.
+    """References, and the arrays that are derived from them once.
 
     Parameters
     ----------
@@ -244,8 +244,8 @@ def choose(
 ) -> tuple[float, float]:
     """Choose σ and ridge (relative) of the d with the least estimated error; `smoothings` rise.
 
-    Either half of the positions predicts the equations of the other, smoothed by 1 pixel alone; the mean of
-    both halves predicts them the better, by how much the halves differ.
+    Each half of the positions predicts the equations of the other, smoothed by 1 pixel only. The mean of both
+    halves predicts better, by an amount that follows from their difference.
     """
     errors = np.zeros((len(smoothings), len(ridges)))
     for tile in _tiles(sums.equations.shape[2:]):
@@ -316,9 +316,9 @@ def _coarse(coefficients: Image, size: int, shape: tuple[int, ...]) -> Image:
 
 
 def add_slow(fast: Image, sums: Sums, *, floor_share: float = ILL_LIMIT, threads: int) -> float | None:
-    """Average long waves of ψ (cosine coefficients, in place) with those that the g of the equations has.
+    """Average long waves of ψ (cosine coefficients, in place) with those of g from the equations.
 
-    Returns the longest wavelength in pixels that comes from eq. (4) by more than half; None if all do.
+    Return the longest wavelength in pixels of which more than half comes from eq. (4); None if all do.
     """
     shape = fast.shape
     size = _BIN
@@ -360,7 +360,7 @@ def _slope_and_scatter(equations: Image, share: float, floor: float, threads: in
 
 
 def _signal(one: Image, other: Image, positions: tuple[int, int]) -> np.float32:
-    """Return the part of the variance of d that is no noise, from d of either half of the positions."""
+    """Return the part of the variance of d that is not noise, from d of each half of the positions."""
     a, b = positions
     noise = float(np.mean((one - other) ** 2, dtype=np.float64)) * a * b / (a + b) ** 2
     mean = (a * one + b * other) / (a + b)
@@ -401,7 +401,7 @@ def _shares(fast: Image, slow: Image, error: Image, kappa2: Real) -> Image:
 def solve_dark(
     sums: Sums, *, smoothing: float, ridge: float, threads: int
 ) -> tuple[Image, NDArray[np.bool_]]:
-    """Solve the equations, smoothed in place, for d (1 or 3, y, x); and tell which pixels are ill."""
+    """Return d (1 or 3, y, x) from the equations, smoothed in place, and the ill-determined pixels."""
     equations = sums.equations[0]
     equations += sums.equations[1]
     smooth_equations(equations, smoothing, threads=threads)

@@ -96,7 +96,7 @@ class LcsOptions(Options):
 
     @property
     def minimum_positions(self) -> int:
-        """Least number of positions: as many as unknowns, unless pixels around help."""
+        """Least number of positions: as many as unknowns, unless pixels around contribute."""
         return 1 if self.joined else len(COLUMNS["none" if self.dark_field == "auto" else self.dark_field])
 
 

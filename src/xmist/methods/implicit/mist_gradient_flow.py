@@ -1,7 +1,7 @@
 """`mist-gradient-flow`: phase and dark-field from the flux of gradients, in closed form, then refined.
 
-The idea is that of Liu, Alloo, Langer & Pavlov 2025, arXiv:2508.20209. Only its abstract was at hand: the
-equations are derived here, and details may differ. In pixel units, ψ = ∆φ/(k p²) and d = ∆D/p², the
+The idea is that of Liu, Alloo, Langer & Pavlov 2025, arXiv:2508.20209. Only its abstract was available: the
+equations are derived here, and may differ in details. In pixel units, ψ = ∆φ/(k p²) and d = ∆D/p², the
 Fokker–Planck equation of a phase object is
 
     I_R − I_S = ∇·F,   F = I_R ∇ψ − ∇(d I_R)                                                            (1)
@@ -345,7 +345,7 @@ def _fill(dark: Image, ill: NDArray[np.bool_], found: Solution) -> None:
 def _border(
     reference: Image, sample: Image, used: Sequence[Image | None], threads: int
 ) -> tuple[Image | None, list[Finding]]:
-    """Return the quadratic ψ of what moves through the border, None where nothing does; and what is left."""
+    """Return the quadratic ψ of the motion through the border, None if there is none; and the rest."""
     number, shape = min(_FIRST, len(reference)), sample.shape[1:]
     good = None
     if any(weight is not None for weight in used[:number]):
@@ -418,7 +418,7 @@ def _chosen_cutoff(psi: Image, sums: Sums, threads: int) -> float | None:
 
 
 def _check_different(frames: Image) -> None:
-    """Raise an error if all references are one and the same but for their brightness."""
+    """Raise an error if all references are the same except for their brightness."""
     first = frames[0] / np.float32(frames[0].mean(dtype=np.float64))
     for frame in frames[1:]:
         other = frame / np.float32(frame.mean(dtype=np.float64))

@@ -12,8 +12,8 @@ The flow is taken to have a potential, I_R ∇ψ = ∇Λ, which is exact in one 
     ∇ψ = ∇Λ/I_R                                                                                         (3)
     ψ = ∇⁻² ∇·(∇Λ/I_R)                                                                                  (4)
 
-Several positions are averaged in (3) with weights I_R, ∇ψ = Σ ∇Λ/Σ I_R. Each drops a curl of its own, and
-the sum of the references is more even than one of them, so that the error falls with N. The weights I_R² of
+Several positions are averaged in (3) with weights I_R, ∇ψ = Σ ∇Λ/Σ I_R. Each neglects a different curl, and
+the sum of the references is more uniform than one of them, so the error falls with N. The weights I_R² of
 least squares would reduce it less: the curl is correlated with I_R, and for a speckle contrast c φ came out
 about c²/2 too small however many positions there were (2.2 % for c = 0.25; 0.3 % with weights I_R). For one
 position it is about as much too large. Gradient and divergence live on the faces between pixels, so that (2)

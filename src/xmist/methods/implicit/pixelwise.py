@@ -1,4 +1,4 @@
-"""Least squares at every pixel: weights, flags, and filling of what the frames leave open."""
+"""Least squares at every pixel: weights, flags, and filling of undetermined pixels."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ from xmist.numerics.solvers.neighbour_solve import solve_from_neighbours
 Real = NDArray[Any]
 
 _TILE = 128  # pixels a side
-_FAINT = 0.2  # of the usual normal matrix: below, smoothing has left a pixel next to nothing
+_FAINT = 0.2  # of the usual normal matrix: below, smoothing has left a pixel almost no equations
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -58,7 +58,7 @@ class PixelwiseSystem:
 
     @property
     def needed(self) -> int:
-        """Positions that a pixel needs of its own: as many as unknowns, unless pixels around help."""
+        """Positions that a pixel needs: as many as unknowns, unless pixels around it contribute."""
         return min(self.system.unknowns, len(self.reference.frames))
 
     def average(self, images: Real) -> None:
@@ -140,7 +140,7 @@ class PixelwiseSystem:
     def _borrow_smoothed(
         self, matrix: Real, rhs: Image, too_few: NDArray[np.bool_]
     ) -> tuple[NDArray[np.bool_], Real] | None:
-        """Solve with equations from farther out where smoothing leaves next to nothing (wide gaps)."""
+        """Solve with equations from farther away where smoothing leaves almost none (wide gaps)."""
         if not too_few.any() or too_few.all():
             return None
         informed = ~too_few
@@ -252,7 +252,10 @@ def prepare_pixelwise(
     ridge: float,
     threads: int | None,
 ) -> PixelwiseSystem:
-    """Sum what depends on the reference alone; `ridge` multiplies the mean diagonal of the normal matrix."""
+    """Sum the terms that depend on the reference alone.
+
+    `ridge` multiplies the mean diagonal of the normal matrix.
+    """
     system = System(kinds=tuple(kinds))
     number = count_threads(threads)
     matrix, _, status = least_squares.normal_equations(

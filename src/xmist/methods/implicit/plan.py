@@ -31,7 +31,7 @@ from xmist.numerics.images.tensors import eigenvalues, nearest_positive
 
 @dataclass(kw_only=True, eq=False)
 class Solution:
-    """What the least squares of one projection found; a method makes image channels of it, in place."""
+    """The least-squares solution of one projection; a method makes image channels of it, in place."""
 
     experiment: Experiment
     options: Any
@@ -155,7 +155,7 @@ class ImplicitPlan:
 def prepare_equations(
     reference: PreparedReference, columns: Sequence[int], options: Options, *, threads: int | None
 ) -> PixelwiseSystem:
-    """Sum what depends on the reference alone; an automatic ridge is added for each projection."""
+    """Sum the terms that depend on the reference alone; an automatic ridge is added for each projection."""
     ridge = getattr(options, "ridge", 0.0)
     return prepare_pixelwise(
         reference,

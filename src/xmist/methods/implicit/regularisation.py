@@ -189,7 +189,7 @@ def _disagreements(images: list[Real], stable: list[Real], hole: NDArray[np.bool
 
 
 def choose_cutoff(curvature: Image, one: Image, other: Image, *, threads: int | None) -> float | None:
-    """Return the ε in rad per pixel of −κ²/(κ⁴ + ε⁴) with which inverting a Laplacian has the least error.
+    """Return the ε in rad per pixel for which −κ²/(κ⁴ + ε⁴) inverts a Laplacian with the least error.
 
     `one` and `other` are the same from either half of the positions, whose noise is independent. None: the
     plain inverse is estimated to be best.

@@ -47,7 +47,7 @@ _BLOCK: Final = 64  # rows
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class WholeMaterial:
-    """What the exact equation needs of the references."""
+    """The terms of the exact equation that depend on the references."""
 
     matrix: Image  # (6, y, x) Σ_n w_n c_n c_nᵀ, the lower triangle row by row
     inverse: Image  # (y, x) one over the expected symbol of the normal operator in the cosine basis
@@ -55,7 +55,7 @@ class WholeMaterial:
 
 
 def prepare_whole(reference: PreparedReference, *, length2: float, threads: int) -> WholeMaterial:
-    """Sum what depends on the references alone; ℓ² in pixels²."""
+    """Sum the terms that depend on the references alone; ℓ² in pixels²."""
     matrix, _, _ = least_squares.normal_equations(
         reference.frames, reference.frames, _SYSTEM, weights=reference.weights, threads=threads
     )
@@ -143,7 +143,7 @@ def refine(
 ) -> tuple[Image, Convergence]:
     """Solve T I_R − ℓ² ∇·(I_R ∇T) = I_S for all positions, from a first guess of the (y, x) T.
 
-    What the equations leave open keeps the guess; `given` are weights that multiply those of the reference.
+    Undetermined parts keep the guess; `given` are weights that multiply those of the reference.
     """
     weights = reference.weights
     if given is not None:

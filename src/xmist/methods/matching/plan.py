@@ -133,7 +133,7 @@ class MatchingPlan:
         return whole
 
     def _settle(self, found: Match, flags: NDArray[np.uint16]) -> None:
-        """Flag what matching could not determine, and fill it from neighbours."""
+        """Flag pixels that matching could not determine, and fill them from neighbours."""
         nothing = (found.status & NOTHING) > 0
         flat = ((found.status & FLAT) > 0) & ~nothing
         lost = nothing | flat
@@ -256,7 +256,7 @@ class MatchingPlan:
 
 
 def _describe(flags: NDArray[np.uint16], options: MatchingOptions) -> list[Finding]:
-    """Return findings about flags; the remedy differs from that of the pixelwise methods."""
+    """Return findings about flags; the remedies differ from those of the pixelwise methods."""
     found = describe_flags(flags & ~np.uint16(flag.ILL_DETERMINED))
     share = share_of(flags, flag.ILL_DETERMINED)
     if share > 0.002:
@@ -340,7 +340,7 @@ def prepare_matching(
     weights: ArrayLike | None,
     threads: int | None,
 ) -> MatchingPlan | RegionPlan:
-    """Prepare a matching method; checks what only the frames' size decides."""
+    """Prepare a matching method; check options against the size of the frames."""
     if options.region is not None or options.stride > 1:
 
         def make(

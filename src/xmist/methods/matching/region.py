@@ -1,6 +1,6 @@
-"""A quick look: a region of the frames, or every few pixels of it (options `region` and `stride`).
+"""Match a region of the frames only, or every few pixels of it (options `region` and `stride`).
 
-The frames are cut to the region and the margin that its windows see, and the result to the region.
+The frames are cut to the region and the margin that its windows need, and the result to the region.
 """
 
 from __future__ import annotations

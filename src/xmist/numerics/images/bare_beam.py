@@ -1,4 +1,4 @@
-"""Bare beam found in the frames: by the ratio of sample to reference, or by what the sample changed."""
+"""Find bare beam in frames: by the ratio of sample to reference, or by the change of the frames."""
 
 from __future__ import annotations
 

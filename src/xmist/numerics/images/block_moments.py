@@ -1,4 +1,4 @@
-"""Sums over blocks of a reference and a sample frame: all that bare beam and its motion are found from."""
+"""Sums over blocks of reference and sample frames, from which bare beam and its motion are found."""
 
 from __future__ import annotations
 
@@ -84,7 +84,7 @@ def block_moments(
     """Sum over blocks of frames (position, y, x).
 
     Pixels of weight 0, not `used` (y, x), or without a finite sample do not count. Reference frames are
-    finite. Every position counts in units of its own mean.
+    finite. Each position is divided by its mean.
     """
     height, width = reference.shape[1:]
     grid = (-(-height // BLOCK), -(-width // BLOCK))

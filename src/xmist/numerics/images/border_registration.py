@@ -2,8 +2,8 @@
 
 In a patch the sample frame of every position is a·R(r − u) + b, with one shift u for all positions, whose
 component across the border may change linearly with the distance from it. Least squares give u in the middle
-of the patch and at the border, from whole pixels by cross-correlation. Where speckles are not found again so,
-because they moved too far or too unevenly, frames binned by two are registered first, and tell where to look.
+of the patch and at the border, from whole pixels by cross-correlation. Where this fails, because speckles
+moved too far or too unevenly, frames binned by two are registered first and give the start values.
 """
 
 from __future__ import annotations
@@ -115,19 +115,19 @@ class BorderShifts:
     crossing: Real
 
     def through_border(self) -> tuple[float, float]:
-        """Return the mean square in pixels² of what goes through the border, and its deviation for none.
+        """Return the mean square in pixels² of motion through the border, and its deviation without motion.
 
-        Noise is taken off, so that it may be negative.
+        Noise is subtracted, so the value may be negative.
         """
         return _beyond_noise(self.crossing[:, 0] ** 2, self.crossing[:, 1], self.crossing[:, 1] ** 2)
 
     def mean_square(self) -> tuple[float, float]:
-        """Return the mean square shift in pixels², and its deviation for none; noise is taken off."""
+        """Return the mean square shift in pixels² without noise, and its deviation without motion."""
         noise = np.trace(self.covariances, axis1=1, axis2=2)
         return _beyond_noise((self.shifts**2).sum(axis=1), noise, (self.covariances**2).sum(axis=(1, 2)))
 
     def without(self, shift: Real) -> BorderShifts:
-        """Return what a known shift (2, y, x) in pixels leaves, in patches where it is known.
+        """Return these shifts minus a known shift (2, y, x) in pixels, for patches where it is known.
 
         A shift may be that of the speckles that arrive in a patch or of those that leave it: the nearer.
         """
@@ -160,10 +160,10 @@ class BorderShifts:
         )
 
     def near(self, centre: list[float], *, without: list[float] | None) -> tuple[Real, Real] | None:
-        """Return what to expect at a place: the shift (2,) and its slopes (2, 2) along x and y.
+        """Return the expected shift (2,) at a place and its slopes (2, 2) along x and y.
 
-        The polynomial that fits best, and the median of what it lacks in the nearest patches, but for the one
-        whose centre is `without`; None if there are none.
+        It is the polynomial that fits best plus the median of its error in the nearest patches, without the
+        patch whose centre is `without`; None if there are none.
         """
         used = np.ones(len(self.centres), bool) if without is None else (self.centres != without).any(axis=1)
         if not used.any():
@@ -250,7 +250,7 @@ def register_border(reference: Real, sample: Real, *weights: Real | None) -> Bor
 def _gathered(
     places: list[Place], centres: list[list[float]], found: list[PatchShift | None]
 ) -> BorderShifts:
-    """Return what was found of patches, of those where something was."""
+    """Return the shifts of the patches that could be registered."""
     kept = [(place[0], centre, one) for place, centre, one in zip(places, centres, found, strict=True) if one]
     return BorderShifts(
         boxes=tuple(box for box, _, _ in kept),
@@ -264,9 +264,10 @@ def _gathered(
 def _better(
     found: PatchShift | None, expected: tuple[Real, Real] | None, patches: Patches, place: Place
 ) -> PatchShift | None:
-    """Return what is found of a patch, or what is from an expected shift and slopes if that explains more.
+    """Return the shift of a patch, or the one found from an expected shift and slopes if it explains more.
 
-    Tried where nothing was found, where both are a pixel apart, or where the shift changes along the patch.
+    The second is tried where nothing was found, where both are a pixel apart, or where the shift changes
+    along the patch.
     """
     if expected is None:
         return found
@@ -415,8 +416,8 @@ def _sums(
 ) -> tuple[Real, Real, float, float, int] | None:
     """Return the normal equations (3, 3), (3,) for a change of shift and slope, with offset and gain free.
 
-    Then the square sums of what the moved reference leaves and of the sample, and the number of data; None if
-    these are too few. Images (position, y, x); `used` and `distance` without the outermost pixels.
+    Also return the square sums of the residual and of the sample, and the number of data; None if these are
+    too few. Images (position, y, x); `used` and `distance` without the outermost pixels.
     """
     count = np.count_nonzero(used, axis=(1, 2))
     kept = np.flatnonzero(count >= _LEAST)

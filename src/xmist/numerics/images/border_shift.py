@@ -1,4 +1,4 @@
-"""Shift of speckles across each border of the frames, which a solution without flux there cannot hold."""
+"""Shift of speckles across each border of the frames, which a solution without flux there does not have."""
 
 from __future__ import annotations
 
@@ -77,8 +77,8 @@ def _strips(
 def border_shift(reference: Real, sample: Real, good: NDArray[np.bool_] | None) -> Real:
     """Measure the shift across the left, right, upper and lower border, in pixels towards larger coordinates.
 
-    `reference`, `sample` and `good`, (position, y, x), are registered in strips along each side; 0 where what
-    is found is within its error, or is not 0.6 of the mean over the strip at least: a sample begins there.
+    `reference`, `sample` and `good`, (position, y, x), are registered in strips along each side. The shift is
+    0 where it is within its error, or below 0.6 of the mean over the strip, because a sample begins there.
     """
     shifts = np.zeros(4)
     for side, reference_strip, sample_strip, usable in _strips(reference, sample, good):

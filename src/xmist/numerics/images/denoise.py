@@ -50,10 +50,10 @@ class ImageSpectrum:
     def draw_error(
         self, shape: tuple[int, int], random: np.random.Generator, threads: int | None = None
     ) -> Real:
-        """Return a draw (y, x) of what an image of this spectrum may differ by from its `wiener` estimate.
+        """Return a random error (y, x) of the `wiener` estimate of an image of this spectrum.
 
-        Gaussian, of mean 0 and the power p n/(p + n): what noise n leaves unknown of power p. It is
-        independent of the estimate, as the error of a best linear estimate is.
+        It is Gaussian with mean 0 and power p n/(p + n) for signal p and noise n, and independent of the
+        estimate.
         """
         coefficients = np.zeros(shape, np.float32)
         for row, k, k_x in _rows(coefficients):

@@ -1,7 +1,7 @@
-"""Patches of frames and the correlation of their speckles, which tells whether frames belong together.
+"""Patches of frames and the correlation of their speckles, to test whether frames belong together.
 
 Without common speckles the correlation of two patches at one shift is Gaussian of mean 0 and variance
-Σ p q, p and q their power spectra of sum 1. Everything is counted in deviations of that.
+Σ p q, p and q their power spectra of sum 1. Correlations are given in standard deviations of that.
 """
 
 from __future__ import annotations
@@ -62,7 +62,7 @@ class Patches:
 
 @dataclass(frozen=True, eq=False)
 class PatchMatch:
-    """How a sample frame fits a reference: deviations above chance, shift (x, y) in pixels, what is expected.
+    """How a sample frame fits a reference: standard deviations above chance, shift (x, y) in pixels.
 
     `deviations`: the most of all patches together, and of each; `expected`: of all patches together, of
     frames whose speckles lost half of their contrast. `gains` (patch,): contrast of the speckles over that in

@@ -1,4 +1,4 @@
-"""Counts that are not measurements, found in frames as they are stored: markers, saturation, stuck pixels.
+"""Find counts that are not measurements in frames as they are stored: markers, saturation, stuck pixels.
 
 They are looked for before any arithmetic, because dark, flat and averages hide them.
 """
@@ -68,11 +68,11 @@ class RawCounts:
         return mask
 
     def late(self) -> list[int]:
-        """Return the numbers of frames that reach a level of saturation which was found after them."""
+        """Return the numbers of frames that reach a saturation level that was found in later frames."""
         return [n for n, top in enumerate(self._tops) if self.level is not None and top >= self.level]
 
     def stuck(self) -> Mask | None:
-        """Return the pixels whose count never changed, though chance would have changed it."""
+        """Return the pixels whose count is the same in all frames, although photon noise would change it."""
         if self._same is None or self.frames < _STUCK_FRAMES:
             return None
         chance = (self._equal / (self.frames - 1)) ** (self.frames - 1)

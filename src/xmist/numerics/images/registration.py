@@ -83,7 +83,7 @@ def _roll(image: Image, share: Image, whole: int, axis: int) -> tuple[Image, Ima
 def register(
     reference: Image, sample: Image, used: Mask, *, by_blocks: bool, max_shift: float
 ) -> NDArray[np.float64] | str:
-    """Return the shift (x, y) in pixels of the speckles of a pair of frames, or in words why there is none.
+    """Return the shift (x, y) in pixels of the speckles of a pair of frames, or a text that says why not.
 
     With `by_blocks` blocks of 48 × 48 pixels are fitted alone and their median counts.
     """

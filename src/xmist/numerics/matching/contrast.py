@@ -60,7 +60,7 @@ def contrast_decay(
 ) -> Real:
     """Return κ² = −cov(R, ∇²R)/var(R) over windows and frames: blur of variance 2d takes V to 1 − d κ².
 
-    (y, x) in rad² per pixel², from frames R (number, y, x); the median of all where a window has next to no
+    (y, x) in rad² per pixel², from frames R (number, y, x); the median of all where a window has almost no
     contrast. The mean of the `model`, `MEANS` or `OFFSET` (with the mean `level` of R), and what noise of
     variance `noise` over the mean adds are those of `match`, so that V and κ² belong together.
     """

@@ -132,7 +132,7 @@ def _add_pixels(frames, weights, columns, found, matrix, right):  # type: ignore
 
     `columns` (number, 6, y, x): B and five derivatives; `found` (6, y, x): the T that pixels share which one
     frame alone determines, and the five unknowns found before. The equations are those of the unknowns
-    themselves, not of their changes. Where two frames or more count, T is eliminated.
+    themselves, not of their changes. If two frames or more count, T is eliminated.
     """
     number, size = columns.shape[0], columns.shape[1]
     product, value = np.empty((size, size)), np.empty(size)

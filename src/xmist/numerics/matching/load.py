@@ -90,7 +90,8 @@ def load_reference(  # type: ignore[no-untyped-def]
 ):
     """Fill P and Q of the model I_S = p P + q Q, and which pixels count.
 
-    Beyond the border frames go on as `_beyond` tells, which no sum counts; half pixels alone see it.
+    Beyond the border frames continue as by `_beyond`. No sum counts these pixels; only half-pixel images use
+    them.
     """
     reach = len(window) // 2 if model == MEANS else 0
     tall, inner = rows + 2 * reach, np.uint64(reach * pitch + reach)

@@ -185,7 +185,7 @@ def _count_moving(place, n):  # type: ignore[no-untyped-def]
 
 @jit
 def _follow(sums, place, n):  # type: ignore[no-untyped-def]
-    """Take the sums along with the last step, which is short, by their derivatives."""
+    """Update the sums for the last step, which is short, by their derivatives."""
     for k in range(5):
         at = np.uint64(k) * _6W
         for x in range(n):

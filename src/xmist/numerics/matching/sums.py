@@ -171,7 +171,7 @@ def inverses(sums, pp, count, out):  # type: ignore[no-untyped-def]
 
 @jit
 def explained(sums, known, at, least, count, out):  # type: ignore[no-untyped-def]
-    """Fill bᵀA⁻¹b, what the model explains of Σ w S²; a second part below `least` counts for nothing."""
+    """Fill bᵀA⁻¹b, the part of Σ w S² that the model explains; a second term below `least` is left out."""
     a = np.uint64(at)
     for x in range(np.uint64(count)):
         second = sums[1, x] - known[1, a + x] * sums[0, x]

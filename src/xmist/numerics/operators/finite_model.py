@@ -35,7 +35,7 @@ def _leave_rows(model, sample, unit, value, along_x, along_y, slope, out, start,
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Residual:
-    """What a model leaves of sample frames, S_n − model: a sequence of images, made when they are asked for.
+    """The residual of sample frames, S_n − model: a sequence of images that are computed on demand.
 
     A stack of them would be as large as the frames, and is read once or twice. Fields as in `linearise`.
     """
@@ -81,7 +81,7 @@ class Residual:
         return out
 
     def _along(self) -> list[Real]:
-        """Return what a model image is multiplied by, and its slopes; kept until `forget`."""
+        """Return the factors of a model image and of its slopes; kept until `forget`."""
         if not self._slopes:
             named, threads = dict(zip(self.kinds, self.fields, strict=True)), self.threads
             rough = smoothed(named[PSI], self.smoothing, threads=threads)

@@ -77,7 +77,7 @@ class Pattern:
         )
 
     def change(self, model: Real, shift: Real) -> Real:
-        """Return by how much displacing the pattern by s (2, y, x) lowers a model image M (y, x).
+        """Return the decrease of a model image M (y, x) if the pattern is displaced by s (2, y, x).
 
         ∇·(M δu) − M δt, δ the difference between a value at r − s and at r.
         """

@@ -95,7 +95,7 @@ def add_flow(
 
 
 def staggered_divergence(flow: Real, *, threads: int | None = None) -> Real:
-    """Return what flows out of each pixel (y, x) of a flow through the faces (2, y, x)."""
+    """Return the flow out of each pixel (y, x), from a flow through the faces (2, y, x)."""
     out: Real = np.empty_like(flow[0])
     for_blocks(lambda a, b: _divergence_rows(flow, out, a, b), out.shape[0], threads=threads)
     return out

@@ -20,7 +20,7 @@ Real = NDArray[Any]
 
 
 class ConstrainedSolver(Solver):
-    """The least-squares problem of an operator and priors (one a kind) under constraints.
+    """The least-squares problem of an operator and priors (one per kind) under constraints.
 
     `mix` (kinds, unknowns): B; each unknown is one of the kinds itself, with a factor of 1; None: every kind
     is an unknown. `free` (y, x): pixels that are solved for; elsewhere all is 0.

@@ -120,7 +120,7 @@ def _solve_tensor(sums, share, ridge, floor, out, ill, start, stop):  # type: ig
 def solve_equations(
     sums: Real, *, share: float = 1.0, ridge: float = 0.0, floor: float = 0.0, threads: int | None = None
 ) -> tuple[Real, NDArray[np.bool_]]:
-    """Solve for g and d, (3, y, x), or g and d_xx, d_xy, d_yy, (5, y, x); and tell ill-determined pixels.
+    """Return g and d, (3, y, x), or g and d_xx, d_xy, d_yy, (5, y, x); and the ill-determined pixels.
 
     `share` is the part of I g that is a gradient: 1, or ½ for speckles without their mean; `floor` is the
     least pivot.

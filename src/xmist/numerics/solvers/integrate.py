@@ -147,8 +147,8 @@ def integrate(
     """Return the image (y, x) whose gradient is nearest to a given one (2, y, x) per pixel.
 
     `kind`: which discrete gradient, see the module; `weights` (y, x): of the gradient at each pixel, at least
-    0, where it may be anything; a difference between two pixels gets the smaller of theirs. The mean over
-    pixels of weight above 0 is 0.
+    0; where it is 0 the gradient may have any value. A difference between two pixels has the smaller of both
+    weights. The mean over pixels of weight above 0 is 0.
     """
     dtype = gradient.dtype
     known = None if weights is None else np.asarray(weights, np.float64)

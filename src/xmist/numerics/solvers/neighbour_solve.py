@@ -51,10 +51,10 @@ def solve_from_neighbours(
 ) -> Real:
     """Solve at the wanted pixels (y, x) the average of the normal equations around them.
 
-    A Gaussian average over informed pixels (y, x). A neighbour counts by what its equations say, so that the
-    noise of one whose own solution is nearly undetermined does not enter. `matrix`: lower triangle, row by
-    row; `rhs` (unknowns, y, x); floors and ridge as in `least_squares.solve`. Returns (unknowns, number) in
-    the order of `numpy.nonzero(wanted)`; NaN where the pixels within 8 pixels do not determine them.
+    A Gaussian average over informed pixels (y, x). A neighbour is weighted by its equations, so that one
+    whose own solution is nearly undetermined adds no noise. `matrix`: lower triangle, row by row; `rhs`
+    (unknowns, y, x); floors and ridge as in `least_squares.solve`. Returns (unknowns, number) in the order of
+    `numpy.nonzero(wanted)`; NaN where the pixels within 8 pixels do not determine them.
     """
     ys, xs = np.nonzero(wanted)
     found = np.full((len(rhs), len(ys)), np.nan, rhs.dtype)

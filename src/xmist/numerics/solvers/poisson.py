@@ -42,7 +42,7 @@ def dct2(image: Real, *, inverse: bool = False, threads: int | None = None) -> R
 
 
 def _block(number: int, length: int) -> int:
-    """Return how many lines make a block: as many as stay in the cache, since a call costs time."""
+    """Return the number of lines in a block: as many as fit into the cache, because each call costs time."""
     return max(16, min(_CACHED // length, number // 8))
 
 

@@ -1,4 +1,4 @@
-"""A preconditioner for the transport operator: one small block a frequency of the cosine transform.
+"""A preconditioner for the transport operator: one small block per frequency of the cosine transform.
 
 For model images that are random and isotropic, the normal operator is diagonal in frequency on average. With
 e, (p, q) and m₀ the symbols that multiply M, ∇M and stand alone in the operator of one unknown (module
@@ -265,7 +265,7 @@ def block_preconditioner(
     mix: Real | None = None,
     threads: int | None = None,
 ) -> BlockPreconditioner:
-    """Invert the expected blocks plus the priors (one a kind) for an image of `shape` (y, x).
+    """Invert the expected blocks plus the priors (one per kind) for an image of `shape` (y, x).
 
     `mix` as in `expected_block`, ψ determined by other unknowns; without it the mean of ψ, which nothing
     determines, is projected out.

@@ -1,11 +1,11 @@
-"""The strength of a prior, from an estimate and from what noise alone gives.
+"""The strength of a prior, from an estimate and from a solve for noise alone.
 
-`roughness_strength`, for an image that is there for certain but may be dominated by noise. With G = (H + P)⁻¹
+`roughness_strength` is for an image that exists for certain but may be dominated by noise. With G = (H + P)⁻¹
 as below, γ = tr(G H) coefficients of an estimate u are determined by the data, and MacKay's condition (1992,
-Neural Comput. 4 415) makes the prior that of the image, α = σ² γ/‖u‖²_P. σ² is not taken from the
-residual: what D is wrong by is mostly coherent with the sample, and 2 to 16 times what noise in the frames
-explains. It is read in the estimate itself, as its power at high frequencies over that of a solve for white
-noise of variance 1.
+Neural Comput. 4 415) makes the prior that of the image, α = σ² γ/‖u‖²_P. σ² is not taken from the residual:
+the error of D is mostly coherent with the sample, and 2 to 16 times as large as noise in the frames explains.
+It is read in the estimate itself, as its power at high frequencies over that of a solve for white noise of
+variance 1.
 
 `estimate_strength`, for an image that may be nothing at all (ln T of a phase object). An estimate made with a
 weak prior is the truth, damped, plus noise. Per frequency, with H the normal operator's block, P the priors'
@@ -80,7 +80,7 @@ def _response(
 
 @dataclass(frozen=True, kw_only=True)
 class Estimate:
-    """What a spectrum says of a prior of some order.
+    """The result of fitting a prior of some order to a spectrum.
 
     `strength`: the α that it asks for, infinity if nothing is above the noise; `deviance`: −2 log likelihood,
     but for what is the same for every order.

@@ -1,7 +1,8 @@
 """Whole-image least squares: min ‖W^½ (b − A u)‖² + priors, by conjugate gradients in the cosine basis.
 
-In that basis priors and preconditioner are diagonal (one small block a frequency), so that an iteration costs
-one application of AᵀWA and one cosine transform there and back of each unknown, whatever the priors are.
+In that basis priors and preconditioner are diagonal (one small block per frequency), so that an iteration
+costs one application of AᵀWA and one cosine transform there and back of each unknown, whatever the priors
+are.
 """
 
 from __future__ import annotations
@@ -70,7 +71,7 @@ def prior_energy(
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Right:
-    """Right side of the normal equations: all that a solve needs to know of the images b.
+    """Right side of the normal equations, which represents the images b in a solve.
 
     `coefficients` (unknown, y, x): cosine coefficients of Aᵀ W b; `constant`: ‖W^½ b‖².
     """
@@ -117,7 +118,7 @@ def _gathered(transport: Transport, images: Images) -> tuple[Real, float]:
 
 
 class Solver:
-    """The least-squares problem of an operator and priors (one a kind), prepared for any number of images.
+    """The least-squares problem of an operator and priors (one per kind), prepared for any number of images.
 
     `mix` (kinds, unknowns): kinds as combinations of unknowns, for the preconditioner.
     """

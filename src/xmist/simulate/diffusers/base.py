@@ -1,4 +1,4 @@
-"""What every diffuser states, and how it is sampled."""
+"""Base class of diffusers, and how they are sampled."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ Real = NDArray[Any]
 
 @dataclass(frozen=True, kw_only=True)
 class Diffuser:
-    """What every diffuser states; use one of its kinds."""
+    """Base class of diffusers; use one of its subclasses."""
 
     wavelength: float  # wavelength λ₀ in metres at which phase and γ are stated
     delta_over_beta: float | None = None  # γ = δ/β there; None does not absorb
@@ -73,7 +73,7 @@ def transmission_functions(
     dtype: Any = np.complex64,
     workers: int | None = None,
 ) -> Iterator[NDArray[Any]]:
-    """Return the diffuser's transmission function at one position after the other.
+    """Yield the transmission function of the diffuser at each position.
 
     `pixel_size` in metres, `wavelength` in metres, `positions` (position, 2) in metres; returns (y, x).
     """

@@ -68,7 +68,7 @@ class HoleGrid(Diffuser):
 
 @dataclass(frozen=True, kw_only=True)
 class Checkerboard(Diffuser):
-    """Squares of matter and of nothing; a pixel that an edge crosses holds the mean of both sides.
+    """Squares with and without matter; a pixel that an edge crosses holds the mean of both sides.
 
     Parameters
     ----------

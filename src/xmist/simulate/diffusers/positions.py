@@ -42,7 +42,7 @@ def raster_positions(number: int, *, step: float) -> NDArray[np.float64]:
 
 
 def random_positions(number: int, *, span: float, seed: int) -> NDArray[np.float64]:
-    """Return random positions, as a motor is often told to take.
+    """Return random positions inside a square.
 
     Parameters
     ----------
@@ -72,7 +72,7 @@ def random_positions(number: int, *, span: float, seed: int) -> NDArray[np.float
 
 
 def independent_positions(number: int, *, extent: float, diffuser: Diffuser) -> NDArray[np.float64]:
-    """Return positions so far apart that no grain is seen twice: independent screens.
+    """Return positions so far apart that no grain is seen twice, which gives independent speckles.
 
     Parameters
     ----------

@@ -1,8 +1,8 @@
-"""The random parts of a diffuser, drawn where they are looked at.
+"""The random parts of a diffuser, drawn where they are needed.
 
 A diffuser is a function of the plane, the same for every grid that samples it: its random numbers belong to
-tiles of the plane, each with a generator of its own, so that a diffuser has no border, a translation by any
-part of a pixel is exact, and only what a field sees is ever drawn.
+tiles of the plane, each with its own generator. A diffuser therefore has no border, translations by parts of
+a pixel are exact, and only the tiles of the field are drawn.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""What a body is, and how its thickness is averaged over pixels."""
+"""Base class of bodies, and the average of their thickness over pixels."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ def given(expected: str = LENGTH, **options: Any) -> Any:
 
 
 class Body:
-    """What has a thickness along the beam; subclasses give `chord` and `box`."""
+    """Base class of bodies; subclasses define `chord` and `box`."""
 
     def __post_init__(self) -> None:
         check = Checks()
@@ -48,7 +48,7 @@ class Body:
         check.done()
 
     def _check(self, check: Checks) -> None:
-        """Check what concerns more than one number."""
+        """Check conditions on several numbers."""
 
     @property
     def box(self) -> Box:

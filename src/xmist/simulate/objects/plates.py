@@ -1,4 +1,4 @@
-"""Slabs, wedges and maps of the user's."""
+"""Slabs, wedges, and thickness maps of the user."""
 
 from __future__ import annotations
 
@@ -130,7 +130,7 @@ class Wedge(Body):
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class ThicknessMap(Body):
-    """A thickness map of the user's, between whose pixels is interpolated linearly.
+    """A thickness map of the user, interpolated linearly between its pixels.
 
     Parameters
     ----------
@@ -141,7 +141,7 @@ class ThicknessMap(Body):
     x, y : float
         Where its middle lies in metres.
     continued : bool
-        Whether the values at its border go on outside, as those of a sample do that is larger than the field;
+        Whether the values at its border continue outside, as for a sample that is larger than the field;
         else they fall to 0 over one pixel.
 
     Examples

@@ -1,4 +1,4 @@
-"""Figures of results, with colour bars in SI units and a scale bar; no display, and no global state."""
+"""Figures of results, with colour bars in SI units and a scale bar; they need no display."""
 
 from __future__ import annotations
 
@@ -71,7 +71,7 @@ def figure(
     units: Mapping[str, str] | None = None,
     title: str | None = None,
 ) -> Figure:
-    """Draw a result for a paper, one panel a channel, with scale bar and colour bars.
+    """Draw a result for a paper, one panel per channel, with scale bar and colour bars.
 
     Parameters
     ----------
@@ -99,7 +99,7 @@ def figure(
     Returns
     -------
     matplotlib.figure.Figure
-        With an Agg canvas of its own: it needs no display and does not use pyplot. Pixels without a value
+        It has its own Agg canvas: it needs no display and does not use pyplot. Pixels without a value
         have a colour of their own. Images beyond 1024 pixels are shown as means of blocks.
 
     Raises
@@ -182,7 +182,7 @@ def comparison(
     *,
     title: str | None = None,
 ) -> Figure:
-    """Draw results side by side: a row a result, a column a channel, one colour scale a column.
+    """Draw results side by side: a row per result, a column per channel, one colour scale per column.
 
     Parameters
     ----------

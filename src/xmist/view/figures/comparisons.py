@@ -24,7 +24,7 @@ _LONGEST_LABEL: Final = 60
 def channel_figure(
     found: ComparedRuns, channel: str, *, positive: bool = True, title: str | None = None
 ) -> Figure:
-    """Draw a channel of all results: a row a method, a column a number of positions."""
+    """Draw a channel of all results: a row per method, a column per number of positions."""
     if channel not in found.channels:
         raise InputError(
             f"no result has the channel '{channel}'; {suggest(channel, found.channels)}",

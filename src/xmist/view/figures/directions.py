@@ -104,7 +104,7 @@ class Directions:
 
     @property
     def legend(self) -> str:
-        """What full brightness means."""
+        """Text that explains full brightness."""
         return f"full brightness:\nD = {si(float(f'{self.brightest:.2g}'), 'm')}"
 
     def draw(self, axes: Axes) -> None:
@@ -124,7 +124,7 @@ class Directions:
         axes.set(xlim=(-0.5, shape[1] - 0.5), ylim=(shape[0] - 0.5, -0.5))
 
     def draw_wheel(self, axes: Axes, *, beside: bool = False) -> None:
-        """Draw the wheel into square axes, with what it means below, or all of it beside."""
+        """Draw the wheel into square axes, with its explanation below or beside it."""
         axes.imshow(wheel_colours(), extent=(-1, 1, 1, -1), interpolation="bilinear")
         axes.set(xlim=(-1.02, 1.02), ylim=(1.02, -1.02), aspect="equal")
         axes.axis("off")

@@ -1,4 +1,4 @@
-"""A figure of expected errors, over what was varied most."""
+"""A figure of expected errors, over the quantity that varies most."""
 
 from __future__ import annotations
 

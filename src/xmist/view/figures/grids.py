@@ -175,7 +175,7 @@ def regions_figure(
 
 
 def agreement_figure(matrices: Mapping[str, Values], labels: Sequence[str], *, note: str) -> Figure:
-    """Draw how far results agree: the correlations of all pairs, a panel a channel.
+    """Draw the correlations of all pairs of results, a panel per channel.
 
     `matrices` (result, result).
     """

@@ -1,4 +1,4 @@
-"""What a panel shows: which channel, which pixels, which colours and limits."""
+"""Content of a panel: channel, pixels, colours and limits."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ class Panel:
 
     @property
     def exponent(self) -> int | None:
-        """Power of ten of the unit in which people read it; None: what suits the values."""
+        """Power of ten of the usual unit; None: chosen to suit the values."""
         if self.power is not None:
             return self.power
         shown = channel_of(self.name).shown
@@ -99,7 +99,7 @@ class Panel:
 
 
 def panels(names: Iterable[str]) -> list[Panel]:
-    """Return the panels that show channels: one for an image, one a component for a vector or tensor.
+    """Return the panels of channels: one for an image, one per component of a vector or tensor.
 
     Parameters
     ----------
@@ -229,7 +229,7 @@ def common_scales(shown: Sequence[Panel], images: Sequence[Sequence[Image]]) -> 
 
 
 def typical_scale(panel: Panel, images: Sequence[Image]) -> Scale:
-    """Return the colour scale of a typical one of many images, which noisy ones do not stretch."""
+    """Return the colour scale of a typical image; noisy images do not extend it."""
     limits = [_limits(image.values) for image in images if image.varies]
     if not limits:
         return _scale(np.concatenate([image.values for image in images] or [np.empty(0)]), panel)
@@ -272,6 +272,6 @@ def prefix_exponent(size: float) -> int:
 
 def si(value: float, unit: str) -> str:
     """Return a value with the SI prefix that suits it."""
-    # A hair above, so that 1e-6 does not come out as 1000 n.
+    # Slightly above, so that 1e-6 is not written as 1000 n.
     exponent = prefix_exponent(abs(value) * (1 + 1e-9))
     return f"{value * 10.0**-exponent:.4g} {PREFIXES[exponent]}{unit}"

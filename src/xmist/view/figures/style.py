@@ -1,4 +1,4 @@
-"""What a figure's limits, colour maps, units and crop ask for, checked."""
+"""Check limits, colour maps, units and crop of a figure."""
 
 from __future__ import annotations
 
@@ -58,7 +58,7 @@ class Style:
 def read_style(
     channels: Sequence[str], result: Retrieval, *, limits: Any, cmap: Any, crop: Any, units: Any
 ) -> Style:
-    """Check what was asked for; InputError lists everything that is not possible."""
+    """Check the arguments; InputError lists everything that is not possible."""
     check = Checks()
     style = Style(
         limits={
@@ -88,7 +88,7 @@ def valid_box(result: Retrieval) -> Box:
 
 
 def _by_channel(name: str, given: Any, channels: Sequence[str], check: Checks) -> list[tuple[str, Any]]:
-    """Return what is given for each channel of the figure."""
+    """Return the given value for each channel of the figure."""
     if given is None:
         return []
     if not isinstance(given, Mapping):

@@ -88,9 +88,9 @@ def layers(result: Retrieval, name: str = "") -> list[Layer]:
     Returns
     -------
     list of tuple
-        Data, keywords and kind of each layer: an image a channel or component, in the unit that its name ends
-        with; the diagnostics; the flags as labels; for a dark-field tensor the directions of the scatter as
-        vectors. All are scaled in micrometres in the plane of the sample. The contrast of an image is the
+        Data, keywords and kind of each layer: an image per channel or component, in the unit at the end of
+        its name; the diagnostics; the flags as labels; for a dark-field tensor the directions of the scatter
+        as vectors. All are scaled in micrometres in the plane of the sample. The contrast of an image is the
         middle 99 % of its unflagged pixels, common to the elements of a tensor.
 
     Examples
@@ -150,7 +150,7 @@ def layers(result: Retrieval, name: str = "") -> list[Layer]:
 
 
 def lines(tensor: ArrayLike) -> tuple[NDArray[np.float32], Mapping[str, NDArray[Any]]]:
-    """Return the directions of a tensor image as lines, one a block of pixels.
+    """Return the directions of a tensor image as lines, one per block of pixels.
 
     Parameters
     ----------
@@ -197,7 +197,7 @@ def _read(path: str | Sequence[str]) -> list[Layer]:
 
 
 def _title(panel: Panel, exponent: int) -> str:
-    """Return what a layer is called, in napari's plain text."""
+    """Return the name of a layer, in the plain text of napari."""
     channel = CHANNELS[panel.name]
     symbol = channel.symbol.removesuffix("_ij")
     part = f"_{panel.component}" if panel.component and panel.component != "mean" else ""

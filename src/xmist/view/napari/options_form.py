@@ -49,7 +49,7 @@ def _text(value: Any) -> str:
 
 
 def _value(text: str, option: Option) -> Any:
-    """Return a number, a truth value or a list as TOML has them; anything else is text."""
+    """Return a number, a Boolean or a list as in TOML; anything else is text."""
     if text in option.words:
         return text
     try:

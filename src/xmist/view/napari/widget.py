@@ -1,4 +1,4 @@
-"""The dock widget of napari: from frames to images, with the functions that the command line uses.
+"""The dock widget of napari: from frames to images, by the functions of the command line.
 
 The widget edits the sections of a configuration. `xmist.workflow` reads, checks and retrieves; layers are
 those of the reader.
@@ -293,7 +293,7 @@ class RetrievalWidget(QWidget):  # type: ignore[misc]
         self._say(f"Fill in: {', '.join(missing)}." if missing else "Ready.")
 
     def edited(self) -> dict[str, Any]:
-        """Return the sections with what the form says."""
+        """Return the sections with the values of the form."""
         sections = dict(self.sections)
         experiment = {name: field.text().strip() for name, field in self.geometry_fields.items()}
         sections["experiment"] = {name: _number(text) for name, text in experiment.items() if text}
@@ -338,7 +338,7 @@ class RetrievalWidget(QWidget):  # type: ignore[misc]
         return [dict(table) for table in self.sections.get("preprocess", []) if isinstance(table, Mapping)]
 
     def parsed(self) -> ParsedConfiguration:
-        """Return the checked configuration of what the form says; nothing of it is written."""
+        """Return the checked configuration of the form, which is not written to a file."""
         return self._parse(self.edited())
 
     def _parse(self, sections: Mapping[str, Any]) -> ParsedConfiguration:
@@ -469,7 +469,7 @@ class RetrievalWidget(QWidget):  # type: ignore[misc]
 
     @property
     def busy(self) -> bool:
-        """Whether a thread is at work."""
+        """Whether a thread is running."""
         return self._worker is not None
 
     def _set_busy(self, busy: bool) -> None:
@@ -485,7 +485,7 @@ class RetrievalWidget(QWidget):  # type: ignore[misc]
             self._timer.stop()
 
     def _guarded(self, action: Callable[..., Any], *given: Any) -> None:
-        """Do something, and show what goes wrong."""
+        """Call a function, and show its errors."""
         try:
             action(*given)
         except Exception as error:
@@ -690,7 +690,7 @@ class RetrievalWidget(QWidget):  # type: ignore[misc]
             self.save_configuration(path)
 
     def save_configuration(self, path: str | Path) -> None:
-        """Write the configuration file that reproduces what is seen, in the folder of the frames."""
+        """Write the configuration file that reproduces the images, in the folder of the frames."""
         if not self.sections:
             self._say("Frames of layers have no files; a configuration needs a folder or a file.")
             return
@@ -746,7 +746,7 @@ class _Plot(FigureCanvasQTAgg):
 
 
 def _number(text: str) -> float | str:
-    """Return a number; text that is none is kept, and the check of the configuration rejects it."""
+    """Return a number; other text is kept, and the check of the configuration rejects it."""
     try:
         return float(text)
     except ValueError:

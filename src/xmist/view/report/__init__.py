@@ -57,7 +57,7 @@ def write_report(
     Notes
     -----
     Values travel as 16-bit numbers with their scale, in steps of a 32nd of a pixel's noise or a 65532nd of
-    the range, whichever is greater; the page tells the step. Every text is shown as text, whatever it holds.
+    the range, whichever is greater; the page states the step. Every text is shown as text and never run.
 
     Examples
     --------

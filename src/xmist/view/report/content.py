@@ -162,7 +162,7 @@ def _channels(result: Retrieval, blocks: Blocks) -> Iterator[dict[str, Any]]:
 
 
 def _derived(result: Retrieval) -> Iterator[dict[str, Any]]:
-    """Return what follows from the images; the page computes it from the image that it comes from."""
+    """Return the derived channels; the page computes them from their source images."""
     distance = result.experiment.effective_distance
     plain_pixels = result.flags == 0
     for name, image in result.derived():
@@ -273,7 +273,7 @@ def _flags(result: Retrieval, blocks: Blocks) -> dict[str, Any]:
 
 
 def _configuration(result: Retrieval) -> dict[str, Any]:
-    """Return all that was set and where it came from, in the order in which people ask for it."""
+    """Return all settings and their origin, in the order in which they are shown."""
     experiment = result.experiment
     geometry = {name: value for name, value in experiment.to_dict().items() if value is not None}
     derived = {

@@ -1,4 +1,4 @@
-"""The page as one file: markup, style, script, data and images, and nothing that is loaded from elsewhere."""
+"""The page as one file: markup, style, script, data and images; it loads nothing else."""
 
 from __future__ import annotations
 

@@ -116,7 +116,7 @@ def _bits(folded: Codes16) -> float:
 
 
 def some(values: NDArray[Any]) -> NDArray[Any]:
-    """Return as many of the values, evenly spread, as tell what all of them are like."""
+    """Return a sample of the values, evenly spread."""
     flat = values.reshape(-1)
     return flat[:: max(1, flat.size // _LOOKED_AT)]
 
