@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import io
 import json
 import multiprocessing
@@ -32,19 +33,29 @@ KEY = "/entry/instrument/detector/image_key"
 PROJECTIONS = 3
 POSITIONS = 2
 WRONG = "wrong result"
-# Phase of the projections that all cases of a layout hold.
+LAYOUT_SHAPE = (96, 104)  # large enough for speckles to tell which frames belong together
+# Findings that say that frames may not belong together.
+TOLD = {
+    "repeats-differ",
+    "projections-alike",
+    "pairs-swapped",
+    "pairs-unmatched",
+    "pairs-turned",
+    "positions-repeated",
+}
+# Phase of the projections that all cases of a layout hold, by the number of positions.
 TRUTH = {}
-_PATIENCE = 90.0  # seconds; a case takes a tenth of one
+_PATIENCE = 120.0  # seconds; a case takes a tenth of one
 
 
 def write_case(folder, form, rng, *, damaged=True):
     """Write a scan with one damaged file; give what was done to it."""
     folder.mkdir(parents=True)
+    if form == "structure":
+        return _write_structure(folder, rng, damaged)
     reference, samples = frames(PROJECTIONS, POSITIONS, SHAPE)
     if form == "nxtomo":
         return _write_keyed(folder, rng, reference, samples, damaged)
-    if form == "structure":
-        return _write_structure(folder, rng, reference, samples, damaged)
     ending = {"hdf5": "h5", "edf": "edf"}.get(form, "tif")
     inputs = {"reference": f"ref_*.{ending}", "sample": f"p_{{projection}}_{{position}}.{ending}"}
     changes = {"series": {"block": 2}}
@@ -121,12 +132,15 @@ def _write_keyed(folder, rng, reference, samples, damaged):
 AXES = ("projection", "position", "repeat", "y", "x")
 
 
-def _write_structure(folder, rng, reference, samples, damaged):
+def _write_structure(folder, rng, damaged, positions=None):
     """Write frames in a random layout and change its structure; what a result may hold stands beside it.
 
-    `expected.json` lists the projections that a result of exit code 0 must hold, in order; null: none may be.
+    `expected.json` lists the projections that a result of exit code 0 must hold, in order; null: none may be,
+    except with a warning.
     """
-    repeats = rng.choice([1, 1, 2])
+    positions = positions or rng.choice([2, 3])  # as many as projections too
+    reference, samples = frames(PROJECTIONS, positions, LAYOUT_SHAPE, strength=3.0)
+    repeats = rng.choice([1, 1, 2, 3])
     array = np.repeat(samples[:, :, None], repeats, axis=2)
     kind = rng.choice(["array", "stacks", "files"])
     change = rng.choice(["axes", "lost", "extra", "narrow", "dtype", "repeats", "nothing"]) if damaged else ""
@@ -150,7 +164,7 @@ def _write_structure(folder, rng, reference, samples, damaged):
     changes = {"input": inputs, "series": {"block": 2, "angles": None}}
     told = repeats
     if change == "repeats":
-        told = repeats + 3  # divides no number of frames here
+        told = rng.choice([number for number in range(1, 10) if number != repeats])
         expected = None
     if kind == "array":
         names = [name for name in AXES if name != "repeat" or repeats > 1]
@@ -159,10 +173,8 @@ def _write_structure(folder, rng, reference, samples, damaged):
         order = rng.sample(names, len(names))
         stored = np.ascontiguousarray(array.transpose([names.index(name) for name in order]))
         if change == "axes":
-            # Axes of equal length that are mistaken for each other cannot be told by numbers.
             other = rng.sample(names, len(names))
-            sizes = dict(zip(order, stored.shape, strict=True))
-            if [sizes[name] for name in other] != list(stored.shape):
+            if other != order:
                 order, expected = other, None
         if rng.random() < 0.5:
             np.save(folder / "all.npy", stored)
@@ -191,26 +203,31 @@ def _write_structure(folder, rng, reference, samples, damaged):
         inputs["sample"] = "pos_{position}.npy" if kind == "stacks" else "p_{projection}_{position}.npy"
         if change == "axes" and kind == "stacks":
             inputs["sample"] = "pos_*.npy"
-            # The other order would fit the number of frames too.
-            inputs["sample_axes"] = "position,projection,y,x"
+            inputs["sample_axes"] = rng.choice(["position,projection,y,x", "projection,position,y,x"])
+            if inputs["sample_axes"].startswith("projection"):
+                expected = None
     write_toml(folder, sections(**changes))
-    (folder / "expected.json").write_text(json.dumps({"projections": expected, "change": change}))
-    return f"{kind}, {change}, {repeats} repeats"
+    facts = {"projections": expected, "change": change, "positions": positions}
+    (folder / "expected.json").write_text(json.dumps(facts))
+    return f"{kind}, {change}, {positions} positions, {repeats} repeats, told {told}"
 
 
-def _unlike(folder):
-    """Say how the result of a layout differs from what it may hold; empty if it does not."""
+def _unlike(folder, codes):
+    """Say how the result of a layout differs from what it may hold; empty if a finding says it, too."""
     told = folder / "expected.json"
-    if not told.exists():
+    if not told.exists() or TOLD & {*codes}:
         return ""
-    expected = json.loads(told.read_text())["projections"]
-    if expected is None:
-        return "a result of frames that do not fit"
+    facts = json.loads(told.read_text())
     phase = open_stack(folder / "scan.h5").arrays["phase"][()]
+    truth = TRUTH["phase", facts["positions"]]
+    expected = facts["projections"]
+    if expected is None:
+        same = phase.shape == truth.shape and np.allclose(phase, truth, atol=1e-5 * np.ptp(truth))
+        return "" if same else "a result of frames that do not fit"
     if len(phase) < len(expected):
         return f"{len(phase)} projections of {len(expected)}"
     found = phase[[n for n in range(len(phase)) if np.isfinite(phase[n]).any()]]
-    truth = TRUTH["phase"][expected]
+    truth = truth[expected]
     # Means of equal frames are exact.
     same = found.shape == truth.shape and np.allclose(found, truth, atol=1e-5 * np.ptp(truth))
     return "" if same else "a wrong result without a word"
@@ -310,17 +327,20 @@ def fork_call(function, *arguments, what, timeout=None):
 
 def warm(folder):
     """Let this process import and compile what its children need."""
-    for form in ("edf", "hdf5"):
-        place = Path(folder) / form
-        write_case(place, form, random.Random(0), damaged=False)
-        begin = guard.call
-        guard.call = lambda function, *arguments, **_: function(*arguments)
-        try:
-            master = run_path(place / "config.toml")
-            TRUTH["phase"] = open_stack(master).arrays["phase"][()]
-        finally:
-            guard.call = begin
-        shutil.rmtree(place)
+    begin = guard.call
+    guard.call = lambda function, *arguments, **_: function(*arguments)
+    try:
+        for form, positions in (("edf", 0), ("hdf5", 0), ("structure", 2), ("structure", 3)):
+            place = Path(folder) / form
+            if positions:
+                place.mkdir()
+                _write_structure(place, random.Random(0), False, positions)
+            else:
+                write_case(place, form, random.Random(0), damaged=False)
+            TRUTH["phase", positions] = open_stack(run_path(place / "config.toml")).arrays["phase"][()]
+            shutil.rmtree(place)
+    finally:
+        guard.call = begin
 
 
 def run_case(folder, seed):
@@ -338,6 +358,12 @@ def run_case(folder, seed):
         signal.signal(signal.SIGALRM, lambda *_: os.killpg(0, signal.SIGKILL))
         signal.alarm(int(_PATIENCE))
         err = io.StringIO()
+        command = importlib.import_module("xmist.cli.retrieve")
+
+        def note(_settings, findings):
+            Path("codes.txt").write_text(" ".join(record.code for record in findings))
+
+        command.say_findings = note
         with redirect_stderr(err), redirect_stdout(io.StringIO()):
             code = main(["retrieve", "config.toml", "--quiet"])
         Path("stderr.txt").write_text(err.getvalue())
@@ -349,7 +375,8 @@ def run_case(folder, seed):
     told = folder / "stderr.txt"
     err = told.read_text() if told.exists() else ""
     if code == 0:
-        err += _unlike(folder) and f"{WRONG}: {_unlike(folder)}"
+        different = _unlike(folder, (folder / "codes.txt").read_text().split())
+        err += different and f"{WRONG}: {different}"
     shutil.rmtree(folder)
     return form, damage, None if hung else code, err
 

@@ -31,9 +31,9 @@ EXPERIMENT = xmist.Experiment(**GEOMETRY)
 OPTIONS = {"smoothing": 1.0}
 
 
-def frames(projections=6, positions=POSITIONS, shape=SHAPE):
+def frames(projections=6, positions=POSITIONS, shape=SHAPE, strength=0.3):
     """Reference (position, y, x) and sample (projection, position, y, x) of objects that grow, in counts."""
-    case = phase_object(positions, shape, strength=0.3)
+    case = phase_object(positions, shape, strength=strength)
     reference = (1e4 * case.reference).astype(np.float32)
     change = (1e4 * (case.sample - case.reference)).astype(np.float32)
     parts = np.linspace(0.2, 1.0, projections).astype(np.float32)

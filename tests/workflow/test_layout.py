@@ -201,7 +201,7 @@ def test_angles_in_every_form(tmp_path):
         "angles.h5::deg",
         "angles.h5::rad",
     ):
-        found, _ = fit_angles(form, known_angles(form, tmp_path), layout, 1, tmp_path)
+        found, _ = fit_angles(form, known_angles(form, tmp_path), layout, tmp_path)
         assert np.allclose(found, [0, 30, 60], rtol=1e-15)
     for form, told in (
         ((0.0, 1.0), "gives 2 angles for 3 projections"),
@@ -211,7 +211,7 @@ def test_angles_in_every_form(tmp_path):
         ("none.h5::deg", "does not exist"),
     ):
         with pytest.raises(InputError) as caught:
-            fit_angles(form, known_angles(form, tmp_path), layout, 1, tmp_path)
+            fit_angles(form, known_angles(form, tmp_path), layout, tmp_path)
         assert told in str(caught.value)
 
 

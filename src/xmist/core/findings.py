@@ -431,6 +431,19 @@ _TABLE: Final = (
         'Add the preprocessing step flux, with source = "monitor" or with bare beam in view.',
     ),
     FindingCode(
+        "repeats-differ",
+        "warning",
+        "Frames that are averaged as repeats of a position differ by more than noise, or change from one to "
+        "the next as projections do, or were taken at different angles.",
+        "Check repeats, sample_axes and reference_axes in [input], and that nothing moved between repeats.",
+    ),
+    FindingCode(
+        "projections-alike",
+        "warning",
+        "Projections come in equal groups that show the same, as repeats do that are not averaged.",
+        "If they are repeats, state how many there are (repeats in [input]).",
+    ),
+    FindingCode(
         "exposure-times-differ",
         "note",
         "The files state different exposure times for reference and sample frames. The frames are scaled "

@@ -167,6 +167,11 @@ class FrameReader:
         series = FrameSeries(table.name, tuple(streams))
         return load_frames(series, groups=groups, saturation=self._saturation, progress=progress)
 
+    def raw(self, index: int, repeat: int) -> NDArray[Any]:
+        """Read a frame of the first position of a projection, as it is stored."""
+        number, frame = self.table.places[index, 0, repeat].tolist()
+        return self._open(number).read(frame)
+
     def names(self, index: int) -> list[str]:
         """Return for each frame of a projection, in the order of reading, its file and its number there."""
         found = []

@@ -68,23 +68,23 @@ def padded_angles(known: Angles, table: FrameTable) -> Angles:
 
 
 def fit_angles(
-    given: Any, known: Angles | None, table: FrameTable, repeats: int, folder: Path
+    given: Any, known: Angles | None, table: FrameTable, folder: Path
 ) -> tuple[Angles | None, FrameTable]:
     """Return an angle in degrees for each projection, and the table with the frames of each angle together.
 
     There are no angles for a series without them.
     """
-    count = table.count
+    count, frames = table.count, table.places[..., 0].size
     if given is None:
         return None, table
     if isinstance(given, Mapping):
         return np.asarray(given["start"] + given["step"] * np.arange(count)), table
     if known is None:
         angles = header_angles(given, table)
-    elif known.size == count * table.positions * repeats != count and not (table.places < 0).any():
+    elif known.size == frames != count and not (table.places < 0).any():
         # A stack that holds every frame has an angle for every frame.
-        angles = stack_angles(known, table)
-    elif known.size == count * table.positions * repeats != count:  # where frames stood cannot be known
+        angles = stack_angles(known, table)[..., 0]
+    elif known.size == frames != count:  # where frames stood cannot be known
         return known[np.arange(count) * table.places[0, ..., 0].size], table
     elif known.size != count:
         text = f"series.angles gives {known.size} angles for {count} projections; expected one each"
@@ -141,8 +141,8 @@ def _unlike(table: FrameTable, position: int, first: Angles, there: Angles) -> s
 
 
 def stack_angles(values: Angles, table: FrameTable) -> Angles:
-    """Return the angles (projection, position) of a table from one for every frame, file after file."""
-    places = table.places[:, :, 0]
+    """Return angles (projection, position, repeat) from one for every frame, file after file."""
+    places = table.places
     sizes = np.zeros(len(table.addresses), np.int64)
     np.maximum.at(sizes, table.places[..., 0].reshape(-1), table.places[..., 1].reshape(-1) + 1)
     frames = (np.cumsum(sizes) - sizes)[places[..., 0]] + places[..., 1]
@@ -211,7 +211,37 @@ def _number(key: str, text: Any, address: Address) -> float:
         ) from None
 
 
-def angle_findings(given: Any, folder: Path, table: FrameTable, angles: Angles) -> list[Finding]:
+def angle_findings(
+    given: Any, folder: Path, table: FrameTable, angles: Angles, known: Angles | None
+) -> list[Finding]:
+    """Return what is odd about angles: their unit, and repeats of different angles."""
+    return [*_unit_findings(given, folder, table, angles), *_repeat_findings(given, table, angles, known)]
+
+
+def _repeat_findings(given: Any, table: FrameTable, angles: Angles, known: Angles | None) -> list[Finding]:
+    """Return whether frames that are averaged were taken at different angles, as far as these are stated."""
+    there = [index for index in range(table.count) if index not in table.missing][:1]
+    if table.places.shape[2] == 1 or isinstance(given, Mapping) or not there:
+        return []
+    first = replace(table, places=table.places[there, :1].swapaxes(1, 2))  # repeats in the place of positions
+    if known is None:
+        found = header_angles(given, first)
+    elif known.size == table.places[..., 0].size != table.count:
+        found = stack_angles(known, table)[there, 0]
+    else:
+        return []
+    values, spread = angles[np.isfinite(angles)], float(np.ptp(found))
+    step = float(np.ptp(values)) / max(values.size - 1, 1) if values.size else 0.0
+    if not spread > max(_OF_STEP * step, 1e-9):  # NaN where a header states none
+        return []
+    text = (
+        f"{table.name}: the {found.size} frames that are averaged at a position were taken at angles from "
+        f"{found.min():.6g} to {found.max():.6g} degrees; expected one angle: check repeats and the axes"
+    )
+    return [finding("repeats-differ", text)]
+
+
+def _unit_findings(given: Any, folder: Path, table: FrameTable, angles: Angles) -> list[Finding]:
     """Return a finding if angles may be radians, because their unit is not stated or not known."""
     unit = _stated_unit(given, folder, table)
     if unit in RADIANS | _DEGREES:

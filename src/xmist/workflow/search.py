@@ -251,14 +251,12 @@ def find_series(found: FrameSearch) -> None:
         known = found.known
         if found.growing and known is not None:
             known = padded_angles(known, sample)
-        fitted = found.attempt(
-            partial(fit_angles, section.angles, known, sample, frames.repeats, parsed.folder)
-        )
+        fitted = found.attempt(partial(fit_angles, section.angles, known, sample, parsed.folder))
         if fitted is not None:
             found.angles, sample = fitted
             found.sample = sample
             if found.angles is not None:
-                found.findings += angle_findings(section.angles, parsed.folder, sample, found.angles)
+                found.findings += angle_findings(section.angles, parsed.folder, sample, found.angles, known)
         by_number = isinstance(section.angles, Mapping) or (
             found.known is not None and found.known.size == sample.count
         )
@@ -294,7 +292,7 @@ def _place_sample(found: FrameSearch, reference: FrameTable) -> FrameTable:
     if isinstance(section.angles, tuple) and not angle_datasets(section.angles) and known is not None:
         return place_frames(dataclasses.replace(request, count=known.size))
     table = place_frames(request)
-    frames = table.count * reference.positions * parsed.input.repeats
+    frames = table.places[..., 0].size
     if known is not None and known.size > table.count and known.size != frames:
         keyed = next((address.key for address in table.addresses if address.key), None)
         if keyed and not str(section.angles).endswith("]"):

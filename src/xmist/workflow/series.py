@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
@@ -437,11 +437,12 @@ class _Progress:
             for path in self.plots:
                 plot_table(to_columns(rows), path, title=self.master.name, overwrite=True)
             plots = self.plots
+        findings = (*self.findings, *_row_findings(rows, {record.code for record in self.findings}))
         self.log.write(f"ended; {sum(row.status != GOOD for row in rows)} projections need attention")
         return SeriesRun(
             path=self.master,
             rows=tuple(rows),
-            findings=self.findings,
+            findings=findings,
             done_before=before,
             plots=plots,
             problems=tuple(problems),
@@ -540,6 +541,23 @@ def _with_started(
         if start in wanted or (start in kept and row.start != kept[start].row.digest):
             wanted.add(number)
     return sorted(wanted)
+
+
+def _row_findings(rows: Sequence[Row], known: Collection[str]) -> list[Finding]:
+    """Return each warning about finished projections once, with those that have it."""
+    found: dict[str, list[tuple[int, Finding]]] = {}
+    for row in rows:
+        for record in warnings_of(row.findings) if row.has_result else ():
+            if record.code not in known:
+                found.setdefault(record.code, []).append((row.projection, record))
+    return [
+        finding(
+            code,
+            f"{len(each)} of {len(rows)} projections ({listed([number for number, _ in each], 3)}): "
+            f"{each[0][1].message}",
+        )
+        for code, each in found.items()
+    ]
 
 
 def _removed_findings(removed: Mapping[int, str]) -> list[Finding]:

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
-from typing import Any, Literal
+from typing import Any, Final, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -13,9 +14,12 @@ from numpy.typing import NDArray
 from xmist.core.arrays import Image
 from xmist.core.errors import InputError, prefixed
 from xmist.core.experiment import Experiment
-from xmist.core.findings import Finding
+from xmist.core.findings import Finding, finding
 from xmist.core.progress import Progress
-from xmist.io.frames.loading import LoadedFrames
+from xmist.io.frames.loading import LoadedFrames, cut_patches, usable_patches
+from xmist.numerics.images.patches import places_of_patches
+from xmist.numerics.images.raw_counts import RawCounts
+from xmist.numerics.images.repeats import alike_in_groups, change_within, compare_frames
 from xmist.preprocess import find_bad_pixels
 from xmist.preprocess.drift import correct_drift, measure_drift
 from xmist.preprocess.frames import median_level
@@ -24,6 +28,10 @@ from xmist.workflow.beam import BeamSource
 from xmist.workflow.discovery import Discovery
 from xmist.workflow.frames import FrameReader, FrameTable, read_still
 from xmist.workflow.rotation import Angles
+
+# Repeats of each of two projections that are compared, and projections without repeats.
+_COMPARED: Final = 6
+_ALIKE: Final = 12
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -150,6 +158,7 @@ def read_setup(discovery: Discovery, tell: Progress) -> SeriesSetup:
             if np.isfinite(loaded.relative_noise):
                 noise["reference"] = loaded.relative_noise
             del loaded
+    findings += _repeat_findings(table, range(discovery.first, discovery.last))
     images: dict[str, Image] = {}
     for role, series in discovery.still.items():
         still = read_still(series, part(f"reading {role}"))
@@ -180,6 +189,44 @@ def read_setup(discovery: Discovery, tell: Progress) -> SeriesSetup:
         sample_positions=discovery.sample_positions,
         beam=discovery.beam,
     )
+
+
+def _repeat_findings(table: FrameTable, chosen: range) -> list[Finding]:
+    """Return whether frames of one position tell that repeats are none, or that projections are repeats."""
+    repeats = table.places.shape[2]
+    there = [index for index in chosen if index not in table.missing]
+    pair = next((index for index in there if index + 1 in there), None)
+    indices = there[:1] if pair is None else [pair, pair + 1]
+    if repeats == 1:
+        indices = there[:_ALIKE]
+    frames: list[NDArray[Any]] = []
+    numbers: list[int] = []
+    with FrameReader(table) as reader, suppress(InputError):  # a projection that cannot be read is flagged
+        for index in indices:
+            for repeat in np.unique(np.linspace(0, repeats - 1, _COMPARED).round().astype(int)).tolist():
+                frames.append(reader.raw(index, repeat))
+                numbers.append(index * repeats + repeat)
+    if len(frames) < 3 or not (places := places_of_patches(frames[0][None], None)):
+        return []
+    counts = RawCounts()
+    masks = [mask for frame in frames if (mask := counts.invalid(frame, table.name)) is not None]
+    parts = [cut_patches(frame, places) for frame in frames]
+    found = compare_frames(parts, usable_patches(parts, np.any(masks, axis=0) if masks else None, places))
+    if repeats == 1:
+        size = alike_in_groups(found)
+        text = (
+            f"{table.name}: each {size} projections in a row show the same, and then comes another one; if "
+            f"they are repeats, give repeats = {size} in [input]"
+        )
+        return [finding("projections-alike", text)] if size > 1 else []
+    if not change_within(found, numbers, [number // repeats for number in numbers]):
+        return []
+    text = (
+        f"{table.name}: the {repeats} frames that are averaged at a position change from one to the next as "
+        f"much as from projection to projection (at projection {table.numbers[indices[0]]}): the axes or the "
+        "number of repeats are wrong, or something moved meanwhile"
+    )
+    return [finding("repeats-differ", text)]
 
 
 def named_digests(names: Sequence[str], loaded: LoadedFrames) -> list[dict[str, str]]:

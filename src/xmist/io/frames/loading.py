@@ -6,6 +6,7 @@ import hashlib
 import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from itertools import islice
 from typing import Any, Final, Literal
 
 import numpy as np
@@ -16,10 +17,13 @@ from xmist.core.findings import Finding, finding, percent
 from xmist.io.frames.positions import Position, format_position, group_alike, position_scale
 from xmist.io.frames.series import FrameSeries
 from xmist.io.frames.sources import Progress, listed
+from xmist.numerics.images.patches import Place, places_of_patches
 from xmist.numerics.images.raw_counts import RawCounts
+from xmist.numerics.images.repeats import compare_frames
 
 _LOOKED_AT: Final = 10_000  # pixels that show the noise
 _SATURATED: Final = 0.01  # share of saturated pixels from which a result may suffer
+_COMPARED: Final = 5  # repeats of a position that are compared with each other
 
 Groups = tuple[tuple[int, ...], ...]
 
@@ -87,22 +91,32 @@ def load_frames(
         at = [place for place, group in enumerate(chosen) for _ in group]
         read = _checked(_hashed(series.frames(order), digests), series, check, order, at, masks)
         done = 0
+        unlike: list[int] = []  # positions whose repeats are none
+        places: list[Place] | None = None
         for place, group in enumerate(chosen):
             first = next(read)
+            compared = set(np.linspace(0, len(group) - 1, _COMPARED).round().tolist())
+            if len(group) > 1 and places is None:
+                places = places_of_patches(first[None], None)
+            parts = [cut_patches(first, places)] if len(group) > 1 and places else []
             # Deviations from the first repeat: equal repeats have a variance of exactly 0.
             sums = np.zeros((2, *series.shape)) if len(group) > 1 else None
             done += 1
             _report(progress, done, total)
-            for _ in group[1:]:
+            for number, frame in enumerate(islice(read, len(group) - 1), 1):
                 assert sums is not None
                 with np.errstate(invalid="ignore", over="ignore"):  # infinite pixels become NaN: no weight
-                    deviation = np.subtract(next(read), first, dtype=np.float64)
+                    deviation = np.subtract(frame, first, dtype=np.float64)
                     sums[0] += deviation
                     sums[1] += np.square(deviation, out=deviation)
+                if parts and number in compared:
+                    parts.append(cut_patches(frame, places or []))
                 done += 1
                 _report(progress, done, total)
             with np.errstate(over="ignore"):  # beyond float32 becomes inf, which is a bad pixel
                 _finish(frames, variance, place, first, sums, len(group))
+            if parts and compare_frames(parts, usable_patches(parts, masks.get(place), places or [])).unlike:
+                unlike.append(place)
     except MemoryError as error:
         size = len(chosen) * math.prod(series.shape) * kind.itemsize * (2 if repeated else 1)
         raise InputError(
@@ -125,6 +139,8 @@ def load_frames(
     positions = series.positions
     kept = None if positions is None else tuple(positions[group[0]] for group in chosen)
     findings = _raw_findings(series.name, check, total * math.prod(series.shape))
+    if unlike:
+        findings = (*findings, _unlike_finding(series.name, unlike, len(chosen)))
     return LoadedFrames(frames, variance, kept, tuple(digests), invalid, findings)
 
 
@@ -202,6 +218,28 @@ def _checked(
 
 def _join(masks: dict[int, NDArray[np.bool_]], place: int, mask: NDArray[np.bool_]) -> None:
     masks[place] = masks[place] | mask if place in masks else mask
+
+
+def cut_patches(frame: NDArray[Any], places: Sequence[Place]) -> NDArray[np.float32]:
+    """Return the patches (patch, y, x) of a frame."""
+    return np.stack([frame[place] for place in places]).astype(np.float32)
+
+
+def usable_patches(
+    parts: Sequence[NDArray[Any]], mask: NDArray[np.bool_] | None, places: Sequence[Place]
+) -> list[NDArray[np.bool_]]:
+    """Return which pixels of patches have a value and are not masked."""
+    invalid = False if mask is None else np.stack([mask[place] for place in places])
+    return [np.isfinite(part) & ~np.asarray(invalid) for part in parts]
+
+
+def _unlike_finding(name: str, positions: Sequence[int], count: int) -> Finding:
+    text = (
+        f"{name}: the frames that are averaged at {len(positions)} of {count} positions differ by more than "
+        f"noise (positions {listed(positions)}), as frames of different positions or projections do: the "
+        "axes or the number of repeats are wrong, or something moved meanwhile"
+    )
+    return finding("repeats-differ", text)
 
 
 def _raw_findings(name: str, check: RawCounts, pixels: int) -> tuple[Finding, ...]:

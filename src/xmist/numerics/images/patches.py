@@ -113,29 +113,56 @@ def take_patches(frames: Real, weights: Real | None, places: list[Place]) -> Pat
     good = np.isfinite(raw)
     if weights is not None:
         good &= np.stack([np.stack([given[place] for place in places]) for given in weights]) > 0
+    return make_patches(raw, good)
+
+
+def make_patches(raw: Real, good: Real) -> Patches:
+    """Return patches of raw pixels (position, patch, y, x); those that are not good count as the mean."""
     number = good.sum(axis=(2, 3), keepdims=True)
     values = np.where(good, raw, np.float32(0.0))
     mean = values.sum(axis=(2, 3), dtype=np.float64, keepdims=True) / np.maximum(number, 1)
     unit = np.where(mean > 0.0, mean, 1.0)
     contrast = np.where(good, (values - mean) / unit, 0.0).astype(np.float32)
     size = contrast.shape[-1]
-    v, u = fft.fftfreq(size)[:, None], fft.rfftfreq(size)
+    v, u = _frequencies(size)
     spectra = fft.rfft2(contrast) * (np.hypot(v, u) > 1.0 / _COARSE)
-    twice = np.full(u.size, 2.0)
-    twice[0] = 1.0
-    twice[-1] = 1.0 if size % 2 == 0 else 2.0
-    power = np.abs(spectra) ** 2 * twice
+    power = np.abs(spectra) ** 2 * _twice(size)
     total = power.sum(axis=(2, 3))
     power = power / np.maximum(total, 1e-300)[..., None, None]
-    along = 0.5 * (np.cos(2 * np.pi * v) + np.cos(2 * np.pi * u))
     return Patches(
         spectra=spectra.astype(np.complex64),
         power=power,
         energy=total / size**4,
-        speckle=(power * along).sum(axis=(2, 3)),
+        speckle=_covariance(power),
         mean=mean[..., 0, 0],
         raw=raw,
     )
+
+
+def energy_of(spectra: NDArray[np.complexfloating]) -> tuple[Real, Real]:
+    """Return variance, and covariance of neighbouring pixels, of images by their spectra (…, v, u)."""
+    size = spectra.shape[-2]
+    power = np.abs(spectra) ** 2 * _twice(size)
+    return power.sum(axis=(-2, -1)) / size**4, _covariance(power) / size**4
+
+
+def _frequencies(size: int) -> tuple[Real, Real]:
+    return fft.fftfreq(size)[:, None], fft.rfftfreq(size)
+
+
+def _twice(size: int) -> Real:
+    """Return how often each column of half of a spectrum counts."""
+    twice = np.full(size // 2 + 1, 2.0)
+    twice[0] = 1.0
+    twice[-1] = 1.0 if size % 2 == 0 else 2.0
+    return twice
+
+
+def _covariance(power: Real) -> Real:
+    """Return the sum of power (…, v, u) by its part of the covariance at a shift of one pixel."""
+    v, u = _frequencies(power.shape[-2])
+    total: Real = (power * (0.5 * (np.cos(2 * np.pi * v) + np.cos(2 * np.pi * u)))).sum(axis=(-2, -1))
+    return total
 
 
 def match_patches(reference: Patches, n: int, sample: Patches, m: int) -> PatchMatch:
