@@ -26,6 +26,7 @@ from numpy.typing import NDArray
 from xmist.core.data import CHANNELS
 from xmist.core.errors import InputError, OutputError
 from xmist.core.flags import BAD_SAMPLE, UNDETERMINED
+from xmist.io.frames.hdf5_heap import read_fixed
 from xmist.io.results.atomic import leftovers, settle, write_file
 from xmist.workflow.numbering import Numbering
 from xmist.workflow.quality import COLUMNS, Row, to_columns, to_rows
@@ -103,10 +104,10 @@ def read_rows(path: Path, schema: BlockSchema) -> list[Row]:
 
     try:
         with h5py.File(path, "r", locking=False) as file:
-            if file.attrs.get("identity") != schema.identity:
+            if read_fixed(file, "identity") != schema.identity:
                 raise InputError(f"{path} belongs to another series", code="series-changed")
             columns = {name: np.asarray(file["table"][name][()]) for name in COLUMNS}
-            rows = to_rows(columns, json.loads(file["table/texts"].asstr()[()]))
+            rows = to_rows(columns, json.loads(read_fixed(file["table/texts"])))
             for name in (*schema.channels, "flags"):
                 _check_images(path, file, name, (len(rows), *schema.image_shape(name)))
             return rows
@@ -228,7 +229,7 @@ class _Skeleton:
         self._schema = schema
         self._pieces = _Pieces()
         self._file = h5py.File(self._pieces, "w")
-        self._file.attrs.update(xmist_block=2, identity=schema.identity)
+        self._file.attrs.update(xmist_block=2, identity=np.bytes_(schema.identity))
         # Room for the images is set aside at once and left as it is: others fill it.
         made = h5py.h5p.create(h5py.h5p.DATASET_CREATE)
         made.set_fill_value(np.array(np.nan, np.float32))
@@ -274,7 +275,7 @@ class _Skeleton:
         table = self._file.create_group("table")
         for name, column in to_columns(rows).items():
             table[name] = column
-        table["texts"] = json.dumps([row.texts() for row in rows])
+        table["texts"] = np.bytes_(json.dumps([row.texts() for row in rows]))
 
     def write(self, file: BinaryIO) -> int:
         """Write everything except the images, after closing; return the bytes of the file."""

@@ -20,6 +20,7 @@ from xmist.core.errors import InputError, OutputError
 from xmist.core.experiment import Experiment
 from xmist.core.findings import Finding
 from xmist.core.version import __version__
+from xmist.io.frames.hdf5_heap import read_fixed
 from xmist.io.results.atomic import write_file
 from xmist.io.results.nexus import add_group, write_experiment
 from xmist.io.results.plain import to_text
@@ -46,7 +47,9 @@ def write_slices(folder: Path, block: Block, schema: VolumeSchema, slices: Mappi
     import h5py
 
     with h5py.File(secrets.token_hex(8), "w", driver="core", backing_store=False) as file:
-        file.attrs.update(xmist_slices=1, identity=schema.identity, start=block.start, stop=block.stop)
+        file.attrs.update(
+            xmist_slices=1, identity=np.bytes_(schema.identity), start=block.start, stop=block.stop
+        )
         for name in schema.quantities:
             chunks = tuple(map(min, _CHUNK, slices[name].shape))
             file.create_dataset(name, data=slices[name], chunks=chunks)
@@ -72,7 +75,7 @@ def _is_done(path: Path, block: Block, schema: VolumeSchema) -> bool:
     try:
         with h5py.File(path, "r", locking=False) as file:
             shape = (len(block), *schema.shape)
-            return file.attrs.get("identity") == schema.identity and all(
+            return read_fixed(file, "identity") == schema.identity and all(
                 file[name].shape == shape and file[name].dtype == np.float32 for name in schema.quantities
             )
     except (OSError, RuntimeError, LookupError, ValueError, AttributeError):

@@ -11,6 +11,7 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Any, Final, Literal
 
 from xmist.core.errors import InputError
+from xmist.io.frames.hdf5_heap import check_heaps
 from xmist.io.frames.sources import MOST_AXES, check_file, frame_errors, written_flags
 
 if TYPE_CHECKING:
@@ -22,9 +23,6 @@ Links = Literal["all", "inside"]
 _MOST_OBJECTS: Final = 20_000
 _DEEPEST: Final = 12
 _MOST_FILES: Final = 10_000
-# Files that are searched for damage from which HDF5 does not return; larger ones hold pixels.
-_MOST_SEARCHED: Final = 2**24
-_HEAP: Final = b"GCOL\x01\0\0\0"
 _SWMR: Final = 4  # flag of a file that is written so that others can read
 
 
@@ -214,10 +212,7 @@ class Hdf5:
                 raise InputError(f"{self.path} leads to more than {_MOST_FILES} files", "frames-unsupported")
             if not h5py.is_hdf5(path):
                 raise InputError(f"{path} is not an HDF5 file, or its beginning is damaged", "file-damaged")
-            if _has_endless_heap(path):
-                raise InputError(
-                    f"{path} is damaged (an object in its heap has no size); copy it again", "file-damaged"
-                )
+            check_heaps(path, whole=False)
             self._opened[path] = _open_beside_writer(path, self._stack)
         return self._opened[path]
 
@@ -268,27 +263,3 @@ def is_plausible(place: Place) -> bool:
     colour = len(shape) == 3 and shape[2] in (1, 3, 4)
     several = 3 <= len(shape) <= MOST_AXES and 0 not in shape and not colour
     return several and not frame_errors("", sorted(shape)[-2:], data.dtype)
-
-
-def _has_endless_heap(path: Path) -> bool:
-    """Return whether a damaged global heap would make HDF5 loop without end.
-
-    libhdf5 (2.0.0 too) walks a heap from object to object by their sizes, and a size of 0 stops it there.
-    """
-    if path.stat().st_size > _MOST_SEARCHED:
-        return False
-    content = path.read_bytes()
-    start = content.find(_HEAP)
-    while start >= 0:
-        end = start + int.from_bytes(content[start + 8 : start + 16], "little")
-        place = start + 16
-        while place + 16 <= min(end, len(content)):
-            index = int.from_bytes(content[place : place + 2], "little")
-            length = int.from_bytes(content[place + 8 : place + 16], "little")
-            # The rest of the heap is object 0, whose size includes its header; all are padded to 8 bytes.
-            step = length if index == 0 else (16 + (length + 7) // 8 * 8) % 2**64
-            if step == 0:
-                return True
-            place += step
-        start = content.find(_HEAP, start + 8)
-    return False

@@ -16,6 +16,7 @@ from xmist.core.data import CHANNELS, Retrieval
 from xmist.core.errors import ErrorRecord, InputError, prefixed, raise_errors
 from xmist.core.experiment import Experiment
 from xmist.core.findings import Finding
+from xmist.io.frames.hdf5_heap import check_heaps
 from xmist.io.frames.sources import check_file, is_being_written
 from xmist.io.results.plain import from_text
 
@@ -71,6 +72,7 @@ def _opened(path: Path) -> Iterator[h5py.File]:
             f"{path} is not an HDF5 file; expected a result that xmist saved (.h5, .hdf5, .nxs)",
             "result-invalid",
         )
+    check_heaps(path)
     try:
         with h5py.File(path, "r", locking=False) as file:
             yield file

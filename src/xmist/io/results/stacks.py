@@ -17,6 +17,7 @@ from xmist.core.data import CHANNELS, Retrieval
 from xmist.core.errors import InputError
 from xmist.core.experiment import Experiment
 from xmist.core.findings import Finding
+from xmist.io.frames.hdf5_heap import open_checked
 from xmist.io.frames.sources import check_file, reading
 from xmist.io.results.nexus_reader import GIVEN
 from xmist.io.results.plain import from_text
@@ -81,11 +82,9 @@ class StackArray:
 
     def __getitem__(self, key: Any) -> NDArray[Any]:
         """Read a part."""
-        import h5py
-
         with (
             reading(f"{self.path}::{self.dataset}"),
-            h5py.File(self.path, "r", locking=False) as file,
+            open_checked(Path(self.path)) as file,
         ):
             part: NDArray[Any] = file[self.dataset][key]
             return part
@@ -135,7 +134,7 @@ def open_stack(path: str | Path) -> Stack:
 
     path = Path(path)
     check_file(path)
-    with reading(str(path)), h5py.File(path, "r", locking=False) as file:
+    with reading(str(path)), open_checked(path) as file:
         entry = file["entry"]
         schema = int(entry.attrs["xmist_stack"])
         if schema > STACK_SCHEMA:
@@ -185,10 +184,8 @@ def _findings(process: h5py.Group) -> tuple[tuple[Finding, ...], ...]:
 
 def describe_stack(path: str | Path) -> dict[str, Any]:
     """Return what the master of a series holds; `xmist.io.describe` lists the keys."""
-    import h5py
-
     stack = open_stack(path)
-    with reading(str(path)), h5py.File(path, "r", locking=False) as file:
+    with reading(str(path)), open_checked(Path(path)) as file:
         status = file["entry/table/status"].attrs
         names = dict(zip(status["status_values"].tolist(), map(str, status["status_meanings"]), strict=True))
     counts = {names.get(code, str(code)): 0 for code in names}

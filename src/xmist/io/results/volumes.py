@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from xmist.core.errors import InputError
 from xmist.core.experiment import Experiment
 from xmist.core.findings import Finding
+from xmist.io.frames.hdf5_heap import open_checked
 from xmist.io.frames.sources import check_file, reading
 from xmist.io.results.nexus_reader import GIVEN
 from xmist.io.results.plain import from_text
@@ -89,11 +90,9 @@ def is_volumes(path: str | Path) -> bool:
 
 def is_finished(path: str | Path) -> bool:
     """Return whether a file shows volumes that are complete."""
-    import h5py
-
     if not is_volumes(path):
         return False
-    with reading(str(path)), h5py.File(path, "r", locking=False) as file:
+    with reading(str(path)), open_checked(Path(path)) as file:
         return bool(file["entry"].attrs.get("complete", False))
 
 
@@ -120,13 +119,11 @@ def open_volumes(path: str | Path) -> Volumes:
     >>> open_volumes("volumes.h5").arrays["delta"][100].shape  # doctest: +SKIP
     (2048, 2048)
     """
-    import h5py
-
     path = Path(path)
     check_file(path)
     if not is_volumes(path):
         raise InputError(f"{path} holds no volumes; xmist tomography writes such a file", "result-invalid")
-    with reading(str(path)), h5py.File(path, "r", locking=False) as file:
+    with reading(str(path)), open_checked(path) as file:
         entry = file["entry"]
         schema = int(entry.attrs["xmist_volumes"])
         if schema > VOLUMES_SCHEMA:
