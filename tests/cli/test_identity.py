@@ -99,6 +99,32 @@ def test_files_that_come_late_move_no_other(tmp_path, capsys, late, workers):
     series.assert_own(ALL)
 
 
+@pytest.mark.parametrize("kind", ["digits of each axis", "stacks", "running numbers"])
+def test_files_of_a_pattern_are_numbered_by_their_names(tmp_path, capsys, kind):
+    """A file that is missing, or comes late, moves no other, though no braces tell which digits count."""
+    axes = {"sample_axes": "projection,position,y,x"}
+    series = Series(tmp_path, sample="S_*", more=axes, begin=5, angles=STEP)
+
+    def copy(*numbers):
+        for number in numbers:
+            if kind == "stacks":
+                np.save(tmp_path / f"S_{number + 5:03d}.npy", SAMPLE[number])
+            elif kind == "running numbers":
+                for position, frame in enumerate(SAMPLE[number]):
+                    tifffile.imwrite(tmp_path / f"S_{5 * 4 + number * POSITIONS + position}.tif", frame)
+            else:
+                series.copy(number)
+
+    if kind == "running numbers":
+        series.begin = 0  # what they count begins at 0
+    copy(0, 1, 2, 4, 7)
+    series.retrieve(capsys, code=3)
+    series.assert_own([0, 1, 2, 4, 7])
+    copy(3, 5, 6)
+    assert "5 of 8 projections had been done" in series.retrieve(capsys).err
+    series.assert_own(ALL)
+
+
 def test_a_stack_that_grows(tmp_path, capsys):
     series = Series(tmp_path, sample="pos_{position}.h5::/entry/data", angles=STEP)
     for stop in (3, NUMBER):

@@ -144,6 +144,17 @@ def test_it_ends_where_nothing_comes_any_more(tmp_path, by_files, capsys):
     assert [row.status for row in xmist.run(config).rows] == [GOOD] * 3 + [UNREADABLE] * 3
 
 
+@pytest.mark.parametrize("sample", ["s_{projection}_{position}.tif", "s_*.tif", "s.h5::/data"])
+def test_it_ends_where_nothing_ever_comes(tmp_path, by_files, capsys, sample):
+    inputs = {"reference": "ref_*.tif", "sample": sample, "sample_axes": "projection,position,y,x"}
+    config = write_toml(tmp_path, sections(input=inputs, series={"expected": 6}))
+    done = call(capsys, "retrieve", config, "--follow", "--idle-timeout", "0.05")
+    assert done.code == 3
+    assert "6 of 6 projections" in done.err
+    assert "Wrote" not in done.out
+    assert call(capsys, "retrieve", config).code == 2
+
+
 def test_files_that_changed_meanwhile_are_done_again(tmp_path, by_files, monkeypatch):
     config, samples = by_files
     tiffs(tmp_path, samples, *range(5))

@@ -11,12 +11,15 @@ from pathlib import Path
 from typing import Final
 
 from xmist.core.errors import ErrorRecord, InputError, raise_errors
+from xmist.core.findings import finding
 from xmist.core.progress import Progress
 from xmist.io.frames.addresses import find_addresses, split_address
 from xmist.io.frames.sources import is_being_written
+from xmist.io.results.stacks import UNREADABLE
 from xmist.workflow.configuration import ParsedConfiguration
-from xmist.workflow.outputs import ROLES
+from xmist.workflow.outputs import ROLES, series_file
 from xmist.workflow.placement import match_files
+from xmist.workflow.quality import Row
 from xmist.workflow.rotation import angle_datasets
 from xmist.workflow.series import Execution, SeriesRun, run_series
 
@@ -41,6 +44,8 @@ _UNFINISHED: Final = frozenset(
         "projection-failed",
     }
 )
+# Errors that say that nothing has arrived at all.
+_ABSENT: Final = frozenset({"file-missing", "frames-missing"})
 _POLL: Final = 1.0  # seconds between two looks at the files
 # Looking shall take no larger part of the time.
 _LOOKING: Final = 0.1
@@ -93,7 +98,28 @@ def follow_series(
             if closed or time.monotonic() - last >= idle_timeout:
                 break
         pause(max(_POLL, looking / _LOOKING))
-    return run_series(parsed, replace(execution, following=False), tell)
+    try:
+        return run_series(parsed, replace(execution, following=False), tell)
+    except InputError as error:
+        if {*error.codes} <= _ABSENT:
+            return _nothing(parsed, expected or 1, error.messages[0])
+        raise
+
+
+def _nothing(parsed: ParsedConfiguration, expected: int, why: str) -> SeriesRun:
+    """Return what came of a series whose frames never arrived."""
+    first, record = parsed.series_section.first or 0, finding("projection-failed", why)
+    rows = [Row(projection=first + n, status=UNREADABLE).with_finding(record) for n in range(expected)]
+    return SeriesRun(
+        path=series_file(parsed),
+        rows=tuple(rows),
+        findings=(),
+        done_before=0,
+        plots=(),
+        problems=(),
+        stopped="",
+        written=False,
+    )
 
 
 def _look(parsed: ParsedConfiguration, known: tuple[Path, ...]) -> Seen:

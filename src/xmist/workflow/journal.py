@@ -203,7 +203,10 @@ def _unlike(row: Row, states: Sequence[State], digests: Sequence[str]) -> str:
     """Name the present frames that were not used for a result."""
     known = {frame.sha256 for frame in row.frames}
     names = [state[0] for state, digest in zip(states, digests, strict=True) if digest not in known]
-    return listed(list(dict.fromkeys(names)), 3) or "its frames are in another order"
+    others = [frame.file for frame in row.frames if frame.file not in {state[0] for state in states}]
+    instead = f" in the place of {listed(list(dict.fromkeys(others)), 3)}" if others else ""
+    text = listed(list(dict.fromkeys(names)), 3)
+    return f"{text}{instead}" if text else "its frames are in another order"
 
 
 @contextmanager

@@ -30,6 +30,8 @@ from xmist.workflow.numbering import Numbering, find_numbering
 _MOST_OPENED: Final = 64
 # So many files may be tried to find one that can be opened.
 _MOST_TRIED: Final = 8
+# Names tell where files belong if the numbers in them are at least one in so many that they could be.
+_SPARSE: Final = 2
 # Numbers in names may leave so many times the projections out that there are.
 _MOST_TIMES: Final = 1000
 
@@ -128,6 +130,8 @@ def place_frames(request: FrameRequest) -> FrameTable:
     if request.axes is None and len(stated) > 1:  # the file states them
         found = tuple(outer if axis in ("projection", "set") else axis for axis in stated)
         request = replace(request, axes=found)
+    if not braces and outer == "projection" and request.count != 1:
+        braces = _number_files(files, request)
     missing: dict[int, str] = {}
     numbering = Numbering()
     places = _place_by_runs(files, braces, request) if outer == "set" else None
@@ -273,6 +277,53 @@ def _open_files(files: list[_File], name: str) -> Source:
         if not file.count:
             file.count, file.sizes = first.count, first.sizes
     return first
+
+
+def _number_files(files: Sequence[_File], request: FrameRequest) -> tuple[str, ...]:
+    """Take the digits that differ between names of files for what braces would tell; return what they count.
+
+    Nothing where the names leave it open, so that the files are counted in their order.
+    """
+    names = [str(file.address.path) for file in files]
+    if len({re.sub("[0-9]+", "0", name) for name in names}) > 1 or len(files) < 2:
+        return ()
+    fields = np.array([[int(digits) for digits in re.findall("[0-9]+", name)] for name in names], object)
+    fields = fields[:, [len(set(column)) > 1 for column in fields.T]]
+    steps = [math.gcd(*(column - min(column))) for column in fields.T]
+    spans = [(max(column) - min(column)) // step + 1 for column, step in zip(fields.T, steps, strict=True)]
+    alone = len(set(map(tuple, fields.tolist()))) == len(files)
+    if not fields.size or not alone or math.prod(spans) > _SPARSE * len(files):
+        return ()
+    try:
+        axes = request.ordered(len(files))
+    except InputError:  # placing them by order tells what is missing
+        return ()
+    sizes = request.known | {"repeat": request.repeats}
+    inside = [axis for axis in axes[1:] if sizes.get(axis) != 1]
+    one = max(file.count for file in files) == 1
+    if one and fields.shape[1] == len(inside) + 1:  # a number for each axis
+        counted = (axes[0], *inside)
+        known = request.position_numbers
+        if known and "position" in counted and not {*fields[:, counted.index("position")]} <= {*known}:
+            return ()
+        for file, numbers in zip(files, fields.tolist(), strict=True):
+            file.numbers = dict(zip(counted, numbers, strict=True))
+        return counted
+    if fields.shape[1] > 1 or axes[0] != request.outer:
+        return ()
+    if not one:  # a projection for each file
+        for file, (number,) in zip(files, fields.tolist(), strict=True):
+            file.numbers = {request.outer: number}
+        return (request.outer,)
+    if any(axis not in sizes for axis in inside):
+        return ()
+    within = [sizes[axis] for axis in inside]
+    first = min(fields[:, 0])  # a number for each frame
+    for file, (number,) in zip(files, fields.tolist(), strict=True):
+        index, rest = divmod((number - first) // steps[0], math.prod(within))
+        at = np.unravel_index(rest, within) if within else ()
+        file.numbers = {request.outer: index} | dict(zip(inside, map(int, at), strict=True))
+    return (request.outer, *inside)
 
 
 def _place_by_names(

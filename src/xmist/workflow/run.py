@@ -259,8 +259,8 @@ def _run_checked(
         done = run_series(parsed, execution, tell)
     else:
         done = follow_series(parsed, execution, idle_timeout, tell)
-    files, findings = (done.path, *done.plots), done.findings
-    if parsed.tomography is not None and not (done.problems or done.stopped):
+    files, findings = (done.path, *done.plots) if done.written else (), done.findings
+    if parsed.tomography is not None and done.written and not (done.problems or done.stopped):
         volumes = write_volumes(
             done.path,
             volumes_file(parsed),

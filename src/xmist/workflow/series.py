@@ -92,6 +92,7 @@ class SeriesRun:
     problems: tuple[str, ...]
     stopped: str
     read: tuple[Path, ...] = ()
+    written: bool = True
 
 
 @dataclass(frozen=True, kw_only=True)
