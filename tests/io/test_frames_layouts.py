@@ -3,6 +3,7 @@
 import gzip
 import unicodedata
 import warnings
+from itertools import permutations
 
 import h5py
 import numpy as np
@@ -50,6 +51,31 @@ def test_stacks_of_3_or_4_frames_are_frames(tmp_path, count, dtype, options):
     assert len(series) == count
     for index in (count - 1, 0):
         np.testing.assert_array_equal(series.read(index), frames[index])
+
+
+@pytest.mark.parametrize("axes", list(permutations(("position", "y", "x"))), ids=",".join)
+@pytest.mark.parametrize("ending", ["tif", "edf"])
+def test_pages_may_count_any_axis(tmp_path, ending, axes):
+    frames = make_frames(5, (20, 33), np.uint16)
+    stored = np.ascontiguousarray(frames.transpose([("position", "y", "x").index(axis) for axis in axes]))
+    if ending == "tif":
+        tifffile.imwrite(tmp_path / "a.tif", stored, photometric="minisblack", compression="zlib")
+    else:
+        write_edf(tmp_path / "a.edf", list(stored))
+    series = opened(f"a.{ending}", tmp_path, axes=axes)
+    assert (len(series), series.shape) == (5, (20, 33))
+    assert np.array_equal(load_frames(series, dtype=np.float64).frames, frames)
+    assert np.array_equal(series.read(3), frames[3])
+
+
+@pytest.mark.parametrize("name", ["a.tif", "a.npy"])
+def test_single_frames_may_be_transposed(tmp_path, name):
+    frames = make_frames(1, (20, 33), np.float32)
+    if name == "a.npy":
+        np.save(tmp_path / name, frames[0].T)
+    else:
+        tifffile.imwrite(tmp_path / name, frames[0].T)
+    assert np.array_equal(load_frames(opened(name, tmp_path, axes=("x", "y"))).frames, frames)
 
 
 def test_interleaved_colour_is_refused(tmp_path):

@@ -77,8 +77,8 @@ def open_still(found: FrameSearch) -> dict[str, FrameSeries]:
         name = found.parsed.name_of(f"input.{role}")
         if spec is not None:
             axes = found.parsed.input.sample_axes
-            # Arrays with the frames last come from one program.
-            axes = None if axes is None or axes[-2:] == ("y", "x") else (*_image_axes(axes), "repeat")
+            # Arrays whose axes have another order come from one program.
+            axes = None if axes is None or axes[-2:] == ("y", "x") else _still_axes(axes)
             task = partial(open_frames, spec, name=name, folder=found.parsed.folder, axes=axes)
             series = found.attempt(task)
             if series is not None:
@@ -146,8 +146,16 @@ def find_single(found: FrameSearch) -> None:
         _check_positions(found, len(pairing), f"{reference.name} has")
 
 
-def _image_axes(axes: Axes) -> Axes:
-    return tuple(axis for axis in axes if axis in ("y", "x"))
+def _still_axes(axes: Axes) -> Axes:
+    """Return the axes of a sample with one that counts frames, in the place of the last that does."""
+    counted = [place for place, axis in enumerate(axes) if axis not in ("y", "x")]
+    if not counted:
+        return ("repeat", *axes)
+    return tuple(
+        "repeat" if place == counted[-1] else axis
+        for place, axis in enumerate(axes)
+        if place not in counted[:-1]
+    )
 
 
 def _has_places(frames: InputSection) -> bool:

@@ -82,26 +82,28 @@ class EdfSource(Source):
         return MappingProxyType(self.texts[index])
 
 
-def open_edf(path: Path) -> EdfSource:
+def open_edf(path: Path, *, frames: bool = True) -> EdfSource:
     """Read the headers of an EDF file, gzipped or not, and check that it holds the frames that they state.
 
     A header may state several frames (`Num_Images`, `Dim_3`). What it lists in pairs (`motor_mne` and
-    `motor_pos`) is also given under the single names.
+    `motor_pos`) is also given under the single names. Without `frames` images may have any shape.
     """
     with reading(str(path)), _opened(path) as file:
         size = _size(path)
         blocks: list[_Block] = []
         general: dict[str, str] = {}
-        position = frames = 0
-        while (header := _read_header(file, position, size, path, frames + 1)) is not None:
+        position = count = 0
+        while (header := _read_header(file, position, size, path, count + 1)) is not None:
             text, start = header
             if "EDF_DataFormatVersion" in text:  # a general block: defaults of all that follow
                 general = {key: value for key, value in text.items() if not key.startswith("EDF_")}
                 length = _whole(text.get("EDF_BinarySize", "0")) or 0
             else:
-                block, length = _read_block(file, general | text, text, start, size, path, frames + 1)
+                where = f"{path}, frame {count + 1},"
+                form = _read_form(general | text, where, frames)
+                block, length = _read_block(file, general | text, text, start, size, where, form, count)
                 blocks.append(block)
-                frames += len(block.starts)
+                count += len(block.starts)
             position = start + length  # never backwards: no length is negative
     if not blocks:
         raise InputError(
@@ -120,7 +122,7 @@ def open_edf(path: Path) -> EdfSource:
         label=str(path),
         path=path,
         files=(path,),
-        count=frames,
+        count=count,
         shape=blocks[0].shape,
         dtype=blocks[0].dtype.newbyteorder("="),
         starts=tuple(start for block in blocks for start in block.starts),
@@ -171,12 +173,18 @@ def _read_header(
 
 
 def _read_block(
-    file: BinaryIO, text: dict[str, str], own: dict[str, str], start: int, size: int, path: Path, number: int
+    file: BinaryIO,
+    text: dict[str, str],
+    own: dict[str, str],
+    start: int,
+    size: int,
+    where: str,
+    form: tuple[tuple[int, ...], np.dtype[Any]],
+    before: int,
 ) -> tuple[_Block, int]:
     """Return the frames that a header states, and the number of bytes to their end."""
     keys = {key.upper(): value for key, value in text.items()}
-    where = f"{path}, frame {number},"
-    shape, dtype = _read_form(keys, where)
+    shape, dtype = form
     needed = math.prod(shape[-2:]) * dtype.itemsize
     stacked = shape[0] if len(shape) == 3 else 1
     said = own.get("EDF_BinarySize", keys.get("SIZE", str(needed)))
@@ -187,7 +195,7 @@ def _read_block(
             "file-damaged",
         )
     count = max(stacked, _whole(keys.get("NUM_IMAGES", "1")) or 1)
-    if stacked == 1 and (number > 1 or (count > 1 and _has_header(file, start + max(stated, needed)))):
+    if stacked == 1 and (before or (count > 1 and _has_header(file, start + max(stated, needed)))):
         count = 1  # each frame has its own header, which states how many there are
     if count > _MOST_FRAMES or start + count * needed > size:
         found = max(size - start, 0)
@@ -202,8 +210,9 @@ def _read_block(
     return _Block(_with_lists(text), starts, (shape[-2], shape[-1]), dtype), length
 
 
-def _read_form(keys: Mapping[str, str], where: str) -> tuple[tuple[int, ...], np.dtype[Any]]:
-    """Return the shape, (y, x) or (frame, y, x), and dtype that a header states, by keys in upper case."""
+def _read_form(text: Mapping[str, str], where: str, frames: bool) -> tuple[tuple[int, ...], np.dtype[Any]]:
+    """Return the shape, (y, x) or (frame, y, x), and dtype that a header states."""
+    keys = {key.upper(): value for key, value in text.items()}
     dims = sorted(key for key in keys if re.fullmatch(r"DIM_[0-9]+", key))
     sizes = [_whole(keys[key]) for key in dims]
     errors = []
@@ -230,7 +239,7 @@ def _read_form(keys: Mapping[str, str], where: str) -> tuple[tuple[int, ...], np
     while len(shape) > 2 and shape[0] == 1:
         shape = shape[1:]
     dtype = np.dtype(f"{'>' if order == 'HighByteFirst' else '<'}{kind}")
-    raise_errors(frame_errors(where, shape, dtype))
+    raise_errors(frame_errors(where, shape, dtype) if frames else [])
     return shape, dtype
 
 

@@ -14,7 +14,8 @@ from numpy.typing import NDArray
 
 from xmist.core.errors import ErrorRecord, InputError, prefixed, raise_errors
 from xmist.io.frames.addresses import Address, Spec, find_addresses
-from xmist.io.frames.axes import Axes, array_layout
+from xmist.io.frames.axes import Axes
+from xmist.io.frames.page_axes import with_axes
 from xmist.io.frames.positions import Position, asked_positions, found_positions
 from xmist.io.frames.sources import Source, check_file, listed, reading
 
@@ -163,11 +164,13 @@ def open_source(address: Address) -> Source:
     inside = str(address).removeprefix(str(path))
     if inside and kind != "HDF5":
         raise InputError(f"{path} is {kind} and has no datasets; leave out {inside}", "dataset-missing")
+    # Pages with another axis need not look like frames.
+    frames = address.axes is None or address.axes[-2:] == ("y", "x")
     # A reader costs what its library costs to import.
     if kind == "TIFF":
         from xmist.io.frames.tiff_reader import open_tiff
 
-        return _of_pages(open_tiff(path), address.axes)
+        return with_axes(open_tiff(path, frames=frames), address.axes)
     if kind == "HDF5":
         from xmist.io.frames.hdf5_reader import open_hdf5
 
@@ -175,23 +178,10 @@ def open_source(address: Address) -> Source:
     if kind == "EDF":
         from xmist.io.frames.edf_reader import open_edf
 
-        return _of_pages(open_edf(path), address.axes)
+        return with_axes(open_edf(path, frames=frames), address.axes)
     from xmist.io.frames.npy_reader import open_npy
 
     return open_npy(path, address.axes)
-
-
-def _of_pages(source: Source, axes: Axes | None) -> Source:
-    """Return a source whose format stores single frames, if the stated axes allow it."""
-    layout = array_layout((source.count, *source.shape), axes, source.label) if axes else None
-    if layout is not None and (layout.y, layout.x) != (1, 2):
-        raise InputError(
-            f"{source.label} holds {source.count} frames of {source.shape[0]} × {source.shape[1]} pixels "
-            f"(y × x) one by one, and {','.join(axes or ())} was stated; expected axes that end in y,x: save "
-            "the array as .npy or HDF5 for other ones",
-            "axes-mismatch",
-        )
-    return source
 
 
 def _format(path: Path) -> str:

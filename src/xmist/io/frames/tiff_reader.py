@@ -59,10 +59,10 @@ class TiffSource(Source):
         return MappingProxyType(self.texts[min(index // self.planes, len(self.texts) - 1)])
 
 
-def open_tiff(path: Path) -> TiffSource:
+def open_tiff(path: Path, *, frames: bool = True) -> TiffSource:
     """Read the directories of a TIFF file and check that the file holds the pixels that they state.
 
-    Thumbnails are left out.
+    Thumbnails are left out. Without `frames` pages may have any shape.
     """
     with reading(str(path)), _opened(path) as file:
         pages = [page for page in _all_pages(path, file) if not page.is_reduced]
@@ -71,7 +71,9 @@ def open_tiff(path: Path) -> TiffSource:
         _check_alike(path, pages)
         first = pages[0]
         raise_errors(
-            list(dict.fromkeys(error for page in pages for error in _page_errors(str(path), page)))[:5]
+            list(dict.fromkeys(error for page in pages for error in _page_errors(str(path), page, frames)))[
+                :5
+            ]
         )
         size = file.filehandle.size
         broken = [
@@ -173,7 +175,7 @@ def _form(page: tifffile.TiffPage) -> str:
     return f"{' × '.join(str(size) for size in page.shape) or 'no'} pixels, {page.dtype}"
 
 
-def _page_errors(label: str, page: tifffile.TiffPage) -> list[ErrorRecord]:
+def _page_errors(label: str, page: tifffile.TiffPage, frames: bool) -> list[ErrorRecord]:
     """Return why the kind of a page cannot be read."""
     import tifffile
 
@@ -191,7 +193,7 @@ def _page_errors(label: str, page: tifffile.TiffPage) -> list[ErrorRecord]:
         return error(f"stores {page.bitspersample} bits per pixel, packed; {_ADVICE}")
     if len(page.shape) != (2 if planes == 1 else 3):
         return error(f"has pages of shape {page.shape}; expected (y, x)")
-    errors = frame_errors(label, page.shape[-2:], np.dtype(page.dtype))
+    errors = frame_errors(label, page.shape[-2:], np.dtype(page.dtype)) if frames else []
     for table, key in (
         (tifffile.TIFF.DECOMPRESSORS, page.compression),
         (tifffile.TIFF.UNPREDICTORS, page.predictor),
