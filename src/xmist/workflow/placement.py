@@ -309,15 +309,15 @@ def _number_files(files: Sequence[_File], request: FrameRequest) -> tuple[str, .
         for file, numbers in zip(files, fields.tolist(), strict=True):
             file.numbers = dict(zip(counted, numbers, strict=True))
         return counted
-    if fields.shape[1] > 1 or axes[0] != request.outer:
+    if fields.shape[1] > 1 or axes[0] != request.outer or any(axis not in sizes for axis in inside):
         return ()
-    if not one:  # a projection for each file
+    within = [sizes[axis] for axis in inside]
+    if not one:  # a projection for each file, or a part of the series
+        if max(file.count for file in files) != math.prod(within):
+            return ()
         for file, (number,) in zip(files, fields.tolist(), strict=True):
             file.numbers = {request.outer: number}
         return (request.outer,)
-    if any(axis not in sizes for axis in inside):
-        return ()
-    within = [sizes[axis] for axis in inside]
     first = min(fields[:, 0])  # a number for each frame
     for file, (number,) in zip(files, fields.tolist(), strict=True):
         index, rest = divmod((number - first) // steps[0], math.prod(within))
