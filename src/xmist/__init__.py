@@ -64,6 +64,7 @@ for _hook in (
     ("save figure", "xmist.view.figures", "save_result_figure"),
     ("result html", "xmist.view.notebook", "result_html"),
     ("stack html", "xmist.view.notebook", "stack_html"),
+    ("experiment html", "xmist.view.notebook", "experiment_html"),
     ("comparison figure", "xmist.view.figures.comparisons", "channel_figure"),
     ("comparison figures", "xmist.view.figures.comparisons", "comparison_figures"),
     ("figure job", "xmist.view.figures", "figure_job"),

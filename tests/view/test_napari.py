@@ -19,7 +19,8 @@ from xmist.view.napari import get_reader, layers, lines, make_widget
 MANIFEST = Path(xmist.view.napari.__file__).with_name("napari.json")
 ROOT = Path(__file__).parents[2]
 PIXEL = CONE.effective_pixel * 1e6
-COMPONENTS = sum(max(len(channel.components), 1) for channel in CHANNELS.values())
+# With the scattering angle and the visibility reduction.
+COMPONENTS = sum(max(len(channel.components), 1) for channel in CHANNELS.values()) + 2
 
 
 @pytest.fixture(scope="module")

@@ -82,11 +82,11 @@ def click(widget, button):
 
 
 def choose(widget, folder, experiment):
-    widget.source.setText(str(folder))
-    click(widget, widget.open_button)
+    widget.frames.source.setText(str(folder))
+    click(widget, widget.frames.open_button)
     for name, value in experiment.to_dict().items():
         if value is not None:
-            widget.geometry_fields[name].setText(repr(value))
+            widget.frames.geometry_fields[name].setText(repr(value))
 
 
 def shoot(widget, name):
@@ -99,8 +99,8 @@ def shoot(widget, name):
 def test_from_a_folder_to_the_image_of_the_command_line(widget, measurement):
     folder, experiment = measurement
     choose(widget, folder, experiment)
-    assert "2 positions, 96 × 128 pixels" in widget.found.text()
-    click(widget, widget.show_frames_button)
+    assert "2 positions, 96 × 128 pixels" in widget.frames.found.text()
+    click(widget, widget.frames.show_frames_button)
     assert widget.viewer.layers["sample frames"].data.shape == (2, 96, 128)
     shoot(widget, "1-frames.png")
     click(widget, widget.preview_button)
@@ -122,10 +122,10 @@ def test_from_a_folder_to_the_image_of_the_command_line(widget, measurement):
 def test_crop_and_bare_beam_are_drawn(widget, measurement):
     folder, experiment = measurement
     choose(widget, folder, experiment)
-    click(widget, widget.show_frames_button)
-    click(widget, widget.draw_crop)
+    click(widget, widget.frames.show_frames_button)
+    click(widget, widget.frames.draw_crop)
     widget.viewer.layers["crop"].add_rectangles([[9.5, 19.5], [79.5, 99.5]])
-    click(widget, widget.draw_bare_beam)
+    click(widget, widget.frames.draw_bare_beam)
     widget.viewer.layers["bare beam"].add_rectangles([[9.5, 29.5], [19.5, 59.5]])
     shoot(widget, "5-shapes.png")
     sections = widget.edited()
@@ -144,27 +144,27 @@ def test_values_of_a_region_and_a_profile(widget, measurement):
     choose(widget, folder, experiment)
     widget.method.setCurrentText("mist")
     click(widget, widget.retrieve_button)
-    click(widget, widget.draw_region)
+    click(widget, widget.results.draw_region)
     shapes = widget.viewer.layers["regions to measure"]
     shapes.add_rectangles(np.array([[19.5, 29.5], [29.5, 49.5]]))
-    click(widget, widget.measure_button)
-    assert "200 pixels" in widget.values.text()
+    click(widget, widget.results.measure_button)
+    assert "200 pixels" in widget.results.values.text()
     shapes.add_lines(np.array([[10.0, 10.0], [10.0, 60.0]]))
-    click(widget, widget.measure_button)
-    assert "51 points" in widget.values.text()
+    click(widget, widget.results.measure_button)
+    assert "51 points" in widget.results.values.text()
     shoot(widget, "6-values.png")
 
 
 def test_wrong_input_is_said_and_nothing_breaks(widget, measurement, tmp_path):
-    widget.source.setText(str(tmp_path / "nowhere"))
-    click(widget, widget.open_button)
+    widget.frames.source.setText(str(tmp_path / "nowhere"))
+    click(widget, widget.frames.open_button)
     assert str(tmp_path / "nowhere") in widget.message.text()
     click(widget, widget.retrieve_button)
     assert widget.result is None
     assert widget.message.text()
     folder, experiment = measurement
     choose(widget, folder, experiment)
-    widget.geometry_fields["energy_kev"].setText("17,0")
+    widget.frames.geometry_fields["energy_kev"].setText("17,0")
     click(widget, widget.retrieve_button)
     assert widget.result is None
     assert "energy_kev" in widget.message.text()
@@ -184,11 +184,11 @@ def test_layers_as_frames(widget):
     stack, experiment, _ = simulate.phantom("fine", shape=(64, 80), positions=2)
     widget.viewer.add_image(stack.reference, name="references")
     widget.viewer.add_image(stack.sample, name="samples")
-    widget.reference_layer.setCurrentText("references")
-    widget.sample_layer.setCurrentText("samples")
+    widget.frames.reference_layer.setCurrentText("references")
+    widget.frames.sample_layer.setCurrentText("samples")
     for name, value in experiment.to_dict().items():
         if value is not None:
-            widget.geometry_fields[name].setText(repr(value))
+            widget.frames.geometry_fields[name].setText(repr(value))
     widget.method.setCurrentText("mist")
     click(widget, widget.retrieve_button)
     expected = xmist.retrieve(stack, experiment, method="mist")
@@ -198,10 +198,10 @@ def test_layers_as_frames(widget):
 def test_a_series_is_retrieved_on_demand(widget, tmp_path):
     folder = tmp_path / "ct"
     assert main(["simulate", "ct", "-o", str(folder), "--shape", "48", "48", "--positions", "2"]) == 0
-    widget.source.setText(str(folder / "series.toml"))
-    click(widget, widget.open_button)
-    assert widget.projection.isVisibleTo(widget)
-    widget.projection.setValue(3)
+    widget.frames.source.setText(str(folder / "series.toml"))
+    click(widget, widget.frames.open_button)
+    assert widget.frames.projection.isVisibleTo(widget)
+    widget.frames.projection.setValue(3)
     widget.method.setCurrentText("mist")
     click(widget, widget.retrieve_button)
     overrides = {
@@ -212,9 +212,9 @@ def test_a_series_is_retrieved_on_demand(widget, tmp_path):
     done = xmist.run(folder / "series.toml", overrides=overrides)
     expected = done.open(3)
     np.testing.assert_array_equal(widget.result.phase, expected.phase)
-    widget.open_results(done.path)
+    widget.open(str(done.path))
     np.testing.assert_array_equal(widget.result.phase, expected.phase)
-    assert "1 of 1 finished" in widget.finished_label.text()
+    assert "1 of 1 finished" in widget.results.finished_label.text()
 
 
 def test_a_result_opens(display, measurement, tmp_path):

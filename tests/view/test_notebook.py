@@ -10,7 +10,7 @@ from matplotlib.colors import to_rgb
 from PIL import Image as Picture
 
 from tests.view.pages import EXPERIMENT, make_result
-from xmist import Retrieval, SpeckleStack
+from xmist import Experiment, Retrieval, SpeckleStack
 from xmist.core.findings import Finding
 from xmist.view.figures.page import NO_VALUE
 
@@ -41,6 +41,33 @@ def test_a_result_shows_its_pictures_and_a_table():
     # The hole has its own colour; the disc, whose phase is negative, is darker than its surroundings.
     assert phase[3, 5].tolist() == [round(255 * part) for part in to_rgb(NO_VALUE)]
     assert phase[20:28, 28:36].mean() < 50 < 200 < phase[:8, 30:].mean()
+
+
+def test_colour_bar_scale_bar_and_a_report_to_save():
+    result = make_result(("phase",), shape=(20, 200))
+    html = result._repr_html_()
+    low, high = np.percentile(result.phase[result.flags == 0], (0.5, 99.5))
+    for limit in (low, high):
+        assert f"<span>{limit:.3g}</span>".replace("-", "−") in html
+    assert html.count("linear-gradient(") == 1
+    # A third of 200 pixels of 6.5 µm is 433 µm; 200 µm are 30.8 pixels.
+    assert "width:31px;border-top" in html
+    assert '<small style="white-space:nowrap">200 µm</small>' in html
+    [page] = re.findall(r'href="data:text/html;base64,([^"]*)"', html)
+    text = base64.b64decode(page).decode("utf-8")
+    assert text.startswith("<!DOCTYPE html>")
+    assert text.endswith("</html>\n")
+    # More pixels than the report holds, and than are seen.
+    assert "joined 2 × 2" in make_result(("phase",), shape=(20, 300))._repr_html_()
+
+
+def test_an_experiment_shows_what_follows_from_it():
+    html = Experiment(
+        energy_kev=8.04, pixel_size=75e-6, sample_to_detector=0.8, source_to_sample=0.55
+    )._repr_html_()
+    for words in ("8.04 keV", "154.2 pm", "2.455", "30.56 µm", "325.9 mm"):
+        assert words in html
+    assert "parallel" in EXPERIMENT._repr_html_()
 
 
 def test_large_images_become_small_ones():

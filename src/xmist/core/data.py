@@ -529,7 +529,8 @@ class Retrieval:
         Returns
         -------
         xarray.Dataset
-            One variable for each channel with its unit; coordinates y and x in metres in the sample's plane.
+            One variable for each channel, and for each that is derived (`scattering_angle`,
+            `visibility_reduction`), with its unit; coordinates y and x in metres in the sample's plane.
 
         Raises
         ------
@@ -557,8 +558,8 @@ class Retrieval:
             )
             for axis, size in zip("yx", self.shape, strict=True)
         }
-        for name, array in self.channels():
-            channel = CHANNELS[name]
+        for name, array in (*self.channels(), *self.derived()):
+            channel = channel_of(name)
             attributes = {"units": channel.unit, "long_name": channel.title, "symbol": channel.symbol}
             if channel.components:
                 axis = "tensor" if name == "dark_field_tensor" else "direction"

@@ -7,6 +7,7 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from xmist.core.errors import ErrorRecord, as_number, raise_errors, shown
+from xmist.core.hooks import hook
 
 # Values of X-ray speckle experiments; outside, the unit is wrong.
 _PLAUSIBLE: dict[str, tuple[float, float, str, str]] = {
@@ -111,6 +112,9 @@ class Experiment:
     def effective_distance(self) -> float:
         """Effective propagation distance ∆ = sample_to_detector/M in metres."""
         return self.sample_to_detector / self.magnification
+
+    def _repr_html_(self) -> str:
+        return str(hook("experiment html")(self))
 
     def to_dict(self) -> dict[str, Any]:
         """Return the four parameters by name, as plain data."""

@@ -67,7 +67,7 @@ def _preview(loaded: LoadedProjection, parsed: ParsedConfiguration, tell: Progre
     result = retrieve(stack, experiment, method=method, threads=parsed.threads, **options)
     rest = -(-max(stack.shape) // _LARGEST)
     if rest > 1:
-        result = _reduce(result, rest)
+        result = reduce_result(result, rest)
     joined = f" of frames binned {size} × {size}" if size > 1 else ""
     joined += f", averaged over {rest} × {rest} pixels" if rest > 1 else ""
     some = f", {used} of {total} positions" if used < total else ""
@@ -153,7 +153,7 @@ def preview_binning(stack: SpeckleStack) -> int:
     return max(1, min(wished, allowed))
 
 
-def _reduce(result: Retrieval, size: int) -> Retrieval:
+def reduce_result(result: Retrieval, size: int) -> Retrieval:
     """Average all images of a result over size × size pixels; a block has all flags of its pixels."""
     experiment = replace(result.experiment, pixel_size=result.experiment.pixel_size * size)
     images: dict[str, Any] = {name: _block_means(image, size) for name, image in result.channels()}

@@ -133,9 +133,7 @@ class Page:
     def scale_bar(self, row: int, column: int, pixel: float, *, y: float = -0.15) -> None:
         """Draw a scale bar below an image, `y` above its lower edge; `pixel` is a pixel's size in metres."""
         metre = self.width / (self._shape[1] * pixel)
-        third = self._shape[1] * pixel / 3
-        power = 10.0 ** np.floor(np.log10(third))
-        length = float(power * max(step for step in (1, 2, 5) if step * power <= third * (1 + 1e-9)))
+        length = bar_length(self._shape[1] * pixel)
         x, y = self._place(row, column, 0.0, y)
         self._fill(x, y, length * metre, 0.035, facecolor="black")
         self._write(x + length * metre + 0.07, y + 0.02, si(length, "m"), va="center")
@@ -154,6 +152,19 @@ class Page:
         place = (x / self._size[0], y / self._size[1])
         size = (width / self._size[0], height / self._size[1])
         self.figure.add_artist(Rectangle(place, *size, transform=self.figure.transFigure, **style))
+
+
+def bar_length(width: float) -> float:
+    """Return a round length, 1, 2 or 5 times a power of ten, of at most a third of a width; in its unit.
+
+    Examples
+    --------
+    >>> bar_length(1.0), bar_length(7.0)
+    (0.2, 2.0)
+    """
+    third = width / 3
+    power = 10.0 ** np.floor(np.log10(third))
+    return float(power * max(step for step in (1, 2, 5) if step * power <= third * (1 + 1e-9)))
 
 
 def draw(axes: Axes, image: Image, panel: Panel, scale: Scale) -> None:

@@ -13,7 +13,7 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from xmist.core.data import CHANNELS, Retrieval
+from xmist.core.data import Retrieval, channel_of
 from xmist.core.errors import InputError
 from xmist.core.findings import warnings_first
 from xmist.core.flags import FLAGS, count_flags
@@ -88,10 +88,10 @@ def layers(result: Retrieval, name: str = "") -> list[Layer]:
     Returns
     -------
     list of tuple
-        Data, keywords and kind of each layer: an image per channel or component, in the unit at the end of
-        its name; the diagnostics; the flags as labels; for a dark-field tensor the directions of the scatter
-        as vectors. All are scaled in micrometres in the plane of the sample. The contrast of an image is the
-        middle 99 % of its unflagged pixels, common to the elements of a tensor.
+        Data, keywords and kind of each layer: an image per channel or component, also of derived channels, in
+        the unit at the end of its name; the diagnostics; the flags as labels; for a dark-field tensor the
+        directions of the scatter as vectors. All are scaled in micrometres in the plane of the sample. The
+        contrast of an image is the middle 99 % of its unflagged pixels, common to the elements of a tensor.
 
     Examples
     --------
@@ -105,17 +105,21 @@ def layers(result: Retrieval, name: str = "") -> list[Layer]:
     pixel = result.experiment.effective_pixel * 1e6
     placed = {"scale": (pixel, pixel), "units": ("um", "um"), "axis_labels": ("y", "x")}
     head = f"{name}: " if name else ""
-    shown = panels(channel for channel, _ in result.channels())
+    shown = panels(channel for channel, _ in (*result.channels(), *result.derived()))
     images = [panel.pick(result) for panel in shown]
     scales = common_scales(shown, [[Image.of(image, result.flags)] for image in images])
     found: list[Layer] = []
     for panel, image in zip(shown, images, strict=True):
         assert image is not None  # the result has the channel
         scale = scales[panel.scale]
+        low, high = scale.low, scale.high
+        if _is_signed(panel):  # the middle colour is 0
+            high = max(abs(low), abs(high))
+            low = -high
         keywords = {
             "name": head + _title(panel, scale.exponent),
-            "colormap": _colours(panel),
-            "contrast_limits": (scale.low, scale.high),
+            "colormap": "PiYG" if _is_signed(panel) else panel.colours,
+            "contrast_limits": (low, high),
             "visible": not found,
             "metadata": {
                 "xmist": _about(result) | {"channel": panel.name, "unit": panel.unit, "factor": scale.factor}
@@ -198,16 +202,16 @@ def _read(path: str | Sequence[str]) -> list[Layer]:
 
 def _title(panel: Panel, exponent: int) -> str:
     """Return the name of a layer, in the plain text of napari."""
-    channel = CHANNELS[panel.name]
+    channel = channel_of(panel.name)
     symbol = channel.symbol.removesuffix("_ij")
     part = f"_{panel.component}" if panel.component and panel.component != "mean" else ""
     unit = "" if panel.unit == "1" else f" ({PREFIXES[exponent]}{panel.unit})"
     return f"{channel.title} {symbol}{part}{unit}"
 
 
-def _colours(panel: Panel) -> str:
-    """Return napari's name of a panel's colours."""
-    return "PiYG" if panel.signed else panel.colours
+def _is_signed(panel: Panel) -> bool:
+    """Return whether the sign of the values matters, so that the colours diverge from 0."""
+    return panel.signed or panel.name in ("refraction_angle", "shift")
 
 
 def _about(result: Retrieval) -> dict[str, Any]:

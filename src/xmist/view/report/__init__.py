@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, BinaryIO, Final
 
@@ -67,25 +67,30 @@ def write_report(
     >>> write_report("page.html", [("plain", result)]).name
     'page.html'
     """
-    from xmist.view.report.content import Blocks, describe
-    from xmist.view.report.document import document
-
     results = _pairs(results)
     errors = []
     if channels is not None:
         errors = channel_errors(channels, results)
         results = [(name, _kept(result, channels)) for name, result in results] if not errors else results
     raise_errors([*page_errors(path, overwrite=overwrite), *errors, *_result_errors(results)])
+
+    def write(file: BinaryIO) -> None:
+        file.writelines(page_pieces(results))
+
+    return write_file(path, write, _verify, overwrite=overwrite)
+
+
+def page_pieces(results: Sequence[tuple[str, Retrieval]]) -> Iterator[bytes]:
+    """Return the page of results that were checked, in pieces."""
+    from xmist.view.report.content import Blocks, describe
+    from xmist.view.report.document import document
+
     blocks = Blocks()
     found = [describe(name, result, blocks) for name, result in results]
     title = f"{' · '.join(name for name, _ in results)} · xmist"
-
-    def write(file: BinaryIO) -> None:
-        for piece in document(title, {"results": found}, blocks.texts):
-            # Names of files can hold bytes that are no text.
-            file.write(piece.encode("utf-8", errors="replace"))
-
-    return write_file(path, write, _verify, overwrite=overwrite)
+    for piece in document(title, {"results": found}, blocks.texts):
+        # Names of files can hold bytes that are no text.
+        yield piece.encode("utf-8", errors="replace")
 
 
 def page_errors(path: str | Path, *, overwrite: bool = False) -> Sequence[ErrorRecord]:
