@@ -25,6 +25,7 @@ from tests.view.browser import (
 )
 from tests.view.pages import make_result
 from tests.view.test_page import EVIL, empty_result, evil_result
+from xmist import simulate
 from xmist.view.report import write_report
 
 pytestmark = pytest.mark.browser
@@ -52,7 +53,9 @@ def results():
 def files(tmp_path_factory, results):
     folder = tmp_path_factory.mktemp("pages")
     both = list(results.items())
+    stack, _, _ = simulate.phantom("fine", shape=(48, 64), positions=2)
     return {
+        "frames": write_report(folder / "frames.html", both[:1], frames=stack),
         "one": write_report(folder / "one.html", both[:1]),
         "two": write_report(folder / "two.html", both),
         "mixed": write_report(
@@ -408,6 +411,20 @@ def test_blinking_goes_by_itself(show):
     page.wait_for_selector(".tag.first:text-is('first')")
 
 
+def test_raw_frames_are_a_tab(show):
+    page = show("frames")
+    page.get_by_role("button", name="Raw frames").click()
+    settle(page)
+    shown = page.locator("#frames img")
+    assert shown.count() == 4
+    assert shown.first.is_visible()
+    assert shown.first.evaluate("image => image.naturalWidth") == 64
+    assert not canvas(page, 0).is_visible()
+    page.get_by_role("button", name="Images", exact=True).click()
+    assert canvas(page, 0).is_visible()
+    assert not shown.first.is_visible()
+
+
 def test_it_can_be_light_and_dark(show):
     page = show("one", color_scheme="dark")
     ground = "() => getComputedStyle(document.body).backgroundColor"
@@ -427,7 +444,11 @@ def test_it_can_be_light_and_dark(show):
 def test_it_is_accessible(show):
     from axe_playwright_python.sync_playwright import Axe
 
-    page = show("two")
+    for name in ("frames", "two"):
+        page = show(name)
+        if name == "frames":
+            page.get_by_role("button", name="Raw frames").click()
+            assert Axe().run(page).response["violations"] == []
     page.get_by_role("button", name="Add an image").click()
     page.locator("details").evaluate_all("all => all.forEach(one => (one.open = true))")
     canvas(page, 0).focus()

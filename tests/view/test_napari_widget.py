@@ -173,6 +173,7 @@ def test_wrong_input_is_said_and_nothing_breaks(widget, measurement, tmp_path):
 def test_cancel(widget, measurement):
     folder, experiment = measurement
     choose(widget, folder, experiment)
+    widget.method.setCurrentText("mist")
     widget.retrieve_button.click()
     widget.cancel_button.click()
     settle(widget)

@@ -1,5 +1,6 @@
 """The page without a browser: it holds everything, loads nothing, and shows any text as text."""
 
+import base64
 import json
 
 import numpy as np
@@ -123,6 +124,24 @@ def test_nothing_is_loaded_and_only_its_own_script_may_run(page):
     assert "http" not in code.replace("http://www.w3.org/2000/svg", "")
     assert "url(" not in style
     assert "innerHTML" not in code
+
+
+def test_raw_frames_travel_as_small_pictures(tmp_path, result):
+    frames = np.arange(5 * 400 * 40, dtype=np.float32).reshape(5, 400, 40)
+    sample = frames.copy()
+    sample[2] = np.nan
+    stack = xmist.SpeckleStack(frames + 1, sample)
+    found = Page(write_report(tmp_path / "page.html", [("a", result)], frames=stack)).data["frames"]
+    assert (found["positions"], found["binning"], found["columns"]) == (5, 2, 3)
+    assert [one["title"] for one in found["shown"]] == [
+        f"{role} frame at position {position}" for role in ("Reference", "Sample") for position in (0, 2, 4)
+    ]
+    # The mean of the first block of 2 × 2 pixels in a row of 40: (0 + 1 + 40 + 41) / 4 + 1.
+    assert found["shown"][0]["range"][0] == 21.5
+    assert found["shown"][4]["range"] == []
+    assert found["limits"][0] < found["limits"][1]
+    for one in found["shown"]:
+        assert base64.b64decode(one["png"])[:4] == b"\x89PNG"
 
 
 def test_malicious_text_stays_text(tmp_path):

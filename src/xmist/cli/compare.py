@@ -81,6 +81,7 @@ def compare(
     """
     from xmist.evaluate.from_configuration import compare_configuration
     from xmist.workflow.configuration import parse_configuration
+    from xmist.workflow.run import raw_frames
 
     path = single_configuration(config)
     errors: list[ErrorRecord] = []
@@ -136,7 +137,8 @@ def compare(
         # The page opens on full-field, from the most positions.
         ordered = sorted(found.results, key=lambda run: (run[0] != "full-field", -run[1]))
         named = [(f"{method}, N = {number}", found.results[method, number]) for method, number in ordered]
-        write_page(page, named, overwrite=given["overwrite"])
+        frames = raw_frames(parsed, given["projection"])
+        write_page(page, named, frames=frames, overwrite=given["overwrite"])
     return DONE
 
 

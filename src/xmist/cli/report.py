@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -14,7 +14,7 @@ from xmist.cli.options import Command, Whole, common, listed_names
 from xmist.core.errors import ErrorRecord, InputError, prefixed, raise_errors
 
 if TYPE_CHECKING:
-    from xmist.core.data import Retrieval
+    from xmist.core.data import Retrieval, SpeckleStack
 
 
 def page_option(command: Command) -> Command:
@@ -45,11 +45,17 @@ def before(later: Sequence[ErrorRecord]) -> Iterator[None]:
         raise InputError([*error.records, *later]) from error
 
 
-def write_page(page: str, results: Sequence[tuple[str, Retrieval]], *, overwrite: bool) -> None:
+def write_page(
+    page: str,
+    results: Sequence[tuple[str, Retrieval]],
+    *,
+    frames: SpeckleStack | None = None,
+    overwrite: bool,
+) -> None:
     """Write the page of --report, and print its name."""
     from xmist.view.report import write_report
 
-    write_report(page, results, overwrite=overwrite)
+    write_report(page, results, frames=frames, overwrite=overwrite)
     click.echo(f"Wrote {page}")
 
 
@@ -64,6 +70,18 @@ def shown_projections(path: str | Path, name: str = "") -> list[tuple[str, Retri
         raise InputError(f"{path} holds no finished projection; run xmist retrieve", code="results-missing")
     chosen = dict.fromkeys(numbers[place] for place in (0, len(numbers) // 2, -1))
     return [(f"{name}projection {number}", open_result(path, projection=number)) for number in chosen]
+
+
+def frames_of(path: str | Path, result: Retrieval) -> SpeckleStack | None:
+    """Return the raw frames of a result, if they are where they were from the folder of its file."""
+    from xmist.workflow.configuration import parse_mapping
+    from xmist.workflow.run import raw_frames
+
+    stated = result.provenance.get("configuration")
+    if not isinstance(stated, Mapping) or "series" in stated:
+        return None
+    parsed = parse_mapping(stated, folder=Path(path).parent, source="")
+    return raw_frames(parsed, digests=result.provenance.get("input"))
 
 
 def result_file(path: str) -> Path:
@@ -94,6 +112,7 @@ def result_file(path: str) -> Path:
     metavar="NUMBER",
     help="Projection of a series to show; the first, middle and last if left out.",
 )
+@click.option("--no-frames", is_flag=True, help="Leave out the raw frames.")
 @click.option("-o", "--output", "page", metavar="PAGE.html", required=True, help="The page to write.")
 @click.option("--overwrite", is_flag=True, help="Replace a page that exists.")
 @common
@@ -104,6 +123,7 @@ def report(
     others: tuple[str, ...],
     channels: str | None,
     projection: int | None,
+    no_frames: bool,
     page: str,
     overwrite: bool,
 ) -> int:
@@ -111,6 +131,7 @@ def report(
 
     CONFIG.toml means its finished results. The page is one file and opens in any browser, without server or
     network. Two results of the same frames can be compared by a slider, by blinking, or by their difference.
+    Raw frames are shown, binned, if they are still where the configuration says.
 
     \b
     Examples:
@@ -139,7 +160,8 @@ def report(
     if names is not None and not errors:
         errors += prefixed("--", channel_errors(names, results))
     raise_errors([*errors, *page_errors(page, overwrite=overwrite)])
-    write_report(page, results, channels=names, overwrite=overwrite)
+    frames = None if no_frames else frames_of(result_file(paths[0]), results[0][1])
+    write_report(page, results, channels=names, frames=frames, overwrite=overwrite)
     click.echo(f"Wrote {page}")
     say(settings, "It opens in any browser and needs no other file.")
     return DONE

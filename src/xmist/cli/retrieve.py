@@ -150,7 +150,7 @@ def _retrieve(
     """Retrieve one configuration."""
     from xmist.io.results.targets import make_folder
     from xmist.workflow.discovery import discover
-    from xmist.workflow.run import run_parsed
+    from xmist.workflow.run import raw_frames, run_parsed
     from xmist.workflow.series import reads_hdf5
 
     with before(option_page_errors(page, overwrite=given["overwrite"])):
@@ -182,7 +182,8 @@ def _retrieve(
         click.echo(f"Wrote {as_typed(path)}")
     if page is not None:
         shown = [(done.path.name, done.result)] if done.result else shown_projections(done.path)
-        write_page(page, shown, overwrite=parsed.overwrite)
+        frames = None if done.result is None else raw_frames(parsed)
+        write_page(page, shown, frames=frames, overwrite=parsed.overwrite)
     if done.result is not None:
         for line in _result_lines(done.result):
             say(settings, line)

@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import base64
 import html
-import io
 from collections.abc import Iterable, Sequence
-from typing import Any, Final
+from typing import Final
 
 import numpy as np
 from numpy.typing import NDArray
@@ -15,10 +14,10 @@ from xmist.core.data import CHANNELS, Retrieval, SpeckleStack
 from xmist.core.experiment import Experiment
 from xmist.core.findings import percent, warnings_first
 from xmist.core.flags import count_flags
-from xmist.view.figures.page import NO_VALUE, bar_length
+from xmist.view.figures.page import bar_length
 from xmist.view.figures.panels import PREFIXES, Image, Panel, Scale, common_scales, panels, si
 from xmist.view.report import page_pieces
-from xmist.view.report.encode import some
+from xmist.view.report.encode import png_text, some
 from xmist.workflow.preview import reduce_result
 
 _SIDE: Final = 200  # pixels of a small image along its longer side
@@ -150,11 +149,12 @@ def _figure(panel: Panel, image: Image, scale: Scale, pixel: float | None = None
             f'<small style="white-space:nowrap">{html.escape(si(length, "m"))}</small>'
         )
     name = html.escape(f"{title} ({unit})" if unit else title)
+    parts = (blocks * scale.factor - scale.low) / (scale.high - scale.low)
     return (
         f'<figure style="{_FIGURE}"><figcaption>{name}</figcaption>'
         f'<div style="display:flex;gap:4px"><div><img alt="{html.escape(title)}" style="{_IMAGE}" '
         f'width="{x * larger}" height="{y * larger}" '
-        f'src="data:image/png;base64,{_png(blocks, panel.colours, scale)}">{bar}</div>'
+        f'src="data:image/png;base64,{png_text(parts, panel.colours)}">{bar}</div>'
         f'<div style="width:10px;height:{y * larger}px;background:{_gradient(panel.colours)}"></div>'
         f'<div style="{_ENDS};height:{y * larger}px"><span>{high}</span><span>{low}</span></div>'
         "</div></figure>"
@@ -168,17 +168,6 @@ def _gradient(colours: str) -> str:
 
     stops = [to_hex(colormaps[colours](part)) for part in np.linspace(0.0, 1.0, _STOPS)]
     return f"linear-gradient(to top,{','.join(stops)})"
-
-
-def _png(blocks: NDArray[Any], colours: str, scale: Scale) -> str:
-    from matplotlib import colormaps
-    from matplotlib.image import imsave
-
-    part = np.ma.masked_invalid((blocks * scale.factor - scale.low) / (scale.high - scale.low))
-    painted = colormaps[colours].with_extremes(bad=NO_VALUE)(part, bytes=True)
-    buffer = io.BytesIO()
-    imsave(buffer, painted, format="png")
-    return base64.b64encode(buffer.getvalue()).decode("ascii")
 
 
 def _median(frames: NDArray[np.float32]) -> float:

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 from xmist.core.data import Retrieval, SpeckleStack
-from xmist.core.errors import ErrorRecord, InputError, OutputError, raise_errors
+from xmist.core.errors import ErrorRecord, InputError, OutputError, XmistError, raise_errors
 from xmist.core.experiment import Experiment
 from xmist.core.findings import Finding
 from xmist.core.log import RunLog, open_log
@@ -450,6 +450,23 @@ def load_projection(
         experiment=setup.experiment,
         provenance={**prepared.provenance, "binning": discovery.binning},
     )
+
+
+def raw_frames(
+    parsed: ParsedConfiguration, number: int | None = None, digests: Any = None
+) -> SpeckleStack | None:
+    """Return the frames of a projection before the steps of its preprocessing, None where they are not there.
+
+    `digests` are those of the frames that are meant, in the provenance of a result.
+    """
+    bare = dataclasses.replace(parsed, preprocess=(), problems=(), method=None, options={}, files=())
+    try:
+        loaded = load_projection(bare, number)
+    except (XmistError, OSError):
+        return None
+    known = loaded.provenance["input"]
+    same = digests is None or all(known.get(role) == digests.get(role) for role in ("reference", "sample"))
+    return loaded.stack if same else None
 
 
 def finished_results(parsed: ParsedConfiguration) -> Path:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import html
+import os
 from collections.abc import Callable, Mapping
 from functools import partial
 from pathlib import Path
@@ -43,6 +45,7 @@ _GEOMETRY: Final = {
 _NEEDED: Final = tuple(_GEOMETRY)[:3]
 # Frames can be shown before the geometry is known.
 _STAND_INS: Final = {"energy_kev": 17.0, "pixel_size": 1e-6, "sample_to_detector": 1.0}
+_LINK: Final = "#6fb4ff"  # is read on a dark ground
 _SIMPLE_STEPS: Final = tuple(name for name in STEPS if name not in ("crop", "bin"))
 REFERENCE, SAMPLE, BAD = "reference frames", "sample frames", "bad pixels"
 _ON_DETECTOR: Final = (REFERENCE, SAMPLE, BAD, CROP, BARE_BEAM)
@@ -95,7 +98,11 @@ class FramesPage(QWidget):  # type: ignore[misc]
             self._button("Folder…", self._ask_folder), self._button("File…", self._ask_file), self.open_button
         )
         self.reference_layer, self.sample_layer = QComboBox(), QComboBox()
-        self.form.addRow(QLabel("or layers (position, y, x): reference, sample"))
+        for box in (self.reference_layer, self.sample_layer):
+            box.setSizeAdjustPolicy(QComboBox.SizeAdjustPolicy.AdjustToMinimumContentsLengthWithIcon)
+            box.setMinimumContentsLength(8)
+            box.setToolTip("An image layer with axes position, y and x")
+        self.form.addRow(QLabel("or layers: reference, sample"))
         self._row(self.reference_layer, self.sample_layer)
         for event in (self.viewer.layers.events.inserted, self.viewer.layers.events.removed):
             event.connect(self._list_layers)
@@ -108,9 +115,10 @@ class FramesPage(QWidget):  # type: ignore[misc]
         self.geometry_fields = {name: QLineEdit() for name in _GEOMETRY}
         self.geometry_sources = {name: QLabel() for name in _GEOMETRY}
         for name, field in self.geometry_fields.items():
+            field.setMinimumWidth(90)
             about = self.geometry_sources[name]
             about.setWordWrap(True)
-            about.setStyleSheet("font-size: 10px; color: gray")
+            about.setStyleSheet("font-size: 10px; color: #a0a4a8")
             about.setVisible(False)
             about.linkActivated.connect(field.setText)
             self.form.addRow(_GEOMETRY[name], field)
@@ -122,7 +130,7 @@ class FramesPage(QWidget):  # type: ignore[misc]
         self.steps = {name: QCheckBox(name) for name in _SIMPLE_STEPS}
         for n, (name, box) in enumerate(self.steps.items()):
             box.setToolTip(STEPS[name].summary)
-            steps.addWidget(box, n // 3, n % 3)
+            steps.addWidget(box, n // 2, n % 2)
         self.form.addRow(QLabel("Preprocessing, in this order"))
         self.form.addRow(steps)
         self.draw_crop = self._button("Draw crop", lambda: draw(self.viewer, CROP, self.pixel))
@@ -176,14 +184,13 @@ class FramesPage(QWidget):  # type: ignore[misc]
         """Show where a value comes from; of several possible values a click takes one."""
         about = self.geometry_sources[name]
         about.setVisible(bool(offers))
-        if len(offers) == 1:
-            about.setText(f"{offers[0].source}")
         lines = []
         for offer in offers:
             value = repr(float(f"{offer.value:.9g}"))
-            lines.append(f'<a href="{value}">{value}</a>, {offer.source}: {offer.note}')
-        if len(offers) > 1:
-            about.setText("Take one of: " + "<br>".join(lines))
+            link = f'<a style="color:{_LINK}" href="{value}">{value}</a>: ' if len(offers) > 1 else ""
+            source = offer.source.replace(f"{self.folder}{os.sep}", "")
+            lines.append(f"{link}{html.escape(source)}{f': {html.escape(offer.note)}' if link else ''}")
+        about.setText("<br>".join(lines))
 
     def describe(self) -> str:
         """Show numbers and shape of the frames; return a sentence that names missing values, if any."""

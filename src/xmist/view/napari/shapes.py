@@ -15,6 +15,7 @@ from qtpy.QtWidgets import QPushButton
 Box = tuple[int, int, int, int]
 
 CROP, BARE_BEAM, REGIONS = "crop", "bare beam", "regions to measure"
+_GROUND, _TEXT = "#262930", "#d0d2d5"  # as napari's own dark theme
 COLOURS: Final = {CROP: "yellow", BARE_BEAM: "cyan", REGIONS: "lime"}
 
 
@@ -82,7 +83,7 @@ class SmallPlot(FigureCanvasQTAgg):
     """A plot that is hidden until it is drawn."""
 
     def __init__(self) -> None:
-        self.axes = Figure(figsize=(3.4, 1.9), layout="constrained").add_subplot()
+        self.axes = Figure(figsize=(3.4, 1.9), layout="constrained", facecolor=_GROUND).add_subplot()
         super().__init__(self.axes.figure)  # type: ignore[no-untyped-call]
         self.setMinimumHeight(170)
         self.setVisible(False)
@@ -108,8 +109,10 @@ class SmallPlot(FigureCanvasQTAgg):
         self._finish("distance (µm)", title)
 
     def _finish(self, x: str, y: str) -> None:
-        self.axes.set_xlabel(x, fontsize=8)
-        self.axes.set_ylabel(y, fontsize=8)
-        self.axes.tick_params(labelsize=7)
+        self.axes.set_facecolor(_GROUND)
+        self.axes.set_xlabel(x, fontsize=8, color=_TEXT)
+        self.axes.set_ylabel(y, fontsize=8, color=_TEXT)
+        self.axes.tick_params(labelsize=7, colors=_TEXT, which="both")
+        self.axes.spines[:].set_color(_TEXT)
         self.setVisible(True)
         self.draw_idle()  # type: ignore[no-untyped-call]

@@ -83,6 +83,8 @@ class RetrievalWidget(QWidget):  # type: ignore[misc]
             area.setWidgetResizable(True)
             area.setHorizontalScrollBarPolicy(Qt.ScrollBarPolicy.ScrollBarAlwaysOff)
             area.setWidget(page)
+            bar = area.verticalScrollBar().sizeHint().width()
+            area.setMinimumWidth(page.minimumSizeHint().width() + bar)
             self.tabs.addTab(area, title)
         layout = QVBoxLayout(self)
         layout.addWidget(self.tabs)

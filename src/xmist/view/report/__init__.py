@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any, BinaryIO, Final
 
 from xmist.core.checks import Checks
-from xmist.core.data import Retrieval
+from xmist.core.data import Retrieval, SpeckleStack
 from xmist.core.errors import ErrorRecord, InputError, raise_errors, shown, suggest
 from xmist.io.results.atomic import target_errors, write_file
 
@@ -25,6 +25,7 @@ def write_report(
     results: Sequence[tuple[str, Retrieval]],
     *,
     channels: Sequence[str] | None = None,
+    frames: SpeckleStack | None = None,
     overwrite: bool = False,
 ) -> Path:
     """Write results as one HTML page that needs no server and no network.
@@ -39,6 +40,8 @@ def write_report(
     channels : sequence of str, optional
         Channels to show, such as "phase", each with its standard deviation, and diagnostics by their names;
         None shows all. The flags are always shown.
+    frames : SpeckleStack, optional
+        Raw frames, of which the page shows those at three positions at most, binned.
     overwrite : bool
         Replace an existing file.
 
@@ -75,20 +78,23 @@ def write_report(
     raise_errors([*page_errors(path, overwrite=overwrite), *errors, *_result_errors(results)])
 
     def write(file: BinaryIO) -> None:
-        file.writelines(page_pieces(results))
+        file.writelines(page_pieces(results, frames))
 
     return write_file(path, write, _verify, overwrite=overwrite)
 
 
-def page_pieces(results: Sequence[tuple[str, Retrieval]]) -> Iterator[bytes]:
+def page_pieces(
+    results: Sequence[tuple[str, Retrieval]], frames: SpeckleStack | None = None
+) -> Iterator[bytes]:
     """Return the page of results that were checked, in pieces."""
-    from xmist.view.report.content import Blocks, describe
+    from xmist.view.report.content import Blocks, describe, describe_frames
     from xmist.view.report.document import document
 
     blocks = Blocks()
     found = [describe(name, result, blocks) for name, result in results]
     title = f"{' · '.join(name for name, _ in results)} · xmist"
-    for piece in document(title, {"results": found}, blocks.texts):
+    raw = None if frames is None else describe_frames(frames)
+    for piece in document(title, {"results": found, "frames": raw}, blocks.texts):
         # Names of files can hold bytes that are no text.
         yield piece.encode("utf-8", errors="replace")
 

@@ -10,18 +10,21 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
-from xmist.core.data import CHANNELS, Retrieval, channel_of
+from xmist.core.data import CHANNELS, Retrieval, SpeckleStack, channel_of
 from xmist.core.experiment import Experiment
 from xmist.core.findings import warnings_first
 from xmist.core.flags import FLAGS
 from xmist.core.version import __version__
 from xmist.methods import METHODS
 from xmist.view.figures.directions import Directions
-from xmist.view.figures.panels import panels, si
-from xmist.view.report.encode import ABOVE, BELOW, FIRST, LAST, NO_VALUE, Codes, pack, quantise
+from xmist.view.figures.panels import block_means, panels, si
+from xmist.view.report.encode import ABOVE, BELOW, FIRST, LAST, NO_VALUE, Codes, pack, png_text, quantise
 
 # Of the unflagged pixels: what the contrast spans at first.
 _MIDDLE: Final = (0.005, 0.995)
+
+_FRAME_SIDE: Final = 384  # pixels of a raw frame along its longer side
+_RANGE: Final = (0.5, 99.5)  # percent of the raw frames that the contrast spans
 
 # Maps that do not say more than their name, by the name that methods give them.
 _DIAGNOSTICS: Final = {
@@ -88,6 +91,44 @@ def describe(name: str, result: Retrieval, blocks: Blocks) -> dict[str, Any]:
         }
     )
     return found
+
+
+def describe_frames(stack: SpeckleStack) -> dict[str, Any]:
+    """Return raw frames at three positions at most, as small pictures with one contrast."""
+    positions = sorted({0, stack.positions // 2, stack.positions - 1})
+    factor = -(-max(stack.shape) // _FRAME_SIDE)
+    shown = []
+    for role, frames in (("Reference", stack.reference), ("Sample", stack.sample)):
+        for position in positions:
+            frame = frames[position]
+            used = np.isfinite(frame)
+            if stack.weights is not None:
+                used &= stack.weights[position] > 0
+            title = f"{role} frame at position {position}"
+            shown.append((title, block_means(frame, used, factor)))
+    values = np.concatenate([blocks[np.isfinite(blocks)] for _, blocks in shown])
+    low, high = (float(limit) for limit in np.percentile(values, _RANGE)) if values.size else (0.0, 1.0)
+    high = high if high > low else low + 1.0
+    return {
+        "positions": stack.positions,
+        "binning": factor,
+        "limits": [low, high],
+        "columns": len(positions),
+        "shown": [
+            {
+                "title": title,
+                "range": _ends(blocks),
+                "png": png_text((blocks - low) / (high - low), "gray"),
+            }
+            for title, blocks in shown
+        ],
+    }
+
+
+def _ends(values: NDArray[Any]) -> list[float]:
+    """Return the least and the greatest finite value; nothing where there is none."""
+    finite = values[np.isfinite(values)]
+    return [float(finite.min()), float(finite.max())] if finite.size else []
 
 
 def plain(value: Any) -> Any:

@@ -8,12 +8,15 @@ differences from what their neighbours predict, low bytes first and high bytes a
 from __future__ import annotations
 
 import base64
+import io
 import zlib
 from dataclasses import dataclass
 from typing import Any, Final
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
+
+from xmist.view.figures.page import NO_VALUE as HOLE
 
 Codes16 = NDArray[np.uint16]
 
@@ -88,6 +91,20 @@ def pack(codes: Codes16) -> tuple[str, str]:
     halves = np.ascontiguousarray(choices[predictor], dtype="<u2").view(np.uint8).reshape(-1, 2).T
     # What is left is close to noise, where a higher level finds nothing more.
     return base64.b64encode(zlib.compress(halves.tobytes(), 4)).decode("ascii"), predictor
+
+
+def png_text(parts: NDArray[Any], colours: str) -> str:
+    """Return a small picture as PNG in base64: `parts` (y, x) from 0 to 1 by a colour map.
+
+    NaN has a colour of its own.
+    """
+    from matplotlib import colormaps
+    from matplotlib.image import imsave
+
+    painted = colormaps[colours].with_extremes(bad=HOLE)(np.ma.masked_invalid(parts), bytes=True)
+    buffer = io.BytesIO()
+    imsave(buffer, painted, format="png")
+    return base64.b64encode(buffer.getvalue()).decode("ascii")
 
 
 def unpack(text: str, shape: tuple[int, int], predictor: str) -> Codes16:

@@ -323,6 +323,26 @@ function themeChoice(app) {
   });
 }
 
+/** Show the images of the results, or the raw frames. */
+function frameTabs(app, frames) {
+  const views = { images: document.getElementById("images"), frames: document.getElementById("frames") };
+  const [low, high] = frames.limits;
+  const pictures = frames.shown.map(({ title, range, png }) => element(
+    "figure", {},
+    element("img", { src: `data:image/png;base64,${png}`, alt: title }),
+    element("figcaption", { class: "small" }, title, element("span", { class: "quiet" }, range.length ? ` (${range.map((value) => short(value)).join(" to ")})` : " (no usable pixel)")),
+  ));
+  const binned = frames.binning > 1 ? `, means of ${frames.binning} × ${frames.binning} pixels` : "";
+  const said = `Raw frames at ${frames.columns} of ${frames.positions} positions, before any preprocessing${binned}. Black is ${short(low)}, white ${short(high)}.`;
+  const grid = element("div", { class: "frames" }, ...pictures);
+  grid.style.setProperty("--columns", frames.columns);
+  views.frames.append(element("p", { class: "quiet small" }, said), grid);
+  return choices("Images or raw frames", [["images", "Images"], ["frames", "Raw frames"]], "images", (name) => {
+    for (const [key, view] of Object.entries(views)) view.hidden = key !== name;
+    app.layOut();
+  });
+}
+
 function start() {
   if (typeof DecompressionStream === "undefined") {
     document.getElementById("status").textContent =
@@ -334,6 +354,11 @@ function start() {
   document.getElementById("toolbar").append(...toolbar(app).filter(Boolean));
   profileTools(app, document.getElementById("profile-tools"));
   document.getElementById("theme").replaceWith(themeChoice(app));
+  if (data.frames) {
+    const tabs = document.getElementById("tabs");
+    tabs.append(frameTabs(app, data.frames));
+    tabs.hidden = false;
+  }
   document.getElementById("words").append(...words(app));
   document.getElementById("foot").textContent = `Written by xmist ${data.version}.`;
   app.describe();

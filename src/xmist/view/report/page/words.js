@@ -12,7 +12,7 @@ function words(app) {
 function resultWords(app, result, alone) {
   return element(
     "article", { class: alone ? "result alone" : "result", "aria-label": result.name },
-    element("h2", {}, result.name),
+    element("h2", { class: alone ? "hidden" : null }, result.name),
     section("Findings", findings(result)),
     section("Flags", flagTableOf(result)),
     convergence(result),
