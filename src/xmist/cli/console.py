@@ -66,7 +66,7 @@ def run(command: click.Command, arguments: Sequence[str] | None) -> int:
                 obj=settings,
             )
             code = code if isinstance(code, int) else DONE
-    except SystemExit as error:  # click's way when nobody reads its output any more
+    except SystemExit as error:  # click raises this when nobody reads its output
         code = error.code if isinstance(error.code, int) else FAILED
     except (Exception, KeyboardInterrupt, Terminated) as error:
         if settings.debug:
@@ -74,7 +74,7 @@ def run(command: click.Command, arguments: Sequence[str] | None) -> int:
         if settings.log is not None:
             settings.log.error(error)
         code, message = explain(error)
-        with suppress(OSError):  # nobody listens any more
+        with suppress(OSError):  # the pipe is closed
             click.echo(message, err=True)
     if settings.log is not None:
         settings.log.write(f"ended with exit code {code}")

@@ -165,7 +165,7 @@ def _retrieve(
     if errors:
         raise InputError([*parsed.named(discover(parsed).errors), *errors])
     if parsed.is_series and workers is None and dask is None and reads_hdf5(parsed):
-        workers = 1  # a file that crashes its library must not take this process with it
+        workers = 1  # a file that crashes its library must not end this process
     with progress_bars(settings) as progress:
         done = run_parsed(
             parsed,

@@ -82,7 +82,7 @@ class RunLog:
     def watch(self, tell: Progress | None) -> Progress:
         """Return a progress that also notes each stage when it begins, and every 10 s how far it is."""
 
-        def told(what: str, done: float, total: float) -> None:
+        def noted(what: str, done: float, total: float) -> None:
             now = time.monotonic()
             if what != self._stage:
                 self.write(what)
@@ -93,7 +93,7 @@ class RunLog:
             if tell is not None:
                 tell(what, done, total)
 
-        return told
+        return noted
 
     def _append(self, lines: Iterable[str]) -> None:
         assert self.path is not None

@@ -128,7 +128,7 @@ class Material:
             if found is None:
                 known = _known()
                 found = known.get(name.strip().lower())
-                if found is None and (unusable := _name_fault(name, density, known)):
+                if found is None and (unusable := _name_error(name, density, known)):
                     raise InputError(unusable, "material-invalid")
             if found is not None:
                 formula, usual = found
@@ -224,7 +224,7 @@ def _known() -> dict[str, tuple[str, float]]:
     return tables | _PLASTICS
 
 
-def _name_fault(name: str, density: float | None, known: Mapping[str, tuple[str, float]]) -> str:
+def _name_error(name: str, density: float | None, known: Mapping[str, tuple[str, float]]) -> str:
     """Return why an unknown name cannot be used, with the nearest known ones; empty if it can."""
     formula = not _formula_errors(name)
     if formula and density is not None:

@@ -69,7 +69,7 @@ def compare_configuration(
     wrong = list(parsed.named(found.errors))
     there = POSITIONS_COMPARED[-1] if found.reference is None else found.reference.positions
     numbers = tuple((section.positions or usual_positions(there)) if positions is None else positions)
-    # What the file says of methods, options and numbers was looked at with it.
+    # Methods, options and numbers of the file were checked with it.
     if methods is not None:
         wrong += method_errors(chosen)
     if positions is not None:

@@ -38,7 +38,7 @@ Real = NDArray[np.float64]
 Mask = NDArray[np.bool_]
 
 _NORMAL: Final = 1.4826  # standard deviations in a median absolute deviation, for Gaussian noise
-_FEWEST: Final = 10.0  # independent coefficients of a ring that says something
+_FEWEST: Final = 10.0  # independent coefficients that a ring needs
 
 
 def mean_square_error(

@@ -59,7 +59,7 @@ def make_regions(
         for name, mask in zip(NAMES, found, strict=True):
             if name in masks:
                 continue
-            for other in masks.values():  # what was given is right
+            for other in masks.values():  # the given regions are valid
                 mask = None if mask is None or other is None else mask & ~other
             if mask is not None and np.count_nonzero(mask) < SMALLEST:
                 mask, reason = None, "the given region leaves too few pixels"

@@ -84,7 +84,7 @@ class Frames:
         beam: ArrayLike | None = None,
     ) -> None:
         errors: list[ErrorRecord] = []
-        told: NDArray[np.float64] | None = None
+        flux: NDArray[np.float64] | None = None
         given = {
             "reference": as_frames("reference", reference, errors),
             "sample": as_frames("sample", sample, errors),
@@ -110,14 +110,14 @@ class Frames:
                 given["weights"] = np.broadcast_to(np.float32(1.0), first.shape)
             else:
                 given["weights"] = as_weights("weights", weights, first.shape, errors)
-            told = None if beam is None else np.asarray(beam, np.float64)
-            if told is not None and told.shape != (2, len(first)):
-                text = f"beam has shape {told.shape}; expected {(2, len(first))}, a number a frame"
+            flux = None if beam is None else np.asarray(beam, np.float64)
+            if flux is not None and flux.shape != (2, len(first)):
+                text = f"beam has shape {flux.shape}; expected {(2, len(first))}, one number per frame"
                 errors.append(ErrorRecord("shape-mismatch", text))
         raise_errors(errors)
         for name, array in given.items():
             object.__setattr__(self, name, array)
-        object.__setattr__(self, "beam", told)
+        object.__setattr__(self, "beam", flux)
         object.__setattr__(self, "history", tuple(history))
         object.__setattr__(self, "measured", dict(measured or {}))
         object.__setattr__(self, "findings", tuple(findings))

@@ -107,11 +107,11 @@ def unlit_region(frames: Image, weights: Image | None, options: UnlitOptions) ->
         votes += good & (np.where(good, frame, np.float32(0.0)) < options.threshold * level)
         heard += good
     dark, known = 2 * votes > heard, heard > 0
-    # Bad pixels have no vote: neither a seam nor a cluster of them is a region without beam.
+    # Bad pixels do not count: a seam or a cluster of them is not a region without beam.
     share = ndimage.uniform_filter(dark.astype(np.float32), size, mode="nearest")
     share -= 0.5 * ndimage.uniform_filter(known.astype(np.float32), size, mode="nearest")
     core = _large(share > 1e-6, size)
-    # Corners that the vote rounds off.
+    # Restore the corners, which the majority rounds off.
     region: Mask = ndimage.binary_dilation(core, iterations=max(1, size // 2), mask=dark | core)
     if options.margin:
         region = ndimage.binary_dilation(region, iterations=options.margin)

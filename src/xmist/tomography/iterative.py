@@ -44,7 +44,7 @@ def cgls(projector: Projector, row: Real, weight: Real | None, options: Tomograp
         out = projector.adjoint(used * projector.forward(x))
         return out + scale * _gradient_adjoint(_gradient(x)) if scale else out
 
-    # Without a prior, few iterations are what keeps noise down; a preconditioner would let it in at once.
+    # Without a prior, only few iterations limit the noise; a preconditioner would fit it at once.
     precondition = _inverse(projector, used, scale) if scale else np.copy
     image, product = np.zeros(projector.shape), np.zeros(projector.shape)
     image, product = _conjugate_gradients(normal, precondition, right, image, product, options.iterations)

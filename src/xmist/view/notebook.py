@@ -137,7 +137,7 @@ def _figure(panel: Panel, image: Image, scale: Scale, pixel: float | None = None
     blocks = image.blocks
     assert blocks is not None
     y, x = blocks.shape
-    larger = max(1, _SIDE // max(y, x))  # whole pixels, so that a tiny image is no dot
+    larger = max(1, _SIDE // max(y, x))  # whole pixels, so that a tiny image stays visible
     unit = "" if panel.unit == "1" else f"{PREFIXES[scale.exponent]}{panel.unit}"
     low, high = (f"{limit:.3g}".replace("-", "−") for limit in (scale.low, scale.high))
     bar = ""

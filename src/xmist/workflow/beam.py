@@ -16,7 +16,7 @@ from xmist.io.frames.beam import Beam, beam_in
 from xmist.io.frames.series import FrameSeries
 from xmist.workflow.frames import FrameReader, FrameTable
 
-# Of a long series so many projections are looked at.
+# Number of projections of a long series that are examined.
 _LOOKED_AT: Final = 32
 # Parts by which the beam and exposure times may differ unnoticed.
 _STEADY: Final = 0.01
@@ -72,8 +72,8 @@ def survey_beam(
         return source, steps, findings
     if known[0] != known[1]:
         texts = [
-            f"{table.name} {'states' if told else 'does not state'} the exposure time"
-            for table, told in zip((reference, sample), known, strict=True)
+            f"{table.name} {'states' if stated else 'does not state'} the exposure time"
+            for table, stated in zip((reference, sample), known, strict=True)
         ]
         text = f"{texts[0]}, and {texts[1]}: if they differ, the transmission is wrong by their ratio"
         findings.append(finding("exposure-time-unknown", text))
@@ -122,7 +122,7 @@ def _beams(table: FrameTable) -> list[Beam]:
                     if number >= 0:
                         found.append(beam_in(reader.header(number, frame)))
             except InputError:
-                continue  # it is told when the frame is read
+                continue  # the error is reported when the frame is read
     return found
 
 

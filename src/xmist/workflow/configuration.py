@@ -31,7 +31,7 @@ from xmist.workflow.schema import (
     step_path,
 )
 
-# A configuration is text that people write; what is larger was given by mistake.
+# A larger file is not a configuration.
 _LARGEST: Final = 2**20
 
 # Valid stand-ins: what is given is checked even where another value is missing.

@@ -27,7 +27,7 @@ from xmist.workflow.storage import Block, BlockSchema, KeptResult, write_block
 
 T = TypeVar("T")
 
-# A projection at which so many processes died is left out.
+# Number of processes that die at a projection before it is left out.
 _DEATHS: Final = 2
 # Results that wait until those before them are written.
 WAITING: Final = 1

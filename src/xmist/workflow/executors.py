@@ -42,7 +42,12 @@ class Inline:
 
 
 class Processes:
-    """Runs blocks in processes on this machine."""
+    """Runs blocks in processes on this machine.
+
+    A process that dies closes its pipe. The blocks in work are then repeated one by one, each in one process,
+    with notes of the projection that is begun (`driver.process_blocks`). A projection at which several
+    processes died is left out; a block whose processes keep dying otherwise becomes a report with a problem.
+    """
 
     def __init__(self, workers: int) -> None:
         self.workers = workers
@@ -54,7 +59,7 @@ class Processes:
         while waiting:
             left = len(waiting)
             suspects = yield from _round(job, waiting, self.workers, cautious=False)
-            # One of the blocks that were being done may have killed its process. Alone, it shows.
+            # One of the blocks in work may have killed its process; run each alone to find it.
             for block in suspects:
                 for _ in range(_TRIES):
                     if not (yield from _round(job, deque([block]), 1, cautious=True)):
@@ -88,8 +93,8 @@ def _round(
             for pipe in ready:
                 process, given = busy[pipe]
                 try:
-                    told = pipe.recv()
-                    if told is None:  # it asks for a block; once one has died, there are none
+                    message = pipe.recv()
+                    if message is None:  # it asks for a block; once one has died, there are none
                         block = waiting.popleft() if waiting and not suspects else None
                         given += [] if block is None else [block]
                         pipe.send(block)
@@ -99,10 +104,10 @@ def _round(
                     del busy[pipe]
                     process.join()
                     continue
-                if isinstance(told, BaseException):
-                    raise told
-                given.remove(told.block)
-                yield told
+                if isinstance(message, BaseException):
+                    raise message
+                given.remove(message.block)
+                yield message
     except BaseException:
         stop.set()
         raise

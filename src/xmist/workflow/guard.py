@@ -14,8 +14,7 @@ from typing import Any, Final
 
 from xmist.core.errors import InputError, OutputError
 
-# Headers of a hundred thousand files on a slow disk take minutes; a library that goes round in circles does
-# not end at all.
+# Headers of a hundred thousand files on a slow disk take minutes; a library in an endless loop never ends.
 OPENING: Final = 1800.0
 _SERVE: Final = "from xmist.workflow.guard import serve; serve()"
 
@@ -73,7 +72,7 @@ def serve() -> None:
         answer = ("output", str(error))
     except MemoryError as error:
         answer = ("memory", str(error))
-    except Exception as error:  # the parent tells it
+    except Exception as error:  # the parent reports it
         answer = ("error", f"{type(error).__name__}: {error}")
     with channel:
         pickle.dump(answer, channel, protocol=pickle.HIGHEST_PROTOCOL)

@@ -26,9 +26,9 @@ from xmist.io.frames.sources import Source, listed
 from xmist.workflow.frames import FrameTable, open_tolerant, with_name
 from xmist.workflow.numbering import Numbering, find_numbering
 
-# So many files are opened to see how much each holds; of more, the first one speaks for all.
+# Number of files that are opened to see how much each holds; of more files, the first represents all.
 _MOST_OPENED: Final = 64
-# So many files may be tried to find one that can be opened.
+# Number of files that are tried to find one that can be opened.
 _MOST_TRIED: Final = 8
 # Names tell where files belong if the numbers in them are at least one in so many that they could be.
 _SPARSE: Final = 2
@@ -273,7 +273,7 @@ def _open_files(files: list[_File], name: str) -> Source:
     if first is None:
         raise InputError(prefixed(f"{name}: ", errors))
     for file in files:
-        # Of a file that cannot be opened it is not known how much it should hold.
+        # The expected content of a file that cannot be opened is not known.
         if not file.count:
             file.count, file.sizes = first.count, first.sizes
     return first
@@ -355,7 +355,7 @@ def _place_by_names(
         unknown = [axis for axis in axes if axis not in known]
         known |= dict.fromkeys(unknown[1:], 1)
         least = math.prod(known[axis] for axis in axes if axis in known)
-        if unknown:  # what a file holds beyond a multiple is told below
+        if unknown:  # frames beyond a multiple are an error below
             known[unknown[0]] = max(1, largest.count // least)
         sizes = {axis: known[axis] for axis in axes}
     else:
@@ -372,7 +372,7 @@ def _place_by_names(
             code="frames-unequal-numbers",
         )
     sizes["position"] = max(sizes["position"], request.positions or 0)
-    if outer in braces:  # a list of angles tells of projections after the last file
+    if outer in braces:  # a list of angles can contain projections after the last file
         last = max(map(numbering.index, request.before), default=-1)
         sizes[outer] = max(request.count or 0, sizes[outer], last + 1)
     if sizes[outer] > _MOST_TIMES * max(len(files), request.count or 0, 1000):

@@ -408,9 +408,9 @@ def _preprocess_lines(specs: Mapping[str, object], series: Mapping[str, FrameSer
             f"Speckles of bare beam moved by {drift:.2g} pixels between the first reference and sample frame."
         )
         lines += ["[[preprocess]]", 'step = "drift"', ""]
-    told = monitor_text(series["reference"], series["sample"]) if {"reference", "sample"} <= {*series} else ""
-    if told:
-        lines += [*_comment(told), "[[preprocess]]", 'step = "flux"', 'source = "monitor"', ""]
+    beam = monitor_text(series["reference"], series["sample"]) if {"reference", "sample"} <= {*series} else ""
+    if beam:
+        lines += [*_comment(beam), "[[preprocess]]", 'step = "flux"', 'source = "monitor"', ""]
     return lines[:-1]
 
 
@@ -547,7 +547,7 @@ def _plan_stacks(stacks: Sequence[KeyedStack], projections: int) -> SeriesLayout
         return None
     runs = [_reference_runs(stack.keys) for stack in stacks]
     times = tuple(before for before, _ in runs[0])
-    told = all(tuple(before for before, _ in found) == times for found in runs)
+    consistent = all(tuple(before for before, _ in found) == times for found in runs)
     sizes = {size for found in runs for _, size in found}
     return SeriesLayout(
         positions=len(stacks),
@@ -556,7 +556,7 @@ def _plan_stacks(stacks: Sequence[KeyedStack], projections: int) -> SeriesLayout
         reference_axes="position,set,repeat,y,x",
         paths=(first.path,),
         angles=None if first.angles is None else first.angles[0],
-        reference_at=times if told else (),
+        reference_at=times if consistent else (),
         reference_repeats=sizes.pop() if len(sizes) == 1 else None,
         text="a stack a position",
     )
@@ -585,7 +585,7 @@ def _plan_stack(
     if blocks > 1:  # a position after the other: each may have references
         times = sorted({before % projections for before, _ in runs if before < frames} - {0})
         own = len(runs) == blocks * (len(times) + 1)
-        told = own or [before for before, _ in runs] == [0]
+        consistent = own or [before for before, _ in runs] == [0]
         times = [0, *times] if own else [0]
         sizes = {size if own else size // blocks for _, size in runs}
         axes = "position,set,repeat,y,x" if own else "set,position,repeat,y,x"
@@ -596,13 +596,13 @@ def _plan_stack(
         for before, size in runs:
             sums[before // together] = sums.get(before // together, 0) + size
         times, sizes = list(sums), set(sums.values())
-        told = not any(size % together for size in sizes)
+        consistent = not any(size % together for size in sizes)
         sizes = {size // together for size in sizes}
         axes, order = "set,position,repeat,y,x", "projection,position,y,x"
         text = "the positions of a projection one after the other"
     if len(stacks) > 1:
         text += f", in {len(stacks)} stacks"
-    told = told and len(sizes) == 1
+    consistent = consistent and len(sizes) == 1
     return SeriesLayout(
         positions=together * blocks,
         projections=projections,
@@ -610,8 +610,8 @@ def _plan_stack(
         reference_axes=axes,
         paths=tuple(stack.path for stack in stacks),
         angles=None if stacks[0].angles is None else stacks[0].angles[0],
-        reference_at=tuple(times) if told else (),
-        reference_repeats=sizes.pop() if told else None,
+        reference_at=tuple(times) if consistent else (),
+        reference_repeats=sizes.pop() if consistent else None,
         text=text,
     )
 

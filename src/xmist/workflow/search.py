@@ -245,7 +245,7 @@ def find_series(found: FrameSearch) -> None:
     ]
     _check_positions(found, reference.positions, f"{reference.name} has in {len(times)} sets")
     sample = found.attempt(partial(_place_sample, found, reference))
-    # A single position has nothing that it could be mistaken for.
+    # A single position cannot be confused with another.
     if sample is not None and not reference.missing and frames.position_key and reference.positions > 1:
         pair = found.attempt(partial(pair_positions, reference, sample, frames.position_key))
         reference, sample = pair or (reference, sample)

@@ -49,14 +49,14 @@ from xmist.workflow.series_file import SeriesMetadata, join_pieces, write_series
 from xmist.workflow.setup import SeriesSetup, read_setup
 from xmist.workflow.storage import Block, BlockSchema, Kept, clear, find_kept, split
 
-# Projections all over the series that are tried before it is said that none can be retrieved.
+# Number of projections, over the whole series, that are tried before an error.
 _TRIED: Final = (0.0, 0.5, 1.0, 0.25, 0.75, 0.125, 0.375, 0.625)
-# Bytes that a block may have if no size is asked for: killed, it is what is lost.
+# Bytes of a block if no size is given; a kill loses at most one block.
 _BLOCK: Final = 64 * 2**20
 _MOST_IN_BLOCK: Final = 64
 # A cluster that grows as it goes is taken for this large when the blocks are cut.
 _CLUSTER: Final = 16
-# So many blocks in a row may fail to be written before the series stops.
+# Number of blocks in a row that may fail to be written before the series stops.
 _MOST_UNWRITTEN: Final = 3
 # Projections that a series is taken to have whose number is not known when it is followed.
 _FOLLOWED: Final = 1000

@@ -34,7 +34,7 @@ from xmist.workflow.quality import COLUMNS, Row, to_columns, to_rows
 if TYPE_CHECKING:
     import h5py
 
-# What a pixel of a projection without a result, or of a block that is not there, says.
+# Flag of the pixels of a projection without a result, or of a missing block.
 NOTHING: Final = UNDETERMINED | BAD_SAMPLE
 
 _LEVEL: Final = 1  # of the compression of flags
@@ -265,7 +265,7 @@ class _Skeleton:
     def put_flags(self, place: int, flags: NDArray[np.uint16] | None) -> None:
         """Keep the flags of a projection, as HDF5 would pack them, but without its lock."""
         image = np.full(self._schema.shape, NOTHING, np.uint16) if flags is None else flags
-        # Flags of neighbours are the same more often than not.
+        # Flags of neighbours are mostly the same.
         if self._last is None or not np.array_equal(self._last[0], image):
             self._last = image, _packed(image)
         self._flags.id.write_direct_chunk((place, 0, 0), self._last[1])

@@ -79,7 +79,7 @@ def _match(
         errors.append(ErrorRecord("positions-mismatch", text))
         return None
     scale = position_scale([*ours, *theirs])
-    if len(first) == len(second) == 1:  # they span nothing that noise could be told from
+    if len(first) == len(second) == 1:  # there is no range to compare noise with
         scale = tuple(_AGREEMENT * abs(value) if isinstance(value, float) else 0.0 for value in ours[0])
     unmoved = not (reference.position_asked or sample.position_asked) and all(
         same_position(ours[0], position, scale) for position in [*ours, *theirs]

@@ -22,7 +22,7 @@ _OF_SIZE: Final = 1e-6
 # A coordinate that spans less than this part of what another spans only scatters around its place.
 _SCATTER: Final = 0.01
 
-# Names under which a header states where the diffuser is, if it says so in as many words.
+# Names under which headers state the position of the diffuser.
 _DIFFUSER_KEY: Final = re.compile(
     r"(mask|membrane|diffuser|sandpaper|speckle)[ _.-]?(motor[ _.-]?)?"
     r"(x|y|z|pos|position|[xyz][ _.-]?pos(ition)?)",

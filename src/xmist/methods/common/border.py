@@ -22,7 +22,7 @@ Real = NDArray[Any]
 SIGNIFICANT: Final = 6.0  # deviations of a mean square without motion
 _WORTH: Final = 0.05  # pixels, rms at the border
 _NAMED: Final = 0.3  # part of what is missing that a tilt, a defocus or an astigmatism must have to be named
-_NAMED_REST: Final = 0.6  # the same for what is none of these
+_NAMED_REST: Final = 0.6  # the same for the rest
 
 
 def moves(square: float, deviation: float, least: float) -> bool:

@@ -17,7 +17,7 @@ from xmist.numerics.solvers.integrate import Integrator, integrate
 from xmist.numerics.solvers.poisson import inverse_laplacian, screened
 
 # Weight of a shift that is filled from its neighbours: it carries the phase over a gap that cuts the image,
-# and bends the phase on either side by a ten-thousandth of what the gap gets wrong.
+# and changes the phase on either side by 10⁻⁴ of the error in the gap.
 _BRIDGE: Final = 1e-4
 
 

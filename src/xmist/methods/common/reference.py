@@ -22,7 +22,7 @@ Real = NDArray[Any]
 _CROP: Final = 256  # pixels a side that the size of speckles is read from
 _REACH: Final = 64  # pixels; larger speckles are not measured
 _FINEST: Final = 2.0  # pixels
-_NOISE_SIDE: Final = 7  # pixels; smaller frames do not tell their noise
+_NOISE_SIDE: Final = 7  # pixels; the noise of smaller frames cannot be estimated
 _SPARSE: Final = 0.1  # part of the usable pixels that must have usable neighbours
 _ORDINARY: Final = 2.0**24  # frames of such a size, or one over it, need no scaling
 

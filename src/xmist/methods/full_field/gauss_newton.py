@@ -41,7 +41,7 @@ _ROUNDING: Final = 1e-12
 _SPECKLES: Final = 6.0  # σ in pixels over which speckles are judged
 # Part of the speckles' variance that a residual may have: that of a shift by a sixth of a speckle's width.
 _LEFT: Final = 0.15
-_LOST: Final = 0.005  # part of the image that says that shifts are too large
+_LOST: Final = 0.005  # part of the image above which shifts are too large
 
 
 def solve_level(

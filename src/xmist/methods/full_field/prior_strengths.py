@@ -55,7 +55,7 @@ _LOCAL: Final = 4.0  # σ in pixels over which the noise level is taken
 # Least strength that may be read for ln T, relative to the first: where ψ can make up for ln T, even a prior
 # that is weak next to the data decides between the two.
 _WEAKER: Final = 0.01
-_WEAKER_D: Final = 0.05  # the same for d: steps from no sample with less than that go astray
+_WEAKER_D: Final = 0.05  # the same for d: with less, steps from no sample diverge
 _STRONGEST: Final = 1e6  # relative to the first
 # Strengths of the prior on ψ, relative to Σ_n ⟨w I²⟩: the first one for one position, and that in a margin.
 _PHASE: Final = 0.01
@@ -63,12 +63,12 @@ _PHASE_OPEN: Final = 0.05  # the same where the border is open
 _PHASE_BEYOND: Final = 0.1
 _PHASE_STRONGEST: Final = 1e4  # relative to the first
 _PHASE_ORDER: Final = 3.0
-# The same of ψ and of ln T for one position with a transmission: the ratio decides what of the flux is
-# either's, and a spectrum cannot tell it.
+# The same of ψ and of ln T for one position with a transmission: their ratio decides which part of the flux
+# belongs to each, and a spectrum cannot show it.
 _PHASE_BESIDE: Final = 0.3
 _TRANSMISSION_ALONE: Final = 30.0
 _TRANSMISSION_ORDER: Final = 2.0
-_RING: Final = 24  # pixels along the border, margin included, that say what polynomial ψ has there
+_RING: Final = 24  # pixels along the border, margin included, that determine the polynomial of ψ
 _ALL: Final = (slice(None), slice(None))
 _SEED: Final = 0
 # Deviance by which another order has to be likelier than the first, a likelihood e¹⁰ times as great: no

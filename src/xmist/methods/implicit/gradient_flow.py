@@ -192,7 +192,7 @@ def displacement(psi: Image, border: Image | None, *, threads: int) -> Image | N
     if border is not None:
         for component, axis in ((0, 1), (1, 0)):
             shift[component] += np.gradient(border, axis=axis, edge_order=2).astype(np.float32)
-    return shift if shift.any() else None  # not to move by nothing spares its rounding
+    return shift if shift.any() else None  # without motion there is no rounding
 
 
 def mean_wave(sums: Sums, dark: Image | None, *, threads: int) -> Image:
@@ -254,7 +254,7 @@ def choose(
         _smooth_halves(judge, _FIRST, threads)
         weight, known = _eliminated(judge, sums.share)
         for k, sigma in enumerate(smoothings):
-            if sigma > 3.0 * size and min(smooth.shape[2:]) >= 16:  # what is left fits twice as large a grid
+            if sigma > 3.0 * size and min(smooth.shape[2:]) >= 16:  # the images fit on a coarser grid
                 size *= 2
                 smooth, weight, known = (_halved(images) for images in (smooth, weight, known))
             _smooth_halves(smooth, math.sqrt(sigma**2 - done**2) / size, threads)

@@ -104,7 +104,7 @@ def choose(
         reference, frames, equations.system, weights=weights, needed=equations.needed, threads=threads
     )
     hole = (status & TOO_FEW) > 0
-    if hole.all():  # the solve will say what is wrong
+    if hole.all():  # the solve reports the error
         return equations, None
     ridge = equations.ridge
     if "ridge" in wanted:
@@ -163,7 +163,7 @@ def _agreeing_ridge(
     )
     wide = logarithms[:, : comparison.wide]
     allowed = (wide <= wide.min(axis=0) + 2.0 * math.log(_DEAREST)).all(axis=1)
-    if not allowed.any():  # φ and T want ridges far apart
+    if not allowed.any():  # φ and T need very different ridges
         allowed[:] = True
     best = int(np.argmin(np.where(allowed, logarithms.sum(axis=1), np.inf)))
     ridge: float = _RIDGES[best] * equations.mean_diagonal

@@ -10,11 +10,11 @@ from numpy.typing import NDArray
 
 Real = NDArray[Any]
 
-_PARTS: Final = 8  # parts of a side whose scatter tells the error
+_PARTS: Final = 8  # parts of a side whose scatter gives the error
 _WIDTHS: Final = (12, 48)  # pixels of a strip, least and most
 _SURE: Final = 5.0  # standard errors
 _SMALL: Final = 5e-3  # pixels
-_ROUND: Final = 0.1  # least ratio of the slopes across and along: stripes do not tell a shift along them
+_ROUND: Final = 0.1  # least ratio of the slopes across and along: stripes do not show a shift along them
 _TOLD: Final = 1e-4  # least eigenvalue of a registration, in units of its diagonal
 
 
@@ -89,10 +89,10 @@ def border_shift(reference: Real, sample: Real, good: NDArray[np.bool_] | None) 
             rows = np.s_[:, part * length // number : (part + 1) * length // number]
             if usable[rows].shape[1] >= 8:
                 found.append(_shift(reference_strip[rows], sample_strip[rows], usable[rows]))
-        told = np.array([pair for pair in found if pair is not None])
-        if len(told) >= 3:
-            border, mean = told.mean(axis=0)
-            error = told[:, 0].std(ddof=1) / np.sqrt(len(told))
+        pairs = np.array([pair for pair in found if pair is not None])
+        if len(pairs) >= 3:
+            border, mean = pairs.mean(axis=0)
+            error = pairs[:, 0].std(ddof=1) / np.sqrt(len(pairs))
             if abs(border) > max(_SURE * error, _SMALL) and border * mean > 0.6 * mean**2:
                 shifts[side] = -border if side % 2 else border
     return shifts

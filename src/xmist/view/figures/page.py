@@ -142,7 +142,7 @@ class Page:
         return self._origin[0] + column * self._pitch[0] + x, self._origin[1] - row * self._pitch[1] + y
 
     def _write(self, x: float, y: float, text: str, *, size: float = SMALL, **style: Any) -> None:
-        # A dollar in the name of a file is no formula.
+        # A dollar sign in a file name must not begin a formula.
         place = (x / self._size[0], y / self._size[1])
         self.figure.text(*place, text, fontsize=size, parse_math=False, **style)
 

@@ -126,7 +126,7 @@ def layers(result: Retrieval, name: str = "") -> list[Layer]:
             },
             **placed,
         }
-        with np.errstate(over="ignore"):  # a wild value becomes infinite
+        with np.errstate(over="ignore"):  # an extreme value becomes infinite
             found.append((np.asarray(image * np.float32(scale.factor)), keywords, "image"))
     for title, image in result.diagnostics.items():
         values = Image.of(image, result.flags).values
