@@ -54,3 +54,16 @@ def test_contrast_reversed_is_no_match():
     assert np.mean(np.abs(found - 2.0) < 0.2) <= 0.1
     assert xmist.METHODS["xsvt"].gives[-1] == "visibility"
     assert EXPERIMENT.effective_pixel == P
+
+
+@pytest.mark.parametrize("method", ["umpa", "xsvt"])
+def test_windows_that_disagree_are_warned_about(method):
+    """A window of 3 pixels sees a part of a speckle; one of 15 sees some ten, of which noise hides few."""
+    random = np.random.default_rng(2)
+    reference = speckle(random, 1, SHAPE, 2.5)
+    noisy = [
+        frames + 0.02 * random.normal(size=frames.shape) for frames in (reference, moved(reference, 0.3, 0))
+    ]
+    for window, rough in ((3, True), (15, False)):
+        result = retrieve(*noisy, method, window=window)
+        assert ("shift-rough" in [finding.code for finding in result.findings]) == rough

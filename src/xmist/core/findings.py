@@ -288,6 +288,13 @@ _TABLE: Final = (
         "Increase max_shift.",
     ),
     FindingCode(
+        "shift-rough",
+        "warning",
+        "The shift differs by more than 0.1 pixels (rms) between neighbouring windows: noise and wrong "
+        "minima. The refraction angle is wrong by about as much; phase and dark-field suffer where it is.",
+        "Use a larger window or more positions; give start values (initial).",
+    ),
+    FindingCode(
         "shift-ambiguous",
         "warning",
         "The pattern of the reference frames is periodic, and shifts of more than half a period were "

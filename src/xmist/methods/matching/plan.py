@@ -26,6 +26,7 @@ from xmist.methods.common.reference import PreparedReference, prepare_reference
 from xmist.methods.matching.options import MatchingOptions, shift_of
 from xmist.methods.matching.region import RegionPlan, prepare_region
 from xmist.numerics.images.fill import fill
+from xmist.numerics.images.medians import distance_from_median
 from xmist.numerics.images.period import pattern_periods
 from xmist.numerics.matching.contrast import contrast_decay, noise_gain
 from xmist.numerics.matching.directional import blur_covariance
@@ -37,6 +38,7 @@ Real = NDArray[Any]
 # A visibility below would make D of nothing but noise: (1/V − 1) grows without bound.
 _LEAST_VISIBILITY: Final = 0.05
 _REFINED: Final = 3  # rounds of measuring the shifts of frames and matching again
+_ROUGH_SHIFT: Final = 0.1  # pixels
 _MIXED: Final = 0.3  # part of a window that is flagged, from which the speckles of the rest are mixed with it
 # Flags of shifts that were not found.
 _UNSURE: Final = flag.SEARCH_EDGE | flag.ILL_DETERMINED | flag.FILLED | flag.UNDETERMINED
@@ -238,7 +240,10 @@ class MatchingPlan:
             options=self.options.plain(),
             flags=flags,
             findings=tuple(
-                findings + _describe(flags, self.options) + _describe_periods(self.periods, self.options)
+                findings
+                + _describe(flags, self.options)
+                + _describe_periods(self.periods, self.options)
+                + _describe_shift(shift, self.options)
             ),
             provenance={
                 "xmist_version": __version__,
@@ -273,6 +278,22 @@ def _describe(flags: NDArray[np.uint16], options: MatchingOptions) -> list[Findi
         )
         found.append(finding("search-edge", message))
     return found
+
+
+def _describe_shift(shift: Real, options: MatchingOptions) -> list[Finding]:
+    """Return a finding where the shift (2, y, x) differs too much between neighbouring windows.
+
+    Windows that share no pixel have independent errors, of which wrong minima are most; a shift that does
+    change as fast is mixed in a window.
+    """
+    rough = distance_from_median(shift, options.window)
+    if rough < _ROUGH_SHIFT:
+        return []
+    message = (
+        f"the shift differs by {rough:.2g} pixels (rms) between neighbouring windows, and is wrong by about "
+        "as much: windows of few speckles have noise and wrong minima; use a larger window or more positions"
+    )
+    return [finding("shift-rough", message)]
 
 
 def _describe_periods(periods: Real, options: MatchingOptions) -> list[Finding]:
