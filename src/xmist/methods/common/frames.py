@@ -12,7 +12,13 @@ from numpy.typing import NDArray
 
 from xmist.core.arrays import Image
 from xmist.core.findings import Finding, finding, percent
-from xmist.numerics.images.patches import Patches, PatchMatch, match_patches, places_of_patches, take_patches
+from xmist.numerics.images.patches import (
+    PatchMatch,
+    SpecklePatches,
+    match_patches,
+    places_of_patches,
+    take_patches,
+)
 
 Real = NDArray[Any]
 
@@ -207,7 +213,7 @@ def _sharper(matches: list[PatchMatch]) -> list[Finding]:
 
 
 def _falling_flux(
-    reference: NDArray[np.float64], sample: NDArray[np.float64], patches: Patches, pixels: int
+    reference: NDArray[np.float64], sample: NDArray[np.float64], patches: SpecklePatches, pixels: int
 ) -> list[Finding]:
     """Return a finding where the flux of reference and sample frames (position,) falls or rises steadily."""
     number = len(reference)
@@ -236,7 +242,7 @@ def _falling_flux(
     return [finding("flux-falls", message)]
 
 
-def _repeated(reference: Patches, sample: Patches) -> list[Finding]:
+def _repeated(reference: SpecklePatches, sample: SpecklePatches) -> list[Finding]:
     """Return a finding where two positions have the same speckles."""
     pairs: list[tuple[int, int]] = []
     for patches in (reference, sample):
@@ -271,8 +277,8 @@ def _repeated(reference: Patches, sample: Patches) -> list[Finding]:
 
 def _unmatched(
     matches: list[PatchMatch],
-    reference: Patches,
-    sample: Patches,
+    reference: SpecklePatches,
+    sample: SpecklePatches,
     frames: Image,
     weights: Real | None,
     places: list[Any],
@@ -326,7 +332,7 @@ def _unmatched(
     return found
 
 
-def _turned(reference: Patches, n: int, frame: Image, weights: Real | None, places: list[Any]) -> str:
+def _turned(reference: SpecklePatches, n: int, frame: Image, weights: Real | None, places: list[Any]) -> str:
     """Return in words how a sample frame (y, x) must be turned to fit a reference; empty if it does not."""
     ways: dict[str, Callable[[Real], Real]] = {
         "mirrored left to right": lambda image: image[:, ::-1],
@@ -347,7 +353,7 @@ def _turned(reference: Patches, n: int, frame: Image, weights: Real | None, plac
     return ""
 
 
-def _blurred(reference: Patches, sample: Patches) -> list[Finding]:
+def _blurred(reference: SpecklePatches, sample: SpecklePatches) -> list[Finding]:
     """Return a finding about positions whose speckles have far less visibility than those of the others."""
     number = len(reference.raw)
     if number < 2:

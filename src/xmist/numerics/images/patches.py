@@ -28,7 +28,7 @@ _SURE: Final = 6.0  # deviations from which on the top of a correlation is a shi
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
-class Patches:
+class SpecklePatches:
     """Patches of frames (position, patch): spectra of their contrast, and what these are.
 
     `power`: of the spectra, with sum 1; `energy`: variance of the contrast; `speckle`: its autocorrelation at
@@ -107,7 +107,7 @@ def _usable(frames: Real, weights: Real | None, place: Place) -> bool:
     return True
 
 
-def take_patches(frames: Real, weights: Real | None, places: list[Place]) -> Patches:
+def take_patches(frames: Real, weights: Real | None, places: list[Place]) -> SpecklePatches:
     """Cut patches out of frames (position, y, x); pixels of weight 0 or without a value count as the mean."""
     raw = np.stack([np.stack([frame[place] for place in places]) for frame in frames]).astype(np.float32)
     good = np.isfinite(raw)
@@ -116,7 +116,7 @@ def take_patches(frames: Real, weights: Real | None, places: list[Place]) -> Pat
     return make_patches(raw, good)
 
 
-def make_patches(raw: Real, good: Real) -> Patches:
+def make_patches(raw: Real, good: Real) -> SpecklePatches:
     """Return patches of raw pixels (position, patch, y, x); those that are not good count as the mean."""
     number = good.sum(axis=(2, 3), keepdims=True)
     values = np.where(good, raw, np.float32(0.0))
@@ -129,7 +129,7 @@ def make_patches(raw: Real, good: Real) -> Patches:
     power = np.abs(spectra) ** 2 * _twice(size)
     total = power.sum(axis=(2, 3))
     power = power / np.maximum(total, 1e-300)[..., None, None]
-    return Patches(
+    return SpecklePatches(
         spectra=spectra.astype(np.complex64),
         power=power,
         energy=total / size**4,
@@ -165,7 +165,7 @@ def _covariance(power: Real) -> Real:
     return total
 
 
-def match_patches(reference: Patches, n: int, sample: Patches, m: int) -> PatchMatch:
+def match_patches(reference: SpecklePatches, n: int, sample: SpecklePatches, m: int) -> PatchMatch:
     """Correlate sample frame m with reference frame n, at shifts of up to a quarter of a patch."""
     size, weight = reference.size, np.full(reference.spectra.shape[-1], 0.5)
     weight[0] = weight[-1] = 1.0
