@@ -104,7 +104,7 @@ def test_from_a_folder_to_the_image_of_the_command_line(widget, measurement):
     assert widget.viewer.layers["sample frames"].data.shape == (2, 96, 128)
     shoot(widget, "1-frames.png")
     click(widget, widget.preview_button)
-    assert widget.result.method == "mist-gradient-flow"
+    assert widget.result.method == "lcs"
     shoot(widget, "2-preview.png")
     widget.method.setCurrentText("mist-attenuating")
     widget.form["smoothing"].value = "2.0"

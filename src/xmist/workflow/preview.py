@@ -30,8 +30,9 @@ _RESOLVED: Final = 3.0  # pixels a speckle keeps
 _REACH: Final = 32
 _MOST_DATA: Final = 2 * 2048 * 2048  # pixels of all positions: what takes about 2 s on two cores
 _PATCH: Final = 512  # pixels a side of the part in which speckles are measured
-_FAST: Final = "mist-gradient-flow"
-_FAST_SINGLE: Final = ("lcs", {"window": 7})  # one position
+# Fast, also from one position, and right where the sample attenuates.
+_FAST: Final = "lcs"
+_WINDOW: Final = 7
 # Keys of a configuration that a preview does not need.
 _NEEDLESS: Final = frozenset({"retrieve.method", "output.files"})
 
@@ -62,16 +63,15 @@ def _preview(loaded: LoadedProjection, parsed: ParsedConfiguration, tell: Progre
     if used < total:
         few = None if stack.weights is None else stack.weights[:used]
         stack = SpeckleStack(stack.reference[:used], stack.sample[:used], few)
-    method, options = (_FAST, {}) if stack.positions >= METHODS[_FAST].minimum_positions else _FAST_SINGLE
-    tell(f"retrieving by {method}", 0, 1)
-    result = retrieve(stack, experiment, method=method, threads=parsed.threads, **options)
+    tell(f"retrieving by {_FAST}", 0, 1)
+    result = retrieve(stack, experiment, method=_FAST, threads=parsed.threads, window=_WINDOW)
     rest = -(-max(stack.shape) // _LARGEST)
     if rest > 1:
         result = reduce_result(result, rest)
     joined = f" of frames binned {size} × {size}" if size > 1 else ""
     joined += f", averaged over {rest} × {rest} pixels" if rest > 1 else ""
     some = f", {used} of {total} positions" if used < total else ""
-    text = f"preview by {method}{joined}{some}; use full-field for quantitative images"
+    text = f"preview by {_FAST}{joined}{some}; use full-field for quantitative images"
     provenance = {
         **result.provenance,
         **loaded.provenance,
