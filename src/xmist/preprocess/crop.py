@@ -17,7 +17,7 @@ class CropOptions(Options):
     Parameters
     ----------
     rows, columns : (start, stop), optional
-        What to keep, counted from 0, stop excluded.
+        Rows and columns to keep, counted from 0, stop excluded.
 
     Examples
     --------

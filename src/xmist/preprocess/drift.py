@@ -36,7 +36,7 @@ class DriftOptions(Options):
     rows, columns : (start, stop), optional
         Box of bare beam, counted from 0, stop excluded; without it the median over blocks is taken.
     max_shift : float
-        Largest shift in pixels that is looked for.
+        Largest shift in pixels.
 
     Examples
     --------

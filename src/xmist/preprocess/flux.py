@@ -22,7 +22,7 @@ class FluxOptions(Options):
     Parameters
     ----------
     rows, columns : (start, stop), optional
-        Box of bare beam, counted from 0, stop excluded; without it bare beam is looked for.
+        Box of bare beam, counted from 0, stop excluded; without it, bare beam is found in the frames.
     source : str
         Where the flux comes from: "frames", their bare beam; "monitor", a monitor or the ring current that
         the files state for each frame, times the exposure time where it is stated; "time", the exposure time.

@@ -51,20 +51,20 @@ class FullFieldOptions(Options):
         "none".
     transmission : {"auto", True, False}
         Whether to solve for the transmission. "auto" does for two positions or more, with `delta_over_beta`,
-        or where the flux of the sample frame says that the sample attenuates.
+        or where the flux of the sample frame shows that the sample attenuates.
     regularisation : "auto" or float
-        Strength α of the prior on the dark-field, in pixel units, next to the data term summed over the
-        positions with weights of mean 1 and references of mean 1. "auto" chooses it from the data; the
-        strength of the prior on ln T is always chosen from the data, but for 0: then there is no prior.
+        Strength α of the prior on the dark-field in pixel units, relative to the data term, which is summed
+        over the positions with weights and references of mean 1. "auto" chooses it from the data. The
+        strength of the prior on ln T is always chosen from the data; but with 0 there is no prior at all.
     prior : {"auto", "h1", "h3/2", "h2", "h5/2", "non-negative", "huber", "tv"}
         Prior on the dark-field. "h1" is α‖∇d‖², "h2" α‖∇²d‖²; "h3/2" and "h5/2" weigh a frequency κ by κ³ and
         κ⁵. "auto" is "h3/2"; for ln T it is "h2" or "h5/2" where the spectrum of the estimate is much more
-        likely with it. "non-negative" is "auto" with d ≥ 0; "huber" is "h1" with large slopes counted to the
-        first power, and "tv" counts all slopes so.
+        likely with it. "non-negative" is "auto" with d ≥ 0; "huber" is "h1", but linear in large slopes; "tv"
+        is linear in all slopes.
     delta_over_beta : float, optional
         γ = δ/β of a sample of one material: then φ = (γ/2) ln T.
     initial : Retrieval, optional
-        Result to begin with, such as that of the projection before, of any method with a phase.
+        Result to begin with, such as that of the previous projection, of any method with a phase.
     background : (y, x) bool array or (int, int, int, int), optional
         Bare beam, where φ = 0, D = 0 and T = 1: a mask, or a box y0, y1, x0, x1 in pixels, ends excluded.
     uncertainty : bool
@@ -76,7 +76,7 @@ class FullFieldOptions(Options):
     gain : float, optional
         Variance of a pixel over its value, in the frames' unit; None estimates it from the references.
     read_noise : float, optional
-        Standard deviation of a dark pixel, in the frames' unit; None takes it as 0.
+        Standard deviation of a dark pixel, in the frames' unit; None means 0.
 
     Raises
     ------

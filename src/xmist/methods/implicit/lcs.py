@@ -65,7 +65,7 @@ class LcsOptions(Options):
         the frames. None: as measured, and the mean of φ is 0.
     window : int
         The normal equations are averaged over `window` × `window` pixels (odd), so that one position is
-        enough; 1 solves every pixel alone. A window should hold a speckle.
+        enough; 1 solves every pixel alone. It should be larger than a speckle.
     smoothing : float
         Gaussian σ in pixels that the normal equations are smoothed with; 0 does not smooth.
     ridge : float or "auto"

@@ -99,17 +99,17 @@ class MistGradientFlowOptions(Options):
     Parameters
     ----------
     dark_field : {"auto", "none", "scalar", "tensor"}
-        Whether D is returned, and as a number (N ≥ 2) or a tensor (N ≥ 3); "auto" is a number.
+        Dark-field to retrieve: a scalar (N ≥ 2) or a tensor (N ≥ 3); "auto" is "scalar".
     delta_over_beta : float, optional
         γ = δ/β of the sample's single material, which may then attenuate: T and φ = (γ/2) ln T come from the
         equation of `single-material`, D from the equations of this method with T.
     attenuation_smoothing : float, optional
-        Gaussian σ in pixels: I_S is first divided by Σ I_R I_S/Σ I_R² smoothed so much, which is returned as
-        the transmission. It must be wider than the speckles and the features of the phase. None: the sample
-        does not attenuate. Not with `delta_over_beta`.
+        Gaussian σ in pixels: I_S is first divided by Σ I_R I_S/Σ I_R² smoothed by this σ, which is returned
+        as the transmission. It must be wider than the speckles and the features of the phase. None: the
+        sample does not attenuate. Not with `delta_over_beta`.
     refinements : int
-        How often the references are moved by the ψ found so far and the rest is solved for; 0 is the closed
-        form.
+        Number of refinements: the references are moved by the ψ found so far, and the equations are solved
+        for the rest. 0 is the closed form.
     smoothing : float or "auto"
         Gaussian σ in pixels of the equations for D; "auto" takes the one of 1 to 16 with the least estimated
         error.

@@ -67,9 +67,10 @@ class SingleExposureOptions(Options):
     delta_over_beta : float
         γ = δ/β of the sample's material.
     perspective : {"devolving", "evolving", "both"}
-        Equation (3), (2), or the mean (4) of both, which cancels what edges give to first order; the result
-        then has the diagnostics `dark_field_devolving`, `dark_field_evolving` and `dark_field_edges`, half of
-        their difference, in metres.
+        "devolving" starts from the sample frame (equation 3), "evolving" from the reference (2); "both" is
+        their mean (4), in which edges cancel to first order; the result then has the diagnostics
+        `dark_field_devolving`, `dark_field_evolving` and `dark_field_edges`, half of their difference, in
+        metres.
     cutoff_length : float, optional
         Length L in metres in the sample's plane: longer structures of D I are damped, by −κ²/(κ⁴ + (2π/L)⁴)
         as inverse Laplacian. None damps nothing; the noise of D then grows with the size of the image.

@@ -48,7 +48,7 @@ class SingleMaterialOptions(Options):
     delta_over_beta : float
         γ = δ/β of the sample's material.
     exact : bool
-        Solve (1), not (2).
+        Solve the exact equation (1) instead of its approximation (2).
 
     Examples
     --------

@@ -52,10 +52,10 @@ class MatchingOptions(Options):
     window : int
         Pixels a side of the window, odd.
     max_shift : int, optional
-        Largest shift in pixels along either axis that is searched, about 0 or about the start values. None:
+        Largest shift in pixels that is searched along each axis, about 0 or about the start values. None:
         4, or 1 about start values.
     dark_field : {"auto", "none", "scalar", "tensor"}
-        Whether visibility and dark-field are determined, also directional; "auto" is "scalar".
+        Dark-field to determine, with the visibility; "auto" is "scalar".
     weighting : {"flat", "hamming"}
         Weights in the window. "flat" averages more and gives the better dark-field.
     initial : str, Retrieval or (2, y, x) array, optional
@@ -68,16 +68,15 @@ class MatchingOptions(Options):
         Bare beam, where on average the shift and φ are set to 0, T and V to 1: a mask, or a box y0, y1, x0,
         x1 in pixels, ends excluded.
     refine_positions : bool
-        Measure in the frames how far each sample frame is shifted against its reference frame, or where a
-        sample that moves was (`SampleScan`), and correct it. The common shift is not changed: the bare beam
-        sets it, or the given positions.
+        Measure the shift of each sample frame against its reference frame, or the positions of a sample that
+        moves (`SampleScan`), and correct it. The common shift is not changed: bare beam or the given
+        positions determine it.
     region : (int, int, int, int), optional
-        Box y0, y1, x0, x1 of the frames in pixels, ends excluded, of which alone there is a result; None: all
-        of them. For a quick look: time and memory fall with its area. `background` and `initial` stay those
-        of whole frames.
+        Box y0, y1, x0, x1 of the frames in pixels, ends excluded, to which the result is limited; None: whole
+        frames. Time and memory fall with its area. `background` and `initial` refer to whole frames.
     stride : int
-        Only every so many pixels along both axes become pixels of the result, the pixel size of which grows
-        as much; the shift stays in pixels of the frames.
+        Distance along both axes between the pixels of the frames that become pixels of the result; its pixel
+        size grows by this factor. The shift stays in pixels of the frames.
     """
 
     window: Annotated[int, Range(1, odd=True, unit="pixels")] = 5

@@ -41,9 +41,9 @@ class UmpaOptions(MatchingOptions):
     Parameters
     ----------
     window : int
-        Pixels a side of the window, odd, at least 3: the mean over one pixel is the pixel itself.
+        Side of the window in pixels, odd, at least 3.
     dark_field : {"auto", "none", "scalar", "tensor"}
-        Whether visibility and dark-field are determined, also directional; "auto" is "scalar". A tensor needs
+        Dark-field to determine, with the visibility; "auto" is "scalar". A tensor needs
         a larger window, such as 9, and several positions.
 
     Examples

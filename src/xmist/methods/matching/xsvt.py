@@ -30,10 +30,10 @@ class XsvtOptions(MatchingOptions):
     Parameters
     ----------
     window : int
-        Pixels a side of the window, odd; 1 for the published method, which needs three positions. One
+        Side of the window in pixels, odd; 1 is the published method, which needs three positions. One
         position, X-ray speckle tracking (XST), needs a window of more than a speckle.
     dark_field : {"auto", "none", "scalar"}
-        Whether visibility and dark-field are determined; "auto" is "scalar".
+        Dark-field to determine, with the visibility; "auto" is "scalar".
 
     Examples
     --------
