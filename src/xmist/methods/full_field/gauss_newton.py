@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from xmist.core.arrays import Image
 from xmist.methods.full_field.border import hide_incoming
-from xmist.methods.full_field.problem import Fit, FitData, Problem, Start
+from xmist.methods.full_field.problem import NEGLIGIBLE, Fit, FitData, Problem, Start
 from xmist.numerics.images.blocks import BLOCK, block_mean
 from xmist.numerics.images.smooth import local_mean
 from xmist.numerics.operators.finite_model import Residual
@@ -32,6 +32,12 @@ Places = NDArray[np.intp]  # in a flattened frame
 OUTLIER: Final = 8.0  # residual over its local rms; Gaussian noise never gets there
 _LOCAL: Final = 8.0  # σ in pixels of "local"
 _STEPS: Final = 8
+# Part of the noise's contribution to the objective, a pixel, that a solve may leave before strengths are
+# chosen (of one position, which determines least, a smaller one), and in the first step from no sample, which
+# ends where the linear problem is no longer right.
+_ROUGH: Final = 3e-2
+_ROUGH_ALONE: Final = 1e-2
+_ROUGHEST: Final = 2.0
 _LOOK: Final = 1  # outer step after which the speckles must be found
 _HALVINGS: Final = 5
 _RISE: Final = 1e-3  # of the objective that rounding may make
@@ -69,17 +75,20 @@ def solve_level(
     choosing = strengths.steps(known=known is not None)
     chosen = known is not None and not again  # the strength for d
     last = max(choosing)
+    begun, alone = start is not None, len(data.reference) == 1
+    rough = _ROUGH_ALONE if alone else _ROUGH
     del start
     solves: list[Convergence] = []
     misfits = [misfit]
     least = _BELOW * data.noise * float(data.weights.count())
+    gains: list[float] = []
     settled = lost = False
     for step in range(steps):
         solver, used = problem.solver(transport, priors), priors
         noise = {}
         if step in choosing:
             noise = strengths.noise_response(
-                lambda right, solver=solver: problem.run(solver, right, None, rough=True)[0],  # type: ignore[misc]
+                lambda right, solver=solver: problem.run(solver, right, None, part=rough)[0],  # type: ignore[misc]
                 reference=data.reference,
                 spectra=data.spectra,
                 fields=fields,
@@ -88,10 +97,13 @@ def solve_level(
                 weak=weak,
                 dark=not chosen and (step == choosing[0] or strengths.noisy(priors, first, kinds)),
             )
-        new, how = _solve(problem, solver, transport, residual, fields, fields.copy(), rough=step <= last)
+        part = NEGLIGIBLE if step > last else rough if step or begun or alone else _ROUGHEST
+        new, how = _solve(problem, solver, transport, residual, fields, fields.copy(), part=part)
         solves.append(how)
         del solver  # solves and models need the memory
         priors = strengths.choose(new, noise, transport=transport, priors=priors, weak=weak, mix=problem.mix)
+        if step == choosing[0] and strengths.chosen(noise, priors, first, kinds):
+            last = step
         del transport, models, residual
         before = misfits[-1] + prior_energy(fields, used, weights=data.weights, threads=data.threads)
         after, new, trial = _search(data, kinds, fields, new, used, before)
@@ -112,7 +124,8 @@ def solve_level(
             misfit = data.misfit(residual)
         transport = data.operator(kinds, models)
         misfits.append(misfit)
-        still = abs(before - after) <= _SETTLED * before or misfits[-1] < least
+        gains.append(abs(before - after))
+        still = (gains[-1] if alone else _left(gains)) <= _SETTLED * before or misfits[-1] < least
         if step > last and still:
             settled = True
             break
@@ -147,12 +160,19 @@ def _solve(
     fields: Image,
     begin: Image,
     *,
-    rough: bool,
+    part: float,
 ) -> tuple[Image, Convergence]:
     """Solve the linear problem about `fields` from `begin`, whose memory is used."""
     right = Right.about(transport, residual, fields)
     residual.forget()
-    return problem.run(solver, right, begin, rough=rough)
+    return problem.run(solver, right, begin, part=part)
+
+
+def _left(gains: list[float]) -> float:
+    """Return what further outer steps will gain if they go on as the last two did."""
+    if len(gains) < 2 or gains[-1] >= gains[-2]:
+        return gains[-1]
+    return gains[-1] ** 2 / (gains[-2] - gains[-1])
 
 
 def _search(

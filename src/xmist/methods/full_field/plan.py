@@ -64,6 +64,7 @@ _BRIGHTEST: Final = 1e9
 _TRANSPARENT: Final = 0.98  # part of the flux; a sample that leaves less attenuates
 # Standard deviations of the noise by which a pixel must be bright for a sample frame to be wrong in its 0.
 _DARK: Final = 5.0
+_NEAR: Final = 0.1  # pixels of shift that a fit finds as well from no sample
 
 
 def fit_images(
@@ -294,7 +295,8 @@ class FullFieldPlan:
         )
         if margin:
             psi = quadratic_start(shifts, shape[1:], margin)
-            if data.explained_better_by(psi[None], np.zeros_like(psi[None]), (PSI,)):
+            far = max(float(np.abs(np.diff(psi, axis=axis)).max()) for axis in (0, 1)) > _NEAR
+            if far and data.explained_better_by(psi[None], np.zeros_like(psi[None]), (PSI,)):
                 data = replace(data, beginning=psi)
         return data, flags, given, shifts, self._attenuates(given, coded, shifts)
 

@@ -173,6 +173,16 @@ class PriorStrengths:
         chosen = zip(kinds, priors, first, strict=True)
         return any(kind in _DARK and one.strength > other.strength for kind, one, other in chosen)
 
+    def chosen(
+        self,
+        noise: Mapping[int, NoiseResponse],
+        priors: tuple[Prior, ...],
+        first: tuple[Prior, ...],
+        kinds: tuple[int, ...],
+    ) -> bool:
+        """Return whether the strengths, chosen once from what `noise` gives, need not be chosen again."""
+        return all(kinds[i] in _DARK for i in noise) and not self.noisy(priors, first, kinds)
+
     @staticmethod
     def steps(*, known: bool) -> tuple[int, ...]:
         """Return the outer steps after whose solve strengths are chosen."""

@@ -25,8 +25,7 @@ Real = NDArray[Any]
 DARK: Final = (D, D_XX, D_XY, D_YY)
 SMOOTH: Final = 2.0  # σ in pixels of the Gaussian that splits ψ and ln T into smooth and rough parts
 # Part of the noise's contribution to the objective, a pixel, that a solve may leave.
-_NEGLIGIBLE: Final = 3e-4
-_ROUGH: Final = 1e-2  # the same for an intermediate solve
+NEGLIGIBLE: Final = 3e-4
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -136,13 +135,13 @@ class Problem:
         start: Image | None,
         *,
         pull: Real | None = None,
-        rough: bool = False,
+        part: float = NEGLIGIBLE,
     ) -> tuple[Image, Convergence]:
-        """Solve it, from a start; with `rough` to the accuracy of an intermediate step.
+        """Solve it, from a start; `part`: of the noise's contribution to the objective that may be left.
 
         The memory of the start is used, and that of the right side where there is no pull.
         """
-        part = (_ROUGH if rough else _NEGLIGIBLE) / solver.positions
+        part = part / solver.positions
         return solver(
             right,
             start=start if start is not None and start.any() else None,

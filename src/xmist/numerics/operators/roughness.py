@@ -18,6 +18,7 @@ from xmist.numerics.parallel import for_blocks
 Real = NDArray[Any]
 Mask = NDArray[np.bool_]
 
+_WORTH = 64  # columns without empty pixels that are worth leaving out
 _TIMES = (1.0, 1.0, 3.0, 3.0)  # xxx, yyy, xxy, xyy
 
 
@@ -39,52 +40,81 @@ def _add(row, line, first, last, shift, factor):  # type: ignore[no-untyped-def]
 
 
 @jit
+def _ends(here, below):  # type: ignore[no-untyped-def]
+    """Return the ends (number, 2) of the parts of two rows around their longest run without empty pixels."""
+    width = len(here)
+    best, length, x = 0, 0, 0
+    while x < width:
+        run = x
+        while run < width and not (here[run] or below[run]):
+            run += 1
+        if run - x > length:
+            best, length = x, run - x
+        x = run + 1
+    if length < _WORTH:
+        return np.array([[0, width], [0, 0]])
+    # Differences reach two pixels further.
+    return np.array([[0, best + 2 if best else 0], [best + length - 2, width]])
+
+
+@jit
 def _roughness_rows(field, mask, inside, empty, out, sums, start, stop):  # type: ignore[no-untyped-def]
-    height, width = field.shape
-    line = np.empty(width, field.dtype)
+    height, columns = field.shape
+    buffer = np.empty(columns, field.dtype)
     number = field.dtype.type
     one, two, three = number(1.0), number(2.0), number(3.0)
+    whole = np.array([[0, columns], [0, 0]])
     for y in range(max(start - 2, 0), min(stop + 1, height)):
         total = 0.0
-        row, bad = field[y], mask[y]
-        if start <= y < stop and width > 3:
-            for x in range(1, width - 2):
-                line[x] = (row[x + 2] - row[x - 1]) - three * (row[x + 1] - row[x])
-            total += _weigh(line, 1, width - 2, bad, bad, 1, inside, empty, one)
-            for shift, factor in ((-1, -one), (0, three), (1, -three), (2, one)):
-                _add(out[y], line, 1, width - 2, shift, factor)
-        if 1 <= y < height - 2:
-            above, below, last = field[y - 1], field[y + 1], field[y + 2]
-            for x in range(width):
-                line[x] = (last[x] - above[x]) - three * (below[x] - row[x])
-            total += _weigh(line, 0, width, bad, mask[y + 1], 0, inside, empty, one)
-            for shift, factor in ((-1, -one), (0, three), (1, -three), (2, one)):
-                if start <= y + shift < stop:
-                    _add(out[y + shift], line, 0, width, 0, factor)
-        if y < height - 1 and width > 2:
-            below = field[y + 1]
-            for x in range(1, width - 1):
-                line[x] = ((below[x - 1] - below[x]) + (below[x + 1] - below[x])) - (
-                    (row[x - 1] - row[x]) + (row[x + 1] - row[x])
-                )
-            total += _weigh(line, 1, width - 1, bad, mask[y + 1], 0, inside, empty, three)
-            for shift, factor in ((0, -one), (1, one)):
-                if start <= y + shift < stop:
-                    target = out[y + shift]
-                    _add(target, line, 1, width - 1, -1, factor)
-                    _add(target, line, 1, width - 1, 0, -two * factor)
-                    _add(target, line, 1, width - 1, 1, factor)
-        if 1 <= y < height - 1:
-            above, below = field[y - 1], field[y + 1]
-            for x in range(width - 1):
-                line[x] = ((above[x + 1] - row[x + 1]) + (below[x + 1] - row[x + 1])) - (
-                    (above[x] - row[x]) + (below[x] - row[x])
-                )
-            total += _weigh(line, 0, width - 1, bad, bad, 1, inside, empty, three)
-            for shift, factor in ((-1, one), (0, -two), (1, one)):
-                if start <= y + shift < stop:
-                    _add(out[y + shift], line, 0, width - 1, 0, -factor)
-                    _add(out[y + shift], line, 0, width - 1, 1, factor)
+        after = min(y + 1, height - 1)
+        # Where only empty pixels count, most of a row does not.
+        parts = whole if inside > 0.0 else _ends(mask[y], mask[after])
+        for part in range(2):
+            left, right = parts[part]
+            width = right - left
+            if width == 0:
+                continue
+            line = buffer[:width]
+            row, below, bad, next_bad = (
+                field[y, left:right], field[after, left:right], mask[y, left:right], mask[after, left:right]
+            )  # fmt: skip
+            if start <= y < stop and width > 3:
+                for x in range(1, width - 2):
+                    line[x] = (row[x + 2] - row[x - 1]) - three * (row[x + 1] - row[x])
+                total += _weigh(line, 1, width - 2, bad, bad, 1, inside, empty, one)
+                for shift, factor in ((-1, -one), (0, three), (1, -three), (2, one)):
+                    _add(out[y, left:right], line, 1, width - 2, shift, factor)
+            if 1 <= y < height - 2:
+                above, last = field[y - 1, left:right], field[y + 2, left:right]
+                for x in range(width):
+                    line[x] = (last[x] - above[x]) - three * (below[x] - row[x])
+                total += _weigh(line, 0, width, bad, next_bad, 0, inside, empty, one)
+                for shift, factor in ((-1, -one), (0, three), (1, -three), (2, one)):
+                    if start <= y + shift < stop:
+                        _add(out[y + shift, left:right], line, 0, width, 0, factor)
+            if y < height - 1 and width > 2:
+                for x in range(1, width - 1):
+                    line[x] = ((below[x - 1] - below[x]) + (below[x + 1] - below[x])) - (
+                        (row[x - 1] - row[x]) + (row[x + 1] - row[x])
+                    )
+                total += _weigh(line, 1, width - 1, bad, next_bad, 0, inside, empty, three)
+                for shift, factor in ((0, -one), (1, one)):
+                    if start <= y + shift < stop:
+                        target = out[y + shift, left:right]
+                        _add(target, line, 1, width - 1, -1, factor)
+                        _add(target, line, 1, width - 1, 0, -two * factor)
+                        _add(target, line, 1, width - 1, 1, factor)
+            if 1 <= y < height - 1:
+                above = field[y - 1, left:right]
+                for x in range(width - 1):
+                    line[x] = ((above[x + 1] - row[x + 1]) + (below[x + 1] - row[x + 1])) - (
+                        (above[x] - row[x]) + (below[x] - row[x])
+                    )
+                total += _weigh(line, 0, width - 1, bad, bad, 1, inside, empty, three)
+                for shift, factor in ((-1, one), (0, -two), (1, one)):
+                    if start <= y + shift < stop:
+                        _add(out[y + shift, left:right], line, 0, width - 1, 0, -factor)
+                        _add(out[y + shift, left:right], line, 0, width - 1, 1, factor)
         if start <= y < stop:
             sums[y] = total
 

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from xmist.numerics.compiled import jit
 from xmist.numerics.parallel import for_blocks
 from xmist.numerics.reduce import dot
 
@@ -71,8 +72,7 @@ def conjugate_gradients(
             converged = True
             break
         step = slope / energy
-        _add(x, step, direction, threads)
-        _add(residual, -step, image, threads)
+        _step(x, direction, residual, image, step, threads)
         gains.append(step * slope)
         history.append(history[-1] - gains[-1])
         if len(gains) >= _WINDOW:
@@ -88,22 +88,31 @@ def conjugate_gradients(
     return x, Convergence(iterations=len(gains), converged=converged, objective=tuple(history))
 
 
-def _add(x: Real, factor: float, y: Real, threads: int | None) -> None:
-    """Add factor · y to x."""
-    (rows, others), number = (image.reshape(-1, x.shape[-1]) for image in (x, y)), x.dtype.type(factor)
+@jit
+def _step_rows(x, direction, residual, image, step, start, stop):  # type: ignore[no-untyped-def]
+    for y in range(start, stop):
+        a, b, c, d = x[y], direction[y], residual[y], image[y]
+        for i in range(len(a)):
+            a[i] += step * b[i]
+            c[i] -= step * d[i]
 
-    def task(start: int, stop: int) -> None:
-        rows[start:stop] += number * others[start:stop]
 
-    for_blocks(task, len(rows), threads=threads)
+@jit
+def _scale_and_add_rows(x, factor, other, start, stop):  # type: ignore[no-untyped-def]
+    for y in range(start, stop):
+        a, b = x[y], other[y]
+        for i in range(len(a)):
+            a[i] = factor * a[i] + b[i]
 
 
-def _scale_and_add(x: Real, factor: float, y: Real, threads: int | None) -> None:
-    """Make factor · x + y of x."""
-    (rows, others), number = (image.reshape(-1, x.shape[-1]) for image in (x, y)), x.dtype.type(factor)
+def _step(x: Real, direction: Real, residual: Real, image: Real, step: float, threads: int | None) -> None:
+    """Add step · direction to x, and take step · image off the residual."""
+    rows = [stack.reshape(-1, x.shape[-1]) for stack in (x, direction, residual, image)]
+    number = x.dtype.type(step)
+    for_blocks(lambda a, b: _step_rows(*rows, number, a, b), len(rows[0]), threads=threads)
 
-    def task(start: int, stop: int) -> None:
-        rows[start:stop] *= number
-        rows[start:stop] += others[start:stop]
 
-    for_blocks(task, len(rows), threads=threads)
+def _scale_and_add(x: Real, factor: float, other: Real, threads: int | None) -> None:
+    """Make factor · x + other of x."""
+    (rows, others), number = (a.reshape(-1, x.shape[-1]) for a in (x, other)), x.dtype.type(factor)
+    for_blocks(lambda a, b: _scale_and_add_rows(rows, number, others, a, b), len(rows), threads=threads)

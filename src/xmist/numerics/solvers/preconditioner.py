@@ -224,6 +224,23 @@ def _invert(triangle: dict[tuple[int, int], Real], unknowns: int) -> None:
         np.negative(element, out=element)
 
 
+@jit
+def _multiply_rows(inverse, coefficients, out, start, stop):  # type: ignore[no-untyped-def]
+    number = len(coefficients)
+    for y in range(start, stop):
+        for i in range(number):
+            line = out[i, y]
+            for j in range(number):
+                low, high = min(i, j), max(i, j)
+                part, other = inverse[high * (high + 1) // 2 + low, y], coefficients[j, y]
+                if j == 0:
+                    for x in range(len(line)):
+                        line[x] = part[x] * other[x]
+                else:
+                    for x in range(len(line)):
+                        line[x] += part[x] * other[x]
+
+
 @dataclass(frozen=True, eq=False)
 class BlockPreconditioner:
     """Inverse blocks, applied in the cosine basis.
@@ -240,19 +257,12 @@ class BlockPreconditioner:
 
     def apply(self, coefficients: Real, out: Real) -> Real:
         """Write the result into `out`."""
-
-        def task(start: int, stop: int) -> None:
-            for i, image in enumerate(out):
-                block = image[start:stop]
-                for j, other in enumerate(coefficients):
-                    low, high = min(i, j), max(i, j)
-                    part = self.inverse[high * (high + 1) // 2 + low, start:stop]
-                    if j == 0:
-                        np.multiply(part, other[start:stop], out=block)
-                    else:
-                        block += part * other[start:stop]
-
-        for_blocks(task, out.shape[1], threads=self.threads, block=_ROWS)
+        for_blocks(
+            lambda a, b: _multiply_rows(self.inverse, coefficients, out, a, b),
+            out.shape[1],
+            threads=self.threads,
+            block=_ROWS,
+        )
         return out
 
 
