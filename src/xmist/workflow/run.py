@@ -226,7 +226,8 @@ def run_parsed(
         execution = check_execution(parsed, workers, client, memory, strict=strict, anew=overwrite, log=log)
         if idle_timeout is not None:
             _check_following(parsed, idle_timeout)
-        log.configuration(_effective(parsed))
+        if not parsed.errors():  # they are raised together with those of the frames
+            log.configuration(_effective(parsed))
         timed = progress is not None
         done = _run_checked(parsed, execution, idle_timeout, log.watch(progress), timed=timed)
         log.findings(done.findings)
