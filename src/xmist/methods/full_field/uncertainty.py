@@ -8,7 +8,8 @@ does not show what of it is in the images. Its size is read from the finest stru
 on d holds to be noise. Let v be its power over that of noise of the residual's level, and v χ² that over
 photon noise. The variance of the model's error is (v − 1) times the posterior's, and 1 − 1/(v χ²) times what
 errors in amplitude and of second order make: parts of d², ln² T, ψ², rough ψ² and the slope of ψ to the
-fourth power. The factors were found on simulated experiments (docs/full-field.md, "Uncertainty").
+fourth power. The factors were found on simulated experiments (docs/full-field.md, "Uncertainty"), but for that
+of ln² T in ψ, which is how bent rays displace the attenuation (`xmist.numerics.operators.parallax`).
 """
 
 from __future__ import annotations
@@ -29,7 +30,7 @@ from xmist.numerics.operators.derivatives import DX, DY, derivative
 from xmist.numerics.operators.roughness import random_force
 from xmist.numerics.operators.transport import D_XX, D_YY, LOG_T, PSI, D
 from xmist.numerics.solvers.poisson import smoothed
-from xmist.numerics.solvers.preconditioner import Prior
+from xmist.numerics.solvers.preconditioner import Prior, moments
 from xmist.numerics.solvers.prior_strength import fine_power
 from xmist.numerics.solvers.whole_image import Right, empty_pixels, to_cosines
 
@@ -40,12 +41,18 @@ _LOCAL: Final = 4.0  # σ in pixels over which the noise level is taken
 _ROWS: Final = 64
 # The variance of the model's error: part of (v − 1) times the posterior's, by channel, ...
 _EXCESS: Final = {"phase": 0.9, "dark_field": 0.8, "transmission": 0.8}
-# ... and, in pixel units, parts of the squares of d, of ψ without what crosses the border (over N), of rough
-# ψ, and of ln T (over N in its own), and of the slope of ψ to the fourth power.
+# ... and, in pixel units, parts of the squares of d, of ψ without what crosses the border (over N, at any N, and
+# times the square of the speckles' variance), of rough ψ, and of ln T (over N), and of the slope of ψ to the
+# fourth power.
 _D_BY_D: Final = 0.5
-_PSI_BY_PSI: Final = 3.6e-4
-_PSI_BY_ROUGH: Final = 0.65
-_PSI_BY_LOG_T: Final = 2.0
+_PSI_BY_PSI: Final = 2e-4
+_PSI_ALWAYS: Final = 6e-5
+_PSI_BY_CONTRAST: Final = 2e-3
+_PSI_BY_ROUGH: Final = 0.4
+# Mean square of the part by which bent rays displace ln T: where it is not known, it is evenly likely from 0
+# to 1; where it was found, that of its error.
+_PART_UNKNOWN: Final = 1.0 / 3.0
+_PART_FOUND: Final = 0.02
 _LOG_T_BY_LOG_T: Final = 5.5e-4
 _LOG_T_BY_SLOPE: Final = 8e-4
 
@@ -185,10 +192,14 @@ def _model_error(
     smooth = smoothed(inner, SMOOTH, threads=threads)
     slope = sum(np.square(derivative(smooth, kind, threads=threads)) for kind in (DX, DY))
     amplitude = 1.0 / len(found.residual)
+    contrast = sum(float(frame.var(dtype=np.float64)) for frame in data.reference)
+    displaced = contrast / (moments(data.reference, threads=threads).slope or 1.0)  # pixels² of ψ for ln T
+    part = _PART_FOUND if found.parallax > 0.0 else _PART_UNKNOWN
     squares = {
-        "phase": amplitude * _PSI_BY_PSI * np.square(inner)
+        "phase": (amplitude * _PSI_BY_PSI + _PSI_ALWAYS + _PSI_BY_CONTRAST * (amplitude * contrast) ** 2)
+        * np.square(inner)
         + _PSI_BY_ROUGH * gaussian_filter(np.square(inner - smooth), _LOCAL, mode="reflect")
-        + _PSI_BY_LOG_T * np.square(log_t),
+        + part * displaced**2 * np.square(log_t),
         "transmission": amplitude * _LOG_T_BY_LOG_T * np.square(log_t) + _LOG_T_BY_SLOPE * np.square(slope),
     }
     if "dark_field" in fields:
