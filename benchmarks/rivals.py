@@ -25,7 +25,6 @@ from __future__ import annotations
 
 import argparse
 import contextlib
-import functools
 import importlib.util
 import io
 import json
@@ -273,43 +272,17 @@ def installed(names: str | None) -> dict[str, Program]:
     return {name: program for name, program in chosen.items() if there(program)}
 
 
-def simulated(number: int, path: Path | None) -> tuple[xmist.SpeckleStack, xmist.Experiment, Array, Array]:
-    """Return frames, geometry, and the true phase and dark-field, as far as speckles see it."""
-    if path is None:
-        return distribution.simulated(number)[:4]
-    made = _module(path)
-    parameters = made.draw(number)[0]
-    reference, sample, truth = made.make(**(parameters | {"n_pos": max(NUMBERS)}))
-    experiment = xmist.Experiment(
-        energy_kev=parameters["energy"],
-        pixel_size=parameters["pixel"],
-        sample_to_detector=parameters["z"],
-    )
-    dark = truth["seen"] * truth["dark_field"]
-    return xmist.SpeckleStack(reference, sample), experiment, truth["phase"], dark
-
-
-@functools.cache
-def _module(path: Path) -> Any:
-    spec = importlib.util.spec_from_file_location("experiments", path)
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
-
-
-def score(found: Images, phase: Array, dark: Array) -> dict[str, float]:
+def score(found: Images, truth: dict[str, Array]) -> dict[str, float]:
     """Return errors of φ and D, and the correlation and slope of D."""
     inner = np.s_[MARGIN:-MARGIN, MARGIN:-MARGIN]
 
     def error(a: Array, b: Array) -> float:
         return float(np.sqrt(np.mean((a - b) ** 2)) / b.std())
 
-    a, b = (np.asarray(image, float)[inner] for image in (found.phase, phase))
+    a, b = (np.asarray(image, float)[inner] for image in (found.phase, truth["phase"]))
     scores = {"phase": error(a - a.mean(), b - b.mean())}
     if found.dark is not None:
-        a, b = (np.nan_to_num(np.asarray(image, float)[inner]) for image in (found.dark, dark))
+        a, b = (np.nan_to_num(np.asarray(image, float)[inner]) for image in (found.dark, truth["dark_field"]))
         scores |= {
             "dark": error(a, b),
             "corr": float(np.corrcoef(a.ravel(), b.ravel())[0, 1]),
@@ -327,13 +300,13 @@ def run(given: argparse.Namespace) -> None:
     """Append a line for each experiment, number of positions, program and setting."""
     programs = installed(given.programs)
     for number in range(given.first, given.last):
-        stack, experiment, phase, dark = simulated(number, given.experiments)
+        stack, experiment, truth, _ = distribution.simulated(number, given.experiments)
         for n in given.positions:
             for name, program in programs.items():
                 for setting in program.settings if program.positions(n) else ():
                     start = time.process_time()
                     try:
-                        row = score(program.run(first(stack, n), experiment, setting), phase, dark)
+                        row = score(program.run(first(stack, n), experiment, setting), truth)
                     except Exception as error:
                         row = {"failed": repr(error)[:200]}
                     row |= {"seconds": time.process_time() - start}

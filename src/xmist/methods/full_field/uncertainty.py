@@ -8,8 +8,8 @@ does not show what of it is in the images. Its size is read from the finest stru
 on d holds to be noise. Let v be its power over that of noise of the residual's level, and v χ² that over
 photon noise. The variance of the model's error is (v − 1) times the posterior's, and 1 − 1/(v χ²) times what
 errors in amplitude and of second order make: parts of d², ln² T, ψ², rough ψ² and the slope of ψ to the
-fourth power. The factors were found on simulated experiments (docs/full-field.md, "Uncertainty"), but for that
-of ln² T in ψ, which is how bent rays displace the attenuation (`xmist.numerics.operators.parallax`).
+fourth power. The factors were found on simulated experiments (docs/full-field.md, "Uncertainty"), but for the
+part of ln² T in ψ: bent rays displace the attenuation (`xmist.numerics.operators.parallax`).
 """
 
 from __future__ import annotations
@@ -41,9 +41,9 @@ _LOCAL: Final = 4.0  # σ in pixels over which the noise level is taken
 _ROWS: Final = 64
 # The variance of the model's error: part of (v − 1) times the posterior's, by channel, ...
 _EXCESS: Final = {"phase": 0.9, "dark_field": 0.8, "transmission": 0.8}
-# ... and, in pixel units, parts of the squares of d, of ψ without what crosses the border (over N, at any N, and
-# times the square of the speckles' variance), of rough ψ, and of ln T (over N), and of the slope of ψ to the
-# fourth power.
+# ... and, in pixel units, parts of the squares of d, of ψ without what crosses the border (over N, at any N,
+# and times the square of the speckles' variance), of rough ψ, and of ln T (over N), and of the slope of ψ to
+# the fourth power.
 _D_BY_D: Final = 0.5
 _PSI_BY_PSI: Final = 2e-4
 _PSI_ALWAYS: Final = 6e-5
