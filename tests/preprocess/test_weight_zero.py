@@ -30,6 +30,24 @@ def hidden(value):
 STEPS = ("bad-pixels", "unlit", "flux", "drift", "crop", "bin")
 
 
+@pytest.mark.parametrize("step", ["dark", "flat"])
+def test_hidden_values_of_dark_and_flat_frames_do_not_matter(step):
+    random = np.random.default_rng(1)
+    still = random.normal(100.0 if step == "dark" else 20000.0, 5.0, (3, *SHAPE)).astype(np.float32)
+    everywhere = (weights() == 0.0).all(axis=0)
+    results = []
+    for value in (1.0, *VALUES):
+        given = {step: np.where(everywhere, np.float32(value), still)}
+        results.append(apply_steps(Frames(*hidden(value), weights=weights(), **given), [(step, {})]))
+    used = weights() > 0
+    for other in results[1:]:
+        for name in ("reference", "sample"):
+            assert np.array_equal(getattr(other, name)[used], getattr(results[0], name)[used]), name
+        assert np.array_equal(other.weights[used], results[0].weights[used])
+        assert other.history == results[0].history
+        assert other.findings == results[0].findings
+
+
 @pytest.mark.parametrize("step", STEPS)
 def test_no_step_depends_on_hidden_values(step):
     options = {"crop": {"rows": [8, 80]}, "bin": {"size": 2}}.get(step, {})

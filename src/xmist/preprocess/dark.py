@@ -11,7 +11,14 @@ from xmist.core.arrays import Image
 from xmist.core.errors import InputError
 from xmist.core.findings import Finding, finding
 from xmist.core.options import Options
-from xmist.preprocess.frames import Frames, check_frames, describe_reduction, median_level, still_image
+from xmist.preprocess.frames import (
+    Frames,
+    check_frames,
+    describe_reduction,
+    median_level,
+    still_image,
+    without_hidden,
+)
 
 _BEAM: Final = 0.05  # of the beam: a dark frame that is brighter than the others by more was taken with beam
 
@@ -92,7 +99,8 @@ def apply_dark(frames: Frames, options: DarkOptions) -> Frames:
         raise InputError(
             "there are no dark frames (or an earlier step used them); give input.dark", "frames-missing"
         )
-    dark, findings = usable_darks(frames.dark, median_level(frames.reference))
+    counted = np.where(frames.weights > 0.0, frames.reference, np.float32(np.nan))
+    dark, findings = usable_darks(without_hidden(frames.dark, frames.weights), median_level(counted))
     return frames.replace(
         dark_entry(dark),
         reference=subtract_dark(frames.reference, dark),

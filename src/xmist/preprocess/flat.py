@@ -18,6 +18,7 @@ from xmist.preprocess.frames import (
     describe_reduction,
     median_level,
     still_image,
+    without_hidden,
 )
 
 _BEAM: Final = 0.05  # of the brightest flat: a darker one was taken without beam
@@ -109,11 +110,11 @@ def apply_flat(frames: Frames, options: FlatOptions) -> Frames:
         )
     raise_errors(errors)
     assert frames.flat is not None
-    flat, findings = usable_flats(frames.flat)
+    flat, findings = usable_flats(without_hidden(frames.flat, frames.weights))
     reference = divide_flat(frames.reference, flat)
-    lost = int(np.count_nonzero(np.isnan(reference[0]) & ~np.isnan(frames.reference[0])))
+    lost = np.isnan(reference[0]) & ~np.isnan(frames.reference[0]) & (frames.weights > 0.0).any(axis=0)
     return frames.replace(
-        flat_entry(flat, lost),
+        flat_entry(flat, int(np.count_nonzero(lost))),
         reference=reference,
         sample=divide_flat(frames.sample, flat),
         flat=None,

@@ -199,6 +199,19 @@ def still_image(name: str, frames: ArrayLike, shape: tuple[int, ...]) -> Image:
     return out
 
 
+def without_hidden(images: Image, weights: Image) -> Image:
+    """Return images (number, y, x) with their mean where the weight (position, y, x) is 0 at all positions."""
+    hidden = (weights == 0.0).all(axis=0)
+    if not hidden.any():
+        return images
+    out = images.copy()
+    for image in out:
+        others = image[~hidden & np.isfinite(image)]
+        if others.size:
+            image[hidden] = others.mean(dtype=np.float64)
+    return out
+
+
 def lit_level(values: NDArray[Any]) -> float:
     """Return the median of the lit pixels among finite values; 0 if none is lit.
 
