@@ -200,7 +200,7 @@ def still_image(name: str, frames: ArrayLike, shape: tuple[int, ...]) -> Image:
 
 
 def without_hidden(images: Image, weights: Image) -> Image:
-    """Return images (number, y, x) with their mean where the weight (position, y, x) is 0 at all positions."""
+    """Return images (number, y, x) with their mean where no position has a weight (position, y, x)."""
     hidden = (weights == 0.0).all(axis=0)
     if not hidden.any():
         return images
