@@ -92,6 +92,13 @@ _TABLE: Final = (
         "Normalise the flux (preprocessing step flux), or leave this position out.",
     ),
     FindingCode(
+        "counts-cut",
+        "warning",
+        "Many pixels of a frame have its highest or its lowest value: counts were cut, as by saturation or "
+        "by setting negative ones to 0. Phase and dark-field are wrong there.",
+        "Give these pixels weight 0 (the command line finds saturated pixels in raw counts), or expose less.",
+    ),
+    FindingCode(
         "mask-dense",
         "warning",
         "Nearly every usable pixel lies beside a masked one: its speckle is interpolated from few "

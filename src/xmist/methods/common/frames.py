@@ -33,10 +33,12 @@ _SHARPER: Final = 0.1  # part of the contrast of the reference
 _SAME: Final = 0.9  # correlation of frames at two positions
 _ALIKE: Final = 6.0  # deviations of that of independent frames
 _LOW: Final = 0.6  # part of the visibility of the others
+_SOFTER: Final = 0.07  # part of the contrast that a sample frame has in others
 _FALLS: Final = 0.03  # part of the flux
 _UNSTEADY: Final = 6.0  # deviations from a steady change that the change must be larger than
 _BRIGHTER: Final = 0.01  # parts of the flux
 _DIMMER: Final = 0.02
+_CUT: Final = 0.003  # part of the pixels that have the same extreme value
 _LEVEL: Final = 0.015  # by which that of bare beam may differ
 _EXCESS: Final = 0.005  # that a swapped sample adds
 _KNOWN: Final = 0.1  # pixels to which the shift of a patch is known
@@ -68,6 +70,7 @@ def check_frames(
     flux_reference, flux_sample = light.means()
     found += _compare_flux("reference", flux_reference)
     found += _compare_flux("sample", flux_sample)
+    found += _cut("reference", reference, weights) + _cut("sample", sample, weights)
     places = places_of_patches(sample, weights)
     matches: list[PatchMatch] = []
     if places:
@@ -76,9 +79,9 @@ def check_frames(
         found += _falling_flux(flux_reference, flux_sample, patches[0], reference[0].size)
         found += _repeated(*patches)
         found += _unmatched(matches, *patches, sample, weights, places)
-        found += _blurred(*patches)
-    if {record.code for record in found} & _PAIRING:
-        matches = []
+        if {record.code for record in found} & _PAIRING:
+            matches = []
+        found += _blurred(*patches, matches)
     inflow = _inflow(matches, places, reference.shape[1:])
     return found + _compare_pairs(light, inflow, matches, may_attenuate=may_attenuate)
 
@@ -101,8 +104,7 @@ class _Light:
 def _light(reference: Image, sample: Image, weights: Real | None) -> _Light:
     """Return sums over every few rows of the pixels that both frames have."""
     height, width = reference.shape[1:]
-    every = int(np.clip(height // _LINES, 1, _EVERY))
-    rows = np.s_[every // 2 :: every]
+    rows = _rows(height)
     starts = np.arange(0, max(width - _SEGMENT // 2, 1), _SEGMENT)
     sums: tuple[list[Real], list[Real], list[Real]] = ([], [], [])
     for n, (one, other) in enumerate(zip(reference, sample, strict=True)):
@@ -114,6 +116,42 @@ def _light(reference: Image, sample: Image, weights: Real | None) -> _Light:
                 np.add.reduceat(np.where(good, values, np.float32(0.0)), starts, axis=1, dtype=np.float64)
             )
     return _Light(*(np.array(part) for part in sums))
+
+
+def _rows(height: int) -> slice:
+    """Return every few rows of a frame."""
+    every = int(np.clip(height // _LINES, 1, _EVERY))
+    return slice(every // 2, None, every)
+
+
+def _cut(name: str, frames: Image, weights: Real | None) -> list[Finding]:
+    """Return a finding about frames (position, y, x) that are cut at their highest or their lowest value."""
+    rows, cut = _rows(frames.shape[1]), []
+    for n, frame in enumerate(frames):
+        good = np.isfinite(frame[rows])
+        if weights is not None:
+            good &= weights[n][rows] > 0
+        values = frame[rows][good]
+        if not values.size or not values.max() > values.min():
+            continue
+        spread = 0.01 * abs(float(values.mean(dtype=np.float64)))
+        for side in (values, -values):
+            top = side.max()
+            below = side[side < top]
+            share = 1.0 - below.size / side.size
+            # The next lower count, too: a frame of few counts has many pixels of each.
+            near = np.count_nonzero(below >= min(top - spread, below.max())) / side.size
+            if share > _CUT and share > 3.0 * near and share < 0.5:
+                cut.append((n, share))
+                break
+    if not cut:
+        return []
+    message = (
+        f"{percent(max(share for _, share in cut))} of the pixels of the {name} frame of "
+        f"{_listed([n for n, _ in cut])} have the highest or lowest value of the frame: counts were "
+        "cut, as by saturation, and phase and dark-field are wrong there; give these pixels weight 0"
+    )
+    return [finding("counts-cut", message)]
 
 
 @dataclass(frozen=True)
@@ -353,7 +391,7 @@ def _turned(reference: SpecklePatches, n: int, frame: Image, weights: Real | Non
     return ""
 
 
-def _blurred(reference: SpecklePatches, sample: SpecklePatches) -> list[Finding]:
+def _blurred(reference: SpecklePatches, sample: SpecklePatches, matches: list[PatchMatch]) -> list[Finding]:
     """Return a finding about positions whose speckles have far less visibility than those of the others."""
     number = len(reference.raw)
     if number < 2:
@@ -371,6 +409,7 @@ def _blurred(reference: SpecklePatches, sample: SpecklePatches) -> list[Finding]
             error = typical / math.sqrt(2.0 * spots[n])
             if lit[n] and seen[n] < _LOW * typical and typical - seen[n] > 6.0 * error:
                 found.append((name, n, seen[n] / typical))
+    found += _blurred_more(matches)
     low = sorted({n for _, n, _ in found})
     if not low or len(low) > number // 2:
         return []
@@ -382,6 +421,25 @@ def _blurred(reference: SpecklePatches, sample: SpecklePatches) -> list[Finding]
         "position out or record it again"
     )
     return [finding("visibility-differs", message)]
+
+
+def _blurred_more(matches: list[PatchMatch]) -> list[tuple[str, int, float]]:
+    """Return positions whose sample frame has less contrast against its reference than at the others.
+
+    The sample blurs all positions alike. What is found of two positions is the less sharp one.
+    """
+    if len(matches) < 2 or len({match.gains.size for match in matches}) != 1 or not matches[0].gains.size:
+        return []
+    gains, chances = (np.array([getattr(match, name) for match in matches]) for name in ("gains", "chances"))
+    found = []
+    for n, (own, chance) in enumerate(zip(gains, chances, strict=True)):
+        others = np.median(np.delete(gains, n, axis=0), axis=0)
+        if not (others > 0.0).all():
+            return []
+        part, error = float(np.mean(own / others)), float(np.sqrt(np.mean((chance / others) ** 2) / own.size))
+        if part < 1.0 - max(_SOFTER, 6.0 * error):
+            found.append(("sample", n, part))
+    return found
 
 
 def _listed(numbers: list[int]) -> str:
