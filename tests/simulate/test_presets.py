@@ -1,4 +1,5 @@
 import math
+from dataclasses import replace
 
 import h5py
 import numpy as np
@@ -7,6 +8,7 @@ import tifffile
 
 import xmist
 from xmist import simulate
+from xmist.simulate.objects import sphere
 from xmist.simulate.series import ProjectionSeries
 from xmist.workflow.proposal import propose_configuration
 from xmist.workflow.simulation import write_simulation
@@ -170,6 +172,43 @@ def test_series_refuses_what_it_cannot_turn():
             detector=recipe.detector,
             seed=0,
         )
+
+
+def test_a_tilted_axis_turns_bodies_and_their_fibres():
+    recipe = simulate.find_recipe("ct")((32, 32), 1, 0)
+    pixel = recipe.experiment.effective_pixel
+    fibres = np.array([0.6, 0.64, 0.48])
+    scatter = replace(
+        recipe.sample[1].scatter,
+        direction=float(np.degrees(np.arctan2(fibres[1], fibres[0]))),
+        inclination=float(np.degrees(np.arcsin(fibres[2]))),
+        anisotropy=0.6,
+    )
+    place = np.array([2.0, -5.0, 4.0]) * pixel
+    ball = sphere(radius=6 * pixel, x=place[0], y=place[1], z=place[2])
+    sample = [replace(recipe.sample[1], body=ball, within=None, scatter=scatter)]
+    series = simulate.acquire_series(
+        recipe.experiment,
+        shape=(32, 32),
+        sample=sample,
+        angles=[50.0],
+        diffuser=recipe.diffuser,
+        diffuser_to_sample=recipe.diffuser_to_sample,
+        positions=recipe.positions,
+        detector=recipe.detector,
+        seed=0,
+        tilt=25.0,
+        workers=1,
+    )
+    (c, s), (ct, st) = (np.cos([a, a - np.pi / 2]) for a in np.deg2rad([50.0, 25.0]))
+    turn = np.array([[1, 0, 0], [0, ct, -st], [0, st, ct]]) @ [[c, 0, -s], [0, 1, 0], [s, 0, c]]
+    mass = -series.truths[0].phase
+    y, x = (np.average(grid, weights=mass) - 15.5 for grid in np.indices((32, 32)))
+    assert np.array([x, y]) * pixel == pytest.approx((turn @ place)[:2], abs=0.02 * pixel)
+    # Fibres f scatter by 1 − a f fᵀ, of which the beam sees the part across it; a = 2A/(1 + A).
+    field = np.eye(3) - 0.75 * np.outer(turn @ fibres, turn @ fibres)
+    xx, xy, yy = series.truths[0].dark_field_tensor.sum((1, 2))
+    assert np.array([xy, yy]) / xx == pytest.approx(field[[0, 1], [1, 1]] / field[0, 0], rel=1e-3)
 
 
 @pytest.mark.parametrize("form", ["tiff", "hdf5"])

@@ -37,7 +37,7 @@ def projections(angles=ANGLES, centre=47.5, columns=slice(None), tilt=0.0, heigh
     }
 
 
-def write_series(path, channels, angles=ANGLES, *, experiment=EXPERIMENT, failed=(), extra=None):
+def write_series(path, channels, angles=ANGLES, *, experiment=EXPERIMENT, failed=(), extra=None, tilt=None):
     """Write channels as the results of a series; `failed` projections have none."""
     path = Path(path)
     channels = {name: np.asarray(array, np.float32) for name, array in {**channels, **(extra or {})}.items()}
@@ -70,6 +70,7 @@ def write_series(path, channels, angles=ANGLES, *, experiment=EXPERIMENT, failed
         configuration={},
         projections=np.arange(count),
         angles=np.asarray(angles, float),
+        tilt=tilt,
     )
     pieces = [Piece(block, 0, count, 0)]
     return write_series_file(path, folder, pieces, schema, metadata, rows=rows)

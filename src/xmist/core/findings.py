@@ -528,6 +528,13 @@ _TABLE: Final = (
         "Projections that were not retrieved, or have too few values, are left out of volumes.",
         "None is needed for a few projections; if there are many, correct the cause and retrieve them.",
     ),
+    FindingCode(
+        "tensor-undetermined",
+        "warning",
+        "Tensor projections have fewer than three tilts of the rotation axis, which determine the scattering "
+        "along the axis, and only a part of the other components of the tensor.",
+        "Record series with at least three tilts.",
+    ),
     # --- simulation (simulate) ---
     FindingCode(
         "structure-resolved",

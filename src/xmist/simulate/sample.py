@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -34,12 +35,18 @@ class Scatter:
     direction : float, optional
         Direction of the fibres in degrees from +x towards +y.
     anisotropy : float
-        (λ₁ − λ₂)/(λ₁ + λ₂) of the tensor D; needs a direction.
+        (λ₁ − λ₂)/(λ₁ + λ₂) of the tensor D of fibres across the beam; needs a direction.
+    inclination : float
+        Angle of the fibres against the plane of x and y in degrees, towards +z.
 
     Raises
     ------
     InputError
         Lists every value that is out of range.
+
+    Notes
+    -----
+    Fibres f have the tensor power (1 − a f fᵀ) in three dimensions, of which a beam sees the part across it.
 
     Examples
     --------
@@ -51,10 +58,12 @@ class Scatter:
     correlation_length: float
     direction: float | None = None
     anisotropy: float = 0.0
+    inclination: float = 0.0
 
     def __post_init__(self) -> None:
         check = Checks()
         check.number("power", self.power, unit="rad²/m", low=0.0, strict=True)
+        check.number("inclination", self.inclination, unit="degrees", low=-90.0, high=90.0)
         check.done()
         self.screen(0.0)
 
@@ -75,8 +84,27 @@ class Scatter:
             angle=angle,
             correlation_length=self.correlation_length,
             direction=self.direction,
-            anisotropy=self.anisotropy,
+            anisotropy=self.seen_anisotropy,
         )
+
+    @property
+    def seen_anisotropy(self) -> float:
+        """Anisotropy of the tensor D for a beam along z."""
+        # Along inclined fibres the tensor is 1 − a cos², a = 1 − (1 − A)/(1 + A).
+        if not self.inclination:
+            return self.anisotropy
+        share = 2.0 * self.anisotropy / (1.0 + self.anisotropy)
+        share *= math.cos(math.radians(self.inclination)) ** 2
+        return share / (2.0 - share)
+
+    def turned(self, matrix: Real) -> Scatter:
+        """Return the structure after a rotation matrix in (x, y, z) turned the sample."""
+        if self.direction is None:
+            return self
+        along, up = math.radians(self.direction), math.radians(self.inclination)
+        x, y, z = matrix @ [math.cos(up) * math.cos(along), math.cos(up) * math.sin(along), math.sin(up)]
+        direction = math.degrees(math.atan2(y, x))
+        return replace(self, direction=direction, inclination=math.degrees(math.atan2(z, math.hypot(x, y))))
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -159,7 +187,7 @@ def project(
         absorbance += (2.0 * wavenumber * beta) * thickness
         if part.scatter is not None:
             layer = part.scatter
-            kind = (layer.correlation_length, layer.direction, layer.anisotropy)
+            kind = (layer.correlation_length, layer.direction, layer.seen_anisotropy)
             if kind not in squared:
                 squared[kind] = np.zeros(grid.shape)
             squared[kind] += layer.power * thickness

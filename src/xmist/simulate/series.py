@@ -21,7 +21,7 @@ from xmist.core.progress import Progress
 from xmist.simulate.detector import Detector
 from xmist.simulate.diffusers import Diffuser
 from xmist.simulate.grid import Grid
-from xmist.simulate.objects import Ellipsoid
+from xmist.simulate.objects.ellipsoid import Ellipsoid, turning
 from xmist.simulate.recording import record_frame, rms_turn, upstream_waves
 from xmist.simulate.sample import Part
 from xmist.simulate.scene import look_through
@@ -42,7 +42,8 @@ class Volume:
     delta, beta : (z, y, x) float32 array
         Refractive index decrement and absorption index.
     scatter : (z, y, x) float32 array
-        Mean square of the refraction angle per metre of path in rad²/m, so that D = ∆/2 ∫ scatter dz.
+        Mean square of the refraction angle per metre of path in rad²/m, so that D = ∆/2 ∫ scatter dz; across
+        the fibres where there are some.
     pixel : float
         Side of a cube in metres.
     """
@@ -75,6 +76,8 @@ class ProjectionSeries:
         The detector.
     illumination : (y, x) float32 array, optional
         Intensity of the bare beam that the frames were divided by; None means 1.
+    tilt : float
+        Angle of the axis of rotation in degrees, from +y towards +z.
 
     Examples
     --------
@@ -92,6 +95,7 @@ class ProjectionSeries:
     volume: Volume
     detector: Detector
     illumination: Image | None = None
+    tilt: float = 0.0
 
     def __len__(self) -> int:
         """Return the number of projections."""
@@ -137,11 +141,12 @@ def acquire_series(
     seed: int,
     edge_sigma: float = 0.0,
     illumination: ArrayLike | None = None,
+    tilt: float = 0.0,
     noise: bool = True,
     workers: int | None = None,
     progress: Progress | None = None,
 ) -> ProjectionSeries:
-    """Simulate the projections of a sample of ellipsoids that turns about the y axis.
+    """Simulate the projections of a sample of ellipsoids that turns about the y axis, or about a tilted one.
 
     Parameters
     ----------
@@ -150,7 +155,7 @@ def acquire_series(
     shape : tuple of int
         Detector's pixels (y, x).
     sample : sequence of Part
-        Ellipsoids and spheres; their structure must be isotropic.
+        Ellipsoids and spheres.
     angles : sequence of float
         Angles in degrees, from +x towards +z.
     diffuser : Diffuser
@@ -167,6 +172,8 @@ def acquire_series(
         σ in metres that projections are smoothed with.
     illumination : (y, x) array_like, optional
         Intensity of the bare beam on the detector, by which the frames are divided again; None is 1.
+    tilt : float
+        Angle in degrees that the axis of rotation is turned by about x, from +y towards +z.
     noise : bool
         Whether counts are drawn.
     workers : int, optional
@@ -182,7 +189,7 @@ def acquire_series(
     Raises
     ------
     InputError
-        As `acquire`, or if a part is no ellipsoid or its structure is oriented.
+        As `acquire`, or if a part is no ellipsoid.
 
     Examples
     --------
@@ -190,6 +197,7 @@ def acquire_series(
     """
     bodies: list[tuple[Part, Ellipsoid]] = []
     check = Checks()
+    check.number("tilt", tilt, unit="degrees", low=-90.0, high=90.0)
     for number, part in enumerate(sample):
         if not isinstance(part.body, Ellipsoid):
             check.add(
@@ -198,8 +206,6 @@ def acquire_series(
             )
         else:
             bodies.append((part, part.body))
-        if part.scatter is not None and part.scatter.direction is not None:
-            check.add(f"part {number} of the sample has oriented structure; expected isotropic structure")
     if not len(angles):
         check.add("there are no angles; expected one at least, in degrees")
     check.done()
@@ -225,7 +231,11 @@ def acquire_series(
     samples, truths = [], []
     findings: dict[Finding, None] = {}  # of all angles, each once
     for number, angle in enumerate(angles):
-        turned = [replace(part, body=body.turned(angle)) for part, body in bodies]
+        matrix = turning(angle, tilt)
+        turned = [
+            replace(part, body=body.turned(angle, tilt), scatter=part.scatter and part.scatter.turned(matrix))
+            for part, body in bodies
+        ]
         try:
             seen = look_through(
                 setup, turned, edge_sigma=edge_sigma, seed=seed + number, turn=rms_turn(waves[0][0])
@@ -251,6 +261,7 @@ def acquire_series(
         volume=make_volume(bodies, experiment, shape),
         detector=detector,
         illumination=None if setup.illumination is None else setup.illumination.astype(np.float32),
+        tilt=tilt,
     )
 
 

@@ -13,11 +13,13 @@ if TYPE_CHECKING:
     from xmist.tomography.options import TomographyOptions
     from xmist.tomography.sinograms import angular_weights, line_integrals, suppress_rings
     from xmist.tomography.slices import reconstruct, reconstruct_refraction
+    from xmist.tomography.tensors import export_mumott
 
 _HOME = {
     "Centre": "centre",
     "TomographyOptions": "options",
     "angular_weights": "sinograms",
+    "export_mumott": "tensors",
     "find_centre": "centre",
     "line_integrals": "sinograms",
     "reconstruct": "slices",
@@ -29,6 +31,7 @@ __all__ = [
     "Centre",
     "TomographyOptions",
     "angular_weights",
+    "export_mumott",
     "find_centre",
     "line_integrals",
     "reconstruct",

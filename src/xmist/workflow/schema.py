@@ -226,6 +226,8 @@ class SeriesSection(Options):
     ----------
     between : str
         References between two sets: "linear" (interpolated in time) or "nearest" (the nearest set).
+    tilt : float
+        Angle of the rotation axis in degrees, turned about x from +y towards +z.
     """
 
     angles: (
@@ -256,6 +258,7 @@ class SeriesSection(Options):
         | None
     ) = None
     between: Literal["linear", "nearest"] = "linear"
+    tilt: Annotated[float, Range(-90.0, 90.0, unit="degrees")] | None = None
     reference_repeats: Annotated[int, _whole("the number of frames per position in a set")] | None = None
     projections: (
         Annotated[

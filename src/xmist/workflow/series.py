@@ -390,6 +390,7 @@ class _Progress:
             configuration=json.loads(json.dumps(parsed.to_dict())),
             projections=np.array(self.numbers),
             angles=self.angles,
+            tilt=parsed.series_section.tilt,
         )
         self.log = log
         log.begin(master.with_suffix(".log"))

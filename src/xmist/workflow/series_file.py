@@ -43,6 +43,7 @@ class SeriesMetadata:
     configuration: Mapping[str, Any]
     projections: NDArray[np.int64]
     angles: NDArray[np.float64] | None
+    tilt: float | None = None
 
 
 @dataclass(frozen=True)
@@ -146,7 +147,11 @@ def _axes(entry: h5py.Group, schema: BlockSchema, metadata: SeriesMetadata) -> d
         axes["rotation_angle"] = group.create_dataset("rotation_angle", data=metadata.angles)
         axes["rotation_angle"].attrs.update(units="degrees", long_name="angle of the sample (degrees)")
         # Where programs for tomography look for it.
-        add_group(entry, "sample", "NXsample")["rotation_angle"] = axes["rotation_angle"]
+        sample = add_group(entry, "sample", "NXsample")
+        sample["rotation_angle"] = axes["rotation_angle"]
+        if metadata.tilt is not None:
+            sample["tilt"] = metadata.tilt
+            sample["tilt"].attrs["units"] = "degrees"
     for axis, size in zip("yx", schema.shape, strict=True):
         axes[axis] = group.create_dataset(axis, data=np.arange(size) * pixel)
         downwards = ", downwards" if axis == "y" else ""

@@ -112,6 +112,8 @@ class Stack:
         Findings of each projection; empty until the series is finished.
     angles : (projection,) float64 array or None
         In degrees.
+    tilt : float or None
+        Angle of the rotation axis in degrees, where it was stated.
     """
 
     path: Path
@@ -123,6 +125,7 @@ class Stack:
     notes: tuple[str, ...]
     findings: tuple[tuple[Finding, ...], ...]
     angles: NDArray[np.float64] | None
+    tilt: float | None = None
 
     def __len__(self) -> int:
         return self.arrays["flags"].shape[0]
@@ -170,6 +173,7 @@ def open_stack(path: str | Path) -> Stack:
             notes=tuple(entry["table/notes"].asstr()[()]) if "notes" in entry["table"] else (),
             findings=_findings(entry["process"]),
             angles=None if angle is None else np.asarray(angle[()], np.float64),
+            tilt=float(entry["sample/tilt"][()]) if "sample/tilt" in entry else None,
         )
 
 

@@ -104,25 +104,36 @@ class Ellipsoid(Body):
         ) <= 1.0
         return inside
 
-    def turned(self, angle: float) -> Ellipsoid:
-        """Return the body after the sample was turned about the y axis.
+    def turned(self, angle: float, tilt: float = 0.0) -> Ellipsoid:
+        """Return the body after the sample was turned about the y axis, and that axis about x.
 
         Parameters
         ----------
         angle : float
             Degrees, from +x towards +z.
+        tilt : float
+            Degrees, from +y towards +z.
 
         Returns
         -------
         Ellipsoid
             The turned body.
         """
-        c, s = math.cos(math.radians(angle)), math.sin(math.radians(angle))
-        turn = np.array([[c, 0.0, -s], [0.0, 1.0, 0.0], [s, 0.0, c]])
+        turn = turning(angle, tilt)
         before = np.eye(3) if self.orientation is None else np.asarray(self.orientation, dtype=float)
         x, y, z = (float(value) for value in turn @ np.array([self.x, self.y, self.z]))
         orientation = tuple((float(row[0]), float(row[1]), float(row[2])) for row in turn @ before)
         return Ellipsoid(semi_axes=self.semi_axes, x=x, y=y, z=z, orientation=orientation)
+
+
+def turning(angle: float, tilt: float = 0.0) -> Real:
+    """Return the rotation matrix (x, y, z) of degrees about y, from +x to +z, then about x, from +y to +z."""
+    c, s = math.cos(math.radians(angle)), math.sin(math.radians(angle))
+    turn: Real = np.array([[c, 0.0, -s], [0.0, 1.0, 0.0], [s, 0.0, c]])
+    if tilt:
+        c, s = math.cos(math.radians(tilt)), math.sin(math.radians(tilt))
+        turn = np.array([[1.0, 0.0, 0.0], [0.0, c, -s], [0.0, s, c]]) @ turn
+    return turn
 
 
 def sphere(*, radius: float, x: float = 0.0, y: float = 0.0, z: float = 0.0) -> Ellipsoid:
