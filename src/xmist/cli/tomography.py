@@ -14,7 +14,8 @@ from xmist.core.errors import ErrorRecord, raise_errors
 
 if TYPE_CHECKING:
     from xmist.tomography.options import VolumeOptions
-    from xmist.workflow.volumes import Prepared, VolumesEstimate
+    from xmist.workflow.volumes import VolumesEstimate
+    from xmist.workflow.volumes_prepared import Prepared
 
 _HELP = {
     "algorithm": "auto, fbp, cgls or sirt; auto is cgls where the results have standard deviations.",
@@ -82,7 +83,8 @@ def tomography(
       xmist tomography series.h5 --check
     """
     from xmist.numerics.parallel import count_threads
-    from xmist.workflow.volumes import estimate_volumes, prepare_volumes, write_volumes
+    from xmist.workflow.volumes import estimate_volumes, write_volumes
+    from xmist.workflow.volumes_prepared import prepare_volumes
 
     options = _read(given, output, check=check)
     number = workers or (1 if dask else count_threads())
