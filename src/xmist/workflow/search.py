@@ -220,7 +220,7 @@ def _check_positions(found: FrameSearch, positions: int, what: str) -> None:
     least = least_positions(method, found.parsed.options or {}) if method else 1
     if positions < least:
         number = f"{positions} position{'s' * (positions > 1)} of the diffuser"
-        text = f"{what} {number}; {method} needs at least {least}"
+        text = f"{what} {number}; {method} needs at least {least}: add positions, or choose another method"
         found.errors.append(ErrorRecord("positions-too-few", text))
 
 

@@ -168,7 +168,7 @@ def _split_pattern(path: Path) -> tuple[Path, str]:
 
 def _empty_pattern(item: str, base: Path, pattern: str) -> str:
     if not base.is_dir():
-        return f"the folder {base} of the pattern {item!r} does not exist"
+        return f"the folder {base} of the pattern {item!r} does not exist; check the name"
     there = natural_sort(Path(name.name) for name in base.iterdir() if not name.name.startswith("."))
     holds = f"it holds {listed(there)}" if there else "it is empty"
     return f"the pattern {pattern!r} matches no file in {base} ({holds})"

@@ -95,7 +95,7 @@ def check_file(path: Path) -> None:
         if not path.exists():
             raise InputError(f"{path} does not exist{_nearby(path)}", "file-missing")
         if not path.is_file():
-            raise InputError(f"{path} is not a regular file", "file-unreadable")
+            raise InputError(f"{path} is not a regular file; give a file of frames", "file-unreadable")
         with path.open("rb") as file:
             if not file.read(1):
                 raise InputError(f"{path} is empty; copy or record it again", "file-damaged")
@@ -108,10 +108,10 @@ def check_file(path: Path) -> None:
 def _nearby(path: Path) -> str:
     """Return a hint for a missing file: its missing folder, or a similar name."""
     if not path.parent.is_dir():
-        return f"; nor does its folder {path.parent}"
+        return f", and neither does its folder {path.parent}; check the name"
     names = [found.name for found in islice(path.parent.iterdir(), 1000)]
     near = difflib.get_close_matches(path.name, names, n=1, cutoff=0.8)
-    return f"; did you mean '{near[0]}'?" if near else ""
+    return f"; did you mean '{near[0]}'?" if near else "; check the name"
 
 
 @contextmanager
@@ -134,12 +134,18 @@ def reading(label: str) -> Iterator[None]:
         if is_being_written(_file_of(label)):
             raise InputError([_unfinished(f"{label} cannot be read yet")]) from error
         if error.errno is None:  # raised by a library, not by the system
-            raise InputError(f"{label} is damaged or truncated ({reason(error)})", "file-damaged") from error
-        raise InputError(f"{label} cannot be read ({reason(error)})", "file-unreadable") from error
+            raise InputError(
+                f"{label} is damaged or truncated ({reason(error)}); copy or record it again", "file-damaged"
+            ) from error
+        raise InputError(
+            f"{label} cannot be read ({reason(error)}); check its permissions and the disk", "file-unreadable"
+        ) from error
     except Exception as error:
         if is_being_written(_file_of(label)):
             raise InputError([_unfinished(f"{label} cannot be read yet")]) from error
-        raise InputError(f"{label} is damaged ({reason(error)})", "file-damaged") from error
+        raise InputError(
+            f"{label} is damaged ({reason(error)}); copy or record it again", "file-damaged"
+        ) from error
     finally:
         _calls.depth -= 1
 
