@@ -9,7 +9,6 @@ import pytest
 import xmist
 from tests.cli.scenes import call
 from xmist.evaluate import demo
-from xmist.evaluate.defaults import METHODS_COMPARED
 from xmist.evaluate.tables import digits
 from xmist.io.frames.frames import offer_geometry, open_frames
 
@@ -28,9 +27,9 @@ def made(tmp_path_factory):
 
 
 def test_the_full_demo_is_the_experiment_of_the_paper():
-    assert tuple(demo.FULL.options) == METHODS_COMPARED
+    assert tuple(demo.FULL.options) == ("mist", "full-field")
     assert demo.FULL.positions == (2, 4, 10)
-    assert demo.FULL.options["umpa"]["window"] == demo.FULL.options["xsvt"]["window"] == 5
+    assert demo.PAPER.options["umpa"]["window"] == demo.PAPER.options["xsvt"]["window"] == 5
 
 
 def test_the_demo_of_the_paper_has_its_methods():

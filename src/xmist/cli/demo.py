@@ -17,7 +17,7 @@ _MOST_FOLDERS: Final = 1000
 
 @click.command(short_help="Simulate an experiment, retrieve it, compare with the truth: start here.")
 @click.option("-o", "--output", "folder", metavar="FOLDER", help=f"Where to write; {_FOLDER} if left out.")
-@click.option("--quick", is_flag=True, help="Smaller frames and no window matching: much faster.")
+@click.option("--quick", is_flag=True, help="Smaller frames, from 2 and 10 positions alone: faster.")
 @click.option(
     "--paper", is_flag=True, help="Larger frames, with all methods of Table I and Fig. 2 of the paper."
 )
@@ -27,7 +27,7 @@ _MOST_FOLDERS: Final = 1000
 def demo(settings: Settings, folder: str | None, quick: bool, paper: bool, overwrite: bool) -> int:
     """Simulate the experiment of Pavlov et al. 2020 on a currant, retrieve it, and compare with the truth.
 
-    Four methods retrieve it from 2, 4 and 10 positions of the diffuser. Tables, figures, results, frames, the
+    Two methods retrieve it from 2, 4 and 10 positions of the diffuser. Tables, figures, results, frames, the
     truth and a configuration file are written to a folder: xmist-demo, or xmist-demo-2 if that exists and
     --overwrite is not given. The first run takes longer, because methods are compiled; --quick is faster.
     With --paper, five methods repeat Table I (table-1.md) and Fig. 2 (dark-field.png) of the paper in some

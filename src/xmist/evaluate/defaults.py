@@ -17,7 +17,7 @@ DEMO_OPTIONS: Final[Mapping[str, Mapping[str, Any]]] = MappingProxyType(
     {"mist": {"smoothing": 2.0}, "full-field": {}, "umpa": {"window": 5}, "xsvt": {"window": 5}}
 )
 METHODS_COMPARED: Final = tuple(DEMO_OPTIONS)
-QUICK_METHODS: Final = METHODS_COMPARED[:2]  # without window matching, which takes longest to compile
+DEMO_METHODS: Final = METHODS_COMPARED[:2]  # without window matching, which takes longest to compile
 
 # The dark-field's contrast-to-noise ratio for N = 2, 4 and 10 in Table I of the paper.
 PAPER_CNR: Final[Mapping[str, tuple[float, float, float]]] = MappingProxyType(

@@ -16,11 +16,11 @@ from xmist.core.errors import raise_errors
 from xmist.core.progress import Progress
 from xmist.evaluate.comparison import Comparison, compare, target_files
 from xmist.evaluate.defaults import (
+    DEMO_METHODS,
     DEMO_OPTIONS,
     PAPER_CNR,
     PAPER_OPTIONS,
     POSITIONS_COMPARED,
-    QUICK_METHODS,
 )
 from xmist.evaluate.scoring import Quality
 from xmist.evaluate.tables import digits
@@ -40,12 +40,12 @@ class DemoSettings:
     positions: tuple[int, ...]  # numbers N
 
 
-FULL: Final = DemoSettings(shape=(192, 192), options=DEMO_OPTIONS, positions=POSITIONS_COMPARED)
-QUICK: Final = DemoSettings(
-    shape=(128, 128),
-    options=MappingProxyType({name: DEMO_OPTIONS[name] for name in QUICK_METHODS}),
-    positions=(2, 10),
+FULL: Final = DemoSettings(
+    shape=(192, 192),
+    options=MappingProxyType({name: DEMO_OPTIONS[name] for name in DEMO_METHODS}),
+    positions=POSITIONS_COMPARED,
 )
+QUICK: Final = DemoSettings(shape=(128, 128), options=FULL.options, positions=(2, 10))
 PAPER: Final = DemoSettings(shape=(256, 256), options=PAPER_OPTIONS, positions=POSITIONS_COMPARED)
 
 

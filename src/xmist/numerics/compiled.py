@@ -7,8 +7,10 @@ from contextlib import suppress
 from typing import Any
 
 import numba
+import numpy as np
+from numpy.typing import NDArray
 
-__all__ = ["jit"]
+__all__ = ["fixed", "jit"]
 
 
 def jit(function: Callable[..., Any]) -> Any:
@@ -24,3 +26,10 @@ def jit(function: Callable[..., Any]) -> Any:
     with suppress(RuntimeError):  # numba found no place to write; `cache=True` would fail at import
         kernel.enable_caching()
     return kernel
+
+
+def fixed(array: NDArray[np.generic]) -> Any:
+    """Return a view that cannot be written: a kernel is compiled anew for arrays that can and cannot be."""
+    view = array.view()
+    view.flags.writeable = False
+    return view

@@ -59,13 +59,10 @@ def _fill_rows(image, good, smooth, out, start, stop):  # type: ignore[no-untype
                 continue
             value = np.nan
             if smooth:
-                along_x, along_y = _line(image, good, y, x, 0, 1), _line(image, good, y, x, 1, 0)
-                if along_x == along_x and along_y == along_y:
-                    value = 0.5 * (along_x + along_y)
-                elif along_x == along_x:
-                    value = along_x
-                else:
-                    value = along_y
+                for axis in range(2):
+                    along = _line(image, good, y, x, 1 - axis, axis)
+                    if along == along:
+                        value = 0.5 * (along + value) if value == value else along
             out[y, x] = value if value == value else _nearby(image, good, y, x)
 
 

@@ -1,16 +1,63 @@
-"""Gaussian smoothing with the even mirror, and means over a Gaussian neighbourhood."""
+"""Smoothing with the even mirror, and means over a Gaussian neighbourhood."""
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Any
 
 import numpy as np
 import scipy.ndimage
 from numpy.typing import NDArray
 
+from xmist.numerics.compiled import jit
 from xmist.numerics.parallel import for_blocks
 
 Real = NDArray[Any]
+
+
+@jit
+def _convolve_down(image, taps, out, start, stop):  # type: ignore[no-untyped-def]
+    height, width = image.shape
+    for y in range(start, stop):
+        line, centre = out[y], image[y]
+        for x in range(width):
+            line[x] = taps[0] * centre[x]
+        for k in range(1, len(taps)):
+            above, below, tap = image[_folded(y - k, height)], image[_folded(y + k, height)], taps[k]
+            for x in range(width):
+                line[x] += tap * (above[x] + below[x])
+
+
+@jit
+def _convolve_across(image, taps, out, start, stop):  # type: ignore[no-untyped-def]
+    width, reach = image.shape[1], len(taps) - 1
+    padded = np.empty(width + 2 * reach, image.dtype)
+    for y in range(start, stop):
+        line = out[y]
+        for i in range(len(padded)):
+            padded[i] = image[y, _folded(i - reach, width)]
+        centre = padded[reach:]
+        for x in range(width):
+            line[x] = taps[0] * centre[x]
+        for k in range(1, len(taps)):
+            left, right, tap = padded[reach - k :], padded[reach + k :], taps[k]
+            for x in range(width):
+                line[x] += tap * (left[x] + right[x])
+
+
+@jit
+def _folded(index, size):  # type: ignore[no-untyped-def]
+    index = index % (2 * size)
+    return index if index < size else 2 * size - 1 - index
+
+
+def convolve(images: Real, taps: Real, *, threads: int | None = None) -> None:
+    """Convolve images (number, y, x) along both axes in place; `taps`: from the middle, in any unit."""
+    taps = (taps / (2.0 * taps.sum() - taps[0])).astype(images.dtype)
+    spare = np.empty_like(images[0])
+    for image in images:
+        for_blocks(partial(_convolve_down, image, taps, spare), len(image), threads=threads)
+        for_blocks(partial(_convolve_across, spare, taps, image), len(image), threads=threads)
 
 
 def gaussian(images: Real, sigma: float, *, threads: int | None = None) -> None:
@@ -27,12 +74,7 @@ def gaussian(images: Real, sigma: float, *, threads: int | None = None) -> None:
 def average(images: Real, sigma: float, window: int, *, threads: int | None = None) -> None:
     """Replace images (number, y, x) in place by means over `window` × `window` pixels, then by `gaussian`."""
     if window > 1:
-
-        def task(start: int, stop: int) -> None:
-            for image in images[start:stop]:
-                scipy.ndimage.uniform_filter(image, window, mode="reflect", output=image)
-
-        for_blocks(task, len(images), threads=threads, block=1)
+        convolve(images, np.ones(window // 2 + 1), threads=threads)
     gaussian(images, sigma, threads=threads)
 
 

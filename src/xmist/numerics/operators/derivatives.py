@@ -174,6 +174,6 @@ def derivative(frame: Real, kind: int, *, out: Real | None = None, threads: int 
 
     `kind`: `LAPLACIAN`, `DX`, `DY`, `DXX`, `DYY`, `DXY` or `VALUE` of this module; even mirror at the border.
     """
-    result = np.empty_like(frame) if out is None else out
-    for_blocks(lambda a, b: _derivative_rows(kind, frame, result, a, b), frame.shape[0], threads=threads)
+    result, given = np.empty_like(frame) if out is None else out, compiled.fixed(frame)
+    for_blocks(lambda a, b: _derivative_rows(kind, given, result, a, b), frame.shape[0], threads=threads)
     return result

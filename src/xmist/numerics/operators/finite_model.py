@@ -15,7 +15,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from xmist.numerics.operators.derivatives import DX, DY, LAPLACIAN, derivative, jit
+from xmist.numerics.compiled import fixed, jit
+from xmist.numerics.operators.derivatives import DX, DY, LAPLACIAN, derivative
 from xmist.numerics.operators.finite_transport import Warp, diffuse
 from xmist.numerics.operators.transport import LOG_T, PSI
 from xmist.numerics.parallel import for_blocks
@@ -74,7 +75,7 @@ class Residual:
         out = derivative(model, DX, threads=self.threads)
         slope = derivative(model, DY, threads=self.threads)
         for_blocks(
-            lambda a, b: _leave_rows(model, sample, number, *slopes, slope, out, a, b),
+            lambda a, b: _leave_rows(model, fixed(sample), number, *slopes, slope, out, a, b),
             len(out),
             threads=self.threads,
         )

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from xmist.numerics.operators.derivatives import RADIUS, jit, mirror
+from xmist.numerics.operators.derivatives import RADIUS, copy_row, jit, mirror
 from xmist.numerics.parallel import for_blocks
 
 Real = NDArray[Any]
@@ -38,7 +38,7 @@ def _add_rows(potential, frame, weights, flow, total, start, stop):  # type: ign
         for i in range(RADIUS):
             padded[i] = frame[y, mirror(i - RADIUS, width)]
             padded[width + RADIUS + i] = frame[y, mirror(width + i, width)]
-        padded[RADIUS : width + RADIUS] = frame[y]
+        copy_row(frame[y], padded[RADIUS:])
         for x in range(width - 1):
             value = _between(
                 padded[x + 3], padded[x + 4], padded[x + 2], padded[x + 5], padded[x + 1], padded[x + 6]

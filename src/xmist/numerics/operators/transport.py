@@ -19,6 +19,7 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
+from xmist.numerics.compiled import fixed, jit
 from xmist.numerics.operators.derivatives import (
     DX,
     DXX,
@@ -29,7 +30,6 @@ from xmist.numerics.operators.derivatives import (
     RADIUS,
     VALUE,
     copy_row,
-    jit,
     row_derivative,
 )
 from xmist.numerics.parallel import for_blocks
@@ -329,8 +329,9 @@ class Transport:
     def _apply(self, what: int, fields: Real, residuals: Real, out: Real) -> Real:
         terms, w = _terms(self.kinds), self.weights
         weights = (w.codes, w.first, w.step) if isinstance(w, Weights) else (w, 0, 0)
+        frames = fixed(self.frames)
         for_blocks(
-            lambda a, b: _apply_rows(*terms, self.frames, *weights, fields, residuals, what, out, a, b),
+            lambda a, b: _apply_rows(*terms, frames, *weights, fields, residuals, what, out, a, b),
             out.shape[1],
             threads=self.threads,
             block=_ROWS,

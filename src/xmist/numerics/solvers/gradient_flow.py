@@ -7,13 +7,13 @@ kept apart from their solution, so that they can be smoothed in between.
 
 from __future__ import annotations
 
-from functools import partial
 from typing import Any, Final
 
 import numpy as np
 from numpy.typing import NDArray
 
-from xmist.numerics.compiled import jit
+from xmist.numerics.compiled import fixed, jit
+from xmist.numerics.images.smooth import convolve
 from xmist.numerics.operators.derivatives import DX, DY, RADIUS, row_derivative
 from xmist.numerics.parallel import for_blocks
 from xmist.numerics.solvers.poisson import dct2, frequencies
@@ -71,7 +71,8 @@ def add_equations(
     frame: Real, potential: Real, sums: Real, *, weight: Real | None = None, threads: int | None = None
 ) -> None:
     """Add the normal equations of one position (y, x) to `sums`, (`SCALAR` or `TENSOR`, y, x), in place."""
-    for_blocks(lambda a, b: _add_rows(frame, potential, weight, sums, a, b), len(frame), threads=threads)
+    images = fixed(frame), fixed(potential)
+    for_blocks(lambda a, b: _add_rows(*images, weight, sums, a, b), len(frame), threads=threads)
 
 
 @jit
@@ -134,52 +135,11 @@ def solve_equations(
     return out, ill
 
 
-@jit
-def _smooth_down(image, taps, out, start, stop):  # type: ignore[no-untyped-def]
-    height, width = image.shape
-    for y in range(start, stop):
-        line, centre = out[y], image[y]
-        for x in range(width):
-            line[x] = taps[0] * centre[x]
-        for k in range(1, len(taps)):
-            above, below, tap = image[_folded(y - k, height)], image[_folded(y + k, height)], taps[k]
-            for x in range(width):
-                line[x] += tap * (above[x] + below[x])
-
-
-@jit
-def _smooth_across(image, taps, out, start, stop):  # type: ignore[no-untyped-def]
-    width, reach = image.shape[1], len(taps) - 1
-    padded = np.empty(width + 2 * reach, image.dtype)
-    for y in range(start, stop):
-        line = out[y]
-        for i in range(len(padded)):
-            padded[i] = image[y, _folded(i - reach, width)]
-        centre = padded[reach:]
-        for x in range(width):
-            line[x] = taps[0] * centre[x]
-        for k in range(1, len(taps)):
-            left, right, tap = padded[reach - k :], padded[reach + k :], taps[k]
-            for x in range(width):
-                line[x] += tap * (left[x] + right[x])
-
-
-@jit
-def _folded(index, size):  # type: ignore[no-untyped-def]
-    index = index % (2 * size)
-    return index if index < size else 2 * size - 1 - index
-
-
 def smooth_equations(sums: Real, sigma: float, *, threads: int | None = None) -> None:
     """Smooth each image of (number, y, x) by a Gaussian of σ pixels, cut at 4 σ, in place; 0 leaves them."""
     if sigma == 0.0:
         return
-    taps = np.exp(-0.5 * (np.arange(int(4.0 * sigma + 0.5) + 1) / sigma) ** 2)
-    taps = (taps / (2.0 * taps.sum() - taps[0])).astype(sums.dtype)
-    spare = np.empty_like(sums[0])
-    for image in sums:
-        for_blocks(partial(_smooth_down, image, taps, spare), len(image), threads=threads)
-        for_blocks(partial(_smooth_across, spare, taps, image), len(image), threads=threads)
+    convolve(sums, np.exp(-0.5 * (np.arange(int(4.0 * sigma + 0.5) + 1) / sigma) ** 2), threads=threads)
 
 
 @jit

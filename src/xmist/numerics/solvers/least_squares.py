@@ -204,7 +204,7 @@ def _solve_rows(  # type: ignore[no-untyped-def]
             )  # fmt: skip
             _factor_and_solve(matrix, rhs, floors, ridge, width, ill)
             for j in range(unknowns):
-                solution[j, y, x0 : x0 + width] = rhs[j, :width]
+                copy_row(rhs[j, :width], solution[j, y, x0 : x0 + width])
             line = status[y, x0 : x0 + width]
             for i in range(width):
                 line[i] = (lost[i] > 0) * LOST_SAMPLE + (valid[i] < unknowns) * TOO_FEW + (ill[i] > 0.0) * ILL
@@ -228,9 +228,9 @@ def _sum_rows(  # type: ignore[no-untyped-def]
             )  # fmt: skip
             if want_matrix:
                 for k in range(len(matrix)):
-                    all_matrix[k, y, x0 : x0 + width] = matrix[k, :width]
+                    copy_row(matrix[k, :width], all_matrix[k, y, x0 : x0 + width])
             for j in range(unknowns):
-                all_rhs[j, y, x0 : x0 + width] = rhs[j, :width]
+                copy_row(rhs[j, :width], all_rhs[j, y, x0 : x0 + width])
             line = status[y, x0 : x0 + width]
             for i in range(width):
                 line[i] = (lost[i] > 0) * LOST_SAMPLE + (valid[i] < needed) * TOO_FEW
@@ -250,7 +250,7 @@ def _solve_sums(all_matrix, all_rhs, floors, ridge, status, start, stop):  # typ
                 copy_row(all_rhs[j, y, x0 : x0 + width], rhs[j])
             _factor_and_solve(matrix, rhs, floors, ridge, width, ill)
             for j in range(unknowns):
-                all_rhs[j, y, x0 : x0 + width] = rhs[j, :width]
+                copy_row(rhs[j, :width], all_rhs[j, y, x0 : x0 + width])
             line = status[y, x0 : x0 + width]
             for i in range(width):
                 line[i] |= (ill[i] > 0.0) * ILL

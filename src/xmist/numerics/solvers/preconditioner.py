@@ -18,7 +18,8 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
-from xmist.numerics.operators.derivatives import DX, DY, LAPLACIAN, RADIUS, jit, row_derivative
+from xmist.numerics.compiled import fixed, jit
+from xmist.numerics.operators.derivatives import DX, DY, LAPLACIAN, RADIUS, row_derivative
 from xmist.numerics.operators.transport import D_XX, D_XY, D_YY, LOG_T, PSI, D
 from xmist.numerics.parallel import for_blocks
 from xmist.numerics.weights import Images
@@ -56,7 +57,7 @@ def _moment_rows(frame, weights, sums, start, stop):  # type: ignore[no-untyped-
             row_derivative(_KINDS[j], frame, y, first, width, lines[j], padded)
         value = slope = curvature = 0.0
         for x in range(width):
-            w = 1.0 if weights is None else np.float64(weights[y, x])
+            w = np.float64(weights[y, x])
             value += w * np.float64(frame[y, x]) ** 2
             slope += w * (np.float64(dx[x]) ** 2 + np.float64(dy[x]) ** 2)
             curvature += w * np.float64(lap[x]) ** 2
@@ -66,9 +67,10 @@ def _moment_rows(frame, weights, sums, start, stop):  # type: ignore[no-untyped-
 def moments(frames: Real, weights: Images | None = None, *, threads: int | None = None) -> Moments:
     """Return the moments of model images with weights (position, y, x)."""
     total = np.zeros(3)
-    for n, frame in enumerate(frames):
+    one = np.ones(frames.shape[1:], np.float32) if weights is None else None  # None is another kernel
+    for n, frame in enumerate(fixed(frames)):
         sums = np.empty((frame.shape[0], 3))
-        w = None if weights is None else weights[n]
+        w = one if weights is None else weights[n]
         for_blocks(
             lambda a, b, frame=frame, w=w, sums=sums: _moment_rows(frame, w, sums, a, b),  # type: ignore[misc]
             frame.shape[0],
