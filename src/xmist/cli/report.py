@@ -172,6 +172,7 @@ def _opened(label: str, path: str, projection: int | None, *, several: bool) -> 
     from xmist.io.results.stacks import is_stack
 
     file = result_file(path)
+    label = label if several else file.name  # not that of the configuration
     if projection is None and is_stack(file):
         return shown_projections(file, f"{label}, " if several else "")
     return [(label, open_result(file, projection=projection))]

@@ -30,7 +30,8 @@ function fixed(value, decimals) {
 function short(value, digits = 4) {
   if (!Number.isFinite(value)) return String(value);
   const size = Math.abs(value);
-  const text = size !== 0 && (size < 1e-4 || size >= 1e6) ? value.toExponential(digits - 1) : value.toPrecision(digits);
+  const far = size !== 0 && (size < 1e-4 || size >= 1e6);
+  const text = far ? value.toExponential(digits - 1) : size >= 10 ** digits ? value.toFixed(0) : value.toPrecision(digits);
   return String(text.includes("e") ? text.replace(/\.?0+e/, "e") : Number(text)).replaceAll("-", "−");
 }
 
