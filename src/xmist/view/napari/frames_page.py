@@ -54,7 +54,8 @@ _ON_DETECTOR: Final = (REFERENCE, SAMPLE, BAD, CROP, BARE_BEAM)
 class FramesPage(QWidget):  # type: ignore[misc]
     """Fields for the frames, their geometry and their preprocessing.
 
-    `opened` shows the frames, `open_file` opens a path, `failed` shows an error.
+    `opened` shows the frames, `open_file` opens a path, `changed` follows a change of the geometry, `failed`
+    shows an error.
     """
 
     def __init__(
@@ -62,13 +63,14 @@ class FramesPage(QWidget):  # type: ignore[misc]
         viewer: napari.Viewer,
         opened: Callable[[], Any],
         open_file: Callable[[str], Any],
+        changed: Callable[[], Any],
         failed: Callable[[BaseException], Any],
     ) -> None:
         super().__init__()
         self.viewer = viewer
         self.sections: dict[str, Any] = {}
         self.folder = Path()
-        self._opened, self._open_file, self._failed = opened, open_file, failed
+        self._opened, self._open_file, self._changed, self._failed = opened, open_file, changed, failed
         self._numbers: list[int] = []
         self.form = QFormLayout(self)
         self.form.setRowWrapPolicy(QFormLayout.RowWrapPolicy.WrapLongRows)
@@ -116,6 +118,7 @@ class FramesPage(QWidget):  # type: ignore[misc]
         self.geometry_sources = {name: QLabel() for name in _GEOMETRY}
         for name, field in self.geometry_fields.items():
             field.setMinimumWidth(90)
+            field.textChanged.connect(lambda *_: self._changed())
             about = self.geometry_sources[name]
             about.setWordWrap(True)
             about.setStyleSheet("font-size: 10px; color: #a0a4a8")
@@ -192,8 +195,8 @@ class FramesPage(QWidget):  # type: ignore[misc]
             lines.append(f"{link}{html.escape(source)}{f': {html.escape(offer.note)}' if link else ''}")
         about.setText("<br>".join(lines))
 
-    def describe(self) -> str:
-        """Show numbers and shape of the frames; return a sentence that names missing values, if any."""
+    def describe(self) -> None:
+        """Show numbers and shape of the frames."""
         parsed = self.parse(self.shown_sections())
         found = discover(parsed)
         if found.reference is None or found.sample is None:
@@ -206,6 +209,9 @@ class FramesPage(QWidget):  # type: ignore[misc]
         self.projection_label.setText(f"Projection {self._numbers[self.projection.value()]}")
         text = f"{found.sample.positions} positions, {y} × {x} pixels"
         self.found.setText(f"{text}, {len(self._numbers)} projections" if parsed.is_series else text)
+
+    def missing(self) -> str:
+        """Return a sentence that names missing values of the geometry, or what comes next."""
         missing = [_GEOMETRY[name] for name in _NEEDED if not self.geometry_fields[name].text().strip()]
         return f"Fill in: {', '.join(missing)}." if missing else "Ready: press Preview or Retrieve."
 

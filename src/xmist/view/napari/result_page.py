@@ -33,6 +33,7 @@ from xmist.view.napari.shapes import (
 )
 
 PREVIEW: Final = "preview"
+_NOTHING: Final = "None is needed."
 _NEWEST: Final = 2000  # ms between looks for new projections of a running series
 
 
@@ -205,7 +206,8 @@ def _findings_html(findings: tuple[Finding, ...]) -> str:
     lines = []
     for record in warnings_first(findings):
         code = FINDING_CODES.get(record.code)
-        remedy = f"<br><i>What to do: {html.escape(code.remedy)}</i>" if code and code.remedy else ""
+        remedy = "" if code is None or code.remedy == _NOTHING else html.escape(code.remedy)
+        remedy = f"<br><i>What to do: {remedy}</i>" if remedy else ""
         head = f"<b>{record.severity}</b>" if record.severity == "warning" else record.severity
         lines.append(f"<p>{head}: {html.escape(record.message)}{remedy}</p>")
     return "".join(lines) or "No findings."

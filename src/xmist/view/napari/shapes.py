@@ -9,6 +9,7 @@ import napari
 import numpy as np
 from matplotlib.backends.backend_qtagg import FigureCanvasQTAgg
 from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
 from numpy.typing import NDArray
 from qtpy.QtWidgets import QPushButton
 
@@ -110,6 +111,7 @@ class SmallPlot(FigureCanvasQTAgg):
 
     def _finish(self, x: str, y: str) -> None:
         self.axes.set_facecolor(_GROUND)
+        self.axes.xaxis.set_major_locator(MaxNLocator(4))
         self.axes.set_xlabel(x, fontsize=8, color=_TEXT)
         self.axes.set_ylabel(y, fontsize=8, color=_TEXT)
         self.axes.tick_params(labelsize=7, colors=_TEXT, which="both")

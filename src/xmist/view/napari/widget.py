@@ -71,7 +71,7 @@ class RetrievalWidget(QWidget):  # type: ignore[misc]
         self._progress: tuple[str, float, float] | None = None
         self._timer = QTimer(self)
         self._timer.timeout.connect(self._show_progress)
-        self.frames = FramesPage(viewer, self.show_frames, self.open, self._show_error)
+        self.frames = FramesPage(viewer, self.show_frames, self.open, self._tell_missing, self._show_error)
         self.results = ResultPage(viewer, self._show_results, self._show_error)
         self.tabs = QTabWidget()
         for title, page in (
@@ -139,6 +139,10 @@ class RetrievalWidget(QWidget):  # type: ignore[misc]
         self._choose_method()
         self.show_frames()
 
+    def _tell_missing(self) -> None:
+        if self._sections and not self.busy:
+            self._say(self.frames.missing())
+
     @property
     def _sections(self) -> dict[str, Any]:
         return self.frames.sections
@@ -189,13 +193,13 @@ class RetrievalWidget(QWidget):  # type: ignore[misc]
         if not self._sections:
             self._say("Open a folder of frames or a configuration file first.")
             return
-        state = self.frames.describe()
+        self.frames.describe()
         sections = {**self.frames.shown_sections(), "retrieve": {"method": "mist"}, "options": {}}
         parsed = replace(self.frames.parse(sections), overwrite=True)
         number = self.frames.number
         self._start(
             lambda tell: load_projection(parsed, number, tell),
-            lambda loaded: f"{self.frames.add_frames(loaded)} {state}",
+            lambda loaded: f"{self.frames.add_frames(loaded)} {self.frames.missing()}",
         )
 
     def preview(self) -> None:
