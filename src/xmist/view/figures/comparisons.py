@@ -65,7 +65,7 @@ def comparison_figures(found: ComparedRuns) -> dict[str, Figure]:
         pages["agreement"] = agreement_figure(
             {name: found.agreement[name] for name in found.channels},
             [f"{run.label} *" if run.apart else run.label for run in found.done],
-            note=_pixels_note(found),
+            note=_agreement_note(found),
         )
     return pages
 
@@ -79,6 +79,11 @@ def _pixels_note(found: ComparedRuns) -> str:
     apart = any(run.apart for run in found.done)
     text = f"Scores count {found.pixels.sum()} pixels, which no result flags"
     return f"{text}, but for those marked *, which count their own." if apart else f"{text}."
+
+
+def _agreement_note(found: ComparedRuns) -> str:
+    missing = any(getattr(run.result, name) is None for run in found.done for name in found.channels)
+    return f"{_pixels_note(found)}{' Grey: a method does not retrieve this channel.' if missing else ''}"
 
 
 def _cell(found: ComparedRuns, channel: str, run: MethodRun) -> Cell:

@@ -13,16 +13,16 @@ if TYPE_CHECKING:
 
 # What was varied: attribute, name on the axis, and how a value is called in the legend.
 _VARIED: Final = (
-    ("distance", "distance (m)", "{:.3g} m"),
-    ("speckle", "speckle size (µm)", "{:.3g} µm"),
+    ("distance", "distance (m)", "distance {:.3g} m"),
+    ("speckle", "speckle size (µm)", "speckles of {:.3g} µm"),
     ("positions", "positions N", "N = {:.0f}"),
-    ("photons", "photons a pixel", "{:.6g} photons"),
+    ("photons", "photons per pixel", "{:.6g} photons per pixel"),
 )
 _SCALE: Final = {"speckle": 1e6}
 _ERRORS: Final = (
     ("phase_error", "error of φ (rad)", 1.0),
     ("dark_field_error", "error of D (pm)", 1e12),
-    ("refraction_angle_error", "error of ∇φ/k (nrad)", 1e9),
+    ("refraction_angle_error", "error of the refraction angle (nrad)", 1e9),
 )
 _MARKERS: Final = "os^vD*Px"
 
@@ -55,7 +55,7 @@ def plan_figure(table: ExpectedErrors) -> Figure:
     >>> values |= {"refraction_angle_error": 1e-8, "refraction_angle_nrmse": 0.2}
     >>> rows = tuple(Expected(distance=distance, **values) for distance in (0.5, 1.0))
     >>> [axes.get_ylabel() for axes in plan_figure(ExpectedErrors(rows=rows, method="mist", draws=1)).axes]
-    ['error of φ (rad)', 'error of ∇φ/k (nrad)']
+    ['error of φ (rad)', 'error of the refraction angle (nrad)']
     """
     from matplotlib.figure import Figure
 
@@ -98,9 +98,9 @@ def plan_figure(table: ExpectedErrors) -> Figure:
         for name, _, form in others
         if len(distinct[name]) == 1
     )
-    draws = f"{table.draws} simulated experiment{'s' * (table.draws > 1)} a point"
+    draws = f"{table.draws} simulated experiment{'s' * (table.draws > 1)} per point"
     page.suptitle(
-        f"{table.method}: errors to expect ({'; '.join(filter(None, [fixed, draws]))})", fontsize=10
+        f"Expected errors of {table.method} ({'; '.join(filter(None, [fixed, draws]))})", fontsize=10
     )
     return page
 
