@@ -84,6 +84,25 @@ def test_compare_writes_a_page_into_the_folder_that_it_makes(folder, capsys):
     assert "--report: out/page.html exists already" in done.err
 
 
+def test_raw_frames_are_shown_while_they_are_the_same(folder, capsys):
+    write_frames(folder)
+    write_config(folder, preprocess=[{"step": "crop", "rows": [0, 16]}])
+    assert call(capsys, "retrieve", "config.toml", "--report", "page.html").code == 0
+    shown = Page(folder / "page.html").data["frames"]
+    assert (shown["positions"], len(shown["shown"])) == (3, 6)
+
+    def frames(*more):
+        assert call(capsys, "report", "result.h5", "-o", "again.html", "--overwrite", *more).code == 0
+        return Page(folder / "again.html").data["frames"]
+
+    assert frames() == shown
+    assert frames("--no-frames") is None
+    (folder / "sample_1.tif").write_bytes((folder / "sample_2.tif").read_bytes())
+    assert frames() is None
+    (folder / "sample_1.tif").unlink()
+    assert frames() is None
+
+
 def test_scan_writes_a_page_of_some_projections(folder, capsys):
     write_projections(folder, projections=5)
     done = call(capsys, "retrieve", "config.toml", "--report", "page.html")
