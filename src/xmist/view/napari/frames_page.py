@@ -192,8 +192,10 @@ class FramesPage(QWidget):  # type: ignore[misc]
             value = repr(float(f"{offer.value:.9g}"))
             link = f'<a style="color:{_LINK}" href="{value}">{value}</a>: ' if len(offers) > 1 else ""
             source = offer.source.replace(f"{self.folder}{os.sep}", "")
-            lines.append(f"{link}{html.escape(source)}{f': {html.escape(offer.note)}' if link else ''}")
+            lines.append(f"{link}{html.escape(source)}")
         about.setText("<br>".join(lines))
+        about.setToolTip("\n".join(offer.note for offer in offers if offer.note))
+        about.setMinimumHeight(about.sizeHint().height())
 
     def describe(self) -> None:
         """Show numbers and shape of the frames."""

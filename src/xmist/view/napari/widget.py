@@ -14,7 +14,7 @@ from typing import Any, Final
 
 import napari
 from napari.qt.threading import create_worker
-from qtpy.QtCore import Qt, QTimer
+from qtpy.QtCore import QSize, Qt, QTimer
 from qtpy.QtWidgets import (
     QComboBox,
     QFileDialog,
@@ -61,6 +61,21 @@ class CancelledError(Exception):
     """The user asked to stop."""
 
 
+class _PageArea(QScrollArea):  # type: ignore[misc]
+    """A page that scrolls up and down, and is wide enough for all of it."""
+
+    def __init__(self, page: QWidget) -> None:
+        super().__init__()
+        self.setWidgetResizable(True)
+        self.setHorizontalScrollBarPolicy(Qt.ScrollBarPolicy.ScrollBarAlwaysOff)
+        self.setWidget(page)
+
+    def minimumSizeHint(self) -> QSize:
+        """Return the size below which the window does not shrink the page."""
+        width = self.widget().minimumSizeHint().width() + self.verticalScrollBar().sizeHint().width()
+        return QSize(width + 2 * self.frameWidth(), super().minimumSizeHint().height())
+
+
 class RetrievalWidget(QWidget):  # type: ignore[misc]
     """Choose frames, preprocessing and a method; preview, retrieve, judge, and save the configuration."""
 
@@ -79,13 +94,7 @@ class RetrievalWidget(QWidget):  # type: ignore[misc]
             ("Method", self._method_page()),
             ("Result", self.results),
         ):
-            area = QScrollArea()
-            area.setWidgetResizable(True)
-            area.setHorizontalScrollBarPolicy(Qt.ScrollBarPolicy.ScrollBarAlwaysOff)
-            area.setWidget(page)
-            bar = area.verticalScrollBar().sizeHint().width()
-            area.setMinimumWidth(page.minimumSizeHint().width() + bar)
-            self.tabs.addTab(area, title)
+            self.tabs.addTab(_PageArea(page), title)
         layout = QVBoxLayout(self)
         layout.addWidget(self.tabs)
         layout.addLayout(self._buttons())
@@ -99,6 +108,7 @@ class RetrievalWidget(QWidget):  # type: ignore[misc]
     def _method_page(self) -> QWidget:
         page = QWidget()
         self.method_layout = QVBoxLayout(page)
+        self.method_layout.setAlignment(Qt.AlignmentFlag.AlignTop)
         self.method = QComboBox()
         self.method.addItems(list(METHODS))
         self.method.currentTextChanged.connect(self._choose_method)
@@ -177,11 +187,13 @@ class RetrievalWidget(QWidget):  # type: ignore[misc]
         """Show the form of the chosen method, filled with the options of the configuration."""
         method = self.method.currentText()
         entry = METHODS[method]
-        about = f"{entry.summary} N ≥ {entry.minimum_positions}. {entry.citation}, doi:{entry.doi}"
+        summary = entry.summary[:1].upper() + entry.summary[1:].rstrip(".")
+        about = f"{summary}. N ≥ {entry.minimum_positions}. {entry.citation}, doi:{entry.doi}"
         self.about_method.setText(about)
         general, tables = _split(self._sections.get("options", {}))
         if self.form is not None:
             self.method_layout.removeWidget(self.form.native)
+            self.form.native.hide()
             self.form.native.deleteLater()
         self.form = make_form(method, combine_options(method, general, tables))
         self.method_layout.addWidget(self.form.native)
