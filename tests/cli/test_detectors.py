@@ -156,6 +156,22 @@ def test_counts_that_wrapped_around(tmp_path, capsys, role, dtype):
     assert not (tmp_path / "result.h5").exists()
 
 
+def test_counts_of_8_bits_that_wrapped_around(tmp_path, capsys):
+    """Speckles lie between what wrapped and 0: it has dark neighbours, as no bright speckle has."""
+    made = Measurement(level=60.0)
+    made.write(tmp_path, steps=())
+    assert retrieved(capsys, tmp_path).transmission is not None
+    rng = np.random.default_rng(1)
+    for role in ("reference", "sample"):
+        stack = getattr(made, role)
+        wrapped = np.clip(stack, 0, 255 + DARK) - rng.normal(DARK, 40.0, stack.shape).round()
+        setattr(made, role, wrapped.astype(np.int64).astype(np.uint8))
+    made.write(tmp_path, np.uint8, steps=())
+    done = call(capsys, "retrieve", str(tmp_path / "config.toml"))
+    assert done.code == 2
+    assert "reference_0.tif" in done.err
+
+
 def test_signed_frames_after_a_dark(tmp_path, capsys):
     made = Measurement(level=150.0)
     rng = np.random.default_rng(1)

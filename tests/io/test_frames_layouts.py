@@ -10,9 +10,9 @@ import numpy as np
 import pytest
 import tifffile
 
-from tests.cli.scenes import GEOMETRY, call, write_config
+from tests.cli.scenes import GEOMETRY, SHAPE, call, frames, write_config
 from tests.io.frames_files import make_frames, write_edf
-from xmist import InputError
+from xmist import InputError, open_result
 from xmist.io.frames.frames import load_frames, open_frames
 
 
@@ -142,6 +142,41 @@ def test_edf_with_one_header_for_many_frames(tmp_path, dtype, options):
     assert len(series) == 5
     np.testing.assert_array_equal(np.stack(list(series.frames(range(5)))), frames)
     assert series.header(4)["om"] == "7"
+
+
+@pytest.mark.parametrize("form", ["planes", "compressed planes", "line ends", "big-endian", "general block"])
+def test_stacks_of_one_header_or_of_planes_are_retrieved(tmp_path, capsys, form):
+    """References, sample, dark and flat frames of one kind of file, through the command line."""
+    reference, sample = (np.round(stack).astype(np.uint16) for stack in frames(3))
+    more = {
+        "dark": make_frames(3, SHAPE, np.uint16) % 7,
+        "flat": 9000 + make_frames(4, SHAPE, np.uint16) % 99,
+    }
+    roles = {"reference": reference, "sample": sample, **more}
+    options = {
+        "line ends": {"end": "\r\n"},
+        "big-endian": {"order": ">"},
+        "general block": {"general": GENERAL},
+    }
+    for role, stack in roles.items():
+        np.save(tmp_path / f"{role}.npy", stack)
+        if "planes" in form:
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore")  # tifffile warns that it will write pages one day
+                compression = "zlib" if "compressed" in form else None
+                tifffile.imwrite(tmp_path / f"{role}.tif", stack.astype(np.float32), compression=compression)
+        else:
+            (tmp_path / f"{role}.edf").write_bytes(one_header(stack, **options[form]))
+    ending = "tif" if "planes" in form else "edf"
+    found = []
+    for name in (ending, "npy"):
+        inputs = {role: f"{role}.{name}" for role in roles}
+        steps = [{"step": "dark"}, {"step": "flat"}]
+        path = write_config(tmp_path, input=inputs, preprocess=steps, output={"files": [f"{name}.h5"]})
+        assert call(capsys, "retrieve", path).code == 0
+        found.append(open_result(tmp_path / f"{name}.h5"))
+    for name, image in found[1].channels():
+        assert np.array_equal(getattr(found[0], name), image, equal_nan=True)
 
 
 def test_edf_that_holds_fewer_frames_than_its_header_states(tmp_path):

@@ -24,6 +24,7 @@ _PLATEAU: Final = 4  # pixels that share the highest value
 # A pixel that never changes is stuck if a good one would do so with less than this probability.
 _BY_CHANCE: Final = 1e-7
 _STUCK_FRAMES: Final = 4
+_ALONE: Final = 5e-3  # as _WRAPPED, where counts of other pixels lie between, as in 8 bits
 _WRAPPED: Final = 2e-4  # share of a frame's pixels that wrapped around, from which the frame is refused
 
 
@@ -155,10 +156,19 @@ def _check_wrapped(frame: NDArray[Any], top: float, name: str) -> None:
     between = int(np.count_nonzero(frame > 0.4 * span)) - high.size
     _, repeats = np.unique(high, return_counts=True)
     smooth = repeats.size >= 5 and repeats.max() < 0.5 * high.size
-    if smooth and depth < 0.25 * span and 2 * low >= near and between < 0.2 * high.size:
+    apart = between < 0.2 * high.size or (high.size > _ALONE * frame.size and _stand_alone(frame, span))
+    if smooth and depth < 0.25 * span and 2 * low >= near and apart:
         raise InputError(
             f"{name}: {100 * high.size / frame.size:.2g} % of the pixels hold counts just below {span:.0f}: "
             "counts below 0 wrapped around; subtract the dark from the raw frames again, as signed numbers "
             "or floats",
             "counts-wrapped",
         )
+
+
+def _stand_alone(frame: NDArray[Any], span: float) -> bool:
+    """Return whether nearly every high count has a neighbour near 0, as no speckle has."""
+    inner = frame[1:-1, 1:-1]
+    around = np.minimum.reduce([frame[:-2, 1:-1], frame[2:, 1:-1], frame[1:-1, :-2], frame[1:-1, 2:]])
+    high = inner > 0.75 * span
+    return bool(np.count_nonzero(around[high] < 0.25 * span) >= 0.9 * max(1, np.count_nonzero(high)))
