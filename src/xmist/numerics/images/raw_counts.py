@@ -170,5 +170,4 @@ def _stand_alone(frame: NDArray[Any], span: float) -> bool:
     """Return whether nearly every high count has a neighbour near 0, as no speckle has."""
     inner = frame[1:-1, 1:-1]
     around = np.minimum.reduce([frame[:-2, 1:-1], frame[2:, 1:-1], frame[1:-1, :-2], frame[1:-1, 2:]])
-    high = inner > 0.75 * span
-    return bool(np.count_nonzero(around[high] < 0.25 * span) >= 0.9 * max(1, np.count_nonzero(high)))
+    return float(np.mean(around[inner > 0.75 * span] < 0.25 * span)) >= 0.9
