@@ -75,6 +75,13 @@ def test_a_drift_is_warned_about_where_there_is_a_sample(method):
     assert "preprocess with drift" in message
 
 
+@pytest.mark.parametrize("sample", [True, False])
+def test_a_drift_of_all_speckles_is_told_from_a_tilt(sample):
+    # Bare beam that moved by half a speckle differs from the reference as a sample does.
+    result = retrieved("umpa", drift=1.5, sample=sample)
+    assert ("bare-beam-tilted" in codes(result)) == sample
+
+
 @pytest.mark.parametrize("method", ["umpa", "mist-gradient-flow"])
 def test_a_phase_above_that_of_bare_beam_is_warned_about(method):
     assert "phase-positive" not in codes(retrieved(method))

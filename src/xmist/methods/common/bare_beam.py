@@ -26,6 +26,8 @@ _CUT: Final = flag.FILLED | flag.ILL_DETERMINED | flag.UNDETERMINED | flag.SEARC
 _GROUP: Final = 4  # blocks a side that a shift is measured in
 _FEWEST: Final = 4  # blocks of a group that have bare beam
 _MOVED: Final = 60.0  # χ² of five parameters of the motion; noise has 5 ± 3.2
+_ALL_MOVED: Final = 0.1  # pixels that all speckles moved by, from which bare beam is looked for again
+_FARTHEST: Final = 16.0
 _TILTED: Final = 3.0  # deviations of φ over bare beam by which a tilt or a curvature must change it
 _EXPLAINED: Final = 4.0  # times what the motion makes of φ: more has another cause
 _ABOVE: Final = 5.0  # times the noise of φ over bare beam, by which that of the sample is above it
@@ -65,7 +67,8 @@ def use_bare_beam(
         bare = background
     known = bare & sure
     if blocks is None or np.count_nonzero(known) < min(_SMALLEST, BLOCK**2):
-        return replace(result, findings=(*result.findings, *_zero(result, None)))
+        moved = _all_moved(result, reference, sample, weights, sure=sure, used=used, threads=threads)
+        return replace(result, findings=(*result.findings, *moved, *_zero(result, None)))
     found: list[Finding] = []
     tilted: list[Finding] = []
     phase = result.phase
@@ -80,6 +83,44 @@ def use_bare_beam(
     found += _dark_field(result, known, ~bare & sure)
     found += _zero(result, known)
     return replace(result, phase=phase, findings=(*result.findings, *found))
+
+
+def _all_moved(
+    result: Retrieval,
+    reference: Real,
+    sample: Real,
+    weights: Real | None,
+    *,
+    sure: Mask,
+    used: Mask,
+    threads: int | None,
+) -> list[Finding]:
+    """Return a warning where bare beam and a sample are found once the reference is moved as the beam was.
+
+    Bare beam that moved by more than noise differs from the reference as a sample does.
+    """
+    if result.refraction_angle is None or not sure.any():
+        return []
+    experiment = result.experiment
+    pixels = experiment.effective_distance / experiment.effective_pixel
+    shift = np.nanmedian(result.refraction_angle[:, sure], axis=1).astype(np.float64) * pixels
+    length = float(np.hypot(*shift))
+    if not _ALL_MOVED < length < _FARTHEST:
+        return []
+    moved = np.stack([ndimage.shift(frame, shift[::-1], np.float32, mode="nearest") for frame in reference])
+    inside = np.zeros(sure.shape, np.bool_)
+    edge = int(np.ceil(np.abs(shift).max())) + 3  # pixels whose speckles come from outside, and a spline's
+    inside[edge:-edge, edge:-edge] = True
+    moments = block_moments(moved, sample, weights, used=used & inside, threads=threads)
+    if bare_blocks(moments) is None:
+        return []
+    scale = experiment.wavenumber * experiment.effective_pixel**2 / experiment.effective_distance
+    tilt = scale * float(np.abs(shift) @ sure.shape[::-1])
+    message = (
+        f"all speckles, those of bare beam too, moved by {length:.2g} pixels between reference and sample "
+        f"frames, which tilts the phase by {tilt:.3g} rad across the frame: preprocess with drift"
+    )
+    return [finding("bare-beam-tilted", message)]
 
 
 def _zero(result: Retrieval, known: Mask | None) -> list[Finding]:
