@@ -290,8 +290,9 @@ def _describe_shift(shift: Real, options: MatchingOptions) -> list[Finding]:
     if rough < _ROUGH_SHIFT:
         return []
     message = (
-        f"the shift differs by {rough:.2g} pixels (rms) between neighbouring windows, and is wrong by about "
-        "as much: windows of few speckles have noise and wrong minima; use a larger window or more positions"
+        f"the shift differs by {rough:.2g} pixels (rms, with flagged pixels) between neighbouring windows, "
+        "and is wrong by about as much: few speckles leave noise and wrong minima; use a larger window "
+        "or more positions"
     )
     return [finding("shift-rough", message)]
 
