@@ -24,7 +24,6 @@ import psutil
 
 import xmist
 from same_results import write_config
-from xmist.io.results.nxtomo import export_tomography
 from xmist.workflow.configuration import parse_configuration
 
 EXPERIMENT = {"energy_kev": 17.0, "pixel_size": 5.8e-6, "sample_to_detector": 1.0}
@@ -290,83 +289,6 @@ def paper(solve: float = 2.2) -> None:
         )
 
 
-def tomography(side: int = 96, angles: int = 60, positions: int = 10) -> None:
-    """Retrieve the `ct` preset, reconstruct δ and the scattering, and compare slices with the phantom."""
-    from algotom.rec.reconstruction import fbp_reconstruction
-
-    series = xmist.simulate.ct(shape=(side, side), positions=positions, angles=angles)
-    with folder() as place:
-        np.save(place / "ref.npy", series.reference)
-        np.save(place / "sample.npy", np.asarray(series.samples).reshape(-1, side, side))
-        data = {
-            "input": {
-                "reference": "ref.npy",
-                "sample": "sample.npy",
-                "sample_axes": "projection,position,y,x",
-            },
-            "experiment": {k: v for k, v in series.experiment.to_dict().items() if v is not None},
-            "retrieve": {"method": "full-field"},
-            "output": {"files": ["series.h5"]},
-            "series": {"angles": list(series.angles)},
-        }
-        begin = time.perf_counter()
-        master = xmist.run(configuration(place, data)).path
-        spent = time.perf_counter() - begin
-        print(f"ct preset, {side}², N = {positions}, {angles} projections by full-field: {spent:.0f} s")
-        truth = {"phase": series.volume.delta, "dark_field": series.volume.scatter}
-        for channel, volume in truth.items():
-            path = export_tomography(master, place / f"{channel}.nx", channel=channel, air=(0, side, 0, 4))
-            with h5py.File(path) as file:
-                stack = file["entry/instrument/detector/data"][()]
-                turned = np.deg2rad(file["entry/sample/rotation_angle"][()])
-                pixel = float(file["entry/instrument/detector/x_pixel_size"][()])
-            # What few angles and the filter allow: the same from the true projections.
-            images = np.stack([getattr(one, channel) for one in series.truths])
-            scale = -1.0 / series.experiment.wavenumber
-            if channel == "dark_field":
-                scale = 2.0 / series.experiment.effective_distance
-            best = scale * (images - np.median(images[:, :, :4], axis=(1, 2), keepdims=True))
-            # Slices of which a fair part is filled: correlation needs something to see.
-            filled = (volume > 0).mean(axis=(0, 2))
-            for name, source in (("retrieved", stack), ("true projections", best)):
-                scores = []
-                for row in np.flatnonzero(filled > 0.3 * filled.max())[::4]:
-                    sinogram = np.ascontiguousarray(source[:, row], np.float32)
-                    found = fbp_reconstruction(
-                        sinogram,
-                        (side - 1) / 2,
-                        angles=turned,
-                        apply_log=False,
-                        gpu=False,
-                        ncore=1,
-                        ratio=None,
-                        filter_name="hann",
-                    )
-                    scores.append(_compare(found / pixel, volume[:, row]))
-                table = np.array(scores)
-                print(
-                    f"{channel}, {name}: correlation of slices and phantom {table[:, 0].min():.3f} to "
-                    f"{table[:, 0].max():.3f}, slope {np.median(table[:, 1]):.3f}",
-                    flush=True,
-                )
-
-
-def _compare(found: np.ndarray, true: np.ndarray) -> tuple[float, float]:
-    """Return correlation and slope inside the circle that all projections see; (z, x) of both."""
-    size = len(true)
-    z, x = np.mgrid[:size, :size] - (size - 1) / 2
-    seen = np.hypot(z, x) < 0.45 * size
-    # Programs differ in which way they turn: the same choice holds for all slices.
-    best = max(
-        (found, found[::-1], found.T, found.T[::-1]),
-        key=lambda image: np.corrcoef(image[seen], true[seen])[0, 1],
-    )
-    return (
-        float(np.corrcoef(best[seen], true[seen])[0, 1]),
-        float(np.polyfit(true[seen], best[seen], 1)[0]),
-    )
-
-
 def warm(side: int = 192) -> None:
     """Tell what a start from a neighbour saves and what it changes, by the angle between them."""
     from xmist.simulate.recipes import ct_recipe
@@ -417,7 +339,6 @@ def warm(side: int = 192) -> None:
 
 
 PARTS: dict[str, Callable[[], None]] = {
-    "tomography": tomography,
     "memory": memory,
     "throughput": throughput,
     "blocks": blocks,

@@ -15,6 +15,7 @@ from tests.workflow.series_scenes import sections, write_config, write_toml
 from tests.workflow.volume_scenes import ANGLES, EXPERIMENT, HEIGHT, projections, truth, write_series
 from xmist.core.errors import InputError, OutputError
 from xmist.io.results import atomic
+from xmist.io.results.stacks import open_stack
 from xmist.workflow import volumes as driver
 from xmist.workflow.configuration import parse_configuration
 from xmist.workflow.estimates import check
@@ -287,7 +288,7 @@ def test_the_command(series, tmp_path, monkeypatch, capsys):
     assert "-o" in done.err
 
 
-SERIES = {"order": None, "angles": {"start": 0.0, "step": 3.0}, "block": 30}
+SERIES = {"order": None, "angles": {"start": 0.0, "step": 3.0}, "block": 30, "tilt": 5.0}
 
 
 def test_a_series_goes_on_to_its_volumes(tmp_path):
@@ -295,6 +296,7 @@ def test_a_series_goes_on_to_its_volumes(tmp_path):
     config = write_config(tmp_path, 60, series=SERIES, tomography=table)
     done = xmist.run(config)
     assert [path.name for path in done.files] == ["scan.h5", "scan_volumes.h5"]
+    assert open_stack(tmp_path / "scan.h5").tilt == 5.0
     found = xmist.open_volumes(tmp_path / "scan_volumes.h5")
     assert found.arrays.keys() == {"delta"}
     assert np.isfinite(found.arrays["delta"][:]).all()

@@ -32,7 +32,7 @@ from xmist.workflow.storage import Block
 
 Real = NDArray[Any]
 
-_READ: Final = 2**25  # bytes of one channel that are read at once
+_READ: Final = 2**23  # bytes of one channel that are read at once
 _SAMPLED: Final = 2**26  # bytes of the rows that the rotation axis is found from
 _MOST_ROWS: Final = 64
 _PADDING: Final = 0.25  # where the object leaves the frame
