@@ -273,3 +273,21 @@ def test_frames_go_on_as_their_mirror_images():
     top, left = grid.corners[0]
     assert np.array_equal(layer[top - 8 : top, left : left + 10], frames[0][::-1])
     assert np.array_equal(layer[top : top + 8, left - 10 : left], frames[0][:, ::-1])
+
+
+def test_no_jump_across_seams():
+    """A field three times the detector's: mean jumps where a frame begins or ends are those of elsewhere."""
+    positions = np.array([(0.0, -38.3 * n) for n in range(4)])
+    noise = 0.005 * np.random.default_rng(2).normal(size=(4, SIDE, SIDE))
+    result = retrieve(frames_at(positions) + noise, positions)
+    assert result.shape[1] > 3 * SIDE
+    shift, transmission = truth(result)
+    begins = -np.rint(positions[:, 1]).astype(int)
+    seams = np.concatenate([begins[1:], begins[:-1] + SIDE])
+    columns = np.arange(12, result.shape[1] - 12)
+    away = np.abs(columns[:, None] - seams).min(axis=1) > 8
+    for error in (result.transmission - transmission, *(result.shift - shift)):
+        mean = error[8:-8].mean(axis=0)
+        jump = np.array([mean[x : x + 4].mean() - mean[x - 4 : x].mean() for x in columns])
+        # Three standard errors of a mean jump, which are those of columns that are no seam.
+        assert np.abs(jump[seams - 12]).max() <= 3 * jump[away].std()

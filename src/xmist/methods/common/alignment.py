@@ -2,8 +2,9 @@
 
 The frame that images of u, T and V predict, T (R̄ + V (R − R̄))(r − u), is compared with the frame itself.
 
-- A sample that moves: each frame is retrieved alone and predicts those that overlap with it. Least squares
-  give the difference of two positions, and then all positions. Their mean stays as given.
+- A sample that moves: each frame is retrieved alone. From there on two frames that overlap are fitted
+  together (`xmist.numerics.images.overlap`), which gives the difference of their positions with its
+  information; least squares then give all positions. Their mean stays as given.
 - A sample that stays: the images of all positions predict each frame, and least squares give its shift. Their
   mean stays 0: the common shift belongs to the images, where the bare beam sets it.
 """
@@ -22,6 +23,7 @@ from xmist.core.arrays import Image
 from xmist.core.data import Retrieval, SampleScan, SpeckleStack
 from xmist.core.findings import finding
 from xmist.methods.common.sample_stepping import shift_of_result
+from xmist.numerics.images.overlap import OverlapFrame, offset_between
 from xmist.numerics.images.registration import filled
 from xmist.numerics.matching.directional import moved, spline
 from xmist.numerics.operators.derivatives import DX, DY, derivative
@@ -30,11 +32,8 @@ Real = NDArray[Any]
 
 _ROUNDS: Final = 6
 _SETTLED: Final = 2e-3  # pixels
-_STEP: Final = 0.5  # pixels, of differences along the position
-_SHARPENED: Final = 6
-_DAMPED: Final = 0.7
 _RIM: Final = 8  # pixels at the rim of a frame, whose images are less good
-_LEAST: Final = 256  # pixels in which two frames must overlap
+_LEAST: Final = 256  # pixels that must count
 _WRONG: Final = flag.SEARCH_EDGE | flag.FILLED | flag.UNDETERMINED | flag.BAD_REFERENCE | flag.BAD_SAMPLE
 
 
@@ -117,87 +116,6 @@ def report_refined(
     )
 
 
-class _Frame:
-    """One frame of the sample: its reference as a spline, and its images from it alone."""
-
-    def __init__(
-        self, reference: Image, sample: Image, weights: Image, result: Retrieval, window: int
-    ) -> None:
-        from scipy.ndimage import uniform_filter
-
-        usable = np.isfinite(reference) & (reference > 0) & (weights > 0)
-        whole = filled(reference, usable)
-        self.coefficients = spline(whole[None])
-        self.means = spline(uniform_filter(whole, window, mode="nearest")[None])
-        self.weights = np.where(usable & np.isfinite(sample), weights, np.float32(0.0))
-        self.sample = np.where(self.weights > 0, sample, np.float32(0.0))
-        shift, transmission, visibility = shift_of_result(result), result.transmission, result.visibility
-        ones = np.ones(reference.shape, np.float32)
-        images = [ones if image is None else image for image in (transmission, visibility)]
-        self.maps = np.nan_to_num(np.stack([*shift, *images])).astype(np.float64)
-        self._sharpen(window)
-        self.good = (result.flags & _WRONG) == 0
-        self.good[:_RIM] = self.good[-_RIM:] = False
-        self.good[:, :_RIM] = self.good[:, -_RIM:] = False
-
-    def _sharpen(self, window: int) -> None:
-        """Let u and T vary within the window: its average, with weights |∇R|², displaces them by a pixel."""
-        from scipy.ndimage import uniform_filter
-
-        for _ in range(_SHARPENED):
-            model = predicted(self.coefficients, self.means, self.maps)
-            residual = self.sample - model
-            columns = [-derivative(model, DX, threads=1), -derivative(model, DY, threads=1), model]
-            matrix, right = np.empty((*model.shape, 3, 3)), np.empty((*model.shape, 3))
-            for i, one in enumerate(columns):
-                right[..., i] = uniform_filter((self.weights * one * residual).astype(np.float64), window)
-                for k, other in enumerate(columns[: i + 1]):
-                    matrix[..., i, k] = uniform_filter(
-                        (self.weights * one * other).astype(np.float64), window
-                    )
-                    matrix[..., k, i] = matrix[..., i, k]
-            scale = np.einsum("...ii->...i", matrix)
-            scale += 1e-2 * scale + 1e-9 * scale.max()
-            step = np.linalg.solve(matrix, right[..., None])[..., 0]
-            self.maps[:2] += _DAMPED * np.clip(np.moveaxis(step[..., :2], -1, 0), -0.3, 0.3)
-            self.maps[2] *= 1.0 + _DAMPED * np.clip(step[..., 2], -0.2, 0.2)
-
-
-def _compare(one: _Frame, other: _Frame, offset: Real) -> tuple[Real, Real] | None:
-    """Return normal matrix (2, 2) and right side for the change of `offset` (y, x) of `one` from `other`."""
-    from scipy.ndimage import map_coordinates
-
-    rows, columns = np.mgrid[: one.sample.shape[0], : one.sample.shape[1]]
-
-    def sampled(image: Real, dy: float = 0.0, dx: float = 0.0) -> Real:
-        at = [rows - offset[0] - dy, columns - offset[1] - dx]
-        found: Real = map_coordinates(image, at, order=1, mode="constant", cval=0.0)
-        return found
-
-    weights = one.weights * (one.good & (sampled(other.good.astype(np.float64)) > 0.999))
-    if np.count_nonzero(weights) < _LEAST:
-        return None
-
-    def model(dy: float = 0.0, dx: float = 0.0) -> Real:
-        maps = np.stack([sampled(image, dy, dx) for image in other.maps])
-        return predicted(one.coefficients, one.means, maps)
-
-    central = model()
-    columns_of = [
-        (model(_STEP, 0.0) - model(-_STEP, 0.0)) / (2 * _STEP),
-        (model(0.0, _STEP) - model(0.0, -_STEP)) / (2 * _STEP),
-        central,
-    ]
-    chosen = weights > 0
-    matrix = np.stack([image[chosen].astype(np.float64) for image in columns_of])
-    weighted = matrix * weights[chosen]
-    normal = weighted @ matrix.T
-    right = weighted @ (one.sample - central)[chosen].astype(np.float64)
-    # The brightness is of no interest.
-    part = normal[:2, 2] / normal[2, 2]
-    return normal[:2, :2] - np.outer(part, normal[2, :2]), right[:2] - part * right[2]
-
-
 def refine_sample_positions(
     scan: SampleScan, solve: Callable[[SpeckleStack], Retrieval], window: int
 ) -> SampleScan:
@@ -209,26 +127,25 @@ def refine_sample_positions(
         weights = np.ones(scan.shape, np.float32) if scan.weights is None else scan.weights[n]
         given = None if scan.weights is None else weights[None]
         result = solve(SpeckleStack(reference[None], scan.sample[n][None], given))
-        frames.append(_Frame(reference, scan.sample[n], weights, result, window))
-    positions = np.array(scan.sample_positions)
-    for _ in range(_ROUNDS):
-        normal, right = np.zeros((number, 2, number, 2)), np.zeros((number, 2))
-        for n in range(number):
-            for m in range(number):
-                if n == m:
-                    continue
-                found = _compare(frames[n], frames[m], positions[n] - positions[m])
-                if found is None:
-                    continue
-                matrix, side = found
-                for i, j, sign in ((n, n, 1.0), (m, m, 1.0), (n, m, -1.0), (m, n, -1.0)):
-                    normal[i, :, j] += sign * matrix
-                right[n] += side
-                right[m] -= side
-        # The least change: what no overlap tells, the common shift among it, stays as given.
-        step = np.linalg.lstsq(normal.reshape(2 * number, -1), right.ravel(), rcond=1e-9)[0].reshape(-1, 2)
-        step -= step.mean(axis=0)
-        positions += np.clip(step, -1.0, 1.0)
-        if np.abs(step).max() < _SETTLED:
-            break
+        usable = np.isfinite(reference) & (reference > 0) & (weights > 0)
+        ones = np.ones(scan.shape, np.float32)
+        images = [ones if image is None else image for image in (result.transmission, result.visibility)]
+        maps = np.stack([*shift_of_result(result), *images])
+        counted = np.where(usable & ((result.flags & _WRONG) == 0), weights, np.float32(0.0))
+        frames.append(OverlapFrame.of(filled(reference, usable), scan.sample[n], counted, maps, window))
+    given = scan.sample_positions
+    normal, right = np.zeros((number, 2, number, 2)), np.zeros((number, 2))
+    for n in range(number):
+        for m in range(n):
+            found = offset_between(frames[m], frames[n], given[n] - given[m])
+            if found is None:
+                continue
+            change, matrix = found
+            for i, j, sign in ((n, n, 1.0), (m, m, 1.0), (n, m, -1.0), (m, n, -1.0)):
+                normal[i, :, j] += sign * matrix
+            right[n] += matrix @ change
+            right[m] -= matrix @ change
+    # The least change: what no overlap tells, the common shift among it, stays as given.
+    change = np.linalg.lstsq(normal.reshape(2 * number, -1), right.ravel(), rcond=1e-9)[0].reshape(-1, 2)
+    positions = given + change - change.mean(axis=0)
     return SampleScan(scan.reference, scan.sample, positions, scan.weights)
