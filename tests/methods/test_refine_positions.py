@@ -73,12 +73,12 @@ def test_weight_zero_has_no_influence(value):
 
 def features(y, x):
     """A sample with much detail: what positions are read from."""
-    shift = np.stack([0.7 * np.sin(x / 4.5) * np.cos(y / 6), 0.7 * np.sin(y / 5) * np.cos(x / 5)])
-    return shift, 1 - 0.15 * (1 + np.sin(x / 4) * np.sin(y / 4.5))
+    shift = np.stack([np.cos(x / 4.5) * np.sin(y / 6) / 4.5, np.sin(x / 4.5) * np.cos(y / 6) / 6])
+    return 3.2 * shift, 1 - 0.15 * (1 + np.sin(x / 4) * np.sin(y / 4.5))
 
 
 def test_positions_of_the_sample():
-    """A window shows u up to a pixel beside itself: small overlaps tell positions to a quarter of a pixel."""
+    """Overlaps of 500 pixels after their rims, without noise: splines of 2 and 4 pixels fit a little less."""
     true = -np.array([(0.0, 0.0), (0.0, 26.0), (22.0, 0.0)]) + np.array(
         [(0.5, -0.6), (-0.7, 0.9), (0.2, -0.3)]
     )
@@ -88,8 +88,8 @@ def test_positions_of_the_sample():
     result = xmist.retrieve(scan, EXPERIMENT, method="umpa", window=7, refine_positions=True)
     refined = np.array(result.provenance["sample_positions"])
     errors = [np.sqrt(np.mean((positions - true) ** 2)) for positions in (refined, given)]
-    assert errors[0] <= 0.25
-    assert errors[0] <= 0.6 * errors[1]
+    assert errors[0] <= 0.06
+    assert errors[0] <= 0.25 * errors[1]
     assert np.allclose(refined.mean(axis=0), given.mean(axis=0), atol=1e-9)
     assert result.provenance["sample_positions_given"] == given.tolist()
     assert "positions-refined" in [finding.code for finding in result.findings]

@@ -315,10 +315,10 @@ def _coarse(coefficients: Image, size: int, shape: tuple[int, ...]) -> Image:
     return np.asarray(coefficients * gains[0][:, None] * gains[1], np.float32)
 
 
-def add_slow(fast: Image, sums: Sums, *, floor_share: float = ILL_LIMIT, threads: int) -> float | None:
+def add_slow(fast: Image, sums: Sums, *, floor_share: float = ILL_LIMIT, threads: int) -> Real:
     """Average long waves of ψ (cosine coefficients, in place) with those of g from the equations.
 
-    Return the longest wavelength in pixels of which more than half comes from eq. (4); None if all do.
+    Return the variance (y, x) that noise leaves in each wave of ∇²ψ.
     """
     shape = fast.shape
     size = _BIN
@@ -346,12 +346,12 @@ def add_slow(fast: Image, sums: Sums, *, floor_share: float = ILL_LIMIT, threads
     low = np.s_[: slow.shape[0], : slow.shape[1]]
     k_y, k_x = (k**2 for k in frequencies(shape))
     kappa2 = k_y[: slow.shape[0], None] + k_x[: slow.shape[1]]
-    share = _shares(fast[low], slow, error, kappa2)
+    share, noise = _shares(fast[low], slow, error, kappa2)
     fast[low] += (1.0 - share) * (slow - fast[low])
     fast[low] += _signal(first, second, sums.positions) * scatter  # ∇ψ = g + ∇d
-    taken = kappa2[share > 0.5]
-    longest = taken[taken > 0.0].min(initial=np.inf)
-    return None if share.min() > 0.5 or not np.isfinite(longest) else 2.0 * math.pi / math.sqrt(longest)
+    left = np.full(shape, noise)
+    left[low] *= share  # of the mean of two estimates that are weighted by their variances
+    return left
 
 
 def _slope_and_scatter(equations: Image, share: float, floor: float, threads: int) -> tuple[Image, Image]:
@@ -368,8 +368,8 @@ def _signal(one: Image, other: Image, positions: tuple[int, int]) -> np.float32:
     return np.float32(max(0.0, 1.0 - noise / total) if total > 0.0 else 0.0)
 
 
-def _shares(fast: Image, slow: Image, error: Image, kappa2: Real) -> Image:
-    """Return how much of each wave comes from `fast`; 1 where `slow` holds nothing."""
+def _shares(fast: Image, slow: Image, error: Image, kappa2: Real) -> tuple[Image, float]:
+    """Return how much of each wave comes from `fast`, 1 where `slow` holds nothing; and the noise of κ²ψ."""
     highest = (2.0 * math.pi / (_SHORTEST * _SLOW)) ** 2
     flat = kappa2.ravel()
     waves = np.sort(flat[(flat > 0.0) & (flat < highest)])
@@ -395,7 +395,7 @@ def _shares(fast: Image, slow: Image, error: Image, kappa2: Real) -> Image:
         where = np.log(flat)
     out = np.interp(where, [*places, math.log(highest) + 0.5], [*share, 1.0])
     out[0] = 1.0
-    return np.asarray(out.reshape(kappa2.shape), np.float32)
+    return np.asarray(out.reshape(kappa2.shape), np.float32), noise
 
 
 def solve_dark(

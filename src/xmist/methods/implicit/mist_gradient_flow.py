@@ -38,7 +38,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from functools import partial
-from typing import Annotated, Final, Literal
+from typing import Annotated, Any, Final, Literal
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -72,13 +72,15 @@ from xmist.methods.implicit.gradient_flow import (
     synthesised,
 )
 from xmist.methods.implicit.plan import Channels, ImplicitPlan, Solution
-from xmist.methods.implicit.regularisation import choose_cutoff, cutoff_of
+from xmist.methods.implicit.regularisation import cutoff_of, least_cutoff
 from xmist.numerics.images.border_shift import border_correlation, border_potential, border_shift
 from xmist.numerics.images.fill import fill
 from xmist.numerics.images.smooth import gaussian
 from xmist.numerics.operators.finite_transport import Warp
 from xmist.numerics.solvers.gradient_flow import smooth_equations
 from xmist.numerics.solvers.poisson import dct2, frequencies
+
+Real = NDArray[Any]
 
 _PROPORTIONAL: Final = (
     "the reference frames are proportional to each other at every pixel; expected different positions of "
@@ -88,6 +90,7 @@ _FIRST: Final = 4  # positions of the refinements before the last, which need no
 _START: Final = 0.7  # Gaussian σ in pixels of the ψ that the references are moved by
 _SAME: Final = 1e-5  # of the brightest pixel
 _FAR: Final = 1.0  # speckles; no refinement moves them farther
+_SETTLED: Final = 0.1  # pixels; after a refinement that moves speckles by less the next is the last
 _LIKE: Final = 0.5  # least correlation of frames along a border
 _ROUNDS: Final = 3  # of measuring and removing what moves through the border
 _USUAL: Final = 6.0  # pixels; size of speckles that cannot be measured
@@ -108,8 +111,9 @@ class MistGradientFlowOptions(Options):
         as the transmission. It must be wider than the speckles and the features of the phase. None: the
         sample does not attenuate. Not with `delta_over_beta`.
     refinements : int
-        Number of refinements: the references are moved by the ψ found so far, and the equations are solved
-        for the rest. 0 is the closed form.
+        Largest number of refinements: the references are moved by the ψ found so far, and the equations are
+        solved for the rest. The one after a refinement of less than 0.1 pixels is the last. 0 is the closed
+        form.
     smoothing : float or "auto"
         Gaussian σ in pixels of the equations for D; "auto" takes the one of 1 to 16 with the least estimated
         error.
@@ -118,8 +122,8 @@ class MistGradientFlowOptions(Options):
         and 10⁻³ to 10 with the least estimated error.
     cutoff_length : float or "auto", optional
         Length L in metres in the sample's plane: structures of the phase that are longer are damped by κ⁴/(κ⁴
-        + (2π/L)⁴). "auto" chooses it from the difference of both halves of the positions. Not with
-        `delta_over_beta`.
+        + (2π/L)⁴). "auto" chooses the least estimated error, from the noise that is left in each wave (in
+        closed form only from N = 4); None damps nothing. Not with `delta_over_beta`.
     positive : bool
         Set a negative D to 0 (and flag it), or replace a tensor with a negative eigenvalue by the nearest
         positive semi-definite one.
@@ -133,17 +137,17 @@ class MistGradientFlowOptions(Options):
     dark_field: Literal["auto", "none", "scalar", "tensor"] = "auto"
     delta_over_beta: DeltaOverBeta | None = None
     attenuation_smoothing: Annotated[float, Range(0.0, 1000.0, above=True, unit="pixels")] | None = None
-    refinements: Annotated[int, Range(0, 10)] = 2
+    refinements: Annotated[int, Range(0, 10)] = 4
     smoothing: Annotated[float | Literal["auto"], Range(0.0, 1000.0, unit="pixels")] = "auto"
     ridge: Ridge = 0.0
-    cutoff_length: CutoffLength | None = None
+    cutoff_length: CutoffLength | None = "auto"
     positive: bool = False
 
     def conflicts(self) -> Iterator[tuple[tuple[str, ...], str]]:
         """Yield options that contradict each other, and what is wrong."""
         if self.delta_over_beta is not None:
             for name in ("attenuation_smoothing", "cutoff_length"):
-                if getattr(self, name) is not None:
+                if getattr(self, name) not in (None, "auto"):
                     yield (name, "delta_over_beta"), TIED_PHASE
 
 
@@ -223,10 +227,10 @@ def _channels(found: Solution, *, flow: Flow) -> Channels:
             lost |= ~np.isfinite(usable)
             usable[~np.isfinite(usable)] = 1.0
             frames = frames / usable
-        psi, border, sums, dark, ill = _waves(found, flow, frames, used)
+        psi, border, noise, dark, ill = _waves(found, flow, frames, used)
         epsilon = found.epsilon
         if options.cutoff_length == "auto":
-            epsilon = _chosen_cutoff(psi, sums, threads)
+            epsilon = None if noise is None else _chosen_cutoff(psi, noise, threads)
             _record(found, "cutoff_length", cutoff_of(epsilon, experiment))
         if epsilon is not None:
             psi = _cut(psi, epsilon, threads)
@@ -260,8 +264,8 @@ def _channels(found: Solution, *, flow: Flow) -> Channels:
 
 def _waves(
     found: Solution, flow: Flow, frames: Image, used: Sequence[Image | None]
-) -> tuple[Image, Image | None, Sums, Image, NDArray[np.bool_]]:
-    """Return ψ (y, x) in pixels² without the border's, that, the last sums, d and its ill pixels."""
+) -> tuple[Image, Image | None, Real | None, Image, NDArray[np.bool_]]:
+    """Return ψ (y, x) in pixels² without the border's, that, noise of waves of ∇²ψ, d and its ill pixels."""
     threads, last = found.threads, found.options.refinements - 1
     border, findings = _border(flow.frames, frames, used, threads)
     found.findings += findings
@@ -269,16 +273,18 @@ def _waves(
     shift = None if border is None else displacement(nothing, border, threads=threads)
     sums = flow.sums(frames, used, shift=shift, equations=last < 0)
     if last < 0:
+        noise = _closed_noise(sums, threads) if found.options.cutoff_length == "auto" else None
         dark, ill = _dark(sums, found)
-        return synthesised(mean_wave(sums, dark, threads=threads), threads=threads), border, sums, dark, ill
+        return synthesised(mean_wave(sums, dark, threads=threads), threads=threads), border, noise, dark, ill
     psi = synthesised(mean_wave(sums, None, threads=threads), threads=threads)
+    settled, noise = False, None
     for step in range(last + 1):
         smooth_equations(psi[None], _START, threads=threads)
         shift = displacement(psi, border, threads=threads)
-        part = None if step == last else range(min(_FIRST, len(frames)))
+        part = None if settled or step == last else range(min(_FIRST, len(frames)))
         sums = flow.sums(frames, used, shift=shift, filtered=True, positions=part)
         rest = mean_wave(sums, None, threads=threads)
-        add_slow(rest, sums, threads=threads)
+        noise = add_slow(rest, sums, threads=threads)
         change = synthesised(rest, threads=threads)
         farthest = _farthest(change, threads)
         if farthest > _FAR * flow.speckle:
@@ -287,7 +293,10 @@ def _waves(
                 sums = flow.sums(frames, used, shift=shift, filtered=True)
             break
         psi += change
-    return psi, border, sums, *_dark(sums, found)
+        if part is None:
+            break
+        settled = farthest < _SETTLED
+    return psi, border, noise, *_dark(sums, found)
 
 
 def _farthest(change: Image, threads: int) -> float:
@@ -397,8 +406,15 @@ def _cut(psi: Image, epsilon: float, threads: int) -> Image:
     return dct2(coefficients, inverse=True, threads=threads)
 
 
-def _chosen_cutoff(psi: Image, sums: Sums, threads: int) -> float | None:
-    """Choose ε from ψ and the difference of the waves of both halves of the positions."""
+def _chosen_cutoff(psi: Image, noise: Real, threads: int) -> float | None:
+    """Choose ε from ψ and the variance (y, x) of the noise of each wave of ∇²ψ."""
+    k_y, k_x = (k**2 for k in frequencies(psi.shape))
+    curvature = dct2(psi.astype(np.float64), threads=threads) * (k_y[:, None] + k_x)
+    return least_cutoff(curvature**2, noise)
+
+
+def _closed_noise(sums: Sums, threads: int) -> Real | None:
+    """Return the variance of the noise of each wave of ∇²ψ (y, x) from both halves of the positions."""
     if min(sums.positions) < 2:  # what one position drops is no noise
         return None
     halves = [
@@ -406,15 +422,10 @@ def _chosen_cutoff(psi: Image, sums: Sums, threads: int) -> float | None:
         for k in (0, 1)
     ]
     a, b = sums.positions
-    error = (halves[0] - halves[1]) * np.float32(np.sqrt(a * b) / (a + b))
-    k_y, k_x = (k**2 for k in frequencies(psi.shape))
-    symbol = (k_y[:, None] + k_x).astype(np.float32)
-    curvature = dct2(psi.copy(), threads=threads) * symbol
-    images = [
-        dct2(coefficients, inverse=True, threads=threads)
-        for coefficients in (curvature, curvature + error * symbol, curvature - error * symbol)
-    ]
-    return choose_cutoff(*images, threads=threads)
+    error = (halves[0] - halves[1]).astype(np.float64) * np.sqrt(a * b) / (a + b)
+    k_y, k_x = (k**2 for k in frequencies(error.shape))
+    power = (error * (k_y[:, None] + k_x)) ** 2
+    return np.full(power.shape, power.mean())
 
 
 def _check_different(frames: Image) -> None:

@@ -210,6 +210,13 @@ def choose_cutoff(curvature: Image, one: Image, other: Image, *, threads: int | 
     order = np.argsort(kappa4, axis=None, kind="stable")[1:]
     for ring in np.array_split(order, max(1, order.size // _RING)):
         noise.flat[ring] = noise.flat[ring].mean()
+    return least_cutoff(signal, noise)
+
+
+def least_cutoff(signal: NDArray[np.float64], noise: NDArray[np.float64]) -> float | None:
+    """Return the ε of `choose_cutoff` from the power (y, x) of each wave of ∇²ψ, and what noise has of it."""
+    kappa_y, kappa_x = (np.pi * np.arange(size) / size for size in signal.shape)
+    kappa4 = (kappa_y[:, None] ** 2 + kappa_x**2) ** 2
     kappa4[0, 0] = np.inf  # the mean is not inverted
 
     def change(epsilon: float) -> float:

@@ -19,17 +19,22 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
+from xmist.numerics.matching.contrast import noise_gain
 from xmist.numerics.matching.directional import moved, spline
 from xmist.numerics.operators.derivatives import DX, DY, derivative
 
 Real = NDArray[Any]
+# Values of each spline (place, coefficient) by kind (ln T, ψ), axis and derivative.
+Bases = dict[tuple[int, int, int], Real]
 
 _DEGREE: Final = 4  # second derivatives of ψ are smooth
 _KNOTS: Final = (2.0, 4.0)  # pixels between knots of ln T and of ψ
-# Usual size of second differences of ln T a pixel², and of third differences of ψ a pixel: weak priors.
-_USUAL: Final = (0.01, 0.03)
+# Least rms of second differences of ln T a pixel², and of third differences of ψ a pixel, that the priors
+# expect; more where a fit finds more.
+_SMOOTHEST: Final = (0.003, 0.03)
 _RIM: Final = 8  # pixels at the rim of a frame that are left out
 _LARGEST: Final = 320  # pixels along an axis; a part of larger overlaps tells enough
+_MODEL: Final = 1e-3  # part of the mean that the model is wrong by
 _WIDE: Final = 41  # pixels a side of the window in which V is averaged
 _LEAST: Final = 256  # pixels that must count
 _STEPS: Final = 6
@@ -44,7 +49,7 @@ class OverlapFrame:
     """A frame (y, x) with its reference, prepared.
 
     `splines` (y, x, 6): of R̄ and R − R̄, each with ∂x and ∂y; `weights` are 0 where nothing is usable;
-    `visibility` V; `start` (3, y, x): first u_x, u_y and ln T.
+    `visibility` V; `start` (3, y, x): first u_x, u_y and ln T; `noise`: variance of a pixel's difference.
     """
 
     splines: Real
@@ -52,6 +57,7 @@ class OverlapFrame:
     weights: Real
     visibility: Real
     start: Real
+    noise: float
 
     @classmethod
     def of(cls, reference: Real, sample: Real, weights: Real, maps: Real, window: int) -> OverlapFrame:
@@ -63,11 +69,17 @@ class OverlapFrame:
         images = [mean, reference - mean]
         images = [part for image in images for part in (image, *_slopes(image))]
         used = np.where(known & np.isfinite(sample), weights, np.float32(0.0))
+        noise = 0.0
+        for image in (reference, np.where(used > 0, sample, reference)):
+            level = float(image.mean(dtype=np.float64))
+            noise += noise_gain(image[None].astype(np.float32), (used > 0)[None].astype(np.uint8)) * level
+            noise += (_MODEL * level) ** 2
         return cls(
             splines=spline(np.stack(images)),
             sample=np.where(used > 0, sample, np.float32(0.0)).astype(np.float64),
             weights=used.astype(np.float64),
             visibility=_smooth(np.where(known, np.clip(maps[3], 0.0, 1.5), 0.0), known),
+            noise=noise,
             start=np.where(known, np.stack([*maps[:2], np.log(np.where(known, maps[2], 1.0))]), 0.0),
         )
 
@@ -92,7 +104,7 @@ class _Part:
     `slopes`: M = ∂I/∂ln T, ∂I/∂u_x and ∂I/∂u_y; `residual`; `weights`; `along`: ∂I/∂offset, y and x.
     """
 
-    bases: dict[tuple[int, int, int], Real]  # by kind, axis and derivative
+    bases: Bases
     slopes: tuple[Real, Real, Real]
     residual: Real
     weights: Real
@@ -109,7 +121,7 @@ def _basis(places: Real, ends: tuple[float, float], knots: float, order: int) ->
     return np.nan_to_num(found)
 
 
-def _bases(places: Sequence[Real], ends: Sequence[tuple[float, float]]) -> dict[tuple[int, int, int], Real]:
+def _bases(places: Sequence[Real], ends: Sequence[tuple[float, float]]) -> Bases:
     return {
         (kind, axis, order): _basis(places[axis], ends[axis], knots, order)
         for kind, knots in enumerate(_KNOTS)
@@ -119,9 +131,12 @@ def _bases(places: Sequence[Real], ends: Sequence[tuple[float, float]]) -> dict[
 
 
 class _Equations:
-    """Normal equations of the coefficients of ln T and ψ (kinds 0 and 1) and their solution."""
+    """Normal equations of the coefficients of ln T and ψ (kinds 0 and 1) and their solution.
 
-    def __init__(self, parts: Sequence[_Part], noise: float) -> None:
+    `fields`: coefficients found so far, as rough as which the priors allow.
+    """
+
+    def __init__(self, parts: Sequence[_Part], noise: float, fields: Sequence[Real] | None = None) -> None:
         self.parts, self.noise = parts, noise
         bases = parts[0].bases
         self.shapes = [tuple(bases[kind, axis, 0].shape[1] for axis in (0, 1)) for kind in (0, 1)]
@@ -129,7 +144,10 @@ class _Equations:
             [np.diff(np.eye(size), 2 + kind, axis=0) / knots ** (2 + kind) for size in shape]
             for kind, (shape, knots) in enumerate(zip(self.shapes, _KNOTS, strict=True))
         ]
-        self.strengths = [(knots / usual) ** 2 for knots, usual in zip(_KNOTS, _USUAL, strict=True)]
+        self.strengths = []
+        for kind, (knots, usual) in enumerate(zip(_KNOTS, _SMOOTHEST, strict=True)):
+            found = 0.0 if fields is None else self._roughness(kind, fields[kind])
+            self.strengths.append((knots / max(usual, found)) ** 2)
         diagonal = [np.zeros(shape) for shape in self.shapes]
         for part in parts:
             for kind, orders, slope in _terms(part):
@@ -139,6 +157,11 @@ class _Equations:
             y, x = ((matrix**2).sum(axis=0) for matrix in self.rough[kind])
             diagonal[kind] += strength * (y[:, None] + x) + 1e-6 * diagonal[kind].max() + 1e-30
         self.diagonal = diagonal
+
+    def _roughness(self, kind: int, field: Real) -> float:
+        """Return the rms of the differences that the prior is about."""
+        y, x = self.rough[kind]
+        return float(np.sqrt(0.5 * (np.mean((y @ field) ** 2) + np.mean((field @ x.T) ** 2))))
 
     def prior(self, fields: Sequence[Real]) -> list[Real]:
         """Return the gradient of the priors at coefficients (kind of y, x)."""
@@ -162,7 +185,8 @@ class _Equations:
         images = []
         for part in self.parts:
             terms = _terms(part)
-            images.append(sum(slope * _image(part.bases, fields, kind, *n) for kind, n, slope in terms))
+            values = [slope * _image(part.bases, fields, kind, *orders) for kind, orders, slope in terms]
+            images.append(values[0] + values[1] + values[2])
         pairs = zip(self.adjoint(images), self.prior(fields), strict=True)
         return [one + other for one, other in pairs]
 
@@ -191,7 +215,7 @@ def _terms(part: _Part) -> list[tuple[int, tuple[int, int], Real]]:
     return [(0, (0, 0), part.slopes[0]), (1, (0, 1), part.slopes[1]), (1, (1, 0), part.slopes[2])]
 
 
-def _image(bases: dict[tuple[int, int, int], Real], fields: Sequence[Real], kind: int, y: int, x: int) -> Real:
+def _image(bases: Bases, fields: Sequence[Real], kind: int, y: int, x: int) -> Real:
     out: Real = bases[kind, 0, y] @ fields[kind] @ bases[kind, 1, x].T
     return out
 
@@ -201,8 +225,9 @@ def _dot(one: Sequence[Real], other: Sequence[Real]) -> float:
 
 
 def offset_between(one: OverlapFrame, other: OverlapFrame, offset: Real) -> tuple[Real, Real] | None:
-    """Return by how much the sample moved further than `offset` (y, x) from `one` to `other`, and its
-    normal matrix (2, 2) in pixels⁻²; None where the frames overlap too little.
+    """Return what the offset (y, x) of the sample from `one` to `other` is beyond that given.
+
+    Also its normal matrix (2, 2) in pixels⁻². None where the frames overlap too little.
     """
     box = _overlap(one, offset)
     if box is None:
@@ -211,13 +236,12 @@ def offset_between(one: OverlapFrame, other: OverlapFrame, offset: Real) -> tupl
     places = [np.arange(first, last + 1.0) for first, last in box]
     # The same places of the sample, in whole pixels of the other frame.
     there = [np.rint(place + part) for place, part in zip(places, offset, strict=True)]
-    rows = [
-        tuple(slice(int(place[0]), int(place[-1]) + 1) for place in pair) for pair in (places, there)
-    ]
+    rows = [tuple(slice(int(place[0]), int(place[-1]) + 1) for place in pair) for pair in (places, there)]
     frames = (one, other)
     if min(np.count_nonzero(frame.weights[part]) for frame, part in zip(frames, rows, strict=True)) < _LEAST:
         return None
     fields = _start(one, rows[0], _bases(places, ends))
+    noise = 0.5 * (one.noise + other.noise)
     found, normal, misfits = np.array(offset, np.float64), np.zeros((2, 2)), []
     for _ in range(_STEPS):
         shifted = [place - part for place, part in zip(there, found, strict=True)]
@@ -227,12 +251,13 @@ def offset_between(one: OverlapFrame, other: OverlapFrame, offset: Real) -> tupl
         ]
         total = sum(float(part.weights.sum()) for part in parts)
         misfits.append(sum(float((part.weights * part.residual**2).sum()) for part in parts) / total)
-        step, normal, change = _step(_Equations(parts, max(misfits[-1], 1e-30)), fields)
+        step, normal, change = _step(_Equations(parts, noise, fields), fields)
         found += step
         fields = [field + part for field, part in zip(fields, change, strict=True)]
     if not (np.isfinite(found).all() and misfits[-1] <= misfits[0]):
         return None
-    return found - offset, normal
+    # What the model does not explain tells less than noise would.
+    return found - offset, normal * min(1.0, noise / misfits[-1])
 
 
 def _overlap(one: OverlapFrame, offset: Real) -> list[tuple[int, int]] | None:
@@ -256,7 +281,7 @@ def _overlap(one: OverlapFrame, offset: Real) -> list[tuple[int, int]] | None:
     return box
 
 
-def _start(frame: OverlapFrame, part: tuple[slice, ...], bases: dict[tuple[int, int, int], Real]) -> list[Real]:
+def _start(frame: OverlapFrame, part: tuple[slice, ...], bases: Bases) -> list[Real]:
     """Return the coefficients of ln T and ψ nearest to the first maps."""
     u_x, u_y, log_t = (image[part] for image in frame.start)
     weights = (frame.weights[part] > 0).astype(np.float64)
@@ -276,7 +301,7 @@ def _start(frame: OverlapFrame, part: tuple[slice, ...], bases: dict[tuple[int, 
 def _linearise(
     frame: OverlapFrame,
     part: tuple[slice, ...],
-    bases: dict[tuple[int, int, int], Real],
+    bases: Bases,
     fields: Sequence[Real],
     *,
     moves: bool,
@@ -293,7 +318,7 @@ def _linearise(
     along = (np.zeros_like(model), np.zeros_like(model))
     if moves:
         # The sample at q = r − s moves along with s: all images change against their gradient.
-        along = tuple(  # type: ignore[assignment]
+        along = tuple(
             -(
                 model * _image(bases, fields, 0, y, x)
                 + slope_x * _image(bases, fields, 1, y, 1 + x)
