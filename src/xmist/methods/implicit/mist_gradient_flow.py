@@ -36,7 +36,6 @@ registration of strips along the sides, removed by a warp of the references and 
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import replace
 from functools import partial
 from typing import Annotated, Any, Final, Literal
 
@@ -122,8 +121,8 @@ class MistGradientFlowOptions(Options):
         and 10⁻³ to 10 with the least estimated error.
     cutoff_length : float or "auto", optional
         Length L in metres in the sample's plane: structures of the phase that are longer are damped by κ⁴/(κ⁴
-        + (2π/L)⁴). "auto" chooses the least estimated error, from the noise that is left in each wave (in
-        closed form only from N = 4); None damps nothing. Not with `delta_over_beta`.
+        + (2π/L)⁴). "auto" chooses the least estimated error, from the noise that refinements leave in each
+        wave; the closed form is not damped then. Not with `delta_over_beta`.
     positive : bool
         Set a negative D to 0 (and flag it), or replace a tensor with a negative eigenvalue by the nearest
         positive semi-definite one.
@@ -273,9 +272,8 @@ def _waves(
     shift = None if border is None else displacement(nothing, border, threads=threads)
     sums = flow.sums(frames, used, shift=shift, equations=last < 0)
     if last < 0:
-        noise = _closed_noise(sums, threads) if found.options.cutoff_length == "auto" else None
         dark, ill = _dark(sums, found)
-        return synthesised(mean_wave(sums, dark, threads=threads), threads=threads), border, noise, dark, ill
+        return synthesised(mean_wave(sums, dark, threads=threads), threads=threads), border, None, dark, ill
     psi = synthesised(mean_wave(sums, None, threads=threads), threads=threads)
     settled, noise = False, None
     for step in range(last + 1):
@@ -410,22 +408,7 @@ def _chosen_cutoff(psi: Image, noise: Real, threads: int) -> float | None:
     """Choose ε from ψ and the variance (y, x) of the noise of each wave of ∇²ψ."""
     k_y, k_x = (k**2 for k in frequencies(psi.shape))
     curvature = dct2(psi.astype(np.float64), threads=threads) * (k_y[:, None] + k_x)
-    return least_cutoff(curvature**2, noise)
-
-
-def _closed_noise(sums: Sums, threads: int) -> Real | None:
-    """Return the variance of the noise of each wave of ∇²ψ (y, x) from both halves of the positions."""
-    if min(sums.positions) < 2:  # what one position drops is no noise
-        return None
-    halves = [
-        mean_wave(replace(sums, source=sums.source[[k, k]], level=sums.level[[k, k]]), None, threads=threads)
-        for k in (0, 1)
-    ]
-    a, b = sums.positions
-    error = (halves[0] - halves[1]).astype(np.float64) * np.sqrt(a * b) / (a + b)
-    k_y, k_x = (k**2 for k in frequencies(error.shape))
-    power = (error * (k_y[:, None] + k_x)) ** 2
-    return np.full(power.shape, power.mean())
+    return least_cutoff(curvature**2, noise, cautious=True)
 
 
 def _check_different(frames: Image) -> None:

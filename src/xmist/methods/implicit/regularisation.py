@@ -213,7 +213,9 @@ def choose_cutoff(curvature: Image, one: Image, other: Image, *, threads: int | 
     return least_cutoff(signal, noise)
 
 
-def least_cutoff(signal: NDArray[np.float64], noise: NDArray[np.float64]) -> float | None:
+def least_cutoff(
+    signal: NDArray[np.float64], noise: NDArray[np.float64], *, cautious: bool = False
+) -> float | None:
     """Return the ε of `choose_cutoff` from the power (y, x) of each wave of ∇²ψ, and what noise has of it."""
     kappa_y, kappa_x = (np.pi * np.arange(size) / size for size in signal.shape)
     kappa4 = (kappa_y[:, None] ** 2 + kappa_x**2) ** 2
@@ -223,7 +225,12 @@ def least_cutoff(signal: NDArray[np.float64], noise: NDArray[np.float64]) -> flo
         """Return the estimated error, minus that without cut-off."""
         stopped = 1.0 / (1.0 + kappa4 / epsilon**4)
         stopped[0, 0] = 0.0
-        return float(((stopped**2 * signal - 2.0 * stopped * noise) / kappa4).sum())
+        found = float(((stopped**2 * signal - 2.0 * stopped * noise) / kappa4).sum())
+        if not cautious:
+            return found
+        # Few waves decide: a change counts by what it is for certain, one standard error less.
+        spread = 2.0 * noise**2 + 4.0 * noise * np.maximum(signal - noise, 0.0)
+        return found + math.sqrt(float(((stopped**2 / kappa4) ** 2 * spread).sum()))
 
     longest = 4.0 * max(signal.shape)
     candidates = [2.0 * np.pi / longest * 2.0 ** (step / 2.0) for step in range(2 * _CUTOFFS)]
