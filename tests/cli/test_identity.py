@@ -173,7 +173,9 @@ def test_fewer_files_than_before_keep_their_results(tmp_path, capsys):
     series.retrieve(capsys)
     series.path(0, 1).unlink()
     series.path(7, 0).unlink()
-    assert "2 results are kept whose frames are no longer there: 0, 7" in series.retrieve(capsys).err
+    told = series.retrieve(capsys).err
+    assert "2 results are kept" in told
+    assert "0, 7" in told
     series.assert_own(ALL)
     assert series.table()["warnings"].tolist() == [1, 0, 0, 0, 0, 0, 0, 1]
     series.copy(0, 7)

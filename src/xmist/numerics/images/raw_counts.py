@@ -170,4 +170,5 @@ def _stand_alone(frame: NDArray[Any], span: float) -> bool:
     """Return whether nearly every high count has a neighbour near 0, as no speckle has."""
     inner = frame[1:-1, 1:-1]
     around = np.minimum.reduce([frame[:-2, 1:-1], frame[2:, 1:-1], frame[1:-1, :-2], frame[1:-1, 2:]])
-    return float(np.mean(around[inner > 0.75 * span] < 0.25 * span)) >= 0.9
+    dark = around[inner > 0.75 * span] < 0.25 * span
+    return np.count_nonzero(dark) >= 0.9 * dark.size > 0
