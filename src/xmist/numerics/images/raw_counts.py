@@ -171,4 +171,4 @@ def _stand_alone(frame: NDArray[Any], span: float) -> bool:
     inner = frame[1:-1, 1:-1]
     around = np.minimum.reduce([frame[:-2, 1:-1], frame[2:, 1:-1], frame[1:-1, :-2], frame[1:-1, 2:]])
     dark = around[inner > 0.75 * span] < 0.25 * span
-    return np.count_nonzero(dark) >= 0.9 * dark.size > 0
+    return bool(dark.size) and int(np.count_nonzero(dark)) >= 0.9 * dark.size
