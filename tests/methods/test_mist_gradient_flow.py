@@ -72,7 +72,8 @@ def test_manufactured_frames_come_back():
     assert relative(result.phase, PHASE * psi) <= 1e-5
     assert relative(result.dark_field, SCATTER * d) <= 1e-5
     assert not result.flags.any()
-    assert not warnings_of(result.findings)
+    # Thirty patterns of few waves: the same d blurs some of them more than others.
+    assert {record.code for record in warnings_of(result.findings)} <= {"visibility-differs"}
     assert result.transmission is None
     assert result.dark_field_tensor is None
     for wrong in (
