@@ -94,7 +94,7 @@ def describe(name: str, result: Retrieval, blocks: Blocks) -> dict[str, Any]:
 
 
 def describe_frames(stack: SpeckleStack) -> dict[str, Any]:
-    """Return raw frames at three positions at most, as small pictures with one contrast."""
+    """Return raw frames at three positions at most, as small images with one contrast."""
     positions = sorted({0, stack.positions // 2, stack.positions - 1})
     factor = -(-max(stack.shape) // _FRAME_SIDE)
     shown = []

@@ -94,7 +94,7 @@ def pack(codes: Codes16) -> tuple[str, str]:
 
 
 def png_text(parts: NDArray[Any], colours: str) -> str:
-    """Return a small picture as PNG in base64: `parts` (y, x) from 0 to 1 by a colour map.
+    """Return a small image as PNG in base64: `parts` (y, x) from 0 to 1 by a colour map.
 
     NaN has a colour of its own.
     """
