@@ -36,8 +36,8 @@ def _package(module):
     return parts[1] if len(parts) > 1 else "__init__"
 
 
-def _imports(text):
-    """Return the modules of xmist that a file imports, also inside functions and under TYPE_CHECKING."""
+def _imports(text, root="xmist"):
+    """Return the modules of a package that a file imports, also inside functions and under TYPE_CHECKING."""
     found = []
     for node in ast.walk(ast.parse(text)):
         if isinstance(node, ast.Import):
@@ -48,7 +48,7 @@ def _imports(text):
                 found += [f"xmist.{alias.name}" for alias in node.names]
             else:
                 found.append(node.module or "")
-    return [module for module in found if module.split(".")[0] == "xmist"]
+    return [module for module in found if module.split(".")[0] == root]
 
 
 def _violations(path, text):
@@ -89,6 +89,15 @@ def test_the_guard_notices_a_wrong_import():
     assert _violations(path, "if TYPE_CHECKING:\n    from xmist.io import save_result")
     assert _violations(SOURCE / "io" / "__init__.py", "from xmist.simulate import phantom")
     assert not _violations(path, "from xmist.core.errors import InputError")
+
+
+def test_no_test_imports_another():
+    tests = Path(__file__).parent
+    for path in tests.rglob("*.py"):
+        shared = [name for name in _imports(path.read_text(encoding="utf-8"), "tests") if ".test_" in name]
+        assert not shared, f"{path.name}: what two tests need belongs into a module of its own"
+    for path in (tests.parent / "benchmarks").glob("*.py"):
+        assert not _imports(path.read_text(encoding="utf-8"), "tests"), path.name
 
 
 def test_numerics_knows_no_physics():

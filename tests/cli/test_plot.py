@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from tests.cli.scenes import call
-from tests.view.test_plotting import make_result
+from tests.view.drawings import make_result
 
 
 @pytest.fixture

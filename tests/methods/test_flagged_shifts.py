@@ -6,7 +6,7 @@ import scipy.ndimage as ndi
 
 import xmist
 from tests.manufactured import EXPERIMENT, blob, speckle
-from tests.methods.test_umpa import moved
+from tests.methods.window_frames import moved
 from xmist.core import flags as flag
 from xmist.methods.common.period import check_period
 from xmist.methods.common.phase import phase_of_shift

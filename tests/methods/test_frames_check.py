@@ -8,7 +8,7 @@ import scipy.ndimage as ndi
 
 import xmist
 from tests.manufactured import EXPERIMENT, speckle
-from tests.methods.test_umpa import moved
+from tests.methods.window_frames import moved
 from xmist.methods.common.frames import check_frames
 
 SHAPE = (128, 128)

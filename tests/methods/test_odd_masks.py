@@ -5,7 +5,7 @@ import pytest
 
 import xmist
 from tests.manufactured import EXPERIMENT
-from tests.methods.test_weight_zero import SHAPE, noisy_pair
+from tests.methods.noisy_frames import SHAPE, noisy_pair
 from xmist import METHODS
 from xmist.core.findings import percent, warnings_of
 

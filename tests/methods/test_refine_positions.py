@@ -5,8 +5,8 @@ import pytest
 
 import xmist
 from tests.manufactured import EXPERIMENT, blob, speckle
-from tests.methods.test_sample_stepping import REFERENCES, frames_at
-from tests.methods.test_umpa import INSIDE, SHAPE, moved, retrieve, window_error
+from tests.methods.stepped_frames import REFERENCES, frames_at
+from tests.methods.window_frames import INSIDE, SHAPE, moved, retrieve, window_error
 
 ERRORS = np.array([(0.5, -0.3), (-0.6, 0.2), (0.3, 0.4), (-0.2, -0.3)])  # y, x; of mean 0
 

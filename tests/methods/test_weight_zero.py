@@ -2,24 +2,13 @@
 
 import numpy as np
 import pytest
-import scipy.ndimage as ndi
 
 import xmist
-from tests.manufactured import EXPERIMENT, blob, speckle
+from tests.manufactured import EXPERIMENT
+from tests.methods.noisy_frames import SHAPE, noisy_pair
 from xmist import METHODS
 
-SHAPE = (48, 48)
 VALUES = (np.nan, 0.0, -1e9, 1e9)
-
-
-def noisy_pair(number=4):
-    """Counts of a sample that dims by 10 % and blurs."""
-    random = np.random.default_rng(3)
-    reference = 1000 * speckle(random, number, SHAPE, 1.7)
-    sample = (1 - 0.1 * blob(SHAPE, 0.5, 0.5, 0.2)) * np.stack(
-        [ndi.gaussian_filter(f, 0.4) for f in reference]
-    )
-    return tuple(random.poisson(frames).astype(np.float32) for frames in (reference, sample))
 
 
 def weights_of(positions):

@@ -6,7 +6,7 @@ import scipy.ndimage as ndi
 
 import xmist
 from tests.manufactured import EXPERIMENT, speckle
-from tests.methods.test_umpa import (
+from tests.methods.window_frames import (
     DISTANCE,
     INSIDE,
     SHAPE,

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from tests.methods.test_bare_beam import SHAPE, frames
+from tests.methods.bare_beam_frames import SHAPE, frames
 from xmist.core.data import SpeckleStack
 from xmist.evaluate.metrics import speckle_size, visibility
 from xmist.evaluate.regions import make_regions

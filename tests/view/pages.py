@@ -117,3 +117,36 @@ class Page(HTMLParser):
 
 def digest(text):
     return "sha256-" + base64.b64encode(hashlib.sha256(text.encode()).digest()).decode()
+
+
+EVIL = "</script><script>window.pwned=1</script><img src=x onerror=window.pwned=1><!--\u2028'\"`"
+
+
+def evil_result():
+    return make_result(
+        ("phase", "dark_field"),
+        shape=(16, 32),
+        method=EVIL,
+        options={EVIL: EVIL, "nested": {EVIL: [EVIL, {EVIL: EVIL}]}},
+        findings=(Finding("no-light", "warning", EVIL), Finding("undetermined", "note", "plain")),
+        provenance={
+            EVIL: EVIL,
+            "input": {"sample": [{"name": EVIL}]},
+            "convergence": {EVIL: EVIL, "misfit": EVIL},
+        },
+    )
+
+
+def empty_result():
+    """Give channels that hold nothing, one value, and one value beside infinity."""
+    shape = (16, 32)
+    far = np.zeros(shape)
+    far[3, 4] = np.inf
+    return Retrieval(
+        method="a method of tomorrow",
+        experiment=EXPERIMENT,
+        flags=np.full(shape, 32, np.uint16),
+        transmission=np.full(shape, np.nan),
+        phase=np.full(shape, -2.5),
+        dark_field=far,
+    )

@@ -23,8 +23,7 @@ from tests.view.browser import (
     set_line_by_keys,
     settle,
 )
-from tests.view.pages import make_result
-from tests.view.test_page import EVIL, empty_result, evil_result
+from tests.view.pages import EVIL, empty_result, evil_result, make_result
 from xmist import simulate
 from xmist.view.report import write_report
 

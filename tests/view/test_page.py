@@ -8,13 +8,11 @@ import pytest
 
 import xmist
 from tests.coded import coded
-from tests.view.pages import EXPERIMENT, Page, digest, make_result
+from tests.view.pages import EVIL, EXPERIMENT, Page, digest, empty_result, evil_result, make_result
 from xmist import CHANNELS, FLAGS, Experiment, InputError
-from xmist.core.findings import Finding
 from xmist.view.report import write_report
 from xmist.view.report.content import plain
 
-EVIL = "</script><script>window.pwned=1</script><img src=x onerror=window.pwned=1><!--\u2028'\"`"
 # What a page is built of, whatever it shows.
 ELEMENTS = {
     *("html", "head", "meta", "title", "style", "body", "header", "div", "h1", "p", "main", "noscript"),
@@ -32,36 +30,6 @@ def page(tmp_path_factory, result):
     path = tmp_path_factory.mktemp("page") / "page.html"
     assert write_report(path, [("first.h5", result), ("second.h5", make_result(seed=9))]) == path
     return Page(path)
-
-
-def evil_result():
-    return make_result(
-        ("phase", "dark_field"),
-        shape=(16, 32),
-        method=EVIL,
-        options={EVIL: EVIL, "nested": {EVIL: [EVIL, {EVIL: EVIL}]}},
-        findings=(Finding("no-light", "warning", EVIL), Finding("undetermined", "note", "plain")),
-        provenance={
-            EVIL: EVIL,
-            "input": {"sample": [{"name": EVIL}]},
-            "convergence": {EVIL: EVIL, "misfit": EVIL},
-        },
-    )
-
-
-def empty_result():
-    """Give channels that hold nothing, one value, and one value beside infinity."""
-    shape = (16, 32)
-    far = np.zeros(shape)
-    far[3, 4] = np.inf
-    return xmist.Retrieval(
-        method="a method of tomorrow",
-        experiment=EXPERIMENT,
-        flags=np.full(shape, 32, np.uint16),
-        transmission=np.full(shape, np.nan),
-        phase=np.full(shape, -2.5),
-        dark_field=far,
-    )
 
 
 def test_every_channel_travels_within_half_its_step(page, result):

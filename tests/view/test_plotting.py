@@ -12,59 +12,13 @@ from PIL import Image as Picture
 
 from tests.coded import coded
 from tests.io.results import CONE
-from xmist import CHANNELS, Experiment, InputError, OutputError, Retrieval
+from tests.view.drawings import EXPERIMENT, figure, image_axes, make_result, pixels
+from xmist import CHANNELS, InputError, OutputError, Retrieval
 from xmist.core.findings import Finding
 from xmist.core.flags import FILLED, MASKED, UNDETERMINED
 from xmist.view import figures
 from xmist.view.figures import comparison, page, panels, save_figure, save_result_figure
 from xmist.view.figures.panels import Image, Panel, si
-
-EXPERIMENT = Experiment(energy_kev=17.0, pixel_size=6.5e-6, sample_to_detector=1.0)
-
-
-def make_result(
-    shape=(60, 80), names=("phase", "dark_field", "transmission"), *, seed=0, holes=True, **parts
-):
-    """Give a sphere in phase and transmission, a patch in the dark-field, noise, and a hole."""
-    random = np.random.default_rng(seed)
-    y, x = np.mgrid[: shape[0], : shape[1]]
-    distance = ((y - shape[0] / 2) ** 2 + (x - shape[1] / 2) ** 2) / (0.4 * min(shape)) ** 2
-    thickness = np.sqrt(np.clip(1 - distance, 0, None))
-    base = {
-        "phase": -40 * thickness,
-        "transmission": np.exp(-0.4 * thickness),
-        "dark_field": 3e-11 * (distance < 0.3),
-        "refraction_angle": 1e-6 * thickness,
-        "dark_field_tensor": 3e-11 * thickness,
-    }
-    images = {}
-    for name in names:
-        mean = base.get(name, thickness)
-        size = (len(CHANNELS[name].components), *shape) if CHANNELS[name].components else shape
-        images[name] = mean + np.ptp(mean) * random.normal(0, 0.1, size)
-    flags = np.zeros(shape, np.uint16)
-    if holes:
-        hole = (slice(shape[0] // 2, shape[0] // 2 + 4), slice(2, 6))
-        flags[hole] = 32
-        for image in images.values():
-            image[(..., *hole)] = np.nan
-    defaults = {"options": {"smoothing": 2.0, "cutoff_length": None}, "provenance": {"positions": 10}}
-    return Retrieval(
-        method="mist",
-        experiment=parts.pop("experiment", EXPERIMENT),
-        flags=flags,
-        **images,
-        **(defaults | parts),
-    )
-
-
-def figure(result, **style):
-    """Draw a figure with everything that it can say."""
-    return figures.figure(result, annotations=True, **style)
-
-
-def _image_axes(drawn):
-    return [axes for axes in drawn.axes if not hasattr(axes, "_colorbar") and axes.get_label() != "legend"]
 
 
 def _bars(drawn):
@@ -79,21 +33,16 @@ def _texts(drawn):
     return [text.get_text() for text in drawn.texts]
 
 
-def _pixels(drawn):
-    drawn.canvas.draw()
-    return np.asarray(drawn.canvas.buffer_rgba())[..., :3] / 255
-
-
 def _colour_at(drawn, axes, x, y):
     """Give the colour that is drawn at an image's pixel."""
     column, row = axes.transData.transform((x, y))
-    pixels = _pixels(drawn)
-    return pixels[len(pixels) - 1 - int(row), int(column)]
+    image = pixels(drawn)
+    return image[len(image) - 1 - int(row), int(column)]
 
 
 def test_one_panel_a_channel_with_units_that_suit_the_data():
     drawn = figure(make_result())
-    assert [axes.get_title(loc="left") for axes in _image_axes(drawn)] == [
+    assert [axes.get_title(loc="left") for axes in image_axes(drawn)] == [
         "phase",
         "transmission",
         "dark-field",
@@ -108,7 +57,7 @@ def test_one_panel_a_channel_with_units_that_suit_the_data():
 def test_what_is_drawn_are_the_numbers_in_the_unit_of_the_colour_bar():
     result = make_result(names=("dark_field",))
     drawn = figure(result)
-    shown = _image_axes(drawn)[0].images[0]
+    shown = image_axes(drawn)[0].images[0]
     np.testing.assert_allclose(shown.get_array().filled(np.nan), result.dark_field * 1e12, rtol=1e-6)
     assert shown.get_clim() == (_bars(drawn)[0].vmin, _bars(drawn)[0].vmax)
 
@@ -125,7 +74,7 @@ def test_a_tensor_is_drawn_as_its_mean_and_elements():
     result = make_result(names=("dark_field_tensor",))
     drawn = figure(result, channels=["dark_field_tensor"])
     assert _labels(drawn) == ["D (pm)", "$D_{xx}$ (pm)", "$D_{xy}$ (pm)", "$D_{yy}$ (pm)"]
-    directions, mean, xx, xy, yy = (axes.images[0] for axes in _image_axes(drawn))
+    directions, mean, xx, xy, yy = (axes.images[0] for axes in image_axes(drawn))
     assert directions.get_array().ndim == 3
     tensor = result.dark_field_tensor
     np.testing.assert_allclose(
@@ -145,7 +94,7 @@ def test_flagged_pixels_do_not_move_the_limits():
     phase[:5], flags[:5] = 1e9, 8
     phase[5, 0] = np.inf
     wild = Retrieval(method="mist", experiment=EXPERIMENT, flags=flags, phase=phase)
-    limits = _image_axes(figure(wild))[0].images[0].get_clim()
+    limits = image_axes(figure(wild))[0].images[0].get_clim()
     good = result.phase[5:]
     assert good.min() <= limits[0] < limits[1] <= good.max()
     # Half a percent is cut at each side, of all but one pixel.
@@ -155,8 +104,8 @@ def test_flagged_pixels_do_not_move_the_limits():
 def test_where_all_pixels_are_flagged_they_decide_the_limits():
     result = make_result(names=("phase",), holes=False)
     parts = result.__getstate__() | {"flags": np.ones(result.shape, np.uint16)}
-    expected = _image_axes(figure(result))[0].images[0].get_clim()
-    assert _image_axes(figure(Retrieval(**parts)))[0].images[0].get_clim() == expected
+    expected = image_axes(figure(result))[0].images[0].get_clim()
+    assert image_axes(figure(Retrieval(**parts)))[0].images[0].get_clim() == expected
 
 
 @pytest.mark.parametrize("name", ["phase", "dark_field", "dark_field_tensor"])
@@ -164,7 +113,7 @@ def test_a_pixel_without_a_value_has_a_colour_of_its_own(name):
     result = make_result(names=(name,))
     drawn = figure(result)
     neutral = np.array(to_rgb(page.NO_VALUE))
-    for axes in _image_axes(drawn):
+    for axes in image_axes(drawn):
         np.testing.assert_allclose(_colour_at(drawn, axes, 3.5, 31.5), neutral, atol=1 / 255)
         colours = axes.images[0].get_cmap()(np.linspace(0, 1, 256))[:, :3]
         assert np.abs(colours - neutral).max(axis=1).min() > 0.1
@@ -178,13 +127,13 @@ def test_rows_run_downwards_and_columns_to_the_right():
     phase[:10, :15] = 1.0
     flags = np.zeros((30, 40), np.uint16)
     drawn = figure(Retrieval(method="mist", experiment=EXPERIMENT, flags=flags, phase=phase))
-    axes = _image_axes(drawn)[0]
+    axes = image_axes(drawn)[0]
     box = axes.get_window_extent()
-    pixels = _pixels(drawn)
-    top = len(pixels) - box.y1
-    assert pixels[int(top + 0.1 * box.height), int(box.x0 + 0.1 * box.width)].min() > 0.95
+    image = pixels(drawn)
+    top = len(image) - box.y1
+    assert image[int(top + 0.1 * box.height), int(box.x0 + 0.1 * box.width)].min() > 0.95
     for across, down in ((0.9, 0.1), (0.1, 0.9), (0.9, 0.9)):
-        assert pixels[int(top + down * box.height), int(box.x0 + across * box.width)].max() < 0.05
+        assert image[int(top + down * box.height), int(box.x0 + across * box.width)].max() < 0.05
 
 
 def test_options_and_findings_stay_out_of_a_figure_for_a_paper():
@@ -203,7 +152,7 @@ def test_limits_colours_and_units_are_those_asked_for():
         cmap={"phase": "viridis"},
         units={"scattering_angle": "nrad", "phase": "mrad"},
     )
-    phase, angle = (axes.images[0] for axes in _image_axes(drawn))
+    phase, angle = (axes.images[0] for axes in image_axes(drawn))
     assert phase.get_cmap().name == "viridis"
     assert angle.get_clim() == pytest.approx((0, 1e4), rel=1e-12)
     assert _labels(drawn) == ["φ (mrad)", "θ (nrad)"]
@@ -222,11 +171,11 @@ def test_a_figure_is_cropped_to_what_frames_determine():
     flags = result.flags.copy()
     flags[:7], flags[:, 70:], flags[20, 20] = MASKED, FILLED, UNDETERMINED
     result = Retrieval(**(result.__getstate__() | {"flags": flags}))
-    shapes = {axes.images[0].get_array().shape[:2] for axes in _image_axes(figures.figure(result))}
+    shapes = {axes.images[0].get_array().shape[:2] for axes in image_axes(figures.figure(result))}
     assert shapes == {(53, 70)}
-    whole = _image_axes(figures.figure(result, crop="whole"))[0]
+    whole = image_axes(figures.figure(result, crop="whole"))[0]
     assert whole.images[0].get_array().shape[:2] == (60, 80)
-    part = _image_axes(figures.figure(result, channels=["phase"], crop=(10, 20, 30, 70)))[0].images[0]
+    part = image_axes(figures.figure(result, channels=["phase"], crop=(10, 20, 30, 70)))[0].images[0]
     np.testing.assert_array_equal(part.get_array().filled(np.nan), result.phase[10:20, 30:70])
 
 
@@ -246,7 +195,7 @@ SHAPES = [(16, 16), (60, 80), (300, 40), (24, 600), (2000, 1500), (7, 280)]
 def test_pixels_are_square_and_the_scale_bar_is_true(shape):
     drawn = figure(make_result(shape, names=("phase",), experiment=CONE))
     drawn.canvas.draw()
-    box = _image_axes(drawn)[0].get_window_extent()
+    box = image_axes(drawn)[0].get_window_extent()
     assert box.width / box.height == pytest.approx(shape[1] / shape[0], rel=1e-6)
     (bar,) = [patch for patch in drawn.artists if patch.get_facecolor()[:3] == (0, 0, 0)]
     length = bar.get_window_extent().width / box.width * shape[1] * CONE.effective_pixel
@@ -342,8 +291,8 @@ def test_one_value_everywhere_is_drawn(value):
     flags = np.zeros((20, 30), np.uint16)
     result = Retrieval(method="mist", experiment=EXPERIMENT, flags=flags, phase=same, dark_field=same)
     drawn = figure(result)
-    _pixels(drawn)
-    low, high = _image_axes(drawn)[0].images[0].get_clim()
+    pixels(drawn)
+    low, high = image_axes(drawn)[0].images[0].get_clim()
     assert low < high
     assert np.isnan(value) or low <= value <= high
 
@@ -357,7 +306,7 @@ def test_text_that_is_no_formula_and_that_the_font_lacks():
         options={"note": "$a$"},
     )
     drawn = figure(result)
-    _pixels(drawn)
+    pixels(drawn)
     assert "Warning: cost 5 $ or x_1 $ ???" in _texts(drawn)
     assert "Note: φ is fine" in _texts(drawn)
 
@@ -367,8 +316,8 @@ def test_large_images_are_shown_as_means_of_blocks(shape):
     result = make_result(shape, names=("phase",))
     factor = {2051: 3, 30: 5}[shape[0]]  # the least that brings each side to 1024 or less
     drawn = figure(result)
-    _pixels(drawn)
-    shown = _image_axes(drawn)[0].images[0].get_array()
+    pixels(drawn)
+    shown = image_axes(drawn)[0].images[0].get_array()
     padded = np.full([-(-size // factor) * factor for size in shape], np.nan)
     padded[: shape[0], : shape[1]] = result.phase
     blocks = padded.reshape(shape[0] // factor + (shape[0] % factor > 0), factor, -1, factor)
@@ -376,7 +325,7 @@ def test_large_images_are_shown_as_means_of_blocks(shape):
     expected = np.nansum(blocks, axis=(1, 3)) / np.where(count, count, np.nan)
     np.testing.assert_allclose(shown.filled(np.nan), expected, rtol=1e-12, atol=1e-9)
     assert f"Shown as means of {factor} × {factor} pixels." in _texts(drawn)
-    axes = _image_axes(drawn)[0]
+    axes = image_axes(drawn)[0]
     assert axes.get_xlim() == (-0.5, shape[1] - 0.5)
     assert axes.get_ylim() == (shape[0] - 0.5, -0.5)
 
@@ -426,7 +375,7 @@ def test_a_comparison_has_one_scale_a_column_that_the_truth_sets():
     noisy = Retrieval(**(make_result(seed=2).__getstate__() | {"dark_field": 10 * truth.dark_field}))
     rows = {"first": make_result(seed=3), "second": noisy}
     drawn = comparison(rows, ["phase", "dark_field"], truth)
-    axes = _image_axes(drawn)
+    axes = image_axes(drawn)
     assert len(axes) == 6
     limits = [shown.images[0].get_clim() for shown in axes]
     assert limits[0::2] == [limits[0]] * 3
@@ -437,7 +386,7 @@ def test_a_comparison_has_one_scale_a_column_that_the_truth_sets():
         "first",
         "second",
     ]
-    without = _image_axes(comparison(rows, ["dark_field"]))
+    without = image_axes(comparison(rows, ["dark_field"]))
     pool = np.concatenate([result.dark_field[result.flags == 0] for result in rows.values()]) * 1e12
     expected = tuple(np.percentile(pool, (0.5, 99.5)))
     assert without[0].images[0].get_clim() == pytest.approx(expected, rel=1e-6)
@@ -446,7 +395,7 @@ def test_a_comparison_has_one_scale_a_column_that_the_truth_sets():
 def test_the_phase_is_compared_without_its_mean():
     one = make_result(seed=1)
     other = Retrieval(**(one.__getstate__() | {"phase": one.phase + np.float32(100)}))
-    first, second = _image_axes(comparison({"one": one, "other": other}, ["phase"]))
+    first, second = image_axes(comparison({"one": one, "other": other}, ["phase"]))
     np.testing.assert_allclose(first.images[0].get_array(), second.images[0].get_array(), atol=1e-4)
     assert abs(first.images[0].get_array().mean()) < 1e-6
 
@@ -457,7 +406,7 @@ def test_the_truth_can_be_a_mapping_or_an_object(kind):
     drawn = comparison(
         {"row": result}, ["transmission", "visibility"], kind(transmission=result.transmission)
     )
-    assert len(_image_axes(drawn)) == 4
+    assert len(image_axes(drawn)) == 4
     assert _texts(drawn).count("not given") == 2
 
 
@@ -465,8 +414,8 @@ def test_a_truth_that_is_the_same_everywhere_leaves_the_limits_to_the_rows():
     result = make_result(names=("transmission",))
     drawn = comparison({"row": result}, ["transmission"], {"transmission": np.ones(result.shape)})
     alone = comparison({"row": result}, ["transmission"])
-    low, high = _image_axes(drawn)[1].images[0].get_clim()
-    assert low == pytest.approx(_image_axes(alone)[0].images[0].get_clim()[0], abs=0.05)
+    low, high = image_axes(drawn)[1].images[0].get_clim()
+    assert low == pytest.approx(image_axes(alone)[0].images[0].get_clim()[0], abs=0.05)
     assert high >= 1
 
 
@@ -533,7 +482,7 @@ def test_drawing_touches_neither_pyplot_nor_the_settings(tmp_path):
 import sys
 import matplotlib
 before = dict(dict.items(matplotlib.rcParams))
-from tests.view.test_plotting import make_result
+from tests.view.drawings import make_result
 make_result().save(sys.argv[1])
 assert dict(dict.items(matplotlib.rcParams)) == before
 assert "matplotlib.pyplot" not in sys.modules

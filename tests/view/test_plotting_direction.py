@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from matplotlib.colors import to_rgb
 
-from tests.view.test_plotting import EXPERIMENT, _image_axes, _pixels, make_result
+from tests.view.drawings import EXPERIMENT, image_axes, make_result, pixels
 from xmist import Retrieval
 from xmist.view.figures import comparison, direction_colours, figure, page, wheel_colours
 
@@ -75,8 +75,8 @@ def test_figure_shows_the_directions_of_a_tensor():
     tensor[:, -1, -1] *= 1e6  # flagged: no part of the limit
     result = Retrieval(method="mist", experiment=EXPERIMENT, flags=flags, dark_field_tensor=tensor)
     drawn = figure(result)
-    _pixels(drawn)
-    first = _image_axes(drawn)[0]
+    pixels(drawn)
+    first = image_axes(drawn)[0]
     assert first.get_title(loc="left") == "direction of scatter"
     shown = np.asarray(first.images[0].get_array())
     assert np.allclose(shown[:4, :4], to_rgb(page.NO_VALUE))
@@ -98,9 +98,7 @@ def test_a_tensor_that_is_nothing_everywhere_is_drawn():
     flags = np.zeros((12, 15), np.uint16)
     for value in (0.0, np.nan):
         tensor = np.full((3, 12, 15), value)
-        _pixels(
-            figure(Retrieval(method="mist", experiment=EXPERIMENT, flags=flags, dark_field_tensor=tensor))
-        )
+        pixels(figure(Retrieval(method="mist", experiment=EXPERIMENT, flags=flags, dark_field_tensor=tensor)))
 
 
 SHAPE = (60, 80)
@@ -111,7 +109,7 @@ def _result(**channels):
 
 
 def _coloured(drawn):
-    images = [image.get_array() for axes in _image_axes(drawn) for image in axes.images]
+    images = [image.get_array() for axes in image_axes(drawn) for image in axes.images]
     return [image for image in images if image.ndim == 3]
 
 

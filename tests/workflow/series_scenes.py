@@ -22,6 +22,7 @@ from xmist.io.results import atomic
 from xmist.io.results.stacks import open_stack
 from xmist.workflow.configuration import ParsedConfiguration, parse_configuration
 from xmist.workflow.discovery import discover
+from xmist.workflow.frames import FrameReader
 from xmist.workflow.proposal import toml_text
 from xmist.workflow.setup import read_setup
 
@@ -240,3 +241,11 @@ def assert_intermediate(master, whole):
             if not name.startswith("table/"):
                 assert found[name][place].tobytes() == whole[name][place].tobytes()
     return done
+
+
+def read_all(layout, numbers=None):
+    """Read every projection; its frames must be constant, and their values are given."""
+    with FrameReader(layout) as reader:
+        stack = np.stack([reader.read(index).frames for index in numbers or range(layout.count)])
+    assert (np.ptp(stack, axis=(2, 3)) == 0).all()
+    return stack[:, :, 0, 0]

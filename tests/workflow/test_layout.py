@@ -15,6 +15,7 @@ from tests.workflow.series_scenes import (
     SHAPE,
     frames,
     open_setup,
+    read_all,
     sections,
     write_config,
     write_hdf5,
@@ -34,14 +35,6 @@ def numbered(count, positions, repeats=1):
     """Frames (projection, position, exposure, y, x) that hold their own numbers."""
     number = 100 * np.arange(count)[:, None, None] + 10 * np.arange(positions)[:, None] + np.arange(repeats)
     return np.broadcast_to(number[..., None, None], (count, positions, repeats, 8, 9)).astype(np.float32)
-
-
-def read_all(layout, numbers=None):
-    """Read every projection; its frames must be constant, and their values are given."""
-    with FrameReader(layout) as reader:
-        stack = np.stack([reader.read(index).frames for index in numbers or range(layout.count)])
-    assert (np.ptp(stack, axis=(2, 3)) == 0).all()
-    return stack[:, :, 0, 0]
 
 
 def place(folder, **changes):

@@ -9,8 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tests.workflow.series_scenes import SHAPE, frames, open_setup, sections, write_toml
-from tests.workflow.test_layout import read_all
+from tests.workflow.series_scenes import SHAPE, frames, open_setup, read_all, sections, write_toml
 from xmist.core.errors import InputError
 from xmist.workflow.frames import FrameReader
 from xmist.workflow.placement import FrameRequest, place_frames

@@ -5,7 +5,7 @@ import pytest
 import tifffile
 
 import xmist
-from tests.methods.test_sample_stepping import REFERENCES, WHOLE, frames_at
+from tests.methods.stepped_frames import REFERENCES, WHOLE, frames_at
 
 POSITIONS = WHOLE[:3]
 TABLES = """

@@ -10,7 +10,7 @@ import pytest
 
 import xmist
 from tests.cli.scenes import call
-from tests.tomography.test_tomography import FLAT, INSIDE, NEEDS_ASTRA
+from tests.tomography.phantom import FLAT, INSIDE, NEEDS_ASTRA
 from tests.workflow.series_scenes import sections, write_config, write_toml
 from tests.workflow.volume_scenes import ANGLES, EXPERIMENT, HEIGHT, projections, truth, write_series
 from xmist.core.errors import InputError, OutputError

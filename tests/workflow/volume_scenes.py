@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 
 import xmist
-from tests.tomography.test_tomography import TRUTH, sinogram
+from tests.tomography.phantom import TRUTH, sinogram
 from xmist.core.flags import UNDETERMINED
 from xmist.io.results.atomic import make_folder
 from xmist.io.results.stacks import FAILED, GOOD, VALUELESS
