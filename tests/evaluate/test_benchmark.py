@@ -58,7 +58,7 @@ def test_files_hold_the_same(found, tmp_path):
     data = json.loads((tmp_path / "b.json").read_text(encoding="utf-8"))
     assert data["accuracy"][0]["scores"] == {k: list(v) for k, v in found.accuracy[0].scores.items()}
     assert save_benchmark(found, tmp_path / "b.md").read_text(encoding="utf-8") == str(found)
-    with pytest.raises(InputError, match="exists already"):
+    with pytest.raises(InputError, check=coded("output-exists")):
         save_benchmark(found, tmp_path / "b.md")
     with pytest.raises(InputError, check=coded("ending-unknown")):
         save_benchmark(found, tmp_path / "b.txt")

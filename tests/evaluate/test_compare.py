@@ -379,7 +379,7 @@ def test_files(found, tmp_path):
 
 def test_nothing_is_overwritten(found, tmp_path, monkeypatch):
     (tmp_path / "comparison.csv").write_text("mine")
-    with pytest.raises(InputError, match=r"comparison.csv exists already"):
+    with pytest.raises(InputError, check=coded("output-exists", names=["comparison.csv"])):
         found.save(tmp_path)
     assert [path.name for path in tmp_path.iterdir()] == ["comparison.csv"]
     assert (tmp_path / "comparison.csv").read_text() == "mine"

@@ -7,6 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import xmist
+from tests.coded import coded
 from tests.manufactured import EXPERIMENT, phase_object, speckle
 from xmist.core import flags as flag
 from xmist.core.findings import warnings_of
@@ -272,24 +273,24 @@ def test_a_dead_frame_of_two_is_an_error_and_of_three_is_not():
     case = phase_object(3, (40, 50))
     sample = case.sample.copy()
     sample[1] = np.nan
-    with pytest.raises(xmist.InputError, match="no pixel has 2 usable positions of the 2"):
+    with pytest.raises(xmist.InputError, check=coded("pixels-unusable", names=["2"])):
         _retrieve(case.reference[:2], sample[:2])
     assert np.isfinite(_retrieve(case.reference, sample).phase).all()
     reference = case.reference.copy()
     reference[2] = 0
-    with pytest.raises(xmist.InputError, match="reference frame of position 2 has no usable pixel"):
+    with pytest.raises(xmist.InputError, check=coded("pixels-unusable", names=["position 2"])):
         _retrieve(reference, case.sample)
 
 
 def test_identical_references_are_an_error():
     case = phase_object(2, (40, 50))
-    with pytest.raises(xmist.InputError, match="proportional to each other"):
+    with pytest.raises(xmist.InputError, check=coded("references-proportional")):
         _retrieve(case.reference[[0, 0]], case.sample)
 
 
 def test_one_exposure_is_too_few():
     case = phase_object(2, (40, 50))
-    with pytest.raises(xmist.InputError, match="1 position of the diffuser; mist needs at least 2"):
+    with pytest.raises(xmist.InputError, check=coded("positions-too-few", names=["1 position"])):
         _retrieve(case.reference[:1], case.sample[:1])
 
 
@@ -415,13 +416,13 @@ def test_options_are_frozen():
 
 
 def test_unknown_method():
-    with pytest.raises(xmist.InputError, match="unknown method 'mits'; did you mean 'mist'"):
+    with pytest.raises(xmist.InputError, check=coded("method-unknown", names=["mits", "mist"])):
         xmist.prepare(CASE.reference, EXPERIMENT, method="mits")
 
 
 def test_sample_that_does_not_fit_the_plan():
     plan = xmist.prepare(CASE.reference, EXPERIMENT, method="mist")
-    with pytest.raises(xmist.InputError, match="sample has shape"):
+    with pytest.raises(xmist.InputError, check=coded("shape-mismatch", names=["sample"])):
         plan(CASE.sample[:2])
-    with pytest.raises(xmist.InputError, match="weights has shape"):
+    with pytest.raises(xmist.InputError, check=coded("array-invalid", names=["weights"])):
         plan(CASE.sample, weights=np.ones((40, 56)))

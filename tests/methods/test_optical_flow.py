@@ -2,6 +2,7 @@ import numpy as np
 import pytest
 
 import xmist
+from tests.coded import coded
 from tests.manufactured import EXPERIMENT, blob, speckle
 from tests.methods import direct_methods as direct
 from tests.methods.direct_methods import (
@@ -220,8 +221,8 @@ def test_wrong_input():
     with pytest.raises(xmist.InputError) as caught:
         make_options("optical-flow", {"attenuation_smoothing": 0, "cutoff_length": -1})
     assert caught.value.codes == ("option-invalid", "option-invalid")
-    with pytest.raises(xmist.InputError, match="did you mean 'cutoff_length'"):
+    with pytest.raises(xmist.InputError, check=coded("option-unknown", names=["cutoff_length"])):
         make_options("optical-flow", {"cutof_length": 1})
     plan = xmist.prepare(np.ones((1, 9, 9)), EXPERIMENT, method="optical-flow")
-    with pytest.raises(xmist.InputError, match="expected that of the reference"):
+    with pytest.raises(xmist.InputError, check=coded("shape-mismatch")):
         plan(np.ones((1, 9, 10)))

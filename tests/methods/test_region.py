@@ -5,8 +5,8 @@ import pytest
 
 import xmist
 from tests.manufactured import EXPERIMENT
-from tests.methods.test_sample_stepping import REFERENCES, WHOLE, frames_at
-from tests.methods.test_umpa import retrieve, scene
+from tests.methods.stepped_frames import REFERENCES, WHOLE, frames_at
+from tests.methods.window_frames import retrieve, scene
 
 SHAPE = (96, 120)
 BOX = (30, 70, 24, 88)

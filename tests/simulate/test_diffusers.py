@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 
 import xmist
+from tests.coded import coded
 from xmist.simulate.diffusers import (
     Checkerboard,
     Diffuser,
@@ -160,7 +161,7 @@ def test_independent_positions_see_no_grain_twice(diffuser):
     for a, b in ((0, 1), (1, 2), (0, 2)):
         correlation = np.fft.ifft2(spectra[a] * spectra[b].conj()) * shape[0] * shape[1]
         assert np.abs(correlation).max() <= 0.3 * norms[a] * norms[b]
-    with pytest.raises(xmist.InputError, match="HoleGrid, which repeats itself"):
+    with pytest.raises(xmist.InputError, check=coded("value-invalid", names=["HoleGrid"])):
         independent_positions(3, extent=1e-3, diffuser=HOLES)
 
 
@@ -177,11 +178,11 @@ def test_what_a_diffuser_cannot_be():
     with pytest.raises(xmist.InputError) as caught:
         RandomScreen(wavelength=-1.0, grain_size=0.0, rms_phase=np.nan, seed=-1, delta_over_beta=0)
     assert len(caught.value.codes) == 5
-    with pytest.raises(xmist.InputError, match="phase is 1 rad; expected a number at most 0 rad"):
+    with pytest.raises(xmist.InputError, check=coded("value-invalid", names=["phase", "1 rad", "0 rad"])):
         Checkerboard(wavelength=WAVELENGTH, period=1e-5, phase=1.0)
-    with pytest.raises(xmist.InputError, match="so that holes do not meet"):
+    with pytest.raises(xmist.InputError, check=coded("value-invalid", names=["diameter"])):
         HoleGrid(wavelength=WAVELENGTH, period=1e-5, diameter=2e-5, phase=-1.0)
-    with pytest.raises(xmist.InputError, match="delta is 0"):
+    with pytest.raises(xmist.InputError, check=coded("value-invalid", names=["delta"])):
         Sandpaper.of_material(
             wavelength=WAVELENGTH, delta=0, beta=0, grain_size=1e-5, layers=1, size_spread=0, seed=0
         )
@@ -196,7 +197,7 @@ def test_faults_are_raised_by_the_call():
     for part in ("expected a RandomScreen", "shape along y is 0", "pixel_size is 0 m", "(position, 2)"):
         assert part in text
     for wrong in ([["a", "b"]], [[0.0, np.inf]]):
-        with pytest.raises(xmist.InputError, match="positions"):
+        with pytest.raises(xmist.InputError, check=coded("value-invalid", names=["positions"])):
             transmission_functions(SCREEN, (4, 4), PIXEL, WAVELENGTH, wrong)
     for call in (
         lambda: raster_positions(0, step=-1.0),

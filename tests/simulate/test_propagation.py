@@ -8,6 +8,7 @@ from scipy.special import fresnel as fresnel_integrals
 from scipy.special import j1
 
 import xmist
+from tests.coded import coded
 from xmist.simulate.propagation import angular_spectrum, fresnel, scaled_distance
 
 WAVELENGTH = xmist.Experiment(energy_kev=17.0, pixel_size=1e-6, sample_to_detector=1.0).wavelength
@@ -246,9 +247,9 @@ def test_faults_come_all_at_once():
     assert len(caught.value.codes) == 5
     for part in ("wavelength is 0 m", "pixel_size is -1e-06 m", "distance is inf", "along x is 'x'", "NaN"):
         assert part in text
-    with pytest.raises(xmist.InputError, match=r"wave has shape \(8,\)"):
+    with pytest.raises(xmist.InputError, check=coded("value-invalid", names=["wave"])):
         fresnel(np.ones(8), wavelength=1e-10, pixel_size=1e-6, distance=1.0)
-    with pytest.raises(xmist.InputError, match="so that no wave is evanescent"):
+    with pytest.raises(xmist.InputError, check=coded("value-invalid", names=["0.5"])):
         angular_spectrum(np.ones((8, 8)), wavelength=1.0, pixel_size=0.5, distance=0.1)
-    with pytest.raises(xmist.InputError, match="start is 0 m"):
+    with pytest.raises(xmist.InputError, check=coded("value-invalid", names=["start", "0 m"])):
         scaled_distance(start=0.0, stop=1.0, plane=1.0)

@@ -189,7 +189,7 @@ def test_results_without_names_are_a_fault(tmp_path, result, wrap):
 def test_nothing_is_overwritten(tmp_path):
     path = tmp_path / "page.html"
     path.write_text("mine")
-    with pytest.raises(InputError, match="exists already"):
+    with pytest.raises(InputError, check=coded("output-exists")):
         write_report(path, [("a", make_result(("phase",)))])
     assert path.read_text() == "mine"
     write_report(path, [("a", make_result(("phase",)))], overwrite=True)

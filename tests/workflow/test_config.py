@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 
 import xmist
 from tests.cli.scenes import GEOMETRY, sections, write_config
+from tests.coded import coded
 from xmist.core.errors import InputError
 from xmist.preprocess import STEPS
 from xmist.workflow.configuration import (
@@ -68,14 +69,14 @@ def test_a_mark_of_windows_editors_is_no_fault(tmp_path):
 def test_a_large_file_is_not_read(tmp_path):
     path = tmp_path / "config.toml"
     path.write_bytes(b"#" * 2_000_000)
-    with pytest.raises(InputError, match="larger than 1 MiB"):
+    with pytest.raises(InputError, check=coded("configuration-unreadable", names=["1 MiB"])):
         read_configuration(path)
 
 
 def test_deep_nesting_is_no_crash(tmp_path):
     path = tmp_path / "config.toml"
     path.write_text("a = " + "[" * 100_000)
-    with pytest.raises(InputError, match="is not TOML"):
+    with pytest.raises(InputError, check=coded("configuration-unreadable")):
         read_configuration(path)
 
 
@@ -192,12 +193,12 @@ def test_whatever_stands_in_a_file_gives_faults_and_no_crash(data):
 
 
 def test_nothing_to_propose(tmp_path):
-    with pytest.raises(InputError, match="does not exist; expected a folder of frames"):
+    with pytest.raises(InputError, check=coded("file-missing")):
         propose_configuration(tmp_path / "none")
     (tmp_path / "notes.txt").write_text("ref")
-    with pytest.raises(InputError, match="is not a folder"):
+    with pytest.raises(InputError, check=coded("file-missing")):
         propose_configuration(tmp_path / "notes.txt")
-    with pytest.raises(InputError, match=r"holds no frames; expected files that end in \.tif"):
+    with pytest.raises(InputError, check=coded("file-missing")):
         propose_configuration(tmp_path)
 
 

@@ -10,6 +10,7 @@ import tifffile
 
 import xmist
 from tests.cli.scenes import call
+from tests.coded import coded
 from tests.workflow.series_scenes import assert_same, frames, sections, volumes, write_toml
 from xmist.core.errors import InputError
 from xmist.io import describe
@@ -190,7 +191,7 @@ def test_only_a_series_can_be_followed(tmp_path, by_files):
     with pytest.raises(InputError) as caught:
         xmist.run(config, overrides={"input": {"sample": "s_000_*.tif"}, "series": None}, follow=True)
     assert "value-invalid" in caught.value.codes
-    with pytest.raises(InputError, match="idle_timeout"):
+    with pytest.raises(InputError, check=coded("value-invalid", names=["idle_timeout"])):
         xmist.run(config, follow=True, idle_timeout=0)
 
 

@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 
 import xmist
 from tests.cli.scenes import GEOMETRY, call
+from tests.coded import coded
 from tests.workflow.nxtomo import DARK, FLAT, INVALID, PROJECTION, replace, write_nxtomo
 from tests.workflow.series_scenes import (
     SHAPE,
@@ -62,7 +63,7 @@ def test_the_frames_of_a_key_are_those_of_the_key(tmp_path_factory, keys, chunk)
         expected = [number for number, key in enumerate(keys) if key == value]
         spec = f"scan.nxs::{DATA}[image_key={value}]"
         if not expected:
-            with pytest.raises(InputError, match=f"no frames with image_key = {value}"):
+            with pytest.raises(InputError, check=coded("image-key-invalid", names=[f"image_key = {value}"])):
                 opened(spec, path.parent)
             continue
         series = opened(spec, path.parent)
@@ -87,7 +88,7 @@ def test_the_key_is_found_beside_the_stack_or_in_its_entry(tmp_path):
         file["entry/other/image_key"] = [1, 1, 1, 1]
     assert numbers(opened("scan.nxs::/entry/data/data[image_key_control=0]", tmp_path)) == [2]
     assert numbers(opened(f"scan.nxs::{DATA}[image_key=1]", tmp_path)) == [1]
-    with pytest.raises(InputError, match=r"2 datasets image_key in its entry .*give the path"):
+    with pytest.raises(InputError, check=coded("dataset-ambiguous", names=["2 datasets", "image_key"])):
         opened("scan.nxs::/entry/data/data[image_key=1]", tmp_path)
 
 
@@ -152,7 +153,7 @@ def test_what_is_no_key_is_refused(tmp_path):
             opened(spec, tmp_path)
         assert told in str(caught.value)
     place = {"outer": "projection", "folder": tmp_path, "axes": None, "repeats": 1}
-    with pytest.raises(InputError, match=r"input.sample: .*expected \[image_key=0\]"):
+    with pytest.raises(InputError, check=coded("image-key-invalid", names=["input.sample", "image_key"])):
         place_frames(FrameRequest(spec=["scan_{projection}.nxs::data[key=0]"], name="input.sample", **place))
 
 
@@ -228,9 +229,7 @@ def test_angles_of_all_frames_are_asked_for_by_the_key(tmp_path):
         data["series"]["angles"] = key
         assert np.allclose(open_setup(write_toml(tmp_path, data)).angles, turned, rtol=1e-15)
     data["series"]["angles"] = f"scan.nxs::{ANGLE}"
-    with pytest.raises(
-        InputError, match=r"17 angles, and \[image_key=0\] chooses 4 .*rotation_angle\[image_key=0\]"
-    ):
+    with pytest.raises(InputError, check=coded("angles-unequal", names=["17 angles", "image_key=0"])):
         open_setup(write_toml(tmp_path, data))
 
 
@@ -261,7 +260,9 @@ def test_angles_that_were_never_written_are_no_zeros(tmp_path):
         layout[:] = h5py.VirtualSource("gone.h5", "angle", (4,))
         file.create_virtual_dataset("angle", layout)
     data = sections(series={"angles": "angles.h5::angle"})
-    with pytest.raises(InputError, match=r"series.angles: .*gone.h5, which does not exist"):
+    with pytest.raises(
+        InputError, check=coded("link-broken", "angle-missing", names=["series.angles", "gone.h5"])
+    ):
         open_setup(write_toml(tmp_path, data))
 
 
@@ -279,7 +280,7 @@ def test_invalid_frames_are_left_out_where_no_other_moves(tmp_path):
     with FrameReader(found) as reader:
         assert [reader.read(index).frames[0, 0, 0] for index in range(found.count)] == [1, 3]
     for changes in ({"axes": AXES, "positions": 2}, {"positions": 1, "repeats": 2}):
-        with pytest.raises(InputError, match=r"1 frame of .* is marked as invalid \(image_key 3\)"):
+        with pytest.raises(InputError, check=coded("frames-missing", names=["1 frame", "image_key"])):
             laid_out(tmp_path, f"one.nxs::{DATA}[image_key=0]", **changes)
     # An invalid frame among darks moves no projection.
     keys = [DARK, INVALID, DARK, PROJECTION, PROJECTION]
@@ -287,7 +288,7 @@ def test_invalid_frames_are_left_out_where_no_other_moves(tmp_path):
     assert laid_out(tmp_path, f"dark.nxs::{DATA}[image_key=0]", axes=AXES, positions=2).count == 1
     for number, keys in enumerate(([0, 3, 0, 0], [0, 0, 3, 0])):
         write_nxtomo(tmp_path / f"pos_{number}.nxs", counted(keys))
-    with pytest.raises(InputError, match=r"2 frames of .* are marked as invalid"):
+    with pytest.raises(InputError, check=coded("frames-missing", names=["2 frames"])):
         laid_out(tmp_path, f"pos_{{position}}.nxs::{DATA}[image_key=0]")
     write_nxtomo(tmp_path / "pos_1.nxs", counted([0, 3, 0, 0]))
     assert laid_out(tmp_path, f"pos_{{position}}.nxs::{DATA}[image_key=0]").count == 3
@@ -308,7 +309,7 @@ def test_a_file_without_a_frame_in_a_virtual_stack(tmp_path):
     with FrameReader(found) as reader:
         assert (reader.read(0).frames[0, 0, 0], reader.read(3).frames[0, 0, 0]) == (0, 2)
         (tmp_path / "part_2.h5").unlink()
-        with pytest.raises(InputError, match=r"part_2\.h5, which is missing"):
+        with pytest.raises(InputError, check=coded("file-missing", names=["part_2.h5"])):
             reader.read(3)
 
 
@@ -339,7 +340,7 @@ def test_frames_in_order_are_not_paired_past_an_invalid_one(tmp_path):
     keys = [FLAT, INVALID, FLAT, PROJECTION, PROJECTION]
     path = write_nxtomo(tmp_path / "scan.nxs", counted(keys))
     reference, sample = (opened(f"scan.nxs::{DATA}[image_key={key}]", tmp_path) for key in (1, 0))
-    with pytest.raises(InputError, match=r"marked as invalid .*expected positions in the headers"):
+    with pytest.raises(InputError, check=coded("frames-invalid")):
         pair_frames(reference, sample)
     with h5py.File(path, "r+") as file:
         file["entry/instrument/mask_x"] = [2.0, 0.0, 1.0, 1.0, 2.0]

@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 
 import xmist
+from tests.coded import coded
 from tests.workflow.series_scenes import (
     EXPERIMENT,
     assert_same_content,
@@ -74,10 +75,10 @@ def test_where_the_first_cannot_be_read_the_others_begin_from_nothing(tmp_path):
 
 def test_only_methods_that_begin_from_a_result(tmp_path):
     path = write_config(tmp_path, series={"warm_start": 4})
-    with pytest.raises(xmist.InputError, match="mist cannot begin from a result"):
+    with pytest.raises(xmist.InputError, check=coded("value-invalid")):
         run_path(path)
     path = write_config(tmp_path, series={"warm_start": 1})
-    with pytest.raises(xmist.InputError, match="warm_start"):
+    with pytest.raises(xmist.InputError, check=coded("option-invalid", names=["warm_start"])):
         run_path(path)
 
 
