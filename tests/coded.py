@@ -5,6 +5,9 @@ def coded(*codes, names=()):
     """Return a check for the codes of an error, in order, and for what its text must name."""
 
     def check(error):
-        return error.codes == codes and all(name in str(error) for name in names)
+        assert error.codes == codes
+        for name in names:
+            assert name in str(error)
+        return True
 
     return check

@@ -233,7 +233,7 @@ def test_functions_check_options_as_steps_do(call, codes):
 @pytest.mark.parametrize(
     ("call", "code", "name"),
     [
-        (lambda frames: correct_drift(frames, "ab"), "array-invalid", "shift"),
+        (lambda frames: correct_drift(frames, "ab"), "shape-mismatch", "shift"),
         (lambda frames: correct_drift(frames, [[1], [1, 2]]), "array-invalid", "shift"),
         (lambda frames: subtract_dark(frames, [[1], [1, 2]]), "array-invalid", "dark"),
     ],

@@ -250,7 +250,7 @@ def test_findings_are_warned_of():
             "phase",
         ),
         ({"diffuser_to_sample": -0.5}, "value-invalid", "diffuser_to_sample"),
-        ({"detector": replace(DETECTOR, pixel_size=6e-6)}, "value-invalid", "pixel_size"),
+        ({"detector": replace(DETECTOR, pixel_size=6e-6)}, "value-invalid", "6e-06 m"),
         ({"diffuser": replace(DIFFUSER, rms_phase=200.0)}, "sampling-coarse", "diffuser"),
         (
             {"screens": [simulate.Screen(angle=1e-4, correlation_length=3e-6)]},

@@ -83,11 +83,11 @@ def test_phase_and_transmission_scale_as_matter_does():
         ({"formula": "", "density": 1000.0}, "material-invalid", "formula"),
         ({"formula": 3, "density": 1000.0}, "material-invalid", "formula"),
         ({"formula": "H2O", "density": 1.0}, "value-invalid", "density"),
-        ({"formula": "H2O"}, "material-invalid", "density"),
+        ({"formula": "H2O"}, "value-invalid", "density"),
         ({"delta": 1e-6, "beta": 1e-9}, "value-invalid", "energy_kev"),
         ({"delta": 1e-6, "beta": -1e-9, "energy_kev": 17.0}, "value-invalid", "beta"),
-        ({}, "material-invalid", "formula"),
-        ({"formula": "H2O", "density": 1000.0, "delta": 1e-6}, "material-invalid", "formula"),
+        ({}, "value-invalid", "formula"),
+        ({"formula": "H2O", "density": 1000.0, "delta": 1e-6}, "value-invalid", "formula"),
     ],
 )
 def test_bad_materials(given, code, name):

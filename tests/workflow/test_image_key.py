@@ -229,7 +229,7 @@ def test_angles_of_all_frames_are_asked_for_by_the_key(tmp_path):
         data["series"]["angles"] = key
         assert np.allclose(open_setup(write_toml(tmp_path, data)).angles, turned, rtol=1e-15)
     data["series"]["angles"] = f"scan.nxs::{ANGLE}"
-    with pytest.raises(InputError, check=coded("angles-unequal", names=["17 angles", "image_key=0"])):
+    with pytest.raises(InputError, check=coded("angles-unequal-number", names=["17 angles", "image_key=0"])):
         open_setup(write_toml(tmp_path, data))
 
 
