@@ -21,7 +21,7 @@ from mumott.optimization.regularizers import Laplacian
 from tomography import BUNDLES
 
 
-def main(path: str, iterations: int = 14, smoothness: float = 1e-4) -> None:
+def main(path: str, iterations: int = 30, smoothness: float = 1e-5) -> None:
     """Print for each bundle how far its direction is off."""
     data = DataContainer(path)
     scale = max(float(projection.data.max()) for projection in data.projections)

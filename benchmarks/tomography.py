@@ -84,7 +84,7 @@ BUNDLES = (
 
 
 def bundles(side: int, positions: int, angles: int, tilt: float) -> ProjectionSeries:
-    """Simulate three bundles of fibres that scatter across them, the axis tilted; 360 degrees where it is."""
+    """Simulate three bundles of fibres in resin, the axis tilted; 360 degrees where it is."""
     recipe = ct_recipe((side, side), positions, 0)
     radius = 0.42 * side * recipe.experiment.effective_pixel
     scatter = next(part.scatter for part in recipe.sample if part.scatter)
@@ -93,6 +93,8 @@ def bundles(side: int, positions: int, angles: int, tilt: float) -> ProjectionSe
         * (recipe.experiment.effective_pixel / recipe.experiment.effective_distance) ** 2
         / (0.4 * radius)
     )
+    cellulose = Material(formula="C6H10O5", density=1500.0)
+    resin = Material(formula="C21H25ClO5", density=1250.0)
     sample = []
     for fibres, place in BUNDLES:
         along = np.array(fibres) / np.linalg.norm(fibres)
@@ -113,7 +115,7 @@ def bundles(side: int, positions: int, angles: int, tilt: float) -> ProjectionSe
             z=z,
             orientation=tuple(tuple(map(float, row)) for row in frame),
         )
-        sample.append(Part(body=body, material=Material(formula="C6H10O5", density=1000.0), scatter=oriented))
+        sample.append(Part(body=body, material=cellulose, within=resin, scatter=oriented))
     turn = 180.0 if tilt == 0 else 360.0
     return acquire(recipe, sample, [turn * number / angles for number in range(angles)], tilt)
 
@@ -124,9 +126,9 @@ def tensors(place: Path, side: int, positions: int, angles: int) -> None:
     for number, tilt in enumerate((0.0, 35.0, -35.0)):
         series = bundles(side, positions, angles, tilt)
         folder = make_folder(place / f"tilt{number}")
-        options = {"dark_field": "tensor", "regularisation": 1.0}
+        options = {"dark_field": "tensor", "smoothing": 1.5}
         masters.append(
-            retrieve(series, folder, "tensors", "full-field", options, list(series.angles), tilt=tilt)
+            retrieve(series, folder, "tensors", "mist-gradient-flow", options, list(series.angles), tilt=tilt)
         )
     path = export_mumott(masters, place / "tensors.h5", overwrite=True)
     print(f"{path}: {side}², N = {positions}, {angles} projections at each of three tilts", flush=True)

@@ -137,6 +137,7 @@ def _column(stack: Stack) -> float:
     From the sums of columns: rows of a tilted axis exchange what they show.
     """
     kept = _kept(stack)
+    errors: list[ErrorRecord] = []
     for channel in ("transmission", "phase"):
         if channel in stack.arrays:
             array = stack.arrays[channel]
@@ -144,7 +145,11 @@ def _column(stack: Stack) -> float:
                 np.nan_to_num(line_integrals(channel, array[place][None], stack.experiment)).mean(1)
                 for place in kept
             ]
-            return find_centre(np.stack(sums), _angles(stack)[kept]).column
+            try:
+                return find_centre(np.stack(sums), _angles(stack)[kept]).column
+            except InputError as error:  # a sample may hardly absorb
+                errors += error.records
+    raise_errors(errors[:1])
     raise InputError(
         f"{stack.path} holds no transmission and no phase to find the rotation axis from; give centres",
         code="channel-missing",
