@@ -99,11 +99,14 @@ def _all_moved(
 
     Bare beam that moved by more than noise differs from the reference as a sample does.
     """
-    if result.refraction_angle is None or not sure.any():
+    if result.refraction_angle is None:
+        return []
+    sure = sure & np.isfinite(result.refraction_angle).all(axis=0)
+    if not sure.any():
         return []
     experiment = result.experiment
     pixels = experiment.effective_distance / experiment.effective_pixel
-    shift = np.nanmedian(result.refraction_angle[:, sure], axis=1).astype(np.float64) * pixels
+    shift = np.median(result.refraction_angle[:, sure], axis=1).astype(np.float64) * pixels
     length = float(np.hypot(*shift))
     if not _ALL_MOVED < length < _FARTHEST:
         return []

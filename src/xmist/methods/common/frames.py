@@ -431,15 +431,17 @@ def _blurred_more(matches: list[PatchMatch]) -> list[tuple[str, int, float]]:
     if len(matches) < 2 or len({match.gains.size for match in matches}) != 1 or not matches[0].gains.size:
         return []
     gains, chances = (np.array([getattr(match, name) for match in matches]) for name in ("gains", "chances"))
-    found = []
+    parts, errors = [], []
     for n, (own, chance) in enumerate(zip(gains, chances, strict=True)):
         others = np.median(np.delete(gains, n, axis=0), axis=0)
         if not (others > 0.0).all():
             return []
-        part, error = float(np.mean(own / others)), float(np.sqrt(np.mean((chance / others) ** 2) / own.size))
-        if part < 1.0 - max(_SOFTER, 6.0 * error):
-            found.append(("sample", n, part))
-    return found
+        parts.append(float(np.mean(own / others)))
+        errors.append(float(np.sqrt(np.mean((chance / others) ** 2) / own.size)))
+    # Blur takes more from finer speckles: positions of few waves differ by themselves.
+    spread = 1.4826 * float(np.median(np.abs(np.array(parts) - np.median(parts)))) if len(parts) > 3 else 0.0
+    limits = [1.0 - max(_SOFTER, 6.0 * error, 4.0 * spread) for error in errors]
+    return [("sample", n, part) for n, part in enumerate(parts) if part < limits[n]]
 
 
 def _listed(numbers: list[int]) -> str:
