@@ -10,7 +10,8 @@ import pytest
 import xmist
 
 # The widget of napari cannot be imported without napari; it has no examples.
-WITHOUT = ("__main__", ".napari.widget", ".napari.options_form")
+NAPARI = ("widget", "options_form", "frames_page", "result_page", "shapes")
+WITHOUT = ("__main__", *(f".napari.{name}" for name in NAPARI))
 MODULES = [
     info.name for info in pkgutil.walk_packages(xmist.__path__, "xmist.") if not info.name.endswith(WITHOUT)
 ]

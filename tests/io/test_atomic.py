@@ -300,7 +300,7 @@ def test_of_files_that_belong_together_none_appears_alone(tmp_path):
         jobs[2].path.write_bytes(b"theirs")
 
     jobs[2] = OutputFile(jobs[2].path, jobs[2].write, verify)
-    with pytest.raises(OutputError, match="c appeared while"):
+    with pytest.raises(OutputError, match="c was created"):
         write_files(jobs)
     assert [path.name for path in tmp_path.iterdir() if not path.name.startswith(".")] == ["c"]
     assert (tmp_path / "c").read_bytes() == b"theirs"

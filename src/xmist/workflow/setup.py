@@ -22,7 +22,7 @@ from xmist.numerics.images.raw_counts import RawCounts
 from xmist.numerics.images.repeats import alike_in_groups, change_within, compare_frames
 from xmist.preprocess import find_bad_pixels
 from xmist.preprocess.drift import correct_drift, measure_drift
-from xmist.preprocess.frames import median_level
+from xmist.preprocess.frames import median_level, without_hidden
 from xmist.preprocess.steps import FrameSteps, prepare_frame_steps
 from xmist.workflow.beam import BeamSource
 from xmist.workflow.discovery import Discovery
@@ -165,12 +165,11 @@ def read_setup(discovery: Discovery, tell: Progress) -> SeriesSetup:
         images[role] = still.frames
         digests[role] = named_digests([series.label(index) for index in range(len(series))], still)
     dark, flat = images.get("dark"), images.get("flat")
-    if config.is_series:
-        steps = prepare_frame_steps(discovery.steps, dark, flat, median_level(sets[0]))
-        sets = [steps(frames) for frames in sets]
-        weights = [None if each is None else steps.crop(each) for each in weights]
-    else:  # goes through all steps at once, whose history is kept
-        steps = FrameSteps(functions=(), rest=discovery.steps, dark=dark, flat=flat)
+    if weights[0] is not None:
+        dark, flat = (None if one is None else without_hidden(one, weights[0]) for one in (dark, flat))
+    steps = prepare_frame_steps(discovery.steps, dark, flat, median_level(sets[0]))
+    sets = [steps(frames) for frames in sets]
+    weights = [None if each is None else steps.crop(each) for each in weights]
     return SeriesSetup(
         table=table,
         chosen=range(discovery.first, discovery.last),

@@ -148,7 +148,7 @@ def _check_wrapped(frame: NDArray[Any], top: float, name: str) -> None:
     if not 0.75 * span < top < span:
         return
     high = frame[frame > 0.75 * span].astype(np.float64)
-    if high.size < max(10.0, _WRAPPED * frame.size) or high.size > 0.5 * frame.size:
+    if high.size < max(30.0, _WRAPPED * frame.size) or high.size > 0.5 * frame.size:
         return
     depth = 2.0 * float(np.median(span - high))
     near = int(np.count_nonzero(high >= span - depth))
