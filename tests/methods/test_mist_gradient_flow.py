@@ -72,8 +72,7 @@ def test_manufactured_frames_come_back():
     assert relative(result.phase, PHASE * psi) <= 1e-5
     assert relative(result.dark_field, SCATTER * d) <= 1e-5
     assert not result.flags.any()
-    # Thirty patterns of few waves: the same d blurs some of them more than others.
-    assert {record.code for record in warnings_of(result.findings)} <= {"visibility-differs"}
+    assert not warnings_of(result.findings)
     assert result.transmission is None
     assert result.dark_field_tensor is None
     for wrong in (
