@@ -57,11 +57,14 @@ def check_border(
         return result
     seen = float(np.sqrt(max(shifts.mean_square()[0], 0.0)))
     lacking = float(np.sqrt(max(square, 0.0)))
-    lacking = float(np.sqrt(max(square, 0.0)))
+    remedy = (
+        "preprocess with drift if the beam moved"
+        if result.method == "full-field"
+        else "use full-field or umpa, which retrieve it"
+    )
     message = (
         f"speckles at the border moved by {seen:.2g} pixels (rms); there the refraction angle of "
-        f"{result.method} is wrong by {lacking:.2g} pixels: {_parts(missing)}; use full-field, whose border "
-        "is open"
+        f"{result.method} is wrong by {lacking:.2g} pixels: {_parts(missing)}; {remedy}"
     )
     return replace(result, findings=(*result.findings, finding("border-motion-missing", message)))
 
