@@ -131,7 +131,7 @@ def test_unknown_public_name():
 
 def _reference_names():
     """Return the names that docs/reference documents."""
-    pages = (SOURCE.parents[1] / "docs" / "reference").glob("*.rst")
+    pages = (Path(__file__).parents[1] / "docs" / "reference").glob("*.rst")
     names = set()
     for page in pages:
         if page.stem == "index":
