@@ -142,7 +142,7 @@ def accuracy(size: int, positions: int) -> None:
 
 
 def start_values(size: int, positions: int) -> None:
-    """Tell what umpa gains from starting at the shifts of full-field."""
+    """Measure what umpa gains from starting at the shifts of full-field."""
     for kind in KINDS:
         stack, experiment, truth = xmist.simulate.phantom(
             kind, shape=(size, size), positions=positions, seed=7

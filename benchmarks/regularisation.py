@@ -20,7 +20,7 @@ STRENGTHS = (0.3, 1.0, 3.0, 10.0, 30.0, 100.0)
 def error(
     stack: xmist.SpeckleStack, experiment: xmist.Experiment, truth: np.ndarray, strength: float | str
 ) -> tuple[float, float]:
-    """Give the error of D, and the strength that it was retrieved with."""
+    """Return the error of D, and the strength that it was retrieved with."""
     result = xmist.retrieve(stack, experiment, method="full-field", regularisation=strength)
     difference = result.dark_field.astype(float) - truth
     used = result.provenance["convergence"]["prior_strengths"][1]

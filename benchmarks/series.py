@@ -290,7 +290,7 @@ def paper(solve: float = 2.2) -> None:
 
 
 def warm(side: int = 192) -> None:
-    """Tell what a start from a neighbour saves and what it changes, by the angle between them."""
+    """Measure what a start from a neighbour saves and what it changes, by the angle between them."""
     from xmist.simulate.recipes import ct_recipe
     from xmist.simulate.series import acquire_series
 

@@ -40,7 +40,7 @@ def rough_field(random: np.random.Generator, shape: tuple[int, int]) -> np.ndarr
 
 
 def phantom(seed: int, side: int, positions: int) -> tuple[np.ndarray, np.ndarray, dict[str, np.ndarray]]:
-    """Give references and samples without noise, and what they are made of."""
+    """Return references and samples without noise, and what they are made of."""
     random = np.random.default_rng(seed)
     shape = (side, side)
     k, p, z = EXPERIMENT.wavenumber, EXPERIMENT.effective_pixel, EXPERIMENT.effective_distance

@@ -16,7 +16,7 @@ _SIBLING = Path(__file__).parents[2] / "shared" / "real"
 
 
 def real_frames():
-    """Give the folder of the measured frames."""
+    """Return the folder of the measured frames."""
     return Path(os.environ.get(VARIABLE) or _SIBLING)
 
 

@@ -30,7 +30,7 @@ def read(path):
 
 
 def listed(page):
-    """Give (module, name) of every entry of a page's tables, and of the plain names that it explains."""
+    """Return (module, name) of every entry of a page's tables, and of the plain names that it explains."""
     module, found, inside = None, [], False
     for line in read(page).splitlines():
         if match := re.match(r"\.\. currentmodule:: (\S+)", line):

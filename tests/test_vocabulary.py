@@ -43,3 +43,9 @@ def test_class_names_are_unique():
         if isinstance(node, ast.ClassDef)
     )
     assert {name for name, number in names.items() if number > 1} == set()
+
+
+def test_docstrings_do_not_begin_as_speech():
+    begin = re.compile(r'"""(Give|Say|Tell)s?\b')
+    files = [path for folder in ("src", "tests", "benchmarks") for path in (ROOT / folder).rglob("*.py")]
+    assert [str(path) for path in files if begin.search(path.read_text(encoding="utf-8"))] == []

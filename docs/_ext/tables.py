@@ -11,7 +11,7 @@ from xmist.core.options import Option
 
 
 def _table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
-    """Give a list table in reStructuredText."""
+    """Return a list table in reStructuredText."""
     lines = [".. list-table::", "   :header-rows: 1", "   :width: 100%", ""]
     for row in (head, *rows):
         lines += [f"   {'*' if not number else ' '} - {cell}" for number, cell in enumerate(row)]

@@ -37,7 +37,7 @@ def write_frames(folder, positions=3, shape=SHAPE):
 
 
 def sections(**changes):
-    """Give the sections of a scan file; a change is {key: value}, None takes a key away."""
+    """Return the sections of a configuration file; a change is {key: value}, None takes a key away."""
     data = {
         "input": {"reference": "ref_*.tif", "sample": "sample_*.tif"},
         "experiment": dict(GEOMETRY),
@@ -68,7 +68,7 @@ def write_config(folder, name="config.toml", **changes):
 
 
 def snapshot(folder):
-    """Give everything below a folder with its content."""
+    """Return everything below a folder with its content."""
     return {
         str(path.relative_to(folder)): path.read_bytes() if path.is_file() else path.is_symlink()
         for path in sorted(Path(folder).rglob("*"))

@@ -74,7 +74,7 @@ def test_init_of_an_array_of_four_axes(tmp_path, capsys):
 
 
 def checked(capsys, path, *more):
-    """Give what check says, as data."""
+    """Return what check says, as data."""
     done = call(capsys, "check", path, "--json", *more)
     assert done.code == 0, done.err
     return json.loads(done.out)

@@ -51,7 +51,7 @@ def assert_close(found, expected):
 
 
 def codes(folder):
-    """Give the codes of errors and findings that check finds."""
+    """Return the codes of errors and findings that check finds."""
     from xmist.workflow.configuration import parse_configuration
     from xmist.workflow.discovery import discover
 
@@ -60,7 +60,7 @@ def codes(folder):
 
 
 def stored(order, array):
-    """Give an array (projection, position, y, x) in another order of its axes."""
+    """Return an array (projection, position, y, x) in another order of its axes."""
     names = ["projection", "position", "y", "x"]
     return np.ascontiguousarray(array.transpose([names.index(axis) for axis in order.split(",")]))
 
@@ -273,7 +273,7 @@ def test_another_number_of_reference_frames_at_each_position(tmp_path, capsys, e
 
 
 def proposed(capsys, folder):
-    """Give what init proposes for a folder, with the geometry."""
+    """Return what init proposes for a folder, with the geometry."""
     from xmist.workflow.configuration import parse_configuration
 
     done = call(capsys, "init", folder, "--overwrite")

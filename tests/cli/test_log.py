@@ -21,7 +21,7 @@ def folder(tmp_path, monkeypatch):
 
 
 def lines(path):
-    """Give the lines with a time, without it, and all text."""
+    """Return the lines with a time, without it, and all text."""
     text = path.read_text(encoding="utf-8")
     return [found[1] for line in text.splitlines() if (found := STAMPED.match(line))], text
 

@@ -8,7 +8,7 @@ import tifffile
 
 
 def make_frames(count=4, shape=(12, 17), dtype=np.uint16, seed=0):
-    """Give frames of random numbers over much of their type's range."""
+    """Return frames of random numbers over much of their type's range."""
     random = np.random.default_rng(seed)
     dtype = np.dtype(dtype)
     if dtype.kind == "f":

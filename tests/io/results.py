@@ -10,7 +10,7 @@ CONE = Experiment(energy_kev=17.3, pixel_size=5.8e-6, sample_to_detector=0.83, s
 
 
 def make_result(shape=(12, 17), names=("phase", "dark_field"), *, seed=1, experiment=CONE, **parts):
-    """Give a result with the named channels, some of its pixels NaN or extreme."""
+    """Return a result with the named channels, some of its pixels NaN or extreme."""
     random = np.random.default_rng(seed)
     flags = np.where(random.random(shape) < 0.1, FILLED, 0).astype(np.uint16)
     flags[0, -1] = UNDETERMINED

@@ -28,7 +28,7 @@ def _intensity(wave):
 
 
 def _loss(arriving, screen, draws):
-    """Give −ln of the speckles' mean visibility at each frequency, with its weight and the frequencies."""
+    """Return −ln of the speckles' mean visibility at each frequency, with its weight and the frequencies."""
     reference = np.fft.fft2(_intensity(arriving) - 1.0)
     total = np.zeros_like(reference)
     for draw in range(draws):

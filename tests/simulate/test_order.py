@@ -51,7 +51,7 @@ def _parts(incident, phase, epsilon, distance):
 
 
 def _model(reference, phase, distance):
-    """Give −(∆/k) ∇·(I_R ∇φ) by the operator that the methods invert."""
+    """Return −(∆/k) ∇·(I_R ∇φ) by the operator that the methods invert."""
     experiment = _at(distance)
     psi = phase * distance / (experiment.wavenumber * PIXEL**2)
     return Transport(frames=reference[None], kinds=(PSI,)).forward(psi[None])[0]

@@ -11,7 +11,7 @@ EXPERIMENT = Experiment(energy_kev=17.0, pixel_size=6.5e-6, sample_to_detector=1
 def make_result(
     shape=(60, 80), names=("phase", "dark_field", "transmission"), *, seed=0, holes=True, **parts
 ):
-    """Give a sphere in phase and transmission, a patch in the dark-field, noise, and a hole."""
+    """Return a sphere in phase and transmission, a patch in the dark-field, noise, and a hole."""
     random = np.random.default_rng(seed)
     y, x = np.mgrid[: shape[0], : shape[1]]
     distance = ((y - shape[0] / 2) ** 2 + (x - shape[1] / 2) ** 2) / (0.4 * min(shape)) ** 2

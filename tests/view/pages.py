@@ -31,7 +31,7 @@ CONVERGENCE = {
 
 
 def make_result(names=RICH, shape=(48, 64), *, seed=3, **parts):
-    """Give a disc with noise in every channel, a hole without value, some flags, and diagnostics."""
+    """Return a disc with noise in every channel, a hole without value, some flags, and diagnostics."""
     random = np.random.default_rng(seed)
     y, x = np.mgrid[: shape[0], : shape[1]]
     disc = (np.hypot(y - shape[0] / 2, x - shape[1] / 2) < shape[0] / 3).astype(float)
@@ -107,7 +107,7 @@ class Page(HTMLParser):
             self.title += data
 
     def image(self, result, key):
-        """Give the values of an image as they travel, and their step."""
+        """Return the values of an image as they travel, and their step."""
         found = next(channel for channel in self.data["results"][result]["channels"] if channel["key"] == key)
         size = self.data["results"][result]["size"]
         text = next(text for kind, text in self.scripts if kind.get("id") == f"block-{found['block']}")
@@ -138,7 +138,7 @@ def evil_result():
 
 
 def empty_result():
-    """Give channels that hold nothing, one value, and one value beside infinity."""
+    """Return channels that hold nothing, one value, and one value beside infinity."""
     shape = (16, 32)
     far = np.zeros(shape)
     far[3, 4] = np.inf

@@ -34,7 +34,7 @@ def _texts(drawn):
 
 
 def _colour_at(drawn, axes, x, y):
-    """Give the colour that is drawn at an image's pixel."""
+    """Return the colour that is drawn at an image's pixel."""
     column, row = axes.transData.transform((x, y))
     image = pixels(drawn)
     return image[len(image) - 1 - int(row), int(column)]
@@ -206,7 +206,7 @@ def test_pixels_are_square_and_the_scale_bar_is_true(shape):
 
 
 def _overlaps(drawn):
-    """Give the pairs of texts and images that cover each other, and the texts that leave the page."""
+    """Return the pairs of texts and images that cover each other, and the texts that leave the page."""
     drawn.draw_without_rendering()
     width, height = drawn.bbox.size
     boxes = {}

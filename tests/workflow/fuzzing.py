@@ -213,7 +213,7 @@ def _write_structure(folder, rng, damaged, positions=None):
 
 
 def _unlike(folder, codes):
-    """Say how the result of a layout differs from what it may hold; empty if a finding says it, too."""
+    """Return how the result of a layout differs from what it may hold; empty if a finding says it, too."""
     told = folder / "expected.json"
     if not told.exists() or TOLD & {*codes}:
         return ""
@@ -382,7 +382,7 @@ def run_case(folder, seed):
 
 
 def wrong(code, err):
-    """Say what is wrong with how a case ended; empty if nothing."""
+    """Return what is wrong with how a case ended; empty if nothing."""
     if code is None:
         return "hung"
     if code not in (0, 2, 3):

@@ -60,7 +60,7 @@ def _toml(value):
 
 
 def sections(**changes):
-    """Give the sections of a scan file over TIFF files, with changes."""
+    """Return the sections of a scan file over TIFF files, with changes."""
     data = {
         "input": {"reference": "ref_*.tif", "sample": "p_{projection}_{position}.tif"},
         "experiment": dict(GEOMETRY),
@@ -108,7 +108,7 @@ def open_setup(config):
 
 
 def volumes(master):
-    """Give every array that a scan wrote."""
+    """Return every array that a scan wrote."""
     stack = open_stack(master)
     return {name: array[()] for name, array in stack.arrays.items()} | {
         f"table/{name}": column for name, column in stack.table.items()
@@ -125,7 +125,7 @@ def assert_same(one, other):
 
 
 def content(master):
-    """Give datasets and attributes of a master, but for the group that differs from run to run."""
+    """Return datasets and attributes of a master, but for the group that differs from run to run."""
     found = {}
 
     def visit(name, node):
@@ -207,7 +207,7 @@ def killed_scan(path, number, *, inside):
 
 
 def count_calls(path):
-    """Give how many calls a scan makes, and how many inside the writing, by running it in a child."""
+    """Return how many calls a scan makes, and how many inside the writing, by running it in a child."""
     reader, writer = os.pipe()
 
     def task():

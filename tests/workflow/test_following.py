@@ -110,7 +110,7 @@ def tiffs(folder, samples, *numbers):
 
 @pytest.fixture
 def by_files(tmp_path):
-    """Give a configuration over one file for each frame, and its samples."""
+    """Return a configuration over one file for each frame, and its samples."""
     _, samples = write_reference(tmp_path, 6)
     inputs = {"reference": "ref_*.tif", "sample": "s_{projection}_{position}.tif"}
     data = sections(input=inputs, series={"expected": 6, "block": 1})

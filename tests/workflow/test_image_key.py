@@ -165,7 +165,7 @@ def scene(projections=4, positions=3):
 
 
 def keyed_sections(sample, angles, *, axes=None, **scan):
-    """Give the sections of a scan that takes everything out of NXtomo files."""
+    """Return the sections of a scan that takes everything out of NXtomo files."""
     return sections(
         input={
             "reference": f"{sample}::{DATA}[image_key=1]",
@@ -365,7 +365,7 @@ def test_a_damaged_key_ends_the_command_with_a_message(tmp_path, capsys, kind):
 
 
 def proposed(folder):
-    """Give what is proposed for a folder, with the geometry filled in."""
+    """Return what is proposed for a folder, with the geometry filled in."""
     data = tomllib.loads(propose_configuration(folder))
     return parse_mapping(data | {"experiment": dict(GEOMETRY)}, folder=folder, source="config.toml")
 

@@ -39,7 +39,7 @@ def numbered(count, positions, repeats=1):
 
 
 def place(folder, **changes):
-    """Give the arguments of `place_frames` for projections."""
+    """Return the arguments of `place_frames` for projections."""
     return {
         "name": "input.sample",
         "outer": "projection",

@@ -278,7 +278,7 @@ class RetrievalWidget(QWidget):  # type: ignore[misc]
         worker.start()
 
     def cancel(self) -> None:
-        """Give up what is at work; its thread ends at its next step."""
+        """Abandon the work in progress; its thread ends at its next step."""
         if self._run is not None:
             self._run.set()
             self._finish()
