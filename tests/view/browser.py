@@ -14,13 +14,18 @@ COLOURS = """canvas => new Set(new Uint32Array(
 
 
 def settle(page):
-    """Wait until what was changed has been drawn: the frame after the next has it."""
+    """Wait until what was changed has been drawn: the frame after the next has it, or one that comes when its
+    images have been unpacked.
+    """
     page.evaluate(
         "() => new Promise(done => requestAnimationFrame(() => requestAnimationFrame(() => done())))"
     )
+    page.wait_for_selector(READY)
 
 
 def panel(page, number):
+    """Find a panel of the page as it is once everything has been drawn."""
+    settle(page)
     return page.locator(".panel").nth(number)
 
 
@@ -34,7 +39,7 @@ def pixels(page, number):
 
 
 def hover(page, number, x, y):
-    """Move the mouse to a part of a picture; give what the page then says of the place."""
+    """Move the mouse to a part of an image; return the pixel (x, y) that the page then names."""
     box = canvas(page, number).bounding_box()
     page.mouse.move(box["x"] + x * box["width"], box["y"] + y * box["height"])
     settle(page)

@@ -11,7 +11,6 @@ import pytest
 
 from tests.view.browser import (
     COLOURS,
-    READY,
     canvas,
     hover,
     number_in,
@@ -85,7 +84,6 @@ def show(tab, files):
         tab.emulate_media(**({"color_scheme": "light", "reduced_motion": "no-preference"} | media))
         tab.mouse.move(0, 0)
         tab.goto(files[name].as_uri())
-        tab.wait_for_selector(READY)
         settle(tab)
         return tab
 
@@ -256,15 +254,12 @@ def test_channels_can_be_switched_added_and_removed(show):
     page = show("one")
     before = pixels(page, 0)
     panel(page, 0).locator("select").select_option("phase_std")
-    page.wait_for_selector(READY)
     assert pixels(page, 0) != before
     assert panel(page, 0).get_attribute("aria-label") == "Standard deviation of the phase"
     for number, title in ((4, "Residual"), (5, "Flags")):
         page.get_by_role("button", name="Add an image").click()
-        settle(page)
         assert panel(page, number).get_attribute("aria-label") == title
     assert page.get_by_role("button", name="Add an image").is_disabled()
-    page.wait_for_selector(READY)
     flagged = pixels(page, 5)
     panel(page, 5).get_by_label("filled").uncheck()
     assert pixels(page, 5) != flagged
@@ -274,6 +269,7 @@ def test_channels_can_be_switched_added_and_removed(show):
     page.get_by_label("Mark flagged pixels").check()
     assert pixels(page, 1) != unmarked
     panel(page, 4).get_by_role("button", name="Remove").click()
+    settle(page)
     assert page.locator(".panel").count() == 5
 
 
@@ -281,7 +277,6 @@ def test_a_difference_is_that_of_the_results(show, results):
     page = show("two")
     first, second = (result.transmission for result in results.values())
     page.get_by_role("button", name="A − B").click()
-    settle(page)
     before = pixels(page, 0)
     assert panel(page, 0).locator(".tag.first").inner_text() == "A − B"
     limit = panel(page, 0).get_by_label("Greatest difference shown")
@@ -304,7 +299,6 @@ def test_limits_can_be_typed_for_each_result(show):
     panel(page, 0).get_by_label("Greatest value shown").fill("-5")  # below the least value: not taken
     page.keyboard.press("Enter")
     page.keyboard.press("Tab")
-    settle(page)
     assert float(panel(page, 0).get_by_label("Greatest value shown").input_value()) > 0.5
 
 
@@ -362,7 +356,6 @@ def test_two_results_are_laid_over_each_other(show, results):
         )
     assert "only differences of phase" not in panel(page, 1).inner_text().lower()
     page.get_by_label("Common contrast").check()
-    settle(page)
     assert "only differences of phase" in panel(page, 1).inner_text().lower()
     page.get_by_label("Common contrast").uncheck()
     page.mouse.move(5, 5)
@@ -390,8 +383,6 @@ def test_results_that_hold_different_channels(show):
         hover(page, 1, 0.8, 0.5)
     page.locator("#toolbar").get_by_label("Show").select_option(label="plain")
     page.get_by_label("compare with").select_option(label="other")
-    page.wait_for_selector(READY)
-    settle(page)
     assert panel(page, 3).locator(".tag.first").inner_text() == "not in plain"
     assert page.locator("h1").inner_text().split() == ["A:", "plain", "B:", "other"]
     assert hover(page, 3, 0.9, 0.5)
@@ -417,7 +408,7 @@ def test_raw_frames_are_a_tab(show):
     shown = page.locator("#frames img")
     assert shown.count() == 4
     assert shown.first.is_visible()
-    assert shown.first.evaluate("image => image.naturalWidth") == 64
+    assert shown.first.evaluate("image => image.decode().then(() => image.naturalWidth)") == 64
     assert not canvas(page, 0).is_visible()
     page.get_by_role("button", name="Images", exact=True).click()
     assert canvas(page, 0).is_visible()
@@ -478,7 +469,7 @@ def test_malicious_text_does_nothing(show):
         page.get_by_role("button", name="Add an image").click()
     page.get_by_role("button", name="Blink").click()
     page.locator("details").evaluate_all("all => all.forEach(one => (one.open = true))")
-    page.wait_for_selector(READY)
+    settle(page)
     assert page.evaluate("() => window.pwned") is None
     assert page.locator("img").count() == 0
     assert page.locator("script").count() == 2  # the data and the page's own; unpacked images are gone
@@ -493,5 +484,5 @@ def test_a_script_that_got_in_would_not_run(tab, files, tmp_path):
     text = files["one"].read_text(encoding="utf-8")
     broken.write_text(text.replace("<main>", "<main><script>window.pwned=1</script>"), encoding="utf-8")
     tab.goto(broken.as_uri())
-    tab.wait_for_selector(READY)
+    settle(tab)
     assert tab.evaluate("() => window.pwned") is None
