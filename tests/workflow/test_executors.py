@@ -125,10 +125,8 @@ def test_workers_fit_into_the_memory():
 def test_a_child_that_crashes_or_hangs_is_told():
     with pytest.raises(InputError, check=coded("file-damaged")):
         guard.call(os.kill, 0, 0, what="reading") if os.name == "nt" else guard.call(os.abort, what="reading")
-    begin = time.perf_counter()
     with pytest.raises(InputError, check=coded("file-damaged", names=["1 s"])):
-        guard.call(time.sleep, 60, what="reading", timeout=1.0)
-    assert time.perf_counter() - begin < 30
+        guard.call(time.sleep, 3600, what="reading", timeout=1.0)
     with pytest.raises(InputError, check=coded("file-missing")):
         guard.call(xmist.open_result, "no-such-file.h5", what="opening")
 
