@@ -393,11 +393,12 @@ def main() -> None:
     parser = argparse.ArgumentParser(
         description=inspect.cleandoc(__doc__ or ""), formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("folders", nargs=2, type=Path, metavar=("FRAMES", "RESULTS"))
+    parser.add_argument("first", type=Path, metavar="FRAMES")
+    parser.add_argument("second", type=Path, metavar="RESULTS")
     parser.add_argument("--compare", action="store_true", help="compare two folders of results: OLD NEW")
     parser.add_argument("--only", default="", help="cases whose name holds this text")
     given = parser.parse_args()
-    first, second = given.folders
+    first, second = given.first, given.second
     if given.compare:
         raise SystemExit(bool(compare(first, second)))
     make_frames(first)

@@ -333,6 +333,22 @@ CASES = {
         lambda folder: text("[inputs]\n")(folder),
         r"inputs is not a table of a configuration; did you mean 'input'",
     ),
+    "key without its table": (
+        text('method = "mist"\nsmoothing = 2.0\n'),
+        r"method belongs in the table \[retrieve\]\n.*smoothing belongs in the table \[options\]",
+    ),
+    "key in another table": (
+        scan(experiment={"sample": "sample_*.tif"}),
+        r"experiment.sample belongs in the table \[input\]",
+    ),
+    "distance by another name": (
+        scan(experiment={"propagation_distance": 1.0}),
+        r"experiment.propagation_distance is not known to .*; did you mean 'sample_to_detector'\?",
+    ),
+    "energy by another name": (
+        scan(experiment={"Energy": 17.0}),
+        r"experiment.Energy is not known to .*; did you mean 'energy_kev'\?",
+    ),
     "section that is no table": (
         text("experiment = 17\n"),
         r"experiment is 17; expected a table .experiment.",

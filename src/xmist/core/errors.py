@@ -204,8 +204,10 @@ def prefixed(prefix: str, errors: Iterable[ErrorRecord]) -> list[ErrorRecord]:
     return [ErrorRecord(error.code, f"{prefix}{error.message}") for error in errors]
 
 
-def suggest(name: str, known: Iterable[str]) -> str:
+def suggest(name: str, known: Iterable[str], aliases: Mapping[str, str] | None = None) -> str:
     """Return the end of a message about an unknown name: the nearest known one, and all known ones.
+
+    `aliases` are known names by other common ones, in lower case.
 
     Examples
     --------
@@ -215,11 +217,18 @@ def suggest(name: str, known: Iterable[str]) -> str:
     "did you mean 'mist'? Known: mist, umpa"
     """
     known = sorted(known)
+    near = (aliases or {}).get(name.lower()) or nearest(name, known)
+    hint = f"did you mean '{near}'? " if near else ""
+    return f"{hint}Known: {', '.join(known) or 'none'}"
+
+
+def nearest(name: str, known: Iterable[str]) -> str:
+    """Return the known name that is most like another one; empty if none is."""
+    known = list(known)
     by_letters = {item.lower(): item for item in known}
     near = difflib.get_close_matches(name, known, n=1, cutoff=0.6)
     near = near or [by_letters[item] for item in difflib.get_close_matches(name.lower(), by_letters, n=1)]
-    hint = f"did you mean '{near[0]}'? " if near else ""
-    return f"{hint}Known: {', '.join(known) or 'none'}"
+    return next(iter(near), "")
 
 
 def shown(value: Any) -> str:

@@ -140,6 +140,7 @@ class Options:
     """Base of every class of options: makes it a frozen, keyword-only dataclass that checks its values."""
 
     _fields: ClassVar[tuple[Option, ...]]
+    aliases: ClassVar[Mapping[str, str]] = {}  # names of options by other common ones, for suggestions
 
     def __init_subclass__(cls) -> None:
         dataclasses.dataclass(frozen=True, kw_only=True)(cls)
@@ -205,7 +206,8 @@ def read_options(
     options = {option.name: option for option in describe(kind)}
     errors = [
         ErrorRecord(
-            "option-unknown", f"{called(name)} is not known to {owner}; {suggest(str(name), options)}"
+            "option-unknown",
+            f"{called(name)} is not known to {owner}; {suggest(str(name), options, kind.aliases)}",
         )
         for name in values
         if name not in options

@@ -5,13 +5,14 @@ from __future__ import annotations
 import dataclasses
 import os
 import tomllib
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from importlib import import_module
 from pathlib import Path
 from typing import Any, Final
 
+from xmist.core.data import CHANNELS
 from xmist.core.errors import ErrorRecord, InputError, raise_errors, shown, suggest
 from xmist.core.experiment import Experiment
 from xmist.core.findings import Finding, finding
@@ -24,6 +25,7 @@ from xmist.workflow.schema import (
     ConfigurationError,
     InputSection,
     OutputSection,
+    Problems,
     RegionsSection,
     SeriesSection,
     TomographySection,
@@ -230,26 +232,26 @@ def parse_mapping(
     ('retrieve.method', 'method-unknown')
     """
     sections, problems = check_sections(data)
-    output = sections["output"]
+    output, folder = sections["output"], Path(folder)
     experiment = _experiment(data.get("experiment"), problems)
     steps = _steps(sections["preprocess"], sections["input"], problems)
     method = sections["retrieve"].method
     if method is not None and method not in METHODS:
         text = f"is '{method}'; {suggest(method, METHODS)}"
-        problems.append(ConfigurationError("retrieve.method", text, "method-unknown"))
+        problems.add("retrieve.method", text, "method-unknown")
         method = None
     general, tables = _split_options(sections["options"], experiment, problems)
     options, findings = _options(method, general, tables, problems)
     _check_series(sections["series"], method, problems)
     _check_compared(sections["compare"], problems)
-    files = _files(output, Path(folder), confined, problems)
-    _check_tomography(sections, Path(folder), confined, problems)
+    files = _files(output, folder, confined, problems)
+    _check_tomography(sections, folder, confined, problems)
     return ParsedConfiguration(
+        **{name: sections[name] for name in ("input", "series", "compare", "regions", "tomography")},
         source=source,
-        folder=Path(folder),
+        folder=folder,
         problems=tuple(problems),
         called=called or {},
-        input=sections["input"],
         experiment=None if any(path.startswith("experiment") for path, *_ in problems) else experiment,
         preprocess=steps,
         method=method,
@@ -260,10 +262,6 @@ def parse_mapping(
         threads=sections["retrieve"].threads,
         files=files,
         overwrite=output.overwrite,
-        series=sections["series"],
-        compare=sections["compare"],
-        regions=sections["regions"],
-        tomography=sections["tomography"],
     )
 
 
@@ -355,7 +353,7 @@ def _comma_hint(content: bytes) -> str:
     return ""
 
 
-def _experiment(values: Any, problems: list[ConfigurationError]) -> Experiment | None:
+def _experiment(values: Any, problems: Problems) -> Experiment | None:
     """Return the experiment; the values that are given are checked even where others are missing."""
     given = values if isinstance(values, Mapping) else {}
     names = [item.name for item in dataclasses.fields(Experiment)]
@@ -364,7 +362,7 @@ def _experiment(values: Any, problems: list[ConfigurationError]) -> Experiment |
     except InputError as error:
         for record in error.records:
             name, text = record.message.split(" ", 1)
-            problems.append(ConfigurationError(f"experiment.{name}", text))
+            problems.add(f"experiment.{name}", text)
     return None
 
 
@@ -373,7 +371,7 @@ def _option_names(method: str) -> list[str]:
 
 
 def _split_options(
-    options: Mapping[str, Any], experiment: Experiment | None, problems: list[ConfigurationError]
+    options: Mapping[str, Any], experiment: Experiment | None, problems: Problems
 ) -> tuple[dict[str, Any], dict[str, dict[str, Any]]]:
     """Separate [options] from the tables [options.METHOD]; materials become numbers, lists tuples."""
     tables = {
@@ -390,7 +388,7 @@ def _options(
     method: str | None,
     general: Mapping[str, Any],
     tables: Mapping[str, Mapping[str, Any]],
-    problems: list[ConfigurationError],
+    problems: Problems,
 ) -> tuple[dict[str, Any] | None, list[Finding]]:
     """Check all options; return those of the method, and findings on those that are ignored."""
     findings: list[Finding] = []
@@ -402,7 +400,7 @@ def _options(
                 _option_names(method) if method else {key for each in METHODS for key in _option_names(each)}
             )
             text = f"is not known to {method or 'any method'}; {suggest(name, known)}"
-            problems.append(ConfigurationError(f"options.{name}", text, "option-unknown"))
+            problems.add(f"options.{name}", text, "option-unknown")
         elif method is not None and method not in owners:
             have = f"{', '.join(owners)} {'have' if len(owners) > 1 else 'has'} it"
             text = f"options.{name} is ignored: {method} has no such option ({have})"
@@ -414,7 +412,8 @@ def _options(
         needs = name != method and METHODS[name].delta_over_beta == "required"
         kind = import_module(METHODS[name].module).OPTIONS
         given = {"delta_over_beta": 1.0, **chosen} if needs else chosen
-        _check_options(name, kind, given, partial(_option_path, name, table), problems)
+        _, errors = read_options(kind, given, owner=name, called=partial(_option_path, name, table))
+        problems.extend(map(ConfigurationError.of, errors))
     if method is None:
         return None, findings
     given = combine_options(method, general, tables)
@@ -425,20 +424,8 @@ def _option_path(method: str, table: Mapping[str, Any], key: str) -> str:
     return f"options.{method}.{key}" if key in table else f"options.{key}"
 
 
-def _check_options(
-    owner: str,
-    kind: type[Options],
-    given: Mapping[str, Any],
-    path: Callable[[str], str],
-    problems: list[ConfigurationError],
-) -> None:
-    """Check the options of a method or a step."""
-    _, errors = read_options(kind, given, owner=owner, called=path)
-    problems += map(ConfigurationError.of, errors)
-
-
 def _looked_up(
-    path: str, options: Mapping[str, Any], experiment: Experiment | None, problems: list[ConfigurationError]
+    path: str, options: Mapping[str, Any], experiment: Experiment | None, problems: Problems
 ) -> dict[str, Any]:
     """Replace a `delta_over_beta` that is given as a material by its number; 1 where it has an error."""
     found = {name: plain(value) for name, value in options.items()}
@@ -448,17 +435,13 @@ def _looked_up(
     found["delta_over_beta"] = 1.0
     path, keys = f"{path}.delta_over_beta", ("material", "density")
     unknown = [key for key in table if key not in keys]
-    problems += [
-        ConfigurationError(
-            f"{path}.{key}", f"is not a known key; {suggest(str(key), keys)}", "option-unknown"
-        )
-        for key in unknown
-    ]
+    for key in unknown:
+        problems.add(f"{path}.{key}", f"is not a known key; {suggest(str(key), keys)}", "option-unknown")
     if not isinstance(table.get("material"), str):
         expected = (
             'expected a number, or a table such as {material = "C8H8", density = 1050.0} (density in kg/m³)'
         )
-        problems.append(ConfigurationError(path, f"is {shown(dict(table))}; {expected}", "option-invalid"))
+        problems.add(path, f"is {shown(dict(table))}; {expected}", "option-invalid")
     elif not unknown:
         from xmist.core.materials import Material
 
@@ -467,67 +450,55 @@ def _looked_up(
             if experiment is not None:
                 found["delta_over_beta"] = material.delta_over_beta(experiment.energy_kev)
         except InputError as error:
-            problems += [
-                ConfigurationError(path, f": {record.message}", "option-invalid") for record in error.records
-            ]
+            for record in error.records:
+                problems.add(path, f": {record.message}", "option-invalid")
     return found
 
 
-def _check_series(
-    section: SeriesSection | None, method: str | None, problems: list[ConfigurationError]
-) -> None:
-    from xmist.core.data import CHANNELS
-
+def _check_series(section: SeriesSection | None, method: str | None, problems: Problems) -> None:
     if section is None or method is None:
         return
     if section.warm_start is not None and not METHODS[method].accepts_initial:
         able = " or ".join(name for name, entry in METHODS.items() if entry.accepts_initial)
         text = f"is given, and {method} cannot begin from a result; leave it out, or use {able}"
-        problems.append(ConfigurationError("series.warm_start", text))
+        problems.add("series.warm_start", text)
     gives = (*METHODS[method].gives, *(name for name in CHANNELS if name.endswith("_std")))
-    problems += [
-        ConfigurationError(
-            "series.channels", f"holds '{name}', which {method} does not give; {suggest(name, gives)}"
-        )
-        for name in section.channels or ()
-        if name not in gives
-    ]
+    for name in section.channels or ():
+        if name not in gives:
+            text = f"holds '{name}', which {method} does not give; {suggest(name, gives)}"
+            problems.add("series.channels", text)
 
 
-def _check_tomography(
-    sections: Mapping[str, Any], folder: Path, confined: bool, problems: list[ConfigurationError]
-) -> None:
+def _check_tomography(sections: Mapping[str, Any], folder: Path, confined: bool, problems: Problems) -> None:
     section, series = sections["tomography"], sections["series"]
     if section is None:
         return
     if series is None or series.angles is None:
         text = "needs a series with angles; add the table [series] with angles"
-        problems.append(ConfigurationError("tomography", text, "angles-missing"))
+        problems.add("tomography", text, "angles-missing")
     if section.file is not None:
         if Path(section.file).suffix.lower() not in NEXUS_ENDINGS:
             text = f"is {shown(section.file)}; expected a name that ends in one of {', '.join(NEXUS_ENDINGS)}"
-            problems.append(ConfigurationError("tomography.file", text, "ending-unknown"))
+            problems.add("tomography.file", text, "ending-unknown")
         elif confined and not _is_inside(folder / section.file, folder):
             text = f"leads to {section.file}, outside the folder of the configuration; expected one inside it"
-            problems.append(ConfigurationError("tomography.file", text, "output-outside"))
+            problems.add("tomography.file", text, "output-outside")
 
 
-def _check_compared(section: CompareSection | None, problems: list[ConfigurationError]) -> None:
+def _check_compared(section: CompareSection | None, problems: Problems) -> None:
     names = (section.methods if section is not None else None) or ()
     for name in dict.fromkeys(names):
         if name not in METHODS:
             text = f"names '{name}'; {suggest(name, METHODS)}"
-            problems.append(ConfigurationError("compare.methods", text, "method-unknown"))
+            problems.add("compare.methods", text, "method-unknown")
         elif names.count(name) > 1:
-            problems.append(
-                ConfigurationError("compare.methods", f"names {name} more than once; expected it once")
-            )
+            problems.add("compare.methods", f"names {name} more than once; expected it once")
 
 
 def _steps(
     sections: Sequence[tuple[str, Mapping[str, Any]] | None],
     frames: InputSection,
-    problems: list[ConfigurationError],
+    problems: Problems,
 ) -> Steps | None:
     """Check the steps, and that they have the frames that they need."""
     from xmist.preprocess import STEPS
@@ -540,21 +511,22 @@ def _steps(
         path, (name, table) = step_path(index), section
         options = {key: plain(value) for key, value in table.items()}
         if name not in STEPS:
-            problems.append(
-                ConfigurationError(f"{path}.step", f"is '{name}'; {suggest(name, STEPS)}", "step-unknown")
-            )
+            problems.add(f"{path}.step", f"is '{name}'; {suggest(name, STEPS)}", "step-unknown")
             continue
-        _check_options(f"the step '{name}'", STEPS[name].options, options, f"{path}.{{}}".format, problems)
+        _, errors = read_options(
+            STEPS[name].options, options, owner=f"the step '{name}'", called=f"{path}.{{}}".format
+        )
+        problems.extend(map(ConfigurationError.of, errors))
         if name == "crop" and not options:
             text = (
                 "is 'crop' without a box; expected rows, columns or both, such as rows = [10, 200] (on a "
                 "command line 'crop: rows=[10, 200], columns=[20, 300]')"
             )
-            problems.append(ConfigurationError(f"{path}.step", text, "option-missing"))
+            problems.add(f"{path}.step", text, "option-missing")
         steps.append((name, options))
     names = [name for name, _ in steps]
     if "dark" in names and "flat" in names and names.index("flat") < names.index("dark"):
-        problems.append(ConfigurationError("preprocess", "has flat before dark; expected dark before flat"))
+        problems.add("preprocess", "has flat before dark; expected dark before flat")
     for kind in ("dark", "flat"):
         given = getattr(frames, kind) is not None
         # A step whose name is wrong may be the one that uses it.
@@ -563,36 +535,30 @@ def _steps(
                 f'is given, but no step of the preprocessing uses it; add [[preprocess]] step = "{kind}" '
                 f"(or --step {kind})"
             )
-            problems.append(ConfigurationError(f"input.{kind}", text, "frames-unused"))
+            problems.add(f"input.{kind}", text, "frames-unused")
         if names.count(kind) > 1:
-            problems.append(
-                ConfigurationError("preprocess", f"has the step '{kind}' more than once; expected it once")
-            )
+            problems.add("preprocess", f"has the step '{kind}' more than once; expected it once")
         if kind in names and not given:
             text = f"is missing; the step '{kind}' needs these frames: name them, or remove the step"
-            problems.append(ConfigurationError(f"input.{kind}", text, "option-missing"))
+            problems.add(f"input.{kind}", text, "option-missing")
     return None if None in sections or len(problems) > before else tuple(steps)
 
 
-def _files(
-    output: OutputSection, folder: Path, confined: bool, problems: list[ConfigurationError]
-) -> tuple[Path, ...]:
+def _files(output: OutputSection, folder: Path, confined: bool, problems: Problems) -> tuple[Path, ...]:
     """Return the files to write that have no error."""
     files: list[Path] = []
     for name in output.files or ():
         path = folder / name
         if path in files:
-            problems.append(
-                ConfigurationError("output.files", f"names {name} more than once; expected it once")
-            )
+            problems.add("output.files", f"names {name} more than once; expected it once")
         elif path.suffix.lower() not in RESULT_ENDINGS:
-            problems.append(ConfigurationError("output.files", f": {ending_error(name)}", "ending-unknown"))
+            problems.add("output.files", f": {ending_error(name)}", "ending-unknown")
         elif confined and not _is_inside(path, folder):
             text = (
                 f"leads to {name}, outside the folder of the configuration; expected a name inside it (the "
                 "option -o may write elsewhere)"
             )
-            problems.append(ConfigurationError("output.files", text, "output-outside"))
+            problems.add("output.files", text, "output-outside")
         else:
             files.append(path)
     return tuple(files)

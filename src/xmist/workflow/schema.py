@@ -5,11 +5,12 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from itertools import pairwise
-from typing import Annotated, Any, Final, Literal, NamedTuple
+from typing import Annotated, Any, ClassVar, Final, Literal, NamedTuple
 
-from xmist.core.errors import ErrorRecord, shown, suggest
+from xmist.core.errors import ErrorRecord, nearest, shown, suggest
 from xmist.core.options import Options, Parsed, Range, describe, read_options
 from xmist.io.frames.axes import Axes, as_axes
+from xmist.methods import METHODS
 from xmist.tomography.options import VolumeOptions
 
 
@@ -27,6 +28,14 @@ class ConfigurationError(NamedTuple):
         return cls(path, text, record.code)
 
 
+class Problems(list[ConfigurationError]):
+    """The errors of a configuration."""
+
+    def add(self, path: str, text: str, code: str = "value-invalid") -> None:
+        """Add an error; see `ConfigurationError`."""
+        self.append(ConfigurationError(path, text, code))
+
+
 def _require(condition: bool) -> None:
     if not condition:
         raise ValueError
@@ -42,10 +51,6 @@ def _is_whole(value: Any) -> bool:
 
 def _are(value: Any, kind: Any) -> bool:
     return isinstance(value, (list, tuple)) and bool(value) and all(map(kind, value))
-
-
-def _as_is(value: Any) -> Any:
-    return value
 
 
 def _as_names(value: Any) -> tuple[str, ...]:
@@ -131,6 +136,33 @@ def _as_reference_axes(value: Any) -> Axes:
 
 
 _Names = tuple[str, ...]
+_SampleAxes = Annotated[
+    Axes,
+    Parsed(
+        _as_sample_axes,
+        "the axes of the sample's arrays in order, of projection, position, repeat, y and x, such as "
+        "'projection,position,y,x'; the first may count files",
+    ),
+]
+_ReferenceAxes = Annotated[
+    Axes,
+    Parsed(
+        _as_reference_axes,
+        "the axes of the references' arrays in order, of set, position, repeat, y and x, such as "
+        "'position,repeat,y,x'; as for the sample if left out",
+    ),
+]
+_PositionKey = Annotated[
+    _Names, Parsed(_as_names, "the header's key of the diffuser's position, or a list of keys")
+]
+_SamplePositions = Annotated[
+    Any,
+    Parsed(
+        _as_sample_positions,
+        "the position (y, x) of a sample that moves while the diffuser stays, for each frame, in effective "
+        "pixels: a list [[y, x], ...], a text file of two columns, or two keys of the headers",
+    ),
+]
 
 
 class InputSection(Options):
@@ -138,61 +170,41 @@ class InputSection(Options):
 
     reference: Annotated[_Names, _frames("reference")]
     sample: Annotated[_Names, _frames("sample")]
-    sample_axes: (
-        Annotated[
-            Axes,
-            Parsed(
-                _as_sample_axes,
-                "the axes of the sample's arrays in order, of projection, position, repeat, y and x, such "
-                "as 'projection,position,y,x'; the first may count files",
-            ),
-        ]
-        | None
-    ) = None
-    reference_axes: (
-        Annotated[
-            Axes,
-            Parsed(
-                _as_reference_axes,
-                "the axes of the references' arrays in order, of set, position, repeat, y and x, such as "
-                "'position,repeat,y,x'; as for the sample if left out",
-            ),
-        ]
-        | None
-    ) = None
+    sample_axes: _SampleAxes | None = None
+    reference_axes: _ReferenceAxes | None = None
     dark: Annotated[_Names, _frames("dark")] | None = None
     flat: Annotated[_Names, _frames("flat")] | None = None
     repeats: Annotated[int, _whole("the number of frames per position, which are averaged")] = 1
-    position_key: (
-        Annotated[_Names, Parsed(_as_names, "the header's key of the diffuser's position, or a list of keys")]
-        | None
-    ) = None
-    sample_positions: (
-        Annotated[
-            Any,
-            Parsed(
-                _as_sample_positions,
-                "the position (y, x) of a sample that moves while the diffuser stays, for each frame, in "
-                "effective pixels: a list [[y, x], ...], a text file of two columns, or two keys of the "
-                "headers",
-            ),
-        ]
-        | None
-    ) = None
+    position_key: _PositionKey | None = None
+    sample_positions: _SamplePositions | None = None
+
+
+def _quantity(text: str) -> Parsed:
+    return Parsed(lambda value: value, text)
 
 
 class ExperimentSection(Options):
     """Energy and geometry; `Experiment` checks the values."""
 
-    energy_kev: Annotated[float, Parsed(_as_is, "the photon energy in keV (17 keV is 17.0)")]
-    pixel_size: Annotated[float, Parsed(_as_is, "the detector's pixel in metres (5.8 µm is 5.8e-6)")]
-    sample_to_detector: Annotated[
-        float, Parsed(_as_is, "the distance from the sample to the detector in metres")
-    ]
+    aliases: ClassVar[Mapping[str, str]] = {
+        "energy": "energy_kev",
+        "energy_ev": "energy_kev",
+        "pixel": "pixel_size",
+        "distance": "sample_to_detector",
+        "detector_distance": "sample_to_detector",
+        "propagation_distance": "sample_to_detector",
+        "sample_detector_distance": "sample_to_detector",
+        "source_distance": "source_to_sample",
+        "source_sample_distance": "source_to_sample",
+        "focus_to_sample": "source_to_sample",
+    }
+
+    energy_kev: Annotated[float, _quantity("the photon energy in keV (17 keV is 17.0)")]
+    pixel_size: Annotated[float, _quantity("the detector's pixel in metres (5.8 µm is 5.8e-6)")]
+    sample_to_detector: Annotated[float, _quantity("the distance from the sample to the detector in metres")]
     source_to_sample: (
         Annotated[
-            float,
-            Parsed(_as_is, "the distance from the source to the sample in metres; none: parallel beam"),
+            float, _quantity("the distance from the source to the sample in metres; none: parallel beam")
         ]
         | None
     ) = None
@@ -219,6 +231,40 @@ class OutputSection(Options):
     overwrite: bool = False
 
 
+_AnglesOf = Annotated[
+    Any,
+    Parsed(
+        _as_angles,
+        "angles in degrees: a list of numbers, {start = 0.0, step = 0.5}, a dataset such as "
+        "'scan.h5::/entry/sample/rotation_angle' (or a pattern or a list of them), or a key of the headers",
+    ),
+]
+_FirstNumber = Annotated[int, Range(0, expected="the number of the first projection in the names of files")]
+_ReferenceTimes = Annotated[
+    tuple[float, ...],
+    Parsed(
+        _as_rising,
+        "a list of rising numbers, one for each set of references: how many projections came before it "
+        "([0, 500] for sets before and after 500 projections)",
+    ),
+]
+_Projections = Annotated[
+    tuple[int, int],
+    Parsed(_as_range, "[start, stop], the numbers of the projections to retrieve, stop excluded"),
+]
+_Channels = Annotated[
+    _Names, Parsed(_as_names, "a list of the channels to keep, such as ['phase', 'dark_field']")
+]
+_WarmStart = Annotated[
+    int,
+    Range(
+        2,
+        expected="the number of neighbouring projections in a group, a whole number from 2: the others begin "
+        "from the result of the first",
+    ),
+]
+
+
 class SeriesSection(Options):
     """What only a series of projections has.
 
@@ -230,76 +276,30 @@ class SeriesSection(Options):
         Angle of the rotation axis in degrees, turned about x from +y towards +z.
     """
 
-    angles: (
-        Annotated[
-            Any,
-            Parsed(
-                _as_angles,
-                "angles in degrees: a list of numbers, {start = 0.0, step = 0.5}, a dataset such as "
-                "'scan.h5::/entry/sample/rotation_angle' (or a pattern or a list of them), or a key of the "
-                "headers",
-            ),
-        ]
-        | None
-    ) = None
+    angles: _AnglesOf | None = None
     expected: Annotated[int, _whole("the number of projections of the whole series")] | None = None
-    first: (
-        Annotated[int, Range(0, expected="the number of the first projection in the names of files")] | None
-    ) = None
-    reference_at: (
-        Annotated[
-            tuple[float, ...],
-            Parsed(
-                _as_rising,
-                "a list of rising numbers, one for each set of references: how many projections came before "
-                "it ([0, 500] for sets before and after 500 projections)",
-            ),
-        ]
-        | None
-    ) = None
+    first: _FirstNumber | None = None
+    reference_at: _ReferenceTimes | None = None
     between: Literal["linear", "nearest"] = "linear"
     tilt: Annotated[float, Range(-90.0, 90.0, unit="degrees")] | None = None
     reference_repeats: Annotated[int, _whole("the number of frames per position in a set")] | None = None
-    projections: (
-        Annotated[
-            tuple[int, int],
-            Parsed(_as_range, "[start, stop], the numbers of the projections to retrieve, stop excluded"),
-        ]
-        | None
-    ) = None
-    channels: (
-        Annotated[
-            _Names, Parsed(_as_names, "a list of the channels to keep, such as ['phase', 'dark_field']")
-        ]
-        | None
-    ) = None
+    projections: _Projections | None = None
+    channels: _Channels | None = None
     block: Annotated[int, _whole("the number of projections in a file")] | None = None
-    warm_start: (
-        Annotated[
-            int,
-            Range(
-                2,
-                expected=(
-                    "the number of neighbouring projections in a group, a whole number from 2: the others "
-                    "begin from the result of the first"
-                ),
-            ),
-        ]
-        | None
-    ) = None
+    warm_start: _WarmStart | None = None
+
+
+_Counts = Annotated[
+    tuple[int, ...],
+    Parsed(_as_counts, "a list of different numbers of positions from 1, such as [2, 4, 10]"),
+]
 
 
 class CompareSection(Options):
     """Methods and numbers of positions that are compared; see `xmist.compare`."""
 
     methods: Annotated[_Names, Parsed(_as_names, "a list of methods, such as ['mist', 'umpa']")] | None = None
-    positions: (
-        Annotated[
-            tuple[int, ...],
-            Parsed(_as_counts, "a list of different numbers of positions from 1, such as [2, 4, 10]"),
-        ]
-        | None
-    ) = None
+    positions: _Counts | None = None
     truth: Annotated[str, Range(expected="the file of the true result, such as 'truth.h5'")] | None = None
     resolution: bool = True
 
@@ -344,7 +344,7 @@ _REQUIRED: Final = ("input", "experiment", "retrieve", "output")
 _KNOWN: Final = (*SECTIONS, "options", "preprocess")
 
 
-def check_sections(data: Mapping[str, Any]) -> tuple[dict[str, Any], list[ConfigurationError]]:
+def check_sections(data: Mapping[str, Any]) -> tuple[dict[str, Any], Problems]:
     """Check every table by itself; a key with an error has its default or None.
 
     Examples
@@ -353,50 +353,60 @@ def check_sections(data: Mapping[str, Any]) -> tuple[dict[str, Any], list[Config
     >>> [(problem.path, problem.code) for problem in problems[5:7]]
     [('retrieve.metod', 'option-unknown'), ('retrieve.method', 'option-missing')]
     """
-    problems = [
-        ConfigurationError(
-            name, f"is not a table of a configuration; {suggest(name, _KNOWN)}", "option-unknown"
-        )
-        for name in data
-        if name not in _KNOWN
-    ]
+    problems = Problems()
+    for name in data:
+        if name not in _KNOWN:
+            text = _belongs(name) or f"is not a table of a configuration; {suggest(name, _KNOWN)}"
+            problems.add(name, text, "option-unknown")
     sections: dict[str, Any] = {}
     for name, kind in SECTIONS.items():
         given = data.get(name, {})
         if not isinstance(given, Mapping):
-            problems.append(ConfigurationError(name, f"is {shown(given)}; expected a table [{name}]"))
+            problems.add(name, f"is {shown(given)}; expected a table [{name}]")
             given = {}
         if name not in data and name not in _REQUIRED:
             sections[name] = None
             continue
+        known = [option.name for option in describe(kind)]
+        elsewhere = {
+            key: text
+            for key in given
+            if key not in (*known, *kind.aliases) and not nearest(str(key), known) and (text := _belongs(key))
+        }
+        for key, text in elsewhere.items():
+            problems.add(f"{name}.{key}", text, "option-unknown")
+        given = {key: value for key, value in given.items() if key not in elsewhere}
         sections[name], errors = read_options(
             kind, given, owner=f"the table [{name}]", called=f"{name}.{{}}".format
         )
-        problems += map(ConfigurationError.of, errors)
+        problems.extend(map(ConfigurationError.of, errors))
     options = data.get("options", {})
     if not isinstance(options, Mapping):
-        problems.append(ConfigurationError("options", f"is {shown(options)}; expected a table of options"))
+        problems.add("options", f"is {shown(options)}; expected a table of options")
     sections["options"] = options if isinstance(options, Mapping) else {}
     steps = data.get("preprocess", [])
     if not isinstance(steps, list):
-        text = f"is {shown(steps)}; expected tables [[preprocess]], each with a step"
-        problems.append(ConfigurationError("preprocess", text))
+        problems.add("preprocess", f"is {shown(steps)}; expected tables [[preprocess]], each with a step")
         steps = []
     sections["preprocess"] = [_checked_step(step_path(n), step, problems) for n, step in enumerate(steps)]
     return sections, problems
 
 
-def _checked_step(
-    path: str, table: Any, problems: list[ConfigurationError]
-) -> tuple[str, dict[str, Any]] | None:
+def _belongs(key: str) -> str:
+    """Return a text if a key that is not known where it stands is one of another table; else empty."""
+    tables = [name for name, kind in SECTIONS.items() if key in (option.name for option in describe(kind))]
+    if any(key in (option.name for option in entry.options) for entry in METHODS.values()):
+        tables.append("options")
+    return f"belongs in the table {' or '.join(f'[{name}]' for name in tables)}" if tables else ""
+
+
+def _checked_step(path: str, table: Any, problems: Problems) -> tuple[str, dict[str, Any]] | None:
     """Return the name and the options of a step; None if there is no name."""
     if not isinstance(table, Mapping):
-        problems.append(ConfigurationError(path, f"is {shown(table)}; expected a table with a step"))
+        problems.add(path, f"is {shown(table)}; expected a table with a step")
     elif not isinstance(table.get("step"), str):
         found = f"is {shown(table['step'])}" if "step" in table else "is missing"
-        problems.append(
-            ConfigurationError(f"{path}.step", f"{found}; expected the name of a step", "option-missing")
-        )
+        problems.add(f"{path}.step", f"{found}; expected the name of a step", "option-missing")
     else:
         return table["step"], {key: value for key, value in table.items() if key != "step"}
     return None
