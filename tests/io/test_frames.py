@@ -239,7 +239,7 @@ def test_opening_reads_no_frame_and_reading_only_one(tmp_path):
     assert peak < 1.5 * 4 * side**2  # one frame, and half of one for everything else
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=25)
 @given(
     repeats=st.integers(1, 4),
     positions=st.integers(1, 3),

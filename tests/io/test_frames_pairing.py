@@ -24,7 +24,7 @@ def opened(folder, name, **options):
     return open_frames(f"{name}_*.edf", name=f"input.{name}", folder=folder, **options)
 
 
-@settings(max_examples=20, deadline=None)
+@settings(max_examples=20)
 @given(
     order=st.permutations(range(5)),
     repeats=st.integers(1, 2),

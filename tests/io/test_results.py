@@ -41,7 +41,7 @@ def saved(tmp_path):
 # NeXus, there and back
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=25)
 @given(
     shape=st.tuples(st.integers(1, 9), st.integers(1, 9)),
     names=st.lists(st.sampled_from(list(CHANNELS)), unique=True),
@@ -446,7 +446,7 @@ def test_a_truncated_result_is_refused(saved, share):
         open_result(path)
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(st.data())
 def test_flipped_bytes_never_raise_anything_but_an_input_error(tmp_path_factory, data):
     folder = tmp_path_factory.mktemp("flipped")

@@ -69,7 +69,7 @@ def test_phase_has_no_stray_factor():
 
 
 @given(st.integers(2, 4), st.integers(0, 2**31))
-@settings(max_examples=5, deadline=None)
+@settings(max_examples=5)
 def test_identical_frames_give_exactly_zero(positions, seed):
     frames = speckle(np.random.default_rng(seed), positions, (20, 26))
     result = _retrieve(frames, frames)
@@ -83,7 +83,7 @@ PLAIN = _retrieve(CASE.reference, CASE.sample)
 
 
 @given(st.permutations(range(4)), st.floats(1e-3, 1e5))
-@settings(max_examples=10, deadline=None)
+@settings(max_examples=10)
 def test_order_and_scale_of_frames_do_not_matter(order, factor):
     order = list(order)
     result = _retrieve(factor * CASE.reference[order], factor * CASE.sample[order])
@@ -94,7 +94,7 @@ def test_order_and_scale_of_frames_do_not_matter(order, factor):
 
 
 @given(st.integers(0, 3), st.booleans())
-@settings(max_examples=8, deadline=None)
+@settings(max_examples=8)
 def test_pictures_turn_with_the_frames(quarter_turns, flip):
     def turn(image):
         turned = np.rot90(image, quarter_turns, axes=(-2, -1))

@@ -126,7 +126,7 @@ PLAIN = _retrieve(*CASE, smoothing=2)
 
 
 @given(st.integers(0, 3), st.booleans())
-@settings(max_examples=8, deadline=None)
+@settings(max_examples=8)
 def test_images_turn_with_the_frames(quarter_turns, flip):
     def turn(image):
         turned = np.rot90(image, quarter_turns, axes=(-2, -1))
@@ -140,7 +140,7 @@ def test_images_turn_with_the_frames(quarter_turns, flip):
 
 
 @given(st.permutations(range(4)), st.floats(1e-3, 1e5))
-@settings(max_examples=6, deadline=None)
+@settings(max_examples=6)
 def test_order_and_scale_of_frames_do_not_matter(order, factor):
     reference, sample = CASE
     # Positions that stay in their half: what judges noise is the difference of the halves.

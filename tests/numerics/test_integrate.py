@@ -15,7 +15,7 @@ def smooth(shape, seed=0, sigma=3.0):
     return u / u.std()
 
 
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=30)
 @given(st.integers(7, 24), st.integers(7, 24), st.integers(0, 2**31))
 def test_spectral_gradient_of_any_field_is_exact(height, width, seed):
     u = np.random.default_rng(seed).normal(size=(height, width))

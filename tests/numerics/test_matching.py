@@ -127,7 +127,7 @@ def plain_cost(reference, sample, good, weights, window, model, level, u):
     return costs
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 @given(
     seed=st.integers(0, 2**31),
     size=st.sampled_from([1, 3, 5]),

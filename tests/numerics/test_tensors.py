@@ -18,7 +18,7 @@ def _tensor(angle, larger, smaller):
 
 
 @given(st.floats(0, 179.99), sizes, st.floats(0.01, 10))
-@settings(max_examples=50, deadline=None)
+@settings(max_examples=50)
 def test_axis_and_eigenvalues_come_back(angle, smaller, difference):
     larger = smaller + difference
     tensor = _tensor(angle, larger, smaller)
@@ -29,7 +29,7 @@ def test_axis_and_eigenvalues_come_back(angle, smaller, difference):
 
 
 @given(sizes, sizes, sizes)
-@settings(max_examples=50, deadline=None)
+@settings(max_examples=50)
 def test_projection_is_that_of_the_eigenvectors(xx, xy, yy):
     values, vectors = np.linalg.eigh([[xx, xy], [xy, yy]])
     exact = vectors @ np.diag(np.maximum(values, 0)) @ vectors.T

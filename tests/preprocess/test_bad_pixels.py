@@ -159,7 +159,7 @@ def test_grow():
 
 
 @given(st.floats(1e-6, 1e6), st.integers(0, 3))
-@settings(max_examples=8, deadline=None)
+@settings(max_examples=8)
 def test_scale_and_turns_do_not_matter(factor, turns):
     frames = _frames("log-normal", 1, 3.0, seed=17)
     frames[0, 20, 30], frames[0, 70, 80] = 1e6, 0.0

@@ -68,7 +68,7 @@ def test_a_drifted_pair_without_a_sample_shows_no_dark_field(shift, grain):
 
 
 @given(st.floats(-3, 3), st.floats(-3, 3), st.integers(0, 2**31))
-@settings(max_examples=8, deadline=None)
+@settings(max_examples=8)
 def test_shifts_are_measured_and_change_sign_when_frames_are_swapped(x, y, seed):
     reference, sample = _drifted((x, y), positions=1, seed=seed, grain=4.0, shape=(100, 110))
     there, back = measure_drift(reference, sample), measure_drift(sample, reference)

@@ -125,7 +125,7 @@ def test_a_given_box_is_exact_and_counts_stay_counts():
 
 
 @given(st.floats(1e-3, 1e3), st.floats(1e-3, 1e3))
-@settings(max_examples=8, deadline=None)
+@settings(max_examples=8)
 def test_factors_fall_out(a, b):
     reference, sample = _pair(_tubes(0.3), [1.0, 1.0])
     plain = normalise_flux(reference, sample)

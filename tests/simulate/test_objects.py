@@ -63,7 +63,7 @@ def test_chords_of_a_sphere_and_a_tilted_fibre():
     )
 
 
-@settings(deadline=None, max_examples=25)
+@settings(max_examples=25)
 @given(
     angle=st.floats(0, 180),
     radius=st.floats(0.2, 8.0),
@@ -80,7 +80,7 @@ def test_long_cylinders_keep_their_cross_section(angle, radius, x, tilt):
     assert np.isclose(strip.sum(), expected, rtol=2e-6, atol=0)
 
 
-@settings(deadline=None, max_examples=20)
+@settings(max_examples=20)
 @given(st.floats(0, 360), st.floats(-1, 1), st.floats(-1, 1))
 def test_turning_keeps_volume_and_shape(angle, a, b):
     body = simulate.Ellipsoid(

@@ -167,7 +167,7 @@ def test_a_cone_beam_is_a_parallel_one_of_effective_geometry():
 
 
 @BOTH
-@settings(max_examples=15, deadline=None)
+@settings(max_examples=15)
 @given(
     shape=st.tuples(st.integers(1, 40), st.integers(1, 40)),
     distance=st.floats(-1, 1),

@@ -184,8 +184,6 @@ def test_any_sequence_of_arrivals_replacements_removals_and_kills():
         settings=settings(
             max_examples=12,
             stateful_step_count=10,
-            deadline=None,
-            derandomize=True,
             suppress_health_check=list(HealthCheck),
         ),
     )

@@ -50,7 +50,7 @@ def numbers(series):
     return [int(series.read(index)[0, 0]) for index in range(len(series))]
 
 
-@settings(deadline=None, max_examples=20)  # files take the time that the disk takes
+@settings(max_examples=20)  # files take the time that the disk takes
 @given(keys=st.lists(st.sampled_from([0, 1, 2, 3]), min_size=2, max_size=12), chunk=st.integers(1, 4))
 def test_the_frames_of_a_key_are_those_of_the_key(tmp_path_factory, keys, chunk):
     path = tmp_path_factory.mktemp("keys") / "scan.nxs"

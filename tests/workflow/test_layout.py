@@ -70,7 +70,7 @@ def test_one_stack_in_either_order(tmp_path, order, chunk):
     assert np.array_equal(read_all(found), array.mean(axis=2)[..., 0, 0])
 
 
-@settings(deadline=None, max_examples=15)  # files take the time that the disk takes
+@settings(max_examples=15)  # files take the time that the disk takes
 @given(count=st.integers(1, 4), positions=st.integers(1, 3), repeats=st.integers(1, 2))
 def test_every_layout_puts_frames_where_they_belong(tmp_path_factory, count, positions, repeats):
     folder = tmp_path_factory.mktemp("layout")

@@ -45,7 +45,7 @@ def write_stack(path, values, places):
         file["entry/mask/x"] = np.array(places)
 
 
-@settings(deadline=None, max_examples=15)  # files take the time that the disk takes
+@settings(max_examples=15)  # files take the time that the disk takes
 @given(data=st.data(), count=st.integers(1, 3), repeats=st.integers(1, 2), noise=st.floats(0, 4e-4))
 def test_any_order_of_positions_is_undone(tmp_path_factory, data, count, repeats, noise):
     folder = tmp_path_factory.mktemp("places")
