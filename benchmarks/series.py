@@ -302,19 +302,7 @@ def warm(side: int = 192) -> None:
     print("|---|---|---|---|---|---|")
     for positions in (2, 6):
         recipe = ct_recipe((side, side), positions, 3)
-        series = acquire_series(
-            recipe.experiment,
-            shape=(side, side),
-            sample=recipe.sample,
-            angles=list(angles),
-            diffuser=recipe.diffuser,
-            diffuser_to_sample=recipe.diffuser_to_sample,
-            positions=recipe.positions,
-            detector=recipe.detector,
-            seed=3,
-            edge_sigma=recipe.edge_sigma,
-            illumination=recipe.illumination,
-        )
+        series = acquire_series(**recipe.arguments(), angles=angles)
         plan = xmist.prepare(series.reference, series.experiment, method="full-field")
         first = plan(series.samples[0])
         for angle, sample, truth in zip(angles[1:], series.samples[1:], series.truths[1:], strict=True):

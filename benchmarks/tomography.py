@@ -58,21 +58,8 @@ def composite(side: int, positions: int, angles: int, *, scatter: float = 6.0) -
 
 def acquire(recipe: Recipe, sample: list[Part], angles: list[float], tilt: float = 0.0) -> ProjectionSeries:
     """Simulate projections of another sample in the experiment of a recipe."""
-    return acquire_series(
-        recipe.experiment,
-        shape=recipe.shape,
-        sample=sample,
-        angles=angles,
-        diffuser=recipe.diffuser,
-        diffuser_to_sample=recipe.diffuser_to_sample,
-        positions=recipe.positions,
-        detector=recipe.detector,
-        seed=recipe.seed,
-        edge_sigma=recipe.edge_sigma,
-        illumination=recipe.illumination,
-        tilt=tilt,
-        workers=1,
-    )
+    arguments = replace(recipe, sample=tuple(sample)).arguments()
+    return acquire_series(**arguments, angles=angles, tilt=tilt, workers=1)
 
 
 # Fibres of three crossed bundles and their places over the radius of the field.

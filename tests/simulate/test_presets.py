@@ -162,17 +162,7 @@ def test_projections_are_those_of_the_volume(series):
 def test_series_refuses_what_it_cannot_turn():
     recipe = simulate.find_recipe("fibres")((48, 48), 1, 0)
     with pytest.raises(xmist.InputError, check=coded(*["value-invalid"] * (len(recipe.sample) + 1))):
-        simulate.acquire_series(
-            recipe.experiment,
-            shape=(48, 48),
-            sample=recipe.sample,
-            angles=[],
-            diffuser=recipe.diffuser,
-            diffuser_to_sample=recipe.diffuser_to_sample,
-            positions=recipe.positions,
-            detector=recipe.detector,
-            seed=0,
-        )
+        simulate.acquire_series(**recipe.arguments(), angles=[])
 
 
 def test_a_tilted_axis_turns_bodies_and_their_fibres():
@@ -188,19 +178,8 @@ def test_a_tilted_axis_turns_bodies_and_their_fibres():
     place = np.array([2.0, -5.0, 4.0]) * pixel
     ball = sphere(radius=6 * pixel, x=place[0], y=place[1], z=place[2])
     sample = [replace(recipe.sample[1], body=ball, within=None, scatter=scatter)]
-    series = simulate.acquire_series(
-        recipe.experiment,
-        shape=(32, 32),
-        sample=sample,
-        angles=[50.0],
-        diffuser=recipe.diffuser,
-        diffuser_to_sample=recipe.diffuser_to_sample,
-        positions=recipe.positions,
-        detector=recipe.detector,
-        seed=0,
-        tilt=25.0,
-        workers=1,
-    )
+    arguments = recipe.arguments() | {"sample": sample, "edge_sigma": 0.0, "illumination": None}
+    series = simulate.acquire_series(**arguments, angles=[50.0], tilt=25.0, workers=1)
     (c, s), (ct, st) = (np.cos([a, a - np.pi / 2]) for a in np.deg2rad([50.0, 25.0]))
     turn = np.array([[1, 0, 0], [0, ct, -st], [0, st, ct]]) @ [[c, 0, -s], [0, 1, 0], [s, 0, c]]
     mass = -series.truths[0].phase

@@ -332,17 +332,8 @@ def ct(
     check.done()
     recipe = ct_recipe(shape, positions, seed)
     return acquire_series(
-        recipe.experiment,
-        shape=shape,
-        sample=recipe.sample,
+        **recipe.arguments(),
         angles=[180.0 * number / angles for number in range(angles)],
-        diffuser=recipe.diffuser,
-        diffuser_to_sample=recipe.diffuser_to_sample,
-        positions=recipe.positions,
-        detector=recipe.detector,
-        seed=seed,
-        edge_sigma=recipe.edge_sigma,
-        illumination=recipe.illumination,
         workers=workers,
         progress=progress,
     )
@@ -350,18 +341,9 @@ def ct(
 
 def _run(recipe: Recipe, *, physics: str, workers: int | None, progress: Progress | None) -> Simulation:
     return acquire(
-        recipe.experiment,
-        shape=recipe.shape,
-        sample=recipe.sample,
-        diffuser=recipe.diffuser,
-        diffuser_to_sample=recipe.diffuser_to_sample,
-        positions=recipe.positions,
-        detector=recipe.detector,
-        seed=recipe.seed,
-        edge_sigma=recipe.edge_sigma,
+        **recipe.arguments(),
         physics=physics,
         source_sigma=recipe.source_sigma,
-        illumination=recipe.illumination,
         workers=workers,
         progress=progress,
     )

@@ -79,6 +79,35 @@ class Recipe:
     source_sigma: float = 0.0
     illumination: NDArray[np.float64] | None = None
 
+    def arguments(self) -> dict[str, Any]:
+        """Return the arguments that `acquire` and `acquire_series` share.
+
+        `source_sigma` is not among them: `acquire` alone takes it.
+
+        Returns
+        -------
+        dict
+            Values by the name of the argument.
+
+        Examples
+        --------
+        >>> recipe = xmist.simulate.find_recipe("ct")((32, 32), 1, 0)
+        >>> xmist.simulate.acquire_series(**recipe.arguments(), angles=[0.0, 90.0]).samples.shape
+        (2, 1, 32, 32)
+        """
+        return {
+            "experiment": self.experiment,
+            "shape": self.shape,
+            "sample": self.sample,
+            "diffuser": self.diffuser,
+            "diffuser_to_sample": self.diffuser_to_sample,
+            "positions": self.positions,
+            "detector": self.detector,
+            "seed": self.seed,
+            "edge_sigma": self.edge_sigma,
+            "illumination": self.illumination,
+        }
+
 
 def currant_recipe(shape: tuple[int, int], positions: int, seed: int, *, photons: float = BRIGHT) -> Recipe:
     """Return the currant: flesh of water with weakly scattering cell walls, a skin, and seeds."""
