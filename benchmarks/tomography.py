@@ -1,7 +1,7 @@
 """Measure volumes: against an analytic phantom, against simulated frames, and their time and memory.
 
 Run: python benchmarks/tomography.py truth | retrieved | tensors | time, with [method=umpa] [positions=4]
-[side=128] [angles=101] [folder=DIR] [phantom=composite].
+[side=128] [angles=101] [folder=DIR] [phantom=composite | second] [runs=alpha003std,alpha1].
 
 Retrieved projections and volumes stay in `folder`, so that an interrupted run goes on.
 """
@@ -37,22 +37,25 @@ from xmist.workflow.storage import BlockSchema, KeptResult, split, write_block
 NAMES = {"delta": "phase", "mu": "transmission", "scattering": "dark_field"}
 
 
-def composite(side: int, positions: int, angles: int, *, scatter: float = 6.0) -> ProjectionSeries:
-    """Simulate the ball of `ct` from what absorbs and scatters: PVC, grains of foam and of acrylic.
+# Seed, materials (ball, grains that scatter, other grains) and strength of the scatter. PVC, foam, acrylic: T
+# ≥ 0.53, the rim refracts by 1.7 pixels, foam blurs by up to a pixel. PTFE, acrylic foam, silica: for results
+# that were chosen on the first.
+COMPOSITES = {
+    "composite": (0, ("C2H3Cl", 1400.0), ("C8H8", 1050.0), ("C5H8O2", 1180.0), 6.0),
+    "second": (7, ("C2F4", 2200.0), ("C5H8O2", 1180.0), ("SiO2", 2200.0), 4.0),
+}
 
-    T is 0.53 at the least and the rim refracts by 1.7 pixels; foam blurs by up to a pixel (`scatter` 1: 0.4).
-    """
-    recipe = ct_recipe((side, side), positions, 0)
-    pvc = Material(formula="C2H3Cl", density=1400.0)
-    foam, acrylic = (
-        Material(formula="C8H8", density=1050.0),
-        Material(formula="C5H8O2", density=1180.0),
-    )
+
+def composite(name: str, side: int, positions: int, angles: int) -> ProjectionSeries:
+    """Simulate the ball of `ct` from what absorbs and scatters."""
+    seed, *materials, scatter = COMPOSITES[name]
+    recipe = ct_recipe((side, side), positions, seed)
+    body, foam, solid = (Material(formula=formula, density=density) for formula, density in materials)
     ball, *grains = recipe.sample
-    sample = [replace(ball, material=pvc)]
+    sample = [replace(ball, material=body)]
     for grain in grains:
         filled = grain.scatter and replace(grain.scatter, power=scatter * grain.scatter.power)
-        sample.append(replace(grain, material=foam if filled else acrylic, within=pvc, scatter=filled))
+        sample.append(replace(grain, material=foam if filled else solid, within=body, scatter=filled))
     return acquire(recipe, sample, [180.0 * number / angles for number in range(angles)])
 
 
@@ -236,10 +239,12 @@ def direct(series: ProjectionSeries) -> None:
         )
 
 
-def retrieved(place: Path, phantom: str, method: str, positions: int, side: int, angles: int) -> None:
+def retrieved(
+    place: Path, phantom: str, method: str, positions: int, side: int, angles: int, runs: list[str]
+) -> None:
     """Retrieve simulated frames, reconstruct, and print a row for each way to do it."""
-    if phantom == "composite":
-        series = composite(side, positions, angles)
+    if phantom in COMPOSITES:
+        series = composite(phantom, side, positions, angles)
     else:
         series = xmist.simulate.ct(shape=(side, side), positions=positions, angles=angles, workers=1)
     scatters = [part.scatter for part in ct_recipe((side, side), positions, 0).sample if part.scatter]
@@ -261,7 +266,8 @@ def retrieved(place: Path, phantom: str, method: str, positions: int, side: int,
         volumes(master, "cgls tv", algorithm="cgls", prior="tv")
         return
     # Strength of the prior on D: chosen for each projection ("auto", about 60), the same for all, and weaker.
-    for name, options in RUNS.items():
+    for name in runs:
+        options = RUNS[name]
         master = retrieve(series, place, name, method, options, turned)
         for way, chosen in WAYS.items():
             # Without the weights of a run that has standard deviations.
@@ -275,7 +281,8 @@ RUNS: dict[str, dict[str, Any]] = {
     "alpha6": {"regularisation": 6.0},
     "alpha1": {"regularisation": 1.0},
     "alpha01": {"regularisation": 0.1},
-    "alpha6std": {"regularisation": 6.0, "uncertainty": True, "draws": 2},
+    "alpha003": {"regularisation": 0.03},
+    "alpha003std": {"regularisation": 0.03, "uncertainty": True, "draws": 2},
 }
 
 WAYS: dict[str, dict[str, Any]] = {
@@ -375,9 +382,9 @@ def main() -> None:
         elif command == "time":
             timing(place, int(given.get("slices", 16)), given.get("algorithm", "fbp"))
         else:
-            retrieved(
-                place, given.get("phantom", "ct"), given.get("method", "full-field"), positions, side, angles
-            )
+            phantom, method = given.get("phantom", "ct"), given.get("method", "full-field")
+            runs = given.get("runs", ",".join(RUNS)).split(",")
+            retrieved(place, phantom, method, positions, side, angles, runs)
 
 
 if __name__ == "__main__":

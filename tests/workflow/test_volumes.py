@@ -17,6 +17,7 @@ from xmist.core.errors import InputError, OutputError
 from xmist.io.results import atomic
 from xmist.io.results.stacks import open_stack
 from xmist.workflow import volumes as driver
+from xmist.workflow import volumes_prepared
 from xmist.workflow.configuration import parse_configuration
 from xmist.workflow.estimates import check
 
@@ -255,20 +256,55 @@ def test_wrong_names(series, tmp_path):
         assert caught.value.codes == (code,)
 
 
-def test_a_wide_cone_is_refused(tmp_path):
-    channels = projections(height=2)
+def cone_series(folder, source, channels=None):
+    """Write the phantom as the results of a series in a cone beam; without a source in a parallel one."""
+    experiment = xmist.Experiment(
+        energy_kev=17.0, pixel_size=2e-6, sample_to_detector=1e-4, source_to_sample=source
+    )
+    return write_series(folder / f"{source}.h5", channels or projections(height=2), experiment=experiment)
+
+
+def test_a_wide_cone_needs_a_gpu(tmp_path, monkeypatch):
+    monkeypatch.setattr(volumes_prepared, "has_gpu", lambda: False)
     # A ray at the border, 48 pixels off the axis, moves by 48 · 48 pixels · 2 µm/source over half the width.
-    for source, code in ((1.0, None), (1e-3, "cone-beam-wide")):
-        experiment = xmist.Experiment(
-            energy_kev=17.0, pixel_size=2e-6, sample_to_detector=1e-4, source_to_sample=source
-        )
-        path = write_series(tmp_path / f"{source}.h5", channels, experiment=experiment)
-        if code is None:
-            xmist.write_volumes(path, tmp_path / "v.h5", options={**FBP, "volumes": ["mu"]})
-            continue
-        with pytest.raises(InputError) as caught:
-            xmist.write_volumes(path, tmp_path / "w.h5")
-        assert caught.value.codes == (code,)
+    narrow = cone_series(tmp_path, 1.0)
+    found = xmist.write_volumes(narrow, tmp_path / "v.h5", options={**FBP, "volumes": ["mu"]})
+    assert not codes(found)
+    with pytest.raises(InputError) as caught:
+        xmist.write_volumes(cone_series(tmp_path, 1e-3), tmp_path / "w.h5")
+    assert caught.value.codes == ("cone-beam-wide",)
+
+
+def test_a_wide_cone_is_reconstructed_by_the_gpu(tmp_path, monkeypatch):
+    given = []
+
+    def engine(sinograms, angles, **geometry):
+        given.append((sinograms, angles, geometry))
+        return np.full((2, 96, 96), len(given), np.float32)
+
+    monkeypatch.setattr(volumes_prepared, "has_gpu", lambda: True)
+    monkeypatch.setattr(volumes_prepared, "reconstruct_cone", engine)
+    channels = projections(height=2)
+    channels["transmission"][7, 1, 10:12] = np.nan
+    path = cone_series(tmp_path, 1e-3, channels)
+    options = {"volumes": ["mu"], "centre": 47.0, "block": 1, "algorithm": "sirt", "iterations": 9}
+    found = xmist.write_volumes(path, tmp_path / "v.h5", options=options)
+    assert codes(found) == {"cone-beam"}
+    assert (found.arrays["mu"][:] == 1).all()
+    ((sinograms, angles, geometry),) = given
+    assert np.isfinite(sinograms).all()
+    assert np.array_equal(angles, ANGLES)
+    assert geometry == {
+        "pixel": pytest.approx(2e-6 / 1.1),
+        "source": 1e-3,
+        "centre": 47.0,
+        "tilt": 0.0,
+        "algorithm": "sirt",
+        "iterations": 9,
+    }
+    with pytest.raises(InputError) as caught:
+        xmist.write_volumes(path, tmp_path / "w.h5", options={"acquisition": "half", "volumes": ["mu"]})
+    assert caught.value.codes == ("cone-beam-wide",)
 
 
 def test_the_command(series, tmp_path, monkeypatch, capsys):

@@ -97,6 +97,7 @@ def tomography(
                 shape=prepared.shape,
                 algorithms=prepared.algorithms,
                 centre=prepared.centre.column,
+                cone=prepared.cone,
                 workers=number,
             )
             for line in _lines(prepared, found):

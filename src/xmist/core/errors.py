@@ -126,7 +126,9 @@ ERROR_CODES: Final[Mapping[str, str]] = MappingProxyType(
         "series-changed": "Configuration or input of a series have changed since it was begun.",
         "series-locked": "Another process is working on a series.",
         # --- volumes (tomography, workflow) ---
-        "cone-beam-wide": "A cone beam moves rays too far for slices in parallel geometry.",
+        "cone-beam-wide": (
+            "A cone beam moves rays too far for parallel geometry, and no GPU was found or the scan needs it."
+        ),
         "projections-too-few": "Too few projections can be used for a reconstruction.",
         # --- simulation (simulate) ---
         "field-small": "The simulated field is too small for its objects or their refraction.",

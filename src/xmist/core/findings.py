@@ -517,6 +517,12 @@ _TABLE: Final = (
         "Compare slices for several values of the option centre.",
     ),
     FindingCode(
+        "cone-beam",
+        "note",
+        "Volumes are reconstructed in cone-beam geometry on a GPU, without weights and without a prior.",
+        "Choose the algorithm: fbp (FDK), cgls or sirt.",
+    ),
+    FindingCode(
         "object-leaves-frame",
         "warning",
         "The object leaves the frame, so that volumes may have an offset.",

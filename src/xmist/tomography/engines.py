@@ -41,6 +41,11 @@ def has_astra() -> bool:
     return find_spec("astra") is not None
 
 
+def has_gpu() -> bool:
+    """Return whether astra-toolbox is installed and finds a GPU."""
+    return has_astra() and bool(need("astra").use_cuda())
+
+
 def filtered_back_projection(
     sinogram: Image,
     angles: NDArray[np.float64],

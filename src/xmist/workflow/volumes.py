@@ -96,23 +96,25 @@ def estimate_volumes(
     shape: tuple[int, int],
     algorithms: Mapping[str, str],
     centre: float,
+    cone: bool = False,
     workers: int = 1,
 ) -> VolumesEstimate:
     """Return time, memory and disk space of volumes; one slice is reconstructed from random line integrals.
 
-    `shape` is that of a projection, `algorithms` has one entry for each volume.
+    `shape` is that of a projection, `algorithms` has one entry for each volume. In a `cone` beam the time of
+    the GPU is left out.
     """
     height, width = shape
     side = slice_side(options, angles, width, centre)
-    block = block_slices(options, angles.size, shape, side)
+    block = height if cone else block_slices(options, angles.size, shape, side)
     blocks = -(-height // block)
-    times: dict[str, float] = {}
+    times: dict[str, float] = dict.fromkeys(algorithms.values(), 0.0)
     x = np.arange(width) - centre
     disc = np.sqrt(np.maximum((0.4 * width) ** 2 - x**2, 0))
     # Noise, because ring suppression refuses data without.
     noise = np.random.default_rng(0).normal(0, 0.01 * width, (angles.size, 1, width))
     sinograms = (disc + noise).astype(np.float32)
-    for algorithm in sorted(set(algorithms.values())):
+    for algorithm in () if cone else sorted(times):
         chosen = dataclasses.replace(options, algorithm=algorithm)  # type: ignore[arg-type]
         weights = None if algorithm == "fbp" else np.ones_like(sinograms)
         for _ in range(2):  # the first compiles
@@ -239,9 +241,10 @@ def write_volumes(
         text = f"{path} exists already and is {what}; allow overwriting (--overwrite) or give another name"
         raise InputError(text, code="output-exists")
     if journal is None:
+        usual = block_slices(made, prepared.kept.size, prepared.shape, prepared.side)
         journal = Journal(
             identity=identity,
-            block=block_slices(made, prepared.kept.size, prepared.shape, prepared.side),
+            block=prepared.shape[0] if prepared.cone else usual,
             channels=prepared.quantities,
             shape=(prepared.side, prepared.side),
         )

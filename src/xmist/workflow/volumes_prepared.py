@@ -25,8 +25,10 @@ from xmist.core.progress import Progress
 from xmist.io.results.stacks import FAILED, MISSING, UNREADABLE, Stack, open_stack
 from xmist.io.results.volumes import QUANTITIES
 from xmist.tomography.centre import Centre, find_centre, inside_bands
+from xmist.tomography.cone import CONE_ALGORITHMS, reconstruct_cone
+from xmist.tomography.engines import has_gpu
 from xmist.tomography.options import Box, VolumeOptions
-from xmist.tomography.sinograms import is_half, line_integrals, sides
+from xmist.tomography.sinograms import is_half, line_integrals, sides, suppress_rings
 from xmist.tomography.slices import chosen_algorithm, reconstruct, reconstruct_refraction
 from xmist.workflow.storage import Block
 
@@ -45,6 +47,7 @@ class Prepared:
     """Data that all blocks of slices share; each worker receives it once.
 
     `offsets` holds for each quantity the value of air at the left and the right border of every projection.
+    `cone`: all slices at once, in cone-beam geometry.
     """
 
     source: Path
@@ -59,6 +62,7 @@ class Prepared:
     offsets: Mapping[str, Real]
     centre: Centre
     shape: tuple[int, int]  # of a projection
+    cone: bool
     findings: tuple[Finding, ...]
 
     @property
@@ -81,14 +85,14 @@ class Prepared:
         """Return the algorithm of a volume."""
         if name == "delta" and self.refraction:
             return "fbp"
-        return chosen_algorithm(self.options, weighted=self.weighted[name])
+        return chosen_algorithm(self.options, weighted=self.weighted[name] and not self.cone)
 
 
 def prepare_volumes(result: str | Path, options: VolumeOptions, progress: Progress | None = None) -> Prepared:
     """Read the results of a series; find the projections to use, their offsets, and the rotation axis."""
     stack = open_stack(result)
     quantities, refraction_there = _quantities(stack, options)
-    _check_cone(stack.experiment, stack.arrays["flags"].shape[1:])
+    cone = _is_cone(stack.experiment, stack.arrays["flags"].shape[1:])
     kept, findings = _kept(stack, options)
     angles = np.asarray(stack.angles, np.float64)[kept]
     survey = _survey(stack, kept, quantities, options.air, progress)
@@ -111,6 +115,18 @@ def prepare_volumes(result: str | Path, options: VolumeOptions, progress: Progre
         if options.padding == "auto":
             options = dataclasses.replace(options, padding=_PADDING)
     centre = _centre(survey, angles, options, stack.arrays["flags"].shape[1], findings)
+    if cone:
+        width = stack.arrays["flags"].shape[2]
+        if refraction or is_half(angles, centre.column, width, options.acquisition):
+            what = "δ from refraction angles" if refraction else "a half acquisition"
+            text = f"{what} is reconstructed in parallel geometry only, and the cone beam is too wide for it"
+            raise InputError(text, code="cone-beam-wide")
+        engine = CONE_ALGORITHMS[chosen_algorithm(options, weighted=False)]
+        text = (
+            f"the volumes are reconstructed in cone-beam geometry on the GPU ({engine} of astra-toolbox), "
+            "all slices at once, without weights and without a prior; their time is not predicted"
+        )
+        findings.append(finding("cone-beam", text))
     return Prepared(
         source=Path(result),
         experiment=stack.experiment,
@@ -124,6 +140,7 @@ def prepare_volumes(result: str | Path, options: VolumeOptions, progress: Progre
         offsets=offsets,
         centre=centre,
         shape=tuple(stack.arrays["flags"].shape[1:]),  # type: ignore[arg-type]
+        cone=cone,
         findings=tuple(findings),
     )
 
@@ -155,20 +172,21 @@ def _quantities(stack: Stack, options: VolumeOptions) -> tuple[tuple[str, ...], 
     return wanted, refraction
 
 
-def _check_cone(experiment: Experiment, shape: tuple[int, ...]) -> None:
-    """Raise an error if a cone moves rays too far for slices in parallel geometry."""
+def _is_cone(experiment: Experiment, shape: tuple[int, ...]) -> bool:
+    """Return whether a cone moves rays too far for slices in parallel geometry; an error without a GPU."""
     if experiment.source_to_sample is None:
-        return
+        return False
     # A ray that is h pixels off the axis of the beam moves by h r/source over a depth r of half the width.
     depth = 0.5 * shape[1] * experiment.effective_pixel
     moved = 0.5 * max(shape) * depth / experiment.source_to_sample
-    if moved > _CONE:
+    if moved > _CONE and not has_gpu():
         text = (
             f"the cone beam moves rays by up to {moved:.2g} pixels across the sample; expected at most "
-            f"{_CONE:g} for slices in parallel geometry. Export the line integrals "
-            "(xmist.export_tomography) to a program with a cone-beam reconstruction"
+            f"{_CONE:g} for slices in parallel geometry. Cone-beam algorithms need astra-toolbox and a GPU, "
+            "which was not found; or export the line integrals (xmist.export_tomography) to another program"
         )
         raise InputError(text, code="cone-beam-wide")
+    return moved > _CONE
 
 
 def _kept(stack: Stack, options: VolumeOptions) -> tuple[NDArray[np.intp], list[Finding]]:
@@ -328,8 +346,21 @@ def _slices(stack: Stack, prepared: Prepared, name: str, block: Block) -> Image:
     sinograms -= (left[:, None] * (1 - along) + right[:, None] * along)[:, None]
     algorithm = prepared.algorithm(name)
     weights = None
-    if algorithm == "fbp" or options.rings != "none":
+    if prepared.cone or algorithm == "fbp" or options.rings != "none":
         sinograms = filled(sinograms)
+    if prepared.cone:
+        source = prepared.experiment.source_to_sample
+        assert source is not None
+        return reconstruct_cone(
+            suppress_rings(sinograms, options.rings),
+            prepared.angles,
+            pixel=prepared.experiment.effective_pixel,
+            source=source,
+            centre=prepared.centre.column,
+            tilt=prepared.centre.tilt,
+            algorithm=algorithm,
+            iterations=options.iterations,
+        )
     if algorithm != "fbp":
         weights = _weights(stack, prepared, name, rows, images)
     return reconstruct(
