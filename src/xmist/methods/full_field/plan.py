@@ -131,7 +131,18 @@ class FullFieldPlan:
         InputError
             If the frames or the initial result do not fit the reference, or if no pixel is usable.
         """
-        initial = self.options.initial if initial is None else initial
+        result, given, scaled, shifts = self._fitted(
+            sample, weights, self.options.initial if initial is None else initial
+        )
+        # The fit is freed by now.
+        frames, used = self.reference.frames, self.reference.weights
+        result = check_period(check_border(result, frames, given, None, shifts=shifts), frames, used)
+        return use_bare_beam(result, frames, scaled, used, background=self.background, threads=self.threads)
+
+    def _fitted(
+        self, sample: ArrayLike, weights: ArrayLike | None, initial: Retrieval | None
+    ) -> tuple[Retrieval, Image, Image, BorderShifts]:
+        """Return the result of the fit, frames as given and in the unit of the reference, border motion."""
         data, flags, given, shifts, attenuates = self._data(sample, weights)
         seen = _typical_number(data.weights)
         kinds = self.options.kinds(seen, attenuates=attenuates)
@@ -188,18 +199,7 @@ class FullFieldPlan:
             },
             **channels,
         )
-        return use_bare_beam(
-            check_period(
-                check_border(result, self.reference.frames, given, None, shifts=shifts),
-                self.reference.frames,
-                self.reference.weights,
-            ),
-            self.reference.frames,
-            scaled,
-            self.reference.weights,
-            background=self.background,
-            threads=self.threads,
-        )
+        return result, given, scaled, shifts
 
     def _problem(self, kinds: tuple[int, ...], margin: int, seen: int) -> Problem:
         orders, _ = PRIORS[self.options.prior]

@@ -223,6 +223,7 @@ class PriorStrengths:
         out = {}
         scattering = [i for i in readable if dark and kinds[i] in _DARK]
         if scattering:
+            residual.forget()  # the solve needs the memory
             right = white_right(np.random.default_rng(_SEED), transport)
             gathered = right.coefficients[scattering]
             noise = solve(right)[scattering]
