@@ -518,9 +518,10 @@ _TABLE: Final = (
     ),
     FindingCode(
         "cone-beam",
-        "note",
-        "Volumes are reconstructed in cone-beam geometry on a GPU, without weights and without a prior.",
-        "Choose the algorithm: fbp (FDK), cgls or sirt.",
+        "warning",
+        "Volumes are reconstructed in cone-beam geometry on a GPU, without weights and without a prior. "
+        "The developers had no GPU to test this.",
+        "Compare the volume of a known object with what it should be.",
     ),
     FindingCode(
         "object-leaves-frame",

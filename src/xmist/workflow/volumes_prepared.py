@@ -124,7 +124,8 @@ def prepare_volumes(result: str | Path, options: VolumeOptions, progress: Progre
         engine = CONE_ALGORITHMS[chosen_algorithm(options, weighted=False)]
         text = (
             f"the volumes are reconstructed in cone-beam geometry on the GPU ({engine} of astra-toolbox), "
-            "all slices at once, without weights and without a prior; their time is not predicted"
+            "all slices at once, without weights and without a prior. The geometry was tested, the engine's "
+            "part was not: check the volume of a known object first"
         )
         findings.append(finding("cone-beam", text))
     return Prepared(
