@@ -1,7 +1,7 @@
 """Measure volumes: against an analytic phantom, against simulated frames, and their time and memory.
 
 Run: python benchmarks/tomography.py truth | retrieved | tensors | time, with [method=umpa] [positions=4]
-[side=128] [angles=101] [folder=DIR] [phantom=composite | second] [runs=alpha003std,alpha1].
+[side=128] [angles=101] [folder=DIR] [phantom=composite | second] [runs=auto,1,sharedstd].
 
 Retrieved projections and volumes stay in `folder`, so that an interrupted run goes on.
 """
@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from scipy.ndimage import binary_erosion, maximum_filter, minimum_filter
 
 import xmist
 from same_results import write_config
@@ -27,12 +28,14 @@ from xmist.simulate.recipes import Recipe, ct_recipe
 from xmist.simulate.sample import Part
 from xmist.simulate.series import ProjectionSeries, acquire_series
 from xmist.tomography import TomographyOptions, export_mumott, line_integrals, reconstruct
+from xmist.tomography.options import VolumeOptions
 from xmist.workflow.configuration import parse_configuration
 from xmist.workflow.guard import peak_memory
 from xmist.workflow.outputs import blocks_folder
 from xmist.workflow.quality import Row
 from xmist.workflow.series_file import Piece, SeriesMetadata, write_series_file
-from xmist.workflow.storage import BlockSchema, KeptResult, split, write_block
+from xmist.workflow.storage import Block, BlockSchema, KeptResult, split, write_block
+from xmist.workflow.volumes_prepared import prepare_volumes, reconstruct_block
 
 NAMES = {"delta": "phase", "mu": "transmission", "scattering": "dark_field"}
 
@@ -172,33 +175,34 @@ def seen(reference: np.ndarray, experiment: xmist.Experiment, length: float) -> 
     return float((weight * part).sum() / weight.sum())
 
 
-def true_volumes(series: ProjectionSeries, length: float) -> dict[str, np.ndarray]:
-    """Return the true volumes (y, z, x); of the scattering what speckles see."""
+def true_volumes(series: ProjectionSeries) -> dict[str, np.ndarray]:
+    """Return the true volumes (y, z, x)."""
     volume, k = series.volume, series.experiment.wavenumber
-    part = seen(series.reference, series.experiment, length)
-    truth = {"delta": volume.delta, "mu": 2 * k * volume.beta, "scattering": part * volume.scatter}
+    truth = {"delta": volume.delta, "mu": 2 * k * volume.beta, "scattering": volume.scatter}
     return {name: array.transpose(1, 0, 2) for name, array in truth.items()}
 
 
-def scores(found: np.ndarray, truth: np.ndarray, body: np.ndarray) -> tuple[float, float, float, float]:
-    """Return correlation and slope in slices that hold the body, and both inside it."""
-    rows = body.mean((1, 2)) > 0.3 * body.mean((1, 2)).max()
-    values = []
-    for a, b in ((found[rows], truth[rows]), (found[body], truth[body])):
-        a, b = a.ravel().astype(float), b.ravel().astype(float)
-        values += [float(np.corrcoef(a, b)[0, 1]), float(np.polyfit(b, a, 1)[0])]
-    return values[0], values[1], values[2], values[3]
+def true_slices(series: ProjectionSeries, length: float, rows: slice) -> dict[str, np.ndarray]:
+    """Return slices (y, z, x) by FBP of the true projections; of the scattering what speckles see."""
+    part = seen(series.reference, series.experiment, length)
+    slices = {}
+    for name, channel in NAMES.items():
+        images = np.stack([getattr(one, channel)[rows] for one in series.truths]).astype(np.float32)
+        integrals = line_integrals(channel, images, series.experiment)
+        slices[name] = reconstruct(
+            integrals * np.float32(part if name == "scattering" else 1.0),
+            series.angles,
+            pixel=series.experiment.effective_pixel,
+            centre=0.5 * (images.shape[2] - 1),
+            options=TomographyOptions(algorithm="fbp"),
+        )
+    return slices
 
 
-def table(title: str, path: Path, truth: dict[str, np.ndarray]) -> None:
-    """Print the scores of a file of volumes."""
-    volumes = xmist.open_volumes(path)
-    body = truth["delta"] > 0
-    line = [f"axis {volumes.centre:.2f}"]
-    for name, array in volumes.arrays.items():
-        c, s, ci, si = scores(array[:], truth[name], body)
-        line.append(f"{name}: {c:.3f}, {s:.2f} (inside {ci:.3f}, {si:.2f})")
-    print(f"{title:34}", "; ".join(line), flush=True)
+def score(found: np.ndarray, truth: np.ndarray) -> tuple[float, float]:
+    """Return correlation and slope."""
+    a, b = found.ravel().astype(float), truth.ravel().astype(float)
+    return float(np.corrcoef(a, b)[0, 1]), float(np.polyfit(b, a, 1)[0])
 
 
 def direct(series: ProjectionSeries) -> None:
@@ -207,7 +211,7 @@ def direct(series: ProjectionSeries) -> None:
 
     width, angles = series.reference.shape[2], np.asarray(series.angles)
     pixel = series.experiment.effective_pixel
-    truth = true_volumes(series, 1e9)  # all of the scattering
+    truth = true_volumes(series)
     for name, channel in NAMES.items():
         images = np.stack([getattr(one, channel) for one in series.truths]).astype(np.float32)
         integrals = line_integrals(channel, images, series.experiment)
@@ -222,15 +226,15 @@ def direct(series: ProjectionSeries) -> None:
         different = np.abs(found[row] - engine).max() / np.abs(engine).max()
         # Regions of one value, three pixels away from any other.
         values = truth[name]
-        from scipy.ndimage import maximum_filter, minimum_filter
-
         uniform = (maximum_filter(values, 7) == minimum_filter(values, 7)) & (values > 0)
         units = [
             float(found[uniform & (values == value)].mean() / value)
             for value in np.unique(values[uniform])
             if np.count_nonzero(uniform & (values == value)) > 20
         ]
-        c, s, ci, si = scores(found, values, truth["delta"] > 0)
+        body = truth["delta"] > 0
+        held = body.mean((1, 2)) > 0.3 * body.mean((1, 2)).max()
+        (c, s), (ci, si) = score(found[held], values[held]), score(found[body], values[body])
         print(
             f"{name:10} largest difference to the engine {different:.1e}; uniform regions "
             f"{', '.join(f'{unit:.4f}' for unit in units)} of the truth; correlation {c:.3f}, slope {s:.3f} "
@@ -248,49 +252,53 @@ def retrieved(
     else:
         series = xmist.simulate.ct(shape=(side, side), positions=positions, angles=angles, workers=1)
     scatters = [part.scatter for part in ct_recipe((side, side), positions, 0).sample if part.scatter]
-    truth = true_volumes(series, scatters[0].correlation_length)
-    print(
-        f"{phantom} {side}², N = {positions}, {angles} projections, {method}; correlation, slope", flush=True
-    )
-    turned = list(series.angles)
-
-    def volumes(master: Path, name: str, **options: Any) -> None:
-        path = place / f"{master.stem}_{name}.h5"
-        xmist.write_volumes(master, path, options=options, overwrite=True)
-        table(f"{master.stem}: {name}", path, truth)
-
+    # Every eighth slice of those that hold the ball, and what is three voxels inside it.
+    body = series.volume.delta.transpose(1, 0, 2) > 0
+    held = np.flatnonzero(body.mean((1, 2)) > 0.3 * body.mean((1, 2)).max())
+    rows = slice(int(held[0]) + 4, int(held[-1]) + 1, 8)
+    inside = binary_erosion(body, iterations=3)[rows]
+    truth = true_slices(series, scatters[0].correlation_length, rows)
+    print(f"{phantom} {side}², N = {positions}, {angles} projections, {method}: correlation, slope; inside")
     if method != "full-field":
-        master = retrieve(series, place, method, method, tuned(method), turned)
-        volumes(master, "fbp", algorithm="fbp")
-        volumes(master, "fbp hann", algorithm="fbp", filter="hann")
-        volumes(master, "cgls tv", algorithm="cgls", prior="tv")
-        return
-    # Strength of the prior on D: chosen for each projection ("auto", about 60), the same for all, and weaker.
-    for name in runs:
-        options = RUNS[name]
-        master = retrieve(series, place, name, method, options, turned)
-        for way, chosen in WAYS.items():
-            # Without the weights of a run that has standard deviations.
-            if "weighted" not in way or "uncertainty" in options:
-                volumes(master, way, **chosen)
+        masters = {method: retrieve(series, place, method, method, tuned(method), list(series.angles))}
+    else:
+        masters = {
+            name: retrieve(series, place, name, method, run_options(name, angles), list(series.angles))
+            for name in runs
+        }
+    for name, master in masters.items():
+        for way, options in WAYS.items():
+            prepared = prepare_volumes(master, VolumeOptions(**options))
+            weighted = any(prepared.weighted.values()) and options["algorithm"] != "fbp"
+            for weights in (False, True) if weighted else (False,):
+                used = replace(prepared, weighted=dict.fromkeys(prepared.weighted, weights))
+                blocks = [reconstruct_block(used, Block((row,))) for row in range(side)[rows]]
+                line = f"| {name}, {way}{', weights' if weights else ''} "
+                for key in truth:
+                    found = np.concatenate([block[key] for block in blocks])
+                    c, s = score(found, truth[key])
+                    ci, si = score(found[inside], truth[key][inside])
+                    line += f"| {c:.3f}, {s:.2f}; {ci:.3f}, {si:.2f} "
+                print(line + "|", flush=True)
 
 
-RUNS: dict[str, dict[str, Any]] = {
-    "auto": {},
-    "alpha60": {"regularisation": 60.0},
-    "alpha6": {"regularisation": 6.0},
-    "alpha1": {"regularisation": 1.0},
-    "alpha01": {"regularisation": 0.1},
-    "alpha003": {"regularisation": 0.03},
-    "alpha003std": {"regularisation": 0.03, "uncertainty": True, "draws": 2},
-}
+# Strengths of the prior on D. "shared": that of a single image, about 10, over the number of projections.
+STRENGTHS: dict[str, Any] = {"auto": "auto", "60": 60.0, "6": 6.0, "1": 1.0, "0.1": 0.1, "shared": 10.0}
+
+
+def run_options(name: str, angles: int) -> dict[str, Any]:
+    """Return options of `full-field` from a strength, with "std" at the end for standard deviations."""
+    strength = STRENGTHS[name.removesuffix("std")]
+    options = {"regularisation": strength / angles if name.startswith("shared") else strength}
+    return options | ({"uncertainty": True, "draws": 2} if name.endswith("std") else {})
+
 
 WAYS: dict[str, dict[str, Any]] = {
-    "fbp": {"algorithm": "fbp"},
-    "fbp hann": {"algorithm": "fbp", "filter": "hann"},
-    "cgls weighted": {"algorithm": "cgls", "iterations": 15},
-    "cgls smooth weighted": {"algorithm": "cgls", "prior": "smooth", "strength": 1.0},
-    "cgls tv weighted": {"algorithm": "cgls", "prior": "tv", "strength": 1.0},
+    "FBP": {"algorithm": "fbp"},
+    "FBP Hann": {"algorithm": "fbp", "filter": "hann"},
+    "CGLS smooth 1": {"algorithm": "cgls", "prior": "smooth", "strength": 1.0},
+    "CGLS TV 1": {"algorithm": "cgls", "prior": "tv", "strength": 1.0},
+    "SIRT": {"algorithm": "sirt", "iterations": 50},
 }
 
 
@@ -383,7 +391,7 @@ def main() -> None:
             timing(place, int(given.get("slices", 16)), given.get("algorithm", "fbp"))
         else:
             phantom, method = given.get("phantom", "ct"), given.get("method", "full-field")
-            runs = given.get("runs", ",".join(RUNS)).split(",")
+            runs = given.get("runs", "auto,1,shared,sharedstd").split(",")
             retrieved(place, phantom, method, positions, side, angles, runs)
 
 

@@ -16,10 +16,12 @@ from tests.workflow.volume_scenes import ANGLES, EXPERIMENT, HEIGHT, projections
 from xmist.core.errors import InputError, OutputError
 from xmist.io.results import atomic
 from xmist.io.results.stacks import open_stack
+from xmist.tomography.options import VolumeOptions
 from xmist.workflow import volumes as driver
 from xmist.workflow import volumes_prepared
 from xmist.workflow.configuration import parse_configuration
 from xmist.workflow.estimates import check
+from xmist.workflow.volumes_prepared import prepare_volumes
 
 FBP = {"algorithm": "fbp", "block": 2}
 QUANTITIES = ("delta", "mu", "scattering")
@@ -107,6 +109,20 @@ def test_standard_deviations_weight_the_projections(tmp_path):
         assert found.options["algorithm"] == {"delta": "fbp" if options else "cgls"}
         errors[name] = np.sqrt(np.mean((found.arrays["delta"][2] - truth("delta"))[INSIDE] ** 2))
     assert errors["weighted"] < 0.5 * errors["fbp"]
+
+
+@pytest.mark.parametrize(
+    ("volume", "strength", "expected"),
+    [
+        ("scattering", "auto", True),
+        ("scattering", 0.2, False),
+        ("delta", "auto", False),
+    ],
+)
+def test_a_prior_for_single_projections_gives_a_warning(tmp_path, volume, strength, expected):
+    path = write_series(tmp_path / "series.h5", projections(height=1), options={"regularisation": strength})
+    found = prepare_volumes(path, VolumeOptions(volumes=[volume], centre=47.5))
+    assert ("scattering-lowered" in {finding.code for finding in found.findings}) is expected
 
 
 def test_without_standard_deviations_auto_is_fbp(series, tmp_path):

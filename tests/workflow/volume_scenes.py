@@ -37,7 +37,9 @@ def projections(angles=ANGLES, centre=47.5, columns=slice(None), tilt=0.0, heigh
     }
 
 
-def write_series(path, channels, angles=ANGLES, *, experiment=EXPERIMENT, failed=(), extra=None, tilt=None):
+def write_series(
+    path, channels, angles=ANGLES, *, experiment=EXPERIMENT, failed=(), extra=None, tilt=None, options=None
+):
     """Write channels as the results of a series; `failed` projections have none."""
     path = Path(path)
     channels = {name: np.asarray(array, np.float32) for name, array in {**channels, **(extra or {})}.items()}
@@ -65,7 +67,7 @@ def write_series(path, channels, angles=ANGLES, *, experiment=EXPERIMENT, failed
     write_block(folder, block, schema, results)
     metadata = SeriesMetadata(
         method="made",
-        options={},
+        options=options or {},
         experiment=experiment,
         configuration={},
         projections=np.arange(count),

@@ -536,6 +536,12 @@ _TABLE: Final = (
         "None is needed for a few projections; if there are many, correct the cause and retrieve them.",
     ),
     FindingCode(
+        "scattering-lowered",
+        "warning",
+        "The prior on the dark-field was chosen for single projections; it lowers the scattering in the volume.",
+        "Retrieve with the same, weaker regularisation for all projections: 10 over their number.",
+    ),
+    FindingCode(
         "tensor-undetermined",
         "warning",
         "Tensor projections have fewer than three tilts of the rotation axis, which determine the scattering "

@@ -39,6 +39,7 @@ _SAMPLED: Final = 2**26  # bytes of the rows that the rotation axis is found fro
 _MOST_ROWS: Final = 64
 _PADDING: Final = 0.25  # where the object leaves the frame
 _CONE: Final = 0.5  # pixels that a cone may move a ray by across the sample
+_ALONE: Final = 10.0  # strength of the prior on the dark-field of `full-field` for a single projection
 _FLOOR: Final = 0.1  # of the median: the smallest standard deviation that is believed
 
 
@@ -95,6 +96,14 @@ def prepare_volumes(result: str | Path, options: VolumeOptions, progress: Progre
     cone = _is_cone(stack.experiment, stack.arrays["flags"].shape[1:])
     kept, findings = _kept(stack, options)
     angles = np.asarray(stack.angles, np.float64)[kept]
+    if "scattering" in quantities and stack.options.get("regularisation") == "auto":
+        # Each projection counts its prior once, and the volume as many times.
+        text = (
+            "the strength of the prior on the dark-field was chosen for each projection alone, and lowers the "
+            f"scattering in the volume; retrieve with regularisation = {_ALONE / kept.size:.2g} (10 over the "
+            "number of projections)"
+        )
+        findings.append(finding("scattering-lowered", text))
     survey = _survey(stack, kept, quantities, options.air, progress)
     inside = survey.inside
     refraction = options.delta_from == "refraction" or (
