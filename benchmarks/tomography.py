@@ -118,12 +118,16 @@ def tensors(place: Path, side: int, positions: int, angles: int) -> None:
     masters = []
     for number, tilt in enumerate((0.0, 35.0, -35.0)):
         series = bundles(side, positions, angles, tilt)
-        folder = make_folder(place / f"tilt{number}")
+        folder = place / f"tilt{number}"
+        make_folder(folder)
         options = {"dark_field": "tensor", "smoothing": 1.5}
         masters.append(
             retrieve(series, folder, "tensors", "mist-gradient-flow", options, list(series.angles), tilt=tilt)
         )
-    path = export_mumott(masters, place / "tensors.h5", overwrite=True)
+    # Without opposite projections the axis cannot be found in a sample that hardly absorbs.
+    path = export_mumott(
+        masters, place / "tensors.h5", centres=[0.5 * (side - 1)] * len(masters), overwrite=True
+    )
     print(f"{path}: {side}², N = {positions}, {angles} projections at each of three tilts", flush=True)
 
 
@@ -282,14 +286,18 @@ def retrieved(
                 print(line + "|", flush=True)
 
 
-# Strengths of the prior on D. "shared": that of a single image, about 10, over the number of projections.
-STRENGTHS: dict[str, Any] = {"auto": "auto", "60": 60.0, "6": 6.0, "1": 1.0, "0.1": 0.1, "shared": 10.0}
-
-
 def run_options(name: str, angles: int) -> dict[str, Any]:
-    """Return options of `full-field` from a strength, with "std" at the end for standard deviations."""
-    strength = STRENGTHS[name.removesuffix("std")]
-    options = {"regularisation": strength / angles if name.startswith("shared") else strength}
+    """Return options of `full-field`: a strength of the prior on D ("auto", or a number), or "shared".
+
+    "shared" is the strength of a single image, about 10, over the number of projections, also for ln T; "std"
+    at the end adds standard deviations.
+    """
+    strength = name.removesuffix("std")
+    options: dict[str, Any] = {"regularisation": strength if strength == "auto" else 10.0 / angles}
+    if strength == "shared":
+        options["transmission_regularisation"] = 10.0 / angles
+    elif strength != "auto":
+        options["regularisation"] = float(strength)
     return options | ({"uncertainty": True, "draws": 2} if name.endswith("std") else {})
 
 

@@ -174,6 +174,9 @@ def test_frames_that_do_not_belong_together_are_not_said_to_converge():
         ({"gain": "high"}, "option-invalid", "a number"),
         ({"initial": "mist"}, "option-invalid", "is a str; expected a Retrieval"),
         ({"transmission": False, "delta_over_beta": 100.0}, "option-conflict", "delta_over_beta"),
+        ({"transmission_regularisation": 0.0}, "option-invalid", "above 0"),
+        ({"transmission_regularisation": 1, "delta_over_beta": 99.0}, "option-conflict", "delta_over_beta"),
+        ({"transmission_regularisation": 1, "transmission": False}, "option-conflict", "transmission"),
     ],
 )
 def test_wrong_options(options, code, words):

@@ -538,7 +538,7 @@ _TABLE: Final = (
     FindingCode(
         "scattering-lowered",
         "warning",
-        "The prior on the dark-field was chosen for single projections; it lowers the scattering in the volume.",
+        "The prior on the dark-field was chosen for single projections and lowers the volume's scattering.",
         "Retrieve with the same, weaker regularisation for all projections: 10 over their number.",
     ),
     FindingCode(

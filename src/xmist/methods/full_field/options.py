@@ -54,8 +54,10 @@ class FullFieldOptions(Options):
         or where the flux of the sample frame shows that the sample attenuates.
     regularisation : "auto" or float
         Strength α of the prior on the dark-field in pixel units, relative to the data term, which is summed
-        over the positions with weights and references of mean 1. "auto" chooses it from the data. The
-        strength of the prior on ln T is always chosen from the data; but with 0 there is no prior at all.
+        over the positions with weights and references of mean 1. "auto" chooses it from the data. With 0
+        there is no prior at all.
+    transmission_regularisation : "auto" or float
+        The same of the prior on ln T.
     prior : {"auto", "h1", "h3/2", "h2", "h5/2", "non-negative", "huber", "tv"}
         Prior on the dark-field. "h1" is α‖∇d‖², "h2" α‖∇²d‖²; "h3/2" and "h5/2" weigh a frequency κ by κ³ and
         κ⁵. "auto" is "h3/2"; for ln T it is "h2" or "h5/2" where the spectrum of the estimate is much more
@@ -92,6 +94,7 @@ class FullFieldOptions(Options):
     dark_field: Literal["auto", "none", "scalar", "tensor"] = "auto"
     transmission: Literal["auto"] | bool = "auto"
     regularisation: Annotated[float | Literal["auto"], Range(0.0)] = "auto"
+    transmission_regularisation: Annotated[float | Literal["auto"], Range(0.0, above=True)] = "auto"
     prior: Literal["auto", "h1", "h3/2", "h2", "h5/2", "non-negative", "huber", "tv"] = "auto"
     delta_over_beta: DeltaOverBeta | None = None
     initial: Annotated[Any, Parsed(_read_initial, "a Retrieval", plain=plain_initial)] | None = None
@@ -107,6 +110,13 @@ class FullFieldOptions(Options):
         if self.delta_over_beta is not None and self.transmission is False:
             text = 'is false with delta_over_beta; expected true or "auto", because then φ = (γ/2) ln T'
             yield ("transmission", "delta_over_beta"), text
+        if self.transmission_regularisation != "auto":
+            if self.delta_over_beta is not None:
+                text = 'is given with delta_over_beta; expected "auto", because then ln T has no prior'
+                yield ("transmission_regularisation", "delta_over_beta"), text
+            if self.transmission is False:
+                text = 'is given with transmission = false; expected "auto"'
+                yield ("transmission_regularisation", "transmission"), text
 
     def kinds(self, positions: int, *, attenuates: bool = False) -> tuple[int, ...]:
         """Return the fields to solve for, see `xmist.numerics.operators.transport`.

@@ -212,6 +212,8 @@ class FullFieldPlan:
             fixed = dict.fromkeys((PSI, LOG_T))
         if not isinstance(strength, str):
             fixed |= {kind: (2.0 if kind == D_XY else 1.0) * strength for kind in DARK}
+        if not isinstance(self.options.transmission_regularisation, str):
+            fixed[LOG_T] = self.options.transmission_regularisation
         return Problem(
             kinds=kinds,
             strengths=PriorStrengths(orders=orders, fixed=fixed, length2=length2, margin=margin > 0),
