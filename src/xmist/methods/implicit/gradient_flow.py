@@ -5,21 +5,24 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import Any, Final, Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
 from xmist.core.arrays import Image
 from xmist.methods.implicit.direct import fill_source
+from xmist.numerics.images.blocks import binned
 from xmist.numerics.operators.derivatives import DX, DY, derivative
-from xmist.numerics.operators.finite_transport import Warp, sampled, spline_coefficients
+from xmist.numerics.operators.finite_transport import Warp, sampled, spline_gains
+from xmist.numerics.parallel import for_blocks
 from xmist.numerics.solvers.gradient_flow import (
     SCALAR,
     TENSOR,
     add_equations,
     smooth_equations,
     solve_equations,
+    whiten,
     whitened,
 )
 from xmist.numerics.solvers.integrate import spectral_adjoint
@@ -37,19 +40,24 @@ _BIN: Final = 4  # pixels; σ = 4 leaves nothing finer
 _TILE: Final = 256  # pixels
 _WHOLE: Final = 768  # pixels; larger images are judged by nine tiles
 _RINGS: Final = 14
+_ROWS: Final = 16  # of a few frames, which the cache holds
 _HALF: Final = 0.5  # of the flux of speckles without their mean that is a gradient, if they are isotropic
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Sums:
-    """Sums over each half of the positions.
+    """Sums over positions, and over each half of them.
 
     Parameters
     ----------
-    equations : (2, `SCALAR` or `TENSOR`, y, x) float32 array
-        Normal equations.
-    source, level : (2, y, x) float32 array
+    equations : (`SCALAR` or `TENSOR`, y, x) float32 array
+        Normal equations; those of a few rows are added up if only coarse ones were wanted.
+    source, level : (y, x) float32 array
         Σ (J − I_S) and Σ J, J the reference as it was moved.
+    halves, sources, levels : (2, ..., v, u) float32 array
+        The same of each half, means over squares of `coarse_size` pixels.
+    tiles : list of (2, `SCALAR` or `TENSOR`, y, x) float32 array
+        Equations of each half in the pixels of `_tiles`; none if only coarse ones were wanted.
     positions : (int, int)
         How many.
     share : float
@@ -59,8 +67,20 @@ class Sums:
     equations: Image
     source: Image
     level: Image
+    halves: Image
+    sources: Image
+    levels: Image
+    tiles: list[Image]
     positions: tuple[int, int]
     share: float
+
+
+def coarse_size(shape: tuple[int, ...]) -> int:
+    """Return the side in pixels of the squares over which slow images are averaged."""
+    size = _BIN
+    while size > 1 and any(n % size or n // size < 16 for n in shape):
+        size -= 1
+    return size
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -71,8 +91,8 @@ class Flow:
     ----------
     frames : (position, y, x) float32 array
         Reference frames.
-    splines, detail : list of (y, x) float32 array
-        Spline coefficients of the references and of their filtered form; empty without refinements.
+    splines : list of (2, y, x) float32 array
+        Spline coefficients of each reference and of its filtered form; empty without refinements.
     speckle : float
         Size of the speckles in pixels.
     epsilon : float
@@ -85,7 +105,6 @@ class Flow:
 
     frames: Image
     splines: list[Image]
-    detail: list[Image]
     speckle: float
     epsilon: float
     tensor: bool
@@ -100,73 +119,124 @@ class Flow:
         shift: Image | None = None,
         filtered: bool = False,
         positions: Sequence[int] | None = None,
-        equations: bool = True,
+        equations: Literal["none", "coarse", "whole"] = "whole",
     ) -> Sums:
         """Sum the equations of some positions, the references times `factor`, moved by `shift` (2, y, x)."""
         shape, chosen = self.frames.shape[1:], range(len(self.frames)) if positions is None else positions
-        kinds = (TENSOR if self.tensor else SCALAR) if equations else 0
-        total = np.zeros((2, kinds, *shape), np.float32)
-        source, level = np.zeros((2, 2, *shape), np.float32)
+        kinds = 0 if equations == "none" else TENSOR if self.tensor else SCALAR
+        size = coarse_size(shape)
+        down = size if equations == "coarse" else 1
+        total = np.zeros((kinds, shape[0] // down, shape[1]), np.float32)
+        source, level = np.zeros((2, *shape), np.float32)
         warp = None if shift is None else Warp.of(shift, threads=self.threads)
         inside = None if warp is None else _from_inside(warp.back)
-        for place, n in enumerate(chosen):
-            model = self._model(n, factor, warp)
-            weight = _both(weights[n], inside)
-            with np.errstate(invalid="ignore", over="ignore"):  # pixels of weight 0
-                rest = fill_source(model - sample[n], weight, threads=self.threads)
-            half, own = place % 2, weights[n]
-            mean = 1.0 if own is None else float(own.mean(dtype=np.float64))
-            source[half] += np.float32(mean) * rest
-            level[half] += np.float32(mean) * model
-            if not equations:
-                continue
-            potential = whitened(
-                rest, self.epsilon if filtered else 0.0, potential=True, overwrite=True, threads=self.threads
+        rest, moved = np.empty(shape, np.float32), np.empty((2, *shape), np.float32)
+        parts: list[list[Image]] = []
+        for half in (chosen[::2], chosen[1::2]):
+            for n in half:
+                model, detail = self._moved(n, factor, warp, filtered=filtered, out=moved)
+                weight = _both(weights[n], inside)
+                rest = self._add(model, sample[n], weights[n], weight, source, level, rest)
+                if not kinds:
+                    continue
+                epsilon = self.epsilon if filtered else 0.0
+                potential = whitened(rest, epsilon, potential=True, overwrite=True, threads=self.threads)
+                add_equations(detail, potential, total, weight=weight, size=down, threads=self.threads)
+            parts.append(
+                [
+                    binned(total, size, down=size // down, threads=self.threads),
+                    *(binned(image, size, threads=self.threads) for image in (source, level)),
+                    *(total[:, *tile].copy() for tile in _tiles(shape) if down == 1),
+                ]
             )
-            if filtered:
-                back = np.zeros((2, *shape), np.float32) if warp is None else warp.back
-                model = sampled(self.detail[n], back, factor=factor, threads=self.threads)
-            add_equations(model, potential, total[half], weight=weight, threads=self.threads)
+        halves, sources, levels, *tiles = (
+            np.stack([one, both - one]) for one, both in zip(*parts, strict=True)
+        )
         return Sums(
             equations=total,
             source=source,
             level=level,
+            halves=halves,
+            sources=sources,
+            levels=levels,
+            tiles=tiles,
             positions=(len(chosen) - len(chosen) // 2, len(chosen) // 2),
             share=_HALF if filtered else 1.0,
         )
 
-    def _model(self, n: int, factor: Image | None, warp: Warp | None) -> Image:
-        """Return the reference of a position as it is without scatter."""
-        model: Image = self.frames[n]
-        if factor is not None:
-            model = model * factor
-        if warp is None:
-            return model
-        if factor is None and self.splines:
-            model = sampled(self.splines[n], warp.back, factor=warp.jacobian, threads=self.threads)
-        else:
+    def _moved(
+        self, n: int, factor: Image | None, warp: Warp | None, *, filtered: bool, out: Image
+    ) -> tuple[Image, Image]:
+        """Return the reference of a position as it is without scatter, and that of the equations."""
+        if warp is not None and self.splines and factor is None:
+            splines = self.splines[n] if filtered else self.splines[n][:1]
+            values = sampled(
+                splines, warp.back, factor=warp.jacobian, out=out[: len(splines)], threads=self.threads
+            )
+            return values[0], values[-1]
+        model: Image = self.frames[n] if factor is None else self.frames[n] * factor
+        if warp is not None:
             model = warp(model)
-        return model
+        if not filtered:
+            return model, model
+        back = np.zeros((2, *model.shape), np.float32) if warp is None else warp.back
+        return model, sampled(self.splines[n][1], back, factor=factor, out=out[1], threads=self.threads)
+
+    def _add(
+        self,
+        model: Image,
+        sample: Image,
+        own: Image | None,
+        weight: Image | None,
+        source: Image,
+        level: Image,
+        rest: Image,
+    ) -> Image:
+        """Return J − I_S, where the weight is 0 from neighbours; add it and J to sums by its own weight."""
+        mean = np.float32(1.0 if own is None else own.mean(dtype=np.float64))
+
+        def subtract(start: int, stop: int) -> None:
+            rows = slice(start, stop)
+            with np.errstate(invalid="ignore", over="ignore"):  # pixels of weight 0
+                np.subtract(model[rows], sample[rows], out=rest[rows])
+
+        def add(start: int, stop: int) -> None:
+            rows = slice(start, stop)
+            source[rows] += filled[rows] if own is None else mean * filled[rows]
+            level[rows] += model[rows] if own is None else mean * model[rows]
+
+        for_blocks(subtract, len(rest), threads=self.threads, block=_ROWS)
+        filled = fill_source(rest, weight, threads=self.threads)
+        for_blocks(add, len(rest), threads=self.threads, block=_ROWS)
+        return filled
 
 
 def prepare_flow(frames: Image, *, speckle: float, tensor: bool, refine: bool, threads: int) -> Flow:
     """Filter the references and fit splines to them; `speckle` is their size in pixels."""
     epsilon = 2.0 * math.pi / (2.0 * speckle)
-    splines, detail = [], []
-    if refine:
-        for frame in frames:
-            splines.append(spline_coefficients(frame, threads=threads))
-            fine = whitened(frame, epsilon, potential=False, threads=threads)
-            detail.append(spline_coefficients(fine, threads=threads))
+    splines = [_splines_of(frame, epsilon, threads) for frame in frames] if refine else []
     return Flow(
-        frames=frames,
-        splines=splines,
-        detail=detail,
-        speckle=speckle,
-        epsilon=epsilon,
-        tensor=tensor,
-        threads=threads,
+        frames=frames, splines=splines, speckle=speckle, epsilon=epsilon, tensor=tensor, threads=threads
     )
+
+
+def _splines_of(frame: Image, epsilon: float, threads: int) -> Image:
+    """Return the spline coefficients (2, y, x) of a frame and of its filtered form."""
+    out = np.empty((2, *frame.shape), np.float32)
+    along_y, along_x = (gain.astype(np.float32) for gain in spline_gains(frame.shape))
+    out[1] = frame
+    dct2(out[1], threads=threads)
+
+    def filter_rows(start: int, stop: int) -> None:
+        rows = slice(start, stop)
+        np.multiply(out[1, rows], along_y[rows, None] * along_x, out=out[0, rows])
+
+    for_blocks(filter_rows, len(frame), threads=threads, block=_ROWS)
+    out[1] = out[0]
+    whiten(out[1], epsilon, potential=False, threads=threads)
+    for image in out:
+        dct2(image, inverse=True, threads=threads)
+    return out
 
 
 def _from_inside(back: Image) -> NDArray[np.bool_] | None:
@@ -188,7 +258,7 @@ def _both(weight: Image | None, inside: NDArray[np.bool_] | None) -> Image | Non
 
 def displacement(psi: Image, border: Image | None, *, threads: int) -> Image | None:
     """Return ∇ψ (2, y, x) of a ψ with the even mirror and of a quadratic `border` without; None for 0."""
-    shift = np.stack([derivative(psi, kind, threads=threads) for kind in (DX, DY)])
+    shift = gradient(psi, threads=threads)
     if border is not None:
         for component, axis in ((0, 1), (1, 0)):
             shift[component] += np.gradient(border, axis=axis, edge_order=2).astype(np.float32)
@@ -197,13 +267,11 @@ def displacement(psi: Image, border: Image | None, *, threads: int) -> Image | N
 
 def mean_wave(sums: Sums, dark: Image | None, *, threads: int) -> Image:
     """Solve eq. (4) for the cosine coefficients of ψ; `dark` is d, (1 or 3, y, x), or None for 0."""
-    level = sums.level[0] + sums.level[1]
-    potential = whitened(
-        sums.source[0] + sums.source[1], 0.0, potential=True, overwrite=True, threads=threads
-    )
+    level = sums.level
+    potential = whitened(sums.source, 0.0, potential=True, threads=threads)
     if dark is not None and len(dark) == 1:
         potential += dark[0] * level
-    slope = np.stack([derivative(potential, kind, threads=threads) for kind in (DX, DY)])
+    slope = gradient(potential, threads=threads)
     if dark is not None and len(dark) == 3:
         for component, elements in ((0, (0, 1)), (1, (1, 2))):
             for element, kind in zip(elements, (DX, DY), strict=True):
@@ -215,11 +283,16 @@ def mean_wave(sums: Sums, dark: Image | None, *, threads: int) -> Image:
 def integrated(slope: Image, *, threads: int) -> Image:
     """Return the cosine coefficients of ∇⁻²∇·g of a (2, y, x) g."""
     coefficients = spectral_adjoint(slope, threads=threads)
-    k_y, k_x = (k**2 for k in frequencies(coefficients.shape))
-    symbol = (k_y[:, None] + k_x).astype(np.float32)
-    symbol[0, 0] = np.inf
-    coefficients /= symbol
-    return coefficients
+    whiten(coefficients, 0.0, potential=True, threads=threads)
+    return np.negative(coefficients, out=coefficients)
+
+
+def gradient(image: Image, *, threads: int) -> Image:
+    """Return the derivatives (2, y, x) of an image along x and y."""
+    out: Image = np.empty((2, *image.shape), np.float32)
+    for kind, component in zip((DX, DY), out, strict=True):
+        derivative(image, kind, out=component, threads=threads)
+    return out
 
 
 def _scalar(equations: Image) -> Image:
@@ -248,15 +321,15 @@ def choose(
     halves predicts better, by an amount that follows from their difference.
     """
     errors = np.zeros((len(smoothings), len(ridges)))
-    for tile in _tiles(sums.equations.shape[2:]):
-        judge = _scalar(sums.equations[..., *tile]).copy()
+    for tile in sums.tiles:
+        judge = _scalar(tile).copy()
         smooth, done, size = judge.copy(), 0.0, 1
         _smooth_halves(judge, _FIRST, threads)
         weight, known = _eliminated(judge, sums.share)
         for k, sigma in enumerate(smoothings):
             if sigma > 3.0 * size and min(smooth.shape[2:]) >= 16:  # the images fit on a coarser grid
                 size *= 2
-                smooth, weight, known = (_halved(images) for images in (smooth, weight, known))
+                smooth, weight, known = (_halved(images, threads) for images in (smooth, weight, known))
             _smooth_halves(smooth, math.sqrt(sigma**2 - done**2) / size, threads)
             done = sigma
             pivot, right = _eliminated(smooth, sums.share)
@@ -277,10 +350,10 @@ def _smooth_halves(halves: Image, sigma: float, threads: int) -> None:
     smooth_equations(halves.reshape(-1, *halves.shape[2:]), sigma, threads=threads)  # a view
 
 
-def _halved(images: Image) -> Image:
+def _halved(images: Image, threads: int) -> Image:
     """Return means over squares of 2 pixels; an odd last row or column stands twice."""
     odd = [(0, 0)] * (images.ndim - 2) + [(0, size % 2) for size in images.shape[-2:]]
-    return _binned(np.pad(images, odd, mode="edge"), 2)
+    return binned(np.pad(images, odd, mode="edge"), 2, threads=threads)
 
 
 def _tiles(shape: tuple[int, ...]) -> list[tuple[slice, slice]]:
@@ -297,13 +370,6 @@ def _tiles(shape: tuple[int, ...]) -> list[tuple[slice, slice]]:
     return [(rows, columns) for rows in spans[0] for columns in spans[1]]
 
 
-def _binned(images: Image, size: int) -> Image:
-    """Return means over squares of `size` pixels of the last two axes."""
-    *others, height, width = images.shape
-    blocks = images.reshape(*others, height // size, size, width // size, size)
-    return np.ascontiguousarray(blocks.mean(axis=(-3, -1)))
-
-
 def _coarse(coefficients: Image, size: int, shape: tuple[int, ...]) -> Image:
     """Return the lowest coefficients of the full image from those of means over squares."""
     gains = []
@@ -315,16 +381,13 @@ def _coarse(coefficients: Image, size: int, shape: tuple[int, ...]) -> Image:
     return np.asarray(coefficients * gains[0][:, None] * gains[1], np.float32)
 
 
-def add_slow(fast: Image, sums: Sums, *, floor_share: float = ILL_LIMIT, threads: int) -> Real:
+def add_slow(fast: Image, sums: Sums, *, floor_share: float = ILL_LIMIT, threads: int) -> Image:
     """Average long waves of ψ (cosine coefficients, in place) with those of g from the equations.
 
     Return the variance (y, x) that noise leaves in each wave of ∇²ψ.
     """
     shape = fast.shape
-    size = _BIN
-    while size > 1 and any(n % size or n // size < 16 for n in shape):
-        size -= 1
-    halves = _binned(sums.equations, size)
+    size, halves = coarse_size(shape), sums.halves.copy()
     _smooth_halves(halves, _SLOW / size, threads)
     diagonal = halves[:, 3] if halves.shape[1] == SCALAR else halves[:, 3] + halves[:, 5]
     floor = floor_share * float(diagonal.mean(dtype=np.float64))
@@ -334,12 +397,10 @@ def add_slow(fast: Image, sums: Sums, *, floor_share: float = ILL_LIMIT, threads
     )
     slow = _coarse(integrated(g * np.float32(size), threads=threads), size, shape)
     scatter = _coarse(dct2(d, threads=threads), size, shape)
-    source, level = _binned(sums.source, size), _binned(sums.level, size)
     slopes = []
-    for one, other in zip(source * np.float32(size**2), level, strict=True):
-        potential = whitened(one, 0.0, potential=True, overwrite=True, threads=threads)
-        slope = np.stack([derivative(potential, kind, threads=threads) for kind in (DX, DY)])
-        slopes.append(slope / other)
+    for source, level in zip(sums.sources * np.float32(size**2), sums.levels, strict=True):
+        potential = whitened(source, 0.0, potential=True, overwrite=True, threads=threads)
+        slopes.append(gradient(potential, threads=threads) / level)
     a, b = sums.positions
     error = _coarse(integrated(slopes[0] - slopes[1], threads=threads), size, shape)
     error *= np.float32(math.sqrt(a * b) / (a + b))
@@ -349,7 +410,7 @@ def add_slow(fast: Image, sums: Sums, *, floor_share: float = ILL_LIMIT, threads
     share, noise = _shares(fast[low], slow, error, kappa2)
     fast[low] += (1.0 - share) * (slow - fast[low])
     fast[low] += _signal(first, second, sums.positions) * scatter  # ∇ψ = g + ∇d
-    left = np.full(shape, noise)
+    left = np.full(shape, noise, np.float32)
     left[low] *= share  # of the mean of two estimates that are weighted by their variances
     return left
 
@@ -402,8 +463,7 @@ def solve_dark(
     sums: Sums, *, smoothing: float, ridge: float, threads: int
 ) -> tuple[Image, NDArray[np.bool_]]:
     """Return d (1 or 3, y, x) from the equations, smoothed in place, and the ill-determined pixels."""
-    equations = sums.equations[0]
-    equations += sums.equations[1]
+    equations = sums.equations
     smooth_equations(equations, smoothing, threads=threads)
     diagonal = equations[3] if len(equations) == SCALAR else equations[3] + equations[5]
     mean = float(diagonal.mean(dtype=np.float64)) / (1 if len(equations) == SCALAR else 2)

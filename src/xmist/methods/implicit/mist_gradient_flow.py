@@ -270,7 +270,7 @@ def _waves(
     found.findings += findings
     nothing = np.zeros(frames.shape[1:], np.float32)
     shift = None if border is None else displacement(nothing, border, threads=threads)
-    sums = flow.sums(frames, used, shift=shift, equations=last < 0)
+    sums = flow.sums(frames, used, shift=shift, equations="whole" if last < 0 else "none")
     if last < 0:
         dark, ill = _dark(sums, found)
         return synthesised(mean_wave(sums, dark, threads=threads), threads=threads), border, None, dark, ill
@@ -280,7 +280,14 @@ def _waves(
         smooth_equations(psi[None], _START, threads=threads)
         shift = displacement(psi, border, threads=threads)
         part = None if settled or step == last else range(min(_FIRST, len(frames)))
-        sums = flow.sums(frames, used, shift=shift, filtered=True, positions=part)
+        sums = flow.sums(
+            frames,
+            used,
+            shift=shift,
+            filtered=True,
+            positions=part,
+            equations="whole" if part is None else "coarse",
+        )
         rest = mean_wave(sums, None, threads=threads)
         noise = add_slow(rest, sums, threads=threads)
         change = synthesised(rest, threads=threads)
@@ -406,9 +413,10 @@ def _cut(psi: Image, epsilon: float, threads: int) -> Image:
 
 def _chosen_cutoff(psi: Image, noise: Real, threads: int) -> float | None:
     """Choose ε from ψ and the variance (y, x) of the noise of each wave of ∇²ψ."""
-    k_y, k_x = (k**2 for k in frequencies(psi.shape))
-    curvature = dct2(psi.astype(np.float64), threads=threads) * (k_y[:, None] + k_x)
-    return least_cutoff(curvature**2, noise, cautious=True)
+    k_y, k_x = ((k**2).astype(np.float32) for k in frequencies(psi.shape))
+    curvature = dct2(psi.copy(), threads=threads)
+    curvature *= k_y[:, None] + k_x
+    return least_cutoff(np.square(curvature, out=curvature), noise, cautious=True)
 
 
 def _check_different(frames: Image) -> None:

@@ -43,6 +43,7 @@ from numpy.typing import NDArray
 from xmist.core.arrays import Image
 from xmist.core.experiment import Experiment
 from xmist.methods.implicit.pixelwise import PixelwiseSystem
+from xmist.numerics.compiled import jit
 from xmist.numerics.images.smooth import gaussian
 from xmist.numerics.solvers import least_squares
 from xmist.numerics.solvers.integrate import integrate
@@ -56,6 +57,7 @@ _DEAREST: Final = 2.0  # times the least disagreement of φ and of T, at most
 _RIDGES: Final = (0.0, *(10.0 ** (exponent / 2) for exponent in range(-8, 2)))
 _CUTOFFS: Final = 12  # octaves below four times the longer side, by halves
 _RING: Final = 64  # waves
+_PER_OCTAVE: Final = 32  # rings of κ²
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -213,26 +215,43 @@ def choose_cutoff(curvature: Image, one: Image, other: Image, *, threads: int | 
     return least_cutoff(signal, noise)
 
 
-def least_cutoff(
-    signal: NDArray[np.float64], noise: NDArray[np.float64], *, cautious: bool = False
-) -> float | None:
-    """Return the ε of `choose_cutoff` from the power (y, x) of each wave of ∇²ψ, and what noise has of it."""
-    kappa_y, kappa_x = (np.pi * np.arange(size) / size for size in signal.shape)
-    kappa4 = (kappa_y[:, None] ** 2 + kappa_x**2) ** 2
-    kappa4[0, 0] = np.inf  # the mean is not inverted
+@jit
+def _ring_sums(signal, noise, k_y, k_x, sums):  # type: ignore[no-untyped-def]
+    """Sum waves of nearly the same κ: number, κ⁴, power and noise over κ⁴, variance of both over κ⁸."""
+    shortest = np.log2(k_y[-1] + k_x[-1])
+    for y in range(len(k_y)):
+        for x in range(len(k_x)):
+            square = k_y[y] + k_x[x]
+            if square > 0.0:  # the mean is not inverted
+                ring = sums[np.int64(_PER_OCTAVE * (shortest - np.log2(square)))]
+                fourth, s, n = square**2, np.float64(signal[y, x]), np.float64(noise[y, x])
+                ring[0] += 1.0
+                ring[1] += fourth
+                ring[2] += s / fourth
+                ring[3] += n / fourth
+                ring[4] += (2.0 * n**2 + 4.0 * n * max(s - n, 0.0)) / fourth**2
+
+
+def least_cutoff(signal: Real, noise: Real, *, cautious: bool = False) -> float | None:
+    """Return the ε of `choose_cutoff` from the power (y, x) of each wave of ∇²ψ, and what noise has of it.
+
+    Waves that differ by 1 % in κ count as one.
+    """
+    k_y, k_x = ((np.pi * np.arange(size) / size) ** 2 for size in signal.shape)
+    longest = 4.0 * max(signal.shape)
+    sums = np.zeros((2 + int(_PER_OCTAVE * 2 * math.log2(longest)), 5))
+    _ring_sums(signal, noise, k_y, k_x, sums)
+    sums = sums[sums[:, 0] > 0.0]
+    number, fourth, power, expected, variance = sums.T
+    kappa4 = fourth / number
 
     def change(epsilon: float) -> float:
         """Return the estimated error, minus that without cut-off."""
         stopped = 1.0 / (1.0 + kappa4 / epsilon**4)
-        stopped[0, 0] = 0.0
-        found = float(((stopped**2 * signal - 2.0 * stopped * noise) / kappa4).sum())
-        if not cautious:
-            return found
+        found = float((stopped**2 * power - 2.0 * stopped * expected).sum())
         # Few waves decide: a change counts by what it is for certain, one standard error less.
-        spread = 2.0 * noise**2 + 4.0 * noise * np.maximum(signal - noise, 0.0)
-        return found + math.sqrt(float(((stopped**2 / kappa4) ** 2 * spread).sum()))
+        return found + math.sqrt(float((stopped**4 * variance).sum())) if cautious else found
 
-    longest = 4.0 * max(signal.shape)
     candidates = [2.0 * np.pi / longest * 2.0 ** (step / 2.0) for step in range(2 * _CUTOFFS)]
     changes = [change(epsilon) for epsilon in candidates]
     best = int(np.argmin(changes))

@@ -22,6 +22,8 @@ from xmist.numerics.solvers.poisson import filtered, frequencies
 
 Real = NDArray[Any]
 
+_RUN: Final = 64  # points that are sampled together
+_ROOM: Final = _RUN + 8  # for the coefficients of a row around them
 _INVERSIONS: Final = 8
 _INVERTED: Final = 1e-7  # pixels
 # Derivative that acts on d M, how often it counts, and the largest symbol of the two together.
@@ -57,57 +59,140 @@ def _splines(t, number):  # type: ignore[no-untyped-def]
 
 
 @jit
-def _add_along(row, part, share, line):  # type: ignore[no-untyped-def]
-    """Add the share of a row of coefficients to points that lie one pixel apart, but for a part of one."""
+def _spread_across(part, shares):  # type: ignore[no-untyped-def]
+    """Store the splines of each point, one kind after the other."""
+    for k in range(len(part)):
+        a, b, c, d, e, f = _splines(part[k], part.dtype.type)
+        shares[k], shares[_RUN + k], shares[2 * _RUN + k] = a, b, c
+        shares[3 * _RUN + k], shares[4 * _RUN + k], shares[5 * _RUN + k] = d, e, f
+
+
+@jit
+def _spread_down(part, later, shares):  # type: ignore[no-untyped-def]
+    """Store the splines of each point for seven rows: 0 in the last, or where it is later in the first."""
+    zero = part.dtype.type(0.0)
+    for k in range(len(part)):
+        a, b, c, d, e, f = _splines(part[k], part.dtype.type)
+        one = later[k] > 0
+        shares[k] = zero if one else a
+        shares[_RUN + k] = a if one else b
+        shares[2 * _RUN + k] = b if one else c
+        shares[3 * _RUN + k] = c if one else d
+        shares[4 * _RUN + k] = d if one else e
+        shares[5 * _RUN + k] = e if one else f
+        shares[6 * _RUN + k] = f if one else zero
+
+
+@jit
+def _along(across, rows, k, j, later):  # type: ignore[no-untyped-def]
+    one = later[k] > 0
+    r_0, r_1, r_2, r_3 = rows[j], rows[j + 1], rows[j + 2], rows[j + 3]
+    r_4, r_5, r_6 = rows[j + 4], rows[j + 5], rows[j + 6]
+    return (
+        (across[k] * (r_1 if one else r_0) + across[5 * _RUN + k] * (r_6 if one else r_5))
+        + (across[_RUN + k] * (r_2 if one else r_1) + across[4 * _RUN + k] * (r_5 if one else r_4))
+        + (across[2 * _RUN + k] * (r_3 if one else r_2) + across[3 * _RUN + k] * (r_4 if one else r_3))
+    )
+
+
+@jit
+def _mix(rows, across, down, later, line):  # type: ignore[no-untyped-def]
+    """Values of points that lie a pixel apart, but for a part of one, from seven rows of coefficients.
+
+    Constant distances within few arrays, and no inner loop, so that the compiler vectorises.
+    """
     for k in range(len(line)):
-        a, b, c, d, e, f = _splines(part[k], line.dtype.type)
-        line[k] += share[k] * (
-            (a * row[k] + f * row[k + 5])
-            + (b * row[k + 1] + e * row[k + 4])
-            + (c * row[k + 2] + d * row[k + 3])
-        )
+        value = down[k] * _along(across, rows, k, k, later)
+        value += down[_RUN + k] * _along(across, rows, k, _ROOM + k, later)
+        value += down[2 * _RUN + k] * _along(across, rows, k, 2 * _ROOM + k, later)
+        value += down[3 * _RUN + k] * _along(across, rows, k, 3 * _ROOM + k, later)
+        value += down[4 * _RUN + k] * _along(across, rows, k, 4 * _ROOM + k, later)
+        value += down[5 * _RUN + k] * _along(across, rows, k, 5 * _ROOM + k, later)
+        value += down[6 * _RUN + k] * _along(across, rows, k, 6 * _ROOM + k, later)
+        line[k] = value
+
+
+@jit
+def _place(y, back, part, whole):  # type: ignore[no-untyped-def]
+    for x in range(len(back)):
+        place = y - np.float64(back[x])
+        floor = math.floor(place)
+        part[x], whole[x] = place - floor, floor
+
+
+@jit
+def _place_across(back, part, whole):  # type: ignore[no-untyped-def]
+    for x in range(len(back)):
+        place = x - np.float64(back[x])
+        floor = math.floor(place)
+        part[x], whole[x] = place - floor, floor - x
+
+
+@jit
+def _copy_rows(coefficients, top, left, number, rows):  # type: ignore[no-untyped-def]
+    """Copy seven rows of coefficients, with the even mirror."""
+    height, width = coefficients.shape
+    for i in range(7):
+        row, copy = coefficients[_fold_index(top + i, height)], rows[i * _ROOM : i * _ROOM + number]
+        if left >= 0 and left + number <= width:
+            inner = row[left : left + number]
+            for k in range(number):
+                copy[k] = inner[k]
+        else:
+            for k in range(number):
+                copy[k] = row[_fold_index(left + k, width)]
+
+
+@jit
+def _end_of_run(whole_y, whole_x, begin):  # type: ignore[no-untyped-def]
+    """Return the end of a run of points whose whole parts differ by at most 1, and the least of them."""
+    top, left, most = whole_y[begin], whole_x[begin], min(begin + _RUN, len(whole_y))
+    low, right, end = top, left, begin + 1
+    while end < most:
+        low, right = max(low, whole_y[end]), max(right, whole_x[end])
+        new_top, new_left = min(top, whole_y[end]), min(left, whole_x[end])
+        if low > new_top + 1 or right > new_left + 1:
+            break
+        top, left, end = new_top, new_left, end + 1
+    return end, top, left
 
 
 @jit
 def _sample_rows(coefficients, v, factor, out, start, stop):  # type: ignore[no-untyped-def]
-    """Values of a quintic spline at r − v, times a factor.
+    """Values of quintic splines (number, y, x) at r − v, that of the first times a factor.
 
-    Where the whole part of the displacement is the same for many pixels of a row, as it is where v is smooth,
-    the six coefficients of each of six rows stand one after the other: no gathering.
+    Where v is smooth, the coefficients of many pixels of a row stand one after the other: no gathering.
     """
-    height, width = out.shape
+    images, _, width = out.shape
     number = out.dtype.type
-    part, folded = np.empty(width, out.dtype), np.empty(width + 5, out.dtype)
+    part_y, part_x = np.empty(width, out.dtype), np.empty(width, out.dtype)  # unpacked, they count as strided
     first_y, first_x = np.empty(width, np.int64), np.empty(width, np.int64)
-    share = np.empty((6, width), out.dtype)
+    across, down = np.empty(6 * _RUN, out.dtype), np.empty(7 * _RUN, out.dtype)
+    later_y, later_x = np.empty(_RUN, out.dtype), np.empty(_RUN, out.dtype)
+    rows = np.empty(7 * _ROOM, out.dtype)
     scale = number(1.0 / 14400.0)
     for y in range(start, stop):
-        line = out[y]
-        for x in range(width):
-            place_y, place_x = y - np.float64(v[1, y, x]), x - np.float64(v[0, y, x])
-            y0, x0 = math.floor(place_y), math.floor(place_x)
-            part[x] = place_x - x0
-            first_y[x], first_x[x] = y0 - 2, x0 - 2 - x
-            a, b, c, d, e, f = _splines(number(place_y - y0), number)
-            share[0, x], share[1, x], share[2, x], share[3, x], share[4, x], share[5, x] = a, b, c, d, e, f
-            line[x] = number(0.0)
+        _place(y, v[1][y], part_y, first_y)
+        _place_across(v[0][y], part_x, first_x)
         begin = 0
         while begin < width:
-            end = begin + 1
-            while end < width and first_y[end] == first_y[begin] and first_x[end] == first_x[begin]:
-                end += 1
-            left, right = begin + first_x[begin], end + first_x[begin] + 5
-            for i in range(6):
-                row = coefficients[_fold_index(first_y[begin] + i, height)]
-                if left < 0 or right > width:
-                    for k in range(right - left):
-                        folded[k] = row[_fold_index(left + k, width)]
-                    _add_along(folded, part[begin:end], share[i, begin:end], line[begin:end])
-                else:
-                    _add_along(row[left:right], part[begin:end], share[i, begin:end], line[begin:end])
+            end, top, left = _end_of_run(first_y, first_x, begin)
+            for k in range(end - begin):
+                later_y[k], later_x[k] = first_y[begin + k] - top, first_x[begin + k] - left
+            _spread_across(part_x[begin:end], across)
+            _spread_down(part_y[begin:end], later_y, down)
+            for n in range(images):
+                _copy_rows(coefficients[n], top - 2, begin + left - 2, end - begin + 6, rows)
+                _mix(rows, across, down, later_x, out[n][y][begin:end])
             begin = end
-        for x in range(width):
-            line[x] *= scale * factor[y, x]
+        for n in range(images):
+            line = out[n][y]
+            if n == 0:
+                for x in range(width):
+                    line[x] *= scale * factor[y, x]
+            else:
+                for x in range(width):
+                    line[x] *= scale
 
 
 @jit
@@ -138,8 +223,12 @@ def _invert_rows(u, v, start, stop):  # type: ignore[no-untyped-def]
 
 def spline_coefficients(image: Real, *, threads: int | None = None) -> Real:
     """Return the coefficients (y, x) of the quintic spline through an image, with the even mirror."""
-    gains = [60.0 / (33.0 + 26.0 * np.cos(k) + np.cos(2 * k)) for k in frequencies(image.shape)]
-    return filtered(image, *gains, threads=threads)
+    return filtered(image, *spline_gains(image.shape), threads=threads)
+
+
+def spline_gains(shape: tuple[int, ...]) -> list[Real]:
+    """Return the gains along y and x from the cosine coefficients of an image to those of its spline."""
+    return [60.0 / (33.0 + 26.0 * np.cos(k) + np.cos(2 * k)) for k in frequencies(shape)]
 
 
 def sampled(
@@ -150,14 +239,18 @@ def sampled(
     out: Real | None = None,
     threads: int | None = None,
 ) -> Real:
-    """Return the values (y, x) of a quintic spline at r − v, times a factor (y, x).
+    """Return the values of quintic splines at r − v, those of the only or first one times a factor (y, x).
 
-    `coefficients` (y, x) of `spline_coefficients`; `back` (2, y, x): v along x and y in pixels.
+    `coefficients` of `spline_coefficients`, (y, x) or (number, y, x); `back` (2, y, x): v along x and y in
+    pixels.
     """
     result: Real = np.empty_like(coefficients) if out is None else out
-    scale = np.ones_like(result) if factor is None else factor  # whole: another layout is another kernel
+    scale = (
+        np.ones_like(back[0], result.dtype) if factor is None else factor
+    )  # another layout, another kernel
+    splines, values = (images.reshape(-1, *images.shape[-2:]) for images in (coefficients, result))
     for_blocks(
-        lambda a, b: _sample_rows(coefficients, back, scale, result, a, b), result.shape[0], threads=threads
+        lambda a, b: _sample_rows(splines, back, scale, values, a, b), values.shape[1], threads=threads
     )
     return result
 

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from xmist.numerics.compiled import fixed, jit
 from xmist.numerics.images.smooth import convolve
-from xmist.numerics.operators.derivatives import DX, DY, RADIUS, row_derivative
+from xmist.numerics.operators.derivatives import DX, DY, RADIUS, copy_row, row_derivative
 from xmist.numerics.parallel import for_blocks
 from xmist.numerics.solvers.poisson import dct2, frequencies
 
@@ -25,11 +25,31 @@ TENSOR: Final = 11  # |∇I|² and ∇I·∇Λ by components: xx, xy, yy
 
 
 @jit
-def _add_rows(frame, potential, weight, sums, start, stop):  # type: ignore[no-untyped-def]
+def _multiply(a, b, out):  # type: ignore[no-untyped-def]
+    for x in range(len(out)):
+        out[x] = a[x] * b[x]
+
+
+@jit
+def _add(a, b, out):  # type: ignore[no-untyped-def]
+    for x in range(len(out)):
+        out[x] += a[x] * b[x]
+
+
+@jit
+def _add_two(a, b, c, d, out):  # type: ignore[no-untyped-def]
+    for x in range(len(out)):
+        out[x] += a[x] * b[x] + c[x] * d[x]
+
+
+@jit
+def _add_rows(frame, potential, weight, size, sums, start, stop):  # type: ignore[no-untyped-def]
+    """One product in each loop, so that the compiler vectorises."""
     width, first = frame.shape[1], np.int64(0)
+    i_x, i_y = np.empty(width, frame.dtype), np.empty(width, frame.dtype)
+    f_x, f_y = np.empty(width, frame.dtype), np.empty(width, frame.dtype)
+    w_i, w_x, w_y = np.empty(width, frame.dtype), np.empty(width, frame.dtype), np.empty(width, frame.dtype)
     padded = np.empty(width + 2 * RADIUS, frame.dtype)
-    i_x, i_y, f_x, f_y = np.empty((4, width), frame.dtype)
-    tensor = len(sums) == TENSOR
     for y in range(start, stop):
         row_derivative(DX, frame, y, first, width, i_x, padded)
         row_derivative(DY, frame, y, first, width, i_y, padded)
@@ -37,42 +57,53 @@ def _add_rows(frame, potential, weight, sums, start, stop):  # type: ignore[no-u
         row_derivative(DY, potential, y, first, width, f_y, padded)
         i = frame[y]
         if weight is None:
-            w_i, w_x, w_y = i, i_x, i_y
+            copy_row(i, w_i)
+            copy_row(i_x, w_x)
+            copy_row(i_y, w_y)
         else:
-            w = weight[y]
-            w_i, w_x, w_y = w * i, w * i_x, w * i_y
-        s0, s1, s2 = sums[0, y], sums[1, y], sums[2, y]
-        for x in range(width):
-            s0[x] += w_i[x] * i[x]
-            s1[x] += w_i[x] * i_x[x]
-            s2[x] += w_i[x] * i_y[x]
-        if not tensor:
-            s3, s4, s5, s6 = sums[3, y], sums[4, y], sums[5, y], sums[6, y]
-            for x in range(width):
-                s3[x] += w_x[x] * i_x[x] + w_y[x] * i_y[x]
-                s4[x] += w_i[x] * f_x[x]
-                s5[x] += w_i[x] * f_y[x]
-                s6[x] += w_x[x] * f_x[x] + w_y[x] * f_y[x]
+            _multiply(weight[y], i, w_i)
+            _multiply(weight[y], i_x, w_x)
+            _multiply(weight[y], i_y, w_y)
+        row = y // size
+        _add(w_i, i, sums[0][row])
+        _add(w_i, i_x, sums[1][row])
+        _add(w_i, i_y, sums[2][row])
+        if len(sums) == SCALAR:
+            _add_two(w_x, i_x, w_y, i_y, sums[3][row])
+            _add(w_i, f_x, sums[4][row])
+            _add(w_i, f_y, sums[5][row])
+            _add_two(w_x, f_x, w_y, f_y, sums[6][row])
         else:
-            s3, s4, s5, s6, s7 = sums[3, y], sums[4, y], sums[5, y], sums[6, y], sums[7, y]
-            s8, s9, s10 = sums[8, y], sums[9, y], sums[10, y]
-            for x in range(width):
-                s3[x] += w_x[x] * i_x[x]
-                s4[x] += w_x[x] * i_y[x]
-                s5[x] += w_y[x] * i_y[x]
-                s6[x] += w_i[x] * f_x[x]
-                s7[x] += w_i[x] * f_y[x]
-                s8[x] += w_x[x] * f_x[x]
-                s9[x] += w_y[x] * f_x[x] + w_x[x] * f_y[x]
-                s10[x] += w_y[x] * f_y[x]
+            _add(w_x, i_x, sums[3][row])
+            _add(w_x, i_y, sums[4][row])
+            _add(w_y, i_y, sums[5][row])
+            _add(w_i, f_x, sums[6][row])
+            _add(w_i, f_y, sums[7][row])
+            _add(w_x, f_x, sums[8][row])
+            _add_two(w_y, f_x, w_x, f_y, sums[9][row])
+            _add(w_y, f_y, sums[10][row])
 
 
 def add_equations(
-    frame: Real, potential: Real, sums: Real, *, weight: Real | None = None, threads: int | None = None
+    frame: Real,
+    potential: Real,
+    sums: Real,
+    *,
+    weight: Real | None = None,
+    size: int = 1,
+    threads: int | None = None,
 ) -> None:
-    """Add the normal equations of one position (y, x) to `sums`, (`SCALAR` or `TENSOR`, y, x), in place."""
+    """Add the normal equations of one position (y, x) to `sums`, (`SCALAR` or `TENSOR`, y, x), in place.
+
+    Those of `size` rows are added up to one.
+    """
     images = fixed(frame), fixed(potential)
-    for_blocks(lambda a, b: _add_rows(*images, weight, sums, a, b), len(frame), threads=threads)
+    for_blocks(
+        lambda a, b: _add_rows(*images, weight, size, sums, a, b),
+        len(frame),
+        threads=threads,
+        block=16 * size,
+    )
 
 
 @jit
@@ -157,6 +188,15 @@ def _whiten_rows(coefficients, k_y, k_x, epsilon2, power, start, stop):  # type:
                 coefficients[y, x] /= -s
 
 
+def whiten(coefficients: Real, epsilon: float, *, potential: bool, threads: int | None = None) -> None:
+    """Filter cosine coefficients (y, x) in place, see `whitened`."""
+    k_y, k_x = (k**2 for k in frequencies(coefficients.shape))
+    power = 2 if potential else 0
+    for_blocks(
+        lambda a, b: _whiten_rows(coefficients, k_y, k_x, epsilon**2, power, a, b), len(k_y), threads=threads
+    )
+
+
 def whitened(
     image: Real, epsilon: float, *, potential: bool, overwrite: bool = False, threads: int | None = None
 ) -> Real:
@@ -165,9 +205,5 @@ def whitened(
     A potential of white noise has the spectrum 1/κ²: filtered, its gradient is white up to ε.
     """
     coefficients = dct2(image if overwrite else image.copy(), threads=threads)
-    k_y, k_x = (k**2 for k in frequencies(image.shape))
-    power = 2 if potential else 0
-    for_blocks(
-        lambda a, b: _whiten_rows(coefficients, k_y, k_x, epsilon**2, power, a, b), len(k_y), threads=threads
-    )
+    whiten(coefficients, epsilon, potential=potential, threads=threads)
     return dct2(coefficients, inverse=True, threads=threads)
