@@ -96,6 +96,22 @@ def test_signed_numbers_of_imagej(tmp_path):
     np.testing.assert_array_equal(opened("b.tif", tmp_path).read(2), stored[2])
 
 
+def test_frames_in_which_0_is_white_are_inverted_with_a_warning(tmp_path):
+    frames = make_frames(3, (20, 33), np.uint16)
+    for compression in (None, "zlib"):
+        name = f"a_{compression}.tif"
+        tifffile.imwrite(tmp_path / name, 65535 - frames, photometric="miniswhite", compression=compression)
+        loaded = load_frames(opened(name, tmp_path))
+        np.testing.assert_array_equal(loaded.frames, frames)
+        assert [one.code for one in loaded.findings] == ["frames-inverted"]
+    tifffile.imwrite(tmp_path / "b.tif", frames.astype(np.float32), photometric="miniswhite")
+    assert refused("b.tif", tmp_path) == ("frames-unsupported",)
+    with tifffile.TiffWriter(tmp_path / "c.tif") as file:
+        for frame, mode in zip(frames, ("minisblack", "miniswhite", "minisblack"), strict=True):
+            file.write(frame, photometric=mode, metadata=None)
+    assert refused("c.tif", tmp_path) == ("shape-mismatch",)
+
+
 # EDF
 
 

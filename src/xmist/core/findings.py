@@ -491,6 +491,12 @@ _TABLE: Final = (
         "None is needed.",
     ),
     FindingCode(
+        "frames-inverted",
+        "warning",
+        "TIFF files state that 0 is white, and were read so. Some programs write this by mistake.",
+        "If the values are counts, set the tag PhotometricInterpretation to 1 (MinIsBlack).",
+    ),
+    FindingCode(
         "pixels-stuck",
         "note",
         "Some pixels have the same count in all frames, although the speckles change. They are masked.",

@@ -139,6 +139,13 @@ def load_frames(
     positions = series.positions
     kept = None if positions is None else tuple(positions[group[0]] for group in chosen)
     findings = _raw_findings(series.name, check, total * math.prod(series.shape))
+    if any(series.locate(index)[0].inverted for index in order):
+        most = np.iinfo(series.dtype).max
+        text = (
+            f"{series.name}: frames are stored as MinIsWhite (0 is white): a value v was read as {most} − v; "
+            "if the values are counts, set the tag PhotometricInterpretation to 1 (MinIsBlack)"
+        )
+        findings = (finding("frames-inverted", text), *findings)
     if unlike:
         findings = (*findings, _unlike_finding(series.name, unlike, len(chosen)))
     return LoadedFrames(frames, variance, kept, tuple(digests), invalid, findings)

@@ -55,6 +55,8 @@ class Source:
         Of the numbers, in native byte order.
     layout : ArrayLayout or None
         How the frames stand in an array; None: one after the other.
+    inverted : bool
+        Whether the file stores the brightest value as 0.
     """
 
     label: str
@@ -64,6 +66,7 @@ class Source:
     shape: tuple[int, int]
     dtype: np.dtype[Any]
     layout: ArrayLayout | None = None
+    inverted: bool = False
 
     @property
     def sizes(self) -> tuple[int, ...]:
@@ -73,7 +76,7 @@ class Source:
         return layout.sizes if named and layout is not None else (self.count,)
 
     def read(self, index: int) -> NDArray[Any]:
-        """Return frame `index` as a new (y, x) array in native byte order; values as stored."""
+        """Return frame `index` as a new (y, x) array in native byte order: values as stored, or inverted."""
         raise NotImplementedError
 
     def header(self, index: int) -> Mapping[str, str]:

@@ -52,6 +52,8 @@ class TiffSource(Source):
                 array = native(page if self.planes == 1 else page[index % self.planes])
             if array.shape != self.shape or array.dtype != self.stored.newbyteorder("="):
                 raise ValueError(f"page of shape {array.shape} and type {array.dtype}")
+            if self.inverted:
+                np.subtract(np.iinfo(array.dtype).max, array, out=array)
             return (array.astype(np.int32) - 32768).astype(np.int16) if self.signed else array
 
     def header(self, index: int) -> Mapping[str, str]:
@@ -115,6 +117,7 @@ def open_tiff(path: Path, *, frames: bool = True) -> TiffSource:
             texts=tuple(_texts(page) for page in pages),
             planes=planes,
             signed=signed,
+            inverted=first.photometric == 0,
         )
 
 
@@ -161,7 +164,8 @@ def _check_alike(path: Path, pages: list[tifffile.TiffPage]) -> None:
     unlike = [
         f"page {number} ({_form(page)})"
         for number, page in enumerate(pages, 1)
-        if (page.shape, page.dtype) != (first.shape, first.dtype)
+        if (page.shape, page.dtype, page.photometric == 0)
+        != (first.shape, first.dtype, first.photometric == 0)
     ]
     if unlike:
         raise InputError(
@@ -172,7 +176,8 @@ def _check_alike(path: Path, pages: list[tifffile.TiffPage]) -> None:
 
 
 def _form(page: tifffile.TiffPage) -> str:
-    return f"{' × '.join(str(size) for size in page.shape) or 'no'} pixels, {page.dtype}"
+    form = f"{' × '.join(str(size) for size in page.shape) or 'no'} pixels, {page.dtype}"
+    return f"{form}, MinIsWhite" if page.photometric == 0 else form
 
 
 def _page_errors(label: str, page: tifffile.TiffPage, frames: bool) -> list[ErrorRecord]:
@@ -191,6 +196,8 @@ def _page_errors(label: str, page: tifffile.TiffPage, frames: bool) -> list[Erro
         return error(f"has a lossy compression ({name}), which alters intensities; {_ADVICE}")
     if page.dtype is None or page.bitspersample not in (8, 16, 32, 64):
         return error(f"stores {page.bitspersample} bits per pixel, packed; {_ADVICE}")
+    if page.photometric == 0 and np.dtype(page.dtype).kind != "u":
+        return error(f"holds {page.dtype} as MinIsWhite (0 is white); {_ADVICE}, as MinIsBlack")
     if len(page.shape) != (2 if planes == 1 else 3):
         return error(f"has pages of shape {page.shape}; expected (y, x)")
     errors = frame_errors(label, page.shape[-2:], np.dtype(page.dtype)) if frames else []
