@@ -15,6 +15,7 @@ from tests.coded import coded
 from tests.io.frames_files import make_frames, write_edf
 from xmist import InputError, open_result
 from xmist.io.frames.frames import load_frames, open_frames
+from xmist.workflow.rotation import known_angles
 
 
 def opened(spec, folder, **options):
@@ -372,6 +373,98 @@ def test_init_lists_positions_that_are_links(tmp_path, capsys, kind):
     assert "Left out" not in text
     for role in ("ref", "sample"):
         assert f"{role}_*.h5" in text or all(f"{role}_{position}.h5" in text for position in range(3))
+
+
+def _leave_the_folder(kind, raw, path):
+    """Write an HDF5 file, or a symbolic link to one, that leads to data in another folder."""
+    if kind == "symbolic":
+        path.symlink_to(raw)
+        return
+    with h5py.File(path, "w") as file:
+        if kind == "virtual":
+            layout = h5py.VirtualLayout((20, 24), np.uint16)
+            layout[...] = h5py.VirtualSource(str(raw), "d", (20, 24))
+            file.create_virtual_dataset("d", layout)
+        elif kind == "soft":
+            file["link"] = h5py.ExternalLink(str(raw), "/")
+            file["d"] = h5py.SoftLink("/link/d")
+        elif kind == "raw":
+            numbers = raw.with_suffix(".bin")
+            with h5py.File(raw) as other:
+                other["d"][()].tofile(numbers)
+            file.create_dataset("d", (20, 24), np.uint16, external=[(str(numbers), 0, 20 * 24 * 2)])
+        else:
+            file["d"] = h5py.ExternalLink(str(raw), "/d")
+
+
+@pytest.mark.parametrize(
+    ("kind", "series"),
+    [
+        ("external", False),
+        ("soft", False),
+        ("virtual", True),
+        ("raw", True),
+        ("symbolic", False),
+        ("symbolic", True),
+    ],
+)
+def test_links_out_of_a_folder_can_be_refused(tmp_path, capsys, kind, series):
+    (tmp_path / "raw").mkdir()
+    (tmp_path / "run").mkdir()
+    for role in ("ref", "sample"):
+        for position in range(2):
+            raw = tmp_path / "raw" / f"{role}_{position}.h5"
+            with h5py.File(raw, "w") as file:
+                file["d"] = make_frames(1, (20, 24), seed=position)[0]
+            _leave_the_folder(kind, raw, tmp_path / "run" / f"{role}_{position}.h5")
+    config = tmp_path / "run" / "config.toml"
+    text = f"""
+[input]
+reference = "ref_*.h5::/d"
+sample = "{"sample_{position}" if series else "sample_*"}.h5::/d"
+links = "all"
+[experiment]
+energy_kev = 17.0
+pixel_size = 5.8e-6
+sample_to_detector = 1.0
+[retrieve]
+method = "mist"
+[options]
+smoothing = 2.0
+[output]
+files = ["result.h5"]
+"""
+    if series:
+        text += '[series]\nangles = "../raw/angles.h5::/angle"\n'
+        with h5py.File(tmp_path / "raw" / "angles.h5", "w") as file:
+            file["angle"] = [0.0]
+    config.write_text(text)
+    assert call(capsys, "check", str(config)).code == 0
+    config.write_text(text.replace('"all"', '"inside"'))
+    done = call(capsys, "check", str(config))
+    assert done.code == 2
+    assert 'links = "inside"' in done.err
+
+
+@pytest.mark.parametrize("kind", ["angles", "dark"])
+def test_links_of_angles_and_darks_can_be_refused(tmp_path, kind):
+    (tmp_path / "raw").mkdir()
+    with h5py.File(tmp_path / "raw" / "a.h5", "w") as file:
+        file["d"] = np.arange(20.0) if kind == "angles" else np.zeros((2, 20, 24))
+    with h5py.File(tmp_path / "a.h5", "w") as file:
+        file["d"] = h5py.ExternalLink("raw/../raw/a.h5", "/d")
+        file["out"] = h5py.ExternalLink(str(tmp_path.parent / f"{tmp_path.name}-out.h5"), "/d")
+    (tmp_path.parent / f"{tmp_path.name}-out.h5").write_bytes((tmp_path / "raw" / "a.h5").read_bytes())
+    for name, fine in (("d", True), ("out", False)):
+        read = {
+            "angles": lambda name=name: known_angles(f"a.h5::/{name}", tmp_path, "inside"),
+            "dark": lambda name=name: open_frames(f"a.h5::/{name}", name="", folder=tmp_path, links="inside"),
+        }[kind]
+        if fine:
+            assert len(read())
+        else:
+            with pytest.raises(InputError, check=coded("link-outside")):
+                read()
 
 
 def test_init_says_which_links_are_broken(tmp_path, capsys):

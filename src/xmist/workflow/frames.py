@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from xmist.core.errors import InputError, prefixed
-from xmist.io.frames.addresses import Address
+from xmist.io.frames.addresses import Address, check_link
 from xmist.io.frames.loading import LoadedFrames, frame_digest, load_frames
 from xmist.io.frames.series import FrameSeries, open_source
 from xmist.io.frames.sources import Source, check_file
@@ -245,9 +245,17 @@ def open_tolerant(address: Address) -> Source:
     """Open a file or dataset by its headers; holes in an HDF5 dataset are noted, not refused."""
     if address.path.suffix.lower() in HDF5_ENDINGS:
         check_file(address.path)
+        check_link(address)
         from xmist.io.frames.hdf5_reader import open_hdf5
 
-        return open_hdf5(address.path, address.dataset, address.key, axes=address.axes, holes=True)
+        return open_hdf5(
+            address.path,
+            address.dataset,
+            address.key,
+            axes=address.axes,
+            holes=True,
+            links=address.links,
+        )
     return open_source(address)
 
 

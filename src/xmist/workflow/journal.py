@@ -32,7 +32,7 @@ _LARGEST: Final = 2**28
 
 # Keys that say where frames are and how results are stored: the frames themselves are compared.
 _FREE: Final = {
-    "input": ("reference", "sample", "dark", "flat", "sample_axes", "reference_axes"),
+    "input": ("reference", "sample", "dark", "flat", "sample_axes", "reference_axes", "links"),
     "series": ("angles", "tilt", "expected", "first", "projections", "block"),
 }
 

@@ -20,7 +20,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from xmist.core.errors import ErrorRecord, InputError, prefixed, raise_errors
-from xmist.io.frames.addresses import Address, find_addresses, find_names, split_address
+from xmist.io.frames.addresses import Address, Links, find_addresses, find_names, split_address
 from xmist.io.frames.axes import Axes, axis_sizes, frame_axes
 from xmist.io.frames.sources import Source, listed
 from xmist.workflow.frames import FrameTable, open_tolerant, with_name
@@ -75,6 +75,7 @@ class FrameRequest:
     outer: str
     folder: Path
     axes: Axes | None = None
+    links: Links = "all"
     repeats: int = 1
     any_repeats: bool = False
     count: int | None = None
@@ -124,7 +125,7 @@ def place_frames(request: FrameRequest) -> FrameTable:
     name, outer, before = request.name, request.outer, request.before
     files, braces = _find_files(request)
     for file in files:
-        file.address = replace(file.address, axes=request.axes)
+        file.address = replace(file.address, axes=request.axes, links=request.links)
     opened = _open_files(files, name)
     stated = getattr(opened.layout, "names", ())
     if request.axes is None and len(stated) > 1:  # the file states them

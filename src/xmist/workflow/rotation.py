@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 from xmist.core.errors import ErrorRecord, InputError, prefixed, raise_errors
 from xmist.core.findings import Finding, finding
-from xmist.io.frames.addresses import Address, find_addresses, split_address
+from xmist.io.frames.addresses import Address, Links, find_addresses, split_address
 from xmist.io.frames.positions import find_value
 from xmist.io.frames.sources import listed
 from xmist.workflow.frames import FrameReader, FrameTable
@@ -40,7 +40,7 @@ def angle_datasets(given: Any) -> tuple[str, ...]:
     return tuple(name for name in names if isinstance(name, str) and "::" in name)
 
 
-def known_angles(given: Any, folder: Path) -> Angles | None:
+def known_angles(given: Any, folder: Path, links: Links = "all") -> Angles | None:
     """Return the angles in degrees that are known without the frames."""
     names = angle_datasets(given)
     if not names:
@@ -51,7 +51,7 @@ def known_angles(given: Any, folder: Path) -> Angles | None:
     errors: list[ErrorRecord] = []
     for address in find_addresses(names, folder, errors):
         try:
-            values, unit = read_column(address, _MOST)
+            values, unit = read_column(replace(address, links=links), _MOST)
         except InputError as error:
             errors += error.records
             continue
@@ -165,11 +165,11 @@ def neighbour_angles(given: str, table: FrameTable, folder: Path) -> Angles | No
         return None
     angles = np.full(table.places.shape[:2], math.nan)
     repeats = table.places.shape[2]
-    for number, other in enumerate(paths):
+    for number, address in enumerate(table.addresses):
         mine = table.places[:, :, 0, 0] == number
         frames = table.places[:, :, 0, 1][mine]
         try:
-            values, unit = read_column(Address(other, dataset, key), _MOST)
+            values, unit = read_column(replace(address, dataset=dataset, key=key), _MOST)
         except InputError:
             continue
         values = np.rad2deg(values) if unit.strip().lower() in RADIANS else values
@@ -272,7 +272,8 @@ def _stated_unit(given: Any, folder: Path, table: FrameTable) -> str:
             from xmist.io.frames.hdf5_columns import read_column
 
             name, dataset, key = split_address(given)
-            _, unit = read_column(Address(Path(folder) / Path(name).expanduser(), dataset, key), _MOST)
+            path = Path(folder) / Path(name).expanduser()
+            _, unit = read_column(Address(path, dataset, key, links=table.addresses[0].links), _MOST)
         else:
             number, frame = next(place for place in table.places.reshape(-1, 2).tolist() if place[0] >= 0)
             with FrameReader(table) as reader:

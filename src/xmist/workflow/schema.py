@@ -166,7 +166,14 @@ _SamplePositions = Annotated[
 
 
 class InputSection(Options):
-    """Where the frames are."""
+    """Where the frames are.
+
+    Parameters
+    ----------
+    links : str
+        Links in HDF5 files and symbolic links: "all" are followed, or only those "inside" the folder
+        of the file.
+    """
 
     reference: Annotated[_Names, _frames("reference")]
     sample: Annotated[_Names, _frames("sample")]
@@ -177,6 +184,7 @@ class InputSection(Options):
     repeats: Annotated[int, _whole("the number of frames per position, which are averaged")] = 1
     position_key: _PositionKey | None = None
     sample_positions: _SamplePositions | None = None
+    links: Literal["all", "inside"] = "all"
 
 
 def _quantity(text: str) -> Parsed:

@@ -79,7 +79,8 @@ def open_still(found: FrameSearch) -> dict[str, FrameSeries]:
             axes = found.parsed.input.sample_axes
             # Arrays whose axes have another order come from one program.
             axes = None if axes is None or axes[-2:] == ("y", "x") else _still_axes(axes)
-            task = partial(open_frames, spec, name=name, folder=found.parsed.folder, axes=axes)
+            place: dict[str, Any] = {"folder": found.parsed.folder, "links": found.parsed.input.links}
+            task = partial(open_frames, spec, name=name, axes=axes, **place)
             series = found.attempt(task)
             if series is not None:
                 still[role] = series
@@ -110,7 +111,11 @@ def find_single(found: FrameSearch) -> None:
         spec = getattr(parsed.input, role)
         name = parsed.name_of(f"input.{role}")
         if spec is not None:
-            place: dict[str, Any] = {"folder": parsed.folder, "position_key": parsed.input.position_key}
+            place: dict[str, Any] = {
+                "folder": parsed.folder,
+                "position_key": parsed.input.position_key,
+                "links": parsed.input.links,
+            }
             series = found.attempt(partial(open_frames, spec, name=name, **place))
             if series is not None:
                 both[role] = series
@@ -180,6 +185,7 @@ def _find_placed(found: FrameSearch) -> None:
                 outer="projection",
                 folder=parsed.folder,
                 axes=parsed.input.sample_axes,
+                links=parsed.input.links,
                 repeats=parsed.input.repeats,
                 count=1,
                 positions=positions,
@@ -208,6 +214,7 @@ def _place_reference(found: FrameSearch, sets: int) -> FrameTable | None:
         outer="set",
         folder=parsed.folder,
         axes=parsed.reference_axes,
+        links=frames.links,
         repeats=section.reference_repeats or frames.repeats,
         any_repeats=section.reference_repeats is None and frames.repeats == 1,
         count=sets,
@@ -236,7 +243,7 @@ def find_series(found: FrameSearch) -> None:
         text = "region and stride are for a single projection; for a series use the steps crop and bin"
         found.errors.append(ErrorRecord("option-conflict", text))
     times = section.reference_at or (0.0,)
-    found.known = found.attempt(lambda: known_angles(section.angles, parsed.folder))
+    found.known = found.attempt(lambda: known_angles(section.angles, parsed.folder, parsed.input.links))
     reference = _place_reference(found, len(times))
     if reference is None:
         return
@@ -288,6 +295,7 @@ def _place_sample(found: FrameSearch, reference: FrameTable) -> FrameTable:
         outer="projection",
         folder=parsed.folder,
         axes=parsed.input.sample_axes,
+        links=parsed.input.links,
         repeats=parsed.input.repeats,
         positions=reference.positions,
         first=section.first,

@@ -34,6 +34,7 @@ def place_stepped(parsed: ParsedConfiguration) -> tuple[FrameTable, FrameTable, 
                 outer=outer,
                 folder=parsed.folder,
                 axes=axes,
+                links=frames.links,
                 repeats=frames.repeats,
                 count=1,
             )

@@ -9,13 +9,14 @@ import unicodedata
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Final
+from typing import Final, Literal
 
 from xmist.core.errors import ErrorRecord, InputError
 from xmist.io.frames.axes import Axes
 from xmist.io.frames.sources import listed, reason
 
 Spec = str | os.PathLike[str] | Sequence[str | os.PathLike[str]]
+Links = Literal["all", "inside"]
 
 KEY_NAMES: Final = ("image_key", "image_key_control")
 # What stands at the end of an address of some frames of a stack: [image_key=1].
@@ -35,17 +36,32 @@ class FrameKey:
 
 @dataclass(frozen=True)
 class Address:
-    """A file and, for HDF5, the dataset in it; `axes`: those of its array, if they are stated."""
+    """A file and, for HDF5, the dataset in it; `axes`: those of its array, if they are stated.
+
+    `links`: whether links may lead out of the folder of the file.
+    """
 
     path: Path
     dataset: str | None = None
     key: FrameKey | None = None
     axes: Axes | None = None
+    links: Links = "all"
 
     def __str__(self) -> str:
         if self.dataset is None and self.key is None:
             return str(self.path)
         return f"{self.path}::{self.dataset or ''}{self.key or ''}"
+
+
+def check_link(address: Address) -> None:
+    """Raise an error if a file is a symbolic link that leads out of its folder, and that is not allowed."""
+    target = Path(os.path.realpath(address.path))
+    if address.links == "inside" and not target.is_relative_to(os.path.realpath(address.path.parent)):
+        raise InputError(
+            f'{address.path} leads to {target}, outside its folder, which links = "inside" does not allow; '
+            "name that file itself, or allow all links",
+            "link-outside",
+        )
 
 
 def split_address(item: str) -> tuple[str, str | None, FrameKey | None]:

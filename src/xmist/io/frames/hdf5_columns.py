@@ -60,7 +60,7 @@ def read_column(address: Address, most: int) -> tuple[NDArray[np.float64], str]:
     """Return the finite numbers of a dataset of one dimension, at most so many, and their unit or ""."""
     import h5py
 
-    with reading(str(address)), Hdf5(address.path) as file:
+    with reading(str(address)), Hdf5(address.path, address.links) as file:
         place = file.find("/" + (address.dataset or ""))
         if (
             place is None

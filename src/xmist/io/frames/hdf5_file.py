@@ -8,16 +8,16 @@ from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, Final, Literal
+from typing import TYPE_CHECKING, Any, Final
 
 from xmist.core.errors import InputError
+from xmist.io.frames.addresses import Links
 from xmist.io.frames.hdf5_heap import check_heaps
 from xmist.io.frames.sources import MOST_AXES, check_file, frame_errors, written_flags
 
 if TYPE_CHECKING:
     import h5py
 
-Links = Literal["all", "inside"]
 
 # Files of beamlines hold some hundred objects; these bounds end what a hostile file could make us read.
 _MOST_OBJECTS: Final = 20_000

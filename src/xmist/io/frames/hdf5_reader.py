@@ -16,10 +16,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from xmist.core.errors import InputError
-from xmist.io.frames.addresses import FrameKey
+from xmist.io.frames.addresses import FrameKey, Links
 from xmist.io.frames.axes import ArrayLayout, Axes, known_axes
 from xmist.io.frames.hdf5_columns import MEANINGS, choose_frames
-from xmist.io.frames.hdf5_file import Hdf5, Links, Place, is_plausible, with_raw_files
+from xmist.io.frames.hdf5_file import Hdf5, Place, is_plausible, with_raw_files
 from xmist.io.frames.hdf5_storage import VirtualFile, check_dataset, find_holes
 from xmist.io.frames.sources import MOST_AXES, Source, checked_layout, listed, native, reading
 

@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from xmist.core.errors import ErrorRecord, InputError, prefixed, raise_errors
-from xmist.io.frames.addresses import Address, Spec, find_addresses
+from xmist.io.frames.addresses import Address, Links, Spec, check_link, find_addresses
 from xmist.io.frames.axes import Axes
 from xmist.io.frames.page_axes import with_axes
 from xmist.io.frames.positions import Position, asked_positions, found_positions
@@ -135,10 +135,11 @@ def open_frames(
     folder: str | Path | None = None,
     position_key: str | Sequence[str] | None = None,
     axes: Axes | None = None,
+    links: Links = "all",
 ) -> FrameSeries:
     """Open frames by their headers; no frame is read. `axes` state what the axes of stored arrays are."""
     errors: list[ErrorRecord] = []
-    addresses = [replace(address, axes=axes) for address in find_addresses(spec, folder, errors)]
+    addresses = [replace(address, axes=axes, links=links) for address in find_addresses(spec, folder, errors)]
     sources = []
     for address in addresses:
         try:
@@ -160,6 +161,7 @@ def open_source(address: Address) -> Source:
     """Open one file or dataset by its headers."""
     path = address.path
     check_file(path)
+    check_link(address)
     kind = _format(path)
     inside = str(address).removeprefix(str(path))
     if inside and kind != "HDF5":
@@ -174,7 +176,7 @@ def open_source(address: Address) -> Source:
     if kind == "HDF5":
         from xmist.io.frames.hdf5_reader import open_hdf5
 
-        return open_hdf5(path, address.dataset, address.key, axes=address.axes)
+        return open_hdf5(path, address.dataset, address.key, axes=address.axes, links=address.links)
     if kind == "EDF":
         from xmist.io.frames.edf_reader import open_edf
 
