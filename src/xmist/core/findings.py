@@ -272,6 +272,23 @@ _TABLE: Final = (
         "wrong by it.",
         "Use full-field, umpa or xsvt. If the beam drifted, add the preprocessing step drift.",
     ),
+    FindingCode(
+        "positions-disagree",
+        "warning",
+        "Speckles of some positions moved otherwise than those of the others: the sample moved or changed "
+        "between positions. No image channel is right where it did.",
+        "Leave these positions out, or record them again. If the sample was moved on purpose, state its "
+        "positions.",
+    ),
+    FindingCode(
+        "shift-contradicted",
+        "warning",
+        "Speckles moved otherwise than the refraction angle says, by more than 0.1 pixels (rms): intensities "
+        "changed by something else than refraction, or shifts are too large for the method. Refraction angle "
+        "and phase are wrong.",
+        "Preprocess with flux or drift, allow for attenuation, or use umpa or full-field, which follow the "
+        "speckles.",
+    ),
     # --- methods (methods/implicit and methods/matching) ---
     FindingCode(
         "not-converged",

@@ -35,6 +35,8 @@ _ONE_SIDED: Final = 3.0  # times what it is below
 _OFF: Final = 5.0  # standard errors of a mean over bare beam
 _BRIGHTER: Final = 0.02  # of T; flux is not known better
 _STRAY: Final = 0.1  # of the sample's signal: smaller offsets do not matter
+_MEAN: Final = 0.3  # of the sample's mean
+_BLUR: Final = 0.1  # pixels; less blur of the speckles does not matter
 _LARGE_PART: Final = 0.01  # of the pixels, from which a part without bare beam is worth a warning
 _SMALLEST: Final = 50  # pixels of bare beam that level a part
 
@@ -395,9 +397,14 @@ def _dark_field(result: Retrieval, known: Mask, other: Mask) -> list[Finding]:
     if len(values) < _FEWEST or not (other & finite).any():
         return []
     mean, error = _middle(values)
-    signal = float(np.abs(np.quantile(image[other & finite], (0.05, 0.95)) - mean).max())
+    sample = image[other & finite]
+    signal = float(np.abs(np.quantile(sample, (0.05, 0.95)) - mean).max())
     noise = np.sqrt(within + values.var())
-    if abs(mean) <= max(_OFF * error, noise, _STRAY * signal):
+    experiment = result.experiment
+    unseen = 0.5 * _BLUR**2 * experiment.effective_pixel**2 / experiment.effective_distance
+    # Noise of single pixels hides an offset there, and not in means over the sample.
+    seen = min(max(noise, _STRAY * signal), _MEAN * abs(float(sample.mean(dtype=np.float64))))
+    if abs(mean) <= max(_OFF * error, unseen, seen):
         return []
     message = (
         f"dark-field is {mean:.2g} m in bare beam, where it is 0, with a noise of {noise:.2g} m: all of it "

@@ -57,7 +57,10 @@ def check_frames(
     identical = [n for n in range(len(sample)) if _identical(reference[n], sample[n], used[n])]
     if identical:
         return [
-            finding("identical-frames", f"sample and reference frames of {_listed(identical)} are identical")
+            finding(
+                "identical-frames",
+                f"sample and reference frames of {in_words(identical)} are identical",
+            )
         ]
     found = []
     if sparse:
@@ -148,7 +151,7 @@ def _cut(name: str, frames: Image, weights: Real | None) -> list[Finding]:
         return []
     message = (
         f"{percent(max(share for _, share in cut))} of the pixels of the {name} frame of "
-        f"{_listed([n for n, _ in cut])} have the highest or lowest value of the frame: counts were "
+        f"{in_words([n for n, _ in cut])} have the highest or lowest value of the frame: counts were "
         "cut, as by saturation, and phase and dark-field are wrong there; give these pixels weight 0"
     )
     return [finding("counts-cut", message)]
@@ -355,14 +358,14 @@ def _unmatched(
         found.append(finding("pairs-swapped", message))
     if turned:
         message = (
-            f"the sample frame{'s' if len(turned) > 1 else ''} of {_listed([n for n, _ in turned])} fit"
+            f"the sample frame{'s' if len(turned) > 1 else ''} of {in_words([n for n, _ in turned])} fit"
             f"{'' if len(turned) > 1 else 's'} the reference {turned[0][1]}; all image channels are wrong: "
             "turn the frames of one kind"
         )
         found.append(finding("pairs-turned", message))
     if unknown:
         message = (
-            f"the speckles of the sample frame of {_listed(unknown)} are not those of the reference frame: "
+            f"the speckles of the sample frame of {in_words(unknown)} are not those of the reference frame: "
             "all image channels are wrong; check which files belong together, their order, and that the "
             "diffuser stood still"
         )
@@ -416,7 +419,7 @@ def _blurred(reference: SpecklePatches, sample: SpecklePatches, matches: list[Pa
     least = min(part for _, _, part in found)
     kinds = " and ".join(sorted({name for name, _, _ in found}))
     message = (
-        f"the speckles of {_listed(low)} have {least:.2g} times the visibility of the others in the {kinds} "
+        f"the speckles of {in_words(low)} have {least:.2g} times the visibility of the others in the {kinds} "
         "frames: diffuser, source or sample moved meanwhile, and dark-field and phase suffer; leave the "
         "position out or record it again"
     )
@@ -444,7 +447,8 @@ def _blurred_more(matches: list[PatchMatch]) -> list[tuple[str, int, float]]:
     return [("sample", n, part) for n, part in enumerate(parts) if part < limits[n]]
 
 
-def _listed(numbers: list[int]) -> str:
+def in_words(numbers: list[int]) -> str:
+    """Return positions in words."""
     if len(numbers) == 1:
         return f"position {numbers[0]}"
     return f"positions {', '.join(map(str, numbers[:-1]))} and {numbers[-1]}"
@@ -468,7 +472,9 @@ def _compare_flux(name: str, flux: NDArray[np.float64]) -> list[Finding]:
     if dark:
         if len(dark) == len(flux):  # every pixel is flagged
             return []
-        return [finding("no-light", f"the {name} frames of {_listed(dark)} have no light; check the shutter")]
+        return [
+            finding("no-light", f"the {name} frames of {in_words(dark)} have no light; check the shutter")
+        ]
     known = np.isfinite(flux)
     if not known.any():
         return []

@@ -19,6 +19,7 @@ from xmist.methods.common.bare_beam import use_bare_beam
 from xmist.methods.common.border import check_border
 from xmist.methods.common.findings import describe_flags
 from xmist.methods.common.frames import check_frames
+from xmist.methods.common.motion import check_motion
 from xmist.methods.common.period import check_period
 from xmist.methods.common.phase import screening_length2
 from xmist.methods.common.reference import PreparedReference, prepare_reference
@@ -136,7 +137,9 @@ class FullFieldPlan:
         )
         # The fit is freed by now.
         frames, used = self.reference.frames, self.reference.weights
-        result = check_period(check_border(result, frames, given, None, shifts=shifts), frames, used)
+        result = check_border(result, frames, given, None, shifts=shifts)
+        result = check_motion(result, frames, scaled, used, threads=self.threads)
+        result = check_period(result, frames, used)
         return use_bare_beam(result, frames, scaled, used, background=self.background, threads=self.threads)
 
     def _fitted(

@@ -21,6 +21,7 @@ from xmist.methods.common.bare_beam import use_bare_beam
 from xmist.methods.common.border import check_border
 from xmist.methods.common.findings import describe_flags
 from xmist.methods.common.frames import check_frames
+from xmist.methods.common.motion import check_motion
 from xmist.methods.common.period import check_period
 from xmist.methods.common.phase import epsilon_of, screening_length2
 from xmist.methods.common.reference import PreparedReference
@@ -138,12 +139,10 @@ class ImplicitPlan:
             **channels,
         )
         reference = equations.reference
+        result = check_border(result, reference.frames, frames, reference.weights, given)
+        result = check_motion(result, reference.frames, frames, reference.weights, threads=equations.threads)
         return use_bare_beam(
-            check_period(
-                check_border(result, reference.frames, frames, reference.weights, given),
-                reference.frames,
-                reference.weights,
-            ),
+            check_period(result, reference.frames, reference.weights),
             reference.frames,
             frames,
             reference.weights,

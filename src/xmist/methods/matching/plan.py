@@ -21,6 +21,7 @@ from xmist.methods.common.bare_beam import use_bare_beam
 from xmist.methods.common.border import check_border
 from xmist.methods.common.findings import describe_flags, share_of
 from xmist.methods.common.frames import check_frames
+from xmist.methods.common.motion import check_motion
 from xmist.methods.common.phase import phase_of_shift
 from xmist.methods.common.reference import PreparedReference, prepare_reference
 from xmist.methods.matching.options import MatchingOptions, shift_of
@@ -90,6 +91,7 @@ class MatchingPlan:
             covariance = self._covariance(reference, found, flags, frames, combined)
         result = self._result(found, covariance, flags, frames)
         result = check_border(result, reference, frames, combined)
+        result = check_motion(result, reference, frames, self.reference.weights, threads=self.threads)
         result = use_bare_beam(
             result,
             reference,
