@@ -299,6 +299,13 @@ _TABLE: Final = (
         "= false.",
     ),
     FindingCode(
+        "dark-field-from-shift",
+        "warning",
+        "The method neglects what a shift does to speckles to second order, which looks like scatter: where "
+        "shifts are large, a good part of the dark-field is not the sample's.",
+        "Use full-field, umpa or mist-gradient-flow. A shift of u pixels adds u² p²/(4 ∆) in the mean.",
+    ),
+    FindingCode(
         "dark-field-qualitative",
         "warning",
         "The dark-field of the method is qualitative: one position cannot separate attenuation and "

@@ -29,6 +29,8 @@ _APART: Final = 0.05  # pixels, rms, of a position against the others, at least
 _APART_MOST: Final = 0.15
 _PART: Final = 0.3  # of the shift that a sample makes; structure of the sample in a patch is less
 _ABOVE: Final = 6.0  # times the variance of noise, for a position
+_BLUR: Final = 0.1  # pixels; less blur of the speckles does not matter
+_SECOND: Final = 0.23  # part of a dark-field: the rest is 30 % less
 # What is wrong with the frames already.
 _KNOWN: Final = {
     "border-motion-missing",
@@ -43,28 +45,66 @@ _FEWEST: Final = 4  # patches
 
 
 def check_motion(
-    result: Retrieval, reference: Real, sample: Real, weights: Real | None, *, threads: int | None = None
+    result: Retrieval,
+    reference: Real,
+    sample: Real,
+    weights: Real | None,
+    *,
+    first_order: bool = False,
+    threads: int | None = None,
 ) -> Retrieval:
     """Return a result with warnings where speckles of frames (position, y, x) contradict its angle.
 
-    Pixels with a flag do not count.
+    Pixels with a flag do not count. `first_order`: equations neglect what is of second order in the shift.
     """
-    if result.refraction_angle is None or {record.code for record in result.findings} & _KNOWN:
+    if {record.code for record in result.findings} & _KNOWN:
         return result
-    experiment = result.experiment
+    experiment, angle = result.experiment, result.refraction_angle
     left = residual_shifts(
         reference,
         sample,
         weights,
-        result.refraction_angle,
+        np.zeros((2, *result.flags.shape), np.float32) if angle is None else angle,
         scale=experiment.effective_distance / experiment.effective_pixel,
         flagged=(result.flags & ~np.uint16(flag.CLIPPED)) > 0,
         threads=threads,
     )
     if len(left.common) < _FEWEST:
         return result
-    found = _apart(left) or _contradicted(left, result)
+    found = _apart(left) or ([] if angle is None else _contradicted(left, result))
+    if first_order:
+        found += _as_blur(left, result)
     return replace(result, findings=(*result.findings, *found))
+
+
+def _as_blur(left: ResidualShifts, result: Retrieval) -> list[Finding]:
+    """Return a warning where a good part of the dark-field is what a shift u is to second order.
+
+    u_i u_j ∂_i∂_j I/2 adds |u|²/4 to an isotropic d in speckles without a direction. Where shifts are largest
+    counts most.
+    """
+    if result.dark_field is None:
+        return []
+    distance, p = result.experiment.effective_distance, result.experiment.effective_pixel
+    noise = np.trace(left.covariance, axis1=1, axis2=2)
+    added = 0.25 * np.maximum(((left.shift + left.common) ** 2).sum(axis=1) - noise, 0.0)
+    parts = [
+        result.dark_field[y : y + left.side, x : x + left.side].astype(np.float64) for y, x in left.corners
+    ]
+    count = np.array([np.count_nonzero(np.isfinite(part)) for part in parts])
+    if not added[count > 0].sum() > 0.0:
+        return []
+    d = np.array([np.nansum(part) for part in parts])[count > 0] / count[count > 0] * (distance / p**2)
+    weight = added[count > 0]
+    mean, found = (float(np.average(values, weights=weight)) for values in (weight, d))
+    if mean < 0.5 * _BLUR**2 or mean < _SECOND * found:
+        return []
+    message = (
+        f"speckles moved by up to {2.0 * np.sqrt(weight.max()):.2g} pixels, which {result.method} takes for "
+        f"scatter in part: of the dark-field there, {found * p**2 / distance:.2g} m, about "
+        f"{mean * p**2 / distance:.2g} m come from the shift; use full-field, umpa or mist-gradient-flow"
+    )
+    return [finding("dark-field-from-shift", message)]
 
 
 def _apart(left: ResidualShifts) -> list[Finding]:

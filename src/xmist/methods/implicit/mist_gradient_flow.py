@@ -185,6 +185,7 @@ def prepare(
         equations=equations,
         channels=partial(_channels, flow=flow),
         may_attenuate=options.delta_over_beta is not None or options.attenuation_smoothing is not None,
+        first_order=options.refinements == 0 and options.delta_over_beta is None,
     )
 
 

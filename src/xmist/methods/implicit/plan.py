@@ -85,6 +85,7 @@ class ImplicitPlan:
     equations: PixelwiseSystem
     channels: Callable[[Solution], Channels]
     may_attenuate: bool = True
+    first_order: bool = True  # the equations neglect what is of second order in the shift
     comparison: Agreement | None = None  # what an automatic ridge compares
 
     def __call__(self, sample: ArrayLike, *, weights: ArrayLike | None = None) -> Retrieval:
@@ -140,7 +141,14 @@ class ImplicitPlan:
         )
         reference = equations.reference
         result = check_border(result, reference.frames, frames, reference.weights, given)
-        result = check_motion(result, reference.frames, frames, reference.weights, threads=equations.threads)
+        result = check_motion(
+            result,
+            reference.frames,
+            frames,
+            reference.weights,
+            first_order=self.first_order,
+            threads=equations.threads,
+        )
         return use_bare_beam(
             check_period(result, reference.frames, reference.weights),
             reference.frames,

@@ -32,6 +32,7 @@ _TASK: Final = 6  # patches for a thread
 _FEWEST: Final = 64  # pixels of a patch
 _GAIN: Final = 0.1  # least contrast of the speckles
 _CONDITION: Final = 1e6
+_FLAT: Final = 1e-3  # least ratio of slopes along x and y: stripes do not show a shift along them
 _TERMS: Final = 7  # that are taken off from the equations of one position
 
 
@@ -255,12 +256,14 @@ def _sum_patches(  # type: ignore[no-untyped-def]
 class ResidualShifts:
     """Shifts (x, y) in pixels that a known shift leaves, in patches where speckles are seen.
 
-    `shift` (patch, 2): the known one; `common` (patch, 2): that of all positions besides, with its
-    `covariance` (patch, 2, 2); `own` (patch, position, 2): that of a position minus `common`, with its
-    `variance` (patch, position) of both components; NaN where a position does not count. `positions`: numbers
-    of the positions that were used.
+    `corners` (patch, 2): first row and column of patches of `side` pixels; `shift` (patch, 2): the known one;
+    `common` (patch, 2): that of all positions besides, with its `covariance` (patch, 2, 2);
+    `own` (patch, position, 2): that of a position minus `common`, with its `variance` (patch, position) of
+    both components; NaN where a position does not count. `positions`: numbers of those that were used.
     """
 
+    corners: NDArray[np.int64]
+    side: int
     shift: Real
     common: Real
     covariance: Real
@@ -297,11 +300,17 @@ def residual_shifts(
     good = np.zeros((1, 0, 0), np.bool_) if weights is None else weights > 0
     given = (reference, sample, good, chosen, angle, scale, flagged, corners, side, matrix, vector, sums, own)
     for_blocks(lambda first, last: _sum_patches(*given, first, last), patches, threads=threads, block=_TASK)
-    return _solved(matrix, vector, sums, own, chosen)
+    return _solved(corners, side, matrix, vector, sums, own, chosen)
 
 
 def _solved(
-    matrix: Real, vector: Real, sums: Real, own: Mask, positions: NDArray[np.int64]
+    corners: NDArray[np.int64],
+    side: int,
+    matrix: Real,
+    vector: Real,
+    sums: Real,
+    own: Mask,
+    positions: NDArray[np.int64],
 ) -> ResidualShifts:
     """Solve the equations of `_add` in patches where they determine the shifts."""
     number = len(positions)
@@ -324,6 +333,8 @@ def _solved(
     lacking = ~own[used]
     apart[lacking], trace[lacking] = np.nan, np.nan
     return ResidualShifts(
+        corners=corners[used],
+        side=side,
         shift=sums[used, 4:] / sums[used, 1, None],
         common=common,
         covariance=rest[:, None, None] * inverse_shared,
@@ -336,7 +347,7 @@ def _solved(
 def _determined(matrix: Real) -> Mask:
     """Return where normal equations (patch, n, n) have a solution."""
     scale = np.sqrt(np.diagonal(matrix, axis1=1, axis2=2))
-    positive = (scale > 0.0).all(axis=1)
+    positive = scale.min(axis=1) > _FLAT * scale.max(axis=1)
     scale = np.where(scale > 0.0, scale, 1.0)
     values = np.linalg.eigvalsh(matrix / (scale[:, :, None] * scale[:, None]))
     out: Mask = positive & (values[:, -1] < _CONDITION * values[:, 0])
