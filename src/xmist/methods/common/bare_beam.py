@@ -28,6 +28,7 @@ _FEWEST: Final = 4  # blocks of a group that have bare beam
 _MOVED: Final = 60.0  # χ² of five parameters of the motion; noise has 5 ± 3.2
 _ALL_MOVED: Final = 0.1  # pixels that all speckles moved by, from which bare beam is looked for again
 _FARTHEST: Final = 16.0
+_SORTED: Final = 1 << 18  # pixels that a median is taken of, about
 _TILTED: Final = 3.0  # deviations of φ over bare beam by which a tilt or a curvature must change it
 _EXPLAINED: Final = 4.0  # times what the motion makes of φ: more has another cause
 _ABOVE: Final = 5.0  # times the noise of φ over bare beam, by which that of the sample is above it
@@ -103,12 +104,14 @@ def _all_moved(
     """
     if result.refraction_angle is None:
         return []
-    sure = sure & np.isfinite(result.refraction_angle).all(axis=0)
-    if not sure.any():
+    every = max(1, round((sure.size / _SORTED) ** 0.5))
+    some = result.refraction_angle[:, ::every, ::every]
+    known = sure[::every, ::every] & np.isfinite(some).all(axis=0)
+    if not known.any():
         return []
     experiment = result.experiment
     pixels = experiment.effective_distance / experiment.effective_pixel
-    shift = np.median(result.refraction_angle[:, sure], axis=1).astype(np.float64) * pixels
+    shift = np.median(some[:, known], axis=1).astype(np.float64) * pixels
     length = float(np.hypot(*shift))
     if not _ALL_MOVED < length < _FARTHEST:
         return []

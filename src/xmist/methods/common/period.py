@@ -15,6 +15,7 @@ from xmist.numerics.images.period import pattern_periods
 Real = NDArray[Any]
 
 _SMALL: Final = 1.5  # pixels: half of the least period that pixels resolve
+_ROWS: Final = 16  # that the cache holds
 _LARGEST: Final = 0.999  # quantile of the shifts that counts as the largest
 
 
@@ -26,8 +27,11 @@ def check_period(result: Retrieval, reference: Real, weights: Real | None) -> Re
     if result.refraction_angle is None or result.options.get("initial") is not None:
         return result
     experiment = result.experiment
+    pixels = experiment.effective_distance / experiment.effective_pixel
+    if not _many_above(result.refraction_angle, result.flags, _SMALL / pixels):
+        return result
     size = np.hypot(*result.refraction_angle)[result.flags == 0]
-    size = size[np.isfinite(size)] * (experiment.effective_distance / experiment.effective_pixel)
+    size = size[np.isfinite(size)] * pixels
     largest = float(np.quantile(size, _LARGEST)) if size.size else 0.0
     if largest <= _SMALL:
         return result
@@ -41,3 +45,16 @@ def check_period(result: Retrieval, reference: Real, weights: Real | None) -> Re
         "values (initial)"
     )
     return replace(result, findings=(*result.findings, finding("shift-ambiguous", message)))
+
+
+def _many_above(angle: Real, flags: NDArray[np.uint16], limit: float) -> bool:
+    """Return whether the quantile of the angles (2, y, x) may be above a limit, without sorting them."""
+    above = known = 0
+    for start in range(0, len(flags), _ROWS):
+        rows = slice(start, start + _ROWS)
+        x, y = angle[:, rows]
+        square = x * x + y * y
+        square[flags[rows] > 0] = np.nan
+        above += int(np.count_nonzero(square > 0.999 * limit**2))  # rounding
+        known += int(np.count_nonzero(np.isfinite(square)))
+    return above > (1.0 - _LARGEST) * known - 2.0

@@ -14,39 +14,94 @@ from xmist.numerics.parallel import for_blocks
 Real = NDArray[Any]
 
 BLOCK: Final = 8  # pixels a side; as many pixels as a few speckles have
-_ROWS: Final = 4  # of blocks, for a thread
+_ROWS: Final = 16  # of blocks, for a thread
+_WIDE: Final = 128  # columns whose sums the nearest cache holds
+
+
+@jit
+def _find_good(sample, good, everywhere, ok):  # type: ignore[no-untyped-def]
+    for x in range(len(ok)):
+        ok[x] = 1.0 if np.isfinite(sample[x]) else 0.0
+    if not everywhere:
+        for x in range(len(ok)):
+            ok[x] = ok[x] if good[x] else 0.0
+
+
+@jit
+def _take(row, ok, out):  # type: ignore[no-untyped-def]
+    for x in range(len(out)):
+        out[x] = np.float64(row[x]) if ok[x] > 0.0 else 0.0
+
+
+@jit
+def _take_difference(after, before, ok, out):  # type: ignore[no-untyped-def]
+    for x in range(len(out)):
+        out[x] = 0.5 * (np.float64(after[x]) - np.float64(before[x])) * ok[x]
+
+
+@jit
+def _add_columns(ok, reference, sample, along, across, sums):  # type: ignore[no-untyped-def]
+    """Constant distances within one array, so that the compiler vectorises."""
+    for x in range(len(ok)):
+        w, r, s, g, h = ok[x], reference[x], sample[x], along[x], across[x]
+        sums[x] += w
+        sums[_WIDE + x] += r * r
+        sums[2 * _WIDE + x] += r * s
+        sums[3 * _WIDE + x] += s * s
+        sums[4 * _WIDE + x] += g * g
+        sums[5 * _WIDE + x] += g * h
+        sums[6 * _WIDE + x] += h * h
+        sums[7 * _WIDE + x] += g * r
+        sums[8 * _WIDE + x] += h * r
+        sums[9 * _WIDE + x] += g * s
+        sums[10 * _WIDE + x] += h * s
+        sums[11 * _WIDE + x] += r
+        sums[12 * _WIDE + x] += s
 
 
 @jit
 def _sum_rows(reference, sample, good, everywhere, out, flux, first, last):  # type: ignore[no-untyped-def]
-    """Add up blocks of rows `first` to `last`; see `BlockMoments`."""
+    """Add up blocks of rows `first` to `last`, columns before blocks; see `BlockMoments`."""
     height, width = reference.shape
+    ok, r, s, gx, gy = np.empty(_WIDE), np.empty(_WIDE), np.empty(_WIDE), np.empty(_WIDE), np.empty(_WIDE)
+    sums = np.empty(13 * _WIDE)
     for v in range(first, last):
-        for y in range(v * BLOCK, min((v + 1) * BLOCK, height)):
-            up, down = max(y - 1, 0), min(y + 1, height - 1)
-            for x in range(width):
-                s = np.float64(sample[y, x])
-                if not np.isfinite(s) or not (everywhere or good[y, x]):
-                    continue
-                u = x // BLOCK
-                r = np.float64(reference[y, x])
-                a, b = max(x - 1, 0), min(x + 1, width - 1)
-                gx = 0.5 * (np.float64(reference[y, b]) - np.float64(reference[y, a]))
-                gy = 0.5 * (np.float64(reference[down, x]) - np.float64(reference[up, x]))
-                block = out[v, u]
-                block[0] += 1.0
-                block[1] += r * r
-                block[2] += r * s
-                block[3] += s * s
-                block[4] += gx * gx
-                block[5] += gx * gy
-                block[6] += gy * gy
-                block[7] += gx * r
-                block[8] += gy * r
-                block[9] += gx * s
-                block[10] += gy * s
-                flux[v, u, 0] += r
-                flux[v, u, 1] += s
+        for left in range(0, width, _WIDE):
+            right = min(left + _WIDE, width)
+            n = right - left
+            sums[:] = 0.0
+            for y in range(v * BLOCK, min((v + 1) * BLOCK, height)):
+                row = reference[y]
+                up, down = reference[max(y - 1, 0)], reference[min(y + 1, height - 1)]
+                _find_good(
+                    sample[y][left:right], good[0 if everywhere else y][left:right], everywhere, ok[:n]
+                )
+                _take(row[left:right], ok, r[:n])
+                _take(sample[y][left:right], ok, s[:n])
+                _take_difference(down[left:right], up[left:right], ok, gy[:n])
+                start, stop = max(left, 1), min(right, width - 1)
+                _take_difference(
+                    row[start + 1 : stop + 1],
+                    row[start - 1 : stop - 1],
+                    ok[start - left :],
+                    gx[start - left : stop - left],
+                )
+                if left == 0:
+                    gx[0] = 0.5 * (np.float64(row[1]) - np.float64(row[0])) * ok[0]
+                if right == width:
+                    gx[n - 1] = 0.5 * (np.float64(row[-1]) - np.float64(row[-2])) * ok[n - 1]
+                _add_columns(ok[:n], r, s, gx, gy, sums)
+            for u in range(left // BLOCK, -(-right // BLOCK)):
+                begin = u * BLOCK - left
+                for k in range(13):
+                    block = sums[k * _WIDE + begin : k * _WIDE + begin + BLOCK]  # 0 beyond the frame
+                    total = ((block[0] + block[1]) + (block[2] + block[3])) + (
+                        (block[4] + block[5]) + (block[6] + block[7])
+                    )
+                    if k < 11:
+                        out[v, u, k] = total
+                    else:
+                        flux[v, u, k - 11] = total
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
