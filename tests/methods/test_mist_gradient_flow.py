@@ -10,6 +10,7 @@ from tests.manufactured import EXPERIMENT, speckle
 from tests.methods.direct_methods import spectral_laplacian
 from xmist.core import flags as flag
 from xmist.core.findings import warnings_of
+from xmist.methods.implicit import mist_gradient_flow
 from xmist.methods.registry import make_options
 from xmist.numerics.images.tensors import anisotropy, direction, eigenvalues
 from xmist.numerics.operators.finite_transport import Warp, diffuse
@@ -297,6 +298,21 @@ def test_smoothing_and_ridge_follow_the_noise():
     assert "regularisation" not in given.provenance
     damped = _retrieve(reference, sample, smoothing=2.0, ridge=1e3)
     assert np.abs(damped.dark_field).max() <= 0.01 * np.abs(given.dark_field).max()
+
+
+@pytest.mark.parametrize("options", [{"refinements": 0}, {"dark_field": "scalar"}, {"dark_field": "tensor"}])
+def test_noise_of_the_references_is_no_dark_field(monkeypatch, options):
+    rng = np.random.default_rng(5)
+    clean = speckle(rng, 4, (96, 96), grain=2.0)
+    reference, sample = (clean + np.sqrt(4e-3 * clean) * rng.normal(size=clean.shape) for _ in range(2))
+    found = _retrieve(reference, sample, smoothing=2.0, **options).dark_field.mean()
+    same = _retrieve(reference, reference, smoothing=2.0, **options).dark_field
+    monkeypatch.setattr(mist_gradient_flow, "reference_noise", lambda *frames: 0.0)
+    left = _retrieve(reference, sample, smoothing=2.0, **options).dark_field.mean()
+    # Of 96² pixels, each of a variance that is known to a part of √2: 2 % of the noise of both frames.
+    assert abs(found) <= 0.1 * left
+    assert left > 0.05 * SCATTER
+    assert np.abs(same).max() <= 1e-6 * left  # the noise of both frames is the same
 
 
 def test_no_dark_field_but_the_same_phase():

@@ -8,6 +8,7 @@ from xmist.numerics.solvers.gradient_flow import (
     SCALAR,
     TENSOR,
     add_equations,
+    noise_sums,
     smooth_equations,
     solve_equations,
     whitened,
@@ -80,3 +81,25 @@ def test_filtered_potential_by_dense_matrices():
     assert np.allclose(fine - spectral_laplacian(fine) / 0.64, -spectral_laplacian(image) / 0.64)
     both = whitened(image, 0.8, potential=True)
     assert np.allclose(spectral_laplacian(both), whitened(image, 0.8, potential=False))
+
+
+@pytest.mark.parametrize("tensor", [False, True])
+def test_noise_of_a_reference_adds_to_the_sums(tensor):
+    noise = np.random.default_rng(3).normal(size=(2, *SHAPE))
+    for frame in noise:
+        potential = whitened(frame, 0.5, potential=True)
+        detail = whitened(frame, 0.5, potential=False)
+        sums = np.zeros((TENSOR if tensor else SCALAR, *SHAPE))
+        add_equations(detail, potential, sums)
+        expected = noise_sums(SHAPE, 0.5, tensor=tensor)
+        # The power of 2870 independent numbers is known to √(2/2870) = 2.6 %; four times that.
+        assert sums[-3:].mean(axis=(1, 2)) == pytest.approx(expected[-3:], abs=0.11 * abs(expected[-1]))
+        less = np.zeros_like(sums)
+        add_equations(detail, potential, less, level=2.0 + frame, noise=3.0 * expected)
+        change = 3.0 * expected[:, None, None] * (2.0 + frame)
+        assert np.abs(sums - less - change).max() <= 1e-12 * np.abs(sums).max()
+
+
+def test_noise_that_the_mean_wave_explains_does_not_count():
+    every, half = (noise_sums(SHAPE, 0.5, tensor=False, explained=share)[-1] for share in (0.0, 0.5))
+    assert half == pytest.approx(0.5 * every)

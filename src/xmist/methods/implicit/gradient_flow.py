@@ -11,15 +11,18 @@ import numpy as np
 from numpy.typing import NDArray
 
 from xmist.core.arrays import Image
+from xmist.methods.common.reference import middle
 from xmist.methods.implicit.direct import fill_source
 from xmist.numerics.images.blocks import binned
-from xmist.numerics.operators.derivatives import DX, DY, derivative
+from xmist.numerics.matching.contrast import noise_gain
+from xmist.numerics.operators.derivatives import DX, DY, RADIUS, derivative
 from xmist.numerics.operators.finite_transport import Warp, sampled, spline_gains
 from xmist.numerics.parallel import for_blocks
 from xmist.numerics.solvers.gradient_flow import (
     SCALAR,
     TENSOR,
     add_equations,
+    noise_sums,
     smooth_equations,
     solve_equations,
     whiten,
@@ -34,12 +37,14 @@ Real = NDArray[Any]
 SMOOTHINGS: Final = (1.0, 1.4, 2.0, 2.8, 4.0, 5.7, 8.0, 11.3, 16.0)  # pixels
 RIDGES: Final = (0.0, *(10.0 ** (exponent / 2) for exponent in range(-6, 3)))
 _FIRST: Final = 1.0  # Gaussian σ in pixels of the equations that judge a smoothing
+START: Final = 0.7  # Gaussian σ in pixels of the ψ that the references are moved by
 _SLOW: Final = 4.0  # Gaussian σ in pixels of the g that long waves are taken from
 _SHORTEST: Final = 3.0  # of these waves, in σ
 _BIN: Final = 4  # pixels; σ = 4 leaves nothing finer
 _TILE: Final = 256  # pixels
 _WHOLE: Final = 768  # pixels; larger images are judged by nine tiles
 _RINGS: Final = 14
+_FEW: Final = 4  # positions that noise is read from
 _ROWS: Final = 16  # of a few frames, which the cache holds
 _HALF: Final = 0.5  # of the flux of speckles without their mean that is a gradient, if they are isotropic
 
@@ -120,8 +125,14 @@ class Flow:
         filtered: bool = False,
         positions: Sequence[int] | None = None,
         equations: Literal["none", "coarse", "whole"] = "whole",
+        gain: float = 0.0,
+        explained: bool = False,
     ) -> Sums:
-        """Sum the equations of some positions, the references times `factor`, moved by `shift` (2, y, x)."""
+        """Sum the equations of some positions, the references times `factor`, moved by `shift` (2, y, x).
+
+        `gain`: variance of the noise of the references over their mean; `explained`: the shift is that of
+        the mean wave, which has its part of the noise.
+        """
         shape, chosen = self.frames.shape[1:], range(len(self.frames)) if positions is None else positions
         kinds = 0 if equations == "none" else TENSOR if self.tensor else SCALAR
         size = coarse_size(shape)
@@ -131,6 +142,13 @@ class Flow:
         warp = None if shift is None else Warp.of(shift, threads=self.threads)
         inside = None if warp is None else _from_inside(warp.back)
         rest, moved = np.empty(shape, np.float32), np.empty((2, *shape), np.float32)
+        noise = gain * noise_sums(
+            shape,
+            self.epsilon if filtered else 0.0,
+            tensor=self.tensor,
+            explained=explained / len(chosen),
+            sigma=START,
+        )
         parts: list[list[Image]] = []
         for half in (chosen[::2], chosen[1::2]):
             for n in half:
@@ -141,7 +159,16 @@ class Flow:
                     continue
                 epsilon = self.epsilon if filtered else 0.0
                 potential = whitened(rest, epsilon, potential=True, overwrite=True, threads=self.threads)
-                add_equations(detail, potential, total, weight=weight, size=down, threads=self.threads)
+                add_equations(
+                    detail,
+                    potential,
+                    total,
+                    weight=weight,
+                    level=model if factor is None else model * factor,
+                    noise=noise,
+                    size=down,
+                    threads=self.threads,
+                )
             parts.append(
                 [
                     binned(total, size, down=size // down, threads=self.threads),
@@ -216,7 +243,12 @@ def prepare_flow(frames: Image, *, speckle: float, tensor: bool, refine: bool, t
     epsilon = 2.0 * math.pi / (2.0 * speckle)
     splines = [_splines_of(frame, epsilon, threads) for frame in frames] if refine else []
     return Flow(
-        frames=frames, splines=splines, speckle=speckle, epsilon=epsilon, tensor=tensor, threads=threads
+        frames=frames,
+        splines=splines,
+        speckle=speckle,
+        epsilon=epsilon,
+        tensor=tensor,
+        threads=threads,
     )
 
 
@@ -237,6 +269,24 @@ def _splines_of(frame: Image, epsilon: float, threads: int) -> Image:
     for image in out:
         dct2(image, inverse=True, threads=threads)
     return out
+
+
+def reference_noise(reference: Image, sample: Image, weights: Sequence[Image | None]) -> float:
+    """Return the variance over the mean of the white noise of references (position, y, x).
+
+    That of the difference of reference and sample is the sum of both: structure that they share, and noise
+    that they share, do not count.
+    """
+    crop = (slice(_FEW), *middle(reference.shape[1:]))
+    one, other = reference[crop], sample[crop].copy()
+    if min(one.shape[1:]) < 2 * RADIUS + 1:
+        return 0.0
+    for frame, own, weight in zip(other, one, weights, strict=False):
+        if weight is not None:  # 0 where the frame is not finite
+            lost = weight[crop[1:]] == 0.0
+            frame[lost] = own[lost]
+    first, second, both = (noise_gain(frames, level=one) for frames in (one, other, one - other))
+    return min(max(0.5 * (first + both - second), 0.0), first)
 
 
 def _from_inside(back: Image) -> NDArray[np.bool_] | None:

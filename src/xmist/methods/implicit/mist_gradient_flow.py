@@ -60,6 +60,7 @@ from xmist.methods.implicit.direct import position_weights, prepare_ratio
 from xmist.methods.implicit.gradient_flow import (
     RIDGES,
     SMOOTHINGS,
+    START,
     Flow,
     Sums,
     add_slow,
@@ -67,6 +68,7 @@ from xmist.methods.implicit.gradient_flow import (
     displacement,
     mean_wave,
     prepare_flow,
+    reference_noise,
     solve_dark,
     synthesised,
 )
@@ -86,7 +88,6 @@ _PROPORTIONAL: Final = (
     "the diffuser"
 )
 _FIRST: Final = 4  # positions of the refinements before the last, which need no more
-_START: Final = 0.7  # Gaussian σ in pixels of the ψ that the references are moved by
 _SAME: Final = 1e-5  # of the brightest pixel
 _FAR: Final = 1.0  # speckles; no refinement moves them farther
 _SETTLED: Final = 0.1  # pixels; after a refinement that moves speckles by less the next is the last
@@ -216,6 +217,7 @@ def _channels(found: Solution, *, flow: Flow) -> Channels:
             factor=np.nan_to_num(usable, nan=1.0),
             shift=displacement(psi, None, threads=threads),
             filtered=options.refinements > 0,
+            gain=reference_noise(flow.frames, frames, used),
         )
         dark, ill = _dark(sums, found)
     else:
@@ -269,16 +271,17 @@ def _waves(
     threads, last = found.threads, found.options.refinements - 1
     border, findings = _border(flow.frames, frames, used, threads)
     found.findings += findings
+    gain = reference_noise(flow.frames, frames, used)
     nothing = np.zeros(frames.shape[1:], np.float32)
     shift = None if border is None else displacement(nothing, border, threads=threads)
-    sums = flow.sums(frames, used, shift=shift, equations="whole" if last < 0 else "none")
+    sums = flow.sums(frames, used, shift=shift, equations="whole" if last < 0 else "none", gain=gain)
     if last < 0:
         dark, ill = _dark(sums, found)
         return synthesised(mean_wave(sums, dark, threads=threads), threads=threads), border, None, dark, ill
     psi = synthesised(mean_wave(sums, None, threads=threads), threads=threads)
     settled, noise = False, None
     for step in range(last + 1):
-        smooth_equations(psi[None], _START, threads=threads)
+        smooth_equations(psi[None], START, threads=threads)
         shift = displacement(psi, border, threads=threads)
         part = None if settled or step == last else range(min(_FIRST, len(frames)))
         sums = flow.sums(
@@ -288,6 +291,8 @@ def _waves(
             filtered=True,
             positions=part,
             equations="whole" if part is None else "coarse",
+            gain=gain,
+            explained=True,
         )
         rest = mean_wave(sums, None, threads=threads)
         noise = add_slow(rest, sums, threads=threads)
@@ -296,7 +301,7 @@ def _waves(
         if farthest > _FAR * flow.speckle:
             found.findings.append(_stopped(farthest, flow.speckle))
             if part is not None:
-                sums = flow.sums(frames, used, shift=shift, filtered=True)
+                sums = flow.sums(frames, used, shift=shift, filtered=True, gain=gain, explained=True)
             break
         psi += change
         if part is None:
@@ -308,7 +313,7 @@ def _waves(
 def _farthest(change: Image, threads: int) -> float:
     """Return the largest shift in pixels that a change of ψ makes."""
     smooth = change.copy()
-    smooth_equations(smooth[None], _START, threads=threads)
+    smooth_equations(smooth[None], START, threads=threads)
     shift = displacement(smooth, None, threads=threads)
     return 0.0 if shift is None else float(np.hypot(*shift).max())
 

@@ -21,20 +21,23 @@ _ARM: Final = (3.0 / 2.0, -3.0 / 20.0, 1.0 / 90.0)
 _LEAST: Final = 0.1  # of the median κ²: below, the window has no speckle
 
 
-def noise_gain(frames: Real, good: NDArray[np.uint8] | None = None) -> float:
+def noise_gain(frames: Real, good: NDArray[np.uint8] | None = None, *, level: Real | None = None) -> float:
     """Return the variance over the mean of white noise in frames (number, y, x), in their unit.
 
-    Frames of well-sampled structure of at least 7 × 7 pixels; `good` (number, y, x): where one counts.
+    Frames of well-sampled structure of at least 7 × 7 pixels; `good` (number, y, x): where one counts;
+    `level` (number, y, x): the mean, if not the frames.
     """
     from scipy.ndimage import correlate1d
 
-    unit = _unit(frames)
+    means = frames if level is None else level
+    unit = _unit(means)
     gains = []
     for n, frame in enumerate(frames):
         values = frame.astype(np.float32) * np.float32(1.0 / unit)
         rough = correlate1d(correlate1d(values, _DIFFERENCES, axis=0), _DIFFERENCES, axis=1)[3:-3, 3:-3]
         rough *= rough
-        rough /= np.maximum(values[3:-3, 3:-3], np.float32(1e-30))
+        mean = values if level is None else level[n].astype(np.float32) * np.float32(1.0 / unit)
+        rough /= np.maximum(mean[3:-3, 3:-3], np.float32(1e-30))
         if good is not None:
             rough = rough[good[n, 3:-3, 3:-3] > 0]
         if rough.size:

@@ -144,10 +144,23 @@ def _copy_rows(coefficients, top, left, number, rows):  # type: ignore[no-untype
 
 
 @jit
+def _least_and_most(values):  # type: ignore[no-untyped-def]
+    least = most = values[0]
+    for k in range(len(values)):
+        least, most = min(least, values[k]), max(most, values[k])
+    return least, most
+
+
+@jit
 def _end_of_run(whole_y, whole_x, begin):  # type: ignore[no-untyped-def]
     """Return the end of a run of points whose whole parts differ by at most 1, and the least of them."""
-    top, left, most = whole_y[begin], whole_x[begin], min(begin + _RUN, len(whole_y))
-    low, right, end = top, left, begin + 1
+    end = min(begin + _RUN, len(whole_y))
+    top, low = _least_and_most(whole_y[begin:end])
+    left, right = _least_and_most(whole_x[begin:end])
+    if low <= top + 1 and right <= left + 1:
+        return end, top, left
+    top, left, most, end = whole_y[begin], whole_x[begin], end, begin + 1
+    low, right = top, left
     while end < most:
         low, right = max(low, whole_y[end]), max(right, whole_x[end])
         new_top, new_left = min(top, whole_y[end]), min(left, whole_x[end])

@@ -43,13 +43,19 @@ def _add_two(a, b, c, d, out):  # type: ignore[no-untyped-def]
 
 
 @jit
-def _add_rows(frame, potential, weight, size, sums, start, stop):  # type: ignore[no-untyped-def]
+def _subtract(a, b, factor, out):  # type: ignore[no-untyped-def]
+    for x in range(len(out)):
+        out[x] -= factor * (a[x] * b[x])
+
+
+@jit
+def _add_rows(frame, potential, weight, level, noise, size, sums, start, stop):  # type: ignore[no-untyped-def]
     """One product in each loop, so that the compiler vectorises."""
     width, first = frame.shape[1], np.int64(0)
     i_x, i_y = np.empty(width, frame.dtype), np.empty(width, frame.dtype)
     f_x, f_y = np.empty(width, frame.dtype), np.empty(width, frame.dtype)
     w_i, w_x, w_y = np.empty(width, frame.dtype), np.empty(width, frame.dtype), np.empty(width, frame.dtype)
-    padded = np.empty(width + 2 * RADIUS, frame.dtype)
+    padded, w = np.empty(width + 2 * RADIUS, frame.dtype), np.empty(width, frame.dtype)
     for y in range(start, stop):
         row_derivative(DX, frame, y, first, width, i_x, padded)
         row_derivative(DY, frame, y, first, width, i_y, padded)
@@ -60,7 +66,9 @@ def _add_rows(frame, potential, weight, size, sums, start, stop):  # type: ignor
             copy_row(i, w_i)
             copy_row(i_x, w_x)
             copy_row(i_y, w_y)
+            w[:] = 1.0
         else:
+            copy_row(weight[y], w)
             _multiply(weight[y], i, w_i)
             _multiply(weight[y], i_x, w_x)
             _multiply(weight[y], i_y, w_y)
@@ -82,6 +90,9 @@ def _add_rows(frame, potential, weight, size, sums, start, stop):  # type: ignor
             _add(w_x, f_x, sums[8][row])
             _add_two(w_y, f_x, w_x, f_y, sums[9][row])
             _add(w_y, f_y, sums[10][row])
+        for k in range(len(noise)):
+            if noise[k] != 0.0:
+                _subtract(w, level[y], noise[k], sums[k][row])
 
 
 def add_equations(
@@ -90,20 +101,41 @@ def add_equations(
     sums: Real,
     *,
     weight: Real | None = None,
+    level: Real | None = None,
+    noise: Real | None = None,
     size: int = 1,
     threads: int | None = None,
 ) -> None:
     """Add the normal equations of one position (y, x) to `sums`, (`SCALAR` or `TENSOR`, y, x), in place.
 
-    Those of `size` rows are added up to one.
+    Those of `size` rows are added up to one. `noise` of `noise_sums` times `level` (y, x) is subtracted.
     """
     images = fixed(frame), fixed(potential)
-    for_blocks(
-        lambda a, b: _add_rows(*images, weight, size, sums, a, b),
-        len(frame),
-        threads=threads,
-        block=16 * size,
-    )
+    bright = images[0] if level is None else fixed(level)
+    less = np.zeros(0, frame.dtype) if noise is None else noise.astype(frame.dtype)
+
+    def task(start: int, stop: int) -> None:
+        _add_rows(*images, weight, bright, less, size, sums, start, stop)
+
+    for_blocks(task, len(frame), threads=threads, block=16 * size)
+
+
+def noise_sums(
+    shape: tuple[int, ...], epsilon: float, *, tensor: bool, explained: float = 0.0, sigma: float = 0.0
+) -> NDArray[np.float64]:
+    """Return what white noise of variance 1 in the reference frames adds to the sums at each pixel.
+
+    The noise stands in ∇I and in ∇Λ, both filtered with ε (see `whitened`), and is correlated. The part
+    `explained` of it, smoothed by a Gaussian of σ pixels, was removed from Λ.
+    """
+    k_y, k_x = (k**2 for k in frequencies(shape))
+    d_y, d_x = ((1.5 * np.sin(k) - 0.3 * np.sin(2 * k) + np.sin(3 * k) / 30) ** 2 for k in frequencies(shape))
+    square = k_y[:, None] + k_x
+    left = (1.0 - explained * np.exp(-0.5 * sigma**2 * square)) / np.maximum(square + epsilon**2, 1e-300)
+    xx, yy = float((left * d_x).mean()), float((left * d_y[:, None]).mean())
+    out = np.zeros(TENSOR if tensor else SCALAR)
+    out[-3:] = (-xx, 0.0, -yy) if tensor else (0.0, 0.0, -xx - yy)
+    return out
 
 
 @jit
