@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from xmist.core.arrays import Image
 from xmist.core.findings import Finding, finding, percent
+from xmist.numerics.images.bare_beam import brightest_blocks
 from xmist.numerics.images.patches import (
     PatchMatch,
     SpecklePatches,
@@ -38,6 +39,9 @@ _FALLS: Final = 0.03  # part of the flux
 _UNSTEADY: Final = 6.0  # deviations from a steady change that the change must be larger than
 _BRIGHTER: Final = 0.01  # parts of the flux
 _DIMMER: Final = 0.02
+_DIMMER_BARE: Final = 0.01  # where bare beam tells the flux
+_NORMALISED: Final = 0.005  # by which the flux differs where it was normalised
+_BARE: Final = 0.5  # part of the frame
 _CUT: Final = 0.003  # part of the pixels that have the same extreme value
 _LEVEL: Final = 0.015  # by which that of bare beam may differ
 _EXCESS: Final = 0.005  # that a swapped sample adds
@@ -227,7 +231,8 @@ def _compare_pairs(
         return [finding("frames-exchanged", message)]
     if whole > 1.0 - _LEVEL and (sharper := _sharper(matches)):
         return sharper
-    if whole < 1.0 - _DIMMER + min(linear, 0.0) - inflow.object and not may_attenuate:
+    level, dimmer = _bare_level(light, typical)
+    if whole < level - dimmer + min(linear, 0.0) - inflow.object and not may_attenuate:
         message = (
             f"the sample frames have {whole:.3g} times the flux of the reference frames; if the sample "
             "attenuates, the phase is wrong and the dark-field is multiplied by the transmission: use a "
@@ -235,6 +240,24 @@ def _compare_pairs(
         )
         return [finding("sample-attenuates", message)]
     return []
+
+
+def _bare_level(light: _Light, typical: float) -> tuple[float, float]:
+    """Return the ratio of the fluxes in bare beam, at most 1, and how far that of whole frames may be.
+
+    Bare beam has at least half of the frame, so that it also shows in the `typical` ratio. What a sample
+    refracts stays in the frame, so that whole frames have the ratio of bare beam.
+    """
+    if abs(typical - 1.0) < _NORMALISED:
+        return min(typical, 1.0), _DIMMER_BARE
+    sums = np.stack(
+        [part.reshape(len(part), -1) for part in (light.reference, light.sample, light.pixels)], axis=1
+    )
+    bare = brightest_blocks(sums)
+    one, other, _ = sums[:, :, bare].sum(axis=(0, 2))
+    if np.count_nonzero(bare) < _BARE * bare.size or not abs(other - one) < _LEVEL * one:
+        return 1.0, _DIMMER
+    return min(float(other / one), 1.0), _DIMMER_BARE
 
 
 def _sharper(matches: list[PatchMatch]) -> list[Finding]:
