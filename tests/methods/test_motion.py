@@ -4,6 +4,7 @@ import functools
 
 import numpy as np
 import pytest
+import scipy.ndimage as ndi
 
 import xmist
 from tests.manufactured import EXPERIMENT, blob, speckle
@@ -84,6 +85,24 @@ def test_the_position_that_moved_is_named():
         if record.code == "positions-disagree"
     )
     assert "speckles of position 2 moved" in record.message
+
+
+def test_a_blur_of_all_sample_frames_is_found_where_speckles_stand_still():
+    reference, sample = frames(4)
+    blurred = ndi.gaussian_filter(sample, (0, 0.8, 0.8))
+    for one, expected in ((sample, False), (blurred, True)):
+        stack = xmist.SpeckleStack(seen(reference), seen(one, 1))
+        codes = {record.code for record in xmist.retrieve(stack, EXPERIMENT, method="umpa").findings}
+        assert ("bare-beam-dark-field" in codes) == expected
+
+
+def test_a_shift_that_a_method_takes_for_scatter_is_found():
+    codes = {}
+    for method in ("mist", "umpa"):
+        stack = xmist.SpeckleStack(*map(seen, frames(4)))
+        codes[method] = {record.code for record in xmist.retrieve(stack, EXPERIMENT, method=method).findings}
+    assert "dark-field-from-shift" in codes["mist"]
+    assert "dark-field-from-shift" not in codes["umpa"]
 
 
 @pytest.mark.parametrize("number", [1, 2, 3])

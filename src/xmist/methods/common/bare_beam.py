@@ -83,7 +83,8 @@ def use_bare_beam(
         found += tilted + parts + ([] if tilted else _positive(phase, known, ~bare & sure))
     unequal = [] if background is not None else _unequal_flux(moments, blocks)
     found += unequal or _transmission(result, known)
-    found += _dark_field(result, known, ~bare & sure)
+    if "bare-beam-dark-field" not in {record.code for record in result.findings}:
+        found += _dark_field(result, known, ~bare & sure)
     found += _zero(result, known)
     return replace(result, phase=phase, findings=(*result.findings, *found))
 

@@ -31,6 +31,9 @@ _PART: Final = 0.3  # of the shift that a sample makes; structure of the sample 
 _ABOVE: Final = 6.0  # times the variance of noise, for a position
 _BLUR: Final = 0.1  # pixels; less blur of the speckles does not matter
 _SECOND: Final = 0.23  # part of a dark-field: the rest is 30 % less
+_STILL: Final = 0.1  # pixels, besides noise
+_LIGHT: Final = 0.01  # part of the flux
+_RIM: Final = 0.75  # of the border
 # What is wrong with the frames already.
 _KNOWN: Final = {
     "border-motion-missing",
@@ -72,6 +75,7 @@ def check_motion(
     if len(left.common) < _FEWEST:
         return result
     found = _apart(left) or ([] if angle is None else _contradicted(left, result))
+    found += _blurred(left, result)
     if first_order:
         found += _as_blur(left, result)
     return replace(result, findings=(*result.findings, *found))
@@ -85,26 +89,65 @@ def _as_blur(left: ResidualShifts, result: Retrieval) -> list[Finding]:
     """
     if result.dark_field is None:
         return []
-    distance, p = result.experiment.effective_distance, result.experiment.effective_pixel
+    d, scale = _dark_field(left, result)
+    known = np.isfinite(d)
     noise = np.trace(left.covariance, axis1=1, axis2=2)
-    added = 0.25 * np.maximum(((left.shift + left.common) ** 2).sum(axis=1) - noise, 0.0)
-    parts = [
-        result.dark_field[y : y + left.side, x : x + left.side].astype(np.float64) for y, x in left.corners
-    ]
-    count = np.array([np.count_nonzero(np.isfinite(part)) for part in parts])
-    if not added[count > 0].sum() > 0.0:
+    added = 0.25 * np.maximum(((left.shift + left.common) ** 2).sum(axis=1) - noise, 0.0)[known]
+    if not added.sum() > 0.0:
         return []
-    d = np.array([np.nansum(part) for part in parts])[count > 0] / count[count > 0] * (distance / p**2)
-    weight = added[count > 0]
-    mean, found = (float(np.average(values, weights=weight)) for values in (weight, d))
+    mean, found = (float(np.average(values, weights=added)) for values in (added, d[known]))
     if mean < 0.5 * _BLUR**2 or mean < _SECOND * found:
         return []
     message = (
-        f"speckles moved by up to {2.0 * np.sqrt(weight.max()):.2g} pixels, which {result.method} takes for "
-        f"scatter in part: of the dark-field there, {found * p**2 / distance:.2g} m, about "
-        f"{mean * p**2 / distance:.2g} m come from the shift; use full-field, umpa or mist-gradient-flow"
+        f"speckles moved by up to {2.0 * np.sqrt(added.max()):.2g} pixels, which {result.method} takes for "
+        f"scatter in part: of the dark-field there, {found / scale:.2g} m, about "
+        f"{mean / scale:.2g} m come from the shift; use full-field, umpa or mist-gradient-flow"
     )
     return [finding("dark-field-from-shift", message)]
+
+
+def _dark_field(left: ResidualShifts, result: Retrieval) -> tuple[Real, float]:
+    """Return means over patches of d in pixels², NaN where it is not known, and d over D in 1/m."""
+    assert result.dark_field is not None
+    scale = result.experiment.effective_distance / result.experiment.effective_pixel**2
+    size, out = left.side, np.full(len(left.corners), np.nan)
+    for i, (y, x) in enumerate(left.corners):
+        part = result.dark_field[y : y + size, x : x + size]
+        known = np.isfinite(part)
+        if known.any():
+            out[i] = scale * part.mean(dtype=np.float64, where=known)
+    return out, scale
+
+
+def _blurred(left: ResidualShifts, result: Retrieval) -> list[Finding]:
+    """Return a warning where speckles are blurred all along the border, where they stand still.
+
+    No sample scatters all along the border that neither refracts nor takes light there. Bare beam is not
+    found if it is blurred, for it differs from the reference as a sample does.
+    """
+    if result.dark_field is None:
+        return []
+    d, scale = _dark_field(left, result)
+    last = np.array(result.flags.shape) - left.side
+    rim = ((left.corners == 0) | (left.corners == last)).any(axis=1)
+    noise = np.trace(left.covariance, axis1=1, axis2=2)
+    still = ((left.shift + left.common) ** 2).sum(axis=1) < _STILL**2 + 4.0 * noise
+    still &= np.abs(left.flux - np.median(left.flux[rim]) if rim.any() else left.flux) < _LIGHT
+    still &= rim & np.isfinite(d)
+    if np.count_nonzero(still) < max(_FEWEST, _RIM * np.count_nonzero(rim)):
+        return []
+    values, others = d[still], d[~rim & np.isfinite(d)]
+    middle = float(np.median(values))
+    error = 1.2533 * 1.4826 * float(np.median(np.abs(values - middle))) / np.sqrt(len(values))
+    mean = float(others.mean()) if len(others) else 0.0
+    if middle < max(0.5 * _BLUR**2, 5.0 * error, 0.3 * mean):
+        return []
+    message = (
+        f"dark-field is {middle / scale:.2g} m along the border, where speckles stand still and no light is "
+        "lost, and where it is 0 unless the sample covers the frame: all of it is off by as much, because "
+        "references and samples differ in blur, averaging or dark frames, or because references are noisy"
+    )
+    return [finding("bare-beam-dark-field", message)]
 
 
 def _apart(left: ResidualShifts) -> list[Finding]:

@@ -128,10 +128,10 @@ def _take_off(images, used, gain):  # type: ignore[no-untyped-def]
 
 @jit
 def _add(images, known, counts, own, matrix, vector, sums):  # type: ignore[no-untyped-def]
-    """Sum the equations of a patch from images (position, 4, pixel) into (2 N, 2 N), (2 N,) and (6,).
+    """Sum the equations of a patch from images (position, 4, pixel) into (2 N, 2 N), (2 N,) and (7,).
 
     `counts`: known pixels of each position; `own` (position,): those that are used. `sums`: square of what is
-    to be explained, pixels, contrast, positions, and the sum of the known shift (x, y).
+    to be explained, pixels, contrast, positions, the sum of the known shift (x, y), ratio of the fluxes.
     """
     number, size = known.shape
     most = counts.max()
@@ -158,6 +158,8 @@ def _add(images, known, counts, own, matrix, vector, sums):  # type: ignore[no-u
     for n in range(number):
         if own[n] and not (mean[n, 0] > 0.0 and mean[n, 1] > 0.0):
             sums[1] = 0.0
+        elif own[n]:
+            sums[6] += mean[n, 1] / mean[n, 0] / used
     if sums[1] == 0.0:
         return
     both, square = 0.0, 0.0
@@ -256,14 +258,16 @@ def _sum_patches(  # type: ignore[no-untyped-def]
 class ResidualShifts:
     """Shifts (x, y) in pixels that a known shift leaves, in patches where speckles are seen.
 
-    `corners` (patch, 2): first row and column of patches of `side` pixels; `shift` (patch, 2): the known one;
-    `common` (patch, 2): that of all positions besides, with its `covariance` (patch, 2, 2);
-    `own` (patch, position, 2): that of a position minus `common`, with its `variance` (patch, position) of
-    both components; NaN where a position does not count. `positions`: numbers of those that were used.
+    `corners` (patch, 2): first row and column of patches of `side` pixels; `flux` (patch,): that of the
+    sample over that of the reference; `shift` (patch, 2): the known one; `common` (patch, 2): that of all
+    positions besides, with its `covariance` (patch, 2, 2); `own` (patch, position, 2): that of a position
+    minus `common`, with its `variance` (patch, position) of both components; NaN where a position does not
+    count. `positions`: numbers of those that were used.
     """
 
     corners: NDArray[np.int64]
     side: int
+    flux: Real
     shift: Real
     common: Real
     covariance: Real
@@ -296,7 +300,7 @@ def residual_shifts(
     corners = np.stack(np.meshgrid(rows, columns, indexing="ij"), axis=-1).reshape(-1, 2)
     patches, own = len(corners), np.zeros((len(corners), len(chosen)), np.bool_)
     matrix = np.zeros((patches, 2 * len(chosen), 2 * len(chosen)))
-    vector, sums = np.zeros(matrix.shape[:2]), np.zeros((patches, 6))
+    vector, sums = np.zeros(matrix.shape[:2]), np.zeros((patches, 7))
     good = np.zeros((1, 0, 0), np.bool_) if weights is None else weights > 0
     given = (reference, sample, good, chosen, angle, scale, flagged, corners, side, matrix, vector, sums, own)
     for_blocks(lambda first, last: _sum_patches(*given, first, last), patches, threads=threads, block=_TASK)
@@ -335,7 +339,8 @@ def _solved(
     return ResidualShifts(
         corners=corners[used],
         side=side,
-        shift=sums[used, 4:] / sums[used, 1, None],
+        flux=sums[used, 6],
+        shift=sums[used, 4:6] / sums[used, 1, None],
         common=common,
         covariance=rest[:, None, None] * inverse_shared,
         own=apart,
