@@ -5,10 +5,10 @@ Public names are imported when first used, so that `import xmist` stays fast.
 
 from __future__ import annotations
 
-from importlib import import_module
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from xmist.core.hooks import register
+from xmist.core.lazy import lazy_names
 from xmist.core.version import __version__
 
 if TYPE_CHECKING:
@@ -26,39 +26,34 @@ if TYPE_CHECKING:
     from xmist.io.results.volumes import Volumes, open_volumes
     from xmist.methods import METHODS, prepare, retrieve
     from xmist.tomography.options import VolumeOptions
-    from xmist.workflow.run import Run, run
+    from xmist.workflow.quality import Run
+    from xmist.workflow.run import run
     from xmist.workflow.simulation import write_simulation
     from xmist.workflow.volumes import write_volumes
 
-_HOME = {
-    "CHANNELS": "xmist.core.data",
-    "Comparison": "xmist.evaluate.comparison",
-    "compare": "xmist.evaluate.comparison",
-    "Retrieval": "xmist.core.data",
-    "SampleScan": "xmist.core.data",
-    "SpeckleStack": "xmist.core.data",
-    "InputError": "xmist.core.errors",
-    "OutputError": "xmist.core.errors",
-    "XmistError": "xmist.core.errors",
-    "Experiment": "xmist.core.experiment",
-    "Finding": "xmist.core.findings",
-    "Material": "xmist.core.materials",
-    "FLAGS": "xmist.core.flags",
-    "count_flags": "xmist.core.flags",
-    "open_result": "xmist.io",
-    "METHODS": "xmist.methods",
-    "prepare": "xmist.methods",
-    "progress_bars": "xmist.core.progress",
-    "retrieve": "xmist.methods",
-    "run": "xmist.workflow.run",
-    "Run": "xmist.workflow.run",
-    "export_tomography": "xmist.io.results.nxtomo",
-    "write_simulation": "xmist.workflow.simulation",
-    "Volumes": "xmist.io.results.volumes",
-    "VolumeOptions": "xmist.tomography.options",
-    "open_volumes": "xmist.io.results.volumes",
-    "write_volumes": "xmist.workflow.volumes",
-}
+__getattr__ = lazy_names(
+    __name__,
+    {
+        "core.data": "CHANNELS Retrieval SampleScan SpeckleStack",
+        "core.errors": "InputError OutputError XmistError",
+        "core.experiment": "Experiment",
+        "core.findings": "Finding",
+        "core.flags": "FLAGS count_flags",
+        "core.materials": "Material",
+        "core.progress": "progress_bars",
+        "evaluate.comparison": "Comparison compare",
+        "io.results.nxtomo": "export_tomography",
+        "io.results.volumes": "Volumes open_volumes",
+        "methods": "METHODS prepare retrieve",
+        "tomography.options": "VolumeOptions",
+        "workflow.quality": "Run",
+        "workflow.run": "run",
+        "workflow.simulation": "write_simulation",
+        "workflow.volumes": "write_volumes",
+        **dict.fromkeys(("evaluate", "preprocess", "simulate", "tomography", "view"), ""),
+        "io": "io open_result",
+    },
+)[0]
 for _hook in (
     ("save result", "xmist.io", "save_result"),
     ("save figure", "xmist.view.figures", "save_result_figure"),
@@ -70,8 +65,6 @@ for _hook in (
     ("figure job", "xmist.view.figures", "figure_job"),
 ):
     register(*_hook)
-
-_MODULES = ("evaluate", "io", "preprocess", "simulate", "tomography", "view")
 
 __all__ = [
     "CHANNELS",
@@ -109,14 +102,6 @@ __all__ = [
     "write_simulation",
     "write_volumes",
 ]
-
-
-def __getattr__(name: str) -> Any:
-    if name in _HOME:
-        return getattr(import_module(_HOME[name]), name)
-    if name in _MODULES:
-        return import_module(f"xmist.{name}")
-    raise AttributeError(f"module 'xmist' has no attribute {name!r}")
 
 
 def __dir__() -> list[str]:

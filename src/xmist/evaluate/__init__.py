@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from importlib import import_module
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
+
+from xmist.core.lazy import lazy_names
 
 if TYPE_CHECKING:
     from xmist.evaluate import metrics as metrics
@@ -16,28 +17,13 @@ if TYPE_CHECKING:
     from xmist.evaluate.planning import ExpectedErrors as ExpectedErrors
     from xmist.evaluate.planning import expected_errors as expected_errors
 
-_HOME = {
-    "Comparison": "comparison",
-    "compare": "comparison",
-    "run_benchmark": "benchmark",
-    "save_benchmark": "benchmark",
-    "Benchmark": "benchmark",
-    "expected_errors": "planning",
-    "ExpectedErrors": "planning",
-}
-
-_MODULES = ("metrics", "regions")
-
-__all__ = sorted([*_HOME, *_MODULES])
-
-
-def __getattr__(name: str) -> Any:
-    if name in _HOME:
-        return getattr(import_module(f"xmist.evaluate.{_HOME[name]}"), name)
-    if name in _MODULES:
-        return import_module(f"xmist.evaluate.{name}")
-    raise AttributeError(f"module 'xmist.evaluate' has no attribute {name!r}")
-
-
-def __dir__() -> list[str]:
-    return list(__all__)
+__getattr__, __dir__, __all__ = lazy_names(
+    __name__,
+    {
+        "benchmark": "Benchmark run_benchmark save_benchmark",
+        "comparison": "Comparison compare",
+        "metrics": "",
+        "planning": "ExpectedErrors expected_errors",
+        "regions": "",
+    },
+)

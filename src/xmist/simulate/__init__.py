@@ -5,8 +5,9 @@
 
 from __future__ import annotations
 
-from importlib import import_module
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
+
+from xmist.core.lazy import lazy_names
 
 if TYPE_CHECKING:
     from xmist.simulate.acquisition import acquire as acquire
@@ -53,60 +54,28 @@ if TYPE_CHECKING:
     from xmist.simulate.truth import Simulation as Simulation
     from xmist.simulate.truth import Truth as Truth
 
-_HOME = {
-    "acquire": "acquisition",
-    "currant": "presets",
-    "fibres": "presets",
-    "low_dose": "presets",
-    "spheres": "presets",
-    "tubes": "presets",
-    "phantom": "phantoms",
-    "ct": "presets",
-    "ProjectionSeries": "series",
-    "Volume": "series",
-    "acquire_series": "series",
-    "RECIPES": "presets",
-    "find_recipe": "presets",
-    "Recipe": "recipes",
-    "berry": "composites",
-    "tube_stack": "composites",
-    "Tube": "objects",
-    "Simulation": "truth",
-    "Truth": "truth",
-    "Part": "sample",
-    "Scatter": "sample",
-    "Screen": "microstructure",
-    "Grid": "grid",
-    "Cylinder": "objects",
-    "Ellipsoid": "objects",
-    "Slab": "objects",
-    "ThicknessMap": "objects",
-    "Wedge": "objects",
-    "sphere": "objects",
-    "Detector": "detector",
-    "Spectrum": "beam",
-    "draw_dead_pixels": "detector",
-    "Checkerboard": "diffusers",
-    "HoleGrid": "diffusers",
-    "RandomScreen": "diffusers",
-    "Sandpaper": "diffusers",
-    "independent_positions": "diffusers",
-    "random_positions": "diffusers",
-    "raster_positions": "diffusers",
-    "angular_spectrum": "propagation",
-    "fresnel": "propagation",
-    "check_sampling": "sampling",
-    "transported": "model",
-}
-
-__all__ = sorted(_HOME)
-
-
-def __getattr__(name: str) -> Any:
-    if name in _HOME:
-        return getattr(import_module(f"xmist.simulate.{_HOME[name]}"), name)
-    raise AttributeError(f"module 'xmist.simulate' has no attribute {name!r}")
-
-
-def __dir__() -> list[str]:
-    return list(__all__)
+__getattr__, __dir__, __all__ = lazy_names(
+    __name__,
+    {
+        "acquisition": "acquire",
+        "beam": "Spectrum",
+        "composites": "berry tube_stack",
+        "detector": "Detector draw_dead_pixels",
+        "diffusers": (
+            "Checkerboard HoleGrid RandomScreen Sandpaper independent_positions random_positions "
+            "raster_positions"
+        ),
+        "grid": "Grid",
+        "microstructure": "Screen",
+        "model": "transported",
+        "objects": "Cylinder Ellipsoid Slab ThicknessMap Tube Wedge sphere",
+        "phantoms": "phantom",
+        "presets": "RECIPES ct currant fibres find_recipe low_dose spheres tubes",
+        "propagation": "angular_spectrum fresnel",
+        "recipes": "Recipe",
+        "sample": "Part Scatter",
+        "sampling": "check_sampling",
+        "series": "ProjectionSeries Volume acquire_series",
+        "truth": "Simulation Truth",
+    },
+)
