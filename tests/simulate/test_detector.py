@@ -3,8 +3,8 @@ import pytest
 
 import xmist
 from tests.coded import coded
-from xmist.simulate.beam import Spectrum, incoherent_sum, source_blur
-from xmist.simulate.detector import Detector, detect, draw_dead_pixels, frame_generators
+from xmist.simulate.beam import Spectrum, source_blur
+from xmist.simulate.detector import Detector, detect, draw_dead_pixels
 from xmist.simulate.pixels import blur_and_bin, discrete_gaussian
 
 IDEAL = {
@@ -92,15 +92,14 @@ def test_the_same_seed_gives_the_same_bytes_on_any_thread_count():
     detector = _detector(oversampling=2, psf_sigma=4e-6, read_noise=1.0)
 
     def frames(workers, order):
-        generators = frame_generators(7, 3)
-        done = {n: detect(light, detector, generators[n], workers=workers) for n in order}
+        done = {n: detect(light, detector, np.random.default_rng([7, n]), workers=workers) for n in order}
         return [done[n].tobytes() for n in range(3)]
 
     first = frames(1, (0, 1, 2))
     assert frames(2, (2, 0, 1)) == first
     assert frames(5, (1, 2, 0)) == first
     assert len(set(first)) == 3
-    other = detect(light, detector, frame_generators(8, 1)[0])
+    other = detect(light, detector, np.random.default_rng(8))
     assert other.tobytes() not in first
 
 
@@ -119,20 +118,9 @@ def test_source_blur_is_a_pinhole_image():
     assert len(caught.value.codes) == 3
 
 
-def test_spectrum_and_incoherent_sum():
+def test_spectrum():
     spectrum = Spectrum(energies_kev=(10.0, 20.0, 30.0), weights=(1, 2, 5))
     assert np.isclose(sum(weight for _, weight in spectrum), 1.0)
-    rng = np.random.default_rng(0)
-    waves = [rng.normal(size=(4, 5)) + 1j * rng.normal(size=(4, 5)) for _ in spectrum]
-    total = incoherent_sum((w, wave) for (_, w), wave in zip(spectrum, waves, strict=True))
-    assert np.allclose(total, sum(w * abs(x) ** 2 for x, w in zip(waves, (0.125, 0.25, 0.625), strict=True)))
-    intensities = [np.ones((2, 2), np.float32), np.full((2, 2), 3.0, np.float32)]
-    mixed = incoherent_sum(zip((0.5, 0.5), intensities, strict=True))
-    assert mixed.dtype == np.float32
-    assert np.all(mixed == 2.0)
-    assert np.all(intensities[0] == 1.0)
-    with pytest.raises(xmist.InputError, check=coded("value-invalid")):
-        incoherent_sum([])
     with pytest.raises(xmist.InputError) as caught:
         Spectrum(energies_kev=(10.0, -1.0), weights=(-1.0,))
     assert len(caught.value.codes) == 3
@@ -167,8 +155,5 @@ def test_what_light_cannot_be():
     assert len(caught.value.codes) == 3
     with pytest.raises(xmist.InputError, check=coded("value-invalid", names=["margin"])):
         detect(np.ones((4, 4)), _detector(), None, margin=2)
-    with pytest.raises(xmist.InputError) as caught:
-        frame_generators(-1, -1)
-    assert len(caught.value.codes) == 2
     with pytest.raises(xmist.InputError, check=coded("value-invalid", names=["fraction"])):
         draw_dead_pixels((4, 4), 2.0, seed=1)

@@ -68,7 +68,7 @@ def init(
         method=method,
     )
     raise_errors(target_errors(path, overwrite=overwrite))
-    write_file(path, lambda file: file.write(text.encode()), overwrite=overwrite)
+    write_file(path, text.encode(), overwrite=overwrite)
     click.echo(f"Wrote {path}")
     for line in describe_proposal(text, path.parent):
         say(settings, line)

@@ -20,24 +20,21 @@ Command = TypeVar("Command", bound=Callable[..., Any])
 
 # Option of the command line -> section and key of the configuration.
 _KEYS: Final = {
-    "reference": ("input", "reference"),
-    "sample": ("input", "sample"),
-    "dark": ("input", "dark"),
-    "flat": ("input", "flat"),
-    "repeats": ("input", "repeats"),
-    "position_key": ("input", "position_key"),
-    "sample_positions": ("input", "sample_positions"),
-    "sample_axes": ("input", "sample_axes"),
-    "reference_axes": ("input", "reference_axes"),
-    "energy_kev": ("experiment", "energy_kev"),
-    "pixel_size": ("experiment", "pixel_size"),
-    "sample_to_detector": ("experiment", "sample_to_detector"),
-    "source_to_sample": ("experiment", "source_to_sample"),
+    **{
+        name: ("input", name)
+        for name in (
+            *("reference", "sample", "dark", "flat", "repeats", "position_key", "sample_positions"),
+            *("sample_axes", "reference_axes"),
+        )
+    },
+    **{
+        name: ("experiment", name)
+        for name in ("energy_kev", "pixel_size", "sample_to_detector", "source_to_sample")
+    },
     "method": ("retrieve", "method"),
     "threads": ("retrieve", "threads"),
     "output": ("output", "files"),
 }
-
 
 # Steps with options, as they are typed.
 _STEPS: Final = {
@@ -110,73 +107,46 @@ def log_option(command: Command) -> Command:
 
 def configuration_options(command: Command) -> Command:
     """Add options for the keys of a configuration: frames, experiment, method and output."""
-    several = {"multiple": True}
-    options: list[tuple[tuple[str, ...], str, str, dict[str, Any]]] = [
+    frames = "Frames without the sample: a file, a quoted pattern or file.h5::/path."
+    files = ".h5 (everything), .tif (an image per channel), or a figure (.png, .pdf, .svg); may be repeated."
+    positions = (
+        "Positions of a sample that moves while the diffuser stays, in pixels: a text file of two columns y "
+        "and x, or two header keys, y,x."
+    )
+    axes = "Axes of the sample's arrays, in order: projection, position, repeat, y, x. Such as y,x,position."
+    of_references = "Axes of the references' arrays, with set instead of projection."
+    step = (
+        "A preprocessing step, such as bad-pixels or 'crop: rows=[10, 200]'; may be repeated. Replaces all "
+        "steps of the file."
+    )
+    options: list[tuple[str, str, str, bool]] = [  # names, metavar, help, and whether it may be repeated
+        ("--reference", "FRAMES", frames, True),
+        ("--sample", "FRAMES", "Frames with the sample, in the order of the reference.", True),
+        ("--dark", "FRAMES", "Frames without beam, for --step dark.", True),
+        ("--flat", "FRAMES", "Frames without diffuser and sample, for --step flat.", True),
+        ("--repeats", "NUMBER", "Number of frames per position; they are averaged.", False),
+        ("--position-key", "TEXT", "Key of the diffuser's position in the headers.", False),
+        ("--sample-positions", "TEXT", positions, False),
+        ("--sample-axes", "AXES", axes, False),
+        ("--reference-axes", "AXES", of_references, False),
+        ("--energy-kev", "KEV", "Photon energy in keV.", False),
+        ("--pixel-size", "METRES", "Pixel of the detector in metres.", False),
+        ("--sample-to-detector", "METRES", "Distance from the sample to the detector.", False),
         (
-            ("--reference",),
-            "FRAMES",
-            "Frames without the sample: a file, a quoted pattern or file.h5::/path.",
-            several,
-        ),
-        (("--sample",), "FRAMES", "Frames with the sample, in the order of the reference.", several),
-        (("--dark",), "FRAMES", "Frames without beam, for --step dark.", several),
-        (("--flat",), "FRAMES", "Frames without diffuser and sample, for --step flat.", several),
-        (("--repeats",), "NUMBER", "Number of frames per position; they are averaged.", {}),
-        (("--position-key",), "TEXT", "Key of the diffuser's position in the headers.", {}),
-        (
-            ("--sample-positions",),
-            "TEXT",
-            "Positions of a sample that moves while the diffuser stays, in pixels: a text file of two "
-            "columns y and x, or two header keys, y,x.",
-            {},
-        ),
-        (
-            ("--sample-axes",),
-            "AXES",
-            "Axes of the sample's arrays, in order: projection, position, repeat, y, x. Such as "
-            "y,x,position.",
-            {},
-        ),
-        (
-            ("--reference-axes",),
-            "AXES",
-            "Axes of the references' arrays, with set instead of projection.",
-            {},
-        ),
-        (("--energy-kev",), "KEV", "Photon energy in keV.", {}),
-        (("--pixel-size",), "METRES", "Pixel of the detector in metres.", {}),
-        (("--sample-to-detector",), "METRES", "Distance from the sample to the detector.", {}),
-        (
-            ("--source-to-sample",),
+            "--source-to-sample",
             "METRES",
             "Distance from the source to the sample; parallel beam if left out.",
-            {},
+            False,
         ),
-        (
-            ("--step",),
-            "STEP",
-            "A preprocessing step, such as bad-pixels or 'crop: rows=[10, 200]'; may be repeated. Replaces "
-            "all steps of the file.",
-            several,
-        ),
-        (("--method",), "NAME", "Method; xmist methods lists them.", {}),
-        (
-            ("--option",),
-            "NAME=VALUE",
-            "An option of the method, such as smoothing=2; may be repeated.",
-            several,
-        ),
-        (("--threads",), "NUMBER", "Threads; all cores if left out. Does not change a result.", {}),
-        (
-            ("-o", "--output"),
-            "FILE",
-            ".h5 (everything), .tif (an image per channel), or a figure (.png, .pdf, .svg); may be repeated.",
-            several,
-        ),
+        ("--step", "STEP", step, True),
+        ("--method", "NAME", "Method; xmist methods lists them.", False),
+        ("--option", "NAME=VALUE", "An option of the method, such as smoothing=2; may be repeated.", True),
+        ("--threads", "NUMBER", "Threads; all cores if left out. Does not change a result.", False),
+        ("-o --output", "FILE", files, True),
     ]
     command = click.option("--overwrite", is_flag=True, help="Replace files that exist.")(command)
-    for names, metavar, text, more in reversed(options):
-        command = click.option(*names, metavar=metavar, help=text, **more)(command)
+    for names, metavar, text, several in reversed(options):
+        command = click.option(*names.split(), metavar=metavar, help=text, multiple=several)(command)
     return click.argument("config", nargs=-1, metavar="[CONFIG.toml]")(command)
 
 

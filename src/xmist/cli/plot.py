@@ -10,7 +10,7 @@ import click
 from xmist.cli.console import DONE
 from xmist.cli.options import Whole, common, listed_names
 from xmist.cli.report import result_file
-from xmist.core.errors import ErrorRecord, InputError, prefixed, raise_errors
+from xmist.core.errors import ErrorRecord, InputError, prefix_errors, raise_errors
 
 if TYPE_CHECKING:
     from xmist.core.data import Retrieval
@@ -101,10 +101,8 @@ def plot(
     except InputError as error:
         raise InputError([*errors, *error.records]) from error
     raise_errors(errors)
-    try:
+    with prefix_errors("--"):
         page = figure(opened, annotations=annotations, title=title, **style)
-    except InputError as error:
-        raise InputError(prefixed("--", error.records)) from error
     for path in files:
         save_figure(page, path, overwrite=overwrite, about=about_result(opened))
         click.echo(f"Wrote {Path(path)}")

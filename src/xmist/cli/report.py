@@ -11,7 +11,7 @@ import click
 
 from xmist.cli.console import DONE, Settings, say
 from xmist.cli.options import Command, Whole, common, listed_names
-from xmist.core.errors import ErrorRecord, InputError, prefixed, raise_errors
+from xmist.core.errors import ErrorRecord, InputError, collect_errors, prefixed, raise_errors
 
 if TYPE_CHECKING:
     from xmist.core.data import Retrieval, SpeckleStack
@@ -153,10 +153,8 @@ def report(
     if len(set(labels)) < len(labels):  # with their folders, to tell them apart
         labels = list(paths)
     for label, path in zip(labels, paths, strict=True):
-        try:
+        with collect_errors(errors):
             results += _opened(label, path, projection, several=len(paths) > 1)
-        except InputError as error:
-            errors += error.records
     if names is not None and not errors:
         errors += prefixed("--", channel_errors(names, results))
     raise_errors([*errors, *page_errors(page, overwrite=overwrite)])

@@ -28,7 +28,7 @@ from xmist.core.findings import warnings_of
 if TYPE_CHECKING:
     from xmist.core.data import Retrieval
     from xmist.workflow.configuration import ParsedConfiguration
-    from xmist.workflow.run import Run
+    from xmist.workflow.quality import Run
 
 _SHOWN = 10
 

@@ -5,7 +5,8 @@ from __future__ import annotations
 import difflib
 import math
 import numbers
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from types import MappingProxyType
 from typing import Any, Final, overload
@@ -204,6 +205,24 @@ def raise_errors(errors: Sequence[ErrorRecord]) -> None:
 def prefixed(prefix: str, errors: Iterable[ErrorRecord]) -> list[ErrorRecord]:
     """Return errors with a text before each message, their codes unchanged."""
     return [ErrorRecord(error.code, f"{prefix}{error.message}") for error in errors]
+
+
+@contextmanager
+def collect_errors(errors: list[ErrorRecord], prefix: str = "") -> Iterator[None]:
+    """Add the errors of an `InputError` inside to a list, with a text before each message."""
+    try:
+        yield
+    except InputError as error:
+        errors += prefixed(prefix, error.records)
+
+
+@contextmanager
+def prefix_errors(prefix: str) -> Iterator[None]:
+    """Put a text before each message of an `InputError` inside."""
+    try:
+        yield
+    except InputError as error:
+        raise InputError(prefixed(prefix, error.records)) from error
 
 
 def suggest(name: str, known: Iterable[str], aliases: Mapping[str, str] | None = None) -> str:

@@ -14,7 +14,7 @@ from datetime import date
 from importlib import import_module
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any, BinaryIO, Final
+from typing import Any, Final
 
 import numpy as np
 from numpy.typing import NDArray
@@ -264,11 +264,7 @@ def save_benchmark(found: Benchmark, path: str | Path, *, overwrite: bool = Fals
         if Path(path).suffix.lower() == ".md"
         else json.dumps(found.to_dict(), indent=2, ensure_ascii=False) + "\n"
     )
-
-    def write(file: BinaryIO) -> None:
-        file.write(text.encode())
-
-    return write_file(path, write, overwrite=overwrite)
+    return write_file(path, text.encode(), overwrite=overwrite)
 
 
 def output_errors(path: str | Path, *, overwrite: bool = False) -> list[ErrorRecord]:

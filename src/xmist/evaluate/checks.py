@@ -6,7 +6,7 @@ import numbers
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from xmist.core.errors import ErrorRecord, InputError, suggest
+from xmist.core.errors import ErrorRecord, collect_errors, suggest
 from xmist.evaluate.defaults import METHODS_COMPARED, POSITIONS_COMPARED
 from xmist.methods import METHODS, is_quick_look, make_options
 
@@ -50,10 +50,8 @@ def option_errors(options: Any, methods: Sequence[str]) -> list[ErrorRecord]:
             errors.append(ErrorRecord("option-unknown", message))
         elif name in METHODS:
             wanted = METHODS[name].delta_over_beta == "required" and values.get("delta_over_beta") is None
-            try:
+            with collect_errors(errors, f"{name}: "):
                 make_options(name, {**values, "delta_over_beta": 1.0} if wanted else values)
-            except InputError as error:
-                errors += [ErrorRecord(record.code, f"{name}: {record.message}") for record in error.records]
             if is_quick_look(values):
                 message = f"{name}: results of equal size are compared; leave out region and stride"
                 errors.append(ErrorRecord("option-conflict", message))

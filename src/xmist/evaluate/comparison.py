@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, BinaryIO, Final
+from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from xmist.core.data import Retrieval, SpeckleStack
-from xmist.core.errors import ErrorRecord, InputError, raise_errors
+from xmist.core.errors import ErrorRecord, InputError, collect_errors, raise_errors
 from xmist.core.experiment import Experiment
 from xmist.core.hooks import hook
 from xmist.core.progress import Progress
@@ -168,7 +168,7 @@ class Comparison(ComparedRuns):
             "comparison.json": tables.json_text(self),
         }
         numbers = self._result_files(folder) if results else {}
-        jobs = [OutputFile(folder / name, _writer(content)) for name, content in texts.items()]
+        jobs = [OutputFile(folder / name, content.encode()) for name, content in texts.items()]
         jobs += [
             hook("figure job")(page, folder / f"{stem}.png", about=f"xmist compare: {stem}")
             for stem, page in figures.items()
@@ -270,15 +270,11 @@ def compare(
     chosen = tuple(names) if isinstance(names, Iterable) and not isinstance(names, str) else (names,)
     positions = usual_positions(stack.positions) if positions is None else positions
     errors = [*method_errors(chosen), *position_errors(positions), *option_errors(given, chosen)]
-    try:
+    with collect_errors(errors):
         count_threads(threads)
-    except InputError as error:
-        errors += error.records
     right = _truth(truth, stack.shape, errors)
-    try:
+    with collect_errors(errors):
         found = make_regions(stack, regions)
-    except InputError as error:
-        errors += error.records
     raise_errors(errors)
     pairs = [(name, int(n)) for name in chosen for n in positions]
     reasons = {pair: unable(*pair, given.get(pair[0], {}), stack.positions) for pair in pairs}
@@ -318,13 +314,6 @@ def target_files(
     drawn = [folder / f"{stem}.png" for stem in (*FIGURES.values(), *OTHER_FIGURES)]
     numbers = [folder / f"{method}-{n}.h5" for method in methods for n in positions] if results else []
     return [*tabulated, *drawn, *numbers]
-
-
-def _writer(content: str) -> Callable[[BinaryIO], object]:
-    def write(file: BinaryIO) -> None:
-        file.write(content.encode())
-
-    return write
 
 
 def _impossible(verb: str, reasons: Mapping[str, str]) -> InputError:

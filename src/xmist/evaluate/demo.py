@@ -93,7 +93,7 @@ def run_demo(
     found.save(folder, results=True, overwrite=overwrite)
     if "table I" in files:
         text = f"{paper_table(found)}\n".encode()
-        write_file(files["table I"], lambda file: file.write(text), overwrite=overwrite)
+        write_file(files["table I"], text, overwrite=overwrite)
     return found
 
 

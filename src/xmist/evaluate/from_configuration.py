@@ -79,9 +79,14 @@ def compare_configuration(
         wrong += region_errors(boxes, found.shape)
     right, findings = _truth(parsed, truth or section.truth, found, wrong)
     targets = target_files(folder, chosen, numbers, results=results)
-    read = list(found.files)
-    read.append(parsed.folder / (truth or section.truth or TRUTH))
-    wrong += _target_errors(parsed, folder, targets, read, overwrite=overwrite)
+    if unwritable := folder_errors(folder):
+        wrong += unwritable
+    else:  # else no file can be written, or replace an input
+        read = [*found.files, parsed.folder / (truth or section.truth or TRUTH)]
+        inputs = overlap_errors(parsed, read, targets)
+        wrong += [inputs[path] for path in targets if path in inputs]
+        existing = [path for path in targets if path not in inputs and path.exists()]
+        wrong += all_target_errors(existing, overwrite=overwrite)
     raise_errors([*wrong, *errors])
     try:
         loaded = load_projection(bare, projection, report, found)
@@ -130,24 +135,6 @@ def _options(
 
 def _boxes(section: RegionsSection | None) -> dict[str, Any]:
     return {} if section is None else {"outside": section.outside, "inside": section.inside}
-
-
-def _target_errors(
-    parsed: ParsedConfiguration,
-    folder: str | Path,
-    targets: Sequence[Path],
-    read: Sequence[Path],
-    *,
-    overwrite: bool,
-) -> list[ErrorRecord]:
-    """Return why the files cannot be written, or which of them would replace an input."""
-    errors = list(folder_errors(folder))
-    if errors:
-        return errors
-    inputs = overlap_errors(parsed, read, targets)
-    errors += [inputs[path] for path in targets if path in inputs]
-    existing = [path for path in targets if path not in inputs and path.exists()]
-    return [*errors, *all_target_errors(existing, overwrite=overwrite)]
 
 
 def _truth(

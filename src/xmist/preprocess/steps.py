@@ -11,7 +11,14 @@ from typing import Any, Final
 import numpy as np
 
 from xmist.core.arrays import Image
-from xmist.core.errors import ErrorRecord, InputError, prefixed, raise_errors, suggest
+from xmist.core.errors import (
+    ErrorRecord,
+    InputError,
+    collect_errors,
+    prefix_errors,
+    raise_errors,
+    suggest,
+)
 from xmist.core.findings import Finding
 from xmist.core.options import Options, read_options
 from xmist.preprocess.bad_pixels import BadPixelsOptions, apply_bad_pixels, is_raw, mask_saturated
@@ -126,10 +133,8 @@ def apply_steps(frames: Frames, steps: Steps) -> Frames:
     errors: list[ErrorRecord] = []
     made = []
     for number, (name, options) in enumerate(steps, 1):
-        try:
+        with collect_errors(errors, f"step {number} ({name}): "):
             made.append((number, STEPS.get(name), make_step_options(name, options)))
-        except InputError as error:
-            errors += prefixed(f"step {number} ({name}): ", error.records)
     raise_errors(errors)
     for number, step, settings in made:
         if step is not None and step.name == "bad-pixels" and number > 1 and is_raw(frames):
@@ -137,10 +142,8 @@ def apply_steps(frames: Frames, steps: Steps) -> Frames:
             frames = mask_saturated(frames, settings.saturation)
     for number, step, settings in made:
         assert step is not None  # make_step_options raised otherwise
-        try:
+        with prefix_errors(f"step {number} ({step.name}): "):
             frames = step.function(frames, settings)
-        except InputError as error:
-            raise InputError(prefixed(f"step {number} ({step.name}): ", error.records)) from None
     return frames
 
 

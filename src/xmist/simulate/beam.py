@@ -3,15 +3,13 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import NDArray
 
 from xmist.core.checks import Checks
-from xmist.core.errors import InputError
 
 Real = NDArray[Any]
 
@@ -80,26 +78,3 @@ class Spectrum:
     def __iter__(self) -> Iterator[tuple[float, float]]:
         """Return (energy_kev, weight) pairs."""
         return iter(zip(self.energies_kev, self.weights, strict=True))
-
-
-def incoherent_sum(terms: Iterable[tuple[float, ArrayLike]]) -> Real:
-    """Add up the intensities of waves that do not interfere, in the order in which they come.
-
-    `terms` (y, x); returns (y, x).
-    """
-    total: Real | None = None
-    for weight, term in terms:
-        given = np.asarray(term)
-        if given.dtype.kind == "c":
-            intensity = given.real**2
-            intensity += given.imag**2
-        else:
-            intensity = np.array(given, np.result_type(given.dtype, np.float32))
-        intensity *= weight
-        if total is None:
-            total = intensity
-        else:
-            total += intensity
-    if total is None:
-        raise InputError("there are no intensities to add; expected one at least", code="value-invalid")
-    return total

@@ -149,15 +149,6 @@ def detect(
     return counts.astype(np.float32)
 
 
-def frame_generators(seed: int, number: int) -> list[np.random.Generator]:
-    """Return a random generator for each frame, so that noise does not depend on the order of work."""
-    check = Checks()
-    check.count("seed", seed, low=0)
-    check.count("number", number, low=0)
-    check.done()
-    return [np.random.default_rng(child) for child in np.random.SeedSequence(seed).spawn(number)]
-
-
 def draw_dead_pixels(shape: tuple[int, int], fraction: float, seed: int) -> tuple[tuple[int, int], ...]:
     """Draw dead pixels for a `Detector`.
 

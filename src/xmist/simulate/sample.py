@@ -12,7 +12,7 @@ import scipy.ndimage as ndi
 from numpy.typing import NDArray
 
 from xmist.core.checks import Checks
-from xmist.core.errors import ErrorRecord, InputError
+from xmist.core.errors import ErrorRecord, collect_errors
 from xmist.core.materials import Material
 from xmist.simulate.grid import Grid
 from xmist.simulate.microstructure import Screen
@@ -208,9 +208,6 @@ def check_sample(parts: Sequence[Part], field: Grid, *, energy_kev: float) -> li
     for number, part in enumerate(parts):
         for material in (part.material, part.within):
             if material is not None:
-                try:
+                with collect_errors(check.errors, f"part {number} of the sample: "):
                     material.index(energy_kev)
-                except InputError as error:
-                    for record in error.records:
-                        check.add(f"part {number} of the sample: {record.message}", record.code)
     return check.errors

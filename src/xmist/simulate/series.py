@@ -14,7 +14,7 @@ from numpy.typing import ArrayLike, NDArray
 from xmist.core.arrays import Image
 from xmist.core.checks import Checks
 from xmist.core.data import SpeckleStack
-from xmist.core.errors import ErrorRecord, InputError
+from xmist.core.errors import prefix_errors
 from xmist.core.experiment import Experiment
 from xmist.core.findings import Finding
 from xmist.core.progress import Progress
@@ -236,14 +236,10 @@ def acquire_series(
             replace(part, body=body.turned(angle, tilt), scatter=part.scatter and part.scatter.turned(matrix))
             for part, body in bodies
         ]
-        try:
+        with prefix_errors(f"at {angle:g} degrees: "):
             seen = look_through(
                 setup, turned, edge_sigma=edge_sigma, seed=seed + number, turn=rms_turn(waves[0][0])
             )
-        except InputError as error:
-            raise InputError(
-                [ErrorRecord(item.code, f"at {angle:g} degrees: {item.message}") for item in error.records]
-            ) from None
         first = (number + 1) * count
         samples.append([record_frame(setup, wave, seen, number=first + n) for n, wave in enumerate(waves)])
         truths.append(seen.truth)

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any, Final
 import numpy as np
 
 from xmist.core.data import SpeckleStack
-from xmist.core.errors import ErrorRecord, InputError, XmistError
+from xmist.core.errors import ErrorRecord, InputError, XmistError, collect_errors
 from xmist.core.experiment import Experiment
 from xmist.core.findings import Finding, finding
 from xmist.core.progress import Progress
@@ -27,10 +27,11 @@ from xmist.numerics.parallel import count_threads
 from xmist.preprocess import STEPS
 from xmist.tomography.slices import chosen_algorithm
 from xmist.workflow import guard
-from xmist.workflow.configuration import ParsedConfiguration
+from xmist.workflow.configuration import Configuration, ParsedConfiguration
 from xmist.workflow.discovery import Discovery, discover
 from xmist.workflow.driver import WAITING
 from xmist.workflow.examine import examine_projection
+from xmist.workflow.frames import FrameTable
 from xmist.workflow.listing import angle_range, angle_source, list_frames
 from xmist.workflow.outputs import amount, blocks_folder, quality_plots, result_files, series_file
 from xmist.workflow.setup import SeriesSetup, read_setup
@@ -119,10 +120,8 @@ def check(
 
     limit = None
     errors = parsed.errors()
-    try:
+    with collect_errors(errors):
         limit = None if memory is None else parse_memory(memory)
-    except InputError as error:
-        errors += error.records
     if errors:
         return Check(errors=tuple(errors), findings=parsed.findings, series=True, method=parsed.method)
     if progress is not None:
@@ -145,22 +144,13 @@ def _describe(found: Discovery) -> Check:
     parsed, reference, sample = found.parsed, found.reference, found.sample
     frames = {
         role: {
-            "frames": table.frames,
-            "shape": table.shape,
-            "dtype": str(table.dtype),
-            "files": len(table.files),
+            "frames": each.frames if isinstance(each, FrameTable) else len(each),
+            "shape": each.shape,
+            "dtype": str(each.dtype),
+            "files": len(each.files),
         }
-        for role, table in (("reference", reference), ("sample", sample))
-        if table is not None
-    }
-    frames |= {
-        role: {
-            "frames": len(series),
-            "shape": series.shape,
-            "dtype": str(series.dtype),
-            "files": len(series.files),
-        }
-        for role, series in found.still.items()
+        for role, each in {"reference": reference, "sample": sample, **found.still}.items()
+        if each is not None
     }
     geometry: dict[str, Any] = {}
     if parsed.experiment is not None:
@@ -199,7 +189,7 @@ def _examined(found: Check, discovery: Discovery, setup: SeriesSetup | None = No
     parsed = discovery.parsed
     try:
         setup = read_setup(discovery, lambda *_: None) if setup is None else setup
-        there = [index for index in setup.chosen if index not in setup.table.missing]
+        there = setup.complete
         if not there:
             return found
         processor = make_processor(parsed, setup)
@@ -220,26 +210,27 @@ def _step_text(name: str, options: Mapping[str, Any]) -> str:
 
 
 def _with_estimate(found: Check, discovery: Discovery, progress: Progress | None) -> Check:
-    """Add time and memory of a single projection."""
-    config, reference, sample = discovery.parsed.finish(), discovery.reference, discovery.sample
+    """Add time and peak memory of a single projection; no time where the method cannot work on a trial."""
+    config, reference = discovery.parsed.finish(), discovery.reference
     assert found.shape is not None
     assert reference is not None
-    assert sample is not None
-    sizes = [(table.frames, table.shape, table.dtype) for table in (reference, sample)]
-    sizes += [(len(series), series.shape, series.dtype) for series in discovery.still.values()]
-    memory, seconds = _estimate(
-        method=config.method,
-        options=config.options,
-        experiment=discovery.experiment,
-        threads=config.threads,
-        positions=reference.positions,
-        raw_pixels=math.prod(reference.shape),
-        pixels=math.prod(found.shape),
-        stored=sum(count * math.prod(shape) * dtype.itemsize for count, shape, dtype in sizes),
-        steps=len(config.preprocess),
-        repeated=reference.positions < reference.frames,
-        progress=progress,
+    stored = sum(
+        each["frames"] * math.prod(each["shape"]) * np.dtype(each["dtype"]).itemsize
+        for each in found.frames.values()
     )
+    positions, pixels, steps = reference.positions, math.prod(found.shape), len(config.preprocess)
+    pair = 2 * 4 * positions * math.prod(reference.shape)
+    loading = pair * (1.5 if positions < reference.frames else 1.0)
+    # A step holds what it takes, what it gives and what it works with, and the weights.
+    preparing = pair * 3.5 if steps else pair
+    solving = 3 * 4 * positions * pixels
+    trial = _try_made_up(config, discovery.experiment, min(positions, _MOST_POSITIONS), progress)
+    seconds = None
+    if trial is not None:
+        scale = max(1.0, positions / _MOST_POSITIONS)
+        solving += int(trial[0] * pixels * scale)
+        seconds = 1.0 + stored / _READING + trial[1] * pixels * scale + steps * pair / _STEPPING
+    memory = _INTERPRETER + max(loading, preparing, solving)
     findings = found.findings
     have = machine_memory()
     if have is not None and memory > have:
@@ -321,45 +312,8 @@ def _volumes(begun: Beginning, channels: tuple[str, ...], workers: int) -> Volum
     )
 
 
-def _estimate(
-    *,
-    method: str,
-    options: Mapping[str, Any],
-    experiment: Experiment,
-    threads: int | None,
-    positions: int,
-    raw_pixels: int,
-    pixels: int,
-    stored: int,
-    steps: int,
-    repeated: bool,
-    progress: Progress | None = None,
-) -> tuple[float, float | None]:
-    """Return peak memory in bytes and time in seconds of one projection, None where the method cannot work.
-
-    `stored` are the bytes of all frames in their files.
-    """
-    pair = 2 * 4 * positions * raw_pixels
-    loading = pair * (1.5 if repeated else 1.0)
-    # A step holds what it takes, what it gives and what it works with, and the weights.
-    preparing = pair * 3.5 if steps else pair
-    solving = 3 * 4 * positions * pixels
-    trial = _try_made_up(method, options, experiment, threads, min(positions, _MOST_POSITIONS), progress)
-    seconds = None
-    if trial is not None:
-        scale = max(1.0, positions / _MOST_POSITIONS)
-        solving += int(trial[0] * pixels * scale)
-        seconds = 1.0 + stored / _READING + trial[1] * pixels * scale + steps * pair / _STEPPING
-    return _INTERPRETER + max(loading, preparing, solving), seconds
-
-
 def _try_made_up(
-    method: str,
-    options: Mapping[str, Any],
-    experiment: Experiment,
-    threads: int | None,
-    positions: int,
-    progress: Progress | None,
+    config: Configuration, experiment: Experiment, positions: int, progress: Progress | None
 ) -> tuple[float, float] | None:
     """Return bytes and seconds per pixel on random frames; None if the method cannot work."""
     from scipy.ndimage import gaussian_filter
@@ -375,13 +329,13 @@ def _try_made_up(
         stack = SpeckleStack(reference, sample, np.ones_like(reference))
 
         def call(stack: SpeckleStack = stack) -> None:
-            retrieve(stack, experiment, method=method, threads=threads, **options)
+            retrieve(stack, experiment, method=config.method, threads=config.threads, **config.options)
 
         try:
             if number == 0:
-                tell(f"compiling {method}", 0, 1)
+                tell(f"compiling {config.method}", 0, 1)
                 call()
-            tell(f"trying {method} on small random frames", number, len(_SIDES))
+            tell(f"trying {config.method} on small random frames", number, len(_SIDES))
             start = time.perf_counter()
             call()
             times.append(time.perf_counter() - start)

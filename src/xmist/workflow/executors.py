@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 import threading
 from collections import deque
-from collections.abc import Generator, Iterator, Sequence
+from collections.abc import Generator, Sequence
 from contextlib import suppress
 from typing import Any, Final, Protocol
 
@@ -26,7 +26,7 @@ class Executor(Protocol):
 
     workers: int
 
-    def run(self, job: Work, blocks: Sequence[Block]) -> Iterator[Report]:
+    def run(self, job: Work, blocks: Sequence[Block]) -> Generator[Report]:
         """Return a report for every block as it is done."""
         ...
 
@@ -36,7 +36,7 @@ class Inline:
 
     workers: int = 1
 
-    def run(self, job: Work, blocks: Sequence[Block]) -> Iterator[Report]:
+    def run(self, job: Work, blocks: Sequence[Block]) -> Generator[Report]:
         """Return a report for every block; see `Executor.run`."""
         return job.process(blocks)
 
@@ -52,7 +52,7 @@ class Processes:
     def __init__(self, workers: int) -> None:
         self.workers = workers
 
-    def run(self, job: Work, blocks: Sequence[Block]) -> Iterator[Report]:
+    def run(self, job: Work, blocks: Sequence[Block]) -> Generator[Report]:
         """Return a report for every block; see `Executor.run`."""
         waiting = deque(blocks)
         idle = 0
@@ -176,7 +176,7 @@ class Cluster:
         threads = sum(client.nthreads().values())
         self.workers = max(1, threads if most is None else min(most, threads))
 
-    def run(self, job: Work, blocks: Sequence[Block]) -> Iterator[Report]:
+    def run(self, job: Work, blocks: Sequence[Block]) -> Generator[Report]:
         """Return a report for every block; see `Executor.run`."""
         from distributed import as_completed
 

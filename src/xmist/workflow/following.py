@@ -19,9 +19,9 @@ from xmist.io.results.stacks import UNREADABLE
 from xmist.workflow.configuration import ParsedConfiguration
 from xmist.workflow.outputs import ROLES, series_file
 from xmist.workflow.placement import match_files
-from xmist.workflow.quality import Row
+from xmist.workflow.quality import Row, Run
 from xmist.workflow.rotation import angle_datasets
-from xmist.workflow.series import Execution, SeriesRun, run_series
+from xmist.workflow.series import Execution, run_series
 
 # Errors of files that have not arrived, or are not complete yet.
 _UNFINISHED: Final = frozenset(
@@ -59,7 +59,7 @@ def follow_series(
     idle_timeout: float,
     tell: Progress,
     pause: Callable[[float], object] = time.sleep,
-) -> SeriesRun:
+) -> Run:
     """Retrieve the projections of a series as they arrive, until all have arrived or files stop changing.
 
     At the end, frames that were read while their files changed are compared with the finished files;
@@ -81,7 +81,7 @@ def follow_series(
         if found != seen:
             seen = found
             try:
-                done = run_series(parsed, execution, tell)
+                done, known = run_series(parsed, execution, tell)
             except InputError as error:
                 if not {*error.codes} <= _UNFINISHED:
                     raise
@@ -90,7 +90,6 @@ def follow_series(
                 if done.stopped:
                     return done
                 execution = replace(execution, anew=False)
-                known = done.read
                 complete = expected is not None and sum(row.was_tried for row in done.rows) >= expected
             last = time.monotonic()
         else:
@@ -99,27 +98,18 @@ def follow_series(
                 break
         pause(max(_POLL, looking / _LOOKING))
     try:
-        return run_series(parsed, replace(execution, following=False), tell)
+        return run_series(parsed, replace(execution, following=False), tell)[0]
     except InputError as error:
         if {*error.codes} <= _ABSENT:
             return _nothing(parsed, expected or 1, error.messages[0])
         raise
 
 
-def _nothing(parsed: ParsedConfiguration, expected: int, why: str) -> SeriesRun:
-    """Return what came of a series whose frames never arrived."""
+def _nothing(parsed: ParsedConfiguration, expected: int, why: str) -> Run:
+    """Return the run of a series whose frames never arrived."""
     first, record = parsed.series_section.first or 0, finding("projection-failed", why)
     rows = [Row(projection=first + n, status=UNREADABLE).with_finding(record) for n in range(expected)]
-    return SeriesRun(
-        path=series_file(parsed),
-        rows=tuple(rows),
-        findings=(),
-        done_before=0,
-        plots=(),
-        problems=(),
-        stopped="",
-        written=False,
-    )
+    return Run(path=series_file(parsed), files=(), rows=tuple(rows), findings=())
 
 
 def _look(parsed: ParsedConfiguration, known: tuple[Path, ...]) -> Seen:

@@ -12,14 +12,12 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
-from xmist.core.errors import InputError, prefixed
+from xmist.core.errors import ErrorRecord, InputError
 from xmist.io.frames.addresses import Address, check_link
 from xmist.io.frames.loading import LoadedFrames, frame_digest, load_frames
-from xmist.io.frames.series import FrameSeries, open_source
+from xmist.io.frames.series import HDF5_ENDINGS, FrameSeries, open_source
 from xmist.io.frames.sources import Source, check_file
 from xmist.workflow.numbering import Numbering
-
-HDF5_ENDINGS: Final = (".h5", ".hdf5", ".hdf", ".nxs", ".nx", ".cxi")
 
 # File of a frame, its number there, size and time of change (ns) of the file.
 State = tuple[str, int, int, int]
@@ -68,14 +66,17 @@ class FrameTable:
         return int(self.places.shape[1])
 
     @property
+    def missing_errors(self) -> list[ErrorRecord]:
+        """An error for each outer index that lacks frames."""
+        return [ErrorRecord("frames-missing", f"{self.name}: {text}") for text in self.missing.values()]
+
+    @property
     def frames(self) -> int:
         """Number of frames that are there."""
         return int(np.count_nonzero(self.places[..., 0] >= 0))
 
     @classmethod
-    def of_groups(
-        cls, series: FrameSeries, groups: Sequence[Sequence[int]], folder: Path = Path()
-    ) -> FrameTable:
+    def of_groups(cls, series: FrameSeries, groups: Sequence[Sequence[int]]) -> FrameTable:
         """Return the table of a single projection, from which frames of a series are at which position."""
         places = np.full((1, len(groups), max(map(len, groups)), 2), -1, np.int64)
         where = [
@@ -91,7 +92,6 @@ class FrameTable:
             places=places,
             files=series.files,
             sources=series.sources,
-            folder=folder,
         )
 
 
@@ -262,8 +262,3 @@ def open_tolerant(address: Address) -> Source:
 def read_still(series: FrameSeries, progress: Any = None) -> LoadedFrames:
     """Read dark or flat frames; they are not averaged, because their median rejects outliers."""
     return load_frames(series, progress=progress)
-
-
-def with_name(name: str, error: InputError) -> InputError:
-    """Return an error with a name before each message."""
-    return InputError(prefixed(f"{name}: ", error.records))

@@ -78,7 +78,7 @@ class Journal:
     def save(self, folder: Path) -> None:
         """Write it."""
         text = json.dumps({"xmist_journal": _SCHEMA, **asdict(self)}, indent=1, ensure_ascii=True).encode()
-        write_file(folder / NAME, lambda file: file.write(text), overwrite=True)
+        write_file(folder / NAME, text, overwrite=True)
 
 
 def read_journal(folder: Path) -> Journal | None:

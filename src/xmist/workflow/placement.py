@@ -19,11 +19,12 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
-from xmist.core.errors import ErrorRecord, InputError, prefixed, raise_errors
+from xmist.core.errors import ErrorRecord, InputError, prefix_errors, prefixed, raise_errors
 from xmist.io.frames.addresses import Address, Links, find_addresses, find_names, split_address
 from xmist.io.frames.axes import Axes, axis_sizes, frame_axes
 from xmist.io.frames.sources import Source, listed
-from xmist.workflow.frames import FrameTable, open_tolerant, with_name
+from xmist.workflow.configuration import ParsedConfiguration
+from xmist.workflow.frames import FrameTable, open_tolerant
 from xmist.workflow.numbering import Numbering, find_numbering
 
 # Number of files that are opened to see how much each holds; of more files, the first represents all.
@@ -84,6 +85,21 @@ class FrameRequest:
     position_numbers: tuple[int, ...] = ()
     before: Collection[int] = ()
     growing: bool = False
+
+    @classmethod
+    def of(cls, parsed: ParsedConfiguration, role: str, **more: Any) -> FrameRequest:
+        """Return the request for the "reference" or "sample" frames of a configuration."""
+        sample = role == "sample"
+        given = {
+            "spec": getattr(parsed.input, role),
+            "name": parsed.name_of(f"input.{role}"),
+            "outer": "projection" if sample else "set",
+            "folder": parsed.folder,
+            "axes": parsed.input.sample_axes if sample else parsed.reference_axes,
+            "links": parsed.input.links,
+            "repeats": parsed.input.repeats,
+        }
+        return cls(**given | more)
 
     @property
     def counted(self) -> Axes | None:
@@ -205,10 +221,8 @@ def _find_files(request: FrameRequest) -> tuple[list[_File], tuple[str, ...]]:
         addresses = find_addresses(tuple(spec), folder, wrong)
         raise_errors(prefixed(f"{name}: ", wrong))
         return [_File(address, {}) for address in addresses], ()
-    try:
+    with prefix_errors(f"{name}: "):
         files = [file for item in spec for file in match_files(item, folder)]
-    except InputError as error:
-        raise with_name(name, error) from error
     if not files:
         text = f"{name}: no file is called {listed(spec)} in {folder}; expected digits in the place of "
         raise InputError(f"{text}{{{outer}}} and {{position}}", code="frames-missing")

@@ -21,7 +21,7 @@ from xmist.core.errors import InputError, XmistError, suggest
 from xmist.io.frames.addresses import natural_sort
 from xmist.io.frames.frames import FrameSeries, offer_geometry, open_frames
 from xmist.io.frames.loading import load_frames
-from xmist.io.frames.series import FRAME_ENDINGS
+from xmist.io.frames.series import FRAME_ENDINGS, HDF5_ENDINGS
 from xmist.io.frames.sources import listed
 from xmist.methods import METHODS
 from xmist.methods.common.bare_beam import drift_of_pair
@@ -29,7 +29,6 @@ from xmist.preprocess import Frames, apply_steps
 from xmist.workflow.beam import monitor_text
 from xmist.workflow.schema import expected_value
 
-_HDF5: Final = (".h5", ".hdf5", ".hdf", ".nxs", ".nx", ".cxi")
 _DEEPEST: Final = 3  # folders below the one that is looked at
 _MOST_FILES: Final = 100_000
 
@@ -204,7 +203,7 @@ def _frame_items(folder: Path) -> tuple[list[_Item], list[KeyedStack], list[str]
     stacks: list[KeyedStack] = []
     broken: list[str] = []
     for path in natural_sort(files):
-        if path.suffix.lower() not in _HDF5:
+        if path.suffix.lower() not in HDF5_ENDINGS:
             items.append(_Item(path))
             continue
         for dataset in _datasets(path, broken):

@@ -1,4 +1,4 @@
-"""The table of quality of a series, with one row per projection, and its plot."""
+"""The table of quality of a series, with one row per projection, its plot, and what a run returns."""
 
 from __future__ import annotations
 
@@ -12,7 +12,11 @@ from typing import Any, Final, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from xmist.core.data import Retrieval
+from xmist.core.errors import InputError
 from xmist.core.findings import Finding
+from xmist.io import open_result
+from xmist.io.results.atomic import write_file
 from xmist.io.results.stacks import FAILED, GOOD, VALUELESS
 
 _LONGEST_NOTE: Final = 1000
@@ -104,6 +108,82 @@ class Row:
         object.__setattr__(self, "note", plain)
 
 
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Run:
+    """What a run did.
+
+    Parameters
+    ----------
+    path : Path
+        The first file that was written: the result, or the file that shows all projections of a series.
+    files : tuple of Path
+        Everything that was written for people: results, figures.
+    rows : tuple of Row
+        The table of quality, one row for each projection: its number, angle, status, flux, misfit…
+    findings : tuple of Finding
+        What was noticed about the frames, and about the result of a single projection.
+    done_before : int
+        Projections that an earlier run had done.
+    problems : tuple of str
+        Why blocks of a series were not written; the same command does what is missing.
+    stopped : str
+        The projection at which `strict` stopped; empty otherwise.
+    result : Retrieval or None
+        The result of a single projection.
+
+    Examples
+    --------
+    >>> xmist.run("config.toml").open().phase.shape  # doctest: +SKIP
+    (2048, 2048)
+    """
+
+    path: Path
+    files: tuple[Path, ...]
+    rows: tuple[Row, ...]
+    findings: tuple[Finding, ...]
+    done_before: int = 0
+    problems: tuple[str, ...] = ()
+    stopped: str = ""
+    result: Retrieval | None = None
+
+    @property
+    def flagged(self) -> tuple[Row, ...]:
+        """Rows of the projections that are not good."""
+        return tuple(row for row in self.rows if row.status != GOOD)
+
+    def open(self, projection: int | None = None) -> Retrieval:
+        """Return the result of a projection.
+
+        Parameters
+        ----------
+        projection : int, optional
+            Its number; may be left out for a single projection.
+
+        Returns
+        -------
+        Retrieval
+            As it was written.
+
+        Raises
+        ------
+        InputError
+            If there is no such projection.
+
+        Examples
+        --------
+        >>> xmist.run("series.toml").open(0).phase.shape  # doctest: +SKIP
+        (2048, 2048)
+        """
+        if self.result is None:
+            return open_result(self.path, projection=projection)
+        if projection not in (None, self.rows[0].projection):
+            raise InputError(
+                f"there is no projection {projection!r}; the configuration describes a single projection",
+                code="projection-missing",
+            )
+        return self.result
+
+
 @dataclass(frozen=True)
 class Column:
     """A column of the table."""
@@ -160,8 +240,6 @@ def plot_table(columns: Mapping[str, NDArray[Any]], path: str | Path, *, title: 
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
     from matplotlib.ticker import MaxNLocator, ScalarFormatter
-
-    from xmist.io.results.atomic import write_file
 
     drawn = [
         name

@@ -10,13 +10,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 from xmist.core.data import Retrieval, SpeckleStack
-from xmist.core.errors import ErrorRecord, InputError, OutputError, XmistError, raise_errors
+from xmist.core.errors import ErrorRecord, InputError, OutputError, XmistError, collect_errors, raise_errors
 from xmist.core.experiment import Experiment
-from xmist.core.findings import Finding
 from xmist.core.log import RunLog, open_log
 from xmist.core.progress import Progress
-from xmist.io import NEXUS_ENDINGS, open_result
-from xmist.io.results.stacks import GOOD
+from xmist.io import NEXUS_ENDINGS
 from xmist.workflow.configuration import ParsedConfiguration, parse_configuration, parse_mapping
 from xmist.workflow.discovery import Discovery, discover
 from xmist.workflow.editing import sections_text
@@ -24,7 +22,7 @@ from xmist.workflow.estimates import parse_memory
 from xmist.workflow.following import follow_series
 from xmist.workflow.outputs import series_file, volumes_file
 from xmist.workflow.processor import ProjectionProcessor
-from xmist.workflow.quality import Row
+from xmist.workflow.quality import Row, Run
 from xmist.workflow.series import Execution, is_complete, make_processor, run_series
 from xmist.workflow.setup import SeriesSetup, read_setup
 from xmist.workflow.volumes import volumes_errors, write_volumes
@@ -34,82 +32,6 @@ if TYPE_CHECKING:
 
 
 IDLE_TIMEOUT: Final = 600.0  # seconds without a change of the files after which a series is not followed
-
-
-@dataclass(frozen=True, kw_only=True, eq=False)
-class Run:
-    """What a run did.
-
-    Parameters
-    ----------
-    path : Path
-        The first file that was written: the result, or the file that shows all projections of a series.
-    files : tuple of Path
-        Everything that was written for people: results, figures.
-    rows : tuple of Row
-        The table of quality, one row for each projection: its number, angle, status, flux, misfit…
-    findings : tuple of Finding
-        What was noticed about the frames, and about the result of a single projection.
-    done_before : int
-        Projections that an earlier run had done.
-    problems : tuple of str
-        Why blocks of a series were not written; the same command does what is missing.
-    stopped : str
-        The projection at which `strict` stopped; empty otherwise.
-    result : Retrieval or None
-        The result of a single projection.
-
-    Examples
-    --------
-    >>> xmist.run("config.toml").open().phase.shape  # doctest: +SKIP
-    (2048, 2048)
-    """
-
-    path: Path
-    files: tuple[Path, ...]
-    rows: tuple[Row, ...]
-    findings: tuple[Finding, ...]
-    done_before: int = 0
-    problems: tuple[str, ...] = ()
-    stopped: str = ""
-    result: Retrieval | None = None
-
-    @property
-    def flagged(self) -> tuple[Row, ...]:
-        """Rows of the projections that are not good."""
-        return tuple(row for row in self.rows if row.status != GOOD)
-
-    def open(self, projection: int | None = None) -> Retrieval:
-        """Return the result of a projection.
-
-        Parameters
-        ----------
-        projection : int, optional
-            Its number; may be left out for a single projection.
-
-        Returns
-        -------
-        Retrieval
-            As it was written.
-
-        Raises
-        ------
-        InputError
-            If there is no such projection.
-
-        Examples
-        --------
-        >>> xmist.run("series.toml").open(0).phase.shape  # doctest: +SKIP
-        (2048, 2048)
-        """
-        if self.result is None:
-            return open_result(self.path, projection=projection)
-        if projection not in (None, self.rows[0].projection):
-            raise InputError(
-                f"there is no projection {projection!r}; the configuration describes a single projection",
-                code="projection-missing",
-            )
-        return self.result
 
 
 def run(
@@ -223,7 +145,16 @@ def run_parsed(
     if overwrite:
         parsed = dataclasses.replace(parsed, overwrite=True)
     try:
-        execution = check_execution(parsed, workers, client, memory, strict=strict, anew=overwrite, log=log)
+        limit = _check_execution(parsed, workers, client, memory)
+        execution = Execution(
+            workers=workers,
+            client=client,
+            memory=limit,
+            overwrite=parsed.overwrite,
+            anew=overwrite,
+            strict=strict,
+            log=log,
+        )
         if idle_timeout is not None:
             _check_following(parsed, idle_timeout)
         if not parsed.errors():  # they are raised together with those of the frames
@@ -257,30 +188,22 @@ def _run_checked(
         return _run_single(parsed, tell, timed=timed)
     raise_errors(parsed.named(volumes_errors(parsed)))
     if idle_timeout is None:
-        done = run_series(parsed, execution, tell)
+        done, _ = run_series(parsed, execution, tell)
     else:
         done = follow_series(parsed, execution, idle_timeout, tell)
-    files, findings = (done.path, *done.plots) if done.written else (), done.findings
-    if parsed.tomography is not None and done.written and not (done.problems or done.stopped):
-        volumes = write_volumes(
-            done.path,
-            volumes_file(parsed),
-            options=parsed.tomography.options,
-            workers=execution.workers or 1,
-            client=execution.client,
-            overwrite=execution.overwrite,
-            progress=tell,
-        )
-        files, findings = (*files, volumes.path), (*findings, *volumes.findings)
-    return Run(
-        path=done.path,
-        files=files,
-        rows=done.rows,
-        findings=findings,
-        done_before=done.done_before,
-        problems=done.problems,
-        stopped=done.stopped,
+    if parsed.tomography is None or not done.files or done.problems or done.stopped:
+        return done
+    volumes = write_volumes(
+        done.path,
+        volumes_file(parsed),
+        options=parsed.tomography.options,
+        workers=execution.workers or 1,
+        client=execution.client,
+        overwrite=execution.overwrite,
+        progress=tell,
     )
+    files, findings = (*done.files, volumes.path), (*done.findings, *volumes.findings)
+    return dataclasses.replace(done, files=files, findings=findings)
 
 
 def _check_following(parsed: ParsedConfiguration, idle_timeout: float) -> None:
@@ -295,17 +218,8 @@ def _check_following(parsed: ParsedConfiguration, idle_timeout: float) -> None:
     raise_errors(parsed.named([ErrorRecord("value-invalid", text) for text in errors]))
 
 
-def check_execution(
-    parsed: ParsedConfiguration,
-    workers: Any,
-    client: Any,
-    memory: Any,
-    *,
-    strict: bool = False,
-    anew: bool = False,
-    log: RunLog | None = None,
-) -> Execution:
-    """Check the arguments of a run."""
+def _check_execution(parsed: ParsedConfiguration, workers: Any, client: Any, memory: Any) -> float | None:
+    """Check the arguments of a run; return the limit of the memory in bytes."""
     errors: list[ErrorRecord] = []
     if workers is not None and (isinstance(workers, bool) or not isinstance(workers, int) or workers < 1):
         text = f"workers is {workers!r}; expected a whole number from 1"
@@ -314,26 +228,15 @@ def check_execution(
         text = "workers and a Dask cluster are both given; give only one of them"
         errors.append(ErrorRecord("value-invalid", text))
     limit = None
-    try:
+    with collect_errors(errors):
         limit = None if memory is None else parse_memory(memory)
-    except InputError as error:
-        errors += error.records
     raise_errors([*parsed.named(parsed.errors()), *errors] if errors else [])
-    return Execution(
-        workers=workers,
-        client=client,
-        memory=limit,
-        overwrite=parsed.overwrite,
-        anew=anew,
-        strict=strict,
-        log=log or RunLog(),
-    )
+    return limit
 
 
 def _run_single(parsed: ParsedConfiguration, tell: Progress, *, timed: bool) -> Run:
     """Retrieve one projection: a series of length one, whose result is written whole."""
     row, result = _retrieve_one(parsed, None, tell, timed=timed)
-    findings = result.findings
     written: list[Path] = []
     for path in parsed.files:
         tell("writing", len(written), len(parsed.files))
@@ -344,13 +247,8 @@ def _run_single(parsed: ParsedConfiguration, tell: Progress, *, timed: bool) -> 
             raise OutputError(f"{error}{before}") from error
         written.append(path)
     tell("writing", len(written), len(written))
-    return Run(
-        path=parsed.files[0],
-        files=parsed.files,
-        rows=(row,),
-        findings=findings,
-        result=result,
-    )
+    files, findings = parsed.files, result.findings
+    return Run(path=files[0], files=files, rows=(row,), findings=findings, result=result)
 
 
 def retrieve_projection(
@@ -374,11 +272,8 @@ def _retrieve_one(
         with processor.open() as reader:
             row, result = processor.solve(_index(setup, number), reader)
     assert result is not None  # an error was raised otherwise
-    provenance = {
-        **result.provenance,
-        "binning": discovery.binning,
-        "configuration": parsed.to_dict(),
-    }
+    facts = {"binning": discovery.binning, "configuration": parsed.to_dict()}
+    provenance = {**result.provenance, **facts}
     findings = (*setup.findings, *result.findings)
     return row, dataclasses.replace(result, provenance=provenance, findings=findings)
 
@@ -387,7 +282,7 @@ def _index(setup: SeriesSetup, number: int | None) -> int:
     """Return the index of a projection; of the middle one of those with frames if no number is given."""
     numbers: list[int] = setup.table.numbers.tolist()
     if number is None:
-        there = [index for index in setup.chosen if index not in setup.table.missing] or setup.chosen
+        there = setup.complete or setup.chosen
         return there[len(there) // 2]
     if number not in numbers:
         text = f"there is no projection {number}; expected {numbers[0]} to {numbers[-1]}"

@@ -176,28 +176,10 @@ def _find_placed(found: FrameSearch) -> None:
         return
     positions = reference.positions
     _check_positions(found, positions, f"{reference.name} has")
-    sample = found.attempt(
-        partial(
-            place_frames,
-            FrameRequest(
-                spec=parsed.input.sample,
-                name=parsed.name_of("input.sample"),
-                outer="projection",
-                folder=parsed.folder,
-                axes=parsed.input.sample_axes,
-                links=parsed.input.links,
-                repeats=parsed.input.repeats,
-                count=1,
-                positions=positions,
-            ),
-        )
-    )
-    tables = [table for table in (reference, sample) if table is not None]
-    found.errors += [
-        ErrorRecord("frames-missing", f"{table.name}: {text}")
-        for table in tables
-        for text in table.missing.values()
-    ]
+    request = FrameRequest.of(parsed, "sample", count=1, positions=positions)
+    sample = found.attempt(partial(place_frames, request))
+    for table in (reference, sample):
+        found.errors += [] if table is None else table.missing_errors
     if sample is not None and parsed.input.position_key and not reference.missing:
         pair = found.attempt(partial(pair_positions, reference, sample, parsed.input.position_key))
         reference, sample = pair or (reference, sample)
@@ -208,13 +190,9 @@ def _find_placed(found: FrameSearch) -> None:
 def _place_reference(found: FrameSearch, sets: int) -> FrameTable | None:
     """Place the references of so many sets."""
     parsed, frames, section = found.parsed, found.parsed.input, found.parsed.series_section
-    request = FrameRequest(
-        spec=frames.reference,
-        name=parsed.name_of("input.reference"),
-        outer="set",
-        folder=parsed.folder,
-        axes=parsed.reference_axes,
-        links=frames.links,
+    request = FrameRequest.of(
+        parsed,
+        "reference",
         repeats=section.reference_repeats or frames.repeats,
         any_repeats=section.reference_repeats is None and frames.repeats == 1,
         count=sets,
@@ -247,9 +225,7 @@ def find_series(found: FrameSearch) -> None:
     reference = _place_reference(found, len(times))
     if reference is None:
         return
-    found.errors += [
-        ErrorRecord("frames-missing", f"{reference.name}: {text}") for text in reference.missing.values()
-    ]
+    found.errors += reference.missing_errors
     _check_positions(found, reference.positions, f"{reference.name} has in {len(times)} sets")
     sample = found.attempt(partial(_place_sample, found, reference))
     # A single position cannot be confused with another.
@@ -289,14 +265,9 @@ def find_series(found: FrameSearch) -> None:
 def _place_sample(found: FrameSearch, reference: FrameTable) -> FrameTable:
     """Place the projections; if there are more angles than projections, the last ones are missing."""
     parsed, section, known = found.parsed, found.parsed.series_section, found.known
-    request = FrameRequest(
-        spec=parsed.input.sample,
-        name=parsed.name_of("input.sample"),
-        outer="projection",
-        folder=parsed.folder,
-        axes=parsed.input.sample_axes,
-        links=parsed.input.links,
-        repeats=parsed.input.repeats,
+    request = FrameRequest.of(
+        parsed,
+        "sample",
         positions=reference.positions,
         first=section.first,
         position_numbers=reference.position_numbers,

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Collection, Iterator, Mapping, Sequence
-from contextlib import suppress
+from collections.abc import Collection, Mapping, Sequence
+from contextlib import closing, suppress
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from pathlib import Path
@@ -18,9 +18,10 @@ from xmist.core.findings import Finding, finding, warnings_of
 from xmist.core.log import RunLog
 from xmist.core.progress import Progress
 from xmist.core.version import __version__
+from xmist.io.frames.series import HDF5_ENDINGS
 from xmist.io.frames.sources import listed
 from xmist.io.results.atomic import make_folder
-from xmist.io.results.stacks import GOOD, MISSING, STATUS, UNREADABLE, is_stack, open_stack
+from xmist.io.results.stacks import GOOD, MISSING, STATUS, UNREADABLE, Stack, is_stack, open_stack
 from xmist.methods import make_options
 from xmist.numerics.parallel import count_threads
 from xmist.workflow import guard
@@ -29,7 +30,6 @@ from xmist.workflow.discovery import Discovery, discover
 from xmist.workflow.driver import Job, Report
 from xmist.workflow.estimates import about, fit_workers, leading_memory, process_memory
 from xmist.workflow.executors import Cluster, Executor, Inline, Processes, connect
-from xmist.workflow.frames import HDF5_ENDINGS
 from xmist.workflow.journal import (
     Audit,
     Identity,
@@ -43,7 +43,7 @@ from xmist.workflow.journal import (
 )
 from xmist.workflow.outputs import ROLES, blocks_folder, quality_plots, series_file
 from xmist.workflow.processor import ProjectionProcessor
-from xmist.workflow.quality import Row, plot_table, to_columns
+from xmist.workflow.quality import Row, Run, plot_table, to_columns
 from xmist.workflow.rotation import angle_datasets
 from xmist.workflow.series_file import SeriesMetadata, join_pieces, write_series_file
 from xmist.workflow.setup import SeriesSetup, read_setup
@@ -78,21 +78,6 @@ class Execution:
     strict: bool = False
     following: bool = False
     log: RunLog = field(default_factory=RunLog)
-
-
-@dataclass(frozen=True, kw_only=True)
-class SeriesRun:
-    """Result of a run of a series."""
-
-    path: Path
-    rows: tuple[Row, ...]
-    findings: tuple[Finding, ...]
-    done_before: int
-    plots: tuple[Path, ...]
-    problems: tuple[str, ...]
-    stopped: str
-    read: tuple[Path, ...] = ()
-    written: bool = True
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -156,17 +141,12 @@ def _begin(parsed: ParsedConfiguration, trial: int, before: Before) -> Beginning
     try:
         setup = read_setup(discovery, lambda *_: None)
         processor = make_processor(parsed, setup)
-        found = try_projection(processor, trial) if trial and (_there(setup) or not before.rows) else None
+        found = try_projection(processor, trial) if trial and (setup.complete or not before.rows) else None
         seen = audit(setup.table, before.rows, before.verified, load=not before.growing)
     except InputError as error:
         raise InputError(parsed.named(error.records)) from error
     identity = identify(parsed, setup)
     return Beginning(discovery=discovery, setup=setup, identity=identity, audit=seen, trial=found)
-
-
-def _there(setup: SeriesSetup) -> list[int]:
-    """Return the indices of the projections to retrieve that have all frames, as far as is known."""
-    return [index for index in setup.chosen if index not in setup.table.missing]
 
 
 def make_processor(parsed: ParsedConfiguration, setup: SeriesSetup, **more: Any) -> ProjectionProcessor:
@@ -185,7 +165,7 @@ def make_processor(parsed: ParsedConfiguration, setup: SeriesSetup, **more: Any)
 def try_projection(processor: ProjectionProcessor, times: int) -> Trial:
     """Retrieve the first projection that works, of a few over the whole series."""
     processor = replace(processor, warm_start=None)
-    there = _there(processor.setup) or processor.setup.chosen
+    there = processor.setup.complete or processor.setup.chosen
     notes: dict[str, int] = {}
     numbers = dict.fromkeys(there[int(part * (len(there) - 1))] for part in _TRIED)
     with processor.open() as reader:
@@ -227,8 +207,10 @@ def block_size(
     return min(size, count)
 
 
-def run_series(parsed: ParsedConfiguration, execution: Execution, tell: Progress) -> SeriesRun:
-    """Retrieve all projections of a series, or those that remain.
+def run_series(
+    parsed: ParsedConfiguration, execution: Execution, tell: Progress
+) -> tuple[Run, tuple[Path, ...]]:
+    """Retrieve all projections of a series, or those that remain; return also the files that were read.
 
     Raises an `InputError` with everything that is wrong before anything is written, and an `OutputError` when
     blocks cannot be written; finished blocks stay, and the series continues when it is run again.
@@ -364,7 +346,7 @@ class _Progress:
         table = setup.table
         numbers = table.numbers.tolist()
         chosen = [numbers[index] for index in setup.chosen]
-        there = [numbers[index] for index in _there(setup)]
+        there = [numbers[index] for index in setup.complete]
         self.kept = {n: each for n, each in kept.items() if n not in audit.changed}
         self.removed = audit.removed
         left = _with_started([n for n in there if n not in self.kept], there, self.kept, job.processor)
@@ -396,8 +378,8 @@ class _Progress:
         log.begin(master.with_suffix(".log"))
         self.start = time.perf_counter()
 
-    def finish(self) -> SeriesRun:
-        """Retrieve the remaining projections, and write the file of the series."""
+    def finish(self) -> tuple[Run, tuple[Path, ...]]:
+        """Retrieve the remaining projections, and write the file of the series; see `run_series`."""
         before, total = len(self.kept), len(self.numbers)
         if self.left or not is_stack(self.master):
             self._write_file(self.left)
@@ -409,26 +391,27 @@ class _Progress:
         reports: list[Report] = []
         stopped, problems = "", []
         in_a_row = 0
-        for report in self._reports(self.left):
-            if self.job.strict and report.rows and not report.written:
-                stopped = _attention(report.rows[-1])
-                self.log.write(f"stopped at {stopped}")
-                break
-            if report.problem:
-                problems.append(report.problem)
-                in_a_row += 1
-                self.log.write(f"{report.block.name} was not written: {report.problem}")
-                if in_a_row >= min(_MOST_UNWRITTEN, len(self.left)):
-                    raise OutputError(
-                        f"{report.problem}. {len(self.kept)} of {total} projections are done and kept in "
-                        f"{self.folder}; remove the cause and run the same command to continue"
-                    )
-                continue
-            in_a_row = 0
-            reports.append(report)
-            for place, row in enumerate(report.rows):
-                self.kept[row.projection] = Kept(report.block, place, row)
-            self._progress(report, len(self.kept), before, total)
+        with closing(self.executor.run(self.job, self.left)) as coming:
+            for report in coming:
+                if self.job.strict and report.rows and not report.written:
+                    stopped = _attention(report.rows[-1])
+                    self.log.write(f"stopped at {stopped}")
+                    break
+                if report.problem:
+                    problems.append(report.problem)
+                    in_a_row += 1
+                    self.log.write(f"{report.block.name} was not written: {report.problem}")
+                    if in_a_row >= min(_MOST_UNWRITTEN, len(self.left)):
+                        raise OutputError(
+                            f"{report.problem}. {len(self.kept)} of {total} projections are done and kept in "
+                            f"{self.folder}; remove the cause and run the same command to continue"
+                        )
+                    continue
+                in_a_row = 0
+                reports.append(report)
+                for place, row in enumerate(report.rows):
+                    self.kept[row.projection] = Kept(report.block, place, row)
+                self._progress(report, len(self.kept), before, total)
         rows = self._rows()
         if self.stops and self.lacking and not stopped:
             stopped = _attention(next(row for row in rows if row.projection in self.lacking))
@@ -441,37 +424,32 @@ class _Progress:
             plots = self.plots
         findings = (*self.findings, *_row_findings(rows, {record.code for record in self.findings}))
         self.log.write(f"ended; {sum(row.status != GOOD for row in rows)} projections need attention")
-        return SeriesRun(
+        done = Run(
             path=self.master,
+            files=(self.master, *plots),
             rows=tuple(rows),
             findings=findings,
             done_before=before,
-            plots=plots,
             problems=tuple(problems),
             stopped=stopped,
-            read=self.job.processor.setup.table.files,
         )
+        return done, self.job.processor.setup.table.files
 
     def _rows(self) -> list[Row]:
         """Return the present row of each projection."""
         rows = []
         for index, number in enumerate(self.numbers):
-            angle = float("nan") if self.angles is None else float(self.angles[index])
+            row = Row(projection=number, status=MISSING, note="its block was not written")
             if number in self.kept:
-                row = replace(self.kept[number].row, angle=angle)
+                row = self.kept[number].row
                 if number in self.removed:
-                    record = finding(
-                        "frames-removed", f"its frames have been removed: {self.removed[number]}"
-                    )
-                    row = row.with_finding(record)
+                    text = f"its frames have been removed: {self.removed[number]}"
+                    row = row.with_finding(finding("frames-removed", text))
             elif number in self.lacking:
-                note = self.lacking[number]
-                row = Row(projection=number, status=UNREADABLE, angle=angle, note="").with_finding(
-                    finding("projection-failed", note)
-                )
-            else:
-                row = Row(projection=number, status=MISSING, angle=angle, note="its block was not written")
-            rows.append(row)
+                record = finding("projection-failed", self.lacking[number])
+                row = Row(projection=number, status=UNREADABLE).with_finding(record)
+            angle = float("nan") if self.angles is None else float(self.angles[index])
+            rows.append(replace(row, angle=angle))
         return rows
 
     def _write_file(self, planned: Sequence[Block] = (), **more: Any) -> None:
@@ -479,16 +457,6 @@ class _Progress:
         places |= {n: (block, place) for block in planned for place, n in enumerate(block.numbers)}
         pieces = join_pieces(self.numbers, places)
         write_series_file(self.master, self.folder, pieces, self.schema, self.metadata, **more)
-
-    def _reports(self, left: Sequence[Block]) -> Iterator[Report]:
-        """Yield a report for every block; the executor is stopped if the caller stops."""
-        reports = self.executor.run(self.job, left)
-        try:
-            yield from reports
-        finally:
-            close = getattr(reports, "close", None)
-            if close is not None:
-                close()
 
     def _progress(self, report: Report, done: int, before: int, total: int) -> None:
         self.tell("projections", done, total)
@@ -575,25 +543,25 @@ def _removed_findings(removed: Mapping[int, str]) -> list[Finding]:
 
 def _shows(master: Path, rows: Sequence[Row]) -> bool:
     """Return whether a file holds the table of a series that has ended, with these rows."""
-    if not is_stack(master):
-        return False
-    try:
-        stack = open_stack(master)
-    except InputError:
-        return False
-    columns = to_columns(rows)
-    return stack.notes == tuple(row.note for row in rows) and all(
-        np.array_equal(stack.table[name], column, equal_nan=column.dtype.kind == "f")
-        for name, column in columns.items()
+    stack = _opened(master)
+    return (
+        stack is not None
+        and stack.notes == tuple(row.note for row in rows)
+        and all(
+            np.array_equal(stack.table[name], column, equal_nan=column.dtype.kind == "f")
+            for name, column in to_columns(rows).items()
+        )
     )
 
 
 def is_complete(master: Path) -> bool:
     """Return whether a file holds the table of a series that has ended."""
-    if not is_stack(master):
-        return False
-    try:
-        stack = open_stack(master)
-    except InputError:
-        return False
-    return bool(stack.notes) and bool((stack.table["status"] != MISSING).all())
+    stack = _opened(master)
+    return stack is not None and bool(stack.notes) and bool((stack.table["status"] != MISSING).all())
+
+
+def _opened(master: Path) -> Stack | None:
+    """Open the file of a series; None if it is another file, or cannot be read."""
+    with suppress(InputError):
+        return open_stack(master) if is_stack(master) else None
+    return None

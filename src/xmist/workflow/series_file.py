@@ -83,7 +83,7 @@ def write_series_file(
 ) -> Path:
     """Write the file; an earlier one is replaced."""
     content = _content(folder.name, pieces, schema, metadata, rows, run)
-    return write_file(path, lambda file: file.write(content), overwrite=True)
+    return write_file(path, content, overwrite=True)
 
 
 def _content(

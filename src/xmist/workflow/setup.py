@@ -125,6 +125,11 @@ class SeriesSetup:
     sample_positions: NDArray[np.float64] | None = None  # (position, 2) of a sample that moves
     beam: BeamSource = field(default_factory=BeamSource)
 
+    @property
+    def complete(self) -> list[int]:
+        """The projections to retrieve that have all frames, as far as is known."""
+        return [index for index in self.chosen if index not in self.table.missing]
+
 
 def read_setup(discovery: Discovery, tell: Progress) -> SeriesSetup:
     """Read the references, dark and flat frames of a discovery without errors."""

@@ -95,10 +95,9 @@ def write_simulation(
     series = _frames(simulation, first, dark_frames, flat_frames)
     given = {role: frames for role, frames in series.items() if len(frames)}
     text = _config_text(simulation, first, given, form, method or DEFAULT_METHOD, options or {})
-    jobs = [OutputFile(folder / "config.toml", lambda file: file.write(text.encode()))]
+    jobs = [OutputFile(folder / "config.toml", text.encode())]
     if isinstance(simulation, ProjectionSeries) and form == "tiff":
-        series_text = _series_text(text)
-        jobs.append(OutputFile(folder / "series.toml", lambda file: file.write(series_text.encode())))
+        jobs.append(OutputFile(folder / "series.toml", _series_text(text).encode()))
     jobs.append(OutputFile(folder / "truth_more.h5", lambda file: file.write(_more_truth(simulation, first))))
     if form == "hdf5":
         jobs.append(OutputFile(folder / "frames.h5", lambda file: file.write(_hdf5(first, given))))

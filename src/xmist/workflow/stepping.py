@@ -27,30 +27,9 @@ def place_stepped(parsed: ParsedConfiguration) -> tuple[FrameTable, FrameTable, 
         check_sample_stepping(str(parsed.method))
     frames = parsed.input
     sample, reference = (
-        place_frames(
-            FrameRequest(
-                spec=spec,
-                name=parsed.name_of(f"input.{role}"),
-                outer=outer,
-                folder=parsed.folder,
-                axes=axes,
-                links=frames.links,
-                repeats=frames.repeats,
-                count=1,
-            )
-        )
-        for role, spec, outer, axes in (
-            ("sample", frames.sample, "projection", frames.sample_axes),
-            ("reference", frames.reference, "set", parsed.reference_axes),
-        )
+        place_frames(FrameRequest.of(parsed, role, count=1)) for role in ("sample", "reference")
     )
-    raise_errors(
-        [
-            ErrorRecord("frames-missing", f"{table.name}: {text}")
-            for table in (reference, sample)
-            for text in table.missing.values()
-        ]
-    )
+    raise_errors([*reference.missing_errors, *sample.missing_errors])
     number = sample.positions
     if reference.positions == 1:
         reference = dataclasses.replace(reference, places=np.repeat(reference.places, number, axis=1))

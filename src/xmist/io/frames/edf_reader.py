@@ -63,10 +63,6 @@ class EdfSource(Source):
     stored: tuple[np.dtype[Any], ...]
     texts: tuple[dict[str, str], ...] = field(repr=False)
 
-    def read(self, index: int) -> NDArray[Any]:
-        """Return one frame; see `Source.read`."""
-        return next(self.frames([index]))
-
     def frames(self, indices: Sequence[int]) -> Iterator[NDArray[Any]]:
         """Read several frames; see `Source.frames`."""
         count = math.prod(self.shape)

@@ -26,30 +26,16 @@ _LENGTHS: Final[Mapping[str, int]] = {
 }
 _ENERGIES: Final[Mapping[str, int]] = {"ev": -3, "kev": 0, "mev": 3}
 _SPELLINGS: Final[Mapping[str, str]] = {
-    "metre": "m",
-    "meter": "m",
-    "metres": "m",
-    "meters": "m",
-    "centimetre": "cm",
-    "centimeter": "cm",
-    "millimetre": "mm",
-    "millimeter": "mm",
-    "millimetres": "mm",
-    "millimeters": "mm",
-    "micrometre": "um",
-    "micrometer": "um",
-    "micrometres": "um",
-    "micrometers": "um",
-    "micron": "um",
-    "microns": "um",
-    "µm": "um",
-    "μm": "um",
-    "nanometre": "nm",
-    "nanometer": "nm",
-    "angstrom": "a",
-    "angstroms": "a",
-    "ångström": "a",
-    "å": "a",
+    word: unit
+    for unit, words in {
+        "m": "metre meter metres meters",
+        "cm": "centimetre centimeter",
+        "mm": "millimetre millimeter millimetres millimeters",
+        "um": "micrometre micrometer micrometres micrometers micron microns µm μm",
+        "nm": "nanometre nanometer",
+        "a": "angstrom angstroms ångström å",
+    }.items()
+    for word in words.split()
 }
 _NUMBER: Final = re.compile(r"\s*([-+]?(?:[0-9]+\.?[0-9]*|\.[0-9]+)(?:[eE][-+]?[0-9]+)?)\s*_?\s*(\S*)\s*")
 

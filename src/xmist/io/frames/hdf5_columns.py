@@ -91,12 +91,9 @@ def find_column(file: Hdf5, place: Place, name: str) -> Place:
     named = file.find(name if name.startswith("/") else f"{around}/{name}")
     if named is not None and isinstance(named.node, h5py.Dataset):
         return named
-    top = "/" + place.path.strip("/").partition("/")[0]
-    entry = file.find(top)
-    start = entry if entry is not None and isinstance(entry.node, h5py.Group) else file.root
     alike = [
         found
-        for found in ([] if name.startswith("/") else file.walk(start))
+        for found in ([] if name.startswith("/") else file.walk(file.entry_of(place)))
         if found.path.endswith(f"/{name}") and isinstance(found.node, h5py.Dataset)
     ]
     if len(alike) == 1:

@@ -7,7 +7,6 @@ from collections.abc import Iterator
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
-from types import TracebackType
 from typing import TYPE_CHECKING, Any, Final
 
 from xmist.core.errors import InputError
@@ -17,7 +16,6 @@ from xmist.io.frames.sources import MOST_AXES, check_file, frame_errors, written
 
 if TYPE_CHECKING:
     import h5py
-
 
 # Files of beamlines hold some hundred objects; these bounds end what a hostile file could make us read.
 _MOST_OBJECTS: Final = 20_000
@@ -60,12 +58,7 @@ class Hdf5:
         self._open(self.path)
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         self._stack.close()
 
     @property
@@ -102,6 +95,13 @@ class Hdf5:
             self._check_links(base, parts, shown)
             return None
         return Place(node, shown, self._home(node, base, shown))
+
+    def entry_of(self, place: Place) -> Place:
+        """Return the entry that a dataset is in, a group at the top of the file, or the root group."""
+        import h5py
+
+        entry = self.find("/" + place.path.strip("/").partition("/")[0])
+        return entry if entry is not None and isinstance(entry.node, h5py.Group) else self.root
 
     def walk(
         self, start: Place, *, inside: bool = False, broken: list[InputError] | None = None

@@ -97,10 +97,6 @@ class Hdf5Source(Source):
             f"{self.label}[image_key=0] to select the projections (1: without the sample, 2: darks)"
         )
 
-    def read(self, index: int) -> NDArray[Any]:
-        """Return one frame; see `Source.read`."""
-        return next(self.frames([index]))
-
     def frames(self, indices: Sequence[int]) -> Iterator[NDArray[Any]]:
         """Read several frames; those that share chunks are decompressed once; see `Source.frames`."""
         frame_bytes = math.prod(self.shape) * self.dtype.itemsize
@@ -363,9 +359,7 @@ def _texts(file: Hdf5, place: Place, count: int) -> dict[str, str | tuple[str, .
     """Return the short values around a dataset: the scalars of its entry, and what has a value per frame."""
     import h5py
 
-    top = "/" + place.path.strip("/").partition("/")[0]
-    entry = file.find(top)
-    start = entry if entry is not None and isinstance(entry.node, h5py.Group) else file.root
+    start = file.entry_of(place)
     texts: dict[str, str | tuple[str, ...]] = {}
     for found in [start, *file.walk(start, inside=True)]:
         for name in ("NX_class", "units"):

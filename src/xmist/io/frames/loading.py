@@ -89,7 +89,7 @@ def load_frames(
         masks: dict[int, NDArray[np.bool_]] = {}
         order = [index for group in chosen for index in group]
         at = [place for place, group in enumerate(chosen) for _ in group]
-        read = _checked(_hashed(series.frames(order), digests), series, check, order, at, masks)
+        read = _checked(series, check, order, at, masks, digests)
         done = 0
         unlike: list[int] = []  # positions whose repeats are none
         places: list[Place] | None = None
@@ -195,28 +195,22 @@ def _by_position(series: FrameSeries) -> Groups | None:
     return tuple(map(tuple, groups))
 
 
-def _hashed(frames: Iterator[NDArray[Any]], digests: list[str]) -> Iterator[NDArray[Any]]:
-    """Add the SHA-256 of each frame, as it is stored, to a list."""
-    for frame in frames:
-        digests.append(frame_digest(frame))
-        yield frame
-
-
 def frame_digest(frame: NDArray[Any]) -> str:
     """Return the SHA-256 of a frame as it is stored."""
     return hashlib.sha256(np.ascontiguousarray(frame).data).hexdigest()
 
 
 def _checked(
-    frames: Iterator[NDArray[Any]],
     series: FrameSeries,
     check: RawCounts,
     order: Sequence[int],
     at: Sequence[int],
     masks: dict[int, NDArray[np.bool_]],
+    digests: list[str],
 ) -> Iterator[NDArray[Any]]:
-    """Add the invalid pixels of each frame, of a number in the series and at a position, to the masks."""
-    for index, place, frame in zip(order, at, frames, strict=True):
+    """Yield frames; add the hash of each as it is stored, and its invalid pixels to those of its position."""
+    for index, place, frame in zip(order, at, series.frames(order), strict=True):
+        digests.append(frame_digest(frame))
         mask = check.invalid(frame, f"{series.name}: {series.label(index)}")
         if mask is not None:
             _join(masks, place, mask)

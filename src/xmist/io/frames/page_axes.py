@@ -24,10 +24,6 @@ class ReorderedSource(Source):
     layout: ArrayLayout
     inner: Source
 
-    def read(self, index: int) -> NDArray[Any]:
-        """Return one frame; see `Source.read`."""
-        return next(self.frames([index]))
-
     def frames(self, indices: Sequence[int]) -> Iterator[NDArray[Any]]:
         """Read several frames; see `Source.frames`."""
         layout = self.layout

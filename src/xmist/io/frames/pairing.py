@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
-from xmist.core.errors import ErrorRecord, InputError, raise_errors
+from xmist.core.errors import ErrorRecord, collect_errors, raise_errors
 from xmist.io.frames.geometry import offer_geometry
 from xmist.io.frames.loading import Groups, group_repeats
 from xmist.io.frames.positions import Position, find_alike, format_position, position_scale, same_position
@@ -42,10 +42,8 @@ def pair_frames(reference: FrameSeries, sample: FrameSeries, *, repeats: int | L
         errors.insert(0, ErrorRecord("shape-mismatch", text))
     groups: list[Groups] = []
     for series in (reference, sample):
-        try:
+        with collect_errors(errors):
             groups.append(group_repeats(series, repeats))
-        except InputError as error:
-            errors += error.records
     order: list[int] | None = None
     if len(groups) == 2:
         if reference.positions is not None and sample.positions is not None:

@@ -12,7 +12,7 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
-from xmist.core.errors import ErrorRecord, InputError, prefixed, raise_errors
+from xmist.core.errors import ErrorRecord, InputError, collect_errors, prefix_errors, prefixed, raise_errors
 from xmist.io.frames.addresses import Address, Links, Spec, check_link, find_addresses
 from xmist.io.frames.axes import Axes
 from xmist.io.frames.page_axes import with_axes
@@ -20,18 +20,16 @@ from xmist.io.frames.positions import Position, asked_positions, found_positions
 from xmist.io.frames.sources import Source, check_file, listed, reading
 
 _FORMATS: Final[Mapping[str, str]] = {
-    ".tif": "TIFF",
-    ".tiff": "TIFF",
-    ".btf": "TIFF",
-    ".edf": "EDF",
-    ".h5": "HDF5",
-    ".hdf5": "HDF5",
-    ".hdf": "HDF5",
-    ".nxs": "HDF5",
-    ".nx": "HDF5",
-    ".cxi": "HDF5",
-    ".npy": "npy",
+    ending: kind
+    for kind, endings in {
+        "TIFF": ".tif .tiff .btf",
+        "EDF": ".edf",
+        "HDF5": ".h5 .hdf5 .hdf .nxs .nx .cxi",
+        "npy": ".npy",
+    }.items()
+    for ending in endings.split()
 }
+HDF5_ENDINGS: Final = tuple(ending for ending, kind in _FORMATS.items() if kind == "HDF5")
 FRAME_ENDINGS: Final = (*_FORMATS, ".edf.gz")
 _ADVICE: Final = {
     ".jpg": "JPEG alters intensities: use the frames as recorded",
@@ -102,10 +100,8 @@ class FrameSeries:
     def read(self, index: int) -> NDArray[Any]:
         """Read one frame."""
         source, inside = self.locate(index)
-        try:
+        with prefix_errors(f"{self.name}: "):
             return source.read(inside)
-        except InputError as error:
-            raise InputError(prefixed(f"{self.name}: ", error.records)) from error
 
     def frames(self, indices: Sequence[int]) -> Iterator[NDArray[Any]]:
         """Read several frames one at a time; runs within one file are read the fastest way."""
@@ -116,10 +112,8 @@ class FrameSeries:
             end = start
             while end < len(places) and places[end][0] is source:
                 end += 1
-            try:
+            with prefix_errors(f"{self.name}: "):
                 yield from source.frames([inside for _, inside in places[start:end]])
-            except InputError as error:
-                raise InputError(prefixed(f"{self.name}: ", error.records)) from error
             start = end
 
     def header(self, index: int) -> Mapping[str, str]:
@@ -142,10 +136,8 @@ def open_frames(
     addresses = [replace(address, axes=axes, links=links) for address in find_addresses(spec, folder, errors)]
     sources = []
     for address in addresses:
-        try:
+        with collect_errors(errors):
             sources.append(open_source(address))
-        except InputError as error:
-            errors += error.records
     errors += _unlike_errors(sources)
     keys = [position_key] if isinstance(position_key, str) else list(position_key or ())
     positions = None

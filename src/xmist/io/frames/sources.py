@@ -39,6 +39,8 @@ _calls = threading.local()
 class Source:
     """One file (or one dataset of a file) of frames, all of one shape and dtype; only its headers are held.
 
+    A reader defines `read`, or `frames` where several frames are read faster together.
+
     Parameters
     ----------
     label : str
@@ -77,7 +79,7 @@ class Source:
 
     def read(self, index: int) -> NDArray[Any]:
         """Return frame `index` as a new (y, x) array in native byte order: values as stored, or inverted."""
-        raise NotImplementedError
+        return next(self.frames([index]))
 
     def header(self, index: int) -> Mapping[str, str]:
         """Return what the file states about frame `index`, as text."""

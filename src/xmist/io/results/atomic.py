@@ -47,28 +47,28 @@ _NO_SPACE: Final = {errno.ENOSPC, getattr(errno, "EDQUOT", errno.ENOSPC)}
 
 @dataclass(frozen=True)
 class OutputFile:
-    """One file to write: `write` fills the binary file that it is given.
+    """One file to write: `content`, or a function that fills the binary file that it is given.
 
     `verify` reads the file of the given path back and raises `ValueError` or `OSError` if it is wrong.
     `cached` is False for large files in long series, which need not stay in the system's memory.
     """
 
     path: Path
-    write: Callable[[BinaryIO], object]
+    content: bytes | Callable[[BinaryIO], object]
     verify: Callable[[Path], object] | None = None
     cached: bool = True
 
 
 def write_file(
     path: str | Path,
-    write: Callable[[BinaryIO], object],
+    content: bytes | Callable[[BinaryIO], object],
     verify: Callable[[Path], object] | None = None,
     *,
     overwrite: bool = False,
     cached: bool = True,
 ) -> Path:
     """Write one file that appears complete or not at all; see `OutputFile` and `write_files`."""
-    return write_files([OutputFile(Path(path), write, verify, cached)], overwrite=overwrite)[0]
+    return write_files([OutputFile(Path(path), content, verify, cached)], overwrite=overwrite)[0]
 
 
 def write_files(jobs: Sequence[OutputFile], *, overwrite: bool = False) -> list[Path]:
@@ -130,7 +130,10 @@ def _fill(job: OutputFile, temporary: Path, final: Path) -> None:
     kept = "; the existing file is unchanged" if final.exists() else ""
     try:
         with temporary.open("x+b") as file:  # HDF5 reads what it writes
-            job.write(file)
+            if isinstance(job.content, bytes):
+                file.write(job.content)
+            else:
+                job.content(file)
             file.flush()
             _sync(file.fileno())
             if not job.cached:

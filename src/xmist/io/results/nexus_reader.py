@@ -113,12 +113,23 @@ def _find_entry(file: h5py.File) -> h5py.Group:
         raise InputError(
             f"attribute xmist_schema is {schema!r}; expected a whole number from 1", "result-invalid"
         )
-    if schema > SCHEMA:
+    check_schema("", int(schema), SCHEMA)
+    return entry
+
+
+def check_schema(path: str | Path, schema: int, known: int) -> None:
+    """Raise an error if a newer xmist wrote a file, whose name may be added later."""
+    if schema > known:
         raise InputError(
-            f"written by a newer xmist (schema {schema}); this one reads up to {SCHEMA}: update xmist",
+            f"{path}{': ' if path else ''}written by a newer xmist (schema {schema}); this one reads up to "
+            f"{known}: update xmist",
             "result-invalid",
         )
-    return entry
+
+
+def read_experiment(group: h5py.Group) -> Experiment:
+    """Read the experiment that `write_experiment` wrote."""
+    return Experiment(**{name: float(group[name][()]) for name in GIVEN if name in group})
 
 
 def _read_entry(entry: h5py.Group) -> Retrieval:

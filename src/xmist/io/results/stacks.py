@@ -19,7 +19,7 @@ from xmist.core.experiment import Experiment
 from xmist.core.findings import Finding
 from xmist.io.frames.hdf5_heap import open_checked
 from xmist.io.frames.sources import check_file, reading
-from xmist.io.results.nexus_reader import GIVEN
+from xmist.io.results.nexus_reader import check_schema, read_experiment
 from xmist.io.results.plain import from_text
 
 if TYPE_CHECKING:
@@ -139,13 +139,7 @@ def open_stack(path: str | Path) -> Stack:
     check_file(path)
     with reading(str(path)), open_checked(path) as file:
         entry = file["entry"]
-        schema = int(entry.attrs["xmist_stack"])
-        if schema > STACK_SCHEMA:
-            raise InputError(
-                f"{path}: written by a newer xmist (schema {schema}); this one reads up to {STACK_SCHEMA}: "
-                "update xmist",
-                "result-invalid",
-            )
+        check_schema(path, int(entry.attrs["xmist_stack"]), STACK_SCHEMA)
         names = [name for name in str(entry.attrs["channels"]).split() if name in CHANNELS]
         where = os.path.abspath(path)  # noqa: PTH100  # a link to the master keeps its own folder
         arrays = {
@@ -160,14 +154,11 @@ def open_stack(path: str | Path) -> Stack:
         }
         table["projection"] = np.asarray(entry["axes/projection"][()])
         angle = entry.get("axes/rotation_angle")
-        given = {
-            name: float(entry[f"experiment/{name}"][()]) for name in GIVEN if name in entry["experiment"]
-        }
         return Stack(
             path=path,
             method=entry["process/method"].asstr()[()],
             options=_plain(entry["process"], "options"),
-            experiment=Experiment(**given),
+            experiment=read_experiment(entry["experiment"]),
             arrays=arrays,
             table=table,
             notes=tuple(entry["table/notes"].asstr()[()]) if "notes" in entry["table"] else (),

@@ -18,7 +18,7 @@ from xmist.core.experiment import Experiment
 from xmist.core.findings import Finding
 from xmist.io.frames.hdf5_heap import open_checked
 from xmist.io.frames.sources import check_file, reading
-from xmist.io.results.nexus_reader import GIVEN
+from xmist.io.results.nexus_reader import check_schema, read_experiment
 from xmist.io.results.plain import from_text
 from xmist.io.results.stacks import StackArray, has_mark
 
@@ -125,30 +125,21 @@ def open_volumes(path: str | Path) -> Volumes:
         raise InputError(f"{path} holds no volumes; xmist tomography writes such a file", "result-invalid")
     with reading(str(path)), open_checked(path) as file:
         entry = file["entry"]
-        schema = int(entry.attrs["xmist_volumes"])
-        if schema > VOLUMES_SCHEMA:
-            raise InputError(
-                f"{path}: written by a newer xmist (schema {schema}); this one reads up to {VOLUMES_SCHEMA}: "
-                "update xmist",
-                "result-invalid",
-            )
+        check_schema(path, int(entry.attrs["xmist_volumes"]), VOLUMES_SCHEMA)
         where = os.path.abspath(path)  # noqa: PTH100  # a link to the file keeps its own folder
         arrays = {
-            name: StackArray(
-                where, f"entry/{name}/data", entry[f"{name}/data"].shape, entry[f"{name}/data"].dtype
-            )
+            name: StackArray(where, f"entry/{name}/data", data.shape, data.dtype)
             for name in str(entry.attrs["quantities"]).split()
+            if (data := entry[f"{name}/data"]) is not None
         }
         process = entry["process"]
-        given = {
-            name: float(entry[f"experiment/{name}"][()]) for name in GIVEN if name in entry["experiment"]
-        }
+        experiment = read_experiment(entry["experiment"])
         places = json.loads(process["options_tuples"].asstr()[()])
         return Volumes(
             path=path,
             arrays=arrays,
-            pixel=Experiment(**given).effective_pixel,
-            experiment=Experiment(**given),
+            pixel=experiment.effective_pixel,
+            experiment=experiment,
             centre=float(process["centre"][()]),
             tilt=float(process["tilt"][()]),
             options=from_text(process["options"].asstr()[()], places),

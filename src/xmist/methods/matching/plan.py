@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, Final
 
 import numpy as np
@@ -11,7 +12,7 @@ from numpy.typing import ArrayLike, NDArray
 from xmist.core import flags as flag
 from xmist.core.arrays import Image, as_weights
 from xmist.core.data import Retrieval
-from xmist.core.errors import ErrorRecord, InputError, raise_errors
+from xmist.core.errors import ErrorRecord, InputError, collect_errors, raise_errors
 from xmist.core.experiment import Experiment
 from xmist.core.findings import Finding, finding, percent
 from xmist.core.version import __version__
@@ -366,21 +367,14 @@ def prepare_matching(
 ) -> MatchingPlan | RegionPlan:
     """Prepare a matching method; check options against the size of the frames."""
     if options.region is not None or options.stride > 1:
-
-        def make(
-            reference: ArrayLike, options: MatchingOptions, weights: ArrayLike | None
-        ) -> MatchingPlan | RegionPlan:
-            return prepare_matching(
-                reference,
-                experiment,
-                options,
-                method=method,
-                model=model,
-                minimum=minimum,
-                weights=weights,
-                threads=threads,
-            )
-
+        make = partial(
+            prepare_matching,
+            experiment=experiment,
+            method=method,
+            model=model,
+            minimum=minimum,
+            threads=threads,
+        )
         return prepare_region(reference, experiment, options, weights=weights, make=make)
     prepared = prepare_reference(reference, weights, method=method, minimum=minimum, threads=threads)
     shape = prepared.flags.shape
@@ -395,10 +389,8 @@ def prepare_matching(
         )
         errors.append(ErrorRecord("option-invalid", text))
     bare = None
-    try:
+    with collect_errors(errors):
         bare = background_mask(options.background, shape)
-    except InputError as error:
-        errors.extend(error.records)
     first = None
     if isinstance(options.initial, str) and options.initial == method:
         text = f"option initial is '{method}' itself; expected another method"
@@ -408,10 +400,8 @@ def prepare_matching(
 
         first = prepare(reference, experiment, method=options.initial, weights=weights, threads=threads)
     elif options.initial is not None and not isinstance(options.initial, str):
-        try:
+        with collect_errors(errors):
             shift_of(options.initial, experiment, shape)
-        except InputError as error:
-            errors.extend(error.records)
     raise_errors(errors)
     good = None if prepared.weights is None else (prepared.weights > 0).astype(np.uint8)
     window = Window(options.window, options.weighting)

@@ -14,7 +14,7 @@ from numpy.typing import ArrayLike
 
 from xmist.core.arrays import as_frames, as_weights
 from xmist.core.data import CHANNELS, Retrieval
-from xmist.core.errors import ErrorRecord, InputError, raise_errors
+from xmist.core.errors import ErrorRecord, InputError, collect_errors, raise_errors
 from xmist.core.experiment import Experiment
 from xmist.methods.common.background import background_mask
 from xmist.methods.matching.options import MatchingOptions, shift_of
@@ -57,7 +57,7 @@ def prepare_region(
     options: MatchingOptions,
     *,
     weights: ArrayLike | None,
-    make: Callable[[ArrayLike, MatchingOptions, ArrayLike | None], Callable[..., Retrieval]],
+    make: Callable[..., Callable[..., Retrieval]],
 ) -> RegionPlan:
     """Prepare the region of whole (position, y, x) reference frames; `make` prepares what it is given."""
     errors: list[ErrorRecord] = []
@@ -68,23 +68,17 @@ def prepare_region(
     counted = None if weights is None else as_weights("weights", weights, frames.shape, errors)
     box: tuple[int, ...] = (0, shape[0], 0, shape[1])
     bare, initial = None, options.initial
-    try:
+    with collect_errors(errors):
         box = region_box(options, shape, experiment)
-    except InputError as error:
-        errors.extend(error.records)
-    try:
+    with collect_errors(errors):
         bare = background_mask(options.background, shape)
-    except InputError as error:
-        errors.extend(error.records)
     reach = 0
     if isinstance(initial, str):
         reach = _UNKNOWN
     elif initial is not None:
-        try:
+        with collect_errors(errors):
             initial = np.nan_to_num(shift_of(initial, experiment, shape))
             reach = int(np.ceil(np.abs(initial).max()))
-        except InputError as error:
-            errors.extend(error.records)
     margin = 2 * (options.window // 2) + options.reach + _INTERPOLATED + reach
     y, x = (
         slice(max(0, first - margin), min(size, last + margin))
@@ -100,7 +94,7 @@ def prepare_region(
         bare = None
     inside = replace(options, region=None, stride=1, background=bare, initial=initial)
     return RegionPlan(
-        plan=make(frames[:, y, x], inside, None if counted is None else counted[:, y, x]),
+        plan=make(frames[:, y, x], options=inside, weights=None if counted is None else counted[:, y, x]),
         options=options,
         frames=frames.shape,
         outer=(y, x),

@@ -186,15 +186,17 @@ def _factor_and_solve(matrix, rhs, floors, ridge, width, ill):  # type: ignore[n
 
 
 @jit
-def _solve_rows(  # type: ignore[no-untyped-def]
-    reference, sample, weights, kinds, target, floors, ridge, solution, status, start, stop
+def _equation_rows(  # type: ignore[no-untyped-def]
+    reference, sample, weights, kinds, target, needed, solves, floors, ridge, all_matrix, all_rhs, status,
+    start, stop,
 ):  # fmt: skip
+    """Fill the right sides, or the solutions, and the matrices where there is room for them."""
     size, unknowns, dtype = reference.shape[2], len(kinds), reference.dtype
     columns, padded = np.empty((unknowns, _TILE), dtype), np.empty(_TILE + 2 * RADIUS, dtype)
     weight, right = np.empty(_TILE, dtype), np.empty(_TILE, dtype)
     valid, lost = np.empty(_TILE, np.int64), np.empty(_TILE, np.int64)
     matrix, rhs = np.empty((unknowns * (unknowns + 1) // 2, _TILE)), np.empty((unknowns, _TILE))
-    ill = np.empty(_TILE)
+    ill = np.zeros(_TILE)
     for x0 in range(0, size, _TILE):
         width = min(_TILE, size - x0)
         for y in range(start, stop):
@@ -202,38 +204,15 @@ def _solve_rows(  # type: ignore[no-untyped-def]
                 reference, sample, weights, kinds, target, y, x0, width,
                 columns, padded, weight, right, valid, lost, matrix, rhs,
             )  # fmt: skip
-            _factor_and_solve(matrix, rhs, floors, ridge, width, ill)
-            for j in range(unknowns):
-                copy_row(rhs[j, :width], solution[j, y, x0 : x0 + width])
-            line = status[y, x0 : x0 + width]
-            for i in range(width):
-                line[i] = (lost[i] > 0) * LOST_SAMPLE + (valid[i] < unknowns) * TOO_FEW + (ill[i] > 0.0) * ILL
-
-
-@jit
-def _sum_rows(  # type: ignore[no-untyped-def]
-    reference, sample, weights, kinds, target, needed, want_matrix, all_matrix, all_rhs, status, start, stop
-):  # fmt: skip
-    size, unknowns, dtype = reference.shape[2], len(kinds), reference.dtype
-    columns, padded = np.empty((unknowns, _TILE), dtype), np.empty(_TILE + 2 * RADIUS, dtype)
-    weight, right = np.empty(_TILE, dtype), np.empty(_TILE, dtype)
-    valid, lost = np.empty(_TILE, np.int64), np.empty(_TILE, np.int64)
-    matrix, rhs = np.empty((unknowns * (unknowns + 1) // 2, _TILE)), np.empty((unknowns, _TILE))
-    for x0 in range(0, size, _TILE):
-        width = min(_TILE, size - x0)
-        for y in range(start, stop):
-            _accumulate(
-                reference, sample, weights, kinds, target, y, x0, width,
-                columns, padded, weight, right, valid, lost, matrix, rhs,
-            )  # fmt: skip
-            if want_matrix:
-                for k in range(len(matrix)):
-                    copy_row(matrix[k, :width], all_matrix[k, y, x0 : x0 + width])
+            for k in range(len(all_matrix)):
+                copy_row(matrix[k, :width], all_matrix[k, y, x0 : x0 + width])
+            if solves:
+                _factor_and_solve(matrix, rhs, floors, ridge, width, ill)
             for j in range(unknowns):
                 copy_row(rhs[j, :width], all_rhs[j, y, x0 : x0 + width])
             line = status[y, x0 : x0 + width]
             for i in range(width):
-                line[i] = (lost[i] > 0) * LOST_SAMPLE + (valid[i] < needed) * TOO_FEW
+                line[i] = (lost[i] > 0) * LOST_SAMPLE + (valid[i] < needed) * TOO_FEW + (ill[i] > 0.0) * ILL
 
 
 @jit
@@ -273,16 +252,9 @@ def solve(
     pixel is ill-determined; `ridge`: added to its diagonal. Status bits `LOST_SAMPLE`, `TOO_FEW` and `ILL`;
     without a ridge a solution has no meaning where one of the last two is set.
     """
-    shape = reference.shape[1:]
-    solution = np.empty((system.unknowns, *shape), reference.dtype)
-    status = np.empty(shape, np.uint8)
-    kinds, low = np.array(system.kinds, np.int64), _floors(floors, system.unknowns)
-    for_blocks(
-        lambda a, b: _solve_rows(
-            reference, sample, weights, kinds, system.target, low, ridge, solution, status, a, b
-        ),
-        shape[0],
-        threads=threads,
+    low = _floors(floors, system.unknowns)
+    _, solution, status = _equations(
+        reference, sample, system, weights, system.unknowns, False, (True, low, float(ridge)), threads
     )
     return solution, status
 
@@ -302,16 +274,29 @@ def normal_equations(
     Arguments as in `solve`; `needed`: positions below which a pixel has `TOO_FEW`, the number of unknowns by
     default; without `want_matrix` the matrix is empty.
     """
-    shape = reference.shape[1:]
-    unknowns = system.unknowns
-    least = unknowns if needed is None else needed
+    least = system.unknowns if needed is None else needed
+    nothing = (False, np.zeros(0), 0.0)
+    return _equations(reference, sample, system, weights, least, want_matrix, nothing, threads)
+
+
+def _equations(
+    reference: Real,
+    sample: Real,
+    system: System,
+    weights: Real | None,
+    needed: int,
+    want_matrix: bool,
+    solving: tuple[bool, Real, float],
+    threads: int | None,
+) -> tuple[Real, Real, NDArray[np.uint8]]:
+    """Return matrices, right sides and status; `solving`: whether solutions replace the right sides."""
+    shape, unknowns = reference.shape[1:], system.unknowns
     matrix = np.empty((unknowns * (unknowns + 1) // 2 if want_matrix else 0, *shape), reference.dtype)
-    rhs = np.empty((unknowns, *shape), reference.dtype)
-    status = np.empty(shape, np.uint8)
-    kinds = np.array(system.kinds, np.int64)
+    rhs, status = np.empty((unknowns, *shape), reference.dtype), np.empty(shape, np.uint8)
+    kinds, given = np.array(system.kinds, np.int64), (reference, sample, weights)
     for_blocks(
-        lambda a, b: _sum_rows(
-            reference, sample, weights, kinds, system.target, least, want_matrix, matrix, rhs, status, a, b
+        lambda a, b: _equation_rows(
+            *given, kinds, system.target, needed, *solving, matrix, rhs, status, a, b
         ),
         shape[0],
         threads=threads,

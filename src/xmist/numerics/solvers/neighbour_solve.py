@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Any, Final
 
 import numpy as np
@@ -62,36 +63,14 @@ def solve_from_neighbours(
     for radius in _RADII:
         if left.size == 0:
             break
-        solved, status, total = _solve_around(
-            matrix, rhs, informed, ys[left], xs[left], radius, floors, ridge, threads
-        )
+        sums, solved = np.zeros((len(matrix), 1, left.size)), np.zeros((len(rhs), 1, left.size))
+        total, status = np.empty(left.size), np.zeros((1, left.size), np.uint8)
+        around = partial(_sum_around, matrix, rhs, informed, ys[left], xs[left], radius, sums, solved, total)
+        for_blocks(around, left.size, threads=threads, block=1024)
+        solve_normal_equations(sums, solved, status, floors=floors, ridge=ridge, threads=1)
         enough = total > (_ENOUGH if radius < REACH else 0.0)
         if ridge == 0.0:
-            enough &= (status & ILL) == 0
-        found[:, left[enough]] = solved[:, enough]
+            enough &= (status[0] & ILL) == 0
+        found[:, left[enough]] = solved[:, 0, enough]
         left = left[~enough]
     return found
-
-
-def _solve_around(
-    matrix: Real,
-    rhs: Real,
-    informed: NDArray[np.bool_],
-    ys: NDArray[np.int64],
-    xs: NDArray[np.int64],
-    radius: int,
-    floors: Real,
-    ridge: float,
-    threads: int | None,
-) -> tuple[Real, NDArray[np.uint8], Real]:
-    """Average and solve within one radius; return solutions, status and sums of the Gaussian weights."""
-    sums, right = np.zeros((len(matrix), 1, ys.size)), np.zeros((len(rhs), 1, ys.size))
-    total, status = np.empty(ys.size), np.zeros((1, ys.size), np.uint8)
-    for_blocks(
-        lambda a, b: _sum_around(matrix, rhs, informed, ys, xs, radius, sums, right, total, a, b),
-        ys.size,
-        threads=threads,
-        block=1024,
-    )
-    solve_normal_equations(sums, right, status, floors=floors, ridge=ridge, threads=1)
-    return right[:, 0], status[0], total

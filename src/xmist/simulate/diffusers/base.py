@@ -87,23 +87,11 @@ def transmission_functions(
         check.add(f"dtype is {np.dtype(dtype)}; expected complex64 or complex128")
     steps = _as_positions(positions, check)
     check.done()
-    return _each(diffuser, height, width, pixel_size, wavelength, steps, dtype, workers)
-
-
-def _each(
-    diffuser: Diffuser,
-    height: int,
-    width: int,
-    pixel_size: float,
-    wavelength: float,
-    steps: NDArray[np.float64],
-    dtype: Any,
-    workers: int | None,
-) -> Iterator[NDArray[Any]]:
-    for step_y, step_x in steps:
-        y = coordinates(height, pixel_size, step_y)
-        x = coordinates(width, pixel_size, step_x)
-        yield diffuser._sample(y, x, wavelength, dtype, workers)
+    places = (
+        (coordinates(height, pixel_size, step_y), coordinates(width, pixel_size, step_x))
+        for step_y, step_x in steps
+    )
+    return (diffuser._sample(y, x, wavelength, dtype, workers) for y, x in places)
 
 
 def _as_positions(positions: ArrayLike, check: Checks) -> NDArray[np.float64]:

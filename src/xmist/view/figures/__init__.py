@@ -13,7 +13,7 @@ from xmist.core.errors import ErrorRecord, InputError, raise_errors, suggest
 from xmist.core.findings import warnings_of
 from xmist.core.version import __version__
 from xmist.io import FIGURE_ENDINGS, PREVIEW_MARK
-from xmist.io.results.atomic import OutputFile, target_errors, write_file
+from xmist.io.results.atomic import OutputFile, target_errors, write_files
 from xmist.view.figures.directions import TITLE, Directions, direction_colours, wheel_colours
 from xmist.view.figures.page import (
     NARROWEST,
@@ -332,8 +332,7 @@ def save_figure(page: Figure, path: str | Path, *, overwrite: bool = False, abou
     >>> save_figure(figure(result), "result.pdf")  # doctest: +SKIP
     PosixPath('result.pdf')
     """
-    job = figure_job(page, path, about=about)
-    return write_file(path, job.write, job.verify, overwrite=overwrite)
+    return write_files([figure_job(page, path, about=about)], overwrite=overwrite)[0]
 
 
 def figure_job(page: Figure, path: str | Path, *, about: str = "", keywords: str = "") -> OutputFile:
@@ -407,7 +406,7 @@ def save_result_figure(result: Retrieval, path: str | Path, *, overwrite: bool =
     raise_errors(target_errors(path, overwrite=overwrite))  # before the work of drawing
     keywords = PREVIEW_MARK if "preview" in result.provenance else ""
     job = figure_job(figure(result), path, about=about_result(result), keywords=keywords)
-    return write_file(path, job.write, job.verify, overwrite=overwrite)
+    return write_files([job], overwrite=overwrite)[0]
 
 
 def about_result(result: Retrieval) -> str:

@@ -333,7 +333,7 @@ class RetrievalWidget(QWidget):  # type: ignore[misc]
         sections = moved_sections(self.edited(), self.frames.folder, path.parent)
         head = "# Written by the xmist widget of napari. Lengths are in metres, the energy in keV.\n\n"
         text = (head + sections_text(sections)).encode()
-        write_file(path, lambda file: file.write(text), overwrite=True)
+        write_file(path, text, overwrite=True)
         self._say(f"Saved. The same images by: xmist retrieve {path}")
 
     def _show_results(self) -> None:

@@ -53,6 +53,23 @@ _DERIVED: Final = {
 }
 
 
+# What the page expects of each image.
+_PLAIN: Final[Mapping[str, Any]] = {
+    "key": "",
+    "title": "",
+    "about": "",
+    "symbol": ["", ""],
+    "unit": "",
+    "scaled": False,
+    "prefix": None,
+    "signed": False,
+    "group": "image",
+    "std": None,
+    "free": False,
+    "mean": None,
+}
+
+
 @dataclass
 class Blocks:
     """Packed images, by the number under which the plain data names them."""
@@ -167,9 +184,9 @@ def _channels(result: Retrieval, blocks: Blocks) -> Iterator[dict[str, Any]]:
         base, _, below = CHANNELS[panel.name].symbol.partition("_")
         spread = f"{panel.name}_std"
         yield {
+            **_PLAIN,
             "key": f"{panel.name} {panel.component}".strip(),
             "title": panel.title,
-            "about": "",
             "symbol": [base, panel.component or below],
             "unit": "" if panel.unit == "1" else panel.unit,
             "scaled": panel.unit in _SCALED_UNITS,
@@ -186,18 +203,11 @@ def _channels(result: Retrieval, blocks: Blocks) -> Iterator[dict[str, Any]]:
     for name, image in result.diagnostics.items():
         title, about = _DIAGNOSTICS.get(name, (name.replace("_", " "), ""))
         yield {
+            **_PLAIN,
             "key": f"diagnostics {name}",
             "title": title,
             "about": about,
-            "symbol": ["", ""],
-            "unit": "",
-            "scaled": False,
-            "prefix": None,
-            "signed": False,
             "group": "diagnostic",
-            "std": None,
-            "free": False,
-            "mean": None,
             **_image(image, plain_pixels, blocks, signed=False),
         }
 
@@ -214,6 +224,7 @@ def _derived(result: Retrieval) -> Iterator[dict[str, Any]]:
             kind, factor = "saturating", distance * (result.speckle_wavenumber or 0.0) ** 2
         channel = channel_of(name)
         yield {
+            **_PLAIN,
             "key": name,
             "title": channel.title,
             "about": f"computed from {channel_of(source).symbol}",
@@ -221,11 +232,6 @@ def _derived(result: Retrieval) -> Iterator[dict[str, Any]]:
             "unit": "" if channel.unit == "1" else channel.unit,
             "scaled": channel.unit in _SCALED_UNITS,
             "prefix": -6 if channel.shown == "µrad" else None,
-            "signed": False,
-            "group": "image",
-            "std": None,
-            "free": False,
-            "mean": None,
             "source": source,
             "kind": kind,
             "factor": factor,
