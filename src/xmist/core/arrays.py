@@ -52,13 +52,8 @@ def as_frames(name: str, frames: ArrayLike, errors: list[Any]) -> Image | None:
         )
         errors.append(ErrorRecord("frames-too-small", text))
         return None
-    if isinstance(array, np.ma.MaskedArray):
-        array = np.ma.filled(array.astype(np.float32), np.float32(np.nan))
     with np.errstate(over="ignore"):  # beyond float32 becomes inf, which is a bad pixel
-        converted = np.ascontiguousarray(array, dtype=np.float32)
-    view = converted.view()
-    view.flags.writeable = False
-    return view
+        return frozen(np.ascontiguousarray(_without_mask(array), dtype=np.float32))
 
 
 def as_weights(name: str, weights: ArrayLike, shape: tuple[int, ...], errors: list[Any]) -> Image | None:
@@ -108,9 +103,14 @@ def as_image(name: str, given: Any, errors: list[Any]) -> Image | None:
     if array.dtype.kind not in "biuf":
         errors.append(ErrorRecord("array-invalid", f"{name} has dtype {array.dtype}; expected real numbers"))
         return None
+    return np.asarray(_without_mask(array), np.float32)
+
+
+def _without_mask(array: NDArray[Any]) -> NDArray[Any]:
+    """Return an array with NaN for masked entries."""
     if isinstance(array, np.ma.MaskedArray):
-        array = np.ma.filled(array.astype(np.float32), np.float32(np.nan))
-    return np.asarray(array, np.float32)
+        return np.asarray(np.ma.filled(array.astype(np.float32), np.float32(np.nan)))
+    return array
 
 
 def frozen(array: NDArray[Any]) -> NDArray[Any]:

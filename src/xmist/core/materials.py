@@ -245,32 +245,20 @@ def _name_error(name: str, density: float | None, known: Mapping[str, tuple[str,
 
 def _formula_errors(formula: Any) -> list[ErrorRecord]:
     """Return the error of a chemical formula, if it has one."""
-    if not isinstance(formula, str):
-        return [
-            ErrorRecord(
-                "material-invalid", f"formula is {formula!r}; expected a chemical formula such as 'H2O'"
-            )
-        ]
     import xraydb
 
-    try:
-        elements = xraydb.chemparse(formula)
-    except ValueError as error:
-        reason = " ".join(str(error).split())
-        return [
-            ErrorRecord(
-                "material-invalid",
-                f"formula {formula!r} cannot be read ({reason}); expected one such as 'H2O' or 'C8H8'",
-            )
-        ]
-    if not elements:
-        return [
-            ErrorRecord(
-                "material-invalid",
-                f"formula {formula!r} names no element; expected one such as 'H2O' or 'C8H8'",
-            )
-        ]
-    return []
+    text = ""
+    if not isinstance(formula, str):
+        text = f"formula is {formula!r}; expected a chemical formula such as 'H2O'"
+    else:
+        expected = "expected one such as 'H2O' or 'C8H8'"
+        try:
+            if not xraydb.chemparse(formula):
+                text = f"formula {formula!r} names no element; {expected}"
+        except ValueError as error:
+            reason = " ".join(str(error).split())
+            text = f"formula {formula!r} cannot be read ({reason}); {expected}"
+    return [ErrorRecord("material-invalid", text)] if text else []
 
 
 @lru_cache(maxsize=256)

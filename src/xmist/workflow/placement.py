@@ -407,10 +407,8 @@ def _place_by_names(
     count, positions, repeats = (sizes[axis] for axis in (outer, "position", "repeat"))
     places = np.full((count, positions, repeats, 2), -1, np.int64)
     for number, file in enumerate(files):
-        at = {place: np.full(file.count, ranks[place][number]) for place in braces}
-        at |= dict(zip(axes, _numbers(file.count, [sizes[axis] for axis in axes]), strict=True))
-        where = at[outer], at["position"], at["repeat"]
-        places[(*where, 0)], places[(*where, 1)] = number, np.arange(file.count)
+        start = {place: ranks[place][number] for place in braces}
+        _put(places, outer, start, {axis: sizes[axis] for axis in axes}, number, np.arange(file.count))
     missing: dict[int, str] = {}
     lost = _lost(places, outer)
     for index in range(count):
@@ -444,11 +442,27 @@ def _lost(places: Places, outer: str) -> NDArray[np.bool_]:
     return lost
 
 
-def _numbers(count: int, sizes: Sequence[int]) -> list[Places]:
-    """Return the places of frames 0 to count − 1 along axes of these sizes, the last of them fastest."""
-    if not sizes:
-        return []
-    return list(np.unravel_index(np.arange(count), tuple(sizes)))
+def _put(
+    places: Places,
+    outer: str,
+    start: Mapping[str, int],
+    sizes: Mapping[str, int],
+    file: Any,
+    frames: Places,
+) -> None:
+    """Enter frames of a file, by its number, from `start`, along axes of these sizes, the last fastest."""
+    at = {axis: np.full(len(frames), start.get(axis, 0)) for axis in (outer, "position", "repeat")}
+    if sizes:
+        along = np.unravel_index(np.arange(len(frames)), tuple(sizes.values()))
+        at |= dict(zip(sizes, along, strict=True))
+    where = at[outer], at["position"], at["repeat"]
+    places[(*where, 0)], places[(*where, 1)] = file, frames
+
+
+def _empty(outer: str, found: Mapping[str, int], known: Mapping[str, int]) -> Places:
+    """Return places without frames, of the sizes that were found, or are known, or 1."""
+    full = (found.get(axis, known.get(axis, 1)) for axis in (outer, "position", "repeat"))
+    return np.full((*full, 2), -1, np.int64)
 
 
 def _ranks(numbers: Sequence[int]) -> list[int]:
@@ -480,13 +494,10 @@ def _place_by_order(files: Sequence[_File], request: FrameRequest) -> tuple[Plac
         sizes = (_whole_stack(total, axes, known, request),)
     code = "frames-unequal-numbers" if request.axes is None else "axes-mismatch"
     found = axis_sizes(axes, sizes, len(files) if alike else 1, known, name, code)
-    full = {axis: found.get(axis, known.get(axis, 1)) for axis in (outer, "position", "repeat")}
-    places = np.full((*full.values(), 2), -1, np.int64)
-    at = dict.fromkeys(full, np.zeros(total, np.int64))
-    at |= dict(zip(axes, _numbers(total, [found[axis] for axis in axes]), strict=True))
-    index = at[outer], at["position"], at["repeat"]
-    places[(*index, 0)] = np.repeat(np.arange(len(files)), [file.count for file in files])
-    places[(*index, 1)] = np.concatenate([np.arange(file.count) for file in files])
+    places = _empty(outer, found, known)
+    numbers = np.repeat(np.arange(len(files)), [file.count for file in files])
+    frames = np.concatenate([np.arange(file.count) for file in files])
+    _put(places, outer, {}, {axis: found[axis] for axis in axes}, numbers, frames)
     return places, {}
 
 
@@ -532,15 +543,10 @@ def _place_by_file(
                 code="axes-mismatch",
             )
     found[first] = len(files)
-    full = {axis: found.get(axis, known.get(axis, 1)) for axis in (outer, "position", "repeat")}
-    places = np.full((*full.values(), 2), -1, np.int64)
+    places, inner = _empty(outer, found, known), {axis: found[axis] for axis in rest}
     for number, file in enumerate(files):
-        count = min(file.count, math.prod(found[axis] for axis in rest))
-        at = dict.fromkeys(full, np.zeros(count, np.int64))
-        at[first] = np.full(count, number)
-        at |= dict(zip(rest, _numbers(count, [found[axis] for axis in rest]), strict=True))
-        where = at[outer], at["position"], at["repeat"]
-        places[(*where, 0)], places[(*where, 1)] = number, np.arange(count)
+        count = min(file.count, math.prod(inner.values()))
+        _put(places, outer, {first: number}, inner, number, np.arange(count))
     missing: dict[int, str] = {}
     for index, position in np.argwhere((places[..., 0] < 0).any(axis=2)).tolist():
         label = files[position].address if first == "position" else name
