@@ -1,4 +1,4 @@
-"""Check arrays from users; collect an error record for each that is wrong."""
+"""Check arrays from users; collect an error record for each that is wrong. Describe arrays."""
 
 from __future__ import annotations
 
@@ -118,3 +118,12 @@ def frozen(array: NDArray[Any]) -> NDArray[Any]:
     view = array.view()
     view.flags.writeable = False
     return view
+
+
+def statistics(array: NDArray[Any]) -> dict[str, float | None]:
+    """Return the minimum, the median and the maximum of the finite values; None without any."""
+    values = array[np.isfinite(array)]
+    return {
+        name: float(function(values)) if values.size else None
+        for name, function in (("minimum", np.min), ("median", np.median), ("maximum", np.max))
+    }

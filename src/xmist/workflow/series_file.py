@@ -7,7 +7,6 @@ in between, too: missing projections read as NaN, never as zeros.
 from __future__ import annotations
 
 import json
-import secrets
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,10 +17,17 @@ from numpy.typing import NDArray
 
 from xmist.core.data import CHANNELS
 from xmist.core.experiment import Experiment
-from xmist.core.flags import FLAGS
-from xmist.core.version import __version__
 from xmist.io.results.atomic import write_file
-from xmist.io.results.nexus import add_group, write_experiment
+from xmist.io.results.nexus import (
+    FLAGS_TITLE,
+    add_group,
+    attach_axes,
+    describe,
+    file_image,
+    pixel_axis,
+    write_experiment,
+    write_process,
+)
 from xmist.io.results.plain import to_text
 from xmist.io.results.stacks import MISSING, STACK_SCHEMA, STATUS
 from xmist.workflow.quality import COLUMNS, Row, to_columns
@@ -94,33 +100,15 @@ def _content(
     rows: Sequence[Row] | None,
     run: Mapping[str, Any] | None,
 ) -> bytes:
-    import h5py
-
-    with h5py.File(secrets.token_hex(8), "w", driver="core", backing_store=False) as file:
-        names = schema.channels
-        file.attrs.update(NX_class="NXroot", default="entry", creator="xmist", creator_version=__version__)
-        entry = add_group(file, "entry", "NXentry", default=names[0] if names else "flags")
-        entry.attrs["xmist_stack"] = STACK_SCHEMA
-        entry.attrs["channels"] = " ".join(names)
-        titles = ", ".join(CHANNELS[name].title for name in names)
-        entry["title"] = f"{titles} of {len(metadata.projections)} projections by {metadata.method}"
-        entry["program_name"] = "xmist"
-        entry["program_name"].attrs["version"] = __version__
+    def write(entry: h5py.Group) -> None:
+        count = len(metadata.projections)
         axes = _axes(entry, schema, metadata)
-        for name in (*names, "flags"):
-            _write_stack(entry, folder, pieces, len(metadata.projections), name, schema, axes)
-        _write_table(entry, folder, pieces, len(metadata.projections), rows)
+        for name in (*schema.channels, "flags"):
+            _write_stack(entry, folder, pieces, count, name, schema, axes)
+        _write_table(entry, folder, pieces, count, rows)
         write_experiment(add_group(entry, "experiment", "NXcollection"), metadata.experiment)
-        process = add_group(entry, "process", "NXprocess")
-        process["program"] = "xmist"
-        process["version"] = __version__
-        process["method"] = metadata.method
-        for part, data in (("options", metadata.options), ("configuration", metadata.configuration)):
-            text, places = to_text(part, data)
-            process[part] = text
-            process[part].attrs["format"] = "json"
-            if places:
-                process[f"{part}_tuples"] = json.dumps(places)
+        texts = {name: to_text(name, getattr(metadata, name)) for name in ("options", "configuration")}
+        process = write_process(entry, metadata.method, texts)
         if rows is not None:
             # SHA-256 of every frame that went into a projection, as it was loaded.
             process["input_digests"] = json.dumps([[frame.sha256 for frame in row.frames] for row in rows])
@@ -130,9 +118,10 @@ def _content(
             group.attrs["note"] = "differs from run to run; everything else does not"
             for key, value in run.items():
                 group[key] = value
-        file.flush()
-        image: bytes = file.id.get_file_image()
-    return image
+
+    titles = ", ".join(CHANNELS[name].title for name in schema.channels)
+    title = f"{titles} of {len(metadata.projections)} projections by {metadata.method}"
+    return file_image({"xmist_stack": STACK_SCHEMA}, schema.channels, title, write)
 
 
 def _axes(entry: h5py.Group, schema: BlockSchema, metadata: SeriesMetadata) -> dict[str, h5py.Dataset]:
@@ -153,9 +142,7 @@ def _axes(entry: h5py.Group, schema: BlockSchema, metadata: SeriesMetadata) -> d
             sample["tilt"] = metadata.tilt
             sample["tilt"].attrs["units"] = "degrees"
     for axis, size in zip("yx", schema.shape, strict=True):
-        axes[axis] = group.create_dataset(axis, data=np.arange(size) * pixel)
-        downwards = ", downwards" if axis == "y" else ""
-        axes[axis].attrs.update(units="m", long_name=f"{axis} in the sample's plane{downwards} (m)")
+        axes[axis] = pixel_axis(group, axis, size, pixel)
     for name, axis_data in axes.items():
         axis_data.make_scale(name)
     return axes
@@ -172,35 +159,19 @@ def _write_stack(
 ) -> None:
     """Write a channel, or the flags, as a virtual dataset of shape (projection, …, y, x)."""
     channel = CHANNELS.get(name)
-    title = "quality flags" if channel is None else channel.title
+    title = FLAGS_TITLE if channel is None else channel.title
     group = add_group(entry, name, "NXdata", signal="data", title=title)
     dtype = np.uint16 if channel is None else np.float32
     fill = NOTHING if channel is None else np.nan
     data = _virtual(group, "data", folder, pieces, name, (count, *schema.image_shape(name)), dtype, fill)
     data.attrs["interpretation"] = "image"
     first = "rotation_angle" if "rotation_angle" in axes else "projection"
-    order = [first, "y", "x"]
-    if channel is None:
-        data.attrs["long_name"] = title
-        data.attrs["flag_masks"] = np.array([flag.bit for flag in FLAGS], np.uint16)
-        data.attrs["flag_meanings"] = " ".join(flag.name for flag in FLAGS)
-        data.attrs["flag_descriptions"] = [flag.meaning for flag in FLAGS]
-    else:
-        unit = "" if channel.unit == "1" else f" ({channel.unit})"
-        data.attrs.update(units=channel.unit, long_name=f"{channel.title} {channel.symbol}{unit}")
-        if channel.components:
-            inner = "tensor" if name == "dark_field_tensor" else "direction"
-            group[inner] = list(channel.components)
-            group[inner].make_scale(inner)
-            order.insert(1, inner)
+    order = [first, *describe(group, data, name)]
     for axis in axes:
         group[axis] = axes[axis]
     group.attrs["axes"] = order
     group.attrs["projection_indices"] = 0
-    for index, axis in enumerate(order):
-        group.attrs[f"{axis}_indices"] = index
-        data.dims[index].label = axis
-        data.dims[index].attach_scale(group[axis])
+    attach_axes(group, data, order)
 
 
 def _virtual(

@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 
+from xmist.core.arrays import statistics
 from xmist.core.errors import InputError
 from xmist.io.frames.addresses import Address, Spec, natural_key, natural_sort
 from xmist.io.frames.geometry import Offer, offer_geometry
@@ -55,14 +56,6 @@ def describe_frames(path: str | Path) -> dict[str, Any]:
         raise InputError(
             [replace(record, message=record.message.removeprefix(": ")) for record in error.records]
         ) from error
-    finite = first[np.isfinite(first)]
-    numbers: dict[str, float | None] = dict.fromkeys(("minimum", "median", "maximum"))
-    if finite.size:
-        numbers = {
-            "minimum": float(finite.min()),
-            "median": float(np.median(finite)),
-            "maximum": float(finite.max()),
-        }
     source = series.sources[0]
     kinds = getattr(source, "kinds", {})
     return {
@@ -75,7 +68,7 @@ def describe_frames(path: str | Path) -> dict[str, Any]:
         "dataset": getattr(source, "dataset", None),
         **({"image_key": dict(kinds)} if len(kinds) > 1 else {}),
         **({"being_written": True} if is_being_written(file) else {}),
-        "first_frame": numbers | {"nan": int(first.size - finite.size)},
+        "first_frame": statistics(first) | {"nan": int(np.count_nonzero(~np.isfinite(first)))},
         "geometry": [vars(offer) for offer in offer_geometry(source)],
         "header": dict(series.header(0)),
     }

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from xmist.core.arrays import statistics
 from xmist.core.data import channel_of
 from xmist.core.experiment import Experiment
 from xmist.core.flags import count_flags
@@ -45,15 +46,7 @@ def _summaries(images: Iterable[tuple[str, NDArray[np.float32]]]) -> dict[str, A
 
 
 def _statistics(array: NDArray[np.float32]) -> dict[str, float | int | None]:
-    values = array[np.isfinite(array)]
-    numbers: dict[str, float | int | None] = dict.fromkeys(("minimum", "median", "maximum"))
-    if values.size:
-        numbers = {
-            "minimum": float(values.min()),
-            "median": float(np.median(values)),
-            "maximum": float(values.max()),
-        }
-    return numbers | {"nan": int(np.count_nonzero(np.isnan(array)))}
+    return {**statistics(array), "nan": int(np.count_nonzero(np.isnan(array)))}
 
 
 def _geometry(experiment: Experiment) -> dict[str, Any]:
