@@ -8,7 +8,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from xmist.numerics.compiled import jit as _jit
+from xmist.numerics.compiled import jit
+from xmist.numerics.operators.derivatives import folded
 from xmist.numerics.parallel import for_blocks
 
 Real = NDArray[Any]
@@ -47,27 +48,18 @@ def discrete_gaussian(sigma: float) -> NDArray[np.float64]:
     return np.asarray(weights / weights.sum(), np.float64)
 
 
-@_jit
-def _fold(index, size):  # type: ignore[no-untyped-def]
-    """Fold an index back into the image, as often as it takes."""
-    index = index % (2 * size)
-    if index < 0:
-        index += 2 * size
-    return index if index < size else 2 * size - 1 - index
-
-
-@_jit
+@jit
 def _down(image, weights, binning, first, out, start, stop):  # type: ignore[no-untyped-def]
     for y in range(start, stop):
         line = out[y]
         line[:] = 0.0
         for t in range(len(weights)):
-            row, w = image[_fold(y * binning + first + t, image.shape[0])], weights[t]
+            row, w = image[folded(y * binning + first + t, image.shape[0])], weights[t]
             for x in range(len(line)):
                 line[x] += w * row[x]
 
 
-@_jit
+@jit
 def _along(image, weights, binning, first, out, start, stop):  # type: ignore[no-untyped-def]
     width = image.shape[1]
     for y in range(start, stop):
@@ -80,5 +72,5 @@ def _along(image, weights, binning, first, out, start, stop):  # type: ignore[no
                     total += weights[t] * row[begin + t]
             else:
                 for t in range(len(weights)):
-                    total += weights[t] * row[_fold(begin + t, width)]
+                    total += weights[t] * row[folded(begin + t, width)]
             out[y, x] = total

@@ -25,7 +25,8 @@ from numpy.typing import NDArray
 
 from xmist.core.arrays import Image
 from xmist.methods.common.reference import PreparedReference
-from xmist.numerics.operators.derivatives import DX, DY, VALUE, jit
+from xmist.numerics.compiled import jit
+from xmist.numerics.operators.derivatives import DX, DY, VALUE
 from xmist.numerics.operators.stencils import divergence, gradient, laplacian
 from xmist.numerics.operators.transport import LOG_T, PSI
 from xmist.numerics.parallel import for_blocks

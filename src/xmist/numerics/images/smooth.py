@@ -10,6 +10,7 @@ import scipy.ndimage
 from numpy.typing import NDArray
 
 from xmist.numerics.compiled import jit
+from xmist.numerics.operators.derivatives import folded
 from xmist.numerics.parallel import for_blocks
 
 Real = NDArray[Any]
@@ -23,7 +24,7 @@ def _convolve_down(image, taps, out, start, stop):  # type: ignore[no-untyped-de
         for x in range(width):
             line[x] = taps[0] * centre[x]
         for k in range(1, len(taps)):
-            above, below, tap = image[_folded(y - k, height)], image[_folded(y + k, height)], taps[k]
+            above, below, tap = image[folded(y - k, height)], image[folded(y + k, height)], taps[k]
             for x in range(width):
                 line[x] += tap * (above[x] + below[x])
 
@@ -35,7 +36,7 @@ def _convolve_across(image, taps, out, start, stop):  # type: ignore[no-untyped-
     for y in range(start, stop):
         line = out[y]
         for i in range(len(padded)):
-            padded[i] = image[y, _folded(i - reach, width)]
+            padded[i] = image[y, folded(i - reach, width)]
         centre = padded[reach:]
         for x in range(width):
             line[x] = taps[0] * centre[x]
@@ -43,12 +44,6 @@ def _convolve_across(image, taps, out, start, stop):  # type: ignore[no-untyped-
             left, right, tap = padded[reach - k :], padded[reach + k :], taps[k]
             for x in range(width):
                 line[x] += tap * (left[x] + right[x])
-
-
-@jit
-def _folded(index, size):  # type: ignore[no-untyped-def]
-    index = index % (2 * size)
-    return index if index < size else 2 * size - 1 - index
 
 
 def convolve(images: Real, taps: Real, *, threads: int | None = None) -> None:

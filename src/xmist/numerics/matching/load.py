@@ -9,9 +9,9 @@ from typing import Final
 
 import numpy as np
 
+from xmist.numerics.compiled import jit
 from xmist.numerics.matching.constants import MEANS, OFFSET, SCALE, TAPS
 from xmist.numerics.matching.sums import window_sums
-from xmist.numerics.operators.derivatives import jit
 
 _ZERO: Final = np.float32(0.0)
 _ONE: Final = np.float32(1.0)

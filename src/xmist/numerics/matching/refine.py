@@ -22,8 +22,8 @@ from typing import Final
 
 import numpy as np
 
+from xmist.numerics.compiled import jit
 from xmist.numerics.matching.constants import COLUMNS, NODES, STRIP
-from xmist.numerics.operators.derivatives import jit
 
 _W: Final = np.uint64(COLUMNS)
 _2W, _3W, _4W, _5W = (np.uint64(i * COLUMNS) for i in (2, 3, 4, 5))

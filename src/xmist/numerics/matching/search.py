@@ -6,6 +6,7 @@ from typing import Final
 
 import numpy as np
 
+from xmist.numerics.compiled import jit
 from xmist.numerics.matching.constants import OFFSET
 from xmist.numerics.matching.sums import (
     box_length,
@@ -16,7 +17,6 @@ from xmist.numerics.matching.sums import (
     weighted_sums,
     window_sums,
 )
-from xmist.numerics.operators.derivatives import jit
 
 _BLOCK: Final = 64  # pixels, at least a tile's side
 _SPARSE: Final = 4  # a block is halved where fewer than one in so many of its pixels share a shift

@@ -11,7 +11,7 @@ from typing import Final
 
 import numpy as np
 
-from xmist.numerics.operators.derivatives import jit
+from xmist.numerics.compiled import jit
 
 _RANK: Final = np.float32(1e-9)  # relative determinant below which the second column has no information
 _SMALLEST: Final = np.float32(1e-5)  # of Σ w Q²: what the first column must leave of it

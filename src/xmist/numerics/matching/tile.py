@@ -12,6 +12,7 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
+from xmist.numerics.compiled import jit
 from xmist.numerics.matching.constants import (
     COLUMNS,
     FLAT,
@@ -35,7 +36,6 @@ from xmist.numerics.matching.sums import (
     weighted_sums,
     window_sums,
 )
-from xmist.numerics.operators.derivatives import jit
 
 Real = NDArray[Any]
 

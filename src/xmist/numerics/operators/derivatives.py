@@ -12,7 +12,7 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
-from xmist.numerics import compiled
+from xmist.numerics.compiled import fixed, jit
 from xmist.numerics.parallel import for_blocks
 
 Real = NDArray[Any]
@@ -30,8 +30,6 @@ SAMPLE: Final = 7  # the value of the sample frame; only for `xmist.numerics.sol
 _FIRST = (3.0 / 4.0, -3.0 / 20.0, 1.0 / 60.0)
 _SECOND = (3.0 / 2.0, -3.0 / 20.0, 1.0 / 90.0)
 
-jit = compiled.jit
-
 
 @jit
 def mirror(index, size):  # type: ignore[no-untyped-def]
@@ -41,6 +39,13 @@ def mirror(index, size):  # type: ignore[no-untyped-def]
     if index >= size:
         index = 2 * size - 1 - index
     return index
+
+
+@jit
+def folded(index, size):  # type: ignore[no-untyped-def]
+    """Fold any index back into the image."""
+    index = index % (2 * size)
+    return index if index < size else 2 * size - 1 - index
 
 
 @jit
@@ -174,6 +179,6 @@ def derivative(frame: Real, kind: int, *, out: Real | None = None, threads: int 
 
     `kind`: `LAPLACIAN`, `DX`, `DY`, `DXX`, `DYY`, `DXY` or `VALUE` of this module; even mirror at the border.
     """
-    result, given = np.empty_like(frame) if out is None else out, compiled.fixed(frame)
+    result, given = np.empty_like(frame) if out is None else out, fixed(frame)
     for_blocks(lambda a, b: _derivative_rows(kind, given, result, a, b), frame.shape[0], threads=threads)
     return result

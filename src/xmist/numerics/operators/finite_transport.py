@@ -15,7 +15,8 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
-from xmist.numerics.operators.derivatives import DX, DXX, DXY, DY, DYY, LAPLACIAN, derivative, jit
+from xmist.numerics.compiled import jit
+from xmist.numerics.operators.derivatives import DX, DXX, DXY, DY, DYY, LAPLACIAN, derivative, folded
 from xmist.numerics.operators.transport import D_XX, D_XY, D_YY, D
 from xmist.numerics.parallel import for_blocks
 from xmist.numerics.solvers.poisson import filtered, frequencies
@@ -33,13 +34,6 @@ _DERIVATIVES: Final = {
     D_XY: (DXY, 2.0, 5.04),
     D_YY: (DYY, 1.0, 6.05),
 }
-
-
-@jit
-def _fold_index(index, size):  # type: ignore[no-untyped-def]
-    period = 2 * size
-    index = index % period
-    return index if index < size else period - 1 - index
 
 
 @jit
@@ -133,14 +127,14 @@ def _copy_rows(coefficients, top, left, number, rows):  # type: ignore[no-untype
     """Copy seven rows of coefficients, with the even mirror."""
     height, width = coefficients.shape
     for i in range(7):
-        row, copy = coefficients[_fold_index(top + i, height)], rows[i * _ROOM : i * _ROOM + number]
+        row, copy = coefficients[folded(top + i, height)], rows[i * _ROOM : i * _ROOM + number]
         if left >= 0 and left + number <= width:
             inner = row[left : left + number]
             for k in range(number):
                 copy[k] = inner[k]
         else:
             for k in range(number):
-                copy[k] = row[_fold_index(left + k, width)]
+                copy[k] = row[folded(left + k, width)]
 
 
 @jit
@@ -221,8 +215,8 @@ def _invert_rows(u, v, start, stop):  # type: ignore[no-untyped-def]
                 t, s = place_y - y0, place_x - x0
                 y1, x1 = y0 + 1, x0 + 1
                 if y0 < 0 or x0 < 0 or y1 >= height or x1 >= width:
-                    y0, y1 = _fold_index(y0, height), _fold_index(y1, height)
-                    x0, x1 = _fold_index(x0, width), _fold_index(x1, width)
+                    y0, y1 = folded(y0, height), folded(y1, height)
+                    x0, x1 = folded(x0, width), folded(x1, width)
                 a, b = (1.0 - t) * (1.0 - s), (1.0 - t) * s
                 c, d = t * (1.0 - s), t * s
                 new_x = a * u[0, y0, x0] + b * u[0, y0, x1] + c * u[0, y1, x0] + d * u[0, y1, x1]

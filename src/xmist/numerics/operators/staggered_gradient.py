@@ -13,7 +13,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from xmist.numerics.operators.derivatives import RADIUS, copy_row, jit, mirror
+from xmist.numerics.compiled import jit
+from xmist.numerics.operators.derivatives import RADIUS, copy_row, mirror
 from xmist.numerics.parallel import for_blocks
 
 Real = NDArray[Any]

@@ -19,13 +19,13 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from xmist.numerics.compiled import jit as _jit
+from xmist.numerics.compiled import jit
 from xmist.numerics.parallel import for_blocks
 
 Real = NDArray[Any]
 
 
-@_jit
+@jit
 def _gradient(image, scale, out, start, stop):  # type: ignore[no-untyped-def]
     height, width = image.shape
     half = scale * 0.5
@@ -39,7 +39,7 @@ def _gradient(image, scale, out, start, stop):  # type: ignore[no-untyped-def]
             out[0, y, x] = half * (image[y, x + 1] - image[y, x - 1])
 
 
-@_jit
+@jit
 def _divergence(vector, out, start, stop):  # type: ignore[no-untyped-def]
     height, width = out.shape
     for y in range(start, stop):
@@ -51,7 +51,7 @@ def _divergence(vector, out, start, stop):  # type: ignore[no-untyped-def]
             out[y, x] = ((right - left) + (below - above)) / 2
 
 
-@_jit
+@jit
 def _laplacian(image, out, start, stop):  # type: ignore[no-untyped-def]
     height, width = image.shape
     for y in range(start, stop):

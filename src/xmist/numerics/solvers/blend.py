@@ -17,7 +17,7 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from xmist.numerics.compiled import jit as _jit
+from xmist.numerics.compiled import jit
 from xmist.numerics.parallel import for_blocks
 from xmist.numerics.solvers.integrate import spectral_adjoint
 from xmist.numerics.solvers.poisson import dct2, frequencies
@@ -26,7 +26,7 @@ Real = NDArray[Any]
 Blend = Literal["gaussian", "screened"]
 
 
-@_jit
+@jit
 def _blend(values, slope, kappa_y, kappa_x, length2, gaussian, start, stop):  # type: ignore[no-untyped-def]
     for y in range(start, stop):
         for x in range(values.shape[1]):

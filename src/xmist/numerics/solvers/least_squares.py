@@ -14,7 +14,8 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
-from xmist.numerics.operators.derivatives import RADIUS, SAMPLE, copy_row, jit, row_derivative
+from xmist.numerics.compiled import jit
+from xmist.numerics.operators.derivatives import RADIUS, SAMPLE, copy_row, row_derivative
 from xmist.numerics.parallel import for_blocks
 
 Real = NDArray[Any]

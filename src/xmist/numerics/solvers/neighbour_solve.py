@@ -8,8 +8,8 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
+from xmist.numerics.compiled import jit
 from xmist.numerics.images.fill import REACH
-from xmist.numerics.operators.derivatives import jit
 from xmist.numerics.parallel import for_blocks
 from xmist.numerics.solvers.least_squares import ILL, solve_normal_equations
 

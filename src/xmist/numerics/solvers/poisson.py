@@ -13,7 +13,7 @@ import numpy as np
 import scipy.fft
 from numpy.typing import NDArray
 
-from xmist.numerics.compiled import jit as _jit
+from xmist.numerics.compiled import jit
 from xmist.numerics.parallel import for_blocks
 
 Real = NDArray[Any]
@@ -77,7 +77,7 @@ def _symbol(shape: tuple[int, ...], symbol: Symbol) -> list[Real]:
     return [4.0 * np.sin(k / 2.0) ** 2 for k in kappa]
 
 
-@_jit
+@jit
 def _divide_laplacian(coefficients, symbol_y, symbol_x, quartic, start, stop):  # type: ignore[no-untyped-def]
     for y in range(start, stop):
         for x in range(coefficients.shape[1]):
@@ -88,7 +88,7 @@ def _divide_laplacian(coefficients, symbol_y, symbol_x, quartic, start, stop):  
                 coefficients[y, x] *= -s / (s * s + quartic)
 
 
-@_jit
+@jit
 def _divide_screened(coefficients, symbol_y, symbol_x, length2, start, stop):  # type: ignore[no-untyped-def]
     for y in range(start, stop):
         for x in range(coefficients.shape[1]):

@@ -13,7 +13,7 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
-from xmist.numerics.compiled import jit as _jit
+from xmist.numerics.compiled import jit
 from xmist.numerics.parallel import for_blocks
 
 Real = NDArray[Any]
@@ -88,7 +88,7 @@ def _lattice(seed: int, y0: int, y1: int, x0: int, x1: int) -> NDArray[np.float3
     return noise
 
 
-@_jit
+@jit
 def _along_rows(noise, first, weights, out, start, stop):  # type: ignore[no-untyped-def]
     taps = weights.shape[1]
     for y in range(start, stop):
@@ -101,7 +101,7 @@ def _along_rows(noise, first, weights, out, start, stop):  # type: ignore[no-unt
             out[y, x] = total
 
 
-@_jit
+@jit
 def _down_columns(across, first, weights, out, start, stop):  # type: ignore[no-untyped-def]
     taps = weights.shape[1]
     for y in range(start, stop):
@@ -163,7 +163,7 @@ def _spheres(
     return np.concatenate(drawn)
 
 
-@_jit
+@jit
 def _add_spheres(spheres, y0, step_y, x0, step_x, thickness, start, stop):  # type: ignore[no-untyped-def]
     for s in range(len(spheres)):
         cy, cx, r = spheres[s]
