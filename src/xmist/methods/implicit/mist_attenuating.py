@@ -23,13 +23,7 @@ from numpy.typing import ArrayLike
 from xmist.core.experiment import Experiment
 from xmist.core.options import Options
 from xmist.methods.common.options import DeltaOverBeta, Ridge, Smoothing
-from xmist.methods.common.phase import (
-    above_zero,
-    phase_of_transmission,
-    refraction_of,
-    screening_length2,
-    single_material,
-)
+from xmist.methods.common.phase import above_zero, phase_of_transmission, screening_length2, single_material
 from xmist.methods.common.reference import prepare_reference
 from xmist.methods.implicit.mist import COLUMNS
 from xmist.methods.implicit.plan import Channels, ImplicitPlan, Solution, prepare_equations
@@ -121,7 +115,5 @@ def _channels(found: Solution) -> Channels:
     found.clip(dark_field)
     channels: Channels = {"transmission": transmission, "dark_field": dark_field}
     if gamma is not None:
-        phase = phase_of_transmission(usable, gamma)
-        channels["phase"] = phase
-        channels["refraction_angle"] = refraction_of(phase, found.experiment, threads=threads)
+        channels["phase"] = phase_of_transmission(usable, gamma)
     return channels

@@ -33,7 +33,6 @@ from xmist.methods.common.phase import (
     above_zero,
     phase_of_curvature,
     phase_of_transmission,
-    refraction_of,
     screening_length2,
     single_material,
 )
@@ -152,7 +151,6 @@ def _channels(found: Solution) -> Channels:
         "transmission": transmission,
         "dark_field": (tensor[0] + tensor[2]) / 2,
         "dark_field_tensor": tensor,
-        "refraction_angle": refraction_of(phase, found.experiment, threads=threads),
     }
 
 

@@ -33,7 +33,6 @@ from xmist.methods.common.phase import (
     above_zero,
     phase_of_curvature,
     phase_of_transmission,
-    refraction_of,
     screening_length2,
     single_material,
 )
@@ -180,7 +179,6 @@ def _channels(found: Solution, *, coupling: Image, crossover2: float) -> Channel
         "phase": phase,
         "transmission": transmission,
         "dark_field": dark_field,
-        "refraction_angle": refraction_of(phase, found.experiment, threads=threads),
     }
 
 

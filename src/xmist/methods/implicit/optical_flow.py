@@ -37,7 +37,7 @@ from xmist.core.experiment import Experiment
 from xmist.core.findings import Finding, finding
 from xmist.core.options import Options, Range
 from xmist.methods.common.options import CutoffLength
-from xmist.methods.common.phase import centre, refraction_of
+from xmist.methods.common.phase import centre
 from xmist.methods.implicit.direct import add_positions, fill_source, position_weights, prepare_ratio
 from xmist.methods.implicit.plan import Channels, ImplicitPlan, Solution
 from xmist.methods.implicit.regularisation import choose_cutoff, cutoff_of
@@ -122,11 +122,7 @@ def _channels(found: Solution) -> Channels:
     centre(phase, lost)
     if transmission is not None:
         transmission[lost] = np.nan
-    return {
-        "phase": phase,
-        "transmission": transmission,
-        "refraction_angle": refraction_of(phase, experiment, threads=threads),
-    }
+    return {"phase": phase, "transmission": transmission}
 
 
 def _curvature(found: Solution, transmission: Image | None, part: slice) -> Image:

@@ -23,7 +23,7 @@ from xmist.methods.common.findings import describe_flags
 from xmist.methods.common.frames import check_frames
 from xmist.methods.common.motion import check_motion
 from xmist.methods.common.period import check_period
-from xmist.methods.common.phase import epsilon_of, screening_length2
+from xmist.methods.common.phase import epsilon_of, refraction_of, screening_length2
 from xmist.methods.common.reference import PreparedReference
 from xmist.methods.implicit.pixelwise import PixelwiseSystem, prepare_pixelwise
 from xmist.methods.implicit.regularisation import Agreement, choose, cutoff_of
@@ -72,7 +72,7 @@ class Solution:
         return nearest_positive(tensor)
 
 
-Channels = dict[str, Any]  # and "diagnostics", if there are some
+Channels = dict[str, Any]  # and "diagnostics", if there are some; the refraction angle follows from the phase
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -129,7 +129,11 @@ class ImplicitPlan:
             ),
             provenance=provenance,
         )
-        channels: dict[str, Any] = self.channels(found)
+        channels = self.channels(found)
+        if "phase" in channels and "refraction_angle" not in channels:
+            channels["refraction_angle"] = refraction_of(
+                channels["phase"], self.experiment, threads=equations.threads
+            )
         result = Retrieval(
             method=self.method,
             experiment=self.experiment,

@@ -50,7 +50,7 @@ from xmist.core.experiment import Experiment
 from xmist.core.findings import finding
 from xmist.core.options import Options, Range
 from xmist.methods.common.options import DeltaOverBeta
-from xmist.methods.common.phase import above_zero, phase_of_transmission, refraction_of, single_material
+from xmist.methods.common.phase import above_zero, phase_of_transmission, single_material
 from xmist.methods.common.reference import PreparedReference
 from xmist.methods.implicit.direct import add_positions, fill_source, position_weights, prepare_ratio
 from xmist.methods.implicit.plan import Channels, ImplicitPlan, Solution
@@ -141,7 +141,6 @@ def _channels(found: Solution) -> Channels:
         "phase": phase,
         "transmission": transmission,
         "dark_field": dark_field,
-        "refraction_angle": refraction_of(phase, found.experiment, threads=threads),
         "diagnostics": maps if chosen == "both" else {},
     }
 

@@ -28,13 +28,7 @@ from xmist.core.experiment import Experiment
 from xmist.core.findings import finding
 from xmist.core.options import Options
 from xmist.methods.common.options import DeltaOverBeta
-from xmist.methods.common.phase import (
-    above_zero,
-    phase_of_transmission,
-    refraction_of,
-    screening_length2,
-    single_material,
-)
+from xmist.methods.common.phase import above_zero, phase_of_transmission, screening_length2, single_material
 from xmist.methods.implicit.direct import prepare_ratio
 from xmist.methods.implicit.plan import Channels, ImplicitPlan, Solution
 from xmist.methods.implicit.single_material_exact import WholeMaterial, prepare_whole, refine
@@ -103,8 +97,4 @@ def _channels(found: Solution, *, whole: WholeMaterial | None) -> Channels:
             )
             found.findings.append(finding("not-converged", message))
     phase = phase_of_transmission(above_zero(transmission, lost, found.flags), found.options.delta_over_beta)
-    return {
-        "phase": phase,
-        "transmission": transmission,
-        "refraction_angle": refraction_of(phase, found.experiment, threads=threads),
-    }
+    return {"phase": phase, "transmission": transmission}
