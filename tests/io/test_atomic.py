@@ -299,7 +299,7 @@ def test_of_files_that_belong_together_none_appears_alone(tmp_path):
     def verify(_):
         jobs[2].path.write_bytes(b"theirs")
 
-    jobs[2] = OutputFile(jobs[2].path, jobs[2].write, verify)
+    jobs[2] = OutputFile(jobs[2].path, jobs[2].content, verify)
     with pytest.raises(OutputError, match="c was created"):
         write_files(jobs)
     assert [path.name for path in tmp_path.iterdir() if not path.name.startswith(".")] == ["c"]
