@@ -19,7 +19,7 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
-from xmist.numerics.operators.derivatives import jit
+from xmist.numerics.compiled import jit
 from xmist.numerics.parallel import for_blocks
 
 Real = NDArray[Any]
