@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 
 from xmist.core.arrays import Image
 from xmist.methods.full_field.border import hide_incoming
+from xmist.methods.full_field.options import TOLERANCE
 from xmist.methods.full_field.problem import NEGLIGIBLE, Fit, FitData, Problem, Start
 from xmist.numerics.images.blocks import BLOCK, block_mean
 from xmist.numerics.images.smooth import local_mean
@@ -32,6 +33,7 @@ Places = NDArray[np.intp]  # in a flattened frame
 OUTLIER: Final = 8.0  # residual over its local rms; Gaussian noise never gets there
 _LOCAL: Final = 8.0  # σ in pixels of "local"
 _STEPS: Final = 8
+_STEPS_CLOSE: Final = 20  # to a smaller tolerance
 # Part of the noise's contribution to the objective, a pixel, that a solve may leave before strengths are
 # chosen (of one position, which determines least, a smaller one), and in the first step from no sample, which
 # ends where the linear problem is no longer right.
@@ -41,7 +43,6 @@ _ROUGHEST: Final = 2.0
 _LOOK: Final = 1  # outer step after which the speckles must be found
 _HALVINGS: Final = 5
 _RISE: Final = 1e-3  # of the objective that rounding may make
-_SETTLED: Final = 0.01  # relative change of the objective between outer steps that counts as none
 _BELOW: Final = 0.25  # part of the noise's variance below which a misfit has no effect
 _ROUNDING: Final = 1e-12
 _SPECKLES: Final = 6.0  # σ in pixels over which speckles are judged
@@ -51,14 +52,15 @@ _LOST: Final = 0.005  # part of the image above which shifts are too large
 
 
 def solve_level(
-    data: FitData, problem: Problem, start: Start | None, *, watch: bool, steps: int = _STEPS
+    data: FitData, problem: Problem, start: Start | None, *, watch: bool, steps: int | None = None
 ) -> tuple[Fit, bool]:
-    """Fit the unknowns by at most `steps` outer steps, from a start or the default fields.
+    """Fit the unknowns by at most `steps` outer steps (8, or 20 to a small tolerance), from a start or not.
 
     With `watch` it stops where the first steps do not find the speckles, and returns True besides the fit;
     the outliers then have their weights back. Else the weights of outliers in `data` stay 0.
     """
     kinds, strengths = problem.kinds, problem.strengths
+    steps = steps or (_STEPS_CLOSE if problem.tolerance < TOLERANCE else _STEPS)
     fields = data.begin(kinds) if start is None else start.fields
     hidden = hide_incoming(data, fields[kinds.index(PSI)], None)
     models, residual = data.linearise(kinds, fields)
@@ -125,7 +127,7 @@ def solve_level(
         transport = data.operator(kinds, models)
         misfits.append(misfit)
         gains.append(abs(before - after))
-        still = (gains[-1] if alone else _left(gains)) <= _SETTLED * before or misfits[-1] < least
+        still = (gains[-1] if alone else _left(gains)) <= problem.tolerance * before or misfits[-1] < least
         if step > last and still:
             settled = True
             break

@@ -12,6 +12,7 @@ from xmist.methods.common.background import Background
 from xmist.methods.common.options import DeltaOverBeta
 from xmist.numerics.operators.transport import D_XX, D_XY, D_YY, LOG_T, PSI, D
 
+TOLERANCE: Final = 0.01  # relative change of the objective between outer iterations that counts as none
 # From images with edges, whose power falls like κ⁻³, to those of round grains (κ⁻⁴) and of what has no rim.
 # The dark-field has the first, ln T the likeliest.
 _ORDERS: Final = (1.5, 2.0, 2.5)
@@ -58,6 +59,9 @@ class FullFieldOptions(Options):
         there is no prior at all.
     transmission_regularisation : "auto" or float
         The same of the prior on ln T.
+    tolerance : float
+        Relative change of the objective below which the outer iterations end. They may leave fine structure
+        of D too weak; 1e-4 takes twice as long.
     prior : {"auto", "h1", "h3/2", "h2", "h5/2", "non-negative", "huber", "tv"}
         Prior on the dark-field. "h1" is α‖∇d‖², "h2" α‖∇²d‖²; "h3/2" and "h5/2" weigh a frequency κ by κ³ and
         κ⁵. "auto" is "h3/2"; for ln T it is "h2" or "h5/2" where the spectrum of the estimate is much more
@@ -95,6 +99,7 @@ class FullFieldOptions(Options):
     transmission: Literal["auto"] | bool = "auto"
     regularisation: Annotated[float | Literal["auto"], Range(0.0)] = "auto"
     transmission_regularisation: Annotated[float | Literal["auto"], Range(0.0, above=True)] = "auto"
+    tolerance: Annotated[float, Range(1e-6, TOLERANCE)] = TOLERANCE
     prior: Literal["auto", "h1", "h3/2", "h2", "h5/2", "non-negative", "huber", "tv"] = "auto"
     delta_over_beta: DeltaOverBeta | None = None
     initial: Annotated[Any, Parsed(_read_initial, "a Retrieval", plain=plain_initial)] | None = None

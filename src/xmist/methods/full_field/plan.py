@@ -221,6 +221,7 @@ class FullFieldPlan:
             kinds=kinds,
             strengths=PriorStrengths(orders=orders, fixed=fixed, length2=length2, margin=margin > 0),
             length2=length2,
+            tolerance=self.options.tolerance,
             free=None if self.background is None else with_margin(~self.background, margin, True),
         )
 

@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from xmist.core.arrays import Image
+from xmist.methods.full_field.options import TOLERANCE
 from xmist.methods.full_field.prior_strengths import PriorStrengths
 from xmist.numerics.images.denoise import ImageSpectrum
 from xmist.numerics.operators import finite_model
@@ -94,7 +95,8 @@ class Problem:
     """Unknowns, priors and constraints of a fit.
 
     `length2`: ℓ² in pixels² of a single material, for which ψ = ℓ² ln T. `free` (y, x): False where all
-    unknowns are 0. `relative`: part of what the fit explains that an inner solve may leave.
+    unknowns are 0. `relative`: part of what the fit explains that an inner solve may leave. `tolerance`:
+    relative change of the objective between outer steps that counts as none.
     """
 
     kinds: tuple[int, ...]
@@ -102,6 +104,7 @@ class Problem:
     length2: float | None = None
     free: NDArray[np.bool_] | None = None
     relative: float = 1e-9
+    tolerance: float = TOLERANCE
 
     @property
     def mix(self) -> Real | None:
