@@ -351,7 +351,7 @@ def _solved(
 
 def _determined(matrix: Real) -> Mask:
     """Return where normal equations (patch, n, n) have a solution."""
-    scale = np.sqrt(np.diagonal(matrix, axis1=1, axis2=2))
+    scale = np.sqrt(np.maximum(np.diagonal(matrix, axis1=1, axis2=2), 0.0))
     positive = scale.min(axis=1) > _FLAT * scale.max(axis=1)
     scale = np.where(scale > 0.0, scale, 1.0)
     values = np.linalg.eigvalsh(matrix / (scale[:, :, None] * scale[:, None]))
