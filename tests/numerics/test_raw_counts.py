@@ -43,6 +43,11 @@ def test_speckle_holds_no_invalid_counts(kind, level, dtype):
     ("dtype", "marks"),
     [
         (np.uint16, [65535]),
+        (np.uint16, [65535, 65534]),
+        (np.uint32, [65535]),
+        (np.float32, [65535]),
+        (np.uint64, [2**32 - 1]),
+        (np.uint64, [2**64 - 1]),
         (np.uint32, [2**32 - 1, 2**32 - 2]),
         (np.int32, [-1, -2]),
         (np.int16, [-1]),
@@ -79,7 +84,17 @@ def test_saturation_is_a_plateau(bits, dtype):
     assert 0.005 < where.mean() < 0.3
     masks, kinds = found(frames)
     assert np.array_equal(masks, where)
-    assert set(kinds) == {"saturated" if bits < 16 or dtype == np.float32 else "marked"}
+    assert set(kinds) == {"saturated"}
+
+
+@pytest.mark.parametrize("dtype", [np.uint32, np.float32])
+def test_saturation_below_the_marker_of_a_gap(dtype):
+    frames = np.minimum(counts(2500.0), 4095).astype(dtype)
+    over = frames == 4095
+    frames[:, 40:43] = 65535
+    masks, kinds = found(frames)
+    assert np.array_equal(masks, over | (frames == 65535))
+    assert set(kinds) == {"marked", "saturated"}
 
 
 def test_saturation_of_one_frame_is_a_limit_for_all():

@@ -18,6 +18,7 @@ Mask = NDArray[np.bool_]
 
 # Highest counts of analogue-to-digital converters, and of 16-bit frames that were saved as wider numbers.
 _LIMITS: Final = tuple(2.0**bits - 1 for bits in (10, 12, 14, 16))
+_MOST_16: Final = 2.0**16 - 1
 _WIDE: Final = 2.0**32
 _MOST_NEGATIVE: Final = 2  # distinct negative values that can be markers; noise about 0 has more
 _PLATEAU: Final = 4  # pixels that share the highest value
@@ -58,6 +59,8 @@ class RawCounts:
         self._tops.append(top)
         _check_wrapped(frame, top, name)
         level = self.saturation if self.saturation is not None else _plateau(good, top)
+        if level is None and frame.dtype == np.uint16 and top == _MOST_16:
+            level = top
         if level is not None:
             self.level = level if self.level is None else min(level, self.level)
         if self.level is not None and top >= self.level:
@@ -101,9 +104,8 @@ def _markers(frame: NDArray[Any]) -> Mask | None:
     """Return the pixels that hold a detector's mark instead of a count; None if there are none."""
     kind, size = frame.dtype.kind, frame.dtype.itemsize
     mask = None
-    if kind == "u" and size > 1:
-        limit = np.iinfo(frame.dtype).max - (1 if size > 2 else 0)  # 2³² − 2 too
-        mask = frame >= limit
+    if kind == "u" and size > 2:
+        mask = frame >= int(_WIDE) - 2
     elif kind in "if":
         values = frame.astype(np.float64) if kind == "i" and size == 8 else frame
         with np.errstate(invalid="ignore"):
@@ -117,7 +119,18 @@ def _markers(frame: NDArray[Any]) -> Mask | None:
                 distinct = np.unique(values[negative])
                 if distinct.size <= _MOST_NEGATIVE:
                     mask = negative if mask is None else mask | negative
-    return mask if mask is not None and mask.any() else None
+    if mask is not None and not mask.any():
+        mask = None
+    if frame.dtype == np.int16 or size == 1:
+        return mask
+    # 2¹⁶ − 1 and 2¹⁶ − 2 are markers too if no count comes near them; otherwise they are saturated.
+    good = frame if mask is None else frame[~mask]
+    if good.size and good.max() in (_MOST_16, _MOST_16 - 1):
+        high = good > 0.75 * _MOST_16
+        if np.count_nonzero(high) == np.count_nonzero(good[high] >= _MOST_16 - 1):
+            marked = (frame >= _MOST_16 - 1) & (frame <= _MOST_16)
+            mask = marked if mask is None else mask | marked
+    return mask
 
 
 def _plateau(values: NDArray[Any], top: float) -> float | None:
