@@ -147,6 +147,65 @@ def test_an_integrating_monitor_counts_the_time_itself(tmp_path, capsys, steady)
     assert np.allclose(transmission(capsys, tmp_path), steady, **EXACT)
 
 
+@pytest.mark.parametrize("stored", ["integral", "no class", "link", "virtual"])
+def test_a_monitor_of_a_single_projection(tmp_path, capsys, stored):
+    reference, samples = frames(1, POSITIONS, SHAPE)
+    found = []
+    for light in (1.0, 0.75):
+        for name, stack, factor in (("reference", reference, 1.0), ("sample", samples[0], light)):
+            current = np.full(POSITIONS, 200.0 * factor)
+            with h5py.File(tmp_path / f"{name}_raw.hdf", "w") as file:
+                file["data"], file["current"] = factor * stack, current
+            with h5py.File(tmp_path / f"{name}.h5", "w") as file:
+                raw = [h5py.ExternalLink(f"{name}_raw.hdf", f"/{part}") for part in ("data", "current")]
+                file["entry/instrument/detector/data"] = raw[0] if stored == "link" else factor * stack
+                control = file.create_group("entry/control")
+                if stored == "virtual":
+                    layout = h5py.VirtualLayout(current.shape, current.dtype)
+                    layout[:] = h5py.VirtualSource(f"{name}_raw.hdf", "current", current.shape)
+                    control.create_virtual_dataset("data", layout)
+                else:
+                    control["integral" if stored == "integral" else "data"] = (
+                        raw[1] if stored == "link" else current
+                    )
+        if stored != "virtual":
+            for path in tmp_path.glob("*_raw.hdf") if stored != "link" else ():
+                path.unlink()
+        given = [f"--{key.replace('_', '-')}={value}" for key, value in GEOMETRY.items()]
+        method = "--method=mist-attenuating"
+        done = call(capsys, "init", tmp_path, *given, method, "-o", tmp_path / "config.toml", "--overwrite")
+        assert done.code == 0, done.err
+        steps = parse_configuration(tmp_path / "config.toml").preprocess
+        assert (("flux", {"source": "monitor"}) in steps) == (light < 1)
+        assert call(capsys, "retrieve", tmp_path / "config.toml", "--overwrite").code == 0
+        found.append(xmist.open_result(tmp_path / "result.h5").transmission)
+    np.testing.assert_allclose(found[1], found[0], **EXACT)
+
+
+@pytest.mark.parametrize(
+    "header",
+    [
+        {"counter_mne": "sec mon", "counter_pos": "{} 5"},
+        {"ExposureTime": "{}e3 ms"},
+        {"integration_time": "{}"},
+    ],
+)
+def test_exposure_times_in_headers(tmp_path, header):
+    reference, samples = frames(1)
+    for role, stack, seconds in (("ref", reference, 0.1), ("sample", samples[0], 0.2)):
+        for number, frame in enumerate(stack):
+            texts = {key: text.format(seconds) for key, text in header.items()}
+            write_edf(tmp_path / f"{role}_{number}.edf", [frame], [texts])
+            lines = "".join(f"# {key} {text}\n" for key, text in texts.items())  # as Pilatus detectors do
+            tags = [(33434, "2I", 1, (int(10 * seconds), 10))] if "counter_mne" in header else []
+            tifffile.imwrite(tmp_path / f"{role}_{number}.tif", frame, description=lines, extratags=tags)
+    for ending in ("edf", "tif"):
+        data = sections(input={"reference": f"ref_*.{ending}", "sample": f"sample_*.{ending}"})
+        del data["series"]
+        found = discover(parse_configuration(write_toml(tmp_path, data)))
+        assert [finding.code for finding in found.findings] == ["exposure-times-differ"]
+
+
 def test_darks_of_another_exposure_time(tmp_path):
     write_stacks(tmp_path, seconds=SECONDS["dark"])
     assert configured(tmp_path) == ["dark-exposure-time"]

@@ -171,7 +171,13 @@ def _apply_beam(frames: Frames, options: FluxOptions) -> Frames:
             "option-conflict",
         )
     if beam is None or not (np.isfinite(beam) & (beam > 0)).all():
-        found = "no frame has one" if beam is None else f"a frame has {float(np.nanmin(beam)):g}"
+        unknown = 0 if beam is None else int(np.count_nonzero(np.isnan(beam)))
+        if beam is None or unknown == beam.size:
+            found = "no frame has one"
+        elif unknown:
+            found = f"{unknown} of {beam.size} frames have none"
+        else:
+            found = f"a frame has {float(beam.min()):g}"
         raise InputError(
             f"the {name} of all frames is not known ({found}); expected numbers above 0 in the headers: see "
             'xmist info, name it with monitor = "…", or use source = "frames"',

@@ -16,7 +16,12 @@ _MONITORS: Final = (
     re.compile(r"i_?0|i0_?(counts|monitor)|monitor|ic_?0", re.IGNORECASE),
     re.compile(r"current", re.IGNORECASE),
 )
-_TIMES: Final = re.compile(r"count_?time|(exp(osure)?|acquire|acq_?expo)_?time", re.IGNORECASE)
+# Names of exposure times, the best first; `sec` is a counter of SPEC.
+_TIMES: Final = (
+    re.compile(r"count_?time|(exp(osure)?|acquire|acq_?expo)_?time", re.IGNORECASE),
+    re.compile(r"integration_?time|sec", re.IGNORECASE),
+)
+_CONTROL: Final = re.compile(r".*/control/(data|integral)", re.IGNORECASE)
 _SECONDS: Final[Mapping[str, float]] = {
     "": 1.0,
     "s": 1.0,
@@ -61,11 +66,10 @@ def beam_in(header: Mapping[str, str], monitor: str | None = None) -> Beam:
         named = any(names.fullmatch(_last(key)) for names in (_MONITORS[0], _MONITORS[2]))
         rate = named or unit.strip().lower() in _MILLI
     seconds = math.nan
-    for name in header:
-        if "@" not in name and _TIMES.fullmatch(_last(name)):
-            seconds = _number(header[name], header.get(f"{name}@units"), _SECONDS)
-            if math.isfinite(seconds):
-                break
+    for name in _times(header):
+        seconds = _number(header[name], header.get(f"{name}@units"), _SECONDS)
+        if math.isfinite(seconds):
+            break
     return Beam(value, key or "", seconds, rate)
 
 
@@ -86,12 +90,17 @@ def _monitor_keys(header: Mapping[str, str]) -> Iterator[str]:
     ]
     # NXtomo calls it control.
     for group in sorted(groups, key=lambda name: not name.endswith("/control")):
-        if f"{group}/data" in header:
-            yield f"{group}/data"
+        yield from (f"{group}/{name}" for name in ("data", "integral") if f"{group}/{name}" in header)
+    yield from filter(_CONTROL.fullmatch, header)  # its class is not always stated
     for names in _MONITORS:
         for name in header:
             if "@" not in name and names.fullmatch(_last(name)):
                 yield name
+
+
+def _times(header: Mapping[str, str]) -> Iterator[str]:
+    for names in _TIMES:
+        yield from (name for name in header if "@" not in name and names.fullmatch(_last(name)))
 
 
 def _number(text: str | None, unit: str | None, units: Mapping[str, float]) -> float:

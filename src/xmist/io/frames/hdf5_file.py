@@ -108,7 +108,8 @@ class Hdf5:
     ) -> Iterator[Place]:
         """Yield everything under a group once, higher levels first.
 
-        `inside` does not follow links into other files; `broken` receives the errors of broken links.
+        `inside` follows no links into files that are not open yet; `broken` receives the errors of broken
+        links.
         """
         import h5py
 
@@ -118,7 +119,8 @@ class Hdf5:
             groups = []
             for group in level:
                 for name in group.node:
-                    if inside and isinstance(group.node.get(name, getlink=True), h5py.ExternalLink):
+                    link = group.node.get(name, getlink=True) if inside else None
+                    if isinstance(link, h5py.ExternalLink) and not self._is_open(link.filename, group):
                         continue
                     try:
                         place = self.find(name, group)
@@ -135,6 +137,11 @@ class Hdf5:
                     if isinstance(place.node, h5py.Group):
                         groups.append(place)
             level = groups
+
+    def _is_open(self, name: str, group: Place) -> bool:
+        """Return whether the file of an external link is open: the one that holds the frames."""
+        home = os.path.realpath(group.home.parent / name)
+        return home in map(os.path.realpath, self._opened)
 
     def source(self, place: Place, name: str, dataset: str) -> tuple[Place | None, Path]:
         """Return a source of a virtual dataset, None if its file has no such dataset, and its file.
@@ -249,8 +256,11 @@ def with_raw_files(node: Any) -> Any:
     return h5py.Dataset(h5py.h5d.open(file, name, access))
 
 
-def is_plausible(place: Place) -> bool:
-    """Return whether an object could be frames, by its shape and type."""
+def is_plausible(place: Place, *, colour: bool = False) -> bool:
+    """Return whether an object could be frames, by its shape and type.
+
+    With `colour` an array (y, x, 3) may be frames along the last axis.
+    """
     import h5py
 
     data = place.node
@@ -260,6 +270,6 @@ def is_plausible(place: Place) -> bool:
     if not frame_errors("", shape, data.dtype):
         return True
     # Frames along other axes are found too, so that they can be read, or a message can say how.
-    colour = len(shape) == 3 and shape[2] in (1, 3, 4)
-    several = 3 <= len(shape) <= MOST_AXES and 0 not in shape and not colour
+    coloured = len(shape) == 3 and shape[2] in (1, 3, 4)
+    several = 3 <= len(shape) <= MOST_AXES and 0 not in shape and (colour or not coloured)
     return several and not frame_errors("", sorted(shape)[-2:], data.dtype)

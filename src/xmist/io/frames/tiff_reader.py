@@ -246,12 +246,20 @@ def _planes(page: tifffile.TiffPage) -> int:
 
 
 def _texts(page: tifffile.TiffPage) -> dict[str, str]:
-    """Return a page's text tags, and what its description holds: JSON, or `key = value` or `key: value`."""
+    """Return a page's text tags, exposure time, and what its description holds.
+
+    That is JSON, or lines `key = value`, `key: value` or, as Pilatus detectors write them, `# key value`.
+    """
     texts = {}
     for name in ("ImageDescription", "Software", "DateTime", "Make", "Model", "Artist"):
         value = page.tags.valueof(name)
         if isinstance(value, str) and value.strip():
             texts[name] = value.strip()
+    seconds = page.tags.valueof("ExposureTime")
+    if isinstance(seconds, tuple) and len(seconds) == 2 and seconds[1]:  # a fraction
+        seconds = seconds[0] / seconds[1]
+    if isinstance(seconds, (int, float)):
+        texts["ExposureTime"] = str(seconds)
     description = texts.get("ImageDescription", "")
     if description.startswith("{"):
         with suppress(ValueError, RecursionError):  # no JSON after all
@@ -260,8 +268,11 @@ def _texts(page: tifffile.TiffPage) -> dict[str, str]:
                     texts.setdefault(key, str(value))
             return texts
     for line in description.splitlines()[:1000]:
-        for mark in ("=", ":"):
-            key, found, value = line.partition(mark)
+        for mark in ("=", ":", " "):
+            noted = mark == " " and line.startswith("# ")
+            key, found, value = line.removeprefix("# " * noted).partition(mark)
+            if mark == " " and not noted:
+                break
             if found and key.strip() and value.strip():
                 texts.setdefault(key.strip(), value.strip())
                 break
