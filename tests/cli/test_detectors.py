@@ -1,6 +1,7 @@
 """What detectors write that is no measurement: found in raw counts through the command line."""
 
 import json
+import tomllib
 
 import h5py
 import numpy as np
@@ -240,3 +241,10 @@ def test_masters_of_detectors(tmp_path, capsys):
     result = retrieved(capsys, tmp_path)
     assert (result.flags[30:32] & xmist.core.flags.MASKED).all()
     assert "pixels-marked" in codes(result)
+    for name in tmp_path.glob("*.tif"):
+        name.unlink()
+    done = call(capsys, "init", tmp_path, "-o", tmp_path / "proposed.toml")
+    assert done.code == 0, done.err
+    names = tomllib.loads((tmp_path / "proposed.toml").read_text())["input"]
+    assert names["reference"] == "reference_master.h5::/entry/data/data_000001"  # once, not its raw file too
+    assert "reference_data_000001.h5" in done.err

@@ -183,6 +183,29 @@ def test_frames_along_the_last_axis(tmp_path, capsys):
         assert "frames-last" not in [finding["code"] for finding in json.loads(done.out)["findings"]]
 
 
+@pytest.mark.parametrize("ending", ["npy", "h5", "tif"])
+def test_init_of_three_frames_along_the_last_axis(tmp_path, capsys, ending):
+    reference, samples = frames(1, 3, (32, 32))
+    for name, stack in (("reference", reference), ("sample", samples[0])):
+        last = np.moveaxis(stack, 0, -1)
+        if ending == "npy":
+            np.save(tmp_path / f"{name}.npy", last)
+        elif ending == "tif":
+            tifffile.imwrite(tmp_path / f"{name}.tif", last, photometric="minisblack", metadata=None)
+        else:
+            with h5py.File(tmp_path / f"{name}.h5", "w") as file:
+                file["data"] = last
+    done = call(capsys, "init", tmp_path)
+    assert done.code == 0, done.err
+    given = ("--energy-kev=17", "--pixel-size=5e-6", "--sample-to-detector=1", "--method=mist")
+    done = call(capsys, "retrieve", tmp_path / "config.toml", *given)
+    assert done.code == 0, done.err
+    found = xmist.open_result(tmp_path / "result.h5")
+    stack = xmist.SpeckleStack(reference, samples[0])
+    alone = xmist.retrieve(stack, found.experiment, method="mist")
+    assert np.corrcoef(found.phase.ravel(), alone.phase.ravel())[0, 1] > 0.99  # but for pixels at the border
+
+
 def test_axes_of_x_and_y_swapped_between_reference_and_sample(tmp_path):
     reference, samples = frames(1)
     np.save(tmp_path / "ref.npy", reference)

@@ -7,6 +7,7 @@ import tifffile
 
 from tests.cli.scenes import GEOMETRY, SHAPE, call, frames, write_config
 from tests.io.frames_files import write_edf
+from tests.workflow.nxtomo import write_nxtomo
 from xmist.workflow.configuration import read_configuration
 from xmist.workflow.discovery import discover
 
@@ -87,6 +88,45 @@ def test_degrees_without_a_unit(tmp_path):
 def test_radians_in_a_list_or_as_a_step(tmp_path):
     assert codes(series(tmp_path, RADIANS.tolist())) == ["angles-unit"]
     assert codes(series(tmp_path, {"start": 0.0, "step": float(np.pi / COUNT)})) == ["angles-unit"]
+
+
+DEGREES = np.degrees(RADIANS)
+
+
+@pytest.mark.parametrize(
+    ("head", "values", "found"),
+    [
+        ("", DEGREES, []),
+        ("", RADIANS, ["angles-unit"]),
+        ("# angle (deg)\n", RADIANS, []),
+        ("angle [rad],\n", RADIANS, []),
+    ],
+)
+def test_angles_in_a_text_table(tmp_path, head, values, found):
+    (tmp_path / "angles.txt").write_text(head + "".join(f"{value!r}\n" for value in values.tolist()))
+    discovery = series(tmp_path, "angles.txt")
+    assert codes(discovery) == found
+    np.testing.assert_allclose(discovery.angles, np.degrees(values) if "rad" in head else values)
+
+
+@pytest.mark.parametrize("text", ["", "0 1\n1 2\n", "angle\n0\nnan\n"])
+def test_tables_that_hold_other_than_angles(tmp_path, text):
+    (tmp_path / "angles.txt").write_text(text)
+    found = series(tmp_path, "angles.txt")
+    assert [record.code for record in found.errors] == ["file-damaged" if not text else "value-invalid"]
+
+
+def test_init_warns_of_units(tmp_path, capsys):
+    reference, sample = frames(2)
+    for n in range(2):
+        parts = [(1, reference[[n]]), (0, np.repeat(sample[[n]], COUNT, 0))]
+        write_nxtomo(tmp_path / f"pos_{n}.nxs", parts, angles=RADIANS)
+    given = ["--energy-kev=17", "--pixel-size=5.8e-6", "--sample-to-detector=100"]
+    done = call(capsys, "init", tmp_path, *given)
+    assert done.code == 0, done.err
+    found = discover(read_configuration(tmp_path / "config.toml"))
+    assert codes(found) == ["angles-unit", "length-unusual"]
+    assert done.err.count("Warning: ") == 2
 
 
 def test_radians_in_headers(tmp_path):

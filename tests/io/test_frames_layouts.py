@@ -344,6 +344,10 @@ def test_images_that_describe_the_detector_are_not_frames(tmp_path, name):
         file["entry/instrument/detector/x_pixel_offset"] = np.zeros((12, 17))
     np.testing.assert_array_equal(loaded("master.h5", tmp_path), frames)
     with h5py.File(tmp_path / "master.h5", "r+") as file:
+        file["entry/data/data_errors"] = np.sqrt(frames)
+        file["entry/instrument/detector/pixel_mask_1"] = np.zeros((1, 12, 17), np.uint32)
+    np.testing.assert_array_equal(loaded("master.h5", tmp_path), frames)
+    with h5py.File(tmp_path / "master.h5", "r+") as file:
         del file["entry/data"]
     assert refused("master.h5", tmp_path) == ("dataset-ambiguous",)  # nothing else could be meant
 

@@ -30,7 +30,7 @@ from xmist.workflow.configuration import parse_configuration, parse_mapping
 from xmist.workflow.discovery import discover
 from xmist.workflow.frames import FrameReader
 from xmist.workflow.placement import FrameRequest, place_frames
-from xmist.workflow.proposal import propose_configuration
+from xmist.workflow.proposal import KeyedStack, plan_series, propose_configuration
 
 DATA = "/entry/instrument/detector/data"
 KEY = "/entry/instrument/detector/image_key"
@@ -397,6 +397,29 @@ def test_a_scan_is_proposed_from_the_keys_of_stacks_of_a_position(tmp_path):
     assert np.array_equal(found.references.sets[0], reference - 100)
     with FrameReader(found.table) as reader:
         assert np.array_equal(reader.read(2).frames, samples[2])
+
+
+@pytest.mark.parametrize("number", [4, 1800])
+@pytest.mark.parametrize(
+    ("form", "axes"),
+    [
+        ("stacks", "position,projection"),
+        ("blocks", "position,projection"),
+        ("together", "projection,position"),
+    ],
+)
+def test_positions_are_told_apart_in_long_series_and_to_and_fro(number, form, axes):
+    turned = np.linspace(0.0, 180.0, number, endpoint=False)
+    each = [turned, turned[::-1], turned]
+    together = np.repeat(turned, 3) if form == "together" else np.concatenate(each)
+    stacks = [
+        KeyedStack(
+            Path(f"{place}.nxs"), np.array([1] * 3 + [0] * len(angles)), ("a", np.append([0.0] * 3, angles))
+        )
+        for place, angles in enumerate(each if form == "stacks" else [together])
+    ]
+    plan = plan_series(stacks)
+    assert (plan.positions, plan.projections, plan.sample_axes) == (3, number, f"{axes},y,x")
 
 
 def test_a_key_that_cannot_be_used_is_not_proposed(tmp_path):

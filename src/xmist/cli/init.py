@@ -6,7 +6,7 @@ from pathlib import Path
 
 import click
 
-from xmist.cli.console import DONE, Settings, say
+from xmist.cli.console import DONE, Settings, say, say_findings
 from xmist.cli.options import Number, common
 from xmist.core.errors import InputError, raise_errors
 from xmist.core.experiment import Experiment
@@ -70,8 +70,10 @@ def init(
     raise_errors(target_errors(path, overwrite=overwrite))
     write_file(path, text.encode(), overwrite=overwrite)
     click.echo(f"Wrote {path}")
-    for line in describe_proposal(text, path.parent):
+    lines, findings = describe_proposal(text, path.parent)
+    for line in lines:
         say(settings, line)
+    say_findings(settings, findings)
     number = text.count("# FILL IN")
     if number:
         say(settings, f"{number} value{'s' * (number > 1)} must be filled in: look for FILL IN.")

@@ -20,7 +20,7 @@ from xmist.workflow.configuration import ParsedConfiguration
 from xmist.workflow.outputs import ROLES, series_file
 from xmist.workflow.placement import match_files
 from xmist.workflow.quality import Row, Run
-from xmist.workflow.rotation import angle_datasets
+from xmist.workflow.rotation import angle_files
 from xmist.workflow.series import Execution, run_series
 
 # Errors of files that have not arrived, or are not complete yet.
@@ -67,7 +67,7 @@ def follow_series(
     """
     raise_errors(parsed.named(parsed.errors()))
     angles = parsed.series_section.angles
-    listed = len(angles) if isinstance(angles, tuple) and not angle_datasets(angles) else None
+    listed = len(angles) if isinstance(angles, tuple) and not angle_files(angles) else None
     expected = parsed.series_section.expected or listed
     seen: Seen = {}
     known: tuple[Path, ...] = ()
@@ -123,7 +123,7 @@ def _look(parsed: ParsedConfiguration, known: tuple[Path, ...]) -> Seen:
                     paths |= {file.address.path for file in match_files(item, parsed.folder)}
                 else:
                     paths |= {each.path for each in find_addresses((item,), parsed.folder, errors)}
-    for item in angle_datasets(parsed.series_section.angles):
+    for item in angle_files(parsed.series_section.angles):
         with suppress(InputError):
             paths.add(parsed.folder / split_address(item)[0])
     seen: Seen = {}

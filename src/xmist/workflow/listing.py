@@ -7,6 +7,7 @@ from typing import Any, Final
 
 import numpy as np
 
+from xmist.io.frames.addresses import names_file
 from xmist.io.frames.sources import listed
 from xmist.workflow.discovery import Discovery
 from xmist.workflow.frames import FrameTable
@@ -60,7 +61,7 @@ def angle_source(found: Discovery) -> str:
     if isinstance(given, Mapping):
         return f"start {given['start']:g}, step {given['step']:g}"
     if isinstance(given, str):
-        return given if "::" in given else f"'{given}' in the headers"
+        return given if names_file(given) else f"'{given}' in the headers"
     return listed(given, 2) if isinstance(given[0], str) else "listed in series.angles"
 
 

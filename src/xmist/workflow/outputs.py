@@ -20,7 +20,7 @@ from xmist.io.frames.sources import listed
 from xmist.io.results.atomic import all_target_errors, target_errors
 from xmist.methods import METHODS
 from xmist.workflow.configuration import ParsedConfiguration
-from xmist.workflow.rotation import angle_datasets
+from xmist.workflow.rotation import angle_files
 
 ROLES: Final = ("reference", "sample", "dark", "flat")
 _PLACE: Final = re.compile(r"\{\w+\}")  # {projection}, which stands for digits
@@ -94,7 +94,7 @@ def _series_errors(parsed: ParsedConfiguration, read: Sequence[str | Path]) -> l
         )
     if errors:
         return _records(errors)
-    names = angle_datasets(parsed.series_section.angles)
+    names = angle_files(parsed.series_section.angles)
     read = [*read, *(parsed.folder / name.partition("::")[0] for name in names)]
     written = [masters[0], *plots, blocks_folder(masters[0]) / "block_000000_000001.h5"]
     return [

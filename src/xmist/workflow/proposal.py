@@ -12,12 +12,14 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import groupby, pairwise, takewhile
 from pathlib import Path
-from typing import Any, Final
+from types import MappingProxyType
+from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 from numpy.typing import NDArray
 
 from xmist.core.errors import InputError, XmistError, suggest
+from xmist.core.findings import Finding
 from xmist.io.frames.addresses import natural_sort
 from xmist.io.frames.frames import FrameSeries, offer_geometry, open_frames
 from xmist.io.frames.loading import load_frames
@@ -28,6 +30,9 @@ from xmist.methods.common.bare_beam import drift_of_pair
 from xmist.preprocess import Frames, apply_steps
 from xmist.workflow.beam import monitor_text
 from xmist.workflow.schema import expected_value
+
+if TYPE_CHECKING:
+    from xmist.io.frames.hdf5_reader import ListedDataset
 
 _DEEPEST: Final = 3  # folders below the one that is looked at
 _MOST_FILES: Final = 100_000
@@ -44,14 +49,17 @@ _ROLES: Final[Mapping[str, frozenset[str]]] = {
 }
 _GEOMETRY: Final = ("energy_kev", "pixel_size", "sample_to_detector", "source_to_sample")
 
-# Angles that differ by less than this part of their range are the same.
+# Angles that differ by less than this part of their range are the same, ...
 _SAME_ANGLE: Final = 1e-3
+# ... or, of many, by less than this part of the least step that so many could have.
+_SAME_STEP: Final = 0.25
 _AXES_TEXT: Final = (
     "Guessed: one axis of the sample's array is as long as there are reference frames. Are these its "
     "positions of the diffuser?"
 )
+_LAST_TEXT: Final = "Guessed: the frames are along the last axis of the arrays. Are these the positions?"
 # How comments begin that say what is not used.
-_LEFT: Final = ("# Left out: ", "# Not used, ")
+_LEFT: Final = ("# Left out: ", "# Not used, ", "# Cannot be used as it is: ")
 _ABSENT: Final = frozenset({"no", "without"})
 
 
@@ -128,6 +136,8 @@ def propose_configuration(
         raise InputError(f"method is '{method}'; {suggest(method, METHODS)}", code="method-unknown")
     series, errors = _opened(specs, base)
     axes = _guessed_axes(specs, series, base)
+    if "reference_axes" in axes:
+        series |= _opened(specs, base, axes)[0]
     plan = plan_series(stacks)
     number = plan.positions if plan else len(series.get("reference", ()))
     return "\n".join(
@@ -137,7 +147,8 @@ def propose_configuration(
             "# Names of files are relative to this file. Lengths are in metres, energies in keV.",
             "",
             *_input_lines(specs, series, {} if axes else errors, _spelled(others, base), stacks, plan),
-            *([*_comment(_AXES_TEXT), f"sample_axes = {toml_text(axes)}"] if axes else []),
+            *(_comment(_LAST_TEXT if "reference_axes" in axes else _AXES_TEXT) if axes else []),
+            *(f"{key} = {toml_text(value)}" for key, value in axes.items()),
             *(f"# Left out: {' '.join(text.split())}" for text in broken),
             "",
             *_experiment_lines(series.get("reference") or series.get("sample"), geometry or {}),
@@ -156,8 +167,8 @@ def propose_configuration(
     )
 
 
-def describe_proposal(text: str, folder: Path) -> list[str]:
-    """Return how a proposed configuration uses each frame, as lines of text."""
+def describe_proposal(text: str, folder: Path) -> tuple[list[str], tuple[Finding, ...]]:
+    """Return how a proposed configuration uses each frame, as lines of text, and what is odd about them."""
     from xmist.workflow.configuration import parse_mapping
     from xmist.workflow.discovery import discover
     from xmist.workflow.listing import angle_range, angle_source, describe_rows, list_frames
@@ -171,7 +182,7 @@ def describe_proposal(text: str, folder: Path) -> list[str]:
             f"{found.last - found.first} projections"
         )
     left = [line.removeprefix("# ") for line in text.splitlines() if line.startswith(_LEFT)]
-    return [*lines, *left]
+    return [*lines, *left], tuple(found.findings)
 
 
 def toml_text(value: Any) -> str:
@@ -202,21 +213,33 @@ def _frame_items(folder: Path) -> tuple[list[_Item], list[KeyedStack], list[str]
     items: list[_Item] = []
     stacks: list[KeyedStack] = []
     broken: list[str] = []
+    stored = {
+        path: _datasets(path, broken) for path in natural_sort(files) if path.suffix.lower() in HDF5_ENDINGS
+    }
+    linked = {source: path for path, found in stored.items() for each in found for source in each.sources}
+    twice: dict[Path, Path] = {}  # raw files of masters, which show the same frames
     for path in natural_sort(files):
-        if path.suffix.lower() not in HDF5_ENDINGS:
+        if path not in stored:
             items.append(_Item(path))
             continue
-        for dataset in _datasets(path, broken):
+        for dataset in (each.path for each in stored[path]):
+            master = linked.get((Path(os.path.realpath(path)), dataset), path)
+            if master != path:
+                twice[path] = master
+                continue
             keyed = find_keyed(path, dataset)
             if keyed is None:
                 items.append(_Item(path, dataset))
                 continue
             stacks.append(keyed)
             items += [_Item(path, f"{dataset}[image_key={key}]", role) for key, role in keyed.roles.items()]
+    for master in dict.fromkeys(twice.values()):
+        raw = [path.name for path in twice if twice[path] == master]
+        broken.append(f"{listed(raw, 3)}: {master.name} leads to the same frames")
     return items, stacks, broken
 
 
-def _datasets(path: Path, broken: list[str]) -> list[str]:
+def _datasets(path: Path, broken: list[str]) -> list[ListedDataset]:
     """Return the datasets of an HDF5 file that may be frames; `broken` receives what cannot be read."""
     from xmist.io.frames.hdf5_reader import list_datasets
 
@@ -226,7 +249,7 @@ def _datasets(path: Path, broken: list[str]) -> list[str]:
         broken += error.messages
         return []
     broken += wrong
-    return [dataset for dataset, _, _ in found]
+    return found
 
 
 def _sort_by_role(items: Sequence[_Item], folder: Path) -> tuple[dict[str, list[_Item]], list[_Item]]:
@@ -288,31 +311,47 @@ def _relative(folder: Path, base: Path) -> Path:
         return folder.resolve()
 
 
-def _opened(specs: Mapping[str, list[str]], base: Path) -> tuple[dict[str, FrameSeries], dict[str, str]]:
-    """Open the items; return errors for those that cannot be opened."""
+def _opened(
+    specs: Mapping[str, list[str]], base: Path, axes: Mapping[str, str] = MappingProxyType({})
+) -> tuple[dict[str, FrameSeries], dict[str, str]]:
+    """Open the items, with the axes of reference and sample; return errors for those that fail."""
     series, errors = {}, {}
     for role, spec in specs.items():
+        stated = axes.get(f"{role}_axes")
         try:
-            series[role] = open_frames(spec, name=f"input.{role}", folder=base)
+            series[role] = open_frames(
+                spec, name=f"input.{role}", folder=base, axes=tuple(stated.split(",")) if stated else None
+            )
         except InputError as error:
             errors[role] = "; ".join(map(str, error.records))
     return series, errors
 
 
-def _guessed_axes(specs: Mapping[str, Sequence[str]], series: Mapping[str, FrameSeries], base: Path) -> str:
-    """Return the axes of sample arrays with four, if just one has the size of the references; else empty."""
+def _guessed_axes(
+    specs: Mapping[str, list[str]], series: Mapping[str, FrameSeries], base: Path
+) -> dict[str, str]:
+    """Return the keys of axes that can be guessed; none if there is no need or no way to.
+
+    Sample arrays of four axes are guessed if just one has the size of the references; frames along the last
+    axis, if reference and sample can only be read as such.
+    """
     reference, fitting = series.get("reference"), []
+    if not {"reference", "sample"} & {*series} and {"reference", "sample"} <= {*specs}:
+        last = {"sample_axes": "y,x,position", "reference_axes": "y,x,position"}
+        both, _ = _opened({role: specs[role] for role in ("reference", "sample")}, base, last)
+        same = {(len(each), each.shape) for each in both.values()}
+        return last if len(both) == 2 and len(same) == 1 else {}
     if reference is None or "sample" in series or "sample" not in specs:
-        return ""
+        return {}
     for axes in ("position,projection,y,x", "projection,position,y,x"):
         try:
             opened = open_frames(specs["sample"], name="", folder=base, axes=tuple(axes.split(",")))
         except InputError:
-            return ""
+            return {}
         sizes = dict(zip(axes.split(","), opened.sources[0].sizes, strict=False))
         if len(opened.sources) == 1 and sizes.get("position") == len(reference):
             fitting.append(axes)
-    return fitting[0] if len(fitting) == 1 else ""
+    return {"sample_axes": fitting[0]} if len(fitting) == 1 else {}
 
 
 def _input_lines(
@@ -340,12 +379,12 @@ def _input_lines(
                 y, x = frames.shape
                 lines.append(f"# {len(frames)} frame{'s' * (len(frames) > 1)} of {y} × {x} pixels (y × x)")
             if role in errors:
-                lines += _comment(f"Cannot be used as it is: {errors[role]}")
+                lines.append(f"# Cannot be used as it is: {' '.join(errors[role].split())}")
             lines.append(f"{role} = {toml_text(spec[0] if len(spec) == 1 else spec)}")
         elif role in ("reference", "sample"):
             lines += _fill_in("input", role, "")
     if others:
-        lines += _comment(f"Not used, for their names do not tell their part: {listed(others, 20)}")
+        lines.append(f"# Not used, for their names do not tell their part: {listed(others, 20)}")
     if plan is not None:
         lines += _comment(
             f"By image_key and angles: {plan.projections} projections at {plan.positions} "
@@ -530,11 +569,20 @@ def plan_series(stacks: Sequence[KeyedStack]) -> SeriesLayout | None:
 def _same_angles(turned: Sequence[NDArray[np.float64] | None]) -> bool:
     first = turned[0]
     assert first is not None
-    width = _SAME_ANGLE * max(float(np.ptp(first)), 1e-9)
+    width = _angle_width(first)
+    ordered = np.sort(first)  # the stage may turn to and fro
     return all(
-        angles is not None and angles.size == first.size and bool((np.abs(angles - first) <= width).all())
+        angles is not None
+        and angles.size == first.size
+        and bool((np.abs(np.sort(angles) - ordered) <= width).all())
         for angles in turned
     )
+
+
+def _angle_width(angles: NDArray[np.float64]) -> float:
+    """Return by how much angles of the same projection may differ."""
+    part = min(_SAME_ANGLE, _SAME_STEP / max(angles.size - 1, 1))
+    return part * max(float(np.ptp(angles)), 1e-9)
 
 
 def _plan_stacks(stacks: Sequence[KeyedStack], projections: int) -> SeriesLayout | None:
@@ -569,14 +617,13 @@ def _plan_stack(
     runs = _reference_runs(keys)
     together, blocks = 1, 1
     if angles is not None:
-        width = _SAME_ANGLE * max(float(np.ptp(angles)), 1e-9)
+        width = _angle_width(angles)
         starts = np.flatnonzero(np.abs(np.diff(angles, prepend=np.inf)) > width)
         lengths = set(np.diff([*starts, frames]).tolist())
         together = lengths.pop() if len(lengths) == 1 else 1
-        again = np.flatnonzero(np.abs(angles[starts] - angles[0]) <= width)
-        size = frames if again.size < 2 else int(starts[again[1]])
+        size = 1 + int(np.count_nonzero(np.diff(np.sort(angles)) > width))  # different angles
         if together == 1 and frames % size == 0:
-            parts = angles.reshape(-1, size)
+            parts = np.sort(angles.reshape(-1, size), axis=1)  # forwards or backwards
             blocks = len(parts) if bool((np.abs(parts - parts[0]) <= width).all()) else 1
     projections = frames // (together * blocks)
     if projections == 1 or (angles is None and frames <= np.count_nonzero(keys == 1)):

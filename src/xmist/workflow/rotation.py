@@ -7,6 +7,7 @@ the angle of each frame is known, it decides which frames belong together.
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
@@ -17,9 +18,17 @@ from numpy.typing import NDArray
 
 from xmist.core.errors import ErrorRecord, InputError, prefixed, raise_errors
 from xmist.core.findings import Finding, finding
-from xmist.io.frames.addresses import Address, Links, find_addresses, split_address
+from xmist.io.frames.addresses import (
+    TABLES,
+    Address,
+    Links,
+    check_link,
+    find_addresses,
+    names_file,
+    split_address,
+)
 from xmist.io.frames.positions import find_value
-from xmist.io.frames.sources import listed
+from xmist.io.frames.sources import check_file, listed, reading
 from xmist.workflow.frames import FrameReader, FrameTable
 
 Angles = NDArray[np.float64]
@@ -29,35 +38,60 @@ _OF_STEP: Final = 0.1
 RADIANS: Final = frozenset({"rad", "radian", "radians"})
 _DEGREES: Final = frozenset({"deg", "degree", "degrees", "°"})
 _MOST: Final = 10_000_000
+_LARGEST: Final = 2**26  # bytes of a table
+_NUMBER: Final = re.compile(r"[-+]?(?:[0-9]+\.?[0-9]*|\.[0-9]+)(?:[eE][-+]?[0-9]+)?")
 # A range of so many degrees, within this part, may be half a turn or a turn in radians.
 _TURNS: Final = (math.pi, 2.0 * math.pi)
 _NEAR: Final = 0.03
 
 
-def angle_datasets(given: Any) -> tuple[str, ...]:
-    """Return the datasets that series.angles names; none if it is a list, a mapping or a header key."""
+def angle_files(given: Any) -> tuple[str, ...]:
+    """Return the datasets and text tables in series.angles; none if it is a list, a mapping or a key."""
     names = (given,) if isinstance(given, str) else given if isinstance(given, tuple) else ()
-    return tuple(name for name in names if isinstance(name, str) and "::" in name)
+    return tuple(name for name in names if isinstance(name, str) and names_file(name))
 
 
 def known_angles(given: Any, folder: Path, links: Links = "all") -> Angles | None:
     """Return the angles in degrees that are known without the frames."""
-    names = angle_datasets(given)
+    names = angle_files(given)
     if not names:
         return np.array(given) if isinstance(given, tuple) else None
-    from xmist.io.frames.hdf5_columns import read_column
-
     found = []
     errors: list[ErrorRecord] = []
     for address in find_addresses(names, folder, errors):
         try:
-            values, unit = read_column(replace(address, links=links), _MOST)
+            values, unit = _read_angles(replace(address, links=links))
         except InputError as error:
             errors += error.records
             continue
         found.append(np.rad2deg(values) if unit.strip().lower() in RADIANS else values)
     raise_errors(prefixed("series.angles: ", errors))
     return np.concatenate(found)
+
+
+def _read_angles(address: Address) -> tuple[Angles, str]:
+    """Return the numbers of a dataset or a text table, and their unit or ""."""
+    if not address.path.name.lower().endswith(TABLES):
+        from xmist.io.frames.hdf5_columns import read_column
+
+        return read_column(address, _MOST)
+    check_file(address.path)
+    check_link(address)
+    with reading(str(address.path)):
+        if address.path.stat().st_size > _LARGEST:
+            raise InputError(f"{address.path} is larger than {_LARGEST} bytes", "value-invalid")
+        text = address.path.read_text(encoding="utf-8", errors="replace")
+    lines = [line.strip().rstrip(",;").strip() for line in text.splitlines()]
+    numbers = [line for line in lines if line and not line.startswith(("#", "%"))]
+    words = [line for line in lines if line.startswith(("#", "%"))]
+    if numbers and re.search("[A-Za-z°]", numbers[0]) and not _NUMBER.fullmatch(numbers[0]):
+        words.append(numbers.pop(0))  # the name of the column
+    wrong = next((line for line in numbers if not _NUMBER.fullmatch(line)), None)
+    if wrong is not None or not numbers:
+        found = "no number" if wrong is None else f"the line {wrong[:40]!r}"
+        raise InputError(f"{address.path} holds {found}; expected an angle on each line", "value-invalid")
+    units = {word.lower() for line in words for word in re.findall(r"[\[(]\s*([^\s\])]+)\s*[\])]", line)}
+    return np.array([float(line) for line in numbers]), next(iter(sorted(units & (RADIANS | _DEGREES))), "")
 
 
 def padded_angles(known: Angles, table: FrameTable) -> Angles:
@@ -75,7 +109,7 @@ def fit_angles(
     There are no angles for a series without them.
     """
     count, frames = table.count, table.places[..., 0].size
-    if given is None:
+    if given is None or (known is None and angle_files(given)):  # the error is reported where they are read
         return None, table
     if isinstance(given, Mapping):
         return np.asarray(given["start"] + given["step"] * np.arange(count)), table
@@ -264,16 +298,14 @@ def _unit_findings(given: Any, folder: Path, table: FrameTable, angles: Angles) 
 
 def _stated_unit(given: Any, folder: Path, table: FrameTable) -> str:
     """Return the unit of angles that a dataset or a header states, in lower case; empty if there is none."""
-    given = next(iter(angle_datasets(given)), given)
+    given = next(iter(angle_files(given)), given)
     if not isinstance(given, str):
         return ""
     try:
-        if "::" in given:
-            from xmist.io.frames.hdf5_columns import read_column
-
+        if names_file(given):
             name, dataset, key = split_address(given)
             path = Path(folder) / Path(name).expanduser()
-            _, unit = read_column(Address(path, dataset, key, links=table.addresses[0].links), _MOST)
+            _, unit = _read_angles(Address(path, dataset, key, links=table.addresses[0].links))
         else:
             number, frame = next(place for place in table.places.reshape(-1, 2).tolist() if place[0] >= 0)
             with FrameReader(table) as reader:

@@ -9,6 +9,7 @@ from typing import Annotated, Any, ClassVar, Final, Literal, NamedTuple
 
 from xmist.core.errors import ErrorRecord, nearest, shown, suggest
 from xmist.core.options import Options, Parsed, Range, describe, read_options
+from xmist.io.frames.addresses import names_file
 from xmist.io.frames.axes import Axes, as_axes
 from xmist.methods import METHODS
 from xmist.tomography.options import VolumeOptions
@@ -66,7 +67,7 @@ def _as_angles(value: Any) -> str | tuple[float, ...] | tuple[str, ...] | dict[s
     if isinstance(value, str):
         _require(bool(value.strip()))
         return value
-    if _are(value, lambda name: isinstance(name, str) and "::" in name):
+    if _are(value, lambda name: isinstance(name, str) and names_file(name)):
         return tuple(value)
     _require(_are(value, _is_number))
     return tuple(map(float, value))
@@ -244,7 +245,8 @@ _AnglesOf = Annotated[
     Parsed(
         _as_angles,
         "angles in degrees: a list of numbers, {start = 0.0, step = 0.5}, a dataset such as "
-        "'scan.h5::/entry/sample/rotation_angle' (or a pattern or a list of them), or a key of the headers",
+        "'scan.h5::/entry/sample/rotation_angle' (or a pattern or a list of them), a text file with an angle "
+        "on each line ('angles.txt'), or a key of the headers",
     ),
 ]
 _FirstNumber = Annotated[int, Range(0, expected="the number of the first projection in the names of files")]

@@ -32,7 +32,7 @@ from xmist.workflow.outputs import ROLES
 from xmist.workflow.placement import FrameRequest, place_frames
 from xmist.workflow.rotation import (
     Angles,
-    angle_datasets,
+    angle_files,
     angle_findings,
     fit_angles,
     known_angles,
@@ -276,7 +276,7 @@ def _place_sample(found: FrameSearch, reference: FrameTable) -> FrameTable:
     )
     if section.expected is not None:
         return place_frames(dataclasses.replace(request, count=section.expected))
-    if isinstance(section.angles, tuple) and not angle_datasets(section.angles) and known is not None:
+    if isinstance(section.angles, tuple) and not angle_files(section.angles) and known is not None:
         return place_frames(dataclasses.replace(request, count=known.size))
     table = place_frames(request)
     frames = table.places[..., 0].size

@@ -44,7 +44,7 @@ from xmist.workflow.journal import (
 from xmist.workflow.outputs import ROLES, blocks_folder, quality_plots, series_file
 from xmist.workflow.processor import ProjectionProcessor
 from xmist.workflow.quality import Row, Run, plot_table, to_columns
-from xmist.workflow.rotation import angle_datasets
+from xmist.workflow.rotation import angle_files
 from xmist.workflow.series_file import SeriesMetadata, join_pieces, write_series_file
 from xmist.workflow.setup import SeriesSetup, read_setup
 from xmist.workflow.storage import Block, BlockSchema, Kept, clear, find_kept, split
@@ -118,7 +118,7 @@ class Beginning:
 def reads_hdf5(parsed: ParsedConfiguration) -> bool:
     """Return whether HDF5 may be read, whose library a damaged file can crash."""
     specs = [spec for role in ROLES for spec in getattr(parsed.input, role) or ()]
-    specs += angle_datasets(parsed.series_section.angles)
+    specs += angle_files(parsed.series_section.angles)
     names = [spec.partition("::")[0].lower() for spec in specs]
     return any(name.endswith((*HDF5_ENDINGS, "*", "?", "]")) for name in names)
 

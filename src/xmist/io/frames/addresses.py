@@ -18,6 +18,8 @@ from xmist.io.frames.sources import listed, reason
 Spec = str | os.PathLike[str] | Sequence[str | os.PathLike[str]]
 Links = Literal["all", "inside"]
 
+# Endings of text files with a number on each line.
+TABLES: Final = (".txt", ".dat", ".csv")
 KEY_NAMES: Final = ("image_key", "image_key_control")
 # What stands at the end of an address of some frames of a stack: [image_key=1].
 _KEYED: Final = re.compile(r"(.*)\[([^\[\]=]*)=([^\[\]=]*)\]", re.DOTALL)
@@ -62,6 +64,11 @@ def check_link(address: Address) -> None:
             "name that file itself, or allow all links",
             "link-outside",
         )
+
+
+def names_file(name: str) -> bool:
+    """Return whether a text names a dataset or a table of numbers, and not a key of the headers."""
+    return "::" in name or name.lower().endswith(TABLES)
 
 
 def split_address(item: str) -> tuple[str, str | None, FrameKey | None]:

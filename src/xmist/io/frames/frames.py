@@ -91,5 +91,5 @@ def _datasets_to_choose(path: str | Path, file: Path) -> list[dict[str, Any]] | 
     try:
         open_hdf5(file)
     except InputError:
-        return [{"dataset": name, "shape": list(shape), "dtype": dtype} for name, shape, dtype in found]
+        return [{"dataset": each.path, "shape": list(each.shape), "dtype": each.dtype} for each in found]
     return None

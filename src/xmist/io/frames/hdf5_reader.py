@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import os
 import re
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
@@ -34,6 +35,11 @@ _RESULTS: Final = frozenset({"xmist_schema", "xmist_stack", "xmist_block", "xmis
 _AUXILIARY: Final = re.compile(
     r"(virtual_)?(pixel_?mask|flat_?field|trim_?bits?|mask|efficiency|dead_?time|saturation(_value)?"
     r"|[xyz]_pixel_offset|errors?|uncertaint(y|ies)|variance|weights)(_applied|_[0-9]+)?|.*_(errors|mask)",
+    re.IGNORECASE,
+)
+# The same with an image for each module, threshold or frame.
+_STACKED: Final = re.compile(
+    r"(virtual_)?pixel_?mask(_applied|_[0-9]+)?|errors?|uncertaint(y|ies)|variance|.*_(errors|mask)",
     re.IGNORECASE,
 )
 # Of a value in a header; longer ones are cut.
@@ -256,8 +262,18 @@ def _stated_axes(file: Hdf5, place: Place) -> Axes | None:
     return None
 
 
-def list_datasets(path: Path) -> tuple[list[tuple[str, tuple[int, ...], str]], list[str]]:
-    """Return path, shape and dtype of the datasets that could be frames, and which links are broken.
+@dataclass(frozen=True, kw_only=True)
+class ListedDataset:
+    """A dataset that could be frames; `sources` are the datasets of other files that hold its numbers."""
+
+    path: str
+    shape: tuple[int, ...]
+    dtype: str
+    sources: tuple[tuple[Path, str], ...] = ()
+
+
+def list_datasets(path: Path) -> tuple[list[ListedDataset], list[str]]:
+    """Return the datasets that could be frames, and which links are broken.
 
     A file that xmist wrote has none.
     """
@@ -266,9 +282,34 @@ def list_datasets(path: Path) -> tuple[list[tuple[str, tuple[int, ...], str]], l
         found = [file.root, *file.walk(file.root, broken=broken)]
         if any(place.path.count("/") < 2 and not _RESULTS.isdisjoint(place.node.attrs) for place in found):
             return [], []
-        places = [place for place in found if is_plausible(place) and not _is_auxiliary(place)]
-        datasets = [(place.path, tuple(place.node.shape), str(place.node.dtype)) for place in places]
+        for colour in (False, True):
+            places = [
+                place for place in found if is_plausible(place, colour=colour) and not _is_auxiliary(place)
+            ]
+            if places:
+                break
+        datasets = [
+            ListedDataset(
+                path=place.path,
+                shape=tuple(place.node.shape),
+                dtype=str(place.node.dtype),
+                sources=tuple(_sources(file, place)),
+            )
+            for place in places
+        ]
     return datasets, [error.messages[0] for error in broken]
+
+
+def _sources(file: Hdf5, place: Place) -> Iterator[tuple[Path, str]]:
+    """Yield file and path of the datasets in other files that a dataset is, or is made of."""
+    own = Path(os.path.realpath(file.path))
+    if Path(os.path.realpath(place.home)) != own:
+        yield Path(os.path.realpath(place.home)), place.node.name
+    if place.node.is_virtual:
+        for piece in place.node.virtual_sources():
+            home = Path(os.path.realpath(place.home.parent / piece.file_name))
+            if piece.file_name != "." and home != own:
+                yield home, "/" + piece.dset_name.lstrip("/")
 
 
 def _opened(path: Path, links: Links = "all") -> Hdf5:
@@ -296,6 +337,7 @@ def _chosen(file: Hdf5, dataset: str | None) -> Place:
     broken: list[InputError] = []
     places = [start, *file.walk(start, broken=broken)]
     candidates = {place.identity: place for place in places if is_plausible(place)}
+    candidates = candidates or {place.identity: place for place in places if is_plausible(place, colour=True)}
     frames = {key: place for key, place in candidates.items() if not _is_auxiliary(place)}
     candidates = frames or candidates
     if {"xmist_schema", "xmist_stack"} & {name for place in places for name in place.node.attrs}:
@@ -329,7 +371,9 @@ def _chosen(file: Hdf5, dataset: str | None) -> Place:
 
 def _is_auxiliary(place: Place) -> bool:
     """Return whether a dataset describes the detector or the errors of frames, by its name."""
-    return place.node.ndim == 2 and _AUXILIARY.fullmatch(place.path.rpartition("/")[2]) is not None
+    name, shape = place.path.rpartition("/")[2], place.node.shape
+    flat = len(shape) == 2 or set(shape[:-2]) == {1}
+    return (_AUXILIARY if flat else _STACKED).fullmatch(name) is not None
 
 
 def _signal(file: Hdf5, place: Place) -> Place | None:
@@ -366,22 +410,28 @@ def _texts(file: Hdf5, place: Place, count: int) -> dict[str, str | tuple[str, .
             if attribute := _text(found.node.attrs.get(name)):
                 texts[f"{found.path}@{name}"] = attribute
         if isinstance(found.node, h5py.Dataset):
-            values = _values(found.node, count)
+            values = _values(file, found, count)
             if values is not None:
                 texts[found.path] = values
     return texts
 
 
-def _values(data: h5py.Dataset, count: int) -> str | tuple[str, ...] | None:
+def _values(file: Hdf5, place: Place, count: int) -> str | tuple[str, ...] | None:
     """Return the text of a scalar, or of a value per frame; None for anything else."""
     import h5py
 
+    data = place.node
     if data.shape is None or data.size not in (1, count) or data.ndim > 2 or data.dtype.kind not in "iufSO":
         return None
     if data.dtype.kind == "O" and h5py.check_string_dtype(data.dtype) is None:
         return None
-    if data.is_virtual or data.external or (data.size > 1 and data.shape[0] != count):
+    if data.external or (data.size > 1 and data.shape[0] != count):
         return None
+    if data.is_virtual:
+        try:
+            check_dataset(file, place)  # HDF5 reads what is missing as zeros
+        except InputError:
+            return None
     values = [_text(value) for value in np.asarray(data[()]).reshape(-1)]
     if any(value is None for value in values):
         return None
