@@ -153,6 +153,10 @@ def test_a_configuration_with_a_decimal_comma_or_a_crop_without_a_box(tmp_path, 
     done = call(capsys, "check", path)
     assert done.code == 2
     assert "17.5" in done.err
+    path.write_text(text)
+    done = call(capsys, "check", path, "--set", "experiment.energy_kev=17,5", "--option", "smoothing=0,25")
+    assert "17.5" in done.err
+    assert "0.25" in done.err
     path.write_text(text + '[[preprocess]]\nstep = "crop"\n')
     codes = [record.code for record in parse_configuration(path).errors()]
     assert codes == ["option-missing"]

@@ -10,8 +10,7 @@ from typing import TYPE_CHECKING, Any, Final, TypeVar
 import click
 
 from xmist.cli.console import Settings
-from xmist.core.errors import ErrorRecord, InputError, raise_errors, shown
-from xmist.core.options import decimal_comma
+from xmist.core.errors import ErrorRecord, InputError, decimal_comma, raise_errors, shown
 
 if TYPE_CHECKING:
     from xmist.workflow.configuration import ParsedConfiguration
@@ -119,6 +118,7 @@ def configuration_options(command: Command) -> Command:
         "A preprocessing step, such as bad-pixels or 'crop: rows=[10, 200]'; may be repeated. Replaces all "
         "steps of the file."
     )
+    key = "Change a key of the configuration file, such as input.sample='s12_*.tif'; may be repeated."
     options: list[tuple[str, str, str, bool]] = [  # names, metavar, help, and whether it may be repeated
         ("--reference", "FRAMES", frames, True),
         ("--sample", "FRAMES", "Frames with the sample, in the order of the reference.", True),
@@ -143,6 +143,7 @@ def configuration_options(command: Command) -> Command:
         ("--option", "NAME=VALUE", "An option of the method, such as smoothing=2; may be repeated.", True),
         ("--threads", "NUMBER", "Threads; all cores if left out. Does not change a result.", False),
         ("-o --output", "FILE", files, True),
+        ("--set set_keys", "SECTION.KEY=VALUE", key, True),
     ]
     command = click.option("--overwrite", is_flag=True, help="Replace files that exist.")(command)
     for names, metavar, text, several in reversed(options):
@@ -162,9 +163,6 @@ def changes(given: dict[str, Any]) -> tuple[dict[str, Any], dict[str, str]]:
         if value is None or value == ():
             continue
         if section == "experiment":
-            if point := decimal_comma(value):
-                text = f"{_flag(name)} is '{value}', with a decimal comma; expected a point: {point}"
-                errors.append(ErrorRecord("value-invalid", text))
             value = _number(value, float)
         elif key in ("repeats", "threads"):
             value = _number(value, int)
@@ -228,7 +226,7 @@ def parse_arguments(config: Sequence[str], given: dict[str, Any]) -> ParsedConfi
 
     path = single_configuration(config)
     sections, called = changes(given)
-    if path is None and given.get("set_keys"):
+    if path is None and given["set_keys"]:
         raise InputError("--set changes keys of a configuration file; give one", code="option-conflict")
     if path is None:
         return parse_mapping(sections, folder="", source="", confined=False, called=called)
@@ -240,7 +238,7 @@ def parse_arguments(config: Sequence[str], given: dict[str, Any]) -> ParsedConfi
                 sections[section][key] = [
                     str(Path.cwd() / _home(name)) if name.strip() else name for name in names
                 ]
-    _set_keys(given.get("set_keys", ()), sections, called)
+    _set_keys(given["set_keys"], sections, called)
     given_keys = {
         f"{section}.{key}" for section, keys in sections.items() if isinstance(keys, dict) for key in keys
     }

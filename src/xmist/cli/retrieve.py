@@ -51,13 +51,6 @@ _SHOWN = 10
     help="With --follow: end when no file has changed for this time.",
 )
 @click.option(
-    "--set",
-    "set_keys",
-    multiple=True,
-    metavar="SECTION.KEY=VALUE",
-    help="Change a key of the configuration file, such as input.sample='s12_*.tif'; may be repeated.",
-)
-@click.option(
     "--output-folder", metavar="FOLDER", help="Folder for the results; it is made if it does not exist."
 )
 @click.option(
@@ -182,7 +175,7 @@ def _retrieve(
         click.echo(f"Wrote {as_typed(path)}")
     if page is not None:
         shown = [(done.path.name, done.result)] if done.result else shown_projections(done.path)
-        frames = None if done.result is None else raw_frames(parsed)
+        frames = raw_frames(parsed, None if done.result else shown[0][1].provenance["quality"]["projection"])
         write_page(page, shown, frames=frames, overwrite=parsed.overwrite)
     if done.result is not None:
         for line in _result_lines(done.result):

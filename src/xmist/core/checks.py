@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from xmist.core.arrays import as_array
-from xmist.core.errors import ErrorRecord, as_number, raise_errors, shown
+from xmist.core.errors import ErrorRecord, as_number, raise_errors, shown, wrong_value
 
 
 class Checks:
@@ -69,7 +69,7 @@ class Checks:
             expected += f": {advice}"
         number = as_number(value)
         if number is None:
-            self.add(f"{name} is {shown(value)}; expected {expected}")
+            self.add(f"{name} {wrong_value(value, expected)}")
             return math.nan
         if not (math.isfinite(number) and low <= number <= high) or (strict and number == low):
             self.add(f"{name} is {number:g}{unit}; expected {expected}")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import difflib
 import math
 import numbers
+import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -265,6 +266,32 @@ def shown(value: Any) -> str:
     except ValueError:  # Python writes no whole number of more than some thousand digits
         text = f"{type(value).__name__} too long to be shown"
     return text if len(text) <= _SHOWN_CHARACTERS else f"{text[: _SHOWN_CHARACTERS - 1]}…"
+
+
+def wrong_value(value: Any, expected: str) -> str:
+    """Return what follows the name of a value in an error.
+
+    Examples
+    --------
+    >>> wrong_value("17,5", "a number in keV")
+    "is '17,5', with a decimal comma; expected a point: 17.5"
+    """
+    point = decimal_comma(value) if isinstance(value, str) else ""
+    if point:
+        return f"is {shown(value)}, with a decimal comma; expected a point: {point}"
+    return f"is {shown(value)}; expected {expected}"
+
+
+def decimal_comma(text: str) -> str:
+    """Return a number that is written with a decimal comma with a point; empty if it is none.
+
+    Examples
+    --------
+    >>> decimal_comma("5,8e-6"), decimal_comma("1,2,3")
+    ('5.8e-6', '')
+    """
+    found = re.fullmatch(r"\s*([-+]?\d*),(\d+(?:[eE][-+]?\d+)?)\s*", text)
+    return f"{found[1]}.{found[2]}" if found else ""
 
 
 def as_number(value: Any) -> float | None:

@@ -6,7 +6,7 @@ import math
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from xmist.core.errors import ErrorRecord, as_number, raise_errors, shown
+from xmist.core.errors import ErrorRecord, as_number, raise_errors, wrong_value
 from xmist.core.hooks import hook
 
 # Values of X-ray speckle experiments; outside, the unit is wrong.
@@ -77,7 +77,7 @@ class Experiment:
                 continue
             number = as_number(value)
             if number is None:
-                invalid(f"{name} is {shown(value)}; expected a number in {unit}: {advice}")
+                invalid(f"{name} {wrong_value(value, f'a number in {unit}: {advice}')}")
             elif not low <= number <= high:  # nor is NaN
                 invalid(f"{name} is {number:g} {unit}; expected {low:g} to {high:g} {unit}: {advice}")
             else:

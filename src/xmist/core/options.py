@@ -35,7 +35,7 @@ from typing import (
 )
 from typing import get_args as arguments
 
-from xmist.core.errors import ErrorRecord, as_number, raise_errors, shown, suggest
+from xmist.core.errors import ErrorRecord, as_number, raise_errors, suggest, wrong_value
 
 _NEEDED: Final = dataclasses.MISSING
 
@@ -156,7 +156,7 @@ class Options:
             try:
                 kept = None if value is _NEEDED else option.read(value)
             except ValueError as error:
-                text = str(error) or f"is {shown(value)}; expected {option.expected}"
+                text = str(error) or wrong_value(value, option.expected)
                 errors.append(ErrorRecord("option-invalid", f"{called(option.name)} {text}"))
                 wrong.add(option.name)
                 kept = None if option.required else option.default
@@ -216,18 +216,6 @@ def read_options(
     for name, option in options.items():
         object.__setattr__(made, name, values.get(name, option.default))
     return made, errors + made._settle(called, owner)
-
-
-def decimal_comma(text: str) -> str:
-    """Return a number that is written with a decimal comma with a point; empty if it is none.
-
-    Examples
-    --------
-    >>> decimal_comma("5,8e-6"), decimal_comma("1,2,3")
-    ('5.8e-6', '')
-    """
-    found = re.fullmatch(r"\s*([-+]?\d*),(\d+(?:[eE][-+]?\d+)?)\s*", text)
-    return f"{found[1]}.{found[2]}" if found else ""
 
 
 def describe(kind: type[Options]) -> tuple[Option, ...]:

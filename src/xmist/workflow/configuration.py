@@ -13,10 +13,10 @@ from pathlib import Path
 from typing import Any, Final
 
 from xmist.core.data import CHANNELS
-from xmist.core.errors import ErrorRecord, InputError, raise_errors, shown, suggest
+from xmist.core.errors import ErrorRecord, InputError, decimal_comma, raise_errors, shown, suggest
 from xmist.core.experiment import Experiment
 from xmist.core.findings import Finding, finding
-from xmist.core.options import Options, decimal_comma, read_options
+from xmist.core.options import Options, read_options
 from xmist.io import NEXUS_ENDINGS, RESULT_ENDINGS, ending_error
 from xmist.io.frames.axes import Axes
 from xmist.methods import METHODS
