@@ -198,6 +198,13 @@ def test_layers_as_frames(widget):
     click(widget, widget.retrieve_button)
     expected = xmist.retrieve(stack, experiment, method="mist")
     np.testing.assert_array_equal(widget.result.phase, expected.phase)
+    click(widget, widget.frames.draw_crop)
+    widget.viewer.layers["crop"].add_rectangles([[-0.5, 9.5], [49.5, 59.5]])
+    click(widget, widget.preview_button)
+    assert (widget.result.method, widget.result.shape) == ("lcs", (50, 50))
+    widget.frames.geometry_fields["energy_kev"].clear()
+    click(widget, widget.retrieve_button)
+    assert "energy_kev" in widget.message.text()
 
 
 def test_a_series_is_retrieved_on_demand(widget, tmp_path):

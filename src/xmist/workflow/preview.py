@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
@@ -46,10 +46,12 @@ def preview_projection(
     the images are then averaged over blocks.
     Preprocessing is that of the configuration, method and options are not.
     """
-    return _preview(load_projection(parsed, number, tell), parsed, tell)
+    return preview_loaded(load_projection(parsed, number, tell), parsed.to_dict(), parsed.threads, tell)
 
 
-def _preview(loaded: LoadedProjection, parsed: ParsedConfiguration, tell: Progress) -> Retrieval:
+def preview_loaded(
+    loaded: LoadedProjection, configuration: Mapping[str, Any], threads: int | None, tell: Progress
+) -> Retrieval:
     """Retrieve a small image of a projection that is loaded."""
     stack, experiment = loaded.stack, loaded.experiment
     size = preview_binning(stack)
@@ -64,7 +66,7 @@ def _preview(loaded: LoadedProjection, parsed: ParsedConfiguration, tell: Progre
         few = None if stack.weights is None else stack.weights[:used]
         stack = SpeckleStack(stack.reference[:used], stack.sample[:used], few)
     tell(f"retrieving by {_FAST}", 0, 1)
-    result = retrieve(stack, experiment, method=_FAST, threads=parsed.threads, window=_WINDOW)
+    result = retrieve(stack, experiment, method=_FAST, threads=threads, window=_WINDOW)
     rest = -(-max(stack.shape) // _LARGEST)
     if rest > 1:
         result = reduce_result(result, rest)
@@ -76,7 +78,7 @@ def _preview(loaded: LoadedProjection, parsed: ParsedConfiguration, tell: Progre
         **result.provenance,
         **loaded.provenance,
         "preview": {"binning": size, "reduction": rest},
-        "configuration": parsed.to_dict(),
+        "configuration": configuration,
     }
     return replace(result, findings=(finding("preview", text), *result.findings), provenance=provenance)
 
@@ -105,7 +107,8 @@ def write_preview(
         else:
             wrong += target_errors(path, overwrite=True)
     raise_errors([*wrong, *errors])
-    result = _preview(load_projection(bare, number, tell, found), parsed, tell)
+    loaded = load_projection(bare, number, tell, found)
+    result = preview_loaded(loaded, parsed.to_dict(), parsed.threads, tell)
     for path in targets:
         result.save(path, overwrite=True)
     return result, tuple(targets)

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterator, Mapping
+import math
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,6 +16,8 @@ from xmist.core.experiment import Experiment
 from xmist.core.log import RunLog, open_log
 from xmist.core.progress import Progress
 from xmist.io import NEXUS_ENDINGS
+from xmist.preprocess.frames import Frames
+from xmist.preprocess.steps import apply_steps
 from xmist.workflow.configuration import ParsedConfiguration, parse_configuration, parse_mapping
 from xmist.workflow.discovery import Discovery, discover
 from xmist.workflow.editing import sections_text
@@ -348,6 +351,21 @@ def load_projection(
     )
 
 
+def prepare_stack(
+    stack: SpeckleStack, experiment: Experiment, steps: Sequence[Mapping[str, Any]]
+) -> LoadedProjection:
+    """Prepare frames that are not from files, by the tables of steps of a configuration."""
+    named = [(table["step"], {name: table[name] for name in table if name != "step"}) for table in steps]
+    frames = apply_steps(Frames(stack.reference, stack.sample, stack.weights), named)
+    binning = math.prod(int(options.get("size", 2)) for name, options in named if name == "bin")
+    return LoadedProjection(
+        number=0,
+        stack=SpeckleStack(frames.reference, frames.sample, frames.weights) if steps else stack,
+        experiment=dataclasses.replace(experiment, pixel_size=experiment.pixel_size * binning),
+        provenance={"preprocessing": list(frames.history), "binning": binning},
+    )
+
+
 def raw_frames(
     parsed: ParsedConfiguration, number: int | None = None, digests: Any = None
 ) -> SpeckleStack | None:
@@ -361,8 +379,12 @@ def raw_frames(
     except (XmistError, OSError):
         return None
     known = loaded.provenance["input"]
-    same = digests is None or all(known.get(role) == digests.get(role) for role in ("reference", "sample"))
-    return loaded.stack if same else None
+    hashes = [
+        [[frame["sha256"] for frame in frames[role]] for frames in (known, digests)]
+        for role in known
+        if digests and role in digests
+    ]
+    return loaded.stack if all(now == then for now, then in hashes) else None
 
 
 def finished_results(parsed: ParsedConfiguration) -> Path:

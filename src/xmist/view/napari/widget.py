@@ -40,8 +40,8 @@ from xmist.view.napari.result_page import PREVIEW, ResultPage
 from xmist.view.napari.shapes import make_button
 from xmist.workflow.configuration import ParsedConfiguration, combine_options
 from xmist.workflow.editing import moved_sections, sections_text
-from xmist.workflow.preview import preview_projection
-from xmist.workflow.run import load_projection, retrieve_projection
+from xmist.workflow.preview import preview_loaded, preview_projection
+from xmist.workflow.run import load_projection, prepare_stack, retrieve_projection
 
 _POLL: Final = 100  # ms between looks at the progress of a thread
 _FULL: Final = 1000  # of the progress bar
@@ -237,11 +237,16 @@ class RetrievalWidget(QWidget):  # type: ignore[misc]
         sections = self.edited()
 
         def from_layers(tell: Progress) -> Retrieval:
-            experiment = Experiment(**{"source_to_sample": None, **sections["experiment"]})
+            experiment = Experiment(**{**dict.fromkeys(self.frames.geometry_fields), **sections["experiment"]})
+            loaded = prepare_stack(stack, experiment, sections["preprocess"])
+            if name == PREVIEW:
+                return preview_loaded(loaded, sections, None, tell)
             method = sections["retrieve"]["method"]
             tell(f"retrieving by {method}", 0, 1)
             options = combine_options(method, *_split(sections["options"]))
-            return retrieve(stack, experiment, method=method, **options)
+            result = retrieve(loaded.stack, loaded.experiment, method=method, **options)
+            provenance = {**result.provenance, **loaded.provenance, "configuration": sections}
+            return replace(result, provenance=provenance)
 
         self._start(from_layers, show)
 
