@@ -418,7 +418,7 @@ def _choose(result: Retrieval, channels: Sequence[str] | None) -> list[str]:
     """Return the channels to draw; raise an error for those that the result does not have."""
     given = [name for name, _ in result.channels()]
     if not given or not result.flags.size:
-        raise InputError("the result has no channel to draw", code="channel-missing")
+        raise InputError("channels: the result has none to draw", code="channel-missing")
     tensor = [DIRECTION] if "dark_field_tensor" in given else []
     if channels is None:
         main = [name for name in given if name not in _SECONDARY]
@@ -428,7 +428,7 @@ def _choose(result: Retrieval, channels: Sequence[str] | None) -> list[str]:
         raise InputError(f"channels is empty; expected some of {', '.join(given)}", code="value-invalid")
     raise_errors(
         [
-            ErrorRecord("channel-missing", f"the result has no channel '{name}'; {suggest(name, given)}")
+            ErrorRecord("channel-missing", f"channels: the result has no '{name}'; {suggest(name, given)}")
             for name in channels
             if name not in given
         ]
