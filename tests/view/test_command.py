@@ -111,6 +111,10 @@ def test_scan_writes_a_page_of_some_projections(folder, capsys):
     names = [result["name"] for result in Page(folder / "page.html").data["results"]]
     assert names == ["projection 0", "projection 2", "projection 4"]
     assert call(capsys, "report", "scan.h5", "--projection", "3", "-o", "one.html").code == 0
+    first, other = (Page(folder / page).data for page in ("page.html", "one.html"))
+    assert first["results"][0]["positions"] == first["frames"]["positions"] == 3
+    assert (first["frames"]["name"], other["frames"]["name"]) == ("projection 0", "scan.h5")
+    assert first["frames"]["shown"][-1] != other["frames"]["shown"][-1]
     # A configuration stands for its finished results.
     assert call(capsys, "report", "config.toml", "-o", "again.html").code == 0
     assert [result["name"] for result in Page(folder / "again.html").data["results"]] == names

@@ -78,10 +78,11 @@ def frames_of(path: str | Path, result: Retrieval) -> SpeckleStack | None:
     from xmist.workflow.run import raw_frames
 
     stated = result.provenance.get("configuration")
-    if not isinstance(stated, Mapping) or "series" in stated:
+    if not isinstance(stated, Mapping):
         return None
     parsed = parse_mapping(stated, folder=Path(path).parent, source="")
-    return raw_frames(parsed, digests=result.provenance.get("input"))
+    number = result.provenance.get("quality", {}).get("projection")
+    return raw_frames(parsed, number, result.provenance.get("input"))
 
 
 def result_file(path: str) -> Path:

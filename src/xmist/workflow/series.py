@@ -371,6 +371,7 @@ class _Progress:
             experiment=setup.experiment,
             configuration=json.loads(json.dumps(parsed.to_dict())),
             projections=np.array(self.numbers),
+            positions=setup.table.positions,
             angles=self.angles,
             tilt=parsed.series_section.tilt,
         )

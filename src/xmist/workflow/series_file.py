@@ -48,6 +48,7 @@ class SeriesMetadata:
     experiment: Experiment
     configuration: Mapping[str, Any]
     projections: NDArray[np.int64]
+    positions: int
     angles: NDArray[np.float64] | None
     tilt: float | None = None
 
@@ -109,6 +110,7 @@ def _content(
         write_experiment(add_group(entry, "experiment", "NXcollection"), metadata.experiment)
         texts = {name: to_text(name, getattr(metadata, name)) for name in ("options", "configuration")}
         process = write_process(entry, metadata.method, texts)
+        process["positions"] = metadata.positions
         if rows is not None:
             # SHA-256 of every frame that went into a projection, as it was loaded.
             process["input_digests"] = json.dumps([[frame.sha256 for frame in row.frames] for row in rows])

@@ -110,6 +110,11 @@ class Stack:
         Quality, one number per projection.
     notes : tuple of str
         Findings of each projection; empty until the series is finished.
+    provenance : mapping
+        Version, configuration and number of positions.
+    digests : tuple of list of dict
+        SHA-256 of each projection's frames, as in the provenance of a single result; empty until the series
+        is finished.
     angles : (projection,) float64 array or None
         In degrees.
     tilt : float or None
@@ -124,6 +129,8 @@ class Stack:
     table: Mapping[str, NDArray[Any]]
     notes: tuple[str, ...]
     findings: tuple[tuple[Finding, ...], ...]
+    provenance: Mapping[str, Any]
+    digests: tuple[list[dict[str, str]], ...]
     angles: NDArray[np.float64] | None
     tilt: float | None = None
 
@@ -163,6 +170,8 @@ def open_stack(path: str | Path) -> Stack:
             table=table,
             notes=tuple(entry["table/notes"].asstr()[()]) if "notes" in entry["table"] else (),
             findings=_findings(entry["process"]),
+            provenance=_provenance(entry["process"]),
+            digests=_digests(entry["process"]),
             angles=None if angle is None else np.asarray(angle[()], np.float64),
             tilt=float(entry["sample/tilt"][()]) if "sample/tilt" in entry else None,
         )
@@ -175,6 +184,19 @@ def _findings(process: h5py.Group) -> tuple[tuple[Finding, ...], ...]:
     return tuple(
         tuple(map(Finding.from_dict, found)) for found in json.loads(process["findings"].asstr()[()])
     )
+
+
+def _provenance(process: h5py.Group) -> dict[str, Any]:
+    """Return what all projections have in common."""
+    positions = {"positions": int(process["positions"][()])} if "positions" in process else {}
+    configuration = _plain(process, "configuration")
+    return {"xmist_version": process["version"].asstr()[()], "configuration": configuration, **positions}
+
+
+def _digests(process: h5py.Group) -> tuple[list[dict[str, str]], ...]:
+    """Return the SHA-256 of each projection's frames; empty until the series has ended."""
+    found = json.loads(process["input_digests"].asstr()[()]) if "input_digests" in process else []
+    return tuple([{"sha256": digest} for digest in digests] for digests in found)
 
 
 def describe_stack(path: str | Path) -> dict[str, Any]:
@@ -236,7 +258,13 @@ def read_projection(path: str | Path, projection: int) -> Retrieval:
         flags=stack.arrays["flags"][place],
         options=stack.options,
         findings=stack.findings[place] if stack.findings else (),
-        provenance={"scan": Path(path).name, "quality": row, **speckles},
+        provenance={
+            **stack.provenance,
+            "series": Path(path).name,
+            "quality": row,
+            **({"input": {"sample": stack.digests[place]}} if stack.digests else {}),
+            **speckles,
+        },
         **images,
     )
 

@@ -41,7 +41,7 @@ def write_report(
         Channels to show, such as "phase", each with its standard deviation, and diagnostics by their names;
         None shows all. The flags are always shown.
     frames : SpeckleStack, optional
-        Raw frames, of which the page shows those at three positions at most, binned.
+        Raw frames of the first result, of which the page shows those at three positions at most, binned.
     overwrite : bool
         Replace an existing file.
 
@@ -94,6 +94,8 @@ def page_pieces(
     found = [describe(name, result, blocks) for name, result in results]
     title = f"{' · '.join(name for name, _ in results)} · xmist"
     raw = None if frames is None else describe_frames(frames)
+    if raw is not None and "quality" in results[0][1].provenance:  # a projection of a series
+        raw["name"] = results[0][0]
     for piece in document(title, {"results": found, "frames": raw}, blocks.texts):
         # Names of files can hold bytes that are no text.
         yield piece.encode("utf-8", errors="replace")

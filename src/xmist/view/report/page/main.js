@@ -333,7 +333,8 @@ function frameTabs(app, frames) {
     element("figcaption", { class: "small" }, title, element("span", { class: "quiet" }, range.length ? ` (${range.map((value) => short(value)).join(" to ")})` : " (no usable pixel)")),
   ));
   const binned = frames.binning > 1 ? `, means of ${frames.binning} × ${frames.binning} pixels` : "";
-  const said = `Raw frames at ${frames.columns} of ${frames.positions} positions, before any preprocessing${binned}. Black is ${short(low)}, white ${short(high)}.`;
+  const of = frames.name ? ` of ${frames.name}` : "";
+  const said = `Raw frames${of} at ${frames.columns} of ${frames.positions} positions, before any preprocessing${binned}. Black is ${short(low)}, white ${short(high)}.`;
   const grid = element("div", { class: "frames" }, ...pictures);
   grid.style.setProperty("--columns", frames.columns);
   views.frames.append(element("p", { class: "quiet small" }, said), grid);
