@@ -237,7 +237,9 @@ class RetrievalWidget(QWidget):  # type: ignore[misc]
         sections = self.edited()
 
         def from_layers(tell: Progress) -> Retrieval:
-            experiment = Experiment(**{**dict.fromkeys(self.frames.geometry_fields), **sections["experiment"]})
+            experiment = Experiment(
+                **{**dict.fromkeys(self.frames.geometry_fields), **sections["experiment"]}
+            )
             loaded = prepare_stack(stack, experiment, sections["preprocess"])
             if name == PREVIEW:
                 return preview_loaded(loaded, sections, None, tell)
