@@ -179,6 +179,17 @@ def test_every_function_has_a_docstring():
     assert not missing
 
 
+def test_methods_are_named_only_by_themselves_and_in_the_list_of_defaults():
+    named = {
+        (str(path.relative_to(SOURCE)), node.value)
+        for path in FILES
+        if path.relative_to(SOURCE).parts[0] != "methods" and path.name != "defaults.py"
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8")))
+        if isinstance(node, ast.Constant) and node.value in xmist.METHODS
+    }
+    assert named == set()
+
+
 def test_numbers_are_typed_for_users():
     assert (SOURCE / "py.typed").exists()
     assert np.isfinite(float(xmist.__version__.split(".")[0]))

@@ -80,6 +80,7 @@ def compare(
       xmist compare config.toml -o c --outside 0,40,0,200 --inside 100,140,80,120
     """
     from xmist.evaluate.from_configuration import compare_configuration
+    from xmist.methods.registry import DEFAULT_METHOD
     from xmist.workflow.configuration import parse_configuration
     from xmist.workflow.run import raw_frames
 
@@ -135,7 +136,7 @@ def compare(
     click.echo(f"Wrote {Path(folder) / 'comparison.md'} and the figures beside it")
     if page is not None:
         # The page opens on full-field, from the most positions.
-        ordered = sorted(found.results, key=lambda run: (run[0] != "full-field", -run[1]))
+        ordered = sorted(found.results, key=lambda run: (run[0] != DEFAULT_METHOD, -run[1]))
         named = [(f"{method}, N = {number}", found.results[method, number]) for method, number in ordered]
         frames = raw_frames(parsed, given["projection"])
         write_page(page, named, frames=frames, overwrite=given["overwrite"])

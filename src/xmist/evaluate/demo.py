@@ -25,8 +25,9 @@ from xmist.evaluate.defaults import (
 from xmist.evaluate.scoring import Quality
 from xmist.evaluate.tables import digits
 from xmist.io.results.atomic import all_target_errors, make_folder, write_file
+from xmist.methods.registry import DEFAULT_METHOD
 from xmist.simulate import currant
-from xmist.workflow.simulation import DEFAULT_METHOD, write_simulation
+from xmist.workflow.simulation import write_simulation
 
 METHOD: Final = DEFAULT_METHOD
 

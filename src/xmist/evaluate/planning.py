@@ -23,13 +23,13 @@ from xmist.core.experiment import Experiment
 from xmist.core.progress import Progress
 from xmist.evaluate.metrics import mean_square_error
 from xmist.methods import least_positions, make_options, retrieve
+from xmist.methods.registry import DEFAULT_METHOD
 from xmist.simulate.detector import Detector, detect
 from xmist.simulate.grid import Grid, binned
 from xmist.simulate.microstructure import Screen, dark_field_tensor, gaussian_field
 from xmist.simulate.model import transported
 from xmist.simulate.pixels import blur_and_bin
 from xmist.simulate.sample import Part, check_sample, project
-from xmist.workflow.simulation import DEFAULT_METHOD
 
 Real = NDArray[Any]
 

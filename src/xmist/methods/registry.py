@@ -244,6 +244,10 @@ _TABLE = (
 
 _METHODS: Final = {method.name: method for method in _TABLE}
 METHODS: Final[Mapping[str, Method]] = MappingProxyType(_METHODS)
+DEFAULT_METHOD: Final = "full-field"
+# For previews: fast, also from one position, and right where the sample attenuates.
+FAST_METHOD: Final = "lcs"
+FAST_OPTIONS: Final[Mapping[str, Any]] = MappingProxyType({"window": 7})
 
 
 def register_method(method: Method) -> None:
@@ -312,7 +316,7 @@ def prepare(
     reference: ArrayLike,
     experiment: Experiment,
     *,
-    method: str = "full-field",
+    method: str = DEFAULT_METHOD,
     weights: ArrayLike | None = None,
     threads: int | None = None,
     **options: Any,
@@ -365,7 +369,7 @@ def retrieve(
     stack: SpeckleStack | SampleScan,
     experiment: Experiment,
     *,
-    method: str = "full-field",
+    method: str = DEFAULT_METHOD,
     threads: int | None = None,
     **options: Any,
 ) -> Retrieval:

@@ -18,6 +18,7 @@ from xmist.core.progress import Progress
 from xmist.io import NEXUS_ENDINGS, PREVIEW_MARK, TIFF_ENDINGS
 from xmist.io.results.atomic import target_errors
 from xmist.methods import METHODS, retrieve
+from xmist.methods.registry import DEFAULT_METHOD, FAST_METHOD, FAST_OPTIONS
 from xmist.numerics.images.speckles import speckle_size
 from xmist.preprocess import bin_frames
 from xmist.workflow.configuration import ParsedConfiguration
@@ -30,9 +31,6 @@ _RESOLVED: Final = 3.0  # pixels a speckle keeps
 _REACH: Final = 32
 _MOST_DATA: Final = 2 * 2048 * 2048  # pixels of all positions: what takes about 2 s on two cores
 _PATCH: Final = 512  # pixels a side of the part in which speckles are measured
-# Fast, also from one position, and right where the sample attenuates.
-_FAST: Final = "lcs"
-_WINDOW: Final = 7
 # Keys of a configuration that a preview does not need.
 _NEEDLESS: Final = frozenset({"retrieve.method", "output.files"})
 
@@ -65,15 +63,15 @@ def preview_loaded(
     if used < total:
         few = None if stack.weights is None else stack.weights[:used]
         stack = SpeckleStack(stack.reference[:used], stack.sample[:used], few)
-    tell(f"retrieving by {_FAST}", 0, 1)
-    result = retrieve(stack, experiment, method=_FAST, threads=threads, window=_WINDOW)
+    tell(f"retrieving by {FAST_METHOD}", 0, 1)
+    result = retrieve(stack, experiment, method=FAST_METHOD, threads=threads, **FAST_OPTIONS)
     rest = -(-max(stack.shape) // _LARGEST)
     if rest > 1:
         result = reduce_result(result, rest)
     joined = f" of frames binned {size} × {size}" if size > 1 else ""
     joined += f", averaged over {rest} × {rest} pixels" if rest > 1 else ""
     some = f", {used} of {total} positions" if used < total else ""
-    text = f"preview by {_FAST}{joined}{some}; use full-field for quantitative images"
+    text = f"preview by {FAST_METHOD}{joined}{some}; use {DEFAULT_METHOD} for quantitative images"
     provenance = {
         **result.provenance,
         **loaded.provenance,
@@ -118,7 +116,7 @@ def _parts(path: Path) -> list[Path]:
     """Return the files that a preview may write under a name; a TIFF is one for each channel."""
     if path.suffix.lower() not in TIFF_ENDINGS:
         return [path]
-    names = (*METHODS[_FAST].gives, *DERIVED, "flags")
+    names = (*METHODS[FAST_METHOD].gives, *DERIVED, "flags")
     return [path.with_name(f"{path.stem}_{name}{path.suffix}") for name in names]
 
 

@@ -16,6 +16,7 @@ from xmist.core.checks import Checks
 from xmist.core.errors import raise_errors, suggest
 from xmist.io.results.atomic import OutputFile, all_target_errors, make_folder, write_files
 from xmist.methods import METHODS
+from xmist.methods.registry import DEFAULT_METHOD
 from xmist.simulate.detector import detect
 from xmist.simulate.series import ProjectionSeries
 from xmist.simulate.truth import Simulation, Truth
@@ -25,8 +26,6 @@ if TYPE_CHECKING:
     import h5py
 
 FORMATS: Final = ("tiff", "hdf5")
-
-DEFAULT_METHOD: Final = "full-field"
 
 
 def write_simulation(

@@ -34,6 +34,7 @@ from xmist.core.progress import Progress
 from xmist.io import NEXUS_ENDINGS
 from xmist.io.results.atomic import write_file
 from xmist.methods import METHODS, retrieve
+from xmist.methods.registry import DEFAULT_METHOD
 from xmist.view.napari.frames_page import FramesPage
 from xmist.view.napari.options_form import make_form, read_form
 from xmist.view.napari.result_page import PREVIEW, ResultPage
@@ -206,7 +207,7 @@ class RetrievalWidget(QWidget):  # type: ignore[misc]
             self._say("Open a folder of frames or a configuration file first.")
             return
         self.frames.describe()
-        sections = {**self.frames.shown_sections(), "retrieve": {"method": "mist"}, "options": {}}
+        sections = {**self.frames.shown_sections(), "retrieve": {"method": DEFAULT_METHOD}, "options": {}}
         parsed = replace(self.frames.parse(sections), overwrite=True)
         number = self.frames.number
         self._start(
