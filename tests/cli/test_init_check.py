@@ -1,6 +1,7 @@
 """What init and check show of the frames, and what they take instead of asking for it."""
 
 import json
+import tomllib
 
 import h5py
 import numpy as np
@@ -71,6 +72,59 @@ def test_init_of_an_array_of_four_axes(tmp_path, capsys):
     done = call(capsys, "check", tmp_path / "config.toml", "--json", "--method=mist")
     assert done.code == 0, done.err
     assert json.loads(done.out)["projections"] == 4
+
+
+FORMS = {
+    "files": ("ref_{position}.tif", "sample_{projection}_{position}.tif"),
+    "folders": ("pos_{position}/ref.tif", "pos_{position}/sample_{projection}.tif"),
+    "repeats": ("ref_{position}_{repeat}.tif", "sample_{projection}_{position}.tif"),
+    "stacks of a position": ("ref.npy", "sample_{position}.npy"),
+    "stacks of a projection": ("ref.npy", "sample_{projection}.npy"),
+}
+
+
+@pytest.mark.parametrize("form", FORMS)
+def test_init_tells_projections_and_positions_apart_by_names(tmp_path, capsys, form):
+    projections = 12
+    reference, samples = frames(projections)
+
+    def save(name, array):
+        path = tmp_path / name
+        path.parent.mkdir(exist_ok=True)
+        (np.save if path.suffix == ".npy" else tifffile.imwrite)(path, array)
+
+    names = FORMS[form]
+    if names[0] == "ref.npy":
+        save(names[0], reference)
+    for position, frame in enumerate(reference):
+        for repeat in range(2 if names[0] != "ref.npy" else 0):
+            save(names[0].format(position=position, repeat=repeat), frame)
+    for place in np.ndindex(samples.shape[:2]):
+        numbers = dict(zip(("projection", "position"), place, strict=True))
+        array = samples[place]
+        if form == "stacks of a position":
+            array = samples[:, place[1]]
+        elif form == "stacks of a projection":
+            array = samples[place[0]]
+        save(names[1].format(**numbers), array)
+    done = call(capsys, "init", tmp_path, *GIVEN, "--method", "mist")
+    assert done.code == 0, done.err
+    data = tomllib.loads((tmp_path / "config.toml").read_text())
+    assert (data["input"]["reference"], data["input"]["sample"]) == names
+    found = checked(capsys, tmp_path / "config.toml")
+    assert (found["projections"], found["positions"]) == (projections, 3)
+    assert found["examined"]["matches"] == [0, 1, 2]
+    listed = {row["first"] for row in found["rows"]["reference"]}
+    assert len(listed) == 3  # also of files of one name in several folders
+
+
+def test_init_leaves_repeats_alone(tmp_path, capsys):
+    reference, samples = frames(3)
+    for position, repeat in np.ndindex(3, 3):
+        tifffile.imwrite(tmp_path / f"ref_{position}_{repeat}.tif", reference[position])
+        tifffile.imwrite(tmp_path / f"sample_{position}_{repeat}.tif", samples[repeat, position])
+    assert call(capsys, "init", tmp_path, *GIVEN).code == 0
+    assert "series" not in tomllib.loads((tmp_path / "config.toml").read_text())
 
 
 def checked(capsys, path, *more):

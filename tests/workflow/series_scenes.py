@@ -32,6 +32,37 @@ EXPERIMENT = xmist.Experiment(**GEOMETRY)
 OPTIONS = {"smoothing": 1.0}
 
 
+# Appends frame by frame: with one file that stays open, in SWMR mode or not, or one that is opened each time.
+WRITER = """
+import sys, time
+import h5py, numpy as np
+mode, path, source = sys.argv[1:]
+frames, refused, file = np.load(source), 0, None
+for number, frame in enumerate(frames):
+    if file is None:
+        try:
+            file = h5py.File(path, "a", libver="latest" if mode != "old" else None)
+        except OSError:
+            refused += 1
+            raise
+    if "data" not in file:
+        sizes = {"maxshape": (None, *frame.shape), "chunks": (1, *frame.shape)}
+        file.create_dataset("data", (0, *frame.shape), frame.dtype, **sizes)
+        if mode == "swmr":
+            file.swmr_mode = True
+    file["data"].resize(number + 1, 0)
+    file["data"][number] = frame
+    file.flush()
+    if mode == "reopened":
+        file.close()
+        file = None
+    time.sleep(0.02)
+if file is not None:
+    file.close()
+print(refused)
+"""
+
+
 def frames(projections=6, positions=POSITIONS, shape=SHAPE, strength=0.3):
     """Reference (position, y, x) and sample (projection, position, y, x) of objects that grow, in counts."""
     case = phase_object(positions, shape, strength=strength)

@@ -11,7 +11,7 @@ import tifffile
 import xmist
 from tests.cli.scenes import call
 from tests.coded import coded
-from tests.workflow.series_scenes import assert_same, frames, sections, volumes, write_toml
+from tests.workflow.series_scenes import WRITER, assert_same, frames, sections, volumes, write_toml
 from xmist.core.errors import InputError
 from xmist.io import describe
 from xmist.io.frames.sources import is_being_written
@@ -20,36 +20,6 @@ from xmist.workflow import following
 
 SHAPE, POSITIONS = (16, 18), 2
 AXES = "projection,position,y,x"
-
-# Appends frame by frame: with one file that stays open, in SWMR mode or not, or one that is opened each time.
-WRITER = """
-import sys, time
-import h5py, numpy as np
-mode, path, source = sys.argv[1:]
-frames, refused, file = np.load(source), 0, None
-for number, frame in enumerate(frames):
-    if file is None:
-        try:
-            file = h5py.File(path, "a", libver="latest" if mode != "old" else None)
-        except OSError:
-            refused += 1
-            raise
-    if "data" not in file:
-        sizes = {"maxshape": (None, *frame.shape), "chunks": (1, *frame.shape)}
-        file.create_dataset("data", (0, *frame.shape), frame.dtype, **sizes)
-        if mode == "swmr":
-            file.swmr_mode = True
-    file["data"].resize(number + 1, 0)
-    file["data"][number] = frame
-    file.flush()
-    if mode == "reopened":
-        file.close()
-        file = None
-    time.sleep(0.02)
-if file is not None:
-    file.close()
-print(refused)
-"""
 
 
 def write_reference(folder, projections, **series):

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator, Mapping
+from pathlib import Path
 from typing import Any, Final
 
 import numpy as np
@@ -49,7 +51,12 @@ def _name(table: FrameTable, number: int, frame: int) -> str:
     address = table.addresses[number]
     several = bool((table.places[..., 1][table.places[..., 0] == number] > 0).any())
     apart = sum(other.path == address.path for other in table.addresses) > 1
-    name = str(address).replace(str(address.path), address.path.name) if apart else address.path.name
+    path = address.path
+    if sum(other.name == path.name for other in {each.path for each in table.addresses}) > 1:
+        short = Path(os.path.relpath(path, table.folder)).as_posix()  # of several folders
+    else:
+        short = path.name
+    name = str(address).replace(str(path), short) if apart else short
     return f"{name} frame {frame + 1}" if several else name
 
 

@@ -29,6 +29,7 @@ from xmist.methods import METHODS
 from xmist.methods.common.bare_beam import drift_of_pair
 from xmist.preprocess import Frames, apply_steps
 from xmist.workflow.beam import monitor_text
+from xmist.workflow.proposal_names import name_series, series_lines
 from xmist.workflow.schema import expected_value
 
 if TYPE_CHECKING:
@@ -58,6 +59,9 @@ _AXES_TEXT: Final = (
     "positions of the diffuser?"
 )
 _LAST_TEXT: Final = "Guessed: the frames are along the last axis of the arrays. Are these the positions?"
+_NAMED_TEXT: Final = (
+    "Guessed: the numbers in the names of the files count projections and positions. Do they?"
+)
 # How comments begin that say what is not used.
 _LEFT: Final = ("# Left out: ", "# Not used, ", "# Cannot be used as it is: ")
 _ABSENT: Final = frozenset({"no", "without"})
@@ -139,7 +143,14 @@ def propose_configuration(
     if "reference_axes" in axes:
         series |= _opened(specs, base, axes)[0]
     plan = plan_series(stacks)
-    number = plan.positions if plan else len(series.get("reference", ()))
+    named = None
+    if plan is None and not axes and not frames and {"reference", "sample"} <= {*series}:
+        named = name_series(series["reference"], series["sample"], base)
+    if named is not None:
+        specs["sample"] = [named.sample]
+        specs["reference"] = [named.reference] if named.reference else specs["reference"]
+    guessed = plan or named
+    number = guessed.positions if guessed else len(series.get("reference", ()))
     return "\n".join(
         [
             "# A configuration of xmist. Fill in what is marked FILL IN, and check the rest; then",
@@ -149,6 +160,7 @@ def propose_configuration(
             *_input_lines(specs, series, {} if axes else errors, _spelled(others, base), stacks, plan),
             *(_comment(_LAST_TEXT if "reference_axes" in axes else _AXES_TEXT) if axes else []),
             *(f"{key} = {toml_text(value)}" for key, value in axes.items()),
+            *(_comment(_NAMED_TEXT) if named else []),
             *(f"# Left out: {' '.join(text.split())}" for text in broken),
             "",
             *_experiment_lines(series.get("reference") or series.get("sample"), geometry or {}),
@@ -157,7 +169,7 @@ def propose_configuration(
             "",
             *_retrieve_lines(number, method),
             "",
-            *(_series_lines(plan, base) if plan else []),
+            *(_series_lines(plan, base) if plan else series_lines(named) if named else []),
             "[output]",
             "# .h5 holds everything, .tif an image for each channel, .png a figure.",
             'files = ["result.h5", "result.png"]',
