@@ -1,4 +1,4 @@
-"""Tell projections and positions apart by the numbers in the names of files, to propose a series."""
+"""Find projections and positions by the numbers in the names of files, to propose a series."""
 
 from __future__ import annotations
 
