@@ -53,7 +53,8 @@ def _many_above(angle: Real, flags: NDArray[np.uint16], limit: float) -> bool:
     for start in range(0, len(flags), _ROWS):
         rows = slice(start, start + _ROWS)
         x, y = angle[:, rows]
-        square = x * x + y * y
+        with np.errstate(over="ignore"):  # of pixels that are far off
+            square = x * x + y * y
         square[flags[rows] > 0] = np.nan
         above += int(np.count_nonzero(square > 0.999 * limit**2))  # rounding
         known += int(np.count_nonzero(np.isfinite(square)))
