@@ -5,12 +5,11 @@ Public names are imported when first used, so that `import xmist` stays fast.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 from xmist.core.hooks import register
 from xmist.core.lazy import lazy_names
 from xmist.core.version import __version__
 
+TYPE_CHECKING = False  # as in typing, whose import would take longer than all of this one
 if TYPE_CHECKING:
     from xmist import evaluate, io, preprocess, simulate, tomography, view
     from xmist.core.data import CHANNELS, Retrieval, SampleScan, SpeckleStack

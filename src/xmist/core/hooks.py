@@ -5,9 +5,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from importlib import import_module
-from typing import Any, Final
+
+TYPE_CHECKING = False  # importing typing would take most of the time of `import xmist`
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from typing import Any, Final
 
 _TARGETS: Final[dict[str, tuple[str, str]]] = {}
 
