@@ -15,6 +15,7 @@ from xmist.methods.registry import make_options
 from xmist.numerics.images.tensors import anisotropy, direction, eigenvalues
 from xmist.numerics.operators.finite_transport import Warp, diffuse
 from xmist.numerics.operators.transport import D
+from xmist.numerics.solvers.poisson import dct2, frequencies
 
 SHAPE = (64, 96)
 
@@ -324,9 +325,11 @@ def test_no_dark_field_but_the_same_phase():
 
 def test_cutoff_length():
     p = EXPERIMENT.effective_pixel
-    mild, strong = (_retrieve(*CASE, smoothing=2, cutoff_length=length * p) for length in (1e4, 20))
-    assert relative(mild.phase, PLAIN.phase) <= 1e-3
-    assert strong.phase.std() < 0.3 * PLAIN.phase.std()
+    plain, mild, strong = (
+        _retrieve(*CASE, smoothing=2, cutoff_length=length) for length in (None, 1e4 * p, 20 * p)
+    )
+    assert relative(mild.phase, plain.phase) <= 1e-3
+    assert strong.phase.std() < 0.3 * plain.phase.std()
     reference, sample = _case()
     noisy = sample + 0.005 * np.random.default_rng(3).normal(size=sample.shape)
     chosen, free = (_retrieve(reference, noisy, smoothing=2, cutoff_length=cut) for cut in ("auto", None))
@@ -334,6 +337,23 @@ def test_cutoff_length():
     psi = 0.5 * _cosines(sample.shape[1:], (4, 5), 10)
     error, before = (relative(result.phase, PHASE * psi) for result in (chosen, free))
     assert error < before
+
+
+def test_a_long_wave_within_its_noise_is_damped(monkeypatch):
+    # Coefficients of the noise's standard deviation, and of ten; white noise in ∇²ψ of variance 1e-6.
+    kappa2 = sum(np.meshgrid(*(k**2 for k in frequencies(SHAPE)), indexing="ij"))
+    noise = np.full(SHAPE, 1e-6, np.float32)
+    coefficients = np.zeros(SHAPE, np.float32)
+    for wave, size in (((0, 1), 1.0), ((1, 1), 10.0), ((2, 0), -1.0), ((0, 3), 10.0), ((9, 0), 100.0)):
+        coefficients[wave] = size * 1e-3 / kappa2[wave]
+    monkeypatch.setattr(mist_gradient_flow, "least_cutoff", lambda *power, cautious: None)
+    psi, epsilon = mist_gradient_flow._damped(dct2(coefficients.copy(), inverse=True), noise, 1)
+    found = dct2(psi)
+    assert epsilon is None
+    assert abs(found[0, 1]) <= 1e-6 * found.max()
+    assert abs(found[2, 0]) <= 1e-6 * found.max()
+    for wave, part in (((1, 1), 0.98), ((0, 3), 0.98), ((9, 0), 1.0)):
+        assert found[wave] == pytest.approx(part * coefficients[wave], rel=1e-3)
 
 
 @pytest.mark.parametrize("dark_field", ["scalar", "tensor"])

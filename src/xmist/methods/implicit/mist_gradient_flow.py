@@ -93,6 +93,8 @@ _FAR: Final = 1.0  # speckles; no refinement moves them farther
 _SETTLED: Final = 0.1  # pixels; after a refinement that moves speckles by less the next is the last
 _LIKE: Final = 0.5  # least correlation of frames along a border
 _ROUNDS: Final = 3  # of measuring and removing what moves through the border
+_LONG: Final = 4.0  # waves along the longer side of the frames; longer ones are damped one by one
+_DOUBT: Final = 2.0  # times the noise that is taken off the power of a wave
 _USUAL: Final = 6.0  # pixels; size of speckles that cannot be measured
 
 
@@ -123,7 +125,8 @@ class MistGradientFlowOptions(Options):
     cutoff_length : float or "auto", optional
         Length L in metres in the sample's plane: structures of the phase that are longer are damped by κ⁴/(κ⁴
         + (2π/L)⁴). "auto" chooses the least estimated error, from the noise that refinements leave in each
-        wave; the closed form is not damped then. Not with `delta_over_beta`.
+        wave, and damps each wave longer than a quarter of the frame by what noise has of its power; the
+        closed form is not damped then. Not with `delta_over_beta`.
     positive : bool
         Set a negative D to 0 (and flag it), or replace a tensor with a negative eigenvalue by the nearest
         positive semi-definite one.
@@ -230,12 +233,11 @@ def _channels(found: Solution, *, flow: Flow) -> Channels:
             usable[~np.isfinite(usable)] = 1.0
             frames = frames / usable
         psi, border, noise, dark, ill = _waves(found, flow, frames, used)
-        epsilon = found.epsilon
         if options.cutoff_length == "auto":
-            epsilon = None if noise is None else _chosen_cutoff(psi, noise, threads)
+            psi, epsilon = (psi, None) if noise is None else _damped(psi, noise, threads)
             _record(found, "cutoff_length", cutoff_of(epsilon, experiment))
-        if epsilon is not None:
-            psi = _cut(psi, epsilon, threads)
+        elif found.epsilon is not None:
+            psi = _cut(psi, found.epsilon, threads)
         if border is not None:
             psi += border
             found.provenance["border_shift"] = _at_borders(border)
@@ -266,7 +268,7 @@ def _channels(found: Solution, *, flow: Flow) -> Channels:
 
 def _waves(
     found: Solution, flow: Flow, frames: Image, used: Sequence[Image | None]
-) -> tuple[Image, Image | None, Real | None, Image, NDArray[np.bool_]]:
+) -> tuple[Image, Image | None, Image | None, Image, NDArray[np.bool_]]:
     """Return ψ (y, x) in pixels² without the border's, that, noise of waves of ∇²ψ, d and its ill pixels."""
     threads, last = found.threads, found.options.refinements - 1
     border, findings = _border(flow.frames, frames, used, threads)
@@ -417,12 +419,25 @@ def _cut(psi: Image, epsilon: float, threads: int) -> Image:
     return dct2(coefficients, inverse=True, threads=threads)
 
 
-def _chosen_cutoff(psi: Image, noise: Real, threads: int) -> float | None:
-    """Choose ε from ψ and the variance (y, x) of the noise of each wave of ∇²ψ."""
+def _damped(psi: Image, noise: Image, threads: int) -> tuple[Image, float | None]:
+    """Return ψ without the long waves that are noise, whose variance in ∇²ψ is (y, x), and the chosen ε."""
     k_y, k_x = ((k**2).astype(np.float32) for k in frequencies(psi.shape))
-    curvature = dct2(psi.copy(), threads=threads)
-    curvature *= k_y[:, None] + k_x
-    return least_cutoff(np.square(curvature, out=curvature), noise, cautious=True)
+    coefficients = dct2(psi.copy(), threads=threads)
+    square = k_y[:, None] + k_x
+    power = np.square(coefficients * square)
+    epsilon = least_cutoff(power, noise, cautious=True)
+    # A cut-off treats all waves of a length alike. Few of them are long: each is compared with its noise.
+    limit = (2.0 * np.pi * _LONG / max(psi.shape)) ** 2
+    low = np.s_[: np.count_nonzero(k_y < limit), : np.count_nonzero(k_x < limit)]
+    kept = np.ones_like(power[low])
+    np.divide(noise[low], power[low], out=kept, where=power[low] > 0.0)
+    kept = np.where((power[low] > 0.0) & (square[low] < limit), np.maximum(1.0 - _DOUBT * kept, 0.0), 1.0)
+    if epsilon is None and (kept == 1.0).all():
+        return psi, None
+    coefficients[low] *= kept
+    if epsilon is not None:
+        coefficients *= square**2 / (square**2 + np.float32(epsilon**4))
+    return dct2(coefficients, inverse=True, threads=threads), epsilon
 
 
 def _check_different(frames: Image) -> None:
