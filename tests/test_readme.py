@@ -31,7 +31,7 @@ def test_the_lines_of_python_run(tmp_path, monkeypatch):
     assert np.array_equal(names["plan"](case.sample).phase, again.phase)
 
 
-def test_the_scan_file_has_no_fault():
+def test_the_configuration_has_no_error():
     (text,) = blocks("toml")
     assert parse_mapping(tomllib.loads(text), folder=".", source="").messages == ()
     assert all(step in text for step in STEPS)
@@ -53,7 +53,7 @@ def test_the_two_commands_are_those_of_the_continuous_integration():
         assert line in script
 
 
-def test_the_picture_is_small():
+def test_the_image_is_small():
     (name,) = re.findall(r"!\[[^\]]+\]\(([^)]+)\)", README)
     assert 10_000 < (ROOT / name).stat().st_size < 300_000
 

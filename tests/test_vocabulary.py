@@ -35,6 +35,15 @@ def test_replaced_words_do_not_return(path):
         assert _found(path) == []
 
 
+def test_replaced_words_do_not_return_in_names_of_tests():
+    names = [
+        name
+        for path in (ROOT / "tests").rglob("*.py")
+        for name in re.findall(r"^def (test_\w+)", path.read_text(encoding="utf-8"), re.MULTILINE)
+    ]
+    assert [name for name in names if REPLACED.search(QUOTED.sub("", name).replace("_", " "))] == []
+
+
 def test_class_names_are_unique():
     names = Counter(
         node.name

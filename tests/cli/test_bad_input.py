@@ -620,7 +620,7 @@ def test_check_tells_the_same(name, folder, capsys):
     assert snapshot(folder.parent) == before
 
 
-def test_all_faults_are_told_at_once(folder, capsys):
+def test_all_errors_are_told_at_once(folder, capsys):
     write_config(
         folder,
         input={"sample": "none_*.tif", "exposure": 1},

@@ -43,7 +43,7 @@ def same(one, other):
     return all(np.array_equal(getattr(one, name), array, equal_nan=True) for name, array in other.channels())
 
 
-def test_a_scan_file_gives_what_python_gives(folder, capsys):
+def test_a_configuration_gives_what_python_gives(folder, capsys):
     done = call(capsys, "retrieve", "config.toml")
     assert (done.code, done.out) == (0, "Wrote result.h5\n")
     result = xmist.open_result("result.h5")
@@ -77,7 +77,7 @@ def test_options_take_the_place_of_the_file(folder, capsys, monkeypatch):
     assert not (folder / "result.h5").exists()
 
 
-def test_every_option_of_the_command_line_is_a_key_of_the_scan_file():
+def test_every_option_of_the_command_line_is_a_key_of_the_configuration():
     data = {}
     for section, key in _KEYS.values():
         data.setdefault(section, {})[key] = None
@@ -233,7 +233,7 @@ def test_check_tells_that_it_tries_the_method(folder, capsys, monkeypatch):
     ]
 
 
-def test_check_in_json_holds_the_faults(folder, capsys):
+def test_check_in_json_holds_the_errors(folder, capsys):
     write_config(folder, retrieve={"method": "misst"})
     done = call(capsys, "check", "config.toml", "--json")
     assert done.code == 2
@@ -242,7 +242,7 @@ def test_check_in_json_holds_the_faults(folder, capsys):
     assert data["memory"] is None
 
 
-def test_headers_that_contradict_the_scan_file_are_remarked(folder, capsys):
+def test_headers_that_contradict_the_configuration_are_noted(folder, capsys):
     header = {"PSize_1": "5.8e-06", "SampleDistance": "1.5"}
     for name, stack in zip(("reference", "sample"), frames(), strict=True):
         write_edf(folder / f"{name}.edf", list(stack), [header] * 3)
@@ -259,7 +259,7 @@ def test_headers_that_contradict_the_scan_file_are_remarked(folder, capsys):
     assert "the header offers 1.5 m" in done.err
 
 
-def test_retrieve_remarks_what_check_does(folder, capsys):
+def test_retrieve_notes_what_check_does(folder, capsys):
     write_config(folder, experiment={"sample_to_detector": 500.0})
     for command in ("check", "retrieve"):
         done = call(capsys, command, "config.toml")

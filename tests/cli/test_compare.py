@@ -76,7 +76,7 @@ def test_numbers_of_positions_that_nobody_asked_for_are_not_missed(folder, capsy
     assert [run["positions"] for run in runs] == [2, 4]  # of 2, 4 and 10
 
 
-def test_everything_may_stand_in_the_scan_file(folder, capsys, monkeypatch):
+def test_everything_may_stand_in_the_configuration(folder, capsys, monkeypatch):
     saved = []
     monkeypatch.setattr("xmist.Comparison.save", lambda self, *_args, **_named: saved.append(self))
     write(
@@ -100,7 +100,7 @@ def test_everything_may_stand_in_the_scan_file(folder, capsys, monkeypatch):
     assert "Step crop" in done.err
 
 
-def test_a_truth_that_does_not_fit_is_left_out_or_a_fault(folder, capsys, monkeypatch):
+def test_a_truth_that_does_not_fit_is_left_out_or_an_error(folder, capsys, monkeypatch):
     monkeypatch.setattr("xmist.Comparison.save", lambda *_args, **_named: None)
     flags = np.zeros((9, 9), np.uint16)
     small = xmist.Retrieval(method="truth", experiment=xmist.Experiment(**GEOMETRY), flags=flags, phase=flags)
@@ -117,7 +117,7 @@ def test_a_truth_that_does_not_fit_is_left_out_or_a_fault(folder, capsys, monkey
     assert "missing.h5 does not exist" in done.err
 
 
-def test_all_faults_of_the_scan_file_at_once(folder, capsys):
+def test_all_errors_of_the_configuration_at_once(folder, capsys):
     write(
         folder,
         compare={"methods": ["misst"], "positions": [2, 2], "truht": "x"},
@@ -140,7 +140,7 @@ def test_all_faults_of_the_scan_file_at_once(folder, capsys):
     assert snapshot(folder) == before
 
 
-def test_faults_of_file_and_arguments_are_told_together_before_any_work(folder, capsys, monkeypatch):
+def test_errors_of_file_and_arguments_are_told_together_before_any_work(folder, capsys, monkeypatch):
     monkeypatch.setattr("xmist.evaluate.from_configuration.load_projection", None)  # no frame is read
     write(folder, experiment={**GEOMETRY, "energy_kev": -17.0})
     (folder / "file").write_bytes(b"precious")

@@ -69,7 +69,7 @@ def test_help_tells_no_bound_where_there_is_none(command, capsys):
     assert "None" not in call(capsys, command, "--help").out
 
 
-def test_a_plan_calls_its_faults_by_their_options_and_leaves_no_folder(folder, capsys):
+def test_a_plan_calls_its_errors_by_their_options_and_leaves_no_folder(folder, capsys):
     done = call(capsys, "simulate", "fibres", "--plan", "--distance", "-1", "--photons", "0", "-o", "new")
     assert done.code == 2
     assert "- --distance is -1 m; expected" in done.err
@@ -97,7 +97,7 @@ def test_what_a_pattern_would_read_the_next_time(pattern, output, read, folder):
     assert list(found) == [folder / output] * read
 
 
-def test_a_scan_writes_over_nothing_that_it_reads(folder, capsys):
+def test_a_series_writes_over_nothing_that_it_reads(folder, capsys):
     reference, samples = frames(2)
     write_hdf5(folder / "raw.h5", samples.reshape(-1, *samples.shape[2:]))
     write_hdf5(folder / "angles.h5", [0.0, 90.0])
@@ -135,7 +135,7 @@ def test_a_comparison_writes_nothing_that_would_be_read_the_next_time(folder, ca
     assert snapshot(folder) == before
 
 
-def test_check_names_the_scan_file_with_every_fault(folder, capsys):
+def test_check_names_the_configuration_with_every_error(folder, capsys):
     write_frames(folder)
     write_config(folder, retrieve={"method": "mst"})
     done = call(capsys, "check", "config.toml")

@@ -62,7 +62,7 @@ def test_values_beyond_float32_become_bad_pixels():
         (FRAMES[0], FRAMES > 1, -FRAMES, ["reference has shape", "sample has dtype bool"]),
     ],
 )
-def test_faults(reference, sample, weights, messages):
+def test_errors(reference, sample, weights, messages):
     with pytest.raises(InputError) as caught:
         xmist.SpeckleStack(reference, sample, weights)
     for message in messages:
@@ -163,7 +163,7 @@ def test_flag_registry():
     assert flag.count_flags(flags) == {"masked": 1, "filled": 1}
 
 
-def test_input_error_lists_all_faults():
+def test_input_error_lists_all_errors():
     error = InputError(["first", "second"])
     assert str(error) == "- first\n- second"
     assert error.messages == ("first", "second")

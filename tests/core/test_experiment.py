@@ -26,7 +26,7 @@ def test_cone_beam_scales_pixel_and_distance():
     assert math.isclose(experiment.effective_distance, 0.16)
 
 
-def test_all_faults_at_once_with_advice():
+def test_all_errors_at_once_with_advice():
     with pytest.raises(xmist.InputError) as caught:
         xmist.Experiment(energy_kev=17000, pixel_size=5.8, sample_to_detector=-1, source_to_sample="far")
     assert len(caught.value.messages) == 4

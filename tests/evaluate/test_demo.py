@@ -55,7 +55,7 @@ def test_the_table_of_the_paper(made):
     ]
 
 
-def test_pictures_are_close_to_the_truth(made):
+def test_images_are_close_to_the_truth(made):
     run = made[1].run("full-field", 6)
     # A phase whose error is a tenth of its signal correlates by at least √(1 − 0.1²) with it.
     assert run.quality["phase"].nrmse < 0.1
@@ -95,7 +95,7 @@ def test_files_open(made):
         )
 
 
-def test_the_scan_file_retrieves_the_frames_once_more(made, capsys):
+def test_the_configuration_retrieves_the_frames_once_more(made, capsys):
     files = demo.names(made[0], SETTINGS)
     done = call(capsys, "retrieve", files["scan"])
     assert done.code == 0, done.err

@@ -116,7 +116,7 @@ def test_bare_beam_and_sample_share_no_pixel():
     assert "too few pixels" in everything.about["inside"]
 
 
-def test_regions_of_other_frames_are_a_fault():
+def test_regions_of_other_frames_are_an_error():
     other = make_regions(stack(), {"outside": [0, 5, 0, 5], "inside": [9, 20, 9, 20]})
     part = xmist.SpeckleStack(stack().reference[:, :30], stack().sample[:, :30])
     with pytest.raises(InputError, check=coded("region-invalid", "region-invalid")):

@@ -262,7 +262,7 @@ def test_mean_and_variance_of_the_mean(tmp_path_factory, repeats, positions, dty
         np.testing.assert_allclose(loaded.variance, expected, rtol=1e-12, atol=4e-15 * scale**2)
 
 
-def test_equal_exposures_have_no_variance(tmp_path):
+def test_equal_repeats_have_no_variance(tmp_path):
     np.save(tmp_path / "frames.npy", np.repeat(make_frames(2, dtype=np.float32), 3, axis=0))
     loaded = load_frames(opened("frames.npy", tmp_path), repeats=3)
     assert not loaded.variance.any()
@@ -284,7 +284,7 @@ def test_bad_pixels_stay_where_they_are(tmp_path):
     np.testing.assert_array_equal(loaded.variance[~bad], expected.variance[~bad])
 
 
-def test_all_exposures_in_one_mean_and_groups_of_any_order(tmp_path):
+def test_all_repeats_in_one_mean_and_groups_of_any_order(tmp_path):
     frames = make_frames(4)
     np.save(tmp_path / "dark.npy", frames)
     series = opened("dark.npy", tmp_path)
@@ -304,13 +304,13 @@ def test_progress_counts_every_frame(tmp_path):
 
 
 @pytest.mark.parametrize("repeats", [0, -1, 1.5, True, "2"])
-def test_exposures_must_be_a_count(tmp_path, repeats):
+def test_repeats_must_be_a_count(tmp_path, repeats):
     np.save(tmp_path / "frames.npy", make_frames(4))
     with pytest.raises(InputError, check=coded("value-invalid", names=["repeats"])):
         group_repeats(opened("frames.npy", tmp_path), repeats)
 
 
-def test_frames_that_do_not_fit_their_exposures(tmp_path):
+def test_frames_that_do_not_fit_their_repeats(tmp_path):
     np.save(tmp_path / "frames.npy", make_frames(4))
     with pytest.raises(InputError, check=coded("frames-unequal-numbers", names=["4 frames"])):
         load_frames(opened("frames.npy", tmp_path), repeats=3)

@@ -136,7 +136,7 @@ def test_headers_of_another_set_up(tmp_path):
     assert "sample_0.edf: SampleDistance = 0.9;" in fault
 
 
-def test_exposures_by_position_and_against_it(tmp_path):
+def test_repeats_by_position_and_against_it(tmp_path):
     write(tmp_path, "reference", [0, 1, 0, 1, 0, 1])  # three passes over two positions
     series = opened(tmp_path, "reference")
     assert group_repeats(series) == group_repeats(series, 3) == ((0, 2, 4), (1, 3, 5))
@@ -180,7 +180,7 @@ def test_one_pair_is_held_together_by_its_size(tmp_path):
     assert pair_frames(*order).positions is None
 
 
-def test_headers_that_name_other_coordinates_and_exposures_that_do_not_fit(tmp_path):
+def test_headers_that_name_other_coordinates_and_repeats_that_do_not_fit(tmp_path):
     write(tmp_path, "reference", [0, 1, 2], mask_y="3")
     write(tmp_path, "sample", [0, 1, 2])
     with pytest.raises(InputError, check=coded("positions-mismatch", names=["position_key"])):

@@ -130,7 +130,7 @@ def test_a_situation_is_found(situation, expected):
 
 
 @pytest.mark.parametrize("method", METHODS)
-def test_another_exposure_is_found(method):
+def test_another_position_is_found(method):
     assert {"flux-differs", "sample-brighter"} <= codes(*exposed_longer(*frames()), method)
 
 

@@ -56,7 +56,7 @@ def test_tensor():
     assert np.allclose(result.dark_field, trace / 2, rtol=1e-6, atol=0)
 
 
-def test_one_exposure_gives_the_phase_alone():
+def test_one_position_gives_the_phase_alone():
     reference, sample = made(1, {PSI: PSI_TRUE})
     result = retrieve(reference, sample)
     assert relative(result.phase, PSI_TRUE * K * P**2 / Z) <= 5e-3
@@ -203,7 +203,7 @@ def test_what_is_solved_for(positions, options, channels):
     assert {name for name, _ in result.channels()} - {"refraction_angle"} == channels
 
 
-def test_too_few_exposures_for_a_dark_field():
+def test_too_few_positions_for_a_dark_field():
     with pytest.raises(xmist.InputError, check=coded("positions-too-few")):
         xmist.prepare(noisy()[0][:1], EXPERIMENT, method="full-field", **SCATTER)
 

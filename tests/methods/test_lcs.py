@@ -188,7 +188,7 @@ def test_transmission_at_or_below_zero_is_flagged():
 
 
 @pytest.mark.parametrize("kind", LEAST)
-def test_too_few_exposures(kind):
+def test_too_few_positions(kind):
     reference, sample = _frames(kind, LEAST[kind] - 1)
     with pytest.raises(xmist.InputError, check=coded("positions-too-few", names=[str(LEAST[kind])])):
         _retrieve(reference, sample, dark_field=kind)

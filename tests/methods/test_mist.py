@@ -38,7 +38,7 @@ def test_manufactured_frames_come_back(seed):
     assert result.dark_field_tensor is None
 
 
-def test_two_exposures_of_manufactured_frames():
+def test_two_positions_of_manufactured_frames():
     case = phase_object(2)
     result = _retrieve(case.reference, case.sample)
     assert np.median(np.abs(result.dark_field - case.dark_field)) <= 2e-5 * case.dark_field.std()
@@ -95,7 +95,7 @@ def test_order_and_scale_of_frames_do_not_matter(order, factor):
 
 @given(st.integers(0, 3), st.booleans())
 @settings(max_examples=8)
-def test_pictures_turn_with_the_frames(quarter_turns, flip):
+def test_images_turn_with_the_frames(quarter_turns, flip):
     def turn(image):
         turned = np.rot90(image, quarter_turns, axes=(-2, -1))
         return turned[..., ::-1] if flip else turned
@@ -288,7 +288,7 @@ def test_identical_references_are_an_error():
         _retrieve(case.reference[[0, 0]], case.sample)
 
 
-def test_one_exposure_is_too_few():
+def test_one_position_is_too_few():
     case = phase_object(2, (40, 50))
     with pytest.raises(xmist.InputError, check=coded("positions-too-few", names=["1 position"])):
         _retrieve(case.reference[:1], case.sample[:1])

@@ -121,7 +121,7 @@ def test_whole_chain():
 
 
 @pytest.mark.parametrize("perspective", PERSPECTIVES)
-def test_exposures_are_averaged_with_their_frames_as_weights(perspective):
+def test_positions_are_averaged_with_their_frames_as_weights(perspective):
     reference, sample, t, _ = _frames(3, perspective)
     weights = np.random.default_rng(2).uniform(0.5, 2.0, reference.shape)
     found = _diffusion(reference, sample, t, perspective, weights)

@@ -128,7 +128,7 @@ def test_identical_frames_give_exactly_nothing(exact):
     assert any(finding.code == "identical-frames" for finding in result.findings)
 
 
-def test_exposures_are_weighted_by_their_squares():
+def test_positions_are_weighted_by_their_squares():
     rng = np.random.default_rng(4)
     reference = speckle(rng, 3, SHAPE)
     sample = 0.9 * reference * rng.uniform(0.9, 1.1, reference.shape)

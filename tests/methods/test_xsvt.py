@@ -41,7 +41,7 @@ def test_dark_field_in_metres():
     assert abs(found / d - 1) <= 0.1
 
 
-def test_grey_values_alone_need_three_exposures():
+def test_grey_values_alone_need_three_positions():
     reference = speckle(np.random.default_rng(1), 2, SHAPE)
     with pytest.raises(xmist.InputError, check=coded("positions-too-few")):
         retrieve(reference, reference, "xsvt", window=1)

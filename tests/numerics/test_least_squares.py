@@ -63,7 +63,7 @@ def test_equals_numpy(system):
     )
 
 
-def test_two_exposures_equal_the_closed_form():
+def test_two_positions_equal_the_closed_form():
     # Eq. (7) of Pavlov et al. 2020: D = (I_R2 I_S1 − I_R1 I_S2)/(I_R2 ∇²I_R1 − I_R1 ∇²I_R2), ∆ = 1.
     (r1, r2), (s1, s2) = _frames(2, (40, 50))
     l1, l2 = laplacian6(r1), laplacian6(r2)
@@ -78,7 +78,7 @@ def test_two_exposures_equal_the_closed_form():
 
 
 @pytest.mark.parametrize(("dtype", "bound"), [(np.float32, 2e-5), (np.float64, 1e-10)])
-def test_medians_of_two_exposures(dtype, bound):
+def test_medians_of_two_positions(dtype, bound):
     case = phase_object(2, (160, 130))
     p2 = case.experiment.effective_pixel**2
     exact_d = case.dark_field * case.experiment.effective_distance / p2

@@ -56,7 +56,7 @@ def test_a_copy_lets_weights_be_taken():
 
 
 @pytest.mark.parametrize("threads", [1, 3])
-def test_exposures_add_up_to_the_adjoint(threads):
+def test_positions_add_up_to_the_adjoint(threads):
     rng = np.random.default_rng(3)
     transport = Transport(
         frames=rng.uniform(1, 2, SHAPE), kinds=KINDS, weights=Weights.of(_some(20.0)), threads=threads

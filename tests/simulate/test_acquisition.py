@@ -272,7 +272,7 @@ def test_bad_input(changes, code, name):
             acquire(**changes)
 
 
-def test_all_faults_at_once():
+def test_all_errors_at_once():
     with pytest.raises(xmist.InputError) as error:
         acquire(diffuser_to_sample=0.0, seed=0.5, physics="ray", shape=(48, 3))
     assert len(error.value.codes) == 4

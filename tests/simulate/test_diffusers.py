@@ -188,7 +188,7 @@ def test_what_a_diffuser_cannot_be():
         )
 
 
-def test_faults_are_raised_by_the_call():
+def test_errors_are_raised_by_the_call():
     plain = Diffuser(wavelength=WAVELENGTH)
     with pytest.raises(xmist.InputError) as caught:
         transmission_functions(plain, (0, 4), 0.0, -1.0, [1.0], dtype=np.float32)

@@ -240,7 +240,7 @@ def test_angular_spectrum_at_large_angles():
     assert np.abs(there - expected).max() <= 1e-12
 
 
-def test_faults_come_all_at_once():
+def test_errors_come_all_at_once():
     with pytest.raises(xmist.InputError) as caught:
         fresnel(np.full((8, 8), np.nan), wavelength=0.0, pixel_size=-1e-6, distance=np.inf, shift=(0, "x"))
     text = str(caught.value)

@@ -50,7 +50,7 @@ def test_the_vectors_project_a_point_where_it_belongs():
 
 
 @NEEDS_ASTRA
-def test_the_vectors_are_those_of_the_engine_for_a_plain_scan():
+def test_the_vectors_are_those_of_the_engine_for_a_plain_object():
     import astra
 
     plain = astra.create_proj_geom("cone", 1.0, 1.0, *SHAPE, np.deg2rad(-ANGLES), 500.0, 0.0)

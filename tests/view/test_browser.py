@@ -95,7 +95,7 @@ def show(tab, files):
     assert complaints == []
 
 
-def test_it_opens_with_its_pictures_and_words(show):
+def test_it_opens_with_its_images_and_words(show):
     page = show("one")
     titles = [panel(page, number).get_attribute("aria-label") for number in range(4)]
     assert titles == ["Transmission", "Phase", "Dark-field", "Direction of scatter"]
@@ -117,7 +117,7 @@ def test_it_opens_with_its_pictures_and_words(show):
     assert page.locator("[aria-label='Wheel of directions']").is_visible()
 
 
-def test_pan_and_zoom_are_shared_by_all_pictures(show):
+def test_pan_and_zoom_are_shared_by_all_images(show):
     page = show("one")
     places = [(0.3, 0.4), (0.8, 0.7)]
     before = [hover(page, 0, *place) for place in places]

@@ -35,7 +35,7 @@ def test_results_of_one_name_are_told_apart_by_their_folders(folder, capsys):
     ]
 
 
-def test_all_faults_at_once_and_nothing_written(folder, capsys):
+def test_all_errors_at_once_and_nothing_written(folder, capsys):
     (folder / "text.h5").write_text("no result")
     before = snapshot(folder)
     done = call(capsys, "report", "missing.h5", "--compare", "text.h5", "-o", "page.png")
@@ -59,7 +59,7 @@ def test_retrieve_writes_a_page_too(folder, capsys):
     assert snapshot(folder) == before
 
 
-def test_faults_of_the_page_and_of_the_scan_are_told_together(folder, capsys):
+def test_errors_of_the_page_and_of_the_series_are_told_together(folder, capsys):
     write_frames(folder)
     write_config(folder, retrieve={"method": "misst"})
     before = snapshot(folder)
@@ -103,7 +103,7 @@ def test_raw_frames_are_shown_while_they_are_the_same(folder, capsys):
     assert frames() is None
 
 
-def test_scan_writes_a_page_of_some_projections(folder, capsys):
+def test_series_writes_a_page_of_some_projections(folder, capsys):
     write_projections(folder, projections=5)
     done = call(capsys, "retrieve", "config.toml", "--report", "page.html")
     assert done.code == 0, done.err

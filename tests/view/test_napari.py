@@ -152,7 +152,7 @@ def test_two_files_give_the_layers_of_both(saved):
     assert len(read([str(saved), str(saved)])) == 2 * (COMPONENTS + 2)
 
 
-def test_a_result_without_pictures_gives_its_flags():
+def test_a_result_without_images_gives_its_flags():
     result = Retrieval(method="mist", experiment=CONE, flags=np.zeros((4, 5), np.uint16))
     assert [kind for _, _, kind in layers(result)] == ["labels"]
 

@@ -22,7 +22,7 @@ def pictures(html):
     return [np.asarray(Picture.open(io.BytesIO(base64.b64decode(text))).convert("RGB")) for text in texts]
 
 
-def test_a_result_shows_its_pictures_and_a_table():
+def test_a_result_shows_its_images_and_a_table():
     result = make_result()
     html = result._repr_html_()
     assert len(pictures(html)) == 3

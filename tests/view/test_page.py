@@ -94,7 +94,7 @@ def test_nothing_is_loaded_and_only_its_own_script_may_run(page):
     assert "innerHTML" not in code
 
 
-def test_raw_frames_travel_as_small_pictures(tmp_path, result):
+def test_raw_frames_travel_as_small_images(tmp_path, result):
     frames = np.arange(5 * 400 * 40, dtype=np.float32).reshape(5, 400, 40)
     sample = frames.copy()
     sample[2] = np.nan
@@ -180,7 +180,7 @@ def test_everything_that_is_wrong_is_told_at_once(tmp_path):
 
 
 @pytest.mark.parametrize("wrap", [lambda r: r, lambda r: [r], lambda r: {"a": r}, lambda r: [(5, r)]])
-def test_results_without_names_are_a_fault(tmp_path, result, wrap):
+def test_results_without_names_are_an_error(tmp_path, result, wrap):
     with pytest.raises(InputError, check=coded("value-invalid")):
         write_report(tmp_path / "page.html", wrap(result))
     assert not any(tmp_path.iterdir())

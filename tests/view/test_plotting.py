@@ -427,7 +427,7 @@ def test_panels_of_components():
 # Files
 
 
-def test_a_picture_is_a_png_that_says_what_it_is(tmp_path):
+def test_an_image_is_a_png_that_says_what_it_is(tmp_path):
     path = make_result(names=("phase",)).save(tmp_path / "berry.png")
     with Picture.open(path) as picture:
         assert picture.format == "PNG"
@@ -437,7 +437,7 @@ def test_a_picture_is_a_png_that_says_what_it_is(tmp_path):
     assert [file.name for file in tmp_path.iterdir()] == ["berry.png"]
 
 
-def test_equal_results_give_equal_pictures(tmp_path):
+def test_equal_results_give_equal_images(tmp_path):
     one, other = (save_result_figure(make_result(), tmp_path / name) for name in ("a.png", "b.png"))
     assert one.read_bytes() == other.read_bytes()
 
@@ -456,7 +456,7 @@ def test_a_figure_has_no_other_format(tmp_path):
     assert list(tmp_path.iterdir()) == []
 
 
-def test_an_interrupted_picture_leaves_nothing(tmp_path, monkeypatch):
+def test_an_interrupted_image_leaves_nothing(tmp_path, monkeypatch):
     drawn = figure(make_result())
 
     def interrupted(file, **_):
@@ -469,7 +469,7 @@ def test_an_interrupted_picture_leaves_nothing(tmp_path, monkeypatch):
     assert list(tmp_path.iterdir()) == []
 
 
-def test_a_picture_that_came_out_broken_is_not_placed(tmp_path, monkeypatch):
+def test_an_image_that_came_out_broken_is_not_placed(tmp_path, monkeypatch):
     drawn = figure(make_result())
     monkeypatch.setattr(drawn, "savefig", lambda file, **_: file.write(b"\x89PNG\r\n\x1a\n half"))
     with pytest.raises(OutputError, match="could not be read back"):

@@ -29,7 +29,7 @@ def test_hue_is_direction_saturation_anisotropy_and_value_strength(angle):
 
 
 @pytest.mark.parametrize("mistake", [None, "y upwards", "minor axis", "mixed term twice"])
-def test_wheel_agrees_with_the_picture(mistake):
+def test_wheel_agrees_with_the_image(mistake):
     wheel = wheel_colours(101)
     for angle in (20, 75, 110, 160):
         tensor = _tensor(angle, 1.0, 0.4)

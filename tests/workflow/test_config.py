@@ -60,7 +60,7 @@ def test_what_is_left_out_is_no_physical_value():
     assert parsed(experiment={"energy_kev": None}).experiment is None
 
 
-def test_a_mark_of_windows_editors_is_no_fault(tmp_path):
+def test_a_mark_of_windows_editors_is_no_error(tmp_path):
     path = write_config(tmp_path)
     path.write_bytes(b"\xef\xbb\xbf" + path.read_bytes())
     assert read_configuration(path).method == "mist"
@@ -80,7 +80,7 @@ def test_deep_nesting_is_no_crash(tmp_path):
         read_configuration(path)
 
 
-def test_faults_name_the_file_and_the_key(tmp_path):
+def test_errors_name_the_file_and_the_key(tmp_path):
     path = write_config(tmp_path, experiment={"energy_kev": 17000}, output={"file": "a.h5"})
     with pytest.raises(InputError) as caught:
         read_configuration(path)
@@ -91,7 +91,7 @@ def test_faults_name_the_file_and_the_key(tmp_path):
     ]
 
 
-def test_a_fault_hides_no_other():
+def test_an_error_hides_no_other():
     found = parsed(
         input={"repeats": -1, "refernce": "x"},
         experiment={"energy_kev": "17", "pixel_size": -1.0, "sample_to_detector": None},
@@ -181,7 +181,7 @@ names = st.sampled_from(["input", "experiment", "preprocess", "retrieve", "optio
 
 
 @given(st.dictionaries(names, st.one_of(anything, tables, st.lists(tables, max_size=2)), max_size=5))
-def test_whatever_stands_in_a_file_gives_faults_and_no_crash(data):
+def test_whatever_stands_in_a_file_gives_errors_and_no_crash(data):
     found = parse_mapping(data, folder="somewhere", source="")
     assert isinstance(found, ParsedConfiguration)
     assert all(isinstance(fault, str) and fault for fault in found.messages)
@@ -400,7 +400,7 @@ def test_an_override_comes_before_the_table_of_the_method(tmp_path):
         ),
     ],
 )
-def test_a_material_with_a_fault(table, message):
+def test_a_material_with_an_error(table, message):
     found = parsed(
         retrieve={"method": "single-material"}, options={"smoothing": None, "delta_over_beta": table}
     )

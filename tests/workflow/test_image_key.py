@@ -179,7 +179,7 @@ def keyed_sections(sample, angles, *, axes=None, **scan):
 
 
 @pytest.mark.parametrize(("form", "virtual"), [("a stack", True), ("a stack a position", False)])
-def test_a_scan_takes_everything_by_the_key(tmp_path, form, virtual):
+def test_a_series_takes_everything_by_the_key(tmp_path, form, virtual):
     darks, reference, samples = scene()
     turned = [0.0, 30.0, 60.0, 90.0]
     for name, array in (("ref", reference), ("dark", darks), ("sample", samples.reshape(-1, *SHAPE))):
@@ -369,7 +369,7 @@ def proposed(folder):
 
 
 @pytest.mark.parametrize("repeats", [1, 2])
-def test_a_scan_is_proposed_from_the_keys_of_one_stack(tmp_path, repeats):
+def test_a_series_is_proposed_from_the_keys_of_one_stack(tmp_path, repeats):
     darks, reference, samples = scene()
     flats = (FLAT, np.repeat(reference, repeats, axis=0))
     parts = [(DARK, darks), flats, *((PROJECTION, projection) for projection in samples), flats]
@@ -385,7 +385,7 @@ def test_a_scan_is_proposed_from_the_keys_of_one_stack(tmp_path, repeats):
     assert "Was the diffuser in" in propose_configuration(tmp_path)
 
 
-def test_a_scan_is_proposed_from_the_keys_of_stacks_of_a_position(tmp_path):
+def test_a_series_is_proposed_from_the_keys_of_stacks_of_a_position(tmp_path):
     darks, reference, samples = scene()
     for position in range(3):
         parts = [(DARK, darks), (FLAT, reference[[position]]), (PROJECTION, samples[:, position])]
@@ -431,7 +431,7 @@ def test_a_key_that_cannot_be_used_is_not_proposed(tmp_path):
         assert "image_key" not in text
 
 
-def test_references_in_more_parts_than_sets_are_remarked(tmp_path):
+def test_references_in_more_parts_than_sets_are_noted(tmp_path):
     darks, reference, samples = scene()
     flats = (FLAT, reference)
     parts = [

@@ -217,7 +217,7 @@ def test_more_angles_than_projections_tell_of_missing_ones(tmp_path):
     assert "1 of 4 projections lack frames" in str(found.findings[0])
 
 
-def test_all_faults_of_a_scan_file_come_at_once(tmp_path):
+def test_all_errors_of_a_configuration_come_at_once(tmp_path):
     reference, samples = frames(2)
     np.save(tmp_path / "ref.npy", reference)
     np.save(tmp_path / "sample.npy", samples.reshape(-1, *SHAPE)[:, 1:])
@@ -303,7 +303,7 @@ def test_flux_of_the_references_is_interpolated_too():
         assert np.abs(references.at(projection)[0] / expected - 1).max() < 4e-7
 
 
-def test_sets_of_references_in_a_scan(tmp_path):
+def test_sets_of_references_in_a_series(tmp_path):
     scan = write_config(tmp_path, 4)
     reference, _ = frames(4)
     for number, scale in enumerate((1.0, 1.1)):

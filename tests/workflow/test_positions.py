@@ -64,7 +64,7 @@ def test_any_order_of_positions_is_undone(tmp_path_factory, data, count, repeats
     assert read_all(sample).tolist() == [[100 * p + n for n in first] for p in range(count)]
 
 
-def test_a_scan_is_paired_by_the_motors_of_edf_files(tmp_path):
+def test_a_series_is_paired_by_the_motors_of_edf_files(tmp_path):
     reference, samples = frames(3)
     for n, frame in enumerate(reference):
         write_edf(tmp_path / f"ref_{n}.edf", frame, PLACES[n])

@@ -137,7 +137,7 @@ def test_two_runs_do_not_share_a_folder(tmp_path):
         run_path(scan)
 
 
-def test_a_full_disk_is_told_and_the_scan_goes_on_later(tmp_path, monkeypatch):
+def test_a_full_disk_is_told_and_the_series_goes_on_later(tmp_path, monkeypatch):
     whole = volumes(run_path(write_config(tmp_path / "whole", series={"block": 1})))
     scan = write_config(tmp_path / "full", series={"block": 1})
     sync, count = atomic._sync, 0

@@ -263,7 +263,7 @@ def test_what_cannot_be_retrieved_is_flagged_and_the_rest_goes_on(tmp_path, whol
     assert xmist.run(scan, strict=True).stopped.startswith("projection 1: ")
 
 
-def test_check_tells_what_a_scan_takes(tmp_path, capsys):
+def test_check_tells_what_a_series_takes(tmp_path, capsys):
     scan = write_config(tmp_path)
     done = call(capsys, "check", scan, "--json")
     assert done.code == 0
