@@ -336,10 +336,10 @@ def _chosen(file: Hdf5, dataset: str | None) -> Place:
         start = found
     broken: list[InputError] = []
     places = [start, *file.walk(start, broken=broken)]
-    candidates = {place.identity: place for place in places if is_plausible(place)}
-    candidates = candidates or {place.identity: place for place in places if is_plausible(place, colour=True)}
-    frames = {key: place for key, place in candidates.items() if not _is_auxiliary(place)}
-    candidates = frames or candidates
+    plausible = {place.identity: place for place in places if is_plausible(place)}
+    if not plausible:
+        plausible = {place.identity: place for place in places if is_plausible(place, colour=True)}
+    candidates = {key: place for key, place in plausible.items() if not _is_auxiliary(place)} or plausible
     if {"xmist_schema", "xmist_stack"} & {name for place in places for name in place.node.attrs}:
         raise InputError(
             f"{file.path} holds a result of xmist, not frames; xmist.open_result reads it",
@@ -356,7 +356,7 @@ def _chosen(file: Hdf5, dataset: str | None) -> Place:
     signals = {
         signal.identity: signal
         for place in places
-        if (signal := _signal(file, place)) is not None and signal.identity in candidates
+        if (signal := _signal(file, place)) is not None and signal.identity in plausible
     }
     if len(signals) == 1:
         return next(iter(signals.values()))
