@@ -6,11 +6,10 @@ from xmist.numerics.operators.transport import LOG_T, PSI, D, Transport
 from xmist.numerics.solvers.preconditioner import Moments, Prior, moments
 from xmist.numerics.solvers.prior_strength import (
     estimate_strength,
-    fine_power,
+    least_error_strength,
     power_over_rings,
-    roughness_strength,
 )
-from xmist.numerics.solvers.whole_image import Right, Solver, prior_energy, to_cosines
+from xmist.numerics.solvers.whole_image import Right, Solver, to_cosines
 
 SHAPE = (128, 144)
 
@@ -89,8 +88,28 @@ def test_weak_priors_of_another_order_are_alike_where_they_cross():
     assert other.strength * 0.35**5.0 == pytest.approx(2.0 * 0.35**3.0)
 
 
+def read_strength(transport, data, white, *, first=10.0):
+    """Return the strength for d from an estimate with α = `first`, and the solver that made it."""
+    priors = (Prior(), Prior(strength=first, order=1.5, floor=1e-6))
+
+    def solve(images, priors=priors):
+        return Solver(transport, priors)(images, negligible=lambda objective: 0.0, relative=1e-8)[0][1]
+
+    estimate = solve(data)
+    cosines = to_cosines(np.stack([estimate, solve(white)]))
+    strength = least_error_strength(
+        cosines[0],
+        priors[1],
+        noise=power_over_rings(cosines[1]),
+        determined=power_over_rings(cosines[1], Right.of(transport, white).coefficients[1]),
+        left=1.0,
+        square=float(np.mean(estimate**2)),
+    )
+    return strength, lambda alpha: solve(data, (Prior(), Prior(strength=alpha, order=1.5, floor=1e-6)))
+
+
 @pytest.mark.parametrize("alpha", [3.0, 10.0, 30.0])
-def test_strength_from_roughness_of_a_field_that_the_prior_describes(alpha):
+def test_strength_of_least_error_of_a_field_that_the_prior_describes(alpha):
     """Read from an estimate with α = 10, and knowing the noise only from the estimate itself."""
     rng = np.random.default_rng(1)
     frames = speckle(rng, 6, SHAPE)
@@ -100,35 +119,44 @@ def test_strength_from_roughness_of_a_field_that_the_prior_describes(alpha):
     d = to_cosines((drawn * rng.normal(size=SHAPE))[None], inverse=True)[0]
     transport = Transport(frames=frames, kinds=(PSI, D))
     data = transport.forward(np.stack([0 * d, d])) + sigma * rng.normal(size=frames.shape)
-    white = rng.normal(size=frames.shape)
-    priors = (Prior(), Prior(strength=10.0, order=1.5, floor=1e-6))
-    estimate, noise = (
-        Solver(transport, priors)(images, negligible=lambda objective: 0.0, relative=1e-8)[0][1]
-        for images in (data, white)
-    )
-    cosines = to_cosines(np.stack([estimate, noise]))
-    found = roughness_strength(
-        fine_power(cosines[0]),
-        fine_power(cosines[1]),
-        determined=float((cosines[1] * Right.of(transport, white).coefficients[1]).sum()),
-        roughness=prior_energy(estimate[None], (Prior(strength=1.0, order=1.5),)),
-        square=float(np.mean(estimate**2)),
-        order=1.5,
-    )
-    # What is known before the data, and the one step from α = 10, pull towards 10: a factor of 3 at most.
+    found, _ = read_strength(transport, data, rng.normal(size=frames.shape))
+    # What is known before the data counts as much as the coefficients that decide: a factor of 3 at most.
     assert 1 / 3 < found / alpha < 3
 
 
-def test_strength_from_roughness_does_not_depend_on_the_unit():
-    fine, noise = np.random.default_rng(2).uniform(1.0, 2.0, (2, 6))
-    one = roughness_strength(fine, noise, determined=50.0, roughness=3.0, square=0.1, order=1.5)
-    # Data c times as large: estimate, and what is read of it, c² times.
-    other = roughness_strength(49 * fine, noise, determined=50.0, roughness=147.0, square=4.9, order=1.5)
-    assert other == pytest.approx(one, rel=1e-12)
+@pytest.mark.parametrize("first", [3.0, 10.0])
+def test_strength_of_least_error_of_compact_objects(first):
+    """The spectrum of seeds is flat, then falls steeply: no power of κ describes it."""
+    rng = np.random.default_rng(3)
+    shape = (96, 96)
+    frames = speckle(rng, 2, shape)
+    y, x = np.indices(shape)
+    d = sum(np.exp(-((y - a) ** 2 + (x - b) ** 2) / 50.0) for a, b in rng.uniform(20.0, 76.0, (5, 2)))
+    transport = Transport(frames=frames, kinds=(PSI, D))
+    data = transport.forward(np.stack([0 * d, 0.1 * d])) + 0.01 * rng.normal(size=frames.shape)
+    found, solve = read_strength(transport, data, rng.normal(size=frames.shape), first=first)
+
+    def error(alpha):
+        return np.sqrt(np.mean((solve(alpha) - 0.1 * d) ** 2))
+
+    least = min(error(alpha) for alpha in (0.1, 0.3, 1.0))
+    assert error(found) < 1.1 * least < error(first)
 
 
-def test_nothing_to_read_roughness_from():
-    zero = np.zeros(6)
-    assert roughness_strength(zero, zero, determined=0.0, roughness=0.0, square=0.0, order=1.5) == float(
-        "inf"
-    )
+def test_strength_of_least_error_does_not_depend_on_the_unit():
+    rng = np.random.default_rng(2)
+    cosines, noise = rng.normal(size=(2, *SHAPE))
+    about = {"noise": power_over_rings(noise), "determined": power_over_rings(noise, 30.0 * noise)}
+    prior = Prior(strength=10.0, order=1.5)
+    one = least_error_strength(cosines, prior, **about, left=0.5, square=1.0)
+    # Data c times as large: estimate c times, its mean square c² times.
+    other = least_error_strength(7 * cosines, prior, **about, left=0.5, square=49.0)
+    assert other == pytest.approx(one, rel=1e-9)
+
+
+def test_nothing_to_read_a_strength_from():
+    zero = np.zeros(SHAPE)
+    rings = power_over_rings(zero)
+    prior = Prior(strength=10.0, order=1.5)
+    found = least_error_strength(zero, prior, noise=rings, determined=rings, left=1.0, square=0.0)
+    assert found == float("inf")

@@ -16,7 +16,8 @@ from numpy.typing import NDArray
 from xmist.core.arrays import Image
 from xmist.methods.full_field.border import hide_incoming
 from xmist.methods.full_field.options import TOLERANCE
-from xmist.methods.full_field.problem import NEGLIGIBLE, Fit, FitData, Problem, Start
+from xmist.methods.full_field.problem import DARK, NEGLIGIBLE, Fit, FitData, Problem, Start
+from xmist.methods.full_field.refit_dark_field import trust
 from xmist.numerics.images.blocks import BLOCK, block_mean
 from xmist.numerics.images.smooth import local_mean
 from xmist.numerics.operators.finite_model import Residual
@@ -72,8 +73,7 @@ def solve_level(
     known = None if start is None else start.priors
     again = start is None or start.again
     if known is not None:
-        priors = strengths.known(priors, known, kinds, again=again)
-    first = priors
+        priors = strengths.known(priors, known)
     choosing = strengths.steps(known=known is not None)
     chosen = known is not None and not again  # the strength for d
     last = max(choosing)
@@ -97,14 +97,22 @@ def solve_level(
                 residual=residual,
                 transport=transport,
                 weak=weak,
-                dark=not chosen and (step == choosing[0] or strengths.noisy(priors, first, kinds)),
+                dark=not chosen and step == choosing[0],
             )
         part = NEGLIGIBLE if step > last else rough if step or begun or alone else _ROUGHEST
         new, how = _solve(problem, solver, transport, residual, fields, fields.copy(), part=part)
         solves.append(how)
         del solver  # solves and models need the memory
-        priors = strengths.choose(new, noise, transport=transport, priors=priors, weak=weak, mix=problem.mix)
-        if step == choosing[0] and strengths.chosen(noise, priors, first, kinds):
+        priors = strengths.choose(
+            new,
+            noise,
+            transport=transport,
+            priors=priors,
+            weak=weak,
+            mix=problem.mix,
+            trust=trust(data, new[kinds.index(PSI)]) if any(kinds[i] in DARK for i in noise) else None,
+        )
+        if step == choosing[0] and strengths.chosen(noise, kinds):
             last = step
         del transport, models, residual
         before = misfits[-1] + prior_energy(fields, used, weights=data.weights, threads=data.threads)

@@ -2,9 +2,9 @@
 
 `PriorStrengths` is all that the other steps use: the priors to begin with (`initial`), the outer
 steps after which strengths are chosen (`steps`), and the choice itself (`noise_response` before a solve,
-`choose` after it). The strength for d is read from an estimate with a prior of a fixed strength, by its
-roughness and what white noise gives; those for ln T and ψ from the spectrum of a weakly regularised estimate,
-next to the spectrum of drawn noise (`xmist.numerics.solvers.prior_strength`).
+`choose` after it). The strength for d is read from an estimate with a prior of a fixed strength and from
+what white noise gives, such that the expected error is least; those for ln T and ψ from the spectrum of a
+weakly regularised estimate, next to that of drawn noise (`xmist.numerics.solvers.prior_strength`).
 
 The prior on ψ is its roughness, for which a tilt, a defocus and an astigmatism cost nothing. For one position
 it acts everywhere: one frame determines ψ so far that without a prior noise decides the rest. For more
@@ -33,19 +33,18 @@ from xmist.numerics.solvers.prior_strength import (
     ALIKE,
     ORDER,
     estimate_strength,
-    fine_power,
+    fine_waves,
+    least_error_strength,
     power_over_rings,
-    roughness_strength,
 )
-from xmist.numerics.solvers.whole_image import Right, prior_energy, to_cosines
+from xmist.numerics.solvers.whole_image import Right, to_cosines
 from xmist.numerics.weights import Images
 
 Real = NDArray[Any]
 
 _CROSSING: Final = 0.35  # rad per pixel at which the first, weak prior outweighs the data
-# Outer steps after whose solve strengths are chosen. That for ln T: after each, in the end from an estimate
-# with a prior of about its own strength. That for d: after the first, and again after the second if it became
-# stronger, because one step from a noisy estimate goes only a part of the way.
+# Outer steps after whose solve strengths are chosen. That for d: after the first. That for ln T: after each,
+# in the end from an estimate with a prior of about its own strength.
 _STEPS: Final = (1, 2)
 _STEPS_AGAIN: Final = (0,)  # the same, where they are known from a similar fit
 # Strength for d before it is chosen: about the best constant one for simulated experiments. The choice
@@ -81,11 +80,11 @@ _DARK: Final = (D, D_XX, D_XY, D_YY)
 class NoiseResponse:
     """The response of one unknown to noise alone.
 
-    `power` (ring,): of a solve for it; `determined`: number of coefficients that the data determine, for d.
+    `power` (ring,): of a solve for it; `determined` (ring,): how many coefficients of d the data determine.
     """
 
     power: Real
-    determined: float = 0.0
+    determined: Real | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -154,34 +153,18 @@ class PriorStrengths:
             out.append(prior if strength is None else replace(prior, strength=strength))
         return tuple(out)
 
-    def known(
-        self, first: tuple[Prior, ...], found: tuple[Prior, ...], kinds: tuple[int, ...], *, again: bool
-    ) -> tuple[Prior, ...]:
-        """Return the priors to begin with from those of a similar fit, `found`.
-
-        Where the strength for d is to be chosen `again`, it begins no weaker than the first one.
-        """
-        out = []
-        for kind, prior, one in zip(kinds, first, found, strict=True):
-            least = prior.strength if again and kind in _DARK and kind not in self.fixed else 0.0
-            out.append(replace(prior, strength=max(one.strength, least), order=one.order))
-        return tuple(out)
+    @staticmethod
+    def known(first: tuple[Prior, ...], found: tuple[Prior, ...]) -> tuple[Prior, ...]:
+        """Return the priors to begin with from those of a similar fit, `found`."""
+        return tuple(
+            replace(prior, strength=one.strength, order=one.order)
+            for prior, one in zip(first, found, strict=True)
+        )
 
     @staticmethod
-    def noisy(priors: tuple[Prior, ...], first: tuple[Prior, ...], kinds: tuple[int, ...]) -> bool:
-        """Return whether d got a stronger prior than the one that its estimate was made with at `first`."""
-        chosen = zip(kinds, priors, first, strict=True)
-        return any(kind in _DARK and one.strength > other.strength for kind, one, other in chosen)
-
-    def chosen(
-        self,
-        noise: Mapping[int, NoiseResponse],
-        priors: tuple[Prior, ...],
-        first: tuple[Prior, ...],
-        kinds: tuple[int, ...],
-    ) -> bool:
+    def chosen(noise: Mapping[int, NoiseResponse], kinds: tuple[int, ...]) -> bool:
         """Return whether the strengths, chosen once from what `noise` gives, need not be chosen again."""
-        return all(kinds[i] in _DARK for i in noise) and not self.noisy(priors, first, kinds)
+        return all(kinds[i] in _DARK for i in noise)
 
     @staticmethod
     def steps(*, known: bool) -> tuple[int, ...]:
@@ -229,7 +212,8 @@ class PriorStrengths:
             noise = solve(right)[scattering]
             for i, image, one in zip(scattering, to_cosines(noise, threads=threads), gathered, strict=True):
                 out[i] = NoiseResponse(
-                    power=fine_power(image, threads=threads), determined=dot(image, one, threads=threads)
+                    power=power_over_rings(image, threads=threads),
+                    determined=power_over_rings(image, one, threads=threads),
                 )
             del right, gathered, noise, image, one
         spectral = [i for i in readable if kinds[i] in (LOG_T, PSI)]
@@ -263,18 +247,24 @@ class PriorStrengths:
         priors: tuple[Prior, ...],
         weak: tuple[Prior, ...],
         mix: Real | None,
+        trust: Image | None = None,
     ) -> tuple[Prior, ...]:
         """Return priors with the strengths that an estimate (unknown, y, x) needs.
 
         The estimate was made with `priors`; unknowns without an entry in `noise` keep theirs. No strength is
-        far below that of `weak` or far above it. d and ψ keep their order; ln T has the first,
-        or the likeliest where that is likelier by far.
+        far below that of `weak` or far above it. `trust` (y, x): factors of the weights of the last solve
+        for d, None where it does not follow. d and ψ keep their order; ln T has the first, or the likeliest
+        where that is likelier by far.
         """
         kinds = transport.kinds
         out = list(priors)
         for i, response in noise.items():
-            estimate = self._choose_dark if kinds[i] in _DARK else self._choose_by_spectrum
-            found = estimate(i, fields[i], response, transport=transport, priors=priors, mix=mix)
+            if kinds[i] in _DARK:
+                found = self._choose_dark(fields[i], priors[i], response, transport=transport, trust=trust)
+            else:
+                found = self._choose_by_spectrum(
+                    i, fields[i], response, transport=transport, priors=priors, mix=mix
+                )
             if kinds[i] == PSI:
                 bound, least, most = weak[i].strength, 1.0, _PHASE_STRONGEST
             else:
@@ -289,27 +279,31 @@ class PriorStrengths:
                 out[place] = replace(out[place], strength=weight * strength)
         return tuple(out)
 
+    @staticmethod
     def _choose_dark(
-        self,
-        i: int,
-        image: Image,
-        noise: NoiseResponse,
-        *,
-        transport: Transport,
-        priors: tuple[Prior, ...],
-        mix: Real | None,
+        image: Image, prior: Prior, noise: NoiseResponse, *, transport: Transport, trust: Image | None
     ) -> Prior:
+        """Return the prior on d or an element of it (y, x) with which the expected error is least."""
         threads = transport.threads
-        prior = priors[i]
+        assert noise.determined is not None
         cosines = to_cosines(image[None].copy(), threads=threads)[0]
+        left = 1.0
+        if trust is not None:
+            fine = fine_waves(cosines, prior.order, threads=threads)
+            to_cosines(fine[None], inverse=True, threads=threads)
+            np.square(fine, out=fine)
+            level = float(fine.mean(dtype=np.float64))
+            if level > 0.0:
+                left = dot(trust, fine, threads=threads) / float(trust.sum(dtype=np.float64)) / level
         used = np.ones(image.shape, bool) if transport.weights is None else _usable(transport.weights)
-        strength = roughness_strength(
-            fine_power(cosines, threads=threads),
-            noise.power,
+        strength = least_error_strength(
+            cosines,
+            prior,
+            noise=noise.power,
             determined=noise.determined,
-            roughness=prior_energy(image[None], (replace(prior, strength=1.0, floor=0.0),), threads=threads),
+            left=left,
             square=float(np.square(image, dtype=np.float64).mean(where=used)),
-            order=prior.order,
+            threads=threads,
         )
         return replace(prior, strength=strength)
 

@@ -54,6 +54,19 @@ def model_error_weights(
     return factors
 
 
+def trust(data: FitData, psi: Image) -> Image | None:
+    """Return the factors for the weights (y, x) of the last solve for the dark-field, None without noise."""
+    if data.noise <= 0.0:
+        return None
+    return model_error_weights(
+        psi,
+        smoothing=SMOOTH,
+        curvature=moments(data.reference, threads=data.threads).curvature / len(data.reference),
+        noise=max(data.noise, _FAITHFUL * float(data.reference[0].var(dtype=np.float64))),
+        threads=data.threads,
+    )
+
+
 def part_left(factors: Real, dark: Image) -> float:
     """Return the mean of factors (y, x), weighted by the size of the dark-field (unknown, y, x)."""
     size = np.abs(dark).sum(axis=0)
@@ -66,18 +79,10 @@ def refit_dark_field(data: FitData, problem: Problem, found: Fit) -> Fit:
 
     The same fit if the model is nowhere in error; otherwise the operator of `found` is overwritten.
     """
-    kinds, threads = problem.kinds, data.threads
+    kinds = problem.kinds
     dark = [i for i, kind in enumerate(kinds) if kind in DARK]
-    if not dark or data.noise <= 0.0:
-        return found
-    factors = model_error_weights(
-        found.fields[kinds.index(PSI)],
-        smoothing=SMOOTH,
-        curvature=moments(data.reference, threads=threads).curvature / len(data.reference),
-        noise=max(data.noise, _FAITHFUL * float(data.reference[0].var(dtype=np.float64))),
-        threads=threads,
-    )
-    if float(factors.min()) > _TRUSTED:
+    factors = trust(data, found.fields[kinds.index(PSI)]) if dark else None
+    if factors is None or float(factors.min()) > _TRUSTED:
         return found
     weights = found.weights
     part = replace(

@@ -1,11 +1,21 @@
 """The strength of a prior, from an estimate and from a solve for noise alone.
 
-`roughness_strength` is for an image that exists for certain but may be dominated by noise. With G = (H + P)⁻¹
-as below, γ = tr(G H) coefficients of an estimate u are determined by the data, and MacKay's condition (1992,
-Neural Comput. 4 415) makes the prior that of the image, α = σ² γ/‖u‖²_P. σ² is not taken from the residual:
-the error of D is mostly coherent with the sample, and 2 to 16 times as large as noise in the frames explains.
-It is read in the estimate itself, as its power at high frequencies over that of a solve for white noise of
-variance 1.
+`least_error_strength` is for an image that exists for certain but may be dominated by noise. With H the
+normal operator's block at a frequency, P the prior's precision for α = 1 and δ = H/(H + αP) the part of the
+truth that an estimate keeps, its expected error is
+
+    Σ (1 − δ)² S + v δ²/H
+
+with S the truth's power and v the noise level. It is least where, for H that varies slowly,
+
+    α Σ w P S = v Σ w,    w = δ² (1 − δ)
+
+The frequencies around which the prior begins to outweigh the data decide, so that the truth need not have
+the spectrum of the prior. S is the power of an estimate, less that of its noise, over δ²; it may be negative.
+Where the model is wrong, as at rims, the last solve has less weight, and a smaller v than the estimate. v is
+not taken from the residual: the error of D is mostly coherent with the sample, and 2 to 16 times as
+large as noise in the frames explains. It is read in the estimate itself, as its power at high frequencies
+over that of a solve for white noise of variance 1.
 
 `estimate_strength`, for an image that may be nothing at all (ln T of a phase object). An estimate made with a
 weak prior is the truth, damped, plus noise. Per frequency, with H the normal operator's block, P the priors'
@@ -43,11 +53,19 @@ _ROWS: Final = 64
 _HIGHEST: Final = 2.0  # rad per pixel; beyond, errors of the stencils dominate
 # Rings in rad per pixel, waves of 15 to 6 pixels, at which D of simulated experiments is noise.
 _FINE: Final = np.geomspace(0.43, 1.08, 7)
-# What is known before the data: ‖d‖²_P of a coefficient for order 3/2, over ⟨d²⟩, and the number of
-# coefficients that this counts for. An image whose power falls like κ⁻³ from waves of a hundred pixels on has
-# about this roughness.
+# The error of D is larger at low frequencies than white noise explains: in simulated experiments v is 1.1 to
+# 1.8 times as large at waves of 30 to 100 pixels.
+_MIDDLE: Final = 0.68  # rad per pixel, of the rings above
+_RISE: Final = 0.15
+_NO_SIGNAL: Final = 0.36  # rad per pixel from which the power of an estimate is taken for noise altogether
+# What is known before the data: P S of a coefficient for order 3/2, over ⟨d²⟩, and for how much weight this
+# counts (a frequency counts for 1 at most). An image whose power falls like κ⁻³ from waves of a hundred
+# pixels on has about this roughness.
 _ROUGHNESS: Final = 0.15
-_COUNTS_FOR: Final = 100.0
+_COUNTS_FOR: Final = 150.0
+_PEAK: Final = 27.0 / 4.0  # over the largest δ² (1 − δ)
+_NEIGHBOURS: Final = 7  # rings over which δ, which one solve for noise measures, is averaged
+_ITERATIONS: Final = 60
 ORDER: Final = 1.5  # that `_ROUGHNESS` is of
 ALIKE: Final = 0.2  # rad per pixel at which priors of all orders are alike
 
@@ -134,19 +152,67 @@ def estimate_strength(
     return out
 
 
-def roughness_strength(
-    fine: Real, fine_noise: Real, *, determined: float, roughness: float, square: float, order: float
+def least_error_strength(
+    coefficients: Real,
+    prior: Prior,
+    *,
+    noise: Real,
+    determined: Real,
+    left: float,
+    square: float,
+    threads: int | None = None,
 ) -> float:
-    """Return the strength α of the prior of an unknown that its estimate u asks for.
+    """Return the strength α with which the expected error of an unknown is least.
 
-    `fine`, `fine_noise` (ring,): `fine_power` of u and of a solve for white noise of variance 1;
-    `determined`: γ; `roughness`: ‖u‖²_P for α = 1; `square`: ⟨u²⟩ over the usable pixels.
+    `coefficients` (y, x): cosine coefficients of its estimate with `prior`; `noise`, `determined` (ring,):
+    `power_over_rings` of a solve for white noise of variance 1, and of that and its right-hand side; `left`:
+    noise level of the final solve, over that of the estimate; `square`: ⟨u²⟩ over the usable pixels.
     """
-    used = (fine > 0.0) & (fine_noise > 0.0)
-    variance = float(np.exp(np.mean(np.log(fine[used] / fine_noise[used])))) if used.any() else 0.0
-    known = _ROUGHNESS * ALIKE ** (2.0 * (order - ORDER)) * square
-    whole = _COUNTS_FOR * known + roughness
-    return variance * (_COUNTS_FOR + max(determined, 0.0)) / whole if whole > 0.0 else float("inf")
+    counts, *sums = _over_rings(coefficients, _rings(coefficients), threads)
+    used = (counts > 0) & (noise > 0.0)
+    if not used.any():
+        return float("inf")
+    counts, determined = counts[used], determined[used]
+    centres, power, noise = (values[used] / counts for values in (*sums, noise))
+    fine = (centres >= _FINE[0]) & (centres <= _FINE[-1]) & (power > 0.0)
+    variance = (centres / _MIDDLE) ** -_RISE
+    variance *= np.exp(np.mean(np.log(power[fine] / noise[fine] / variance[fine]))) if fine.any() else 0.0
+    near = np.ones(_NEIGHBOURS)
+    kept = np.convolve(determined, near, "same") / np.convolve(counts, near, "same")
+    kept = np.clip(kept, 1e-3, 1.0 - 1e-3)
+    shape = centres ** (2.0 * prior.order)
+    data = prior.strength * shape * kept / (1.0 - kept)
+    signal = np.where(centres < _NO_SIGNAL, (power - variance * noise) / kept**2, 0.0)
+    known = _COUNTS_FOR * _ROUGHNESS * ALIKE ** (2.0 * (prior.order - ORDER)) * square
+    strength = prior.strength
+    for _ in range(_ITERATIONS):
+        kept = data / (data + strength * shape)
+        weights = _PEAK * counts * kept**2 * (1.0 - kept)
+        whole = max(float((weights * shape * signal).sum()), 0.0) + known
+        total = float(weights.sum())
+        if whole == 0.0:
+            return float("inf")
+        level = left * float((weights * variance).sum()) / total
+        # Half of a step in log α: a whole one overshoots.
+        strength = float(np.sqrt(strength * level * (total + _COUNTS_FOR) / whole))
+    return strength
+
+
+def fine_waves(coefficients: Real, order: float, *, threads: int | None = None) -> Real:
+    """Return s^order times cosine coefficients (y, x) at high frequencies, 0 elsewhere.
+
+    With the order of a prior that outweighs the data there, noise becomes nearly white.
+    """
+    s_y, s_x = (4 * np.sin(k / 2) ** 2 for k in frequencies(coefficients.shape))
+    out = np.zeros_like(coefficients)
+
+    def task(start: int, stop: int) -> None:
+        symbol = s_y[start:stop, None] + s_x
+        fine = (symbol >= _FINE[0] ** 2) & (symbol < _FINE[-1] ** 2)
+        out[start:stop][fine] = coefficients[start:stop][fine] * symbol[fine] ** order
+
+    for_blocks(task, len(s_y), threads=threads, block=_ROWS)
+    return out
 
 
 def fine_power(coefficients: Real, *, threads: int | None = None) -> Real:
@@ -155,9 +221,9 @@ def fine_power(coefficients: Real, *, threads: int | None = None) -> Real:
     return power
 
 
-def power_over_rings(coefficients: Real, *, threads: int | None = None) -> Real:
-    """Return the power (ring,) of cosine coefficients (y, x) over rings of frequencies."""
-    power: Real = _over_rings(coefficients, _rings(coefficients), threads)[2]
+def power_over_rings(coefficients: Real, other: Real | None = None, *, threads: int | None = None) -> Real:
+    """Return the power (ring,) of cosine coefficients (y, x), or their product with others, over rings."""
+    power: Real = _over_rings(coefficients, _rings(coefficients), threads, other)[2]
     return power
 
 
@@ -165,8 +231,8 @@ def _rings(coefficients: Real) -> Real:
     return np.geomspace(_LOWEST * np.pi / min(coefficients.shape), _HIGHEST, _RINGS + 1)
 
 
-def _over_rings(coefficients: Real, edges: Real, threads: int | None) -> Real:
-    """Sum 1, the frequency, and the power over rings of frequencies between edges: (3, ring)."""
+def _over_rings(coefficients: Real, edges: Real, threads: int | None, other: Real | None = None) -> Real:
+    """Sum 1, the frequency, and the power (or product with others) over rings between edges: (3, ring)."""
     s_y, s_x = (4 * np.sin(k / 2) ** 2 for k in frequencies(coefficients.shape))
     blocks = -(-len(s_y) // _ROWS)
     sums = np.empty((blocks, 3, len(edges) + 1))
@@ -174,7 +240,8 @@ def _over_rings(coefficients: Real, edges: Real, threads: int | None) -> Real:
     def task(start: int, stop: int) -> None:
         symbol = np.sqrt(s_y[start:stop, None] + s_x).ravel()
         ring = np.digitize(symbol, edges)
-        power = coefficients[start:stop].astype(np.float64).ravel() ** 2
+        power = coefficients[start:stop].astype(np.float64).ravel()
+        power *= power if other is None else other[start:stop].ravel()
         for out, values in zip(sums[start // _ROWS], (None, symbol, power), strict=True):
             out[:] = np.bincount(ring, values, len(edges) + 1)
 
