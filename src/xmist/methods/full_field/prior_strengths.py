@@ -55,6 +55,9 @@ _LOCAL: Final = 4.0  # σ in pixels over which the noise level is taken
 # that is weak next to the data decides between the two.
 _WEAKER: Final = 0.01
 _WEAKER_D: Final = 0.05  # the same for d: with less, steps from no sample diverge
+_LEAST_D: Final = (
+    0.3  # the same, absolute: at faint speckles the first is far weaker than any that was the best
+)
 _STRONGEST: Final = 1e6  # relative to the first
 # Strengths of the prior on ψ, relative to Σ_n ⟨w I²⟩: the first one for one position, and that in a margin.
 _PHASE: Final = 0.01
@@ -270,6 +273,9 @@ class PriorStrengths:
             else:
                 bound = weak[i].of_order(found.order, _CROSSING).strength
                 least, most = (_WEAKER if kinds[i] == LOG_T else _WEAKER_D), _STRONGEST
+            if kinds[i] in _DARK:
+                weakest = Prior(strength=_LEAST_D, order=ORDER).of_order(found.order, ALIKE).strength
+                least = max(least, weakest / bound)
             out[i] = replace(found, strength=min(max(found.strength, least * bound), most * bound))
         if D_XY in kinds and D_XY not in self.fixed:
             # One strength for all elements: ‖D_xx‖² + 2‖D_xy‖² + ‖D_yy‖² is the same in any frame of axes.
@@ -294,7 +300,9 @@ class PriorStrengths:
             np.square(fine, out=fine)
             level = float(fine.mean(dtype=np.float64))
             if level > 0.0:
-                left = dot(trust, fine, threads=threads) / float(trust.sum(dtype=np.float64)) / level
+                # The right-hand side's noise over the data's information, both with these weights.
+                noisy = dot(trust * trust, fine, threads=threads)
+                left = noisy / float(trust.sum(dtype=np.float64)) / level
         used = np.ones(image.shape, bool) if transport.weights is None else _usable(transport.weights)
         strength = least_error_strength(
             cosines,

@@ -53,10 +53,10 @@ _ROWS: Final = 64
 _HIGHEST: Final = 2.0  # rad per pixel; beyond, errors of the stencils dominate
 # Rings in rad per pixel, waves of 15 to 6 pixels, at which D of simulated experiments is noise.
 _FINE: Final = np.geomspace(0.43, 1.08, 7)
-# The error of D is larger at low frequencies than white noise explains: in simulated experiments v is 1.1 to
+# The error of D is larger at low frequencies than white noise explains: in simulated experiments v is 1.2 to
 # 1.8 times as large at waves of 30 to 100 pixels.
 _MIDDLE: Final = 0.68  # rad per pixel, of the rings above
-_RISE: Final = 0.15
+_RISE: Final = 0.2
 _NO_SIGNAL: Final = 0.36  # rad per pixel from which the power of an estimate is taken for noise altogether
 # What is known before the data: P S of a coefficient for order 3/2, over ⟨d²⟩, and for how much weight this
 # counts (a frequency counts for 1 at most). An image whose power falls like κ⁻³ from waves of a hundred
