@@ -93,11 +93,12 @@ def test_bare_beam_is_bare_and_nothing_rings(leaving):
     free = retrieve(*leaving, **SCATTER)
     error = [np.abs(r.dark_field / PER_D - D_EDGE)[:, 30:].mean() for r in (result, free)]
     assert error[0] <= 1.1 * error[1]
-    # Neither the border that the sample leaves by nor that of the box stands out.
+    # Neither the border that the sample leaves by, where half of the neighbours are missing, nor that of the
+    # box stands out.
     psi_error = result.phase / PER_PSI - PSI_EDGE
     rough = np.abs(ndi.laplace(psi_error))
     for edge in (np.s_[4:-4, -6:], np.s_[4:-4, 31:37]):
-        assert rough[edge].mean() <= 2.5 * rough[4:-4, 45:-10].mean()
+        assert rough[edge].mean() <= 3.0 * rough[4:-4, 45:-10].mean()
     mask = np.zeros(SHAPE, bool)
     mask[part] = True
     same = retrieve(*leaving, background=mask, **SCATTER)
