@@ -1,7 +1,7 @@
 """Reconstruct the tensor field of three crossed bundles of fibres by mumott, and compare their directions.
 
-Run: python benchmarks/mumott_tensors.py tensors.h5, in an environment with xmist, mumott and matplotlib < 3.9
-(for mumott 2.3). `python benchmarks/tomography.py tensors` writes the file.
+Run: python benchmarks/mumott_tensors.py tensors.h5 [iterations], in an environment with xmist, mumott and
+matplotlib < 3.9 (for mumott 2.3). `python benchmarks/tomography.py tensors` writes the file.
 """
 
 from __future__ import annotations
@@ -57,4 +57,4 @@ def main(path: str, iterations: int = 30, smoothness: float = 1e-5) -> None:
 
 
 if __name__ == "__main__":
-    main(sys.argv[1])
+    main(sys.argv[1], *map(int, sys.argv[2:]))

@@ -1,7 +1,7 @@
 """Measure volumes: against an analytic phantom, against simulated frames, and their time and memory.
 
 Run: python benchmarks/tomography.py truth | retrieved | tensors | time, with [method=umpa] [positions=4]
-[side=128] [angles=101] [folder=DIR] [phantom=composite | second] [runs=auto,1,sharedstd].
+[side=128] [angles=101] [folder=DIR] [phantom=composite | second] [runs=1,sharedstd,close].
 
 Retrieved projections and volumes stay in `folder`, so that an interrupted run goes on.
 """
@@ -287,17 +287,19 @@ def retrieved(
 
 
 def run_options(name: str, angles: int) -> dict[str, Any]:
-    """Return options of `full-field`: a strength of the prior on D ("auto", or a number), or "shared".
+    """Return options of `full-field`: the strength of the prior on D ("auto", a number, "shared" or "close").
 
-    "shared" is the strength of a single image, about 10, over the number of projections, also for ln T; "std"
-    at the end adds standard deviations.
+    "shared" is the strength of a single image, about 10, over the number of projections, for D and ln T;
+    "close" for D, with iterations to a smaller tolerance. "std" at the end adds standard deviations.
     """
     strength = name.removesuffix("std")
-    options: dict[str, Any] = {"regularisation": strength if strength == "auto" else 10.0 / angles}
+    options: dict[str, Any] = {"regularisation": 10.0 / angles}
     if strength == "shared":
         options["transmission_regularisation"] = 10.0 / angles
-    elif strength != "auto":
-        options["regularisation"] = float(strength)
+    elif strength == "close":
+        options["tolerance"] = 1e-4
+    else:
+        options["regularisation"] = strength if strength == "auto" else float(strength)
     return options | ({"uncertainty": True, "draws": 2} if name.endswith("std") else {})
 
 
@@ -399,7 +401,7 @@ def main() -> None:
             timing(place, int(given.get("slices", 16)), given.get("algorithm", "fbp"))
         else:
             phantom, method = given.get("phantom", "ct"), given.get("method", "full-field")
-            runs = given.get("runs", "auto,1,shared,sharedstd").split(",")
+            runs = given.get("runs", "auto,1,shared,close").split(",")
             retrieved(place, phantom, method, positions, side, angles, runs)
 
 

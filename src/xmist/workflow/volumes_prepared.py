@@ -98,11 +98,10 @@ def prepare_volumes(result: str | Path, options: VolumeOptions, progress: Progre
     angles = np.asarray(stack.angles, np.float64)[kept]
     if "scattering" in quantities and stack.options.get("regularisation") == "auto":
         # Each projection counts its prior once, and the volume as many times.
-        strength = _ALONE / kept.size
         text = (
             "the strength of the prior on the dark-field was chosen for each projection alone; it lowers the "
-            f"scattering in the volume. Retrieve with regularisation and transmission_regularisation = "
-            f"{strength:.2g}, 10 over the number of projections"
+            f"scattering in the volume. Retrieve with regularisation = {_ALONE / kept.size:.2g}, 10 over the "
+            "number of projections"
         )
         findings.append(finding("scattering-lowered", text))
     survey = _survey(stack, kept, quantities, options.air, progress)
