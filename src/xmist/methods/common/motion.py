@@ -140,7 +140,7 @@ def _blurred(left: ResidualShifts, result: Retrieval) -> list[Finding]:
     middle = float(np.median(values))
     error = 1.2533 * 1.4826 * float(np.median(np.abs(values - middle))) / np.sqrt(len(values))
     mean = float(others.mean()) if len(others) else 0.0
-    if middle < max(0.5 * _BLUR**2, 5.0 * error, 0.3 * mean):
+    if abs(middle) < max(0.5 * _BLUR**2, 5.0 * error, 0.3 * abs(mean)):
         return []
     message = (
         f"dark-field is {middle / scale:.2g} m along the border, where speckles stand still and no light is "
