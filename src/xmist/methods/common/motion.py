@@ -74,7 +74,7 @@ def check_motion(
     )
     if len(left.common) < _FEWEST:
         return result
-    found = _apart(left) or ([] if angle is None else _contradicted(left, result))
+    found = [] if angle is None else _apart(left) or _contradicted(left, result)
     found += _blurred(left, result)
     if first_order:
         found += _as_blur(left, result)
