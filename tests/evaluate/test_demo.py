@@ -97,7 +97,7 @@ def test_files_open(made):
 
 def test_the_configuration_retrieves_the_frames_once_more(made, capsys):
     files = demo.names(made[0], SETTINGS)
-    done = call(capsys, "retrieve", files["scan"])
+    done = call(capsys, "retrieve", files["configuration"])
     assert done.code == 0, done.err
     mine, theirs = (xmist.open_result(made[0] / name) for name in ("result.h5", "full-field-6.h5"))
     assert mine.method == theirs.method

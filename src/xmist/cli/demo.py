@@ -61,8 +61,8 @@ def demo(settings: Settings, folder: str | None, quick: bool, paper: bool, overw
     click.echo(f"Figure: {files['figure']}; all tables and figures: {files['table']}")
     say(
         settings,
-        f"Next: xmist info {target / f'{METHOD}-{max(chosen.positions)}.h5'}, or change {files['scan']} and "
-        f"run: xmist retrieve {files['scan']}",
+        f"Next: xmist info {target / f'{METHOD}-{max(chosen.positions)}.h5'}, or change "
+        f"{files['configuration']} and run: xmist retrieve {files['configuration']}",
     )
     return DONE
 

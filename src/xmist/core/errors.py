@@ -129,7 +129,7 @@ ERROR_CODES: Final[Mapping[str, str]] = MappingProxyType(
         "series-locked": "Another process is working on a series.",
         # --- volumes (tomography, workflow) ---
         "cone-beam-wide": (
-            "A cone beam moves rays too far for parallel geometry, and no GPU was found or the scan needs it."
+            "A cone beam moves rays too far for parallel geometry, and no GPU was found, or it is needed."
         ),
         "projections-too-few": "Too few projections can be used for a reconstruction.",
         # --- simulation (simulate) ---

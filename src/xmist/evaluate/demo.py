@@ -51,13 +51,13 @@ PAPER: Final = DemoSettings(shape=(256, 256), options=PAPER_OPTIONS, positions=P
 
 
 def names(folder: str | Path, settings: DemoSettings = FULL) -> dict[str, Path]:
-    """Return the files that a demo writes: "figure", "table", "scan", "frames", "truth", others by name."""
+    """Return the files that a demo writes, by name: "figure", "table", "configuration", "frames", "truth"."""
     folder = Path(folder)
     compared = target_files(folder, tuple(settings.options), settings.positions, results=True)
     return {
         "figure": folder / "dark-field.png",
         "table": folder / "comparison.md",
-        "scan": folder / "config.toml",
+        "configuration": folder / "config.toml",
         "frames": folder / "frames.h5",
         "truth": folder / "truth.h5",
         "more truth": folder / "truth_more.h5",

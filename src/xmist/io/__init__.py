@@ -108,7 +108,7 @@ def open_result(
     --------
     >>> open_result("result.h5").phase.shape  # doctest: +SKIP
     (2048, 2048)
-    >>> open_result("scan.h5", chunks={"projection": 16})["phase"].mean("projection")  # doctest: +SKIP
+    >>> open_result("series.h5", chunks={"projection": 16})["phase"].mean("projection")  # doctest: +SKIP
     """
     from xmist.io.results.stacks import is_stack
 

@@ -107,7 +107,7 @@ def export_tomography(
     Examples
     --------
     >>> from xmist.io.results.nxtomo import export_tomography
-    >>> export_tomography("scan.h5", "delta.nx", air=(0, 2048, 0, 50))  # doctest: +SKIP
+    >>> export_tomography("series.h5", "delta.nx", air=(0, 2048, 0, 50))  # doctest: +SKIP
     PosixPath('delta.nx')
     """
     stack = open_stack(master)
