@@ -44,6 +44,7 @@ _BIN: Final = 4  # pixels; σ = 4 leaves nothing finer
 _TILE: Final = 256  # pixels
 _WHOLE: Final = 768  # pixels; larger images are judged by nine tiles
 _RINGS: Final = 14
+_ACCURACY: Final = 1e-5  # pixels of a moved reference; noise moves speckles by far more
 _FEW: Final = 4  # positions that noise is read from
 _ROWS: Final = 16  # of a few frames, which the cache holds
 _HALF: Final = 0.5  # of the flux of speckles without their mean that is a gradient, if they are isotropic
@@ -139,7 +140,7 @@ class Flow:
         down = size if equations == "coarse" else 1
         total = np.zeros((kinds, shape[0] // down, shape[1]), np.float32)
         source, level = np.zeros((2, *shape), np.float32)
-        warp = None if shift is None else Warp.of(shift, threads=self.threads)
+        warp = None if shift is None else Warp.of(shift, accuracy=_ACCURACY, threads=self.threads)
         inside = None if warp is None else _from_inside(warp.back)
         rest, moved = np.empty(shape, np.float32), np.empty((2, *shape), np.float32)
         noise = gain * noise_sums(
@@ -226,16 +227,19 @@ class Flow:
             rows = slice(start, stop)
             with np.errstate(invalid="ignore", over="ignore"):  # pixels of weight 0
                 np.subtract(model[rows], sample[rows], out=rest[rows])
+            if weight is None:  # while the cache holds them
+                add(start, stop)
 
         def add(start: int, stop: int) -> None:
             rows = slice(start, stop)
-            source[rows] += filled[rows] if own is None else mean * filled[rows]
+            source[rows] += rest[rows] if own is None else mean * rest[rows]
             level[rows] += model[rows] if own is None else mean * model[rows]
 
         for_blocks(subtract, len(rest), threads=self.threads, block=_ROWS)
-        filled = fill_source(rest, weight, threads=self.threads)
-        for_blocks(add, len(rest), threads=self.threads, block=_ROWS)
-        return filled
+        if weight is not None:
+            rest = fill_source(rest, weight, threads=self.threads)
+            for_blocks(add, len(rest), threads=self.threads, block=_ROWS)
+        return rest
 
 
 def prepare_flow(frames: Image, *, speckle: float, tensor: bool, refine: bool, threads: int) -> Flow:

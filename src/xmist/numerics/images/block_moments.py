@@ -144,6 +144,8 @@ def block_moments(
     height, width = reference.shape[1:]
     grid = (-(-height // BLOCK), -(-width // BLOCK))
     total = np.zeros((*grid, 11))
+    if used is not None and used.all():
+        used = None
     limited = weights is not None or used is not None
     flux = np.zeros((len(reference), 2, *grid))
     for n, (one, other) in enumerate(zip(reference, sample, strict=True)):

@@ -203,7 +203,7 @@ def _sample_rows(coefficients, v, factor, out, start, stop):  # type: ignore[no-
 
 
 @jit
-def _invert_rows(u, v, start, stop):  # type: ignore[no-untyped-def]
+def _invert_rows(u, v, accuracy, start, stop):  # type: ignore[no-untyped-def]
     """Solve v(r) = u(r − v) by iteration, u linear between pixels; its error falls by |∇u| each time."""
     _, height, width = u.shape
     for y in range(start, stop):
@@ -223,7 +223,7 @@ def _invert_rows(u, v, start, stop):  # type: ignore[no-untyped-def]
                 new_y = a * u[1, y0, x0] + b * u[1, y0, x1] + c * u[1, y1, x0] + d * u[1, y1, x1]
                 change = abs(new_x - v_x) + abs(new_y - v_y)
                 v_x, v_y = new_x, new_y
-                if change < _INVERTED:
+                if change < accuracy:
                     break
             v[0, y, x], v[1, y, x] = v_x, v_y
 
@@ -275,11 +275,14 @@ class Warp:
     threads: int | None = None
 
     @classmethod
-    def of(cls, displacement: Real, *, threads: int | None = None) -> Warp:
-        """Prepare the warp by a displacement u (2, y, x) along x and y in pixels, smooth over a pixel."""
+    def of(cls, displacement: Real, *, accuracy: float = _INVERTED, threads: int | None = None) -> Warp:
+        """Prepare the warp by a displacement u (2, y, x) along x and y in pixels, smooth over a pixel.
+
+        `accuracy`: last step in pixels of the iteration for v.
+        """
         u: Real = np.ascontiguousarray(displacement)
         back: Real = np.empty_like(u)
-        for_blocks(lambda a, b: _invert_rows(u, back, a, b), u.shape[1], threads=threads)
+        for_blocks(lambda a, b: _invert_rows(u, back, accuracy, a, b), u.shape[1], threads=threads)
         xx, xy = (derivative(back[0], kind, threads=threads) for kind in (DX, DY))
         yx, yy = (derivative(back[1], kind, threads=threads) for kind in (DX, DY))
 
