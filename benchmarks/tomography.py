@@ -341,7 +341,13 @@ def made_up(place: Path, projections: int, height: int, width: int) -> Path:
         write_block(folder, block, schema, kept)
     numbers = np.arange(projections)
     metadata = SeriesMetadata(
-        method="made", options={}, experiment=experiment, configuration={}, projections=numbers, angles=angles
+        method="made",
+        options={},
+        experiment=experiment,
+        configuration={},
+        projections=numbers,
+        positions=1,
+        angles=angles,
     )
     pieces = [Piece(block, 0, len(block), block.start) for block in blocks]
     return write_series_file(master, folder, pieces, schema, metadata, rows=rows)

@@ -71,6 +71,7 @@ def write_series(
         experiment=experiment,
         configuration={},
         projections=np.arange(count),
+        positions=1,
         angles=np.asarray(angles, float),
         tilt=tilt,
     )
