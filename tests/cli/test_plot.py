@@ -34,6 +34,7 @@ def test_figures_of_a_result(result, tmp_path, capsys):
         (["-o", "a.jpg"], 1),
         (["-o", "a.png", "--channels", "visibility,phse"], 2),
         (["-o", "a.png", "--channels", "phase", "--limits", "3,1", "--cmap", "greey", "--crop", "3,4"], 3),
+        (["-o", "a.png", "--cmap", "greey"], 1),
         (["-o", "a.png", "--limits", "=3"], 1),
         (["-o", "a.png", "--units", "dark_field=rad"], 1),
     ],

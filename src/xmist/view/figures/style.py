@@ -61,16 +61,14 @@ def read_style(
     """Check the arguments; InputError lists everything that is not possible."""
     check = Checks()
     style = Style(
-        limits={
-            name: _limits(name, pair, check) for name, pair in _by_channel("limits", limits, channels, check)
-        },
-        cmap={name: _cmap(name, value, check) for name, value in _by_channel("cmap", cmap, channels, check)},
+        limits={name: _limits(pair, check) for name, pair in _by_channel("limits", limits, channels, check)},
+        cmap={name: _cmap(value, check) for name, value in _by_channel("cmap", cmap, channels, check)},
         power={
             name: _power(name, unit, check) for name, unit in _by_channel("units", units, channels, check)
         },
         box=_box(crop, result.shape, check),
     )
-    raise_errors(check.errors)
+    raise_errors(list(dict.fromkeys(check.errors)))  # one value can be meant for several channels
     return style
 
 
@@ -99,23 +97,23 @@ def _by_channel(name: str, given: Any, channels: Sequence[str], check: Checks) -
     return [(channel, value) for channel, value in given.items() if channel in channels]
 
 
-def _limits(name: str, given: Any, check: Checks) -> Limits:
+def _limits(given: Any, check: Checks) -> Limits:
     try:
         low, high = (float(limit) for limit in given)
     except (TypeError, ValueError):
         low = high = math.nan
     if not (math.isfinite(low) and math.isfinite(high) and low < high):
-        check.add(f"limits of {name} are {shown(given)}; expected two numbers, the lower one first")
+        check.add(f"limits are {shown(given)}; expected two numbers, the lower one first")
         return 0.0, 1.0
     return low, high
 
 
-def _cmap(name: str, given: Any, check: Checks) -> str:
+def _cmap(given: Any, check: Checks) -> str:
     from matplotlib import colormaps
 
     if not isinstance(given, str) or given not in colormaps:
         near = get_close_matches(str(given), list(colormaps), 3) or ["gray", "viridis", "inferno"]
-        check.add(f"cmap of {name} is {shown(given)}; expected a colour map, such as {', '.join(near)}")
+        check.add(f"cmap is {shown(given)}; expected a colour map, such as {', '.join(near)}")
         return ""
     return given
 
