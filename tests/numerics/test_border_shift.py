@@ -1,6 +1,7 @@
 import numpy as np
 import pytest
 
+from tests.manufactured import speckle
 from xmist.numerics.images.border_shift import border_potential, border_shift
 
 SHAPE = (96, 128)
@@ -43,6 +44,15 @@ def test_noise_is_no_shift_and_a_dead_pixel_counts_for_nothing():
     assert (usual != 0).all()
     for value in (np.nan, 1e9):
         assert np.array_equal(border_shift(reference, np.where(good, sample, value), good), usual)
+
+
+@pytest.mark.parametrize("seed", [22, 23, 51, 78])
+def test_parts_of_a_side_that_scatter_little_by_chance_are_no_shift(seed):
+    # Four parts a side; their scatter alone makes a shift of every thirtieth pair of such frames.
+    rng = np.random.default_rng(seed)
+    clean = speckle(rng, 2, (64, 64), grain=2.5)
+    reference, sample = (clean + 0.3 * rng.normal(size=clean.shape) for _ in range(2))
+    assert not border_shift(reference, sample, None).any()
 
 
 def test_potential_has_the_slopes_at_the_borders():

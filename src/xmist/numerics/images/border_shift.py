@@ -80,7 +80,7 @@ def border_shift(reference: Real, sample: Real, good: NDArray[np.bool_] | None) 
     `reference`, `sample` and `good`, (position, y, x), are registered in strips along each side. The shift is
     0 where it is within its error, or below 0.6 of the mean over the strip, because a sample begins there.
     """
-    shifts = np.zeros(4)
+    shifts, known = np.zeros(4), {}
     for side, reference_strip, sample_strip, usable in _strips(reference, sample, good):
         length = usable.shape[1]
         number = max(2, min(_PARTS, length // 16))
@@ -91,10 +91,12 @@ def border_shift(reference: Real, sample: Real, good: NDArray[np.bool_] | None) 
                 found.append(_shift(reference_strip[rows], sample_strip[rows], usable[rows]))
         pairs = np.array([pair for pair in found if pair is not None])
         if len(pairs) >= 3:
-            border, mean = pairs.mean(axis=0)
-            error = pairs[:, 0].std(ddof=1) / np.sqrt(len(pairs))
-            if abs(border) > max(_SURE * error, _SMALL) and border * mean > 0.6 * mean**2:
-                shifts[side] = -border if side % 2 else border
+            known[side] = *pairs.mean(axis=0), pairs[:, 0].std(ddof=1) / np.sqrt(len(pairs))
+    for side, (border, mean, error) in known.items():
+        # Few parts scatter too little by chance; those of the other sides tell.
+        usual = max(error, float(np.median([errors for _, _, errors in known.values()])))
+        if abs(border) > max(_SURE * usual, _SMALL) and border * mean > 0.6 * mean**2:
+            shifts[side] = -border if side % 2 else border
     return shifts
 
 
