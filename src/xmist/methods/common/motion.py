@@ -96,7 +96,8 @@ def _as_blur(left: ResidualShifts, result: Retrieval) -> list[Finding]:
     if not added.sum() > 0.0:
         return []
     mean, found = (float(np.average(values, weights=added)) for values in (added, d[known]))
-    if mean < 0.5 * _BLUR**2 or mean < _SECOND * found:
+    # Where less is found than the shift makes, noise of D is larger.
+    if mean < 0.5 * _BLUR**2 or not _SECOND * found < mean < 2.0 * found:
         return []
     message = (
         f"speckles moved by up to {2.0 * np.sqrt(added.max()):.2g} pixels, which {result.method} takes for "
