@@ -27,6 +27,7 @@ Mask = NDArray[np.bool_]
 
 _SIDE: Final = 16  # pixels of a patch
 _ACROSS: Final = 12  # patches, at most
+_PATCHES: Final = 800  # of all positions, about
 _POSITIONS: Final = 12  # that are used, at most
 _TASK: Final = 6  # patches for a thread
 _FEWEST: Final = 64  # pixels of a patch
@@ -293,8 +294,9 @@ def residual_shifts(
     number, (height, width) = len(reference), reference.shape[1:]
     chosen = np.unique(np.linspace(0, number - 1, min(number, _POSITIONS)).round().astype(np.int64))
     side = min(_SIDE, height, width)
+    across = min(_ACROSS, round(np.sqrt(_PATCHES / len(chosen))))
     rows, columns = (
-        np.linspace(0, size - side, max(1, min(_ACROSS, size // side))).round().astype(np.int64)
+        np.linspace(0, size - side, max(1, min(across, size // side))).round().astype(np.int64)
         for size in (height, width)
     )
     corners = np.stack(np.meshgrid(rows, columns, indexing="ij"), axis=-1).reshape(-1, 2)
