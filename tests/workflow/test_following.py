@@ -4,6 +4,7 @@ import subprocess
 import sys
 import time
 
+import h5py
 import numpy as np
 import pytest
 import tifffile
@@ -14,6 +15,7 @@ from tests.coded import coded
 from tests.workflow.series_scenes import WRITER, assert_same, frames, sections, volumes, write_toml
 from xmist.core.errors import InputError
 from xmist.io import describe
+from xmist.io.frames.frames import open_frames
 from xmist.io.frames.sources import is_being_written
 from xmist.io.results.stacks import GOOD, UNREADABLE
 from xmist.workflow import following
@@ -183,6 +185,18 @@ def test_a_file_that_is_open_to_write_is_told_as_such(tmp_path, capsys, mode):
                     assert not set(error.codes) & {"file-damaged"}, error  # noqa: PT017  # while it begins
             time.sleep(0.1)
         found = call(capsys, "info", path)
+        with h5py.File(tmp_path / "master.h5", "w") as file:
+            file["linked"] = h5py.ExternalLink("s.h5", "/data")
+            file["soft"] = h5py.SoftLink("/linked")
+            layout = h5py.VirtualLayout((3, *SHAPE), samples.dtype)
+            layout[:] = h5py.VirtualSource("s.h5", "data", layout.shape)
+            file.create_virtual_dataset("virtual", layout)
+        for name in ("linked", "soft"):
+            linked = open_frames(f"master.h5::{name}", name="", folder=tmp_path)
+            assert np.array_equal(linked.read(1), samples[1])
+        if mode != "old":  # HDF5 itself opens the parts of a virtual dataset
+            with pytest.raises(InputError, check=coded("file-being-written", names=["s.h5"])):
+                open_frames("master.h5::virtual", name="", folder=tmp_path)
         process.kill()
     assert found.code == 0, found.err
     assert "being_written" in found.out

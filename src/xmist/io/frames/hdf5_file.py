@@ -92,8 +92,10 @@ class Hdf5:
         try:
             node = base.node["/".join(parts)]
         except (KeyError, RuntimeError, OSError, ValueError):
-            self._check_links(base, parts, shown)
-            return None
+            found = self._find_in_written(base, parts, shown)
+            if found is None:
+                self._check_links(base, parts, shown)
+            return found
         return Place(node, shown, self._home(node, base, shown))
 
     def entry_of(self, place: Place) -> Place:
@@ -102,6 +104,35 @@ class Hdf5:
 
         entry = self.find("/" + place.path.strip("/").partition("/")[0])
         return entry if entry is not None and isinstance(entry.node, h5py.Group) else self.root
+
+    def _find_in_written(self, base: Place, parts: list[str], shown: str) -> Place | None:
+        """Return the object at a path that leads into a file that is being written; None if it does not.
+
+        HDF5 does not follow links into such a file.
+        """
+        import h5py
+
+        place: Place | None = base
+        for part in parts:
+            if place is None or not isinstance(place.node, h5py.Group):
+                return None
+            link = place.node.get(part, getlink=True) if part in place.node else None
+            if isinstance(link, h5py.ExternalLink):
+                home = Path(os.path.realpath(place.home)).parent / link.filename
+                if not written_flags(home):
+                    return None
+                self._check_inside(home, shown)
+                place = self.find(link.path.lstrip("/"), Place(self._open(home)["/"], "/", home))
+            elif isinstance(link, h5py.SoftLink):
+                start = self._top(place) if link.path.startswith("/") else place
+                place = self.find(link.path.lstrip("/"), start)
+            else:
+                place = self.find(part, place) if link is not None else None
+        return None if place is None else Place(place.node, shown, place.home)
+
+    def _top(self, place: Place) -> Place:
+        """Return the root of the file that an object is in."""
+        return Place(place.node.file["/"], "/", place.home)
 
     def walk(
         self, start: Place, *, inside: bool = False, broken: list[InputError] | None = None

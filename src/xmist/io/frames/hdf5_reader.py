@@ -179,6 +179,7 @@ def open_hdf5(
 
     with reading(str(path)), _opened(path, links) as file:
         place = _chosen(file, dataset)
+        file.use(place.home)
         data = place.node
         label = f"{path}::{place.path}{key or ''}"
         if data.shape is None:

@@ -16,7 +16,7 @@ import numpy as np
 from xmist.core.errors import InputError
 from xmist.io.frames.axes import ArrayLayout
 from xmist.io.frames.hdf5_file import Hdf5, Place
-from xmist.io.frames.sources import MOST_SHRUNK, listed
+from xmist.io.frames.sources import MOST_SHRUNK, listed, written_flags
 
 if TYPE_CHECKING:
     import h5py
@@ -141,6 +141,12 @@ def _source_error(file: Hdf5, place: Place, name: str, dataset: str, depth: int)
     source, home = file.source(place, name, dataset)
     if source is None or not isinstance(source.node, h5py.Dataset):
         return f"{home}::{dataset}, which does not exist", home
+    if home != place.home and written_flags(home):  # HDF5 opens it itself, as no file that is written
+        raise InputError(
+            f"{file.path}::{place.path} takes frames from {home}, which another program is writing; wait "
+            "until it is closed, or use xmist retrieve --follow",
+            "file-being-written",
+        )
     error = _dataset_error(file, source, depth + 1)
     return (f"{source.home}::{dataset}, which {error}" if error else ""), source.home
 
@@ -155,6 +161,7 @@ def _virtual_holes(
     pieces: list[VirtualFile] = []
     covered = np.zeros(count, np.int64)
     checked: dict[tuple[str, str], tuple[str, Path]] = {}
+    code = "dataset-incomplete"
     for piece in data.virtual_sources():
         if "%" in piece.file_name or "%" in piece.dset_name:
             raise InputError(
@@ -171,6 +178,7 @@ def _virtual_holes(
                 checked[key] = (f"comes from {error}" if error else ""), home
             except InputError as error:
                 home = place.home.parent / piece.file_name
+                code = error.codes[0] if "file-being-written" in error.codes else code
                 checked[key] = error.records[0].message, home
         text, home = checked[key]
         pieces.append(VirtualFile(frames, home))
@@ -179,9 +187,7 @@ def _virtual_holes(
     for frame in np.flatnonzero(covered < math.prod(layout.frame)):
         holes.setdefault(int(frame), "has no source")
     if len(holes) == count:
-        raise InputError(
-            f"{label}: no frame can be read ({listed(sorted(set(holes.values())), 1)})", "dataset-incomplete"
-        )
+        raise InputError(f"{label}: no frame can be read ({listed(sorted(set(holes.values())), 1)})", code)
     return holes, tuple(pieces)
 
 
