@@ -13,6 +13,7 @@ from tests.workflow.nxtomo import DARK, FLAT, PROJECTION, write_nxtomo
 from tests.workflow.series_scenes import frames, sections, write_config, write_toml
 from xmist.workflow import guard
 from xmist.workflow.configuration import parse_configuration
+from xmist.workflow.proposal import describe_proposal
 
 GIVEN = [f"--{name.replace('_', '-')}={value}" for name, value in GEOMETRY.items()]
 
@@ -116,6 +117,17 @@ def test_init_tells_projections_and_positions_apart_by_names(tmp_path, capsys, f
     assert found["examined"]["matches"] == [0, 1, 2]
     listed = {row["first"] for row in found["rows"]["reference"]}
     assert len(listed) == 3  # also of files of one name in several folders
+
+
+def test_init_says_what_does_not_fit(tmp_path, capsys):
+    reference, samples = frames(3)
+    np.save(tmp_path / "reference.npy", reference)
+    np.save(tmp_path / "sample.npy", samples.reshape(-1, *samples.shape[2:]))
+    done = call(capsys, "init", tmp_path, *GIVEN)
+    assert done.code == 0, done.err
+    *_, errors = describe_proposal((tmp_path / "config.toml").read_text(), tmp_path)
+    assert [error.code for error in errors] == ["frames-unequal-numbers"]
+    assert str(errors[0]) in done.err
 
 
 def test_init_leaves_repeats_alone(tmp_path, capsys):

@@ -70,9 +70,11 @@ def init(
     raise_errors(target_errors(path, overwrite=overwrite))
     write_file(path, text.encode(), overwrite=overwrite)
     click.echo(f"Wrote {path}")
-    lines, findings = describe_proposal(text, path.parent)
+    lines, findings, unfit = describe_proposal(text, path.parent)
     for line in lines:
         say(settings, line)
+    for error in unfit:
+        say(settings, f"Cannot be used as it is: {error}")
     say_findings(settings, findings)
     number = text.count("# FILL IN")
     if number:

@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
-from xmist.core.errors import InputError, XmistError, suggest
+from xmist.core.errors import ErrorRecord, InputError, XmistError, suggest
 from xmist.core.findings import Finding
 from xmist.io.frames.addresses import natural_sort
 from xmist.io.frames.frames import FrameSeries, offer_geometry, open_frames
@@ -65,6 +65,10 @@ _NAMED_TEXT: Final = (
 # How comments begin that say what is not used.
 _LEFT: Final = ("# Left out: ", "# Not used, ", "# Cannot be used as it is: ")
 _ABSENT: Final = frozenset({"no", "without"})
+# Errors of frames that can be read, but not used together.
+_UNFIT: Final = frozenset(
+    {"axes-mismatch", "axes-missing", "frames-unequal-numbers", "positions-mismatch", "shape-mismatch"}
+)
 
 
 @dataclass(frozen=True)
@@ -179,8 +183,8 @@ def propose_configuration(
     )
 
 
-def describe_proposal(text: str, folder: Path) -> tuple[list[str], tuple[Finding, ...]]:
-    """Return how a proposed configuration uses each frame, as lines of text, and what is odd about them."""
+def describe_proposal(text: str, folder: Path) -> tuple[list[str], tuple[Finding, ...], list[ErrorRecord]]:
+    """Return how a proposed configuration uses each frame (lines of text), findings, and what does not fit."""
     from xmist.workflow.configuration import parse_mapping
     from xmist.workflow.discovery import discover
     from xmist.workflow.listing import angle_range, angle_source, describe_rows, list_frames
@@ -194,7 +198,7 @@ def describe_proposal(text: str, folder: Path) -> tuple[list[str], tuple[Finding
             f"{found.last - found.first} projections"
         )
     left = [line.removeprefix("# ") for line in text.splitlines() if line.startswith(_LEFT)]
-    return [*lines, *left], tuple(found.findings)
+    return [*lines, *left], tuple(found.findings), [each for each in found.errors if each.code in _UNFIT]
 
 
 def toml_text(value: Any) -> str:
