@@ -184,7 +184,7 @@ def propose_configuration(
 
 
 def describe_proposal(text: str, folder: Path) -> tuple[list[str], tuple[Finding, ...], list[ErrorRecord]]:
-    """Return how a proposed configuration uses each frame (lines of text), findings, and what does not fit."""
+    """Return how a proposed configuration uses each frame, as text, findings, and what does not fit."""
     from xmist.workflow.configuration import parse_mapping
     from xmist.workflow.discovery import discover
     from xmist.workflow.listing import angle_range, angle_source, describe_rows, list_frames

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 
 # Files of beamlines hold some hundred objects; these bounds end what a hostile file could make us read.
 _MOST_OBJECTS: Final = 20_000
+_MOST_LINKS: Final = 8
 _DEEPEST: Final = 12
 _MOST_FILES: Final = 10_000
 _SWMR: Final = 4  # flag of a file that is written so that others can read
@@ -75,9 +76,10 @@ class Hdf5:
         """The root group."""
         return Place(self._opened[self.path]["/"], "/", self.path)
 
-    def find(self, path: str, start: Place | None = None) -> Place | None:
+    def find(self, path: str, start: Place | None = None, depth: int = 0) -> Place | None:
         """Return the object at a path from the root, or from `start`; None if there is none.
 
+        `depth` counts the links into files that are being written which led here.
         A link that leads to nothing, or outside where that is not allowed, is an error.
         """
         import h5py
@@ -92,7 +94,7 @@ class Hdf5:
         try:
             node = base.node["/".join(parts)]
         except (KeyError, RuntimeError, OSError, ValueError):
-            found = self._find_in_written(base, parts, shown)
+            found = self._find_in_written(base, parts, shown, depth) if depth < _MOST_LINKS else None
             if found is None:
                 self._check_links(base, parts, shown)
             return found
@@ -105,7 +107,7 @@ class Hdf5:
         entry = self.find("/" + place.path.strip("/").partition("/")[0])
         return entry if entry is not None and isinstance(entry.node, h5py.Group) else self.root
 
-    def _find_in_written(self, base: Place, parts: list[str], shown: str) -> Place | None:
+    def _find_in_written(self, base: Place, parts: list[str], shown: str, depth: int) -> Place | None:
         """Return the object at a path that leads into a file that is being written; None if it does not.
 
         HDF5 does not follow links into such a file.
@@ -122,12 +124,12 @@ class Hdf5:
                 if not written_flags(home):
                     return None
                 self._check_inside(home, shown)
-                place = self.find(link.path.lstrip("/"), Place(self._open(home)["/"], "/", home))
+                place = self.find(link.path.lstrip("/"), Place(self._open(home)["/"], "/", home), depth + 1)
             elif isinstance(link, h5py.SoftLink):
                 start = self._top(place) if link.path.startswith("/") else place
-                place = self.find(link.path.lstrip("/"), start)
+                place = self.find(link.path.lstrip("/"), start, depth + 1)
             else:
-                place = self.find(part, place) if link is not None else None
+                place = self.find(part, place, depth + 1) if link is not None else None
         return None if place is None else Place(place.node, shown, place.home)
 
     def _top(self, place: Place) -> Place:
