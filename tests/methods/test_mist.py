@@ -357,7 +357,9 @@ def test_findings():
     case = phase_object(3, (80, 90), strength=0.5)  # speckles do not move in this model
 
     def findings(reference, sample):
-        return [(f.code, f.message) for f in warnings_of(_retrieve(reference, sample).findings)]
+        found = warnings_of(_retrieve(reference, sample).findings)
+        # The sample of the case scatters along the border, too.
+        return [(f.code, f.message) for f in found if f.code != "bare-beam-dark-field"]
 
     def codes(reference, sample):
         return [code for code, _ in findings(reference, sample)]
