@@ -27,7 +27,7 @@ _WRONG: Final = (
 )
 _APART: Final = 0.05  # pixels, rms, of a position against the others, at least
 _APART_MOST: Final = 0.15
-_PART: Final = 0.3  # of the shift that a sample makes; structure of the sample in a patch is less
+_PART: Final = 0.55  # of the shift that a sample makes; its granular contrast, which differs, moves by less
 _ABOVE: Final = 6.0  # times the variance of noise, for a position
 _BLUR: Final = 0.1  # pixels; less blur of the speckles does not matter
 _SECOND: Final = 0.23  # part of a dark-field: the rest is 30 % less
@@ -156,7 +156,8 @@ def _apart(left: ResidualShifts) -> list[Finding]:
     if len(left.positions) < 2:
         return []
     spread = float(np.sqrt(left.shift.var(axis=0).sum()))
-    least = min(max(_APART, _PART * spread), _APART_MOST)
+    # The mean of all positions has its share of what one does.
+    least = min(max(_APART, _PART * (1.0 - 1.0 / len(left.positions)) * spread), _APART_MOST)
     square, noise = (left.own**2).sum(axis=2), left.variance
     moved = []
     for n, position in enumerate(left.positions):
