@@ -20,7 +20,7 @@ from tests.methods.full_field_frames import (
 from xmist.core.errors import InputError
 from xmist.methods.full_field.coarse_to_fine import double
 from xmist.methods.full_field.gauss_newton import lost_share
-from xmist.methods.full_field.refit_dark_field import model_error_weights, part_left
+from xmist.methods.full_field.refit_dark_field import model_error_weights
 from xmist.numerics.images.blocks import block_mean, halve
 from xmist.numerics.operators.transport import D_XX, LOG_T, PSI, D
 
@@ -143,14 +143,6 @@ def test_a_strongly_refracting_rim_is_no_dark_field(monkeypatch):
     # φ and T need the data at the rim.
     assert np.array_equal(results[0].phase, results[1].phase)
     assert np.array_equal(results[0].transmission, results[1].transmission)
-
-
-def test_the_weights_that_are_left_count_where_the_dark_field_is():
-    factors = np.where(np.arange(64) < 32, 0.1, 1.0) * np.ones((64, 1))
-    dark = np.where(factors < 1.0, -0.2, 0.0)[None]
-    assert part_left(factors, dark) == pytest.approx(0.1)
-    assert part_left(factors, 1.0 - 0.0 * dark) == pytest.approx(0.55)
-    assert part_left(factors, 0.0 * dark) == 1.0
 
 
 def test_references_of_white_noise_are_refused():

@@ -27,11 +27,11 @@ def fit(data: FitData, problem: Problem, start: Start | None = None) -> Fit:
 
 
 def continue_fit(data: FitData, problem: Problem, found: Fit) -> Fit:
-    """Continue a fit of nearly the same frames, and choose new strengths.
+    """Continue a fit of nearly the same frames, with its strength for d; the result holds the record of both.
 
-    The result holds the record of both.
+    One step does not reach the estimate that another strength for d could be read from.
     """
-    near = Start(fields=found.fields, priors=found.priors, again=True)
+    near = Start(fields=found.fields, priors=found.priors)
     new, _ = solve_level(data, problem, near, watch=False)
     outliers = (np.union1d(*both) for both in zip(found.outliers, new.outliers, strict=True))
     return replace(

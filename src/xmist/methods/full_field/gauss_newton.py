@@ -71,11 +71,9 @@ def solve_level(
     weak = strengths.weak(transport)
     priors = strengths.initial(weak, kinds)
     known = None if start is None else start.priors
-    again = start is None or start.again
     if known is not None:
         priors = strengths.known(priors, known)
     choosing = strengths.steps(known=known is not None)
-    chosen = known is not None and not again  # the strength for d
     last = max(choosing)
     begun, alone = start is not None, len(data.reference) == 1
     rough = _ROUGH_ALONE if alone else _ROUGH
@@ -97,7 +95,7 @@ def solve_level(
                 residual=residual,
                 transport=transport,
                 weak=weak,
-                dark=not chosen and step == choosing[0],
+                dark=known is None and step == choosing[0],
             )
         part = NEGLIGIBLE if step > last else rough if step or begun or alone else _ROUGHEST
         new, how = _solve(problem, solver, transport, residual, fields, fields.copy(), part=part)

@@ -156,14 +156,10 @@ class Problem:
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Start:
-    """The start of a fit: fields (unknown, y, x), and priors if they are known from a similar fit.
-
-    `again`: whether the strength of the prior on d is chosen again then.
-    """
+    """The start of a fit: fields (unknown, y, x), and priors if they are known from a similar fit."""
 
     fields: Image
     priors: tuple[Prior, ...] | None = None
-    again: bool = False
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)

@@ -67,13 +67,6 @@ def trust(data: FitData, psi: Image) -> Image | None:
     )
 
 
-def part_left(factors: Real, dark: Image) -> float:
-    """Return the mean of factors (y, x), weighted by the size of the dark-field (unknown, y, x)."""
-    size = np.abs(dark).sum(axis=0)
-    whole = float(size.sum(dtype=np.float64))
-    return float((factors * size).sum(dtype=np.float64)) / whole if whole > 0.0 else 1.0
-
-
 def refit_dark_field(data: FitData, problem: Problem, found: Fit) -> Fit:
     """Return the fit with a new dark-field, solved for alone about the final model.
 
@@ -93,15 +86,7 @@ def refit_dark_field(data: FitData, problem: Problem, found: Fit) -> Fit:
     right = Right.about(part, found.residual, found.fields[dark])
     found.residual.forget()
     alone = replace(problem, kinds=part.kinds, length2=None)
-    left = part_left(factors, found.fields[dark])
-    priors = tuple(
-        replace(
-            found.priors[i],
-            strength=(1.0 if kinds[i] in problem.strengths.fixed else left) * found.priors[i].strength,
-        )
-        for i in dark
-    )
-    solver = alone.solver(part, priors)
+    solver = alone.solver(part, tuple(found.priors[i] for i in dark))
     new, how = alone.run(solver, right, found.fields[dark])
     del solver, right, part
     fields = found.fields.copy()
