@@ -163,7 +163,7 @@ class Page:
                 raise ValueError("; ".join(errors))
 
     def parsed(self, block: nodes.literal_block) -> None:
-        """Parse every line that begins with xmist, without running it."""
+        """Parse every line that begins with xmist, without running it; --log begins its file at once."""
         import click
 
         from xmist.cli import xmist
@@ -173,7 +173,10 @@ class Page:
             words = shlex.split(line.removeprefix("$ "), comments=True)
             if not words or words[0] != "xmist":
                 continue
-            with xmist.make_context("xmist", words[1:], obj=Settings(), resilient_parsing=False) as context:
+            with (
+                contextlib.chdir(self.folder),
+                xmist.make_context("xmist", words[1:], obj=Settings(), resilient_parsing=False) as context,
+            ):
                 rest = [*context._protected_args, *context.args]
                 if not rest:
                     continue
