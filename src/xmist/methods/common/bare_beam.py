@@ -18,6 +18,7 @@ from xmist.core.findings import Finding, finding, percent
 from xmist.methods.common.reference import prepare_reference
 from xmist.numerics.images.bare_beam import bare_blocks
 from xmist.numerics.images.block_moments import BLOCK, BlockMoments, block_moments
+from xmist.numerics.images.blocks import block_sums
 
 Real = NDArray[Any]
 Mask = NDArray[np.bool_]
@@ -65,11 +66,12 @@ def use_bare_beam(
         blocks = bare_blocks(moments)
         bare = moments.mask(np.zeros(moments.count.shape, bool) if blocks is None else blocks)
     else:
-        share = ndimage.uniform_filter(background.astype(np.float32), BLOCK, origin=-(BLOCK // 2))
-        blocks = share[::BLOCK, ::BLOCK] > 0.99
+        side = moments.side
+        share = ndimage.uniform_filter(background.astype(np.float32), side, origin=-(side // 2))
+        blocks = share[::side, ::side] > 0.99
         bare = background
     known = bare & sure
-    if blocks is None or np.count_nonzero(known) < min(_SMALLEST, BLOCK**2):
+    if blocks is None or np.count_nonzero(known) < _SMALLEST:
         moved = _all_moved(result, reference, sample, weights, sure=sure, used=used, threads=threads)
         return replace(result, findings=(*result.findings, *moved, *_zero(result, None)))
     found: list[Finding] = []
@@ -291,21 +293,13 @@ def _shifts(moments: BlockMoments, blocks: Mask) -> tuple[Real, Real, Real]:
 
 def _block_means(image: Real, known: Mask) -> tuple[Real, Real, float]:
     """Return means of blocks (number,), places (number, 2) as parts of the frame, and the variance within."""
-    height, width = image.shape
-    tall, wide = height // BLOCK, width // BLOCK
-    cut = np.s_[: tall * BLOCK, : wide * BLOCK]
-
-    def sums(values: Real) -> Real:
-        summed: Real = values[cut].reshape(tall, BLOCK, wide, BLOCK).sum(axis=(1, 3), dtype=np.float64)
-        return summed
-
-    value = np.where(known, image, 0.0).astype(np.float64)
-    number = sums(known.astype(np.float64))
+    tall, wide = (size // BLOCK for size in image.shape)
+    number, _, total, squares = block_sums(image, known, BLOCK)[:, :tall, :wide]
     full = number >= 0.5 * BLOCK**2
     if not full.any():
         return np.empty(0), np.empty((0, 2)), 0.0
-    mean = sums(value)[full] / number[full]
-    within = sums(value**2)[full] / number[full] - mean**2
+    mean = total[full] / number[full]
+    within = squares[full] / number[full] - mean**2
     y, x = np.nonzero(full)
     places = np.stack([(x + 0.5) / wide - 0.5, (y + 0.5) / tall - 0.5], axis=1)
     return mean, places, float(np.maximum(within, 0.0).mean())

@@ -23,8 +23,7 @@ from xmist.numerics.images.patches import (
 
 Real = NDArray[Any]
 
-_EVERY: Final = 16  # rows between those that are used, at most: flux needs no more
-_LINES: Final = 32  # rows that are used, if there are as many
+_LINES: Final = 32  # rows that are used, if there are as many: flux needs no more
 _SEGMENT: Final = 32  # pixels of a row that are summed
 _CHANCE: Final = 5.0  # deviations that frames without common speckles reach once in a thousand times
 _EXPECTED: Final = 8.0  # deviations that are expected of frames that belong together, so that chance is none
@@ -127,7 +126,7 @@ def _light(reference: Image, sample: Image, weights: Real | None) -> _Light:
 
 def _rows(height: int) -> slice:
     """Return every few rows of a frame."""
-    every = int(np.clip(height // _LINES, 1, _EVERY))
+    every = max(height // _LINES, 1)
     return slice(every // 2, None, every)
 
 

@@ -14,6 +14,8 @@ from xmist.numerics.parallel import for_blocks
 Real = NDArray[Any]
 
 BLOCK: Final = 8  # pixels a side; as many pixels as a few speckles have
+_LARGE: Final = 512  # pixels a side of frames, from which on blocks are larger, and not all rows count
+_LARGER: Final = 16
 _ROWS: Final = 16  # of blocks, for a thread
 _WIDE: Final = 128  # columns whose sums the nearest cache holds
 
@@ -60,8 +62,8 @@ def _add_columns(ok, reference, sample, along, across, sums):  # type: ignore[no
 
 
 @jit
-def _sum_rows(reference, sample, good, everywhere, out, flux, first, last):  # type: ignore[no-untyped-def]
-    """Add up blocks of rows `first` to `last`, columns before blocks; see `BlockMoments`."""
+def _sum_rows(reference, sample, good, everywhere, side, every, out, flux, first, last):  # type: ignore[no-untyped-def]
+    """Add up `every` few rows of blocks `first` to `last`, columns before blocks; see `BlockMoments`."""
     height, width = reference.shape
     ok, r, s, gx, gy = np.empty(_WIDE), np.empty(_WIDE), np.empty(_WIDE), np.empty(_WIDE), np.empty(_WIDE)
     sums = np.empty(13 * _WIDE)
@@ -70,7 +72,7 @@ def _sum_rows(reference, sample, good, everywhere, out, flux, first, last):  # t
             right = min(left + _WIDE, width)
             n = right - left
             sums[:] = 0.0
-            for y in range(v * BLOCK, min((v + 1) * BLOCK, height)):
+            for y in range(v * side + every // 2, min((v + 1) * side, height), every):
                 row = reference[y]
                 up, down = reference[max(y - 1, 0)], reference[min(y + 1, height - 1)]
                 _find_good(
@@ -91,13 +93,14 @@ def _sum_rows(reference, sample, good, everywhere, out, flux, first, last):  # t
                 if right == width:
                     gx[n - 1] = 0.5 * (np.float64(row[-1]) - np.float64(row[-2])) * ok[n - 1]
                 _add_columns(ok[:n], r, s, gx, gy, sums)
-            for u in range(left // BLOCK, -(-right // BLOCK)):
-                begin = u * BLOCK - left
+            for u in range(left // side, -(-right // side)):
                 for k in range(13):
-                    block = sums[k * _WIDE + begin : k * _WIDE + begin + BLOCK]  # 0 beyond the frame
-                    total = ((block[0] + block[1]) + (block[2] + block[3])) + (
-                        (block[4] + block[5]) + (block[6] + block[7])
-                    )
+                    total = 0.0
+                    for begin in range(u * side - left, (u + 1) * side - left, BLOCK):
+                        block = sums[k * _WIDE + begin : k * _WIDE + begin + BLOCK]  # 0 beyond the frame
+                        total += ((block[0] + block[1]) + (block[2] + block[3])) + (
+                            (block[4] + block[5]) + (block[6] + block[7])
+                        )
                     if k < 11:
                         out[v, u, k] = total
                     else:
@@ -106,7 +109,7 @@ def _sum_rows(reference, sample, good, everywhere, out, flux, first, last):  # t
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class BlockMoments:
-    """Sums over blocks of `BLOCK` × `BLOCK` pixels (y, x) where both frames count.
+    """Sums over blocks (y, x) of `side` × `side` pixels where both frames count.
 
     `count`, `rr`, `rs`, `ss`: of pixels, r², r s, s² over all positions, with the gradient g of r `gg`
     (3, y, x): g_x², g_x g_y, g_y²; `gr`, `gs` (2, y, x): g r, g s. `flux` (position, 2, y, x): of r and s.
@@ -121,10 +124,11 @@ class BlockMoments:
     gs: Real
     flux: Real
     shape: tuple[int, int]  # of the frames
+    side: int
 
     def mask(self, blocks: NDArray[np.bool_]) -> NDArray[np.bool_]:
         """Return the pixels (y, x) of some blocks (y, x)."""
-        pixels: NDArray[np.bool_] = np.repeat(np.repeat(blocks, BLOCK, axis=0), BLOCK, axis=1)
+        pixels: NDArray[np.bool_] = np.repeat(np.repeat(blocks, self.side, axis=0), self.side, axis=1)
         return pixels[: self.shape[0], : self.shape[1]]
 
 
@@ -139,10 +143,13 @@ def block_moments(
     """Sum over blocks of frames (position, y, x).
 
     Pixels of weight 0, not `used` (y, x), or without a finite sample do not count. Reference frames are
-    finite. Each position is divided by its mean.
+    finite. Each position is divided by its mean. Of large frames about as many rows count as half of a
+    position has.
     """
     height, width = reference.shape[1:]
-    grid = (-(-height // BLOCK), -(-width // BLOCK))
+    side = BLOCK if max(height, width) <= _LARGE else _LARGER
+    every = 1 if side == BLOCK else min(side, 1 << len(reference).bit_length())
+    grid = (-(-height // side), -(-width // side))
     total = np.zeros((*grid, 11))
     if used is not None and used.all():
         used = None
@@ -155,7 +162,7 @@ def block_moments(
         out, both = np.zeros((*grid, 11)), np.zeros((*grid, 2))
 
         def task(first: int, last: int, one=one, other=other, good=good, out=out, both=both) -> None:  # type: ignore[no-untyped-def]
-            _sum_rows(one, other, good, not limited, out, both, first, last)
+            _sum_rows(one, other, good, not limited, side, every, out, both, first, last)
 
         for_blocks(task, grid[0], threads=threads, block=_ROWS)
         flux[n] = np.moveaxis(both, 2, 0)
@@ -173,4 +180,5 @@ def block_moments(
         gs=parts[9:11],
         flux=flux,
         shape=(height, width),
+        side=side,
     )

@@ -35,6 +35,46 @@ def block_mean(image: Real) -> Real:
 
 
 @jit
+def _add_pixels(image, weights, sums):  # type: ignore[no-untyped-def]
+    for x in range(len(image)):
+        w = np.float64(weights[x])
+        value = np.float64(image[x]) if w > 0.0 else 0.0
+        sums[0, x] += 1.0 if w > 0.0 else 0.0
+        sums[1, x] += w
+        sums[2, x] += w * value
+        sums[3, x] += w * value * value
+
+
+@jit
+def _sum_blocks(image, weights, side, out, start, stop):  # type: ignore[no-untyped-def]
+    height, width = image.shape
+    sums = np.empty((4, width))
+    for v in range(start, stop):
+        sums[:] = 0.0
+        for y in range(v * side, min((v + 1) * side, height)):
+            _add_pixels(image[y], weights[y], sums)
+        for k in range(4):
+            line = sums[k]
+            for u in range(out.shape[2]):
+                total = 0.0
+                for x in range(u * side, min((u + 1) * side, width)):
+                    total += line[x]
+                out[k, v, u] = total
+
+
+def block_sums(image: Real, weights: Real, side: int, *, threads: int | None = None) -> NDArray[np.float64]:
+    """Return sums over blocks of `side` × `side` pixels, (4, y, x), the last ones cut by the border.
+
+    Those of the pixels of weight above 0, of weights w, of w I and of w I², for an image I and weights (y, x)
+    or a mask. Values of weight 0 do not count.
+    """
+    out = np.empty((4, *(-(-size // side) for size in image.shape)))
+    given = fixed(image), fixed(weights)
+    for_blocks(lambda a, b: _sum_blocks(*given, side, out, a, b), out.shape[1], threads=threads, block=16)
+    return out
+
+
+@jit
 def _bin_rows(rows, down, across, out, start, stop):  # type: ignore[no-untyped-def]
     total = np.empty(rows.shape[1], rows.dtype)
     scale = rows.dtype.type(1.0 / (down * across))

@@ -337,13 +337,14 @@ def _boxes(height: int, width: int) -> list[Place]:
 def _whole_shift(patches: Patches) -> Real:
     """Return the whole pixels (x, y) at which the sum of the cross-correlations is largest."""
     sizes = patches.reference.shape[1:]
-    shape = [fft.next_fast_len(2 * size, real=True) for size in sizes]
+    reach = [size // 3 for size in sizes]
+    # Shifts beyond the reach may wrap around.
+    shape = [fft.next_fast_len(size + most, real=True) for size, most in zip(sizes, reach, strict=True)]
     a, b = (
         fft.rfft2(images - images.mean(axis=(1, 2), keepdims=True), shape)
         for images in (patches.reference, patches.sample)
     )
     total = fft.irfft2((b * np.conj(a)).sum(axis=0), shape)
-    reach = [size // 3 for size in sizes]
     near = total[np.ix_(*(np.arange(-most, most + 1) for most in reach))]
     y, x = np.unravel_index(int(np.argmax(near)), near.shape)
     return np.array([float(x) - reach[1], float(y) - reach[0]])
