@@ -455,6 +455,32 @@ def test_the_phase_is_zero_in_bare_beam(found):
     assert abs(mean) < 1e-5 * float(np.abs(shown).max())  # float32
 
 
+def test_values_under_weight_zero_change_no_score_and_no_image():
+    frames = stack(2)
+    weights = np.ones(frames.reference.shape, np.float32)
+    weights[0, :9, :30] = 0.0  # bare beam too, at one position
+    plain, *others = (
+        xmist.compare(
+            xmist.SpeckleStack(
+                *(
+                    np.where(weights == 0.0, np.float32(value), part)
+                    for part in (frames.reference, frames.sample)
+                ),
+                weights,
+            ),
+            EXPERIMENT,
+            methods=["mist"],
+            truth=truth(),
+            resolution=False,
+        )
+        for value in (0.0, np.nan, -1e9, 1e9)
+    )
+    for other in others:
+        assert other.run("mist", 2).quality == plain.run("mist", 2).quality
+        assert np.array_equal(other.frames, plain.frames, equal_nan=True)
+        assert np.array_equal(other.pixels, plain.pixels)
+
+
 def test_a_dead_first_frame_keeps_only_the_first_from_being_compared():
     frames = stack()
     sample = frames.sample.copy()

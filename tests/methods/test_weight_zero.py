@@ -43,8 +43,9 @@ def test_values_under_weight_zero_change_no_bit(method, given, positions):
         other = retrieved(method, other_reference, other_sample, of_reference, of_sample)
         for channel, image in plain.channels():
             assert np.array_equal(getattr(other, channel), image, equal_nan=True), (value, channel)
-        outside = ~hidden.any(axis=0)
-        assert np.array_equal(other.flags[outside], plain.flags[outside]), value
+        for name, image in plain.diagnostics.items():
+            assert np.array_equal(other.diagnostics[name], image, equal_nan=True), (value, name)
+        assert np.array_equal(other.flags, plain.flags), value
         assert other.findings == plain.findings, value
 
 

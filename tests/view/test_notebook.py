@@ -103,7 +103,7 @@ def test_a_result_that_is_nan_everywhere():
 def test_a_stack_shows_its_first_pair():
     random = np.random.default_rng(1)
     reference = random.uniform(1, 2, (3, 16, 20))
-    reference[1, 0, 0] = np.nan
+    reference[1, 5, 0] = np.nan
     weights = np.ones(reference.shape)
     weights[:, :2] = 0
     html = SpeckleStack(reference, 0.5 * reference, weights)._repr_html_()
@@ -113,3 +113,6 @@ def test_a_stack_shows_its_first_pair():
     for words in ("3 positions", "16 × 20", "reference 1 (0.1 %)", "120 (12 %)"):
         assert words in html
     assert "no weights given" in SpeckleStack(reference, reference)._repr_html_()
+    for value in (np.nan, -1e9, 1e9):
+        hidden = np.where(weights == 0, value, reference)
+        assert SpeckleStack(hidden, 0.5 * reference, weights)._repr_html_() == html

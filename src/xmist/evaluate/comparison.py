@@ -354,14 +354,14 @@ def _truth(truth: Truth | None, shape: tuple[int, int], errors: list[ErrorRecord
 
 
 def _overview(stack: SpeckleStack) -> NDArray[np.float32]:
-    """Return the sample frames over the reference frames, summed over the positions."""
+    """Return the sample frames over the reference frames, summed over the positions; NaN without any."""
+    good = np.isfinite(stack.sample) & np.isfinite(stack.reference)
+    if stack.weights is not None:
+        good &= stack.weights > 0
     sample, reference = (
-        np.where(np.isfinite(frames), frames, 0).sum(0, dtype=np.float64)
-        for frames in (stack.sample, stack.reference)
+        frames.sum(0, dtype=np.float64, where=good) for frames in (stack.sample, stack.reference)
     )
     with np.errstate(divide="ignore", invalid="ignore"):
         ratio = np.asarray(sample / reference, np.float32)
-    if stack.weights is not None:
-        ratio[(stack.weights <= 0).all(0)] = np.nan
     ratio[~np.isfinite(ratio)] = np.nan
     return ratio

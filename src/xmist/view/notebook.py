@@ -10,6 +10,7 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
+from xmist.core.arrays import without_masked
 from xmist.core.data import CHANNELS, Retrieval, SpeckleStack
 from xmist.core.experiment import Experiment
 from xmist.core.findings import percent, warnings_first
@@ -99,7 +100,12 @@ def experiment_html(experiment: Experiment) -> str:
 
 def stack_html(stack: SpeckleStack) -> str:
     """Return a stack as HTML: its first pair of frames, and a table."""
-    images = [Image.of(frames[0], None, most=_SIDE) for frames in (stack.reference, stack.sample)]
+    weights = stack.weights
+    first = None if weights is None else weights[:1]
+    images = [
+        Image.of(without_masked(frames[:1], first)[0], None, most=_SIDE)
+        for frames in (stack.reference, stack.sample)
+    ]
     panel = Panel("transmission")  # grey, without unit
     scale = common_scales([panel], [images])[panel.scale]
     figures = [
@@ -107,16 +113,16 @@ def stack_html(stack: SpeckleStack) -> str:
         for name, image in zip(("reference", "sample"), images, strict=True)
     ]
     pixels = stack.reference.size
-    bad = [int(np.count_nonzero(~np.isfinite(frames))) for frames in (stack.reference, stack.sample)]
-    ignored = 0 if stack.weights is None else int(np.count_nonzero(stack.weights == 0))
-    levels = [_median(frames) for frames in (stack.reference, stack.sample)]
+    bad = [_without_value(frames, weights) for frames in (stack.reference, stack.sample)]
+    ignored = 0 if weights is None else int(np.count_nonzero(weights == 0))
+    levels = [_median(frames, weights) for frames in (stack.reference, stack.sample)]
     number = stack.positions
     rows = [
         ("frames", f"{number} position{'s' * (number > 1)}, each without and with the sample"),
         ("size", f"{stack.shape[0]} × {stack.shape[1]} pixels (y × x)"),
         ("median", f"reference {levels[0]:.4g}, sample {levels[1]:.4g}"),
         ("NaN or infinite", f"reference {_share(bad[0], pixels)}, sample {_share(bad[1], pixels)}"),
-        ("weight 0", "no weights given" if stack.weights is None else _share(ignored, pixels)),
+        ("weight 0", "no weights given" if weights is None else _share(ignored, pixels)),
     ]
     return _page("SpeckleStack", figures, rows)
 
@@ -170,10 +176,15 @@ def _gradient(colours: str) -> str:
     return f"linear-gradient(to top,{','.join(stops)})"
 
 
-def _median(frames: NDArray[np.float32]) -> float:
+def _median(frames: NDArray[np.float32], weights: NDArray[np.float32] | None) -> float:
     looked_at = some(frames)
-    finite = looked_at[np.isfinite(looked_at)]
-    return float(np.median(finite)) if finite.size else float("nan")
+    used = np.isfinite(looked_at) if weights is None else np.isfinite(looked_at) & (some(weights) > 0)
+    return float(np.median(looked_at[used])) if used.any() else float("nan")
+
+
+def _without_value(frames: NDArray[np.float32], weights: NDArray[np.float32] | None) -> int:
+    missing = ~np.isfinite(frames)
+    return int(np.count_nonzero(missing if weights is None else missing & (weights > 0)))
 
 
 def _share(number: int, pixels: int) -> str:

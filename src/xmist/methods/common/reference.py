@@ -57,6 +57,16 @@ class PreparedReference:
         assert frames is not None  # as_frames added an error otherwise
         return without_masked(frames, given), given
 
+    def not_hidden(self, bad: NDArray[np.bool_], n: int, given: Image | None = None) -> NDArray[np.bool_]:
+        """Return those of the bad pixels (y, x) of a position's sample frame that no weight of 0 hides.
+
+        `given`: weights that came with the sample frames. A pixel whose weight is 0 only because a neighbour
+        is bad is not hidden.
+        """
+        if self.weights is not None:
+            bad = bad & ~((self.weights[n] == 0) & ((self.flags & flag.MASKED) > 0))
+        return bad if given is None else bad & (given[n] > 0)
+
     def speckle_size(self) -> float | None:
         """Return the full width at half maximum in pixels of the speckles in the middle; None if unknown."""
         crop = middle(self.frames.shape[1:])
@@ -121,9 +131,9 @@ def prepare_reference(
     out: Real | None = None if given is None else given.copy()
     for n, frame in enumerate(frames):
         usable = np.isfinite(frame) & (frame > 0)
-        flags[~usable] |= flag.BAD_REFERENCE
-        if given is not None:
-            masked = given[n] == 0
+        masked = None if given is None else given[n] == 0
+        flags[~usable if masked is None else ~(usable | masked)] |= flag.BAD_REFERENCE
+        if masked is not None:
             flags[masked] |= flag.MASKED
             usable &= ~masked
         if usable.all():

@@ -267,9 +267,9 @@ class FullFieldPlan:
         total = 0.0
         for n, frame in enumerate(given):
             bad = ~(np.abs(frame) < brightest)
-            flags[bad if extra is None else bad & (extra[n] > 0)] |= flag.BAD_SAMPLE
             if not dark_is_possible:
-                flags[self._dark(frame, n, gain, read)] |= flag.BAD_SAMPLE
+                bad |= self._dark(frame, n, gain, read)
+            flags[self.reference.not_hidden(bad, n, extra)] |= flag.BAD_SAMPLE
             if extra is not None:
                 flags[extra[n] == 0] |= flag.MASKED
             out = weigh(n)

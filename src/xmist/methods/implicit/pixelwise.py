@@ -80,16 +80,17 @@ class PixelwiseSystem:
             combined = given if combined is None else given * combined
         return frames, given, combined, flags
 
-    def solve(self, frames: Image, combined: Real | None, flags: NDArray[np.uint16], *, own: bool) -> Image:
+    def solve(
+        self, frames: Image, given: Image | None, combined: Real | None, flags: NDArray[np.uint16]
+    ) -> Image:
         """Return the (unknown, y, x) unknowns in pixel units, NaN where flagged `UNDETERMINED`; adds flags.
 
-        Frames, weights and flags are those of `take`; `own` says that the weights are the reference's alone.
+        Frames, weights and flags are those of `take`.
         """
-        unknowns, status = self._least_squares(frames, combined, own=own)
-        bad = (status & LOST_SAMPLE) > 0
-        if not own and combined is not None:  # frames are NaN too where their weight is 0
-            bad &= (~np.isfinite(frames) & (combined > 0)).any(axis=0)
-        flags[bad] |= flag.BAD_SAMPLE
+        unknowns, status = self._least_squares(frames, combined, own=given is None)
+        if (status & LOST_SAMPLE).any():
+            for n, frame in enumerate(frames):
+                flags[self.reference.not_hidden(~np.isfinite(frame), n, given)] |= flag.BAD_SAMPLE
         if status.any():
             self._fill(unknowns, status, flags, frames, combined)
         return unknowns

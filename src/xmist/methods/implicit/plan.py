@@ -108,7 +108,7 @@ class ImplicitPlan:
                 "cutoff_length": cutoff_of(epsilon, self.experiment),
             }
             provenance["regularisation"] = {name: record[name] for name in wanted}
-        unknowns = equations.solve(frames, combined, flags, own=given is None)
+        unknowns = equations.solve(frames, given, combined, flags)
         found = Solution(
             experiment=self.experiment,
             options=options,

@@ -70,8 +70,7 @@ class MatchingPlan:
         frames, given = self.reference.check(sample, weights)
         flags = self.reference.flags.copy()
         for n, frame in enumerate(frames):
-            bad = ~np.isfinite(frame)
-            flags[bad if given is None else bad & (given[n] > 0)] |= flag.BAD_SAMPLE
+            flags[self.reference.not_hidden(~np.isfinite(frame), n, given)] |= flag.BAD_SAMPLE
         combined = self.weights
         if given is not None:
             flags[(given == 0).any(axis=0)] |= flag.MASKED
