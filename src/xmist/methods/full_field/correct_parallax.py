@@ -5,6 +5,7 @@ but bent rays cross the sample elsewhere, so that it is displaced by some tenths
 that change within a speckle (`xmist.numerics.operators.parallax`). The residual of this motion looks like a
 dark-field. The distances need not be known: the part of the bending that displaces the structure is estimated
 from the residual of a fit. It displaces ln T as a whole; left alone that would look like a shift of speckles.
+Rays are told apart by the speckles of the reference, so that what they are bent by moves with the speckles.
 """
 
 from __future__ import annotations
@@ -18,9 +19,10 @@ from xmist.core.arrays import Image
 from xmist.methods.full_field.diagnostics import reduced_chi_squared
 from xmist.methods.full_field.fit import continue_fit
 from xmist.methods.full_field.problem import SMOOTH, Fit, FitData, Problem
+from xmist.numerics.operators.finite_model import smooth_warp
 from xmist.numerics.operators.finite_transport import sampled, spline_coefficients
 from xmist.numerics.operators.parallax import Pattern, bending
-from xmist.numerics.operators.transport import LOG_T
+from xmist.numerics.operators.transport import LOG_T, PSI
 
 _LOOKED_AT: Final = 3  # positions that the part is estimated from
 _TRIAL: Final = (0.25, 0.6)  # part of the bending that is tried first, and the most that is tried then
@@ -39,18 +41,25 @@ def correct_parallax(data: FitData, problem: Problem, found: Fit) -> tuple[FitDa
     if level is None or level < _CALM or found.lost:
         return data, found
     pattern = Pattern.of(problem.kinds, found.fields, smoothing=SMOOTH, threads=data.threads)
-    part, explained = _estimate(data, found, pattern)
+    back = smooth_warp(found.fields[problem.kinds.index(PSI)], SMOOTH, threads=data.threads).back
+    part, explained = _estimate(data, found, pattern, back)
     if explained < _WORTH or part <= 0.0:
         return data, found
     part = min(part, 1.0)
     if LOG_T in problem.kinds:
         pattern = pattern.with_attenuation(found.fields[problem.kinds.index(LOG_T)])
-    straight = _straightened(data, problem, found, pattern, part)
+    straight = _straightened(data, problem, found, pattern, part, back)
     del pattern
     return straight, replace(continue_fit(straight, problem, found), parallax=part)
 
 
-def _estimate(data: FitData, found: Fit, pattern: Pattern) -> tuple[float, float]:
+def _carried(shift: Image, back: Image, threads: int) -> Image:
+    """Return the displacement of rays (2, y, x) where the sample has moved them, `back` as in `Warp`."""
+    coefficients = np.stack([spline_coefficients(line, threads=threads) for line in shift])
+    return sampled(coefficients, back, threads=threads)
+
+
+def _estimate(data: FitData, found: Fit, pattern: Pattern, back: Image) -> tuple[float, float]:
     """Return the fraction of the bending that displaces the structure, and how much this explains."""
     part, explained = _TRIAL[0], 0.0
     number = len(data.reference)
@@ -62,7 +71,7 @@ def _estimate(data: FitData, found: Fit, pattern: Pattern) -> tuple[float, float
         changes = rests = products = 0.0
         for n in chosen:
             model, rest, weights = found.transport.frames[n], found.residual[n], found.weights[n]
-            shift = bending(data.reference[n], threads=data.threads)
+            shift = _carried(bending(data.reference[n], threads=data.threads), back, data.threads)
             shift *= np.float32(trial)
             change = pattern.change(model, shift)
             for total, image in zip(sums, (change, rest, model), strict=True):
@@ -81,7 +90,9 @@ def _estimate(data: FitData, found: Fit, pattern: Pattern) -> tuple[float, float
     return part, explained
 
 
-def _straightened(data: FitData, problem: Problem, found: Fit, pattern: Pattern, part: float) -> FitData:
+def _straightened(
+    data: FitData, problem: Problem, found: Fit, pattern: Pattern, part: float, back: Image
+) -> FitData:
     """Return corrected data, whose residual with the present unknowns is that of the displaced structure."""
     threads = data.threads
     reference, left = np.empty_like(data.reference), np.empty_like(data.reference)
@@ -92,12 +103,13 @@ def _straightened(data: FitData, problem: Problem, found: Fit, pattern: Pattern,
     for n, frame in enumerate(data.reference):
         shift = bending(frame, threads=threads)
         shift *= np.float32(part)
+        moved = _carried(shift, back, threads)
         rest = found.residual[n]
-        rest += pattern.change(found.transport.frames[n], shift)
+        rest += pattern.change(found.transport.frames[n], moved)
         rest[found.weights.codes[n] == 0] = 0.0
-        shift *= np.float32(-1.0)  # from the detector back to where rays crossed the sample
-        pulled(frame, shift, reference[n])
-        pulled(rest, shift, left[n])
+        # From the detector back to where rays crossed the sample.
+        pulled(frame, -shift, reference[n])
+        pulled(rest, -moved, left[n])
     found.residual.forget()
     straight = replace(data, reference=reference, sample=left, weights=found.weights, unit=1.0)
     _, beyond = straight.linearise(problem.kinds, found.fields)

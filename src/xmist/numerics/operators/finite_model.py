@@ -130,6 +130,16 @@ def linearise(
     )
 
 
+def smooth_warp(psi: Real, smoothing: float, *, threads: int | None = None) -> Warp:
+    """Return W_u, the warp by the slopes of smooth ψ."""
+    smooth = smoothed(psi, smoothing, threads=threads)
+    flow = np.empty((2, *smooth.shape), smooth.dtype)
+    for line, kind in zip(flow, (DX, DY), strict=True):
+        derivative(smooth, kind, out=line, threads=threads)
+    del smooth
+    return Warp.of(flow, threads=threads)
+
+
 def _models(
     reference: Real,
     kinds: tuple[int, ...],
@@ -139,13 +149,7 @@ def _models(
     threads: int | None,
 ) -> Real:
     named = dict(zip(kinds, fields, strict=True))
-    smooth = smoothed(named.pop(PSI), smoothing, threads=threads)
-    flow = np.empty((2, *smooth.shape), smooth.dtype)
-    for line, kind in zip(flow, (DX, DY), strict=True):
-        derivative(smooth, kind, out=line, threads=threads)
-    del smooth
-    warp = Warp.of(flow, threads=threads)
-    del flow
+    warp = smooth_warp(named.pop(PSI), smoothing, threads=threads)
     factor = None
     log_t = named.pop(LOG_T, None)
     if log_t is not None:
