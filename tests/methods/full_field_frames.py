@@ -3,6 +3,7 @@
 from functools import cache
 
 import numpy as np
+import scipy.ndimage as ndi
 
 import xmist
 from tests.manufactured import EXPERIMENT, blob, speckle
@@ -28,6 +29,15 @@ def sample_of(reference, fields):
     kinds = tuple(fields)
     _, residual = data.linearise(kinds, np.stack([fields[kind] for kind in kinds]).astype(np.float32))
     return -np.asarray(residual)
+
+
+def at_the_sample(psi):
+    """Where the rays of `sample_of` cross the sample: rough ψ acts where smooth ψ has moved them to."""
+    smooth = ndi.gaussian_filter(psi, 2.0, mode="reflect", truncate=6.0)
+    place = np.mgrid[: psi.shape[0], : psi.shape[1]] + np.gradient(smooth)
+    rough = psi - smooth
+    moved = ndi.map_coordinates(rough, place, order=5, mode="reflect")
+    return smooth + moved + 0.5 * np.square(np.gradient(rough)).sum(axis=0)
 
 
 def retrieve(reference, sample, weights=None, **options):

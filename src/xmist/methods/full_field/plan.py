@@ -43,7 +43,7 @@ from xmist.methods.full_field.findings import (
 from xmist.methods.full_field.initial import start_from
 from xmist.methods.full_field.options import PRIORS, FullFieldOptions, plain_initial
 from xmist.methods.full_field.prior_strengths import PriorStrengths
-from xmist.methods.full_field.problem import DARK, Fit, FitData, Problem, Start
+from xmist.methods.full_field.problem import DARK, SMOOTH, Fit, FitData, Problem, Start
 from xmist.methods.full_field.refit_dark_field import refit_dark_field
 from xmist.methods.full_field.uncertainty import standard_deviations
 from xmist.methods.full_field.unregularised import (
@@ -55,6 +55,7 @@ from xmist.methods.full_field.unregularised import (
 from xmist.numerics.images.border_registration import BorderShifts, register_border
 from xmist.numerics.images.denoise import ImageSpectrum, noise_variance, spectrum_of, wiener
 from xmist.numerics.images.fill import fill
+from xmist.numerics.operators.finite_model import at_the_sample
 from xmist.numerics.operators.stencils import gradient
 from xmist.numerics.operators.transport import D_XX, D_XY, D_YY, LOG_T, PSI, D
 from xmist.numerics.parallel import count_threads
@@ -343,7 +344,12 @@ class FullFieldPlan:
         per_psi = k * p**2 / self.experiment.effective_distance
         per_d = p**2 / self.experiment.effective_distance
         fields = dict(zip(problem.kinds, inside(found.fields, data.margin), strict=True))
-        wide_phase = found.fields[problem.kinds.index(PSI)] * np.float32(per_psi)
+        wide_phase = found.fields[problem.kinds.index(PSI)]
+        if problem.length2 is None:  # else ψ is ℓ² ln T, and stays so
+            wide_phase = at_the_sample(wide_phase, SMOOTH, threads=self.threads)
+            if problem.free is not None:
+                wide_phase[~problem.free] = 0.0
+        wide_phase = wide_phase * np.float32(per_psi)
         phase = inside(wide_phase, data.margin)
         if not problem.zero_is_known:
             wide_phase -= np.float32(phase.mean(dtype=np.float64, where=~lost))

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 from xmist.numerics.compiled import fixed, jit
 from xmist.numerics.operators.derivatives import DX, DY, LAPLACIAN, derivative
-from xmist.numerics.operators.finite_transport import Warp, diffuse
+from xmist.numerics.operators.finite_transport import Warp, diffuse, sampled, spline_coefficients
 from xmist.numerics.operators.transport import LOG_T, PSI
 from xmist.numerics.parallel import for_blocks
 from xmist.numerics.solvers.poisson import smoothed
@@ -138,6 +138,28 @@ def smooth_warp(psi: Real, smoothing: float, *, threads: int | None = None) -> W
         derivative(smooth, kind, out=line, threads=threads)
     del smooth
     return Warp.of(flow, threads=threads)
+
+
+def at_the_sample(psi: Real, smoothing: float, *, threads: int | None = None) -> Real:
+    """Return ψ (y, x) where rays cross the sample.
+
+    In the model smooth ψ acts there, but rough ψ where smooth ψ has moved the ray to. First-order terms of
+    rough ψ besides leave out −½ |∇ψ_r|², by which the phase changes at a point as the wave goes on.
+    """
+    smooth = smoothed(psi, smoothing, threads=threads)
+    rough = psi - smooth
+    back = np.empty((2, *psi.shape), psi.dtype)
+    for line, kind in zip(back, (DX, DY), strict=True):
+        derivative(smooth, kind, out=line, threads=threads)
+    back *= psi.dtype.type(-1.0)
+    out = sampled(spline_coefficients(rough, threads=threads), back, threads=threads)
+    for kind in (DX, DY):
+        slope = derivative(rough, kind, threads=threads)
+        slope *= slope
+        slope *= psi.dtype.type(0.5)
+        out += slope
+    out += smooth
+    return out
 
 
 def _models(
