@@ -62,6 +62,8 @@ def relative(found, exact):
 
 PSI_TRUE = -14 * blob(SHAPE, 0.45, 0.4, 0.2) - 6 * blob(SHAPE, 0.6, 0.65, 0.14)
 PSI_TRUE -= PSI_TRUE.mean()
+PSI_AT_SAMPLE = at_the_sample(PSI_TRUE)
+PSI_AT_SAMPLE -= PSI_AT_SAMPLE.mean()
 D_TRUE = 0.2 * blob(SHAPE, 0.5, 0.55, 0.2)
 LOG_T_TRUE = -0.5 * blob(SHAPE, 0.45, 0.5, 0.3)
 

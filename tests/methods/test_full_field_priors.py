@@ -8,6 +8,7 @@ import xmist
 from tests.methods.full_field_frames import (
     D_TRUE,
     LOG_T_TRUE,
+    PSI_AT_SAMPLE,
     PSI_TRUE,
     SCATTER,
     SHAPE,
@@ -31,7 +32,7 @@ def test_a_faint_prior_settles_on_frames_without_noise(strength):
     assert result.provenance["convergence"]["converged"]
     assert "not-converged" not in codes(result)
     # As in `test_with_a_faint_prior_the_answer_is_the_models_own`.
-    assert relative(result.phase, PSI_TRUE * K * P**2 / Z) <= 1e-4
+    assert relative(result.phase, PSI_AT_SAMPLE * K * P**2 / Z) <= 1e-4
     assert relative(result.dark_field, D_TRUE * P**2 / Z) <= 2e-3
     assert result.provenance["convergence"]["prior_strengths"] == [0.0, strength]
 
@@ -40,7 +41,7 @@ def test_with_no_prior_rounding_is_what_limits_the_dark_field():
     """ψ of some 10 pixels² is stored to 1e-6 of them, and D read from second differences of its traces."""
     reference, sample = made(3, {PSI: PSI_TRUE, D: D_TRUE})
     result = retrieve(reference, sample, **SCATTER, regularisation=0.0)
-    assert relative(result.phase, PSI_TRUE * K * P**2 / Z) <= 1e-5
+    assert relative(result.phase, PSI_AT_SAMPLE * K * P**2 / Z) <= 1e-5
     # Rounding leaves 2e-6 of the mean; divided by the rms of ∇²I of some 0.2 and D's own 0.06.
     assert relative(result.dark_field, D_TRUE * P**2 / Z) <= 2e-4
     left = np.asarray(result.provenance["convergence"]["residual_by_frame"])
