@@ -129,6 +129,16 @@ def test_a_situation_is_found(situation, expected):
     assert expected <= found
 
 
+@pytest.mark.parametrize("number", [1, 3])
+def test_a_frame_without_speckles_is_found(number):
+    reference, sample = (images[:number].copy() for images in frames())
+    sample[0] = sample[0].mean()
+    assert "pairs-unmatched" in {
+        one.code for one in check_frames(reference, sample, None, may_attenuate=True)
+    }
+    check_frames(np.ones_like(reference), sample, None, may_attenuate=True)  # a Python warning is an error
+
+
 @pytest.mark.parametrize("method", METHODS)
 def test_another_position_is_found(method):
     assert {"flux-differs", "sample-brighter"} <= codes(*exposed_longer(*frames()), method)

@@ -64,6 +64,26 @@ def test_no_pixel_lacks_a_value_without_a_flag(method):
             assert not missing[found.flags == 0].any(), (name, channel)
 
 
+@pytest.mark.parametrize("factor", [0.0, -1.0])
+@pytest.mark.parametrize("method", list(METHODS))
+def test_sample_frames_without_light_are_an_error(method, factor):
+    _, options = given(method)
+    reference, sample = pair(4)
+    plan = xmist.prepare(reference, EXPERIMENT, method=method, threads=1, **options)
+    with pytest.raises(InputError, check=coded("pixels-unusable")):
+        plan(factor * sample)
+
+
+def test_counts_that_wrapped_around_raise_no_python_warning():
+    random = np.random.default_rng(0)
+    reference = random.poisson(400 * speckle(random, 2, (32, 32), 2.0))
+    frames = (reference - int(np.percentile(reference, 3))).astype(np.uint16)
+    found = xmist.retrieve(
+        xmist.SpeckleStack(frames, np.roll(frames, 1, axis=2)), EXPERIMENT, method="full-field", threads=1
+    )
+    assert any(record.severity == "warning" for record in found.findings)
+
+
 @pytest.mark.parametrize("method", list(METHODS))
 def test_masked_weights_of_a_projection_count_for_nothing(method):
     number, options = given(method)

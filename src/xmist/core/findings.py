@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from types import MappingProxyType
@@ -88,7 +89,7 @@ _TABLE: Final = (
     ),
     _warning(
         "no-light",
-        "A frame has no light although others have: the beam shutter was probably closed.",
+        "A frame has no light: the beam shutter was probably closed.",
         "Leave this position out or record it again.",
     ),
     _warning(
@@ -609,6 +610,8 @@ _TABLE: Final = (
     ),
 )
 
+_POWER: Final = re.compile(r"\b\d(?:\.\d+)?e\+0[1-5]\b")
+
 FINDING_CODES: Final[Mapping[str, FindingCode]] = MappingProxyType({entry.code: entry for entry in _TABLE})
 
 
@@ -625,8 +628,13 @@ def percent(share: float) -> str:
 
 
 def finding(code: str, message: str) -> Finding:
-    """Return a finding; its severity is that of the code."""
-    return Finding(code, FINDING_CODES[code].severity, message)
+    """Return a finding; its severity is that of the code. Numbers below a million are written out.
+
+    >>> finding("preview", "5.9e+03 times").message
+    '5900 times'
+    """
+    plain = _POWER.sub(lambda found: f"{float(found[0]):.0f}", message)
+    return Finding(code, FINDING_CODES[code].severity, plain)
 
 
 def warnings_first(findings: Iterable[Finding]) -> list[Finding]:

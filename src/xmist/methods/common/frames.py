@@ -320,12 +320,12 @@ def _repeated(reference: SpecklePatches, sample: SpecklePatches) -> list[Finding
         ]
         pairs += [pair for pair in equal if pair not in pairs]
     number = len(reference.raw)
-    flat = reference.spectra.reshape(number, -1)
+    flat = reference.spectra.reshape(number, -1).astype(np.complex128)
     size = np.sqrt((np.abs(flat) ** 2).sum(axis=1))
     alike = np.abs((flat @ np.conj(flat).T).real) / np.maximum(np.outer(size, size), 1e-300)
     # Frames of few speckles, or waves, are alike by chance. Those of one patch count, as if the others
     # showed the same again.
-    independent = max(reference.size**2 / reference.area, 4.0)
+    independent = max(reference.size**2 / max(reference.area, 1.0), 4.0)
     least = max(_SAME, math.tanh(_ALIKE / math.sqrt(independent - 3.0)))
     pairs += [(n, m) for m in range(number) for n in range(m) if alike[n, m] > least and (n, m) not in pairs]
     if not pairs:
@@ -354,7 +354,8 @@ def _unmatched(
         others = [other.deviations for m, other in enumerate(matches) if m != n]
         expected = max(match.expected, 0.5 * float(np.median(others)) if others else 0.0)
         apart = np.abs(shifts[n] - np.median(shifts, axis=0)).max() > _FAR
-        if (match.deviations < _CHANCE and expected >= _EXPECTED) or (number > 2 and apart):
+        flat = bool(reference.energy[n].any()) and not sample.energy[n].any()
+        if flat or (match.deviations < _CHANCE and expected >= _EXPECTED) or (number > 2 and apart):
             doubted.append(n)
     if not doubted:
         return []
@@ -492,8 +493,6 @@ def _compare_flux(name: str, flux: NDArray[np.float64]) -> list[Finding]:
     """Return findings about frames whose flux differs from that of the others."""
     dark = [n for n in range(len(flux)) if flux[n] <= 0.0]
     if dark:
-        if len(dark) == len(flux):  # every pixel is flagged
-            return []
         return [
             finding("no-light", f"the {name} frames of {in_words(dark)} have no light; check the shutter")
         ]

@@ -55,7 +55,21 @@ class PreparedReference:
         given = None if weights is None else as_weights("weights", weights, shape, errors)
         raise_errors(errors)
         assert frames is not None  # as_frames added an error otherwise
-        return without_masked(frames, given), given
+        out = without_masked(frames, given)
+        self.require_light(out)
+        return out, given
+
+    def require_light(self, sample: Image) -> None:
+        """Raise InputError if the usable pixels of the sample frames have values, but none above 0."""
+        known = False
+        for n, frame in enumerate(sample):
+            values = frame if self.weights is None else frame[self.weights[n] > 0]
+            if (values > 0).any():
+                return
+            known = known or bool(np.isfinite(values).any())
+        if known:
+            text = "no usable pixel of the sample frames is above 0; check the shutter and the dark frames"
+            raise InputError(text, "pixels-unusable")
 
     def not_hidden(self, bad: NDArray[np.bool_], n: int, given: Image | None = None) -> NDArray[np.bool_]:
         """Return those of the bad pixels (y, x) of a position's sample frame that no weight of 0 hides.

@@ -58,10 +58,8 @@ def fit_findings(found: Fit, speckles: SpeckleStatistics) -> list[Finding]:
         psi = inside(found.fields, found.margin)[found.transport.kinds.index(PSI)].astype(np.float64)
         psi = scipy.ndimage.gaussian_filter(psi, 1.0, mode="reflect")
         largest = float(np.quantile(np.hypot(*np.gradient(psi)), 0.999))
-        message = (
-            f"speckle shifts reach {largest:.2g} pixels ({largest / speckles.size:.2g} speckle sizes); "
-            "solved from coarse to fine"
-        )
+        sizes = f" ({largest / speckles.size:.2g} speckle sizes)" if np.isfinite(speckles.size) else ""
+        message = f"speckle shifts reach {largest:.2g} pixels{sizes}; solved from coarse to fine"
         out.append(finding("large-shifts", message))
     if len(found.residual) == 1 and {D, D_XX} & set(found.transport.kinds):
         message = (

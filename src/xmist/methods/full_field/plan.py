@@ -240,6 +240,7 @@ class FullFieldPlan:
         raise_errors(errors)
         assert given is not None  # else there is an error
         given = without_masked(given, extra)
+        self.reference.require_light(given)
         flags = self.reference.flags.copy()
         read = (self.options.read_noise or 0.0) / self.flux
         gain = self.gain if self.options.gain is not None else self._sample_gain(given)

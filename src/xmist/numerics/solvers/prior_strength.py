@@ -93,7 +93,8 @@ def _response(
     inverse = np.linalg.inv(total)
     damping = np.einsum("yxj,yxj->yx", inverse[..., field, :], block[..., :, field])
     noise = np.einsum("yxj,yxjk,yxk->yx", inverse[..., field, :], block, inverse[..., field, :])
-    return damping**2, noise
+    # By rounding it is below 0 where the unknowns can hardly be told apart.
+    return damping**2, np.maximum(noise, 1e-30 * float(np.abs(noise).max()))
 
 
 @dataclass(frozen=True, kw_only=True)
