@@ -15,7 +15,7 @@ from xmist.methods.full_field.diagnostics import SpeckleStatistics, information,
 from xmist.methods.full_field.gauss_newton import OUTLIER
 from xmist.methods.full_field.problem import Fit, Problem
 from xmist.numerics.images.registration import filled, register, shifted
-from xmist.numerics.operators.transport import D_XX, LOG_T, PSI, D
+from xmist.numerics.operators.transport import D_XX, D_YY, LOG_T, PSI, D
 
 Real = NDArray[Any]
 
@@ -29,6 +29,8 @@ _MOVED_MOST: Final = 10.0  # pixels that are searched
 _MOVED_SIGNIFICANT: Final = 36.0  # χ² by which the shift must explain the frames better than none
 _WAVES: Final = 64  # pixels: structure of which D and T should come from the data
 _SHARE: Final = 0.5  # of it that should, at least
+_BLUR: Final = 0.1  # pixels; less blur of the speckles does not matter
+_BLOCK: Final = 16  # pixels a side that d is averaged over, where noise may hide its mean
 _ATTENUATES: Final = 0.02  # part of the light that a sample which attenuates takes
 _NOISELESS: Final = 1e-9  # variance of 10⁹ photons a pixel: no detector
 
@@ -93,7 +95,7 @@ def fit_findings(found: Fit, speckles: SpeckleStatistics) -> list[Finding]:
 def prior_findings(problem: Problem, found: Fit, moment: tuple[Real, Real, Real]) -> list[Finding]:
     """Return a finding where the prior determines D or T over most of the frame; `moment`: `local_moments`.
 
-    For T only where light is lost: a sample that does not attenuate has no contrast that could be.
+    Only where something scatters, or light is lost: otherwise there is no contrast that could be.
     """
     usable = moment[0] > 0.0
     if not usable.any():
@@ -103,7 +105,7 @@ def prior_findings(problem: Problem, found: Fit, moment: tuple[Real, Real, Real]
         for name, share in information(problem, found, moment, waves=_WAVES).items()
     }
     out = []
-    if (share := shares.get("dark_field", 1.0)) < _SHARE:
+    if (share := shares.get("dark_field", 1.0)) < _SHARE and _scatters(problem, found):
         message = (
             f"dark-field: {100 * share:.0f} % of structure of {_WAVES} pixels comes from the data, the rest "
             "from the prior, over at least half of the frame: contrast is lost, and little more than the "
@@ -122,6 +124,15 @@ def prior_findings(problem: Problem, found: Fit, moment: tuple[Real, Real, Real]
             )
             out.append(finding("transmission-from-prior", message))
     return out
+
+
+def _scatters(problem: Problem, found: Fit) -> bool:
+    """Return whether d is worth a blur of the speckles anywhere; the prior leaves its mean to the data."""
+    kinds = [(D_XX, D_YY) if kind == D_XX else (D,) for kind in problem.kinds if kind in (D, D_XX)]
+    fields = inside(found.fields, found.margin)
+    d = np.mean([fields[problem.kinds.index(kind)] for kind in kinds[0]], axis=0)
+    smooth = scipy.ndimage.uniform_filter(d, min(_BLOCK, *d.shape), mode="reflect")
+    return bool(np.abs(smooth).max() > 0.5 * _BLUR**2)
 
 
 def noise_findings(found: Fit, noise: float, *, given: bool) -> list[Finding]:
