@@ -10,7 +10,7 @@ from tests.manufactured import EXPERIMENT, speckle
 from tests.methods.direct_methods import spectral_laplacian
 from xmist.core import flags as flag
 from xmist.core.findings import warnings_of
-from xmist.methods.implicit import mist_gradient_flow
+from xmist.methods.implicit import gradient_flow, mist_gradient_flow
 from xmist.methods.registry import make_options
 from xmist.numerics.images.tensors import anisotropy, direction, eigenvalues
 from xmist.numerics.operators.finite_transport import Warp, diffuse
@@ -283,11 +283,65 @@ def test_attenuation_is_divided_out():
     assert relative(result.dark_field, plain.dark_field) <= 0.3
 
 
+def _flow(frames):
+    return gradient_flow.prepare_flow(frames, speckle=4.7, tensor=False, refine=True, fine=False, threads=1)
+
+
+def test_the_warp_of_the_sum_is_the_sum_of_warps():
+    reference, sample = (frames.astype(np.float32) for frames in _case(5))
+    flow, warp = (
+        _flow(reference),
+        Warp.of(np.stack(cosine_gradient(_cosines((48, 64), (4, 5), 10))), threads=1),
+    )
+    weights = [None, None, np.full((48, 64), 0.25, np.float32), None, np.full((48, 64), 0.5, np.float32)]
+    moved = np.stack([warp(frame) for frame in reference])
+    for own in ([None] * 5, weights):
+        sums = flow.frame_sums(flow.take(sample, own), warp)
+        factor = np.array([1.0 if w is None else w.mean() for w in own])[:, None, None]
+        # float32: 6e-8 of a sum of five frames, some operations.
+        assert np.abs(sums.level - (factor * moved).sum(axis=0)).max() <= 1e-5
+        assert np.abs(sums.source - (factor * (moved - sample)).sum(axis=0)).max() <= 1e-5
+        halves = [(factor * (moved - sample))[k::2].sum(axis=0) for k in (0, 1)]
+        for found, right in zip(sums.sources, halves, strict=True):
+            size = gradient_flow.slow_size((48, 64))
+            mean = right.reshape(48 // size, size, 64 // size, size).mean(axis=(1, 3))
+            assert np.abs(found - mean).max() <= 1e-5
+
+
+@pytest.mark.parametrize("dark_field", ["scalar", "tensor"])
+def test_equations_in_squares_where_these_resolve_the_speckles(monkeypatch, dark_field):
+    psi, d = 0.5 * _cosines(SHAPE, (4, 5), 10), 0.2 + 0.05 * _cosines(SHAPE, (4, 4), 11)
+    fine, reference = (speckle(np.random.default_rng(6), 4, SHAPE, grain=grain) for grain in (1.0, 3.0))
+    assert _flow(fine.astype(np.float32)).grid == 1
+    assert _flow(reference.astype(np.float32)).grid == 2
+    sample = _moved(reference, psi, d)
+    fast = _retrieve(reference, sample, smoothing=4, dark_field=dark_field)
+    monkeypatch.setattr(gradient_flow, "_BEYOND", -1.0)
+    slow = _retrieve(reference, sample, smoothing=4, dark_field=dark_field)
+    assert not np.array_equal(fast.dark_field, slow.dark_field)
+    # Squares miss at most a hundredth of |∇I|², and blur D by less than a pixel beside 4.
+    assert relative(fast.dark_field, slow.dark_field) <= 0.05
+    for channel, right in (("phase", PHASE * psi), ("dark_field", SCATTER * d)):
+        assert relative(getattr(fast, channel), right) <= 1.2 * relative(getattr(slow, channel), right)
+
+
+def test_images_of_squares_are_enlarged_by_a_cubic():
+    y, x = np.meshgrid(np.arange(10.0), np.arange(12.0), indexing="ij")
+    coarse = y + 0.3 * y * x - 0.05 * x**2
+    y, x = np.meshgrid(*(np.arange(size) / 2 - 0.25 for size in (20, 24)), indexing="ij")
+    fine = y + 0.3 * y * x - 0.05 * x**2
+    found = gradient_flow._doubled(coarse.astype(np.float32), 1)
+    # Exact for squares, away from the mirror; float32.
+    assert np.abs(found - fine)[4:-4, 4:-4].max() <= 1e-5
+    turned = gradient_flow._doubled(np.ascontiguousarray(coarse.astype(np.float32)[::-1, ::-1]), 1)
+    assert np.abs(turned[::-1, ::-1] - found).max() <= 1e-5
+
+
 def test_smoothing_and_ridge_follow_the_noise():
     reference, sample = _case(4, (96, 128))
     rng = np.random.default_rng(2)
     chosen = []
-    for noise in (1e-4, 1e-2):
+    for noise in (1e-4, 3e-2):
         result = _retrieve(reference, sample + noise * rng.normal(size=sample.shape), ridge="auto")
         chosen.append([result.provenance["regularisation"][name] for name in ("smoothing", "ridge")])
     assert chosen[0][0] < chosen[1][0]
@@ -306,13 +360,13 @@ def test_noise_of_the_references_is_no_dark_field(monkeypatch, options):
     rng = np.random.default_rng(5)
     clean = speckle(rng, 4, (96, 96), grain=2.0)
     reference, sample = (clean + np.sqrt(4e-3 * clean) * rng.normal(size=clean.shape) for _ in range(2))
-    found = _retrieve(reference, sample, smoothing=2.0, **options).dark_field.mean()
-    same = _retrieve(reference, reference, smoothing=2.0, **options).dark_field
-    monkeypatch.setattr(mist_gradient_flow, "reference_noise", lambda *frames: 0.0)
-    left = _retrieve(reference, sample, smoothing=2.0, **options).dark_field.mean()
+    found = _retrieve(reference, sample, smoothing=5.0, **options).dark_field.mean()
+    same = _retrieve(reference, reference, smoothing=5.0, **options).dark_field
+    monkeypatch.setattr(gradient_flow, "reference_noise", lambda *frames: 0.0)
+    left = _retrieve(reference, sample, smoothing=5.0, **options).dark_field.mean()
     # Of 96² pixels, each of a variance that is known to a part of √2: 2 % of the noise of both frames.
     assert abs(found) <= 0.1 * left
-    assert left > 0.05 * SCATTER
+    assert left > 0.02 * SCATTER
     assert np.abs(same).max() <= 1e-6 * left  # the noise of both frames is the same
 
 

@@ -3,20 +3,22 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any, Final, Literal
+from functools import partial
+from typing import Any, Final
 
 import numpy as np
 from numpy.typing import NDArray
 
 from xmist.core.arrays import Image
 from xmist.methods.common.reference import middle
-from xmist.methods.implicit.direct import fill_source
+from xmist.methods.implicit.direct import PositionSum, add_positions, fill_source
 from xmist.numerics.images.blocks import binned
+from xmist.numerics.images.fill import fill
 from xmist.numerics.matching.contrast import noise_gain
 from xmist.numerics.operators.derivatives import DX, DY, RADIUS, derivative
-from xmist.numerics.operators.finite_transport import Warp, sampled, spline_gains
+from xmist.numerics.operators.finite_transport import Warp, sampled, spline_coefficients, spline_gains
 from xmist.numerics.parallel import for_blocks
 from xmist.numerics.solvers.gradient_flow import (
     SCALAR,
@@ -41,47 +43,74 @@ START: Final = 0.7  # Gaussian σ in pixels of the ψ that the references are mo
 _SLOW: Final = 4.0  # Gaussian σ in pixels of the g that long waves are taken from
 _SHORTEST: Final = 3.0  # of these waves, in σ
 _BIN: Final = 4  # pixels; σ = 4 leaves nothing finer
-_TILE: Final = 256  # pixels
+_TILE: Final = 192  # pixels
 _WHOLE: Final = 768  # pixels; larger images are judged by nine tiles
 _RINGS: Final = 14
-_ACCURACY: Final = 1e-5  # pixels of a moved reference; noise moves speckles by far more
 _FEW: Final = 4  # positions that noise is read from
 _ROWS: Final = 16  # of a few frames, which the cache holds
+_BEYOND: Final = 0.01  # of |∇I|² that squares of 2 pixels may miss
 _HALF: Final = 0.5  # of the flux of speckles without their mean that is a gradient, if they are isotropic
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
-class Sums:
-    """Sums over positions, and over each half of them.
+class FrameSums:
+    """Sums of frames over positions: Σ (J − I_S) and Σ J, J the references as they were moved.
+
+    `sources`, `levels` (2, v, u): the same of each half of the positions, means over squares of `slow_size`
+    pixels; `positions`: how many.
+    """
+
+    source: Image  # (y, x)
+    level: Image
+    sources: Image
+    levels: Image
+    positions: tuple[int, int]
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class EquationSums:
+    """Normal equations, summed over positions and over each half of them.
 
     Parameters
     ----------
     equations : (`SCALAR` or `TENSOR`, y, x) float32 array
-        Normal equations; those of a few rows are added up if only coarse ones were wanted.
-    source, level : (y, x) float32 array
-        Σ (J − I_S) and Σ J, J the reference as it was moved.
-    halves, sources, levels : (2, ..., v, u) float32 array
-        The same of each half, means over squares of `coarse_size` pixels.
+        Normal equations; those of a few rows are added up if only slow ones were wanted.
+    halves : (2, `SCALAR` or `TENSOR`, v, u) float32 array
+        The same of each half, means over squares of `slow_size` pixels of the frames.
     tiles : list of (2, `SCALAR` or `TENSOR`, y, x) float32 array
-        Equations of each half in the pixels of `_tiles`; none if only coarse ones were wanted.
+        Equations of each half in the pixels of `_tiles`; none if only slow ones were wanted.
     positions : (int, int)
         How many.
     share : float
         Part of the flux I g that is a gradient.
+    grid : int
+        Side in pixels of a square, the unit of length in the equations.
     """
 
     equations: Image
-    source: Image
-    level: Image
     halves: Image
-    sources: Image
-    levels: Image
     tiles: list[Image]
     positions: tuple[int, int]
     share: float
+    grid: int
 
 
-def coarse_size(shape: tuple[int, ...]) -> int:
+@dataclass(frozen=True, kw_only=True, eq=False)
+class SampleSums:
+    """What is derived from the sample frames of a projection once.
+
+    `halves`: sums of each half of the positions, with the spline of the references, by equal weights;
+    `sample` (position, v, u): means over the squares of the equations; `weights`: of these; `gain`: variance
+    of the noise of the references over their mean.
+    """
+
+    halves: list[list[tuple[PositionSum, Image]]]
+    sample: Image
+    weights: list[Image | None]
+    gain: float
+
+
+def slow_size(shape: tuple[int, ...]) -> int:
     """Return the side in pixels of the squares over which slow images are averaged."""
     size = _BIN
     while size > 1 and any(n % size or n // size < 16 for n in shape):
@@ -97,8 +126,12 @@ class Flow:
     ----------
     frames : (position, y, x) float32 array
         Reference frames.
-    splines : list of (2, y, x) float32 array
-        Spline coefficients of each reference and of its filtered form; empty without refinements.
+    grid : int
+        Side in pixels of the squares in which equations are summed, 1 or 2.
+    small : (position, v, u) float32 array
+        Means of the frames over these squares.
+    splines : list of (2, v, u) float32 array
+        Spline coefficients of each of these and of its filtered form; empty without refinements.
     speckle : float
         Size of the speckles in pixels.
     epsilon : float
@@ -110,56 +143,125 @@ class Flow:
     """
 
     frames: Image
+    grid: int
+    small: Image
     splines: list[Image]
     speckle: float
     epsilon: float
     tensor: bool
     threads: int
 
-    def sums(
-        self,
-        sample: Image,
-        weights: Sequence[Image | None],
-        *,
-        factor: Image | None = None,
-        shift: Image | None = None,
-        filtered: bool = False,
-        positions: Sequence[int] | None = None,
-        equations: Literal["none", "coarse", "whole"] = "whole",
-        gain: float = 0.0,
-        explained: bool = False,
-    ) -> Sums:
-        """Sum the equations of some positions, the references times `factor`, moved by `shift` (2, y, x).
+    def take(self, sample: Image, weights: Sequence[Image | None]) -> SampleSums:
+        """Prepare sample frames (position, y, x) with the weights of `position_weights`."""
+        threads = self.threads
+        halves = [
+            add_positions(self.frames[k::2], sample[k::2], weights[k::2], threads=threads) for k in (0, 1)
+        ]
+        return SampleSums(
+            halves=[
+                [(group, spline_coefficients(group.reference, threads=threads)) for group in half]
+                for half in halves
+            ],
+            sample=_in_squares(sample, self.grid, threads),
+            weights=[_weight_in_squares(weight, self.grid, threads) for weight in weights],
+            gain=reference_noise(self.frames, sample, weights),
+        )
 
-        `gain`: variance of the noise of the references over their mean; `explained`: the shift is that of
-        the mean wave, which has its part of the noise.
+    def frame_sums(self, projection: SampleSums, warp: Warp | None) -> FrameSums:
+        """Sum the frames, the references moved by a warp.
+
+        A warp is linear: that of the sum of the references serves all positions of the same weights.
         """
-        shape, chosen = self.frames.shape[1:], range(len(self.frames)) if positions is None else positions
-        kinds = 0 if equations == "none" else TENSOR if self.tensor else SCALAR
-        size = coarse_size(shape)
-        down = size if equations == "coarse" else 1
-        total = np.zeros((kinds, shape[0] // down, shape[1]), np.float32)
+        shape, inside = self.frames.shape[1:], None if warp is None else _from_inside(warp.back)
         source, level = np.zeros((2, *shape), np.float32)
-        warp = None if shift is None else Warp.of(shift, accuracy=_ACCURACY, threads=self.threads)
+        moved, rest = np.empty((2, *shape), np.float32)
+        size, parts = slow_size(shape), []
+
+        def add(mean: np.float32, start: int, stop: int) -> None:
+            rows = slice(start, stop)
+            source[rows] += rest[rows] if mean == 1.0 else mean * rest[rows]
+            level[rows] += moved[rows] if mean == 1.0 else mean * moved[rows]
+
+        def subtract(sample: Image, mean: np.float32 | None, start: int, stop: int) -> None:
+            with np.errstate(invalid="ignore", over="ignore"):  # pixels of weight 0
+                np.subtract(moved[start:stop], sample[start:stop], out=rest[start:stop])
+            if mean is not None:  # while the cache holds them
+                add(mean, start, stop)
+
+        def each(function: Callable[..., None], *values: object) -> None:
+            for_blocks(partial(function, *values), len(rest), threads=self.threads, block=_ROWS)
+
+        for half in projection.halves:
+            for group, spline in half:
+                own, weight = group.weights, _both(group.weights, inside)
+                mean = np.float32(1.0 if own is None else own.mean(dtype=np.float64))
+                if warp is None:
+                    moved, rest = group.reference, group.difference
+                else:
+                    sampled(spline, warp.back, factor=warp.jacobian, out=moved, threads=self.threads)
+                    each(subtract, group.sample, mean if weight is None else None)
+                if warp is None or weight is not None:
+                    rest = fill_source(rest, weight, threads=self.threads)
+                    each(add, mean)
+            parts.append([binned(image, size, threads=self.threads) for image in (source, level)])
+        sources, levels = (np.stack([one, both - one]) for one, both in zip(*parts, strict=True))
+        return FrameSums(
+            source=source, level=level, sources=sources, levels=levels, positions=_halves(len(self.frames))
+        )
+
+    def equation_sums(
+        self,
+        projection: SampleSums,
+        warp: Warp | None,
+        *,
+        positions: Sequence[int] | None = None,
+        slow: bool = False,
+        factor: Image | None = None,
+        filtered: bool = False,
+        explained: bool = False,
+    ) -> EquationSums:
+        """Sum the equations of some positions, the references times `factor` (y, x) and moved by a warp.
+
+        `slow`: add up rows; `explained`: the warp is that of the mean wave of all positions, which has its
+        part of the noise.
+        """
+        grid, threads = self.grid, self.threads
+        shape, chosen = self.small.shape[1:], range(len(self.small)) if positions is None else positions
+        size = slow_size(self.frames.shape[1:]) // grid
+        down = size if slow else 1
+        total = np.zeros((TENSOR if self.tensor else SCALAR, shape[0] // down, shape[1]), np.float32)
+        if grid > 1:
+            warp = None if warp is None else warp.binned(grid)
+            factor = None if factor is None else binned(factor, grid, threads=threads)
         inside = None if warp is None else _from_inside(warp.back)
         rest, moved = np.empty(shape, np.float32), np.empty((2, *shape), np.float32)
-        noise = gain * noise_sums(
+        epsilon = grid * self.epsilon if filtered else 0.0
+        noise = (projection.gain / grid**2) * noise_sums(
             shape,
-            self.epsilon if filtered else 0.0,
+            epsilon,
             tensor=self.tensor,
-            explained=explained / len(chosen),
-            sigma=START,
+            explained=explained / len(self.frames),
+            sigma=START / grid,
         )
+
+        def subtract(model: Image, frame: Image, start: int, stop: int) -> None:
+            with np.errstate(invalid="ignore", over="ignore"):  # pixels of weight 0
+                np.subtract(model[start:stop], frame[start:stop], out=rest[start:stop])
+
         parts: list[list[Image]] = []
         for half in (chosen[::2], chosen[1::2]):
             for n in half:
                 model, detail = self._moved(n, factor, warp, filtered=filtered, out=moved)
-                weight = _both(weights[n], inside)
-                rest = self._add(model, sample[n], weights[n], weight, source, level, rest)
-                if not kinds:
-                    continue
-                epsilon = self.epsilon if filtered else 0.0
-                potential = whitened(rest, epsilon, potential=True, overwrite=True, threads=self.threads)
+                weight = _both(projection.weights[n], inside)
+                frame = projection.sample[n]
+                for_blocks(partial(subtract, model, frame), len(rest), threads=threads, block=_ROWS)
+                potential = whitened(
+                    fill_source(rest, weight, threads=threads),
+                    epsilon,
+                    potential=True,
+                    overwrite=True,
+                    threads=threads,
+                )
                 add_equations(
                     detail,
                     potential,
@@ -168,92 +270,88 @@ class Flow:
                     level=model if factor is None else model * factor,
                     noise=noise,
                     size=down,
-                    threads=self.threads,
+                    threads=threads,
                 )
-            parts.append(
-                [
-                    binned(total, size, down=size // down, threads=self.threads),
-                    *(binned(image, size, threads=self.threads) for image in (source, level)),
-                    *(total[:, *tile].copy() for tile in _tiles(shape) if down == 1),
-                ]
-            )
-        halves, sources, levels, *tiles = (
-            np.stack([one, both - one]) for one, both in zip(*parts, strict=True)
-        )
-        return Sums(
+            part = [binned(total, size, down=size // down, threads=threads)]
+            parts.append(part + [total[:, *tile].copy() for tile in _tiles(shape) if not slow])
+        halves, *tiles = (np.stack([one, both - one]) for one, both in zip(*parts, strict=True))
+        return EquationSums(
             equations=total,
-            source=source,
-            level=level,
             halves=halves,
-            sources=sources,
-            levels=levels,
             tiles=tiles,
-            positions=(len(chosen) - len(chosen) // 2, len(chosen) // 2),
+            positions=_halves(len(chosen)),
             share=_HALF if filtered else 1.0,
+            grid=grid,
         )
 
     def _moved(
         self, n: int, factor: Image | None, warp: Warp | None, *, filtered: bool, out: Image
     ) -> tuple[Image, Image]:
         """Return the reference of a position as it is without scatter, and that of the equations."""
-        if warp is not None and self.splines and factor is None:
-            splines = self.splines[n] if filtered else self.splines[n][:1]
-            values = sampled(
-                splines, warp.back, factor=warp.jacobian, out=out[: len(splines)], threads=self.threads
-            )
-            return values[0], values[-1]
-        model: Image = self.frames[n] if factor is None else self.frames[n] * factor
+        threads = self.threads
+        if warp is not None and filtered and factor is None:
+            values = sampled(self.splines[n], warp.back, factor=warp.jacobian, out=out, threads=threads)
+            return values[0], values[1]
+        model: Image = self.small[n] if factor is None else self.small[n] * factor
         if warp is not None:
             model = warp(model)
         if not filtered:
             return model, model
         back = np.zeros((2, *model.shape), np.float32) if warp is None else warp.back
-        return model, sampled(self.splines[n][1], back, factor=factor, out=out[1], threads=self.threads)
-
-    def _add(
-        self,
-        model: Image,
-        sample: Image,
-        own: Image | None,
-        weight: Image | None,
-        source: Image,
-        level: Image,
-        rest: Image,
-    ) -> Image:
-        """Return J − I_S, where the weight is 0 from neighbours; add it and J to sums by its own weight."""
-        mean = np.float32(1.0 if own is None else own.mean(dtype=np.float64))
-
-        def subtract(start: int, stop: int) -> None:
-            rows = slice(start, stop)
-            with np.errstate(invalid="ignore", over="ignore"):  # pixels of weight 0
-                np.subtract(model[rows], sample[rows], out=rest[rows])
-            if weight is None:  # while the cache holds them
-                add(start, stop)
-
-        def add(start: int, stop: int) -> None:
-            rows = slice(start, stop)
-            source[rows] += rest[rows] if own is None else mean * rest[rows]
-            level[rows] += model[rows] if own is None else mean * model[rows]
-
-        for_blocks(subtract, len(rest), threads=self.threads, block=_ROWS)
-        if weight is not None:
-            rest = fill_source(rest, weight, threads=self.threads)
-            for_blocks(add, len(rest), threads=self.threads, block=_ROWS)
-        return rest
+        return model, sampled(self.splines[n][1], back, factor=factor, out=out[1], threads=threads)
 
 
-def prepare_flow(frames: Image, *, speckle: float, tensor: bool, refine: bool, threads: int) -> Flow:
-    """Filter the references and fit splines to them; `speckle` is their size in pixels."""
+def _halves(number: int) -> tuple[int, int]:
+    return number - number // 2, number // 2
+
+
+def _in_squares(images: Image, grid: int, threads: int) -> Image:
+    return images if grid == 1 else binned(images, grid, threads=threads)
+
+
+def _weight_in_squares(weight: Image | None, grid: int, threads: int) -> Image | None:
+    """Return the mean weight of squares, 0 where a pixel has none."""
+    if weight is None or grid == 1:
+        return weight
+    out = _in_squares(weight, grid, threads)
+    out[_in_squares((weight == 0.0).astype(np.float32), grid, threads) > 0.0] = 0.0
+    return out
+
+
+def prepare_flow(
+    frames: Image, *, speckle: float, tensor: bool, refine: bool, fine: bool, threads: int
+) -> Flow:
+    """Filter the references and fit splines to them; `speckle` is their size in pixels.
+
+    Equations are summed in squares of 2 pixels if these resolve the speckles, unless they are to be `fine`.
+    """
     epsilon = 2.0 * math.pi / (2.0 * speckle)
-    splines = [_splines_of(frame, epsilon, threads) for frame in frames] if refine else []
+    wide = refine and not fine and slow_size(frames.shape[1:]) % 2 == 0 and _resolved(frames)
+    grid = 2 if wide else 1
+    small = _in_squares(frames, grid, threads)
     return Flow(
         frames=frames,
-        splines=splines,
+        grid=grid,
+        small=small,
+        splines=[_splines_of(frame, grid * epsilon, threads) for frame in small] if refine else [],
         speckle=speckle,
         epsilon=epsilon,
         tensor=tensor,
         threads=threads,
     )
+
+
+def _resolved(frames: Image) -> bool:
+    """Return whether squares of 2 pixels hold nearly all of |∇I|², without noise, of (position, y, x)."""
+    crop = frames[(slice(_FEW), *middle(frames.shape[1:]))]
+    k_y, k_x = frequencies(crop.shape[1:])
+    power = np.zeros(crop.shape[1:])
+    for frame in crop:
+        mean = float(frame.mean(dtype=np.float64))
+        power += np.square(dct2(frame - np.float32(mean)), dtype=np.float64) - mean * noise_gain(frame[None])
+    power *= k_y[:, None] ** 2 + k_x**2
+    inner = power[: np.count_nonzero(k_y < np.pi / 2), : np.count_nonzero(k_x < np.pi / 2)]
+    return float(power.sum() - inner.sum()) < _BEYOND * float(power.sum())
 
 
 def _splines_of(frame: Image, epsilon: float, threads: int) -> Image:
@@ -319,7 +417,7 @@ def displacement(psi: Image, border: Image | None, *, threads: int) -> Image | N
     return shift if shift.any() else None  # without motion there is no rounding
 
 
-def mean_wave(sums: Sums, dark: Image | None, *, threads: int) -> Image:
+def mean_wave(sums: FrameSums, dark: Image | None, *, threads: int) -> Image:
     """Solve eq. (4) for the cosine coefficients of ψ; `dark` is d, (1 or 3, y, x), or None for 0."""
     level = sums.level
     potential = whitened(sums.source, 0.0, potential=True, threads=threads)
@@ -367,7 +465,7 @@ def _eliminated(sums: Image, share: float) -> tuple[Image, Image]:
 
 
 def choose(
-    sums: Sums, smoothings: Sequence[float], ridges: Sequence[float], *, threads: int
+    sums: EquationSums, smoothings: Sequence[float], ridges: Sequence[float], *, threads: int
 ) -> tuple[float, float]:
     """Choose σ and ridge (relative) of the d with the least estimated error; `smoothings` rise.
 
@@ -378,13 +476,15 @@ def choose(
     for tile in sums.tiles:
         judge = _scalar(tile).copy()
         smooth, done, size = judge.copy(), 0.0, 1
-        _smooth_halves(judge, _FIRST, threads)
+        _smooth_halves(judge, _FIRST / sums.grid, threads)
         weight, known = _eliminated(judge, sums.share)
         for k, sigma in enumerate(smoothings):
-            if sigma > 3.0 * size and min(smooth.shape[2:]) >= 16:  # the images fit on a coarser grid
+            if (
+                sigma > 3.0 * size * sums.grid and min(smooth.shape[2:]) >= 16
+            ):  # the images fit on a coarser grid
                 size *= 2
                 smooth, weight, known = (_halved(images, threads) for images in (smooth, weight, known))
-            _smooth_halves(smooth, math.sqrt(sigma**2 - done**2) / size, threads)
+            _smooth_halves(smooth, math.sqrt(sigma**2 - done**2) / (size * sums.grid), threads)
             done = sigma
             pivot, right = _eliminated(smooth, sums.share)
             mean = float(smooth[:, 3].mean(dtype=np.float64))
@@ -435,27 +535,27 @@ def _coarse(coefficients: Image, size: int, shape: tuple[int, ...]) -> Image:
     return np.asarray(coefficients * gains[0][:, None] * gains[1], np.float32)
 
 
-def add_slow(fast: Image, sums: Sums, *, floor_share: float = ILL_LIMIT, threads: int) -> Image:
+def add_slow(fast: Image, frames: FrameSums, sums: EquationSums, *, threads: int) -> Image:
     """Average long waves of ψ (cosine coefficients, in place) with those of g from the equations.
 
     Return the variance (y, x) that noise leaves in each wave of ∇²ψ.
     """
-    shape = fast.shape
-    size, halves = coarse_size(shape), sums.halves.copy()
+    shape, unit = fast.shape, sums.grid
+    size, halves = slow_size(shape), sums.halves.copy()
     _smooth_halves(halves, _SLOW / size, threads)
     diagonal = halves[:, 3] if halves.shape[1] == SCALAR else halves[:, 3] + halves[:, 5]
-    floor = floor_share * float(diagonal.mean(dtype=np.float64))
+    floor = ILL_LIMIT * float(diagonal.mean(dtype=np.float64))
     (g, d), (_, first), (_, second) = (
         _slope_and_scatter(sums_of, sums.share, floor, threads)
         for sums_of in (halves[0] + halves[1], halves[0], halves[1])
     )
-    slow = _coarse(integrated(g * np.float32(size), threads=threads), size, shape)
-    scatter = _coarse(dct2(d, threads=threads), size, shape)
+    slow = _coarse(integrated(g * np.float32(size * unit), threads=threads), size, shape)
+    scatter = np.float32(unit**2) * _coarse(dct2(d, threads=threads), size, shape)
     slopes = []
-    for source, level in zip(sums.sources * np.float32(size**2), sums.levels, strict=True):
+    for source, level in zip(frames.sources * np.float32(size**2), frames.levels, strict=True):
         potential = whitened(source, 0.0, potential=True, overwrite=True, threads=threads)
         slopes.append(gradient(potential, threads=threads) / level)
-    a, b = sums.positions
+    a, b = frames.positions
     error = _coarse(integrated(slopes[0] - slopes[1], threads=threads), size, shape)
     error *= np.float32(math.sqrt(a * b) / (a + b))
     low = np.s_[: slow.shape[0], : slow.shape[1]]
@@ -514,11 +614,11 @@ def _shares(fast: Image, slow: Image, error: Image, kappa2: Real) -> tuple[Image
 
 
 def solve_dark(
-    sums: Sums, *, smoothing: float, ridge: float, threads: int
+    sums: EquationSums, *, smoothing: float, ridge: float, threads: int
 ) -> tuple[Image, NDArray[np.bool_]]:
     """Return d (1 or 3, y, x) from the equations, smoothed in place, and the ill-determined pixels."""
-    equations = sums.equations
-    smooth_equations(equations, smoothing, threads=threads)
+    equations, grid = sums.equations, sums.grid
+    smooth_equations(equations, smoothing / grid, threads=threads)
     diagonal = equations[3] if len(equations) == SCALAR else equations[3] + equations[5]
     mean = float(diagonal.mean(dtype=np.float64)) / (1 if len(equations) == SCALAR else 2)
     found, ill = solve_equations(
@@ -530,7 +630,35 @@ def solve_dark(
         dark *= np.float32(2.0)
         dark[0] -= half
         dark[2] -= half
-    return dark, ill
+    if grid == 1:
+        return dark, ill
+    if ridge == 0.0 and ill.any() and not ill.all():
+        for image in dark:
+            image[...] = fill(image, ~ill, threads=threads)
+        dark[~np.isfinite(dark)] = 0.0
+    dark *= np.float32(grid**2)
+    whole = np.stack([_doubled(image, threads) for image in dark])
+    return whole, ill.repeat(grid, axis=0).repeat(grid, axis=1)
+
+
+def _doubled(image: Image, threads: int) -> Image:
+    """Return an image of half as large pixels, by cubic convolution, with the even mirror."""
+    height, width = image.shape
+    # Keys' cubic a quarter of a pixel before and behind the centre.
+    a, b, c, d = (np.float32(part / 128) for part in (-3, 29, 111, -9))
+    padded, out = np.pad(image, 2, mode="symmetric"), np.empty((2 * height, 2 * width), np.float32)
+
+    def rows(start: int, stop: int) -> None:
+        lines = [padded[start + k : stop + k] for k in range(5)]
+        for first, (p, q, r, s) in ((0, lines[:4]), (1, lines[:0:-1])):
+            line = a * p + b * q + c * r + d * s
+            part = [line[:, k : k + width] for k in range(5)]
+            into = out[2 * start + first : 2 * stop : 2]
+            into[:, ::2] = a * part[0] + b * part[1] + c * part[2] + d * part[3]
+            into[:, 1::2] = a * part[4] + b * part[3] + c * part[2] + d * part[1]
+
+    for_blocks(rows, height, threads=threads, block=_ROWS)
+    return out
 
 
 def synthesised(coefficients: Image, *, threads: int) -> Image:

@@ -16,6 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from xmist.numerics.compiled import jit
+from xmist.numerics.images.blocks import binned
 from xmist.numerics.operators.derivatives import DX, DXX, DXY, DY, DYY, LAPLACIAN, derivative, folded
 from xmist.numerics.operators.transport import D_XX, D_XY, D_YY, D
 from xmist.numerics.parallel import for_blocks
@@ -291,6 +292,12 @@ class Warp:
 
         for_blocks(determinant, len(xx), threads=threads)
         return cls(back, xx, threads)
+
+    def binned(self, size: int) -> Warp:
+        """Return the warp of images of squares of `size` pixels, which divides the shape."""
+        back, jacobian = (binned(images, size, threads=self.threads) for images in (self.back, self.jacobian))
+        back /= size
+        return Warp(back, jacobian, self.threads)
 
     def __call__(self, image: Real, *, factor: Real | None = None, out: Real | None = None) -> Real:
         """Return the warped image (y, x), by quintic splines, times `factor` instead of `jacobian`."""

@@ -206,26 +206,30 @@ def smooth_equations(sums: Real, sigma: float, *, threads: int | None = None) ->
 
 
 @jit
-def _whiten_rows(coefficients, k_y, k_x, epsilon2, power, start, stop):  # type: ignore[no-untyped-def]
+def _whiten_rows(coefficients, k_y, k_x, epsilon2, potential, start, stop):  # type: ignore[no-untyped-def]
+    """Plain loops in the type of the coefficients, so that the compiler vectorises."""
     for y in range(start, stop):
-        for x in range(len(k_x)):
-            s = k_y[y] + k_x[x]
-            if s == 0.0:
-                coefficients[y, x] = 0.0
-            elif power == 0:
-                coefficients[y, x] *= np.sqrt(s / (s + epsilon2))
-            elif epsilon2 > 0.0:
-                coefficients[y, x] /= -np.sqrt(s * (s + epsilon2))
-            else:
-                coefficients[y, x] /= -s
+        row, own = coefficients[y], k_y[y]
+        if potential:
+            for x in range(len(k_x)):
+                s = own + k_x[x]
+                row[x] /= -np.sqrt(s * (s + epsilon2))
+        else:
+            for x in range(len(k_x)):
+                s = own + k_x[x]
+                row[x] *= np.sqrt(s / (s + epsilon2))
+        if own == 0.0:
+            row[0] = 0.0  # without its mean
 
 
 def whiten(coefficients: Real, epsilon: float, *, potential: bool, threads: int | None = None) -> None:
     """Filter cosine coefficients (y, x) in place, see `whitened`."""
-    k_y, k_x = (k**2 for k in frequencies(coefficients.shape))
-    power = 2 if potential else 0
+    number = coefficients.dtype.type
+    k_y, k_x = ((k**2).astype(number) for k in frequencies(coefficients.shape))
     for_blocks(
-        lambda a, b: _whiten_rows(coefficients, k_y, k_x, epsilon**2, power, a, b), len(k_y), threads=threads
+        lambda a, b: _whiten_rows(coefficients, k_y, k_x, number(epsilon**2), potential, a, b),
+        len(k_y),
+        threads=threads,
     )
 
 
