@@ -33,7 +33,7 @@ def main(path: str, iterations: int = 30, smoothness: float = 1e-5) -> None:
         GradientResidualCalculator(data, basis, SAXSProjector(data.geometry)), use_weights=True
     )
     loss.add_regularizer(name="smooth", regularizer=Laplacian(), regularization_weight=smoothness)
-    found = LBFGS(loss, maxiter=iterations, ftol=1e-6).optimize()["x"]
+    found = LBFGS(loss, maxiter=iterations, maxfun=2 * iterations, ftol=1e-6).optimize()["x"]
     field = found.reshape(*data.geometry.volume_shape, -1)
     print(
         f"{len(data.projections)} projections, {field.shape[:3]} voxels: {time.process_time() - begin:.0f} s"

@@ -120,7 +120,7 @@ def tensors(place: Path, side: int, positions: int, angles: int) -> None:
         series = bundles(side, positions, angles, tilt)
         folder = place / f"tilt{number}"
         make_folder(folder)
-        options = {"dark_field": "tensor", "smoothing": 1.5}
+        options = {"dark_field": "tensor", "smoothing": 1.0}
         masters.append(
             retrieve(series, folder, "tensors", "mist-gradient-flow", options, list(series.angles), tilt=tilt)
         )

@@ -38,9 +38,18 @@ def projections(angles=ANGLES, centre=47.5, columns=slice(None), tilt=0.0, heigh
 
 
 def write_series(
-    path, channels, angles=ANGLES, *, experiment=EXPERIMENT, failed=(), extra=None, tilt=None, options=None
+    path,
+    channels,
+    angles=ANGLES,
+    *,
+    experiment=EXPERIMENT,
+    failed=(),
+    extra=None,
+    tilt=None,
+    options=None,
+    speckles=np.nan,
 ):
-    """Write channels as the results of a series; `failed` projections have none."""
+    """Write channels as the results of a series; `failed` projections have none, `speckles` in rad/m."""
     path = Path(path)
     channels = {name: np.asarray(array, np.float32) for name, array in {**channels, **(extra or {})}.items()}
     count, *shape = channels["transmission"].shape
@@ -53,7 +62,13 @@ def write_series(
         lost = np.any([~np.isfinite(image).reshape(-1, *shape).all(0) for image in images.values()], axis=0)
         status = FAILED if number in failed else VALUELESS if lost.any() else GOOD
         rows.append(
-            Row(projection=number, status=status, angle=float(angles[number]), valueless=int(lost.sum()))
+            Row(
+                projection=number,
+                status=status,
+                angle=float(angles[number]),
+                valueless=int(lost.sum()),
+                speckle_wavenumber=speckles,
+            )
         )
         flags = (UNDETERMINED * lost).astype(np.uint16)
         results.append(

@@ -32,6 +32,7 @@ _HELP = {
     "air": "Box without sample, y0,y1,x0,x1; auto takes both borders; or none.",
     "exclude": "Projections to leave out, with commas.",
     "max-valueless": "Leave out projections with a larger share of pixels without a value.",
+    "psf-sigma": "Width of the detector's point spread in m, whose effect on the scattering is corrected.",
     "block": "Slices per file.",
 }
 

@@ -105,6 +105,9 @@ class VolumeOptions(TomographyOptions):
         Numbers of projections to leave out.
     max_valueless : float
         Projections with a larger share of pixels without a value are left out.
+    psf_sigma : float, optional
+        Width σ of the detector's point spread in m. Details of the dark-field that are lost through it are
+        restored as far as noise allows.
     block : int, optional
         Slices in a file.
 
@@ -127,4 +130,5 @@ class VolumeOptions(TomographyOptions):
     ] = "auto"
     exclude: Annotated[Any, Parsed(_as_numbers, "a list of numbers of projections", list)] = ()
     max_valueless: Annotated[float, Range(0.0, 1.0)] = 0.05
+    psf_sigma: Annotated[float, Range(0.0, 1e-2, above=True, unit="m")] | None = None
     block: Annotated[int, Range(1)] | None = None

@@ -28,6 +28,7 @@ from xmist.tomography.centre import Centre, find_centre, inside_bands
 from xmist.tomography.cone import CONE_ALGORITHMS, reconstruct_cone
 from xmist.tomography.engines import has_gpu
 from xmist.tomography.options import Box, VolumeOptions
+from xmist.tomography.sharpen import REACH, sharpen
 from xmist.tomography.sinograms import is_half, line_integrals, sides, suppress_rings
 from xmist.tomography.slices import chosen_algorithm, reconstruct, reconstruct_refraction
 from xmist.workflow.storage import Block
@@ -48,7 +49,8 @@ class Prepared:
     """Data that all blocks of slices share; each worker receives it once.
 
     `offsets` holds for each quantity the value of air at the left and the right border of every projection.
-    `cone`: all slices at once, in cone-beam geometry.
+    `cone`: all slices at once, in cone-beam geometry. `blur`: wavenumber of the speckles in rad per pixel and
+    σ of the detector in pixels, where the dark-field is corrected for it.
     """
 
     source: Path
@@ -64,6 +66,7 @@ class Prepared:
     centre: Centre
     shape: tuple[int, int]  # of a projection
     cone: bool
+    blur: tuple[float, float] | None
     findings: tuple[Finding, ...]
 
     @property
@@ -104,6 +107,7 @@ def prepare_volumes(result: str | Path, options: VolumeOptions, progress: Progre
             "number of projections"
         )
         findings.append(finding("scattering-lowered", text))
+    blur = _blur(stack, options.psf_sigma) if options.psf_sigma and "scattering" in quantities else None
     survey = _survey(stack, kept, quantities, options.air, progress)
     inside = survey.inside
     refraction = options.delta_from == "refraction" or (
@@ -151,8 +155,29 @@ def prepare_volumes(result: str | Path, options: VolumeOptions, progress: Progre
         centre=centre,
         shape=tuple(stack.arrays["flags"].shape[1:]),  # type: ignore[arg-type]
         cone=cone,
+        blur=blur,
         findings=tuple(findings),
     )
+
+
+def _blur(stack: Stack, psf_sigma: float) -> tuple[float, float]:
+    """Return the wavenumber of the speckles in rad per pixel, and σ of the detector in pixels."""
+    table = stack.table.get("speckle_wavenumber", np.zeros(0))
+    known = table[np.isfinite(table)]
+    if not known.size:
+        text = f"{stack.path} does not hold the wavenumber of the speckles, which psf_sigma needs"
+        raise InputError(f"{text}; retrieve it again, or leave psf_sigma out", code="channel-missing")
+    speckles = float(np.median(known)) * stack.experiment.effective_pixel
+    # A pixel averages over its square, of variance 1/12.
+    sigma = math.sqrt((psf_sigma / stack.experiment.pixel_size) ** 2 + 1.0 / 12.0)
+    if speckles * sigma > 1.0:
+        most = stack.experiment.pixel_size * math.sqrt(max(speckles**-2 - 1.0 / 12.0, 0.0))
+        text = (
+            f"psf_sigma is {psf_sigma:g} m; expected at most {most:.2g} m: the speckles in the frames are "
+            "finer than such a detector shows"
+        )
+        raise InputError(text, code="option-invalid")
+    return speckles, sigma
 
 
 def _quantities(stack: Stack, options: VolumeOptions) -> tuple[tuple[str, ...], bool]:
@@ -349,6 +374,8 @@ def _slices(stack: Stack, prepared: Prepared, name: str, block: Block) -> Image:
             filled(images), prepared.angles, centre=columns, acquisition=options.acquisition
         )
     images = stack.arrays[channel][:, rows][prepared.kept]
+    if name == "scattering" and prepared.blur is not None:
+        images = _sharpened(stack, prepared, rows, ~np.isfinite(images))
     sinograms = line_integrals(channel, images, prepared.experiment)
     sinograms[~np.isfinite(images)] = np.nan
     left, right = prepared.offsets[name]
@@ -381,6 +408,16 @@ def _slices(stack: Stack, prepared: Prepared, name: str, block: Block) -> Image:
         weights=weights,
         options=dataclasses.replace(options, algorithm=algorithm),
     )
+
+
+def _sharpened(stack: Stack, prepared: Prepared, rows: slice, lost: NDArray[np.bool_]) -> Image:
+    """Return `rows` of the dark-field, corrected for the detector; NaN where it is `lost`."""
+    assert prepared.blur is not None
+    first = max(rows.start - REACH, 0)
+    near = stack.arrays["dark_field"][:, first : rows.stop + REACH][prepared.kept]
+    images = sharpen(filled(near), *prepared.blur)[:, rows.start - first :][:, : lost.shape[1]]
+    images[lost] = np.nan
+    return images
 
 
 def _weights(stack: Stack, prepared: Prepared, name: str, rows: slice, images: Image) -> Image:
