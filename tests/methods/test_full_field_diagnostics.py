@@ -21,7 +21,7 @@ from xmist.core.errors import InputError
 from xmist.methods.full_field.coarse_to_fine import double
 from xmist.methods.full_field.gauss_newton import lost_share
 from xmist.methods.full_field.refit_dark_field import model_error_weights
-from xmist.numerics.images.blocks import block_mean, halve
+from xmist.numerics.images.blocks import block_pixels, block_sums, halve
 from xmist.numerics.operators.transport import D_XX, LOG_T, PSI, D
 
 
@@ -101,7 +101,19 @@ def test_halves_and_doubles():
     for kind, factor in ((PSI, 4.0), (D_XX, 4.0), (LOG_T, 1.0)):
         back = double(half, (kind,), (41, 56))
         assert np.abs(back - factor * image).max() <= 0.05 * factor * np.abs(image).max()
-    assert block_mean(image[0]).shape == (11, 14)
+
+
+def test_sums_over_blocks_leave_out_what_has_no_weight():
+    rng = np.random.default_rng(3)
+    image, weights = rng.normal(size=(41, 55)), np.maximum(rng.normal(size=(41, 55)), 0.0)
+    expected = [
+        np.add.reduceat(np.add.reduceat(part, np.arange(0, 41, 4), axis=0), np.arange(0, 55, 4), axis=1)
+        for part in ((weights > 0).astype(float), weights, weights * image, weights * image**2)
+    ]
+    image[weights == 0] = np.nan
+    # Sums of 16 numbers of about 1.
+    assert np.abs(block_sums(image, weights, 4) - expected).max() <= 1e-12
+    assert block_pixels((41, 55), 4).sum() == 41 * 55
 
 
 def test_what_counts_as_lost():

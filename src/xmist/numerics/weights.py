@@ -16,9 +16,28 @@ from typing import Any, Final, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
+from xmist.numerics.compiled import jit
+from xmist.numerics.parallel import for_blocks
+
 Real = NDArray[Any]
 
 _CODES: Final = 255
+_LARGEST: Final = int(np.finfo(np.float32).max.view(np.int32))  # bits
+
+
+@jit
+def _energy_rows(image, codes, values, sums, start, stop):  # type: ignore[no-untyped-def]
+    for y in range(start, stop):
+        a, c = image[y], codes[y]
+        # Two sums, since each addition would wait for the one before.
+        one = two = 0.0
+        whole = len(a) - len(a) % 2
+        for x in range(0, whole, 2):
+            one += np.float64(values[c[x]]) * np.float64(a[x]) ** 2
+            two += np.float64(values[c[x + 1]]) * np.float64(a[x + 1]) ** 2
+        for x in range(whole, len(a)):
+            one += np.float64(values[c[x]]) * np.float64(a[x]) ** 2
+        sums[y] = one + two
 
 
 class Images(Protocol):
@@ -81,14 +100,26 @@ class Weights:
         return len(self.codes)
 
     def __getitem__(self, n: int, /) -> NDArray[np.float32]:
-        codes = self.codes[n]
-        bits = codes.astype(np.int32)
-        bits -= np.int32(1)
-        bits *= np.int32(self.step)
-        bits += np.int32(self.first)
-        bits[codes == 0] = 0
-        out: NDArray[np.float32] = bits.view(np.float32)
-        return out
+        return self._values[self.codes[n]]
+
+    @property
+    def _values(self) -> NDArray[np.float32]:
+        """The weights that the codes 0 to 255 stand for."""
+        bits = self.first + (np.arange(_CODES + 1) - 1) * self.step
+        bits[0] = 0
+        values: NDArray[np.float32] = np.minimum(bits, _LARGEST).astype(np.int32).view(np.float32)
+        return values
+
+    def energy(self, n: int, image: Real, *, threads: int | None = None) -> float:
+        """Return Σ w I² for an image I (y, x) of a position."""
+        codes, values, sums = self.codes[n], self._values, np.empty(len(image))
+        for_blocks(
+            lambda a, b: _energy_rows(image, codes, values, sums, a, b),
+            len(image),
+            threads=threads,
+            block=256,
+        )
+        return float(sums.sum())
 
     def __iter__(self) -> Iterator[NDArray[np.float32]]:
         return (self[n] for n in range(len(self)))

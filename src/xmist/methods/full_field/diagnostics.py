@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from xmist.core.arrays import Image
 from xmist.methods.full_field.border import inside
 from xmist.methods.full_field.problem import Fit, FitData, Problem
-from xmist.numerics.images.blocks import BLOCK, block_mean
+from xmist.numerics.images.blocks import BLOCK, block_pixels, block_sums
 from xmist.numerics.images.speckles import speckle_size, visibility
 from xmist.numerics.operators.derivatives import DX, DY, LAPLACIAN, VALUE, derivative
 from xmist.numerics.operators.transport import D_XX, D_YY, LOG_T, PSI, D
@@ -132,9 +132,8 @@ def local_moments(found: Fit) -> tuple[Real, Real, Real]:
     for frame, w in zip(transport.frames, found.weights, strict=True):
         for place, kind in ((0, VALUE), (1, DX), (1, DY), (2, LAPLACIAN)):
             image = derivative(frame, kind, threads=transport.threads)
-            image *= image
-            image *= w
-            sums[place] += block_mean(image)
+            sums[place] += block_sums(image, w, BLOCK, threads=transport.threads)[3]
+    sums /= block_pixels(shape, BLOCK)
     value, slope, curvature = (scipy.ndimage.gaussian_filter(total, 1.0, mode="reflect") for total in sums)
     return value, slope, curvature
 

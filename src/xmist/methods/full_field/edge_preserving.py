@@ -53,7 +53,7 @@ def fit_edge_preserving(data: FitData, problem: Problem, found: Fit, prior: str)
     solves, misfits = list(found.solves), list(found.misfit)
     settled = False
     for _ in range(_OUTER):
-        right = Right.about(transport, residual, fields)
+        right = Right.about(transport, residual, fields, transport.normal)
         residual.forget()
         split = _Split(problem, transport, found.priors, prior, variance)
         fields, hows, settled = split.run(right, fields)

@@ -10,7 +10,6 @@ from __future__ import annotations
 from typing import Any, Final
 
 import numpy as np
-import scipy.ndimage
 from numpy.typing import NDArray
 
 from xmist.core.arrays import Image
@@ -18,11 +17,10 @@ from xmist.methods.full_field.border import hide_incoming
 from xmist.methods.full_field.options import TOLERANCE
 from xmist.methods.full_field.problem import DARK, NEGLIGIBLE, Fit, FitData, Problem, Start
 from xmist.methods.full_field.refit_dark_field import trust
-from xmist.numerics.images.blocks import BLOCK, block_mean
-from xmist.numerics.images.smooth import local_mean
+from xmist.numerics.images.blocks import BLOCK, block_sums
+from xmist.numerics.images.smooth import convolve, gaussian_taps, outlying
 from xmist.numerics.operators.finite_model import Residual
 from xmist.numerics.operators.transport import PSI, Transport
-from xmist.numerics.reduce import dot
 from xmist.numerics.solvers.conjugate_gradients import Convergence
 from xmist.numerics.solvers.preconditioner import Prior
 from xmist.numerics.solvers.whole_image import Right, Solver, prior_energy
@@ -49,6 +47,7 @@ _ROUNDING: Final = 1e-12
 _SPECKLES: Final = 6.0  # σ in pixels over which speckles are judged
 # Part of the speckles' variance that a residual may have: that of a shift by a sixth of a speckle's width.
 _LEFT: Final = 0.15
+_TAPS: Final = gaussian_taps(_SPECKLES / BLOCK)
 _LOST: Final = 0.005  # part of the image above which shifts are too large
 
 
@@ -122,7 +121,7 @@ def solve_level(
         fields = new
         del trial
         if watch and (step == _LOOK or not moved):
-            lost = lost_share(models, residual, data.weights, data.noise) > _LOST
+            lost = lost_share(models, residual, data.weights, data.noise, threads=data.threads) > _LOST
         if lost or not moved:
             transport = data.operator(kinds, models)
             break
@@ -137,7 +136,7 @@ def solve_level(
         if step > last and still:
             settled = True
             break
-    share = lost_share(models, residual, data.weights, data.noise)
+    share = lost_share(models, residual, data.weights, data.noise, threads=data.threads)
     if lost:  # another fit of these frames follows
         if hidden is not None:
             hidden.restore(data)
@@ -171,7 +170,7 @@ def _solve(
     part: float,
 ) -> tuple[Image, Convergence]:
     """Solve the linear problem about `fields` from `begin`, whose memory is used."""
-    right = Right.about(transport, residual, fields)
+    right = Right.about(transport, residual, fields, solver.normal)
     residual.forget()
     return problem.run(solver, right, begin, part=part)
 
@@ -213,21 +212,15 @@ def _judge(data: FitData, residual: Residual) -> tuple[float, list[Places], floa
     suspects = []
     misfit = without = 0.0
     for n, image in enumerate(residual):
-        with np.errstate(over="ignore"):  # of frames that are no speckles
-            image *= image
-        used = data.weights.codes[n] > 0
-        level = local_mean(image, used, _LOCAL, threads=data.threads)
-        level *= np.float32(OUTLIER**2)
-        used &= image > level
-        del level
-        where = np.flatnonzero(used)
+        where = np.flatnonzero(
+            outlying(image, data.weights.codes[n] > 0, _LOCAL, OUTLIER**2, threads=data.threads)
+        )
         suspects.append(where)
-        weights = data.weights[n]
-        part = dot(image, weights, threads=data.threads)
+        part = data.weights.energy(n, image, threads=data.threads)
         misfit += part
         if where.size:
-            weights.flat[where] = 0.0
-            part = dot(image, weights, threads=data.threads)
+            image.flat[where] = 0.0
+            part = data.weights.energy(n, image, threads=data.threads)
         without += part
     return misfit, suspects, without
 
@@ -242,22 +235,23 @@ def _reject(data: FitData, suspects: list[Places]) -> list[tuple[int, Places, ND
     return taken
 
 
-def lost_share(models: Images, residual: Images, weights: Images, noise: float) -> float:
+def lost_share(
+    models: Images, residual: Images, weights: Images, noise: float, *, threads: int | None = None
+) -> float:
     """Return the part of the image in which a fit has not found the speckles, 0 to 1.
 
     There the local variance of the residual (position, y, x), less that of the noise in sample and reference
     (`noise` for a pixel of weight 1), is above a part of that of the speckles in the models.
     """
-    left: Real = np.zeros(())
-    speckle: Real = np.zeros(())
+    shape = [-(-size // BLOCK) for size in models[0].shape]
+    sums, means = np.zeros((2, *shape)), np.zeros((2, *shape))
     for model, rest, w in zip(models, residual, weights, strict=True):
-        total = np.maximum(_local(w), 1e-9)
-        left = left + _local(w * rest * rest) - _local(w * rest) ** 2 / total
-        left -= 2.0 * noise * _local((w > 0).astype(np.float32))
-        speckle = speckle + _local(w * model * model) - _local(w * model) ** 2 / total
-    return float(np.mean(left > _LEFT * speckle + _ROUNDING))
-
-
-def _local(image: Real) -> Real:
-    out: Real = scipy.ndimage.gaussian_filter(block_mean(image), _SPECKLES / BLOCK, mode="reflect")
-    return out
+        number, weight, left, left_square = block_sums(rest, w, BLOCK, threads=threads)
+        light, light_square = block_sums(model, w, BLOCK, threads=threads)[2:]
+        sums += left_square - 2.0 * noise * number, light_square
+        local = np.stack([weight, left, light])
+        convolve(local, _TAPS, threads=threads)
+        means += local[1:] ** 2 / np.maximum(local[0], 1e-9)
+    convolve(sums, _TAPS, threads=threads)
+    unexplained, speckle = (sums - means) / BLOCK**2
+    return float(np.mean(unexplained > _LEFT * speckle + _ROUNDING))

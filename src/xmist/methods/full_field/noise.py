@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from xmist.core.arrays import Image
 from xmist.numerics.images.denoise import ImageSpectrum
 from xmist.numerics.operators.transport import Transport
-from xmist.numerics.solvers.whole_image import Right, energy, to_cosines
+from xmist.numerics.solvers.whole_image import Right, gather, to_cosines
 
 Real = NDArray[Any]
 
@@ -42,7 +42,7 @@ def right_of_noise(
     made = constant = 0.0
     for n, error in _errors(random, reference, spectra, transmission, threads):
         made += _mean_square(error) / len(reference)
-        constant += _gather(transport, n, error, right)
+        constant += gather(transport, n, error, right)
     of_errors, of_white = _shares(made, _mean_square(level))
     right *= np.float32(of_errors)
     constant *= of_errors**2
@@ -50,7 +50,7 @@ def right_of_noise(
     for n in range(len(reference)):
         white = random.standard_normal(shape[1:], np.float32)
         white *= rest
-        constant += _gather(transport, n, white, right)
+        constant += gather(transport, n, white, right)
     return Right(coefficients=to_cosines(right, threads=threads), constant=constant)
 
 
@@ -65,14 +65,8 @@ def white_right(random: np.random.Generator, transport: Transport) -> Right:
             weights = transport.weights[n]
             image[weights == 0.0] = 0.0
             np.divide(image, np.sqrt(weights), out=image, where=weights > 0.0)
-        constant += _gather(transport, n, image, right)
+        constant += gather(transport, n, image, right)
     return Right(coefficients=to_cosines(right, threads=transport.threads), constant=constant)
-
-
-def _gather(transport: Transport, n: int, image: Real, right: Real) -> float:
-    transport.gather(n, image, right)
-    weights = None if transport.weights is None else [transport.weights[n]]
-    return energy([image], weights, threads=transport.threads)
 
 
 def _errors(

@@ -83,10 +83,10 @@ def refit_dark_field(data: FitData, problem: Problem, found: Fit) -> Fit:
         kinds=tuple(kinds[i] for i in dark),
         weights=Weights.made(weights.shape, lambda n: weights[n] * factors),
     )
-    right = Right.about(part, found.residual, found.fields[dark])
-    found.residual.forget()
     alone = replace(problem, kinds=part.kinds, length2=None)
     solver = alone.solver(part, tuple(found.priors[i] for i in dark))
+    right = Right.about(part, found.residual, found.fields[dark], solver.normal)
+    found.residual.forget()
     new, how = alone.run(solver, right, found.fields[dark])
     del solver, right, part
     fields = found.fields.copy()

@@ -25,15 +25,6 @@ def halve(images: Real) -> Real:
     return out
 
 
-def block_mean(image: Real) -> Real:
-    """Return the means of an image (y, x) over blocks of `BLOCK` pixels; the last row or column repeats."""
-    height, width = (-(-size // BLOCK) * BLOCK for size in image.shape)
-    even = np.pad(image, ((0, height - image.shape[0]), (0, width - image.shape[1])), mode="edge")
-    blocks = even.reshape(height // BLOCK, BLOCK, width // BLOCK, BLOCK)
-    out: Real = blocks.mean(axis=(1, 3), dtype=np.float64)
-    return out
-
-
 @jit
 def _add_pixels(image, weights, sums):  # type: ignore[no-untyped-def]
     for x in range(len(image)):
@@ -72,6 +63,12 @@ def block_sums(image: Real, weights: Real, side: int, *, threads: int | None = N
     given = fixed(image), fixed(weights)
     for_blocks(lambda a, b: _sum_blocks(*given, side, out, a, b), out.shape[1], threads=threads, block=16)
     return out
+
+
+def block_pixels(shape: tuple[int, ...], side: int) -> NDArray[np.int64]:
+    """Return how many pixels the blocks (y, x) of `block_sums` have."""
+    tall, wide = (np.minimum(side, size - np.arange(0, size, side)) for size in shape)
+    return np.multiply.outer(tall, wide)
 
 
 @jit

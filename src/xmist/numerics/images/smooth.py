@@ -10,6 +10,7 @@ import scipy.ndimage
 from numpy.typing import NDArray
 
 from xmist.numerics.compiled import jit
+from xmist.numerics.images.blocks import block_sums
 from xmist.numerics.operators.derivatives import folded
 from xmist.numerics.parallel import for_blocks
 
@@ -73,26 +74,35 @@ def average(images: Real, sigma: float, window: int, *, threads: int | None = No
     gaussian(images, sigma, threads=threads)
 
 
-def local_mean(image: Real, used: NDArray[np.bool_], sigma: float, *, threads: int | None = None) -> Real:
-    """Return the mean of the used pixels around each pixel (y, x), weighted by a Gaussian of σ ≥ 2 pixels.
+def gaussian_taps(sigma: float) -> NDArray[np.float64]:
+    """Return the taps of a Gaussian of σ pixels from its middle to 4 σ, for `convolve`."""
+    taps: NDArray[np.float64] = np.exp(-0.5 * (np.arange(int(4.0 * sigma + 0.5) + 1) / sigma) ** 2)
+    return taps
 
-    On bins of about σ/2: the mean is the same within a bin; infinite where nothing is used.
+
+@jit
+def _above_rows(image, used, limit, size, out, start, stop):  # type: ignore[no-untyped-def]
+    width = image.shape[1]
+    for y in range(start, stop):
+        a, here, line, least = image[y], used[y], out[y], limit[y // size]
+        for u in range(len(least)):
+            for x in range(u * size, min((u + 1) * size, width)):
+                line[x] = here[x] and np.float64(a[x]) ** 2 > least[u]
+
+
+def outlying(
+    image: Real, used: NDArray[np.bool_], sigma: float, factor: float, *, threads: int | None = None
+) -> NDArray[np.bool_]:
+    """Return the used pixels (y, x) whose square is above `factor` times its local mean over used pixels.
+
+    The mean is weighted by a Gaussian of σ ≥ 2 pixels, on bins of about σ/2: it is the same within a bin.
     """
     size = int(sigma / 2)
-    height, width = image.shape
-    bins = np.empty((2, -(-height // size), -(-width // size)))
-    columns = np.arange(0, width, size)
-
-    def add(start: int, stop: int) -> None:
-        rows = slice(start * size, min(stop * size, height))
-        for out, values in zip(bins, (np.where(used[rows], image[rows], 0.0), used[rows]), strict=True):
-            lines = np.add.reduceat(values, np.arange(0, len(values), size), axis=0, dtype=np.float64)
-            out[start:stop] = np.add.reduceat(lines, columns, axis=1)
-
-    for_blocks(add, bins.shape[1], threads=threads, block=16)
-    for sums in bins:
-        scipy.ndimage.gaussian_filter(sums, sigma / size, mode="reflect", output=sums)
+    count, _, _, squares = block_sums(image, used, size, threads=threads)
+    bins = np.stack([count, squares])
+    convolve(bins, gaussian_taps(sigma / size), threads=threads)
     with np.errstate(divide="ignore", invalid="ignore"):
-        mean = (bins[0] / bins[1]).astype(np.float32)
-    mean[bins[1] <= 0.0] = np.inf
-    return np.repeat(np.repeat(mean, size, axis=0)[:height], size, axis=1)[:, :width]
+        limit = np.where(bins[0] > 0.0, factor * bins[1] / bins[0], np.inf)
+    out = np.empty(image.shape, np.bool_)
+    for_blocks(lambda a, b: _above_rows(image, used, limit, size, out, a, b), len(out), threads=threads)
+    return out

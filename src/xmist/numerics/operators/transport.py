@@ -54,6 +54,7 @@ _FORWARD: Final = 0
 _ADJOINT: Final = 1
 _NORMAL: Final = 2
 _GATHER: Final = 3  # the adjoint, added to what is there
+_PRODUCTS: Final = 4
 _ZEROTH: Final = {D: LAPLACIAN, D_XX: DXX, D_XY: DXY, D_YY: DYY}
 _ROWS: Final = 32
 _COLUMNS: Final = 1024  # lines of this length stay in the cache
@@ -227,10 +228,36 @@ def _weigh(given, first, step, bits, values, line):  # type: ignore[no-untyped-d
 
 
 @jit
+def _add_products(weights, lines, y, x0, width, out):  # type: ignore[no-untyped-def]
+    """Add w a b to part of a row of images (pair, y, x) for pairs of lines a and b, a lower triangle."""
+    for j in range(len(lines)):
+        for k in range(j + 1):
+            total, a, b = out[j * (j + 1) // 2 + k, y][x0 : x0 + width], lines[j], lines[k]
+            for i in range(width):
+                total[i] += weights[i] * a[i] * b[i]
+
+
+@jit
+def _spread_sums(kinds, places, sums, rows, y, x0, width, out, start, stop):  # type: ignore[no-untyped-def]
+    """Add the transpose of the stencils, applied to a line of sums, to the rows that are computed."""
+    height = out.shape[1]
+    for f in range(len(kinds)):
+        rows[:] = 0.0
+        _spread_terms(
+            kinds[f], sums[_E, :width], sums[_X, :width], sums[_Y, :width], sums[places[f], :width],
+            rows[0], rows[1], rows[2],
+        )  # fmt: skip
+        for j in range(3):
+            target = min(max(y - 1 + j, 0), height - 1)
+            if start <= target < stop:
+                _fold(rows[j], x0, width, out[f, target])
+
+
+@jit
 def _apply_rows(  # type: ignore[no-untyped-def]
     kinds, places, derivatives, frames, weights, first, step, fields, residuals, what, out, start, stop
 ):
-    """Set these rows to A u, Aᵀ W r or Aᵀ W A u; the transpose computes a row of halo on either side.
+    """Set these rows to A u, Aᵀ W r, Aᵀ W A u or products; transposes compute a row of halo on either side.
 
     One kernel for all of them, since each would compile the derivatives once more.
     """
@@ -241,9 +268,9 @@ def _apply_rows(  # type: ignore[no-untyped-def]
     padded, rows = np.empty(_COLUMNS + 2 * RADIUS, dtype), np.empty((3, _COLUMNS + 2), dtype)
     a, bits = np.empty(_COLUMNS, dtype), np.empty(_COLUMNS, np.uint32)
     values = bits.view(np.float32)
-    halo = 0 if what == _FORWARD else 1
-    if what in (_ADJOINT, _NORMAL):
-        for f in range(len(kinds)):
+    halo = 0 if what in (_FORWARD, _PRODUCTS) else 1
+    if what in (_ADJOINT, _NORMAL, _PRODUCTS):
+        for f in range(len(out)):
             for y in range(start, stop):
                 line = out[f, y]
                 for x in range(columns):
@@ -262,26 +289,77 @@ def _apply_rows(  # type: ignore[no-untyped-def]
                     continue
                 if what == _NORMAL:
                     _forward_line(terms, lines, width, a)
+                elif what == _PRODUCTS:
+                    for i in range(width):
+                        a[i] = 1
                 else:
                     copy_row(residuals[n, y, x0 : x0 + width], a)
                 if weights is not None:
                     _weigh(weights[n, y, x0 : x0 + width], first, step, bits, values, a)
+                if what == _PRODUCTS:
+                    _add_products(a, lines, y, x0, width, out)
+                    continue
                 for j in range(len(derivatives)):
                     line, total = lines[j], sums[j]
                     for i in range(width):
                         total[i] += a[i] * line[i]
-            if what == _FORWARD:
+            if what in (_FORWARD, _PRODUCTS):
                 continue
-            for f in range(len(kinds)):
-                rows[:] = 0.0
-                _spread_terms(
-                    kinds[f], sums[_E, :width], sums[_X, :width], sums[_Y, :width], sums[places[f], :width],
-                    rows[0], rows[1], rows[2],
-                )  # fmt: skip
-                for j in range(3):
-                    target = min(max(y - 1 + j, 0), height - 1)
-                    if start <= target < stop:
-                        _fold(rows[j], x0, width, out[f, target])
+            _spread_sums(kinds, places, sums, rows, y, x0, width, out, start, stop)
+
+
+@jit
+def _normal_rows(kinds, places, products, fields, out, start, stop):  # type: ignore[no-untyped-def]
+    """Set these rows to Aᵀ W A u from the products of `_add_products`."""
+    _, height, columns = products.shape
+    dtype, number = products.dtype, int(np.sqrt(2 * len(products)))
+    terms = np.empty((number, _COLUMNS), dtype)
+    sums, rows = np.empty_like(terms), np.empty((3, _COLUMNS + 2), dtype)
+    for f in range(len(kinds)):
+        for y in range(start, stop):
+            line = out[f, y]
+            for x in range(columns):
+                line[x] = 0
+    for x0 in range(0, columns, _COLUMNS):
+        width = min(_COLUMNS, columns - x0)
+        for y in range(max(start - 1, 0), min(stop + 1, height)):
+            _field_terms(kinds, places, fields, y, x0, width, rows, terms)
+            sums[:] = 0.0
+            for j in range(number):
+                for k in range(number):
+                    low, high = min(j, k), max(j, k)
+                    part = products[high * (high + 1) // 2 + low, y][x0 : x0 + width]
+                    term, total = terms[k], sums[j]
+                    for i in range(width):
+                        total[i] += part[i] * term[i]
+            _spread_sums(kinds, places, sums, rows, y, x0, width, out, start, stop)
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class NormalOperator:
+    """Aᵀ W A from sums over positions at each pixel, which cost as much as two positions.
+
+    `derivatives`: those of M_n that are multiplied; `products` (pair, y, x): Σ_n w a b for pairs of them, the
+    lower triangle row by row.
+    """
+
+    kinds: tuple[int, ...]
+    derivatives: tuple[int, ...]
+    products: Real
+    threads: int | None = None
+
+    def __call__(self, fields: Real, *, out: Real | None = None) -> Real:
+        """Return Aᵀ W A u (unknown, y, x); `out` is not `fields`."""
+        result: Real = np.empty_like(fields) if out is None else out
+        kinds, places, _ = _terms(self.kinds)
+        given = fixed(self.products)
+        for_blocks(
+            lambda a, b: _normal_rows(kinds, places, given, fields, result, a, b),
+            result.shape[1],
+            threads=self.threads,
+            block=_ROWS,
+        )
+        return result
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -312,6 +390,18 @@ class Transport:
     def normal(self, fields: Real, *, out: Real | None = None) -> Real:
         """Return Aᵀ W A u (unknown, y, x), reading every frame once; `out` is not `fields`."""
         return self._apply(_NORMAL, fields, self.frames, self._unknowns() if out is None else out)
+
+    def normal_operator(self) -> NormalOperator:
+        """Return Aᵀ W A with the present weights; needs memory for 6 images, 10 with d, 21 with a tensor."""
+        derivatives = tuple(_terms(self.kinds)[2].tolist())
+        pairs = len(derivatives) * (len(derivatives) + 1) // 2
+        products = np.empty((pairs, *self.frames.shape[1:]), self.frames.dtype)
+        return NormalOperator(
+            kinds=self.kinds,
+            derivatives=derivatives,
+            products=self._apply(_PRODUCTS, self._nothing(), self.frames, products),
+            threads=self.threads,
+        )
 
     def _position(self, n: int) -> Transport:
         """Return the operator of one position, a part of this one's memory."""

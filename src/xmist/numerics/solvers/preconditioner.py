@@ -19,8 +19,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from xmist.numerics.compiled import fixed, jit
-from xmist.numerics.operators.derivatives import DX, DY, LAPLACIAN, RADIUS, row_derivative
-from xmist.numerics.operators.transport import D_XX, D_XY, D_YY, LOG_T, PSI, D
+from xmist.numerics.operators.derivatives import DX, DXX, DY, DYY, LAPLACIAN, RADIUS, VALUE, row_derivative
+from xmist.numerics.operators.transport import D_XX, D_XY, D_YY, LOG_T, PSI, D, NormalOperator
 from xmist.numerics.parallel import for_blocks
 from xmist.numerics.weights import Images
 
@@ -78,6 +78,21 @@ def moments(frames: Real, weights: Images | None = None, *, threads: int | None 
         )
         total += sums.sum(axis=0) / frame.size
     return Moments(*(float(value) for value in total))
+
+
+def moments_of(operator: NormalOperator) -> Moments:
+    """Return the moments from sums over positions; the curvature is 0 where no unknown depends on it."""
+
+    def mean(one: int, other: int) -> float:
+        low, high = sorted((operator.derivatives.index(one), operator.derivatives.index(other)))
+        return float(operator.products[high * (high + 1) // 2 + low].mean(dtype=np.float64))
+
+    curvature = 0.0
+    if LAPLACIAN in operator.derivatives:
+        curvature = mean(LAPLACIAN, LAPLACIAN)
+    elif DXX in operator.derivatives:
+        curvature = mean(DXX, DXX) + mean(DYY, DYY) + 2.0 * mean(DXX, DYY)
+    return Moments(mean(VALUE, VALUE), mean(DX, DX) + mean(DY, DY), curvature)
 
 
 def _symbols(kind: int, s_y: Real, s_x: Real, g_y: Real, g_x: Real) -> tuple[Real, Real, Real]:

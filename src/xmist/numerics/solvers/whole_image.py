@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Final
 
 import numpy as np
 from numpy.typing import NDArray
@@ -21,10 +21,12 @@ from xmist.numerics.parallel import for_blocks
 from xmist.numerics.reduce import dot
 from xmist.numerics.solvers.conjugate_gradients import Convergence, conjugate_gradients
 from xmist.numerics.solvers.poisson import dct2, frequencies
-from xmist.numerics.solvers.preconditioner import Prior, block_preconditioner, moments
+from xmist.numerics.solvers.preconditioner import Prior, block_preconditioner, moments, moments_of
 from xmist.numerics.weights import Images, Weights
 
 Real = NDArray[Any]
+
+_MANY: Final = 3  # positions from which on sums over them cost less than reading them each time
 
 
 def to_cosines(fields: Real, *, inverse: bool = False, threads: int | None = None) -> Real:
@@ -36,6 +38,8 @@ def to_cosines(fields: Real, *, inverse: bool = False, threads: int | None = Non
 
 def energy(images: Images, weights: Images | None = None, *, threads: int | None = None) -> float:
     """Return the weighted sum of squares of images (position, y, x), with memory for one or two more."""
+    if isinstance(weights, Weights):
+        return sum(weights.energy(n, a, threads=threads) for n, a in enumerate(images))
     if weights is None:
         return sum(dot(a, a, threads=threads) for a in images)
     return sum(dot(a, a * w, threads=threads) for a, w in zip(images, weights, strict=True))
@@ -86,15 +90,17 @@ class Right:
         return cls(coefficients=to_cosines(right, threads=transport.threads), constant=constant)
 
     @classmethod
-    def about(cls, transport: Transport, residual: Images, fields: Real) -> Right:
+    def about(
+        cls, transport: Transport, residual: Images, fields: Real, normal: Callable[[Real], Real]
+    ) -> Right:
         """Return that of b = r + A u without computing b, which would be as large as the frames.
 
-        `residual` r (position, y, x); `fields` u (unknown, y, x) in pixel units.
+        `residual` r (position, y, x); `fields` u (unknown, y, x) in pixel units; `normal` applies Aᵀ W A.
         """
         threads = transport.threads
         right, constant = _gathered(transport, residual)
         if fields.any():
-            image = transport.normal(fields)
+            image = normal(fields)
             constant += 2.0 * dot(right, fields, threads=threads) + dot(image, fields, threads=threads)
             right += image
         return cls(coefficients=to_cosines(right, threads=threads), constant=constant)
@@ -107,14 +113,21 @@ class Right:
 
 def _gathered(transport: Transport, images: Images) -> tuple[Real, float]:
     """Return Aᵀ W b and ‖W^½ b‖²."""
-    frames, weights = transport.frames, transport.weights
+    frames = transport.frames
     right = np.zeros((len(transport.kinds), *frames.shape[1:]), frames.dtype)
     constant = 0.0
     for n, image in enumerate(images):
-        transport.gather(n, image, right)
-        w = None if weights is None else weights[n]
-        constant += energy([image], None if w is None else [w], threads=transport.threads)
+        constant += gather(transport, n, image, right)
     return right, constant
+
+
+def gather(transport: Transport, n: int, image: Real, right: Real) -> float:
+    """Add Aᵀ W b of an image b (y, x) of a position to `right` (unknown, y, x); return ‖W^½ b‖²."""
+    transport.gather(n, image, right)
+    weights = transport.weights
+    if isinstance(weights, Weights):
+        return weights.energy(n, image, threads=transport.threads)
+    return energy([image], None if weights is None else [weights[n]], threads=transport.threads)
 
 
 class Solver:
@@ -127,12 +140,16 @@ class Solver:
         self._transport, self._threads = transport, transport.threads
         frames = transport.frames
         shape = (int(frames.shape[1]), int(frames.shape[2]))
+        operator = transport.normal_operator() if len(frames) >= _MANY else None
+        self.normal: Callable[..., Real] = transport.normal if operator is None else operator
         self._priors = priors
         natural = any(prior.natural for prior in priors)
         self._empty = empty_pixels(transport.weights, shape) if natural else None
         self._preconditioner = block_preconditioner(
             transport.kinds,
-            moments(frames, transport.weights, threads=self._threads),
+            moments(frames, transport.weights, threads=self._threads)
+            if operator is None
+            else moments_of(operator),
             shape,
             priors=priors,
             mix=mix,
@@ -200,7 +217,7 @@ class Solver:
         """Apply AᵀWA + P in the cosine basis."""
         np.copyto(self._fields, coefficients)
         to_cosines(self._fields, inverse=True, threads=self._threads)
-        out = self._transport.normal(self._fields, out=self._image)
+        out = self.normal(self._fields, out=self._image)
         for image, prior, field in zip(out, self._priors, self._fields, strict=True):
             if prior.natural:
                 assert self._empty is not None
