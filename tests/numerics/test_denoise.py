@@ -63,5 +63,5 @@ def test_drawn_errors_are_like_those_that_are_made():
 
 def test_without_noise_nothing_changes():
     image = speckle(np.random.default_rng(4), 1, (20, 31))[0]
-    assert np.array_equal(wiener(image, 0.0), image - image.mean() + image.mean())
+    assert np.array_equal(wiener(image, 0.0), image)
     assert np.array_equal(wiener(image, 1e-3, threads=1), wiener(image, 1e-3, threads=8))

@@ -100,7 +100,8 @@ class Weights:
         return len(self.codes)
 
     def __getitem__(self, n: int, /) -> NDArray[np.float32]:
-        return self._values[self.codes[n]]
+        out: NDArray[np.float32] = self._values[self.codes[n]]
+        return out
 
     @property
     def _values(self) -> NDArray[np.float32]:

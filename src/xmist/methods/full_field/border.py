@@ -20,6 +20,7 @@ from xmist.core.arrays import Image
 from xmist.methods.common.border import moves
 from xmist.methods.full_field.problem import FitData
 from xmist.numerics.images.border_registration import BorderShifts
+from xmist.numerics.images.margin import Margined
 from xmist.numerics.operators.stencils import gradient
 
 MARGIN: Final = 16  # pixels on each side; frames binned by two have half of it
@@ -32,14 +33,17 @@ def margin_for(shifts: BorderShifts) -> int:
     return MARGIN if moves(*shifts.through_border(), _MOVED) else 0
 
 
-def with_margin(images: NDArray[Any], margin: int, beyond: float | None = None) -> NDArray[Any]:
-    """Return images (…, y, x) with a margin that holds their even mirror, or one value."""
+def with_margin(images: NDArray[Any], margin: int, beyond: float) -> NDArray[Any]:
+    """Return images (…, y, x) with a margin that holds one value."""
     if margin == 0:
         return images
     widths = [(0, 0)] * (images.ndim - 2) + [(margin, margin)] * 2
-    if beyond is None:
-        return np.pad(images, widths, mode="symmetric")
     return np.pad(images, widths, constant_values=beyond)
+
+
+def mirrored(images: Image, margin: int) -> Image | Margined:
+    """Return images (position, y, x) with a margin that holds their even mirror, without a copy of all."""
+    return images if margin == 0 else Margined(images, margin)
 
 
 def inside(images: NDArray[Any], margin: int) -> NDArray[Any]:

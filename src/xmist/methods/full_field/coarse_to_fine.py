@@ -59,7 +59,7 @@ def halved(data: FitData, found: Fit) -> FitData:
     numbers = range(len(data.sample))
 
     def sample(n: int) -> Image:
-        out: Image = data.sample[n] / np.float32(data.unit)
+        out: Image = np.asarray(data.sample[n] / np.float32(data.unit), np.float32)
         out.flat[found.outliers[n]] = data.reference[n].flat[found.outliers[n]]
         return out
 

@@ -95,7 +95,7 @@ def _straightened(
 ) -> FitData:
     """Return corrected data, whose residual with the present unknowns is that of the displaced structure."""
     threads = data.threads
-    reference, left = np.empty_like(data.reference), np.empty_like(data.reference)
+    reference, left = (np.empty(data.reference.shape, data.reference.dtype) for _ in range(2))
 
     def pulled(image: Image, shift: Image, out: Image) -> None:
         sampled(spline_coefficients(image, threads=threads), shift, out=out, threads=threads)

@@ -12,7 +12,7 @@ from xmist.core.data import Retrieval
 from xmist.core.errors import InputError
 from xmist.core.experiment import Experiment
 from xmist.methods.common.phase import screening_length2
-from xmist.methods.full_field.border import with_margin
+from xmist.methods.full_field.border import mirrored
 from xmist.methods.full_field.options import FullFieldOptions
 from xmist.methods.full_field.problem import Start
 from xmist.numerics.images.fill import fill
@@ -66,7 +66,7 @@ def start_from(
         fields[kinds.index(PSI)] = np.float32(length2) * fields[kinds.index(LOG_T)]
     else:
         fields[kinds.index(PSI)] -= fields[kinds.index(PSI)].mean(dtype=np.float64)
-    return Start(fields=with_margin(fields, margin), priors=_priors(initial, options, kinds))
+    return Start(fields=np.asarray(mirrored(fields, margin)), priors=_priors(initial, options, kinds))
 
 
 def _priors(

@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 from xmist.core.arrays import Image
 from xmist.numerics.images.denoise import ImageSpectrum
+from xmist.numerics.images.margin import Margined
 from xmist.numerics.operators.transport import Transport
 from xmist.numerics.solvers.whole_image import Right, gather, to_cosines
 
@@ -24,7 +25,7 @@ _MOST: Final = 0.95  # of the residual's mean square: most that errors of the re
 
 def right_of_noise(
     random: np.random.Generator,
-    reference: Image,
+    reference: Image | Margined,
     level: Real,
     spectra: Sequence[ImageSpectrum],
     transport: Transport,
@@ -71,7 +72,7 @@ def white_right(random: np.random.Generator, transport: Transport) -> Right:
 
 def _errors(
     random: np.random.Generator,
-    reference: Image,
+    reference: Image | Margined,
     spectra: Sequence[ImageSpectrum],
     transmission: Real | None,
     threads: int | None,

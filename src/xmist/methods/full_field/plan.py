@@ -23,7 +23,7 @@ from xmist.methods.common.motion import check_motion
 from xmist.methods.common.period import check_period
 from xmist.methods.common.phase import screening_length2
 from xmist.methods.common.reference import PreparedReference, prepare_reference
-from xmist.methods.full_field.border import inside, margin_for, quadratic_start, with_margin
+from xmist.methods.full_field.border import inside, margin_for, mirrored, quadratic_start, with_margin
 from xmist.methods.full_field.correct_parallax import correct_parallax
 from xmist.methods.full_field.diagnostics import (
     SpeckleStatistics,
@@ -53,7 +53,7 @@ from xmist.methods.full_field.unregularised import (
     remove_priors,
 )
 from xmist.numerics.images.border_registration import BorderShifts, register_border
-from xmist.numerics.images.denoise import ImageSpectrum, noise_variance, spectrum_of, wiener
+from xmist.numerics.images.denoise import Cosines, ImageSpectrum, noise_variance
 from xmist.numerics.images.fill import fill
 from xmist.numerics.operators.finite_model import at_the_sample
 from xmist.numerics.operators.stencils import gradient
@@ -292,8 +292,8 @@ class FullFieldPlan:
         shifts = register_border(self.reference.frames, given, coded.codes)
         margin = margin_for(shifts)
         data = FitData(
-            reference=with_margin(self.clean, margin),
-            sample=with_margin(given if filled is None else filled, margin),
+            reference=mirrored(self.clean, margin),
+            sample=mirrored(given if filled is None else filled, margin),
             unit=self.flux,
             weights=replace(coded, codes=with_margin(coded.codes, margin, 0)),
             margin=margin,
@@ -450,13 +450,15 @@ def prepare(
     noise, spectra = [], []
     for image, frame in zip(clean, prepared.frames, strict=True):
         root = np.sqrt(frame.astype(np.float64) / mean)
+        cosines = Cosines.of(root, threads=number)
         variance = _without_rounding(
-            options.gain / flux / 4.0 if options.gain is not None else noise_variance(root, threads=number)
+            options.gain / flux / 4.0 if options.gain is not None else cosines.noise_variance()
         )
         noise.append(variance)
-        image[...] = np.maximum(wiener(root, variance, threads=number), 0.0) ** 2 if variance else root**2
         if variance:
-            spectra.append(spectrum_of(root, variance, threads=number))
+            spectra.append(cosines.spectrum(variance))
+            root = np.maximum(cosines.filtered(spectra[-1]), 0.0)
+        np.multiply(root, root, out=image)
     if len(spectra) == len(noise) and not any(spectrum.power.any() for spectrum in spectra):
         raise InputError(
             "the reference frames contain only white noise; expected speckles (check exposure time, "

@@ -25,6 +25,7 @@ from numpy.typing import NDArray
 from xmist.core.arrays import Image
 from xmist.methods.full_field.noise import right_of_noise, white_right
 from xmist.numerics.images.denoise import ImageSpectrum
+from xmist.numerics.images.margin import Margined
 from xmist.numerics.operators.finite_model import Residual
 from xmist.numerics.operators.transport import D_XX, D_XY, D_YY, LOG_T, PSI, D, Transport
 from xmist.numerics.reduce import dot
@@ -187,7 +188,7 @@ class PriorStrengths:
         self,
         solve: Callable[[Right], Image],
         *,
-        reference: Image,
+        reference: Image | Margined,
         spectra: tuple[ImageSpectrum, ...],
         fields: Image,
         residual: Residual,

@@ -12,6 +12,7 @@ from xmist.core.arrays import Image
 from xmist.methods.full_field.options import TOLERANCE
 from xmist.methods.full_field.prior_strengths import PriorStrengths
 from xmist.numerics.images.denoise import ImageSpectrum
+from xmist.numerics.images.margin import Margined
 from xmist.numerics.operators import finite_model
 from xmist.numerics.operators.finite_model import Residual
 from xmist.numerics.operators.transport import D_XX, D_XY, D_YY, LOG_T, PSI, D, Transport
@@ -40,8 +41,8 @@ class FitData:
     `border`. `beginning` (y, x): ψ of the motion seen at the border, where that is better than no sample.
     """
 
-    reference: Image
-    sample: Image
+    reference: Image | Margined
+    sample: Image | Margined
     weights: Weights
     threads: int
     noise: float = 0.0

@@ -92,7 +92,7 @@ def refit_dark_field(data: FitData, problem: Problem, found: Fit) -> Fit:
     fields = found.fields.copy()
     fields[dark] = new
     models = found.transport.frames
-    if np.may_share_memory(models, data.reference):
+    if models is data.reference:
         models = np.empty_like(models)
     models, residual = data.linearise(kinds, fields, out=models)
     return replace(

@@ -51,7 +51,7 @@ def fit_with_given_priors(data: FitData, problem: Problem, start: Start | None =
     given = [fixed.get(kind) for kind in kinds]
     if not any(given):
         return fit(data, problem, start)
-    first = problem.strengths.weak(data.operator(kinds, data.reference))
+    first = problem.strengths.weak(data.operator(kinds, np.asarray(data.reference)))
     if not any(
         strength is not None and strength < _FAINT * prior.strength
         for strength, prior in zip(given, first, strict=True)

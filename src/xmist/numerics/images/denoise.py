@@ -24,17 +24,6 @@ MEDIAN_OF_SQUARE: Final = 0.4549364  # of a standard normal variable
 _BINS: Final = 60
 
 
-def noise_variance(image: Real, *, threads: int | None = None) -> float:
-    """Return the variance of white noise, from the highest frequencies of a finite image (y, x).
-
-    The median of the squared cosine coefficients in that corner, over the median of a standard normal
-    variable squared. Below 0.01 of it is rounding of float32.
-    """
-    coefficients = dct2(np.array(image, np.float64), threads=threads)
-    y, x = (int(_CORNER * size) for size in image.shape)
-    return float(np.median(coefficients[y:, x:] ** 2) / MEDIAN_OF_SQUARE)
-
-
 @dataclass(frozen=True, kw_only=True, eq=False)
 class ImageSpectrum:
     """Power (ring,) of an image without noise over frequencies in rad per pixel, and its noise's variance."""
@@ -65,13 +54,58 @@ class ImageSpectrum:
         return error
 
 
+@dataclass(frozen=True, eq=False)
+class Cosines:
+    """Cosine coefficients (y, x) in float64 of an image without its mean."""
+
+    coefficients: NDArray[np.float64]
+    mean: float
+    threads: int | None = None
+
+    @classmethod
+    def of(cls, image: Real, *, threads: int | None = None) -> Cosines:
+        """Transform a finite image (y, x)."""
+        values = np.array(image, np.float64)
+        mean = values.mean()
+        values -= mean
+        return cls(dct2(values, threads=threads), float(mean), threads)
+
+    def noise_variance(self) -> float:
+        """Return the variance of white noise, see the function of this name."""
+        y, x = (int(_CORNER * size) for size in self.coefficients.shape)
+        return float(np.median(self.coefficients[y:, x:] ** 2) / MEDIAN_OF_SQUARE)
+
+    def spectrum(self, variance: float) -> ImageSpectrum:
+        """Return the spectrum, see `spectrum_of`."""
+        return _spectrum(self.coefficients, variance)
+
+    def filtered(self, spectrum: ImageSpectrum) -> Real:
+        """Return the estimate without white noise, see `wiener`; the memory of the coefficients is used."""
+        if spectrum.noise > 0.0:
+            for row, k, k_x in _rows(self.coefficients):
+                signal = spectrum.at(np.hypot(k, k_x))
+                row *= signal / (signal + spectrum.noise)
+        out = dct2(self.coefficients, inverse=True, threads=self.threads)
+        out += self.mean
+        return out
+
+
+def noise_variance(image: Real, *, threads: int | None = None) -> float:
+    """Return the variance of white noise, from the highest frequencies of a finite image (y, x).
+
+    The median of the squared cosine coefficients in that corner, over the median of a standard normal
+    variable squared. Below 0.01 of it is rounding of float32.
+    """
+    return Cosines.of(image, threads=threads).noise_variance()
+
+
 def spectrum_of(image: Real, variance: float, *, threads: int | None = None) -> ImageSpectrum:
     """Return the spectrum of a finite image (y, x) of isotropic statistics with white noise of a variance.
 
     The power is the mean over a ring of frequencies less the variance, and 0 beyond the last ring that is
     above the noise by three standard deviations.
     """
-    return _spectrum(dct2(image - image.mean(dtype=np.float64), threads=threads), variance)
+    return Cosines.of(image, threads=threads).spectrum(variance)
 
 
 def wiener(image: Real, variance: float, *, threads: int | None = None) -> Real:
@@ -79,18 +113,10 @@ def wiener(image: Real, variance: float, *, threads: int | None = None) -> Real:
 
     Every cosine coefficient is multiplied by P/(P + variance), P as of `spectrum_of`.
     """
-    out = np.array(image, np.float64)
-    mean = out.mean()
-    out -= mean
-    if variance > 0.0:
-        coefficients = dct2(out, threads=threads)
-        spectrum = _spectrum(coefficients, variance)
-        for row, k, k_x in _rows(coefficients):
-            signal = spectrum.at(np.hypot(k, k_x))
-            row *= signal / (signal + variance)
-        out = dct2(coefficients, inverse=True, threads=threads)
-    out += mean
-    return out
+    if variance == 0.0:
+        return np.array(image, np.float64)
+    cosines = Cosines.of(image, threads=threads)
+    return cosines.filtered(cosines.spectrum(variance))
 
 
 def _rows(coefficients: Real) -> Iterator[tuple[Real, float, Real]]:

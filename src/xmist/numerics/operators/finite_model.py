@@ -10,12 +10,13 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Final
 
 import numpy as np
 from numpy.typing import NDArray
 
 from xmist.numerics.compiled import fixed, jit
+from xmist.numerics.images.margin import Margined
 from xmist.numerics.operators.derivatives import DX, DY, LAPLACIAN, derivative
 from xmist.numerics.operators.finite_transport import Warp, diffuse, sampled, spline_coefficients
 from xmist.numerics.operators.transport import LOG_T, PSI
@@ -23,6 +24,8 @@ from xmist.numerics.parallel import for_blocks
 from xmist.numerics.solvers.poisson import smoothed
 
 Real = NDArray[Any]
+
+_ACCURACY: Final = 1e-5  # pixels to which the warp is inverted
 
 
 @jit
@@ -41,7 +44,7 @@ class Residual:
     A stack of them would be as large as the frames, and is read once or twice. Fields as in `linearise`.
     """
 
-    sample: Real
+    sample: Real | Margined
     models: Real
     kinds: tuple[int, ...]
     fields: Real
@@ -102,8 +105,8 @@ class Residual:
 
 
 def linearise(
-    reference: Real,
-    sample: Real,
+    reference: Real | Margined,
+    sample: Real | Margined,
     kinds: tuple[int, ...],
     fields: Real,
     *,
@@ -118,7 +121,10 @@ def linearise(
     of the Gaussian that makes the smooth parts; `unit`: what the sample frames are divided by. Where all
     fields are 0 the models are the reference itself, else they lie in `out` if it is given.
     """
-    models = _models(reference, kinds, fields, smoothing, out, threads) if fields.any() else reference
+    if fields.any():
+        models = _models(reference, kinds, fields, smoothing, out, threads)
+    else:
+        models = np.asarray(reference)
     return models, Residual(
         sample=sample,
         models=models,
@@ -137,7 +143,7 @@ def smooth_warp(psi: Real, smoothing: float, *, threads: int | None = None) -> W
     for line, kind in zip(flow, (DX, DY), strict=True):
         derivative(smooth, kind, out=line, threads=threads)
     del smooth
-    return Warp.of(flow, threads=threads)
+    return Warp.of(flow, accuracy=_ACCURACY, threads=threads)
 
 
 def at_the_sample(psi: Real, smoothing: float, *, threads: int | None = None) -> Real:
@@ -163,7 +169,7 @@ def at_the_sample(psi: Real, smoothing: float, *, threads: int | None = None) ->
 
 
 def _models(
-    reference: Real,
+    reference: Real | Margined,
     kinds: tuple[int, ...],
     fields: Real,
     smoothing: float,
@@ -178,7 +184,7 @@ def _models(
         smooth = smoothed(log_t, smoothing, threads=threads)
         factor = warp(np.exp(smooth, out=smooth))
         del smooth
-    models = np.empty_like(reference) if out is None else out
+    models = np.empty(reference.shape, reference.dtype) if out is None else out
     for frame, model in zip(reference, models, strict=True):
         warp(frame, factor=factor, out=model)
         diffuse(model, named, overwrite=True, threads=threads)

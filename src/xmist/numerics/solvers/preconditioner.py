@@ -19,6 +19,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from xmist.numerics.compiled import fixed, jit
+from xmist.numerics.images.margin import Margined
 from xmist.numerics.operators.derivatives import DX, DXX, DY, DYY, LAPLACIAN, RADIUS, VALUE, row_derivative
 from xmist.numerics.operators.transport import D_XX, D_XY, D_YY, LOG_T, PSI, D, NormalOperator
 from xmist.numerics.parallel import for_blocks
@@ -64,12 +65,12 @@ def _moment_rows(frame, weights, sums, start, stop):  # type: ignore[no-untyped-
         sums[y, 0], sums[y, 1], sums[y, 2] = value, slope, curvature
 
 
-def moments(frames: Real, weights: Images | None = None, *, threads: int | None = None) -> Moments:
+def moments(frames: Real | Margined, weights: Images | None = None, *, threads: int | None = None) -> Moments:
     """Return the moments of model images with weights (position, y, x)."""
     total = np.zeros(3)
     one = np.ones(frames.shape[1:], np.float32) if weights is None else None  # None is another kernel
-    for n, frame in enumerate(fixed(frames)):
-        sums = np.empty((frame.shape[0], 3))
+    for n, image in enumerate(frames):
+        frame, sums = fixed(image), np.empty((len(image), 3))
         w = one if weights is None else weights[n]
         for_blocks(
             lambda a, b, frame=frame, w=w, sums=sums: _moment_rows(frame, w, sums, a, b),  # type: ignore[misc]
