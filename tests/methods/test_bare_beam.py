@@ -6,8 +6,9 @@ import numpy as np
 import pytest
 
 import xmist
-from tests.manufactured import EXPERIMENT
-from tests.methods.bare_beam_frames import SCALE, SHAPE, drop, frames
+from tests.manufactured import EXPERIMENT, speckle
+from tests.methods.bare_beam_frames import PHOTONS, SCALE, SHAPE, drop, frames
+from tests.methods.window_frames import moved
 from xmist.core.findings import warnings_of
 
 METHODS = ("umpa", "lcs", "full-field", "mist-gradient-flow")
@@ -99,3 +100,18 @@ def test_parts_that_flags_cut_off_are_levelled_or_warned_about():
     weights[:, 42:54, 46:58] = 1.0  # the middle of the drop alone
     result = xmist.retrieve(xmist.SpeckleStack(*frames(), weights), EXPERIMENT, method="umpa")
     assert "parts-unlevelled" in codes(result)
+
+
+def test_parts_are_warned_about_where_a_sample_covers_the_frame():
+    y, x = (np.linspace(0.0, 2.0 * np.pi, size) for size in SHAPE)
+    psi = 14.0 * np.cos(y)[:, None] * np.cos(x)
+    random = np.random.default_rng(5)
+    reference = speckle(random, 2, SHAPE, 1.7)
+    sample = moved(reference, *np.gradient(psi)[::-1])
+    counts = tuple(random.poisson(PHOTONS * images).astype(np.float32) for images in (reference, sample))
+    for columns, expected in ((np.s_[46:62], True), (np.s_[46:47], False)):
+        weights = np.ones((2, *SHAPE), np.float32)
+        weights[:, :, columns] = 0.0
+        result = xmist.retrieve(xmist.SpeckleStack(*counts, weights), EXPERIMENT, method="umpa")
+        assert "phase-zero-mean" in codes(result)
+        assert ("parts-unlevelled" in codes(result)) == expected

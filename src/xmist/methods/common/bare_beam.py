@@ -56,9 +56,10 @@ def use_bare_beam(
 
     Frames (position, y, x) and weights as the method used them, NaN in the sample where it has none;
     `background` (y, x): bare beam that was given; another is looked for if it has no value. A constant is
-    subtracted from φ, never a plane; nothing where δ/β relates φ to T. Where no bare beam is known, only the
-    finding about the zero of φ is added.
+    subtracted from φ, never a plane; nothing where δ/β relates φ to T. Where no bare beam is known, only
+    findings are added.
     """
+    tied = result.options.get("delta_over_beta") is not None
     used = (result.flags & flag.BAD_SAMPLE) == 0
     sure = (result.flags & (_CUT | flag.NOT_POSITIVE)) == 0
     moments = block_moments(reference, sample, weights, used=used, threads=threads)
@@ -73,11 +74,12 @@ def use_bare_beam(
     known = bare & sure
     if blocks is None or np.count_nonzero(known) < _SMALLEST:
         moved = _all_moved(result, reference, sample, weights, sure=sure, used=used, threads=threads)
+        if result.phase is not None and not tied:
+            moved += _level_parts(result.phase, np.zeros_like(sure), sure, result, level=False)[1]
         return replace(result, findings=(*result.findings, *moved, *_zero(result, None)))
     found: list[Finding] = []
     tilted: list[Finding] = []
     phase = result.phase
-    tied = result.options.get("delta_over_beta") is not None
     if phase is not None and not tied:
         tilted = _tilted(phase, known, blocks, moments, result)
         phase = phase - np.float32(phase.mean(where=known, dtype=np.float64))
@@ -327,8 +329,10 @@ def _level_parts(
         offsets = np.append(0.0, np.where(bare >= _SMALLEST, sums[1:] / np.maximum(bare, 1), 0.0))
         nearest = ndimage.distance_transform_edt(labels == 0, return_distances=False, return_indices=True)
         phase = phase - offsets[labels[tuple(nearest)]].astype(np.float32)
-    lonely = every[(bare < _SMALLEST) & (sizes >= _LARGE_PART * sizes.sum())]
-    if not len(lonely):
+    rest = np.zeros(number, bool) if bare.any() else every == 1 + int(np.argmax(sizes))
+    large = sizes >= _LARGE_PART * sizes.sum()
+    lonely = every[(bare < _SMALLEST) & large & ~rest]
+    if not len(lonely) or np.count_nonzero(large) < 2:
         return phase, []
     experiment = result.experiment
     scale = experiment.wavenumber * experiment.effective_pixel
@@ -336,13 +340,15 @@ def _level_parts(
     off = 0.0
     for one in lonely:
         apart = ndimage.distance_transform_edt(labels != one)
-        others = sure & (labels != one)
+        others = np.append(False, large)[labels] & (labels != one)  # specks within a gap do not bridge it
         gap = float(apart[others].min()) - 1.0
         near = others & (apart <= gap + BLOCK)
         near |= (labels == one) & (ndimage.distance_transform_edt(~others) <= gap + BLOCK)
         if angle is not None:
             spread = float(np.sqrt(np.nanvar(angle[:, near], axis=1).sum()))
             off = max(off, scale * spread * gap)
+    if off < _STRAY * float(phase.std(where=sure, dtype=np.float64)):
+        return phase, []
     share = sizes[lonely - 1].sum() / sizes.sum()
     message = (
         f"flagged pixels cut off {percent(share)} of the image, in {len(lonely)} part"
