@@ -7,6 +7,7 @@ import sys
 import h5py
 import numpy as np
 import pytest
+import tifffile
 
 import xmist
 from tests.cli.scenes import call
@@ -18,6 +19,7 @@ from xmist.io.results import atomic
 from xmist.io.results.stacks import open_stack
 from xmist.tomography.options import VolumeOptions
 from xmist.tomography.sharpen import detail_contrast
+from xmist.view.napari import get_reader
 from xmist.workflow import volumes as driver
 from xmist.workflow import volumes_prepared
 from xmist.workflow.configuration import parse_configuration
@@ -72,6 +74,24 @@ def test_the_file_states_what_was_done(volumes):
     found = xmist.io.describe(volumes.path)
     assert found["kind"] == "volumes"
     assert found["complete"]
+
+
+def test_they_open_in_imagej_and_napari(volumes, tmp_path):
+    """ImageJ by TIFF stacks, napari by layers whose slices are read when they are shown."""
+    files = volumes.write_tiff(tmp_path / "v.tif")
+    layers = get_reader(str(volumes.path))(str(volumes.path))
+    assert len(files) == len(layers) == len(QUANTITIES)
+    micrometres = volumes.pixel * 1e6
+    for name, file, (data, keywords, kind) in zip(QUANTITIES, files, layers, strict=True):
+        assert file.name == f"v_{name}.tif"
+        with tifffile.TiffFile(file) as opened:
+            assert opened.series[0].axes == "ZYX"
+            assert opened.imagej_metadata["spacing"] == pytest.approx(micrometres)
+            np.testing.assert_array_equal(opened.asarray(), volumes.arrays[name][:])
+        assert kind == "image"
+        assert keywords["scale"] == pytest.approx(3 * (micrometres,))
+        assert not isinstance(data, np.ndarray)
+        np.testing.assert_array_equal(data[1], volumes.arrays[name][1])
 
 
 def test_an_offset_of_the_phase_does_not_matter(tmp_path, volumes):

@@ -53,6 +53,7 @@ def _volume_options(command: Command) -> Command:
 )
 @click.option("--dask", metavar="ADDRESS", help="Scheduler of a Dask cluster, tcp://node:8786.")
 @click.option("--check", is_flag=True, help="Show the rotation axis, time, memory and disk; write nothing.")
+@click.option("--tiff", is_flag=True, help="Also write each volume as a stack for ImageJ, FILE_delta.tif.")
 @click.option("--overwrite", is_flag=True, help="Replace other volumes of this name.")
 @log_option
 @common
@@ -65,6 +66,7 @@ def tomography(
     workers: int | None,
     dask: str | None,
     check: bool,
+    tiff: bool,
     overwrite: bool,
     **given: Any,
 ) -> int:
@@ -116,6 +118,8 @@ def tomography(
             progress=progress,
         )
     click.echo(f"Wrote {as_typed(Path(output))}")
+    for path in done.write_tiff(Path(output).with_suffix(".tif"), overwrite=True) if tiff else ():
+        click.echo(f"Wrote {as_typed(path)}")
     say(settings, f"Rotation axis at column {done.centre:.2f}; {len(done.projections)} projections")
     say_findings(settings, done.findings)
     return DONE

@@ -6,9 +6,10 @@ import json
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from types import MappingProxyType
-from typing import Any, Final
+from typing import Any, BinaryIO, Final
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,6 +19,7 @@ from xmist.core.experiment import Experiment
 from xmist.core.findings import Finding
 from xmist.io.frames.hdf5_heap import open_checked
 from xmist.io.frames.sources import check_file, reading
+from xmist.io.results.atomic import OutputFile, write_files
 from xmist.io.results.nexus_reader import check_schema, read_experiment
 from xmist.io.results.plain import from_text
 from xmist.io.results.stacks import StackArray, has_mark
@@ -81,6 +83,54 @@ class Volumes:
     options: Mapping[str, Any]
     projections: NDArray[np.int64]
     findings: tuple[Finding, ...]
+
+    def write_tiff(self, path: str | Path, *, overwrite: bool = False) -> list[Path]:
+        """Write each volume as a TIFF stack for ImageJ, slice by slice.
+
+        Parameters
+        ----------
+        path : str or Path
+            "berry.tif" gives "berry_delta.tif" and so on: float32 slices along the rotation axis, with the
+            side of a cube in µm.
+        overwrite : bool
+            Replace existing files.
+
+        Returns
+        -------
+        list of Path
+            The files: all appear, each complete, or none does.
+
+        Raises
+        ------
+        OutputError
+            When writing failed.
+
+        Examples
+        --------
+        >>> xmist.open_volumes("volumes.h5").write_tiff("volumes.tif")  # doctest: +SKIP
+        [PosixPath('volumes_delta.tif'), PosixPath('volumes_mu.tif'), PosixPath('volumes_scattering.tif')]
+        """
+        path = Path(path)
+        jobs = []
+        for name, array in self.arrays.items():
+            file = path.with_name(f"{path.stem}_{name}{path.suffix}")
+            jobs.append(OutputFile(file, partial(self._write_stack, name, array)))
+        return write_files(jobs, overwrite=overwrite)
+
+    def _write_stack(self, name: str, array: StackArray, file: BinaryIO) -> None:
+        import tifffile
+
+        micrometres, quantity = self.pixel * 1e6, QUANTITIES[name]
+        text = f"{quantity.title} {quantity.symbol}\nunit: {quantity.unit}\ncube: {self.pixel:.9g} m"
+        with tifffile.TiffWriter(file, imagej=True) as writer:
+            writer.write(
+                (array[row] for row in range(array.shape[0])),
+                shape=array.shape,
+                dtype=np.float32,
+                resolution=(1.0 / micrometres, 1.0 / micrometres),
+                resolutionunit="NONE",
+                metadata={"axes": "ZYX", "unit": "um", "spacing": micrometres, "Info": text},
+            )
 
 
 def is_volumes(path: str | Path) -> bool:

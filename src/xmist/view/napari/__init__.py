@@ -18,6 +18,7 @@ from xmist.core.errors import InputError
 from xmist.core.findings import warnings_first
 from xmist.core.flags import FLAGS, count_flags
 from xmist.io.results.nexus_reader import read_nexus, read_version
+from xmist.io.results.volumes import QUANTITIES, Volumes, is_volumes, open_volumes
 from xmist.numerics.images.tensors import anisotropy, direction
 from xmist.view.figures.panels import PREFIXES, Image, Panel, block_means, common_scales, panels
 
@@ -31,7 +32,7 @@ _FAINTEST: Final = 0.05  # of the brightest scatter; weaker scatter has no direc
 
 
 def get_reader(path: str | Sequence[str]) -> Callable[[str | Sequence[str]], list[Layer]] | None:
-    """Return napari a reader for results of xmist.
+    """Return napari a reader for results and volumes of xmist.
 
     Parameters
     ----------
@@ -50,7 +51,7 @@ def get_reader(path: str | Sequence[str]) -> Callable[[str | Sequence[str]], lis
     """
     paths = [path] if isinstance(path, str) else list(path)
     try:
-        if not paths or any(read_version(item) is None for item in paths):
+        if not paths or any(not is_volumes(item) and read_version(item) is None for item in paths):
             return None
     except InputError:  # missing, or damaged: another reader may know what to do
         return None
@@ -197,7 +198,34 @@ def lines(tensor: ArrayLike) -> tuple[NDArray[np.float32], Mapping[str, NDArray[
 
 def _read(path: str | Sequence[str]) -> list[Layer]:
     paths = [path] if isinstance(path, str) else list(path)
-    return [layer for item in paths for layer in layers(read_nexus(item), Path(item).stem)]
+    found = []
+    for item in paths:
+        if is_volumes(item):
+            found += _volume_layers(open_volumes(item), Path(item).stem)
+        else:
+            found += layers(read_nexus(item), Path(item).stem)
+    return found
+
+
+def _volume_layers(volumes: Volumes, name: str) -> list[Layer]:
+    """Return a layer of slices for each volume, read when they are shown; limits are those of the middle."""
+    pixel = volumes.pixel * 1e6
+    found: list[Layer] = []
+    for key, array in volumes.arrays.items():
+        low, high = np.percentile(array[array.shape[0] // 2], (0.5, 99.5))
+        quantity = QUANTITIES[key]
+        unit = "" if quantity.unit == "1" else f" ({quantity.unit})"
+        keywords = {
+            "name": f"{name}: {quantity.title} {quantity.symbol}{unit}",
+            "colormap": "gray",
+            "contrast_limits": (float(low), float(high) if high > low else float(low) + 1.0),
+            "visible": not found,
+            "scale": 3 * (pixel,),
+            "units": 3 * ("um",),
+            "axis_labels": ("y", "z", "x"),
+        }
+        found.append((array, keywords, "image"))  # type: ignore[arg-type]  # sliced like an array
+    return found
 
 
 def _title(panel: Panel, exponent: int) -> str:
