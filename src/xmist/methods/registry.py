@@ -161,7 +161,7 @@ _TABLE = (
         gives=("phase", "dark_field", "dark_field_tensor", "refraction_angle", "transmission"),
         attenuation="with δ/β",
         directional=True,
-        cost=9,
+        cost=6,
         citation="idea of Liu et al. 2025, arXiv:2508.20209; the equations of xmist",
         doi="10.48550/arXiv.2508.20209",
     ),
