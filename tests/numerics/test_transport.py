@@ -4,6 +4,7 @@ import scipy.ndimage as ndi
 
 from xmist.numerics.operators import plain_transport
 from xmist.numerics.operators.transport import D_XX, D_XY, D_YY, LOG_T, PSI, D, Transport
+from xmist.numerics.solvers.preconditioner import moments, moments_of
 
 SETS = [(PSI,), (PSI, D), (PSI, D, LOG_T), (PSI, D_XX, D_XY, D_YY), (PSI, D_XX, D_XY, D_YY, LOG_T)]
 
@@ -24,6 +25,13 @@ def test_adjoint_and_normal_operator(kinds, shape, weighted):
     left, right = (w * forward * images).sum(), (fields * transport.adjoint(images)).sum()
     assert abs(left - right) <= 1e-12 * np.abs(forward * images).sum()
     assert np.allclose(transport.normal(fields), transport.adjoint(forward), rtol=0, atol=1e-10)
+    operator = transport.normal_operator()
+    assert np.allclose(operator(fields), transport.normal(fields), rtol=0, atol=1e-10)
+    found, expected = moments_of(operator), moments(frames, weights)
+    assert np.isclose(found.value, expected.value, rtol=1e-12)
+    assert np.isclose(found.slope, expected.slope, rtol=1e-12)
+    if set(kinds) & {D, D_XX}:
+        assert np.isclose(found.curvature, expected.curvature, rtol=1e-12)
 
 
 @pytest.mark.parametrize("kinds", SETS)
@@ -117,7 +125,8 @@ def test_bits_do_not_depend_on_threads():
 
     def run(threads):
         transport = Transport(frames=frames, kinds=(PSI, D, LOG_T), threads=threads)
-        return transport.normal(fields), transport.forward(fields), transport.adjoint(frames)
+        images = transport.normal(fields), transport.forward(fields), transport.adjoint(frames)
+        return *images, transport.normal_operator()(fields)
 
     one = run(1)
     for threads in (2, 8):

@@ -20,10 +20,10 @@ from xmist.methods.full_field.refit_dark_field import trust
 from xmist.numerics.images.blocks import BLOCK, block_sums
 from xmist.numerics.images.smooth import convolve, gaussian_taps, outlying
 from xmist.numerics.operators.finite_model import Residual
-from xmist.numerics.operators.transport import PSI, Transport
+from xmist.numerics.operators.transport import PSI
 from xmist.numerics.solvers.conjugate_gradients import Convergence
 from xmist.numerics.solvers.preconditioner import Prior
-from xmist.numerics.solvers.whole_image import Right, Solver, prior_energy
+from xmist.numerics.solvers.whole_image import Right, prior_energy, without_models
 from xmist.numerics.weights import Images
 
 Real = NDArray[Any]
@@ -33,9 +33,9 @@ OUTLIER: Final = 8.0  # residual over its local rms; Gaussian noise never gets t
 _LOCAL: Final = 8.0  # σ in pixels of "local"
 _STEPS: Final = 8
 _STEPS_CLOSE: Final = 20  # to a smaller tolerance
-# Part of the noise's contribution to the objective, a pixel, that a solve may leave before strengths are
-# chosen (of one position, which determines least, a smaller one), and in the first step from no sample, which
-# ends where the linear problem is no longer right.
+# Part of a position's share of the objective that a solve may leave before strengths are chosen (of one
+# position, which determines least, a smaller one), and in the first step from no sample, which ends where the
+# linear problem is no longer right.
 _ROUGH: Final = 3e-2
 _ROUGH_ALONE: Final = 1e-2
 _ROUGHEST: Final = 2.0
@@ -74,8 +74,9 @@ def solve_level(
         priors = strengths.known(priors, known)
     choosing = strengths.steps(known=known is not None)
     last = max(choosing)
-    begun, alone = start is not None, len(data.reference) == 1
-    rough = _ROUGH_ALONE if alone else _ROUGH
+    begun, positions = start is not None, len(data.reference)
+    alone = positions == 1
+    rough = _ROUGH_ALONE if alone else _ROUGH / positions
     del start
     solves: list[Convergence] = []
     misfits = [misfit]
@@ -84,10 +85,9 @@ def solve_level(
     settled = lost = False
     for step in range(steps):
         solver, used = problem.solver(transport, priors), priors
-        noise = {}
+        noisy = []
         if step in choosing:
-            noise = strengths.noise_response(
-                lambda right, solver=solver: problem.run(solver, right, None, part=rough)[0],  # type: ignore[misc]
+            noisy = strengths.noise_rights(
                 reference=data.reference,
                 spectra=data.spectra,
                 fields=fields,
@@ -96,14 +96,27 @@ def solve_level(
                 weak=weak,
                 dark=known is None and step == choosing[0],
             )
-        part = NEGLIGIBLE if step > last else rough if step or begun or alone else _ROUGHEST
-        new, how = _solve(problem, solver, transport, residual, fields, fields.copy(), part=part)
+        part = NEGLIGIBLE if step > last else rough if step or begun or alone else _ROUGHEST / positions
+        right = Right.about(transport, residual, fields, solver.normal)
+        # Solves and models need the memory.
+        solver.forget_models()
+        transport = without_models(transport)
+        del models, residual
+        noise = strengths.noise_response(
+            noisy,
+            lambda one, solver=solver: problem.run(solver, one, None, part=rough)[0],  # type: ignore[misc]
+            kinds,
+            data.threads,
+        )
+        new, how = problem.run(solver, right, fields.copy(), part=part)
         solves.append(how)
-        del solver  # solves and models need the memory
+        moment = solver.moments
+        del solver, right
         priors = strengths.choose(
             new,
             noise,
             transport=transport,
+            moment=moment,
             priors=priors,
             weak=weak,
             mix=problem.mix,
@@ -111,7 +124,6 @@ def solve_level(
         )
         if step == choosing[0] and strengths.chosen(noise, kinds):
             last = step
-        del transport, models, residual
         before = misfits[-1] + prior_energy(fields, used, weights=data.weights, threads=data.threads)
         after, new, trial = _search(data, kinds, fields, new, used, before)
         moved = trial is not None
@@ -157,22 +169,6 @@ def solve_level(
         margin=data.margin,
     )
     return found, lost
-
-
-def _solve(
-    problem: Problem,
-    solver: Solver,
-    transport: Transport,
-    residual: Residual,
-    fields: Image,
-    begin: Image,
-    *,
-    part: float,
-) -> tuple[Image, Convergence]:
-    """Solve the linear problem about `fields` from `begin`, whose memory is used."""
-    right = Right.about(transport, residual, fields, solver.normal)
-    residual.forget()
-    return problem.run(solver, right, begin, part=part)
 
 
 def _left(gains: list[float]) -> float:

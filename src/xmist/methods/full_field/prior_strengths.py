@@ -1,10 +1,10 @@
 """The quadratic priors on ψ, d and ln T, and how their strengths are chosen.
 
-`PriorStrengths` is all that the other steps use: the priors to begin with (`initial`), the outer
-steps after which strengths are chosen (`steps`), and the choice itself (`noise_response` before a solve,
-`choose` after it). The strength for d is read from an estimate with a prior of a fixed strength and from
-what white noise gives, such that the expected error is least; those for ln T and ψ from the spectrum of a
-weakly regularised estimate, next to that of drawn noise (`xmist.numerics.solvers.prior_strength`).
+`PriorStrengths` is all that the other steps use: the priors to begin with (`initial`), the outer steps after
+which strengths are chosen (`steps`), and the choice itself (`noise_rights` and `noise_response` before a
+solve, `choose` after it). The strength for d is read from an estimate with a prior of a fixed strength and
+from what white noise gives, such that the expected error is least; those for ln T and ψ from the spectrum of
+a weakly regularised estimate, next to that of drawn noise (`xmist.numerics.solvers.prior_strength`).
 
 The prior on ψ is its roughness, for which a tilt, a defocus and an astigmatism cost nothing. For one position
 it acts everywhere: one frame determines ψ so far that without a prior noise decides the rest. For more
@@ -184,9 +184,8 @@ class PriorStrengths:
         cosines: Image = to_cosines(out[None], threads=threads)[0]
         return cosines
 
-    def noise_response(
+    def noise_rights(
         self,
-        solve: Callable[[Right], Image],
         *,
         reference: Image | Margined,
         spectra: tuple[ImageSpectrum, ...],
@@ -195,35 +194,25 @@ class PriorStrengths:
         transport: Transport,
         weak: tuple[Prior, ...],
         dark: bool,
-    ) -> dict[int, NoiseResponse]:
-        """Return the responses to noise of the unknowns with strengths to choose, by number (d: if `dark`).
+    ) -> list[tuple[list[int], Right]]:
+        """Return right sides of noise, with the unknowns whose strengths need them (d: if `dark`).
 
-        `solve` solves the linear problem of the estimate. For d the noise is white and of variance 1 for a
-        pixel of weight 1, for ln T and ψ it has the local level of the residual.
+        For d the noise is white and of variance 1 for a pixel of weight 1, for ln T and ψ it has the local
+        level of the residual.
         """
-        kinds, threads = transport.kinds, transport.threads
+        kinds = transport.kinds
         readable = [
             i
             for i, (kind, prior) in enumerate(zip(kinds, weak, strict=True))
             if prior.strength > 0.0 and kind not in (*self.fixed, D_XY)
         ]
-        out = {}
+        out = []
         scattering = [i for i in readable if dark and kinds[i] in _DARK]
         if scattering:
-            residual.forget()  # the solve needs the memory
-            right = white_right(np.random.default_rng(_SEED), transport)
-            gathered = right.coefficients[scattering]
-            noise = solve(right)[scattering]
-            for i, image, one in zip(scattering, to_cosines(noise, threads=threads), gathered, strict=True):
-                out[i] = NoiseResponse(
-                    power=power_over_rings(image, threads=threads),
-                    determined=power_over_rings(image, one, threads=threads),
-                )
-            del right, gathered, noise, image, one
+            out.append((scattering, white_right(np.random.default_rng(_SEED), transport)))
         spectral = [i for i in readable if kinds[i] in (LOG_T, PSI)]
         if spectral:
             level = _mean_square(residual)
-            residual.forget()
             scale = 1.0 / (level.mean(dtype=np.float64) or 1.0) ** 0.5
             level = scipy.ndimage.gaussian_filter(level, _LOCAL, mode="reflect")
             np.sqrt(level, out=level)
@@ -235,11 +224,36 @@ class PriorStrengths:
                 transport,
                 transmission=np.exp(fields[kinds.index(LOG_T)]) if LOG_T in kinds else None,
             ).scaled(scale)
-            del level
-            noise = solve(right)
-            for i in spectral:
-                cosines = self._coefficients(noise[i], kinds[i], threads)
-                out[i] = NoiseResponse(power=power_over_rings(cosines, threads=threads))
+            out.append((spectral, right))
+        return out
+
+    def noise_response(
+        self,
+        rights: list[tuple[list[int], Right]],
+        solve: Callable[[Right], Image],
+        kinds: tuple[int, ...],
+        threads: int | None,
+    ) -> dict[int, NoiseResponse]:
+        """Return the responses to noise of unknowns by their numbers.
+
+        `rights` of `noise_rights`, whose memory is used; `solve` solves the linear problem of the estimate.
+        """
+        out = {}
+        while rights:
+            numbers, right = rights.pop(0)
+            gathered = right.coefficients[numbers] if kinds[numbers[0]] in _DARK else None
+            noise = solve(right)[numbers]
+            del right
+            for place, (i, image) in enumerate(zip(numbers, noise, strict=True)):
+                if gathered is None:
+                    cosines = self._coefficients(image, kinds[i], threads)
+                    out[i] = NoiseResponse(power=power_over_rings(cosines, threads=threads))
+                else:
+                    cosines = to_cosines(image[None], threads=threads)[0]
+                    out[i] = NoiseResponse(
+                        power=power_over_rings(cosines, threads=threads),
+                        determined=power_over_rings(cosines, gathered[place], threads=threads),
+                    )
         return out
 
     def choose(
@@ -248,6 +262,7 @@ class PriorStrengths:
         noise: Mapping[int, NoiseResponse],
         *,
         transport: Transport,
+        moment: Moments,
         priors: tuple[Prior, ...],
         weak: tuple[Prior, ...],
         mix: Real | None,
@@ -255,10 +270,10 @@ class PriorStrengths:
     ) -> tuple[Prior, ...]:
         """Return priors with the strengths that an estimate (unknown, y, x) needs.
 
-        The estimate was made with `priors`; unknowns without an entry in `noise` keep theirs. No strength is
-        far below that of `weak` or far above it. `trust` (y, x): factors of the weights of the last solve
-        for d, None where it does not follow. d and ψ keep their order; ln T has the first, or the likeliest
-        where that is likelier by far.
+        The estimate was made with `priors`, about model images with `moment`; unknowns without an entry in
+        `noise` keep their priors. No strength is far below that of `weak` or far above it. `trust` (y, x):
+        factors of the weights of the last solve for d, None where it does not follow. d and ψ keep their
+        order; ln T has the first, or the likeliest where that is likelier by far.
         """
         kinds = transport.kinds
         out = list(priors)
@@ -267,7 +282,7 @@ class PriorStrengths:
                 found = self._choose_dark(fields[i], priors[i], response, transport=transport, trust=trust)
             else:
                 found = self._choose_by_spectrum(
-                    i, fields[i], response, transport=transport, priors=priors, mix=mix
+                    i, fields[i], response, transport=transport, moment=moment, priors=priors, mix=mix
                 )
             if kinds[i] == PSI:
                 bound, least, most = weak[i].strength, 1.0, _PHASE_STRONGEST
@@ -323,6 +338,7 @@ class PriorStrengths:
         noise: NoiseResponse,
         *,
         transport: Transport,
+        moment: Moments,
         priors: tuple[Prior, ...],
         mix: Real | None,
     ) -> Prior:
@@ -330,7 +346,7 @@ class PriorStrengths:
         estimates = estimate_strength(
             self._coefficients(image, transport.kinds[i], threads),
             transport.kinds,
-            moments(transport.frames, transport.weights, threads=threads),
+            moment,
             priors,
             i,
             noise=noise.power,

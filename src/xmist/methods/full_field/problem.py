@@ -26,7 +26,7 @@ Real = NDArray[Any]
 
 DARK: Final = (D, D_XX, D_XY, D_YY)
 SMOOTH: Final = 2.0  # σ in pixels of the Gaussian that splits ψ and ln T into smooth and rough parts
-# Part of the noise's contribution to the objective, a pixel, that a solve may leave.
+# Part of the objective that a solve may leave: this changes no error by a hundredth.
 NEGLIGIBLE: Final = 3e-4
 
 
@@ -141,11 +141,10 @@ class Problem:
         pull: Real | None = None,
         part: float = NEGLIGIBLE,
     ) -> tuple[Image, Convergence]:
-        """Solve it, from a start; `part`: of the noise's contribution to the objective that may be left.
+        """Solve it, from a start; `part`: of the objective that may be left.
 
         The memory of the start is used, and that of the right side where there is no pull.
         """
-        part = part / solver.positions
         return solver(
             right,
             start=start if start is not None and start.any() else None,

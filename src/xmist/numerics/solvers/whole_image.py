@@ -8,7 +8,7 @@ are.
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Final
 
 import numpy as np
@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from xmist.numerics.compiled import jit
 from xmist.numerics.operators.roughness import add_roughness
-from xmist.numerics.operators.transport import Transport
+from xmist.numerics.operators.transport import NormalOperator, Transport
 from xmist.numerics.parallel import for_blocks
 from xmist.numerics.reduce import dot
 from xmist.numerics.solvers.conjugate_gradients import Convergence, conjugate_gradients
@@ -130,6 +130,12 @@ def gather(transport: Transport, n: int, image: Real, right: Real) -> float:
     return energy([image], None if weights is None else [weights[n]], threads=transport.threads)
 
 
+def without_models(transport: Transport) -> Transport:
+    """Return what is known of an operator without the memory of the model images."""
+    frames = transport.frames
+    return replace(transport, frames=np.broadcast_to(np.zeros((), frames.dtype), frames.shape))
+
+
 class Solver:
     """The least-squares problem of an operator and priors (one per kind), prepared for any number of images.
 
@@ -142,19 +148,27 @@ class Solver:
         shape = (int(frames.shape[1]), int(frames.shape[2]))
         operator = transport.normal_operator() if len(frames) >= _MANY else None
         self.normal: Callable[..., Real] = transport.normal if operator is None else operator
+        self.moments = (
+            moments(frames, transport.weights, threads=self._threads)
+            if operator is None
+            else moments_of(operator)
+        )
         self._priors = priors
         natural = any(prior.natural for prior in priors)
         self._empty = empty_pixels(transport.weights, shape) if natural else None
         self._preconditioner = block_preconditioner(
             transport.kinds,
-            moments(frames, transport.weights, threads=self._threads)
-            if operator is None
-            else moments_of(operator),
+            self.moments,
             shape,
             priors=priors,
             mix=mix,
             threads=self._threads,
         )
+
+    def forget_models(self) -> None:
+        """Free the memory of the model images if right sides do not need it; nothing else is solved then."""
+        if isinstance(self.normal, NormalOperator):
+            self._transport = without_models(self._transport)
 
     @property
     def positions(self) -> int:
