@@ -400,7 +400,7 @@ def test_the_command(series, tmp_path, monkeypatch, capsys):
 SERIES = {"order": None, "angles": {"start": 0.0, "step": 3.0}, "block": 30, "tilt": 5.0}
 
 
-def test_a_series_goes_on_to_its_volumes(tmp_path):
+def test_a_series_goes_on_to_its_volumes(tmp_path, capsys):
     table = {"algorithm": "fbp", "volumes": ["delta"], "centre": 13.5}
     config = write_config(tmp_path, 60, series=SERIES, tomography=table)
     done = xmist.run(config)
@@ -419,6 +419,8 @@ def test_a_series_goes_on_to_its_volumes(tmp_path):
     assert checked.algorithms == {"delta": "fbp"}
     assert min(checked.memory, checked.seconds) > 0
     assert checked.disk == found.arrays["delta"][:].nbytes
+    shown = call(capsys, "retrieve", config)  # nothing is left to do
+    assert "13.50" in shown.err  # the rotation axis
 
 
 @pytest.mark.parametrize(

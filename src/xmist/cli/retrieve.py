@@ -173,6 +173,12 @@ def _retrieve(
         )
     for path in done.files:
         click.echo(f"Wrote {as_typed(path)}")
+    if parsed.tomography is not None:
+        from xmist.cli.tomography import axis_text
+        from xmist.io.results.volumes import is_volumes, open_volumes
+
+        for path in filter(is_volumes, done.files):
+            say(settings, axis_text(open_volumes(path)))
     if page is not None:
         shown = [(done.path.name, done.result)] if done.result else shown_projections(done.path)
         frames = raw_frames(parsed, None if done.result else shown[0][1].provenance["quality"]["projection"])

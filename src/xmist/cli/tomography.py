@@ -13,6 +13,7 @@ from xmist.cli.options import Command, Whole, as_typed, common, log_option, read
 from xmist.core.errors import ErrorRecord, raise_errors
 
 if TYPE_CHECKING:
+    from xmist.io.results.volumes import Volumes
     from xmist.tomography.options import VolumeOptions
     from xmist.workflow.volumes import VolumesEstimate
     from xmist.workflow.volumes_prepared import Prepared
@@ -120,7 +121,7 @@ def tomography(
     click.echo(f"Wrote {as_typed(Path(output))}")
     for path in done.write_tiff(Path(output).with_suffix(".tif"), overwrite=True) if tiff else ():
         click.echo(f"Wrote {as_typed(path)}")
-    say(settings, f"Rotation axis at column {done.centre:.2f}; {len(done.projections)} projections")
+    say(settings, axis_text(done))
     say_findings(settings, done.findings)
     return DONE
 
@@ -163,6 +164,11 @@ def volume_lines(found: VolumesEstimate) -> Iterator[str]:
     by = ", ".join(f"{name} by {algorithm}" for name, algorithm in found.algorithms.items())
     yield f"{'volumes':14} {by}: {y} slices of {z} × {x} pixels in {found.blocks} blocks of {found.block}"
     yield f"{'':14} disk {amount(found.disk)}, memory about {amount(found.memory)}, {about(found.seconds)}"
+
+
+def axis_text(volumes: Volumes) -> str:
+    """Return the rotation axis of volumes, as text."""
+    return f"Rotation axis at column {volumes.centre:.2f}; {len(volumes.projections)} projections"
 
 
 def centre_text(prepared: Prepared) -> str:
