@@ -21,7 +21,11 @@ from tests.methods.full_field_frames import (
     retrieve,
     sample_of,
 )
+from xmist.methods.full_field.prior_strengths import PriorStrengths
 from xmist.numerics.operators.transport import LOG_T, PSI, D
+from xmist.numerics.solvers.preconditioner import Prior
+
+KINDS = (PSI, D, LOG_T)
 
 
 @pytest.mark.parametrize("strength", [0.001, 0.01])
@@ -132,3 +136,47 @@ def test_a_transmission_that_the_prior_determines_is_warned_about():
     for transmission, expected in ((1.0, False), (0.9, True), (np.exp(LOG_T_TRUE), False)):
         result = retrieve(reference, transmission * sample)
         assert ("transmission-from-prior" in codes(result)) == expected
+
+
+def _priors(strength):
+    """Priors of ψ, D and ln T."""
+    return tuple(Prior(strength=one, order=1.5) for one in (0.0, strength, 7.0))
+
+
+@pytest.mark.parametrize(
+    ("fixed", "negative", "expected"),
+    [
+        ({}, 0.0, 0.5),
+        ({}, 0.2, 0.5),  # 0.2²/(1 + 0.2²) of the squares is negative, less than 0.05
+        ({}, 0.5, 40.0),  # 0.5²/(1 + 0.5²) = 0.2 = 4 times 0.05: twice the least strength, 20
+        ({}, 0.25, 25.0),  # more than 0.05, but the first choice was stronger still
+        ({D: None}, 0.5, 0.5),
+    ],
+)
+def test_a_dark_field_of_both_signs_gets_a_strong_prior(fixed, negative, expected):
+    fields = np.ones((3, 8, 8))
+    fields[1, :, ::2] = -negative
+    used = np.ones((8, 8), bool)
+    chosen = PriorStrengths(orders=(1.5,), fixed=fixed).credible(
+        _priors(0.5), _priors(25.0), kinds=KINDS, fields=fields, used=used
+    )
+    assert [one.strength for one in chosen] == pytest.approx([0.0, expected, 7.0])
+
+
+def test_pixels_that_do_not_count_say_nothing_of_the_sign():
+    fields = np.ones((3, 8, 8))
+    fields[1, :, 4:] = -5.0
+    used = np.arange(8) < 4
+    strengths = PriorStrengths(orders=(1.5,), fixed={})
+    priors = _priors(0.5)
+    assert (
+        strengths.credible(priors, priors, kinds=KINDS, fields=fields, used=np.broadcast_to(used, (8, 8)))
+        == priors
+    )
+
+
+@pytest.mark.parametrize(("fixed", "expected"), [({}, [0.4, 0.3]), ({D: 0.8}, [0.8, 0.35])])
+def test_a_chosen_strength_falls_with_the_noise_but_not_below_the_least(fixed, expected):
+    strengths = PriorStrengths(orders=(1.5,), fixed=fixed)
+    found = [strengths.weaker(_priors(one), KINDS, 0.5)[1].strength for one in (0.8, 0.35)]
+    assert found == pytest.approx(expected)

@@ -50,6 +50,8 @@ def correct_parallax(data: FitData, problem: Problem, found: Fit) -> tuple[FitDa
         pattern = pattern.with_attenuation(found.fields[problem.kinds.index(LOG_T)])
     straight = _straightened(data, problem, found, pattern, part, back)
     del pattern
+    # What the correction explains was noise to the choice of the strength.
+    found = replace(found, priors=problem.strengths.weaker(found.priors, problem.kinds, 1.0 - explained))
     return straight, replace(continue_fit(straight, problem, found), parallax=part)
 
 

@@ -10,6 +10,7 @@ from xmist.methods.full_field.coarse_to_fine import coarse_to_fine
 from xmist.methods.full_field.gauss_newton import solve_level
 from xmist.methods.full_field.problem import Fit, FitData, Problem, Start
 from xmist.numerics.operators.transport import PSI
+from xmist.numerics.solvers.preconditioner import Prior
 
 
 def fit(data: FitData, problem: Problem, start: Start | None = None) -> Fit:
@@ -27,7 +28,7 @@ def fit(data: FitData, problem: Problem, start: Start | None = None) -> Fit:
 
 
 def continue_fit(data: FitData, problem: Problem, found: Fit) -> Fit:
-    """Continue a fit of nearly the same frames, with its strength for d; the result holds the record of both.
+    """Continue a fit of nearly the same frames, with its priors for d; the result holds the record of both.
 
     One step does not reach the estimate that another strength for d could be read from.
     """
@@ -44,6 +45,27 @@ def continue_fit(data: FitData, problem: Problem, found: Fit) -> Fit:
     )
 
 
+def fit_with_credible_priors(data: FitData, problem: Problem, found: Fit, chosen: tuple[Prior, ...]) -> Fit:
+    """Continue a fit with a stronger prior on d where much of d is negative; `chosen`: priors before.
+
+    See `PriorStrengths.credible`. The same fit where that is not so.
+    """
+    used = np.any(found.weights.codes, axis=0)
+    priors = problem.strengths.credible(
+        found.priors, chosen, kinds=problem.kinds, fields=found.fields, used=used
+    )
+    if priors == found.priors:
+        return found
+    new = continue_fit(data, _with_fixed(problem, priors), replace(found, priors=priors))
+    return replace(new, parallax=found.parallax)
+
+
+def _with_fixed(problem: Problem, priors: tuple[Prior, ...]) -> Problem:
+    """Return the problem with the strengths of these priors given."""
+    strengths = {kind: one.strength for kind, one in zip(problem.kinds, priors, strict=True)}
+    return replace(problem, strengths=replace(problem.strengths, fixed=strengths))
+
+
 def _fit_with_bare_beam(data: FitData, problem: Problem, start: Start | None) -> Fit:
     """Fit without the bare beam, then with it: it couples all frequencies and needs a near start."""
     assert problem.free is not None
@@ -55,7 +77,6 @@ def _fit_with_bare_beam(data: FitData, problem: Problem, start: Start | None) ->
         field[~problem.free] = 0.0
     if data.margin:
         # With mask and margin solves converge slowly: what noise gives would be read before it is there.
-        strengths = {kind: one.strength for kind, one in zip(problem.kinds, first.priors, strict=True)}
-        problem = replace(problem, strengths=replace(problem.strengths, fixed=strengths))
+        problem = _with_fixed(problem, first.priors)
     found, _ = solve_level(data, problem, Start(fields=fields, priors=first.priors), watch=False)
     return replace(found, solves=first.solves + found.solves, binning=first.binning, warm=first.warm)

@@ -40,6 +40,7 @@ from xmist.methods.full_field.findings import (
     prior_findings,
     speckle_findings,
 )
+from xmist.methods.full_field.fit import fit_with_credible_priors
 from xmist.methods.full_field.initial import start_from
 from xmist.methods.full_field.options import PRIORS, FullFieldOptions, plain_initial
 from xmist.methods.full_field.prior_strengths import PriorStrengths
@@ -78,7 +79,9 @@ def fit_images(
     if strength == "auto" and explains_all(data, found):
         found = remove_priors(data, problem, found)
     elif strength != 0.0:
+        chosen = found.priors
         data, found = correct_parallax(data, problem, found)
+        found = fit_with_credible_priors(data, problem, found, chosen)
         found = refit_dark_field(data, problem, found)
     if constraint and set(DARK) & set(problem.kinds):
         found = fit_edge_preserving(data, problem, found, constraint)

@@ -59,6 +59,9 @@ _WEAKER_D: Final = 0.05  # the same for d: with less, steps from no sample diver
 _LEAST_D: Final = (
     0.3  # the same, absolute: at faint speckles the first is far weaker than any that was the best
 )
+# Part of the sum of d² from negative d above which d shows errors above all, and the least strength then.
+_NEGATIVE: Final = 0.05
+_CAUTIOUS: Final = 20.0
 _STRONGEST: Final = 1e6  # relative to the first
 # Strengths of the prior on ψ, relative to Σ_n ⟨w I²⟩: the first one for one position, and that in a margin.
 _PHASE: Final = 0.01
@@ -152,8 +155,7 @@ class PriorStrengths:
         for kind, prior in zip(kinds, weak, strict=True):
             strength = self.fixed.get(kind)
             if strength is None and kind in _DARK and kind not in self.fixed and prior.strength > 0.0:
-                first = Prior(strength=_FIRST, order=ORDER).of_order(prior.order, ALIKE).strength
-                strength = 2.0 * first if kind == D_XY else first
+                strength = _of_order(_FIRST, kind, prior.order)
             out.append(prior if strength is None else replace(prior, strength=strength))
         return tuple(out)
 
@@ -163,6 +165,47 @@ class PriorStrengths:
         return tuple(
             replace(prior, strength=one.strength, order=one.order)
             for prior, one in zip(first, found, strict=True)
+        )
+
+    def weaker(self, priors: tuple[Prior, ...], kinds: tuple[int, ...], part: float) -> tuple[Prior, ...]:
+        """Return priors with a part of the strengths for d that were chosen, but none below the least."""
+        return tuple(
+            replace(prior, strength=max(part * prior.strength, _of_order(_LEAST_D, kind, prior.order)))
+            if kind in _DARK and kind not in self.fixed and prior.strength > 0.0
+            else prior
+            for kind, prior in zip(kinds, priors, strict=True)
+        )
+
+    def credible(
+        self,
+        priors: tuple[Prior, ...],
+        before: tuple[Prior, ...],
+        *,
+        kinds: tuple[int, ...],
+        fields: Image,
+        used: NDArray[np.bool_],
+    ) -> tuple[Prior, ...]:
+        """Return priors with stronger strengths for d where much of d is negative.
+
+        Scattering only makes d positive. `fields` (unknown, y, x) in which more than a part of 0.05 of the
+        sum of d² is of negative d show above all errors, from which their strength was read. It becomes at
+        least what it was `before`, and 20 times the root of this part over 0.05. `used` (y, x): the pixels
+        that count.
+        """
+        trace = np.zeros(used.shape)
+        for field, kind in zip(fields, kinds, strict=True):
+            if kind in (D, D_XX, D_YY):
+                trace += field
+        trace = trace[used]
+        negative = float((np.minimum(trace, 0.0) ** 2).sum()) / (float((trace**2).sum()) or 1.0)
+        if negative <= _NEGATIVE:
+            return priors
+        least = _CAUTIOUS * (negative / _NEGATIVE) ** 0.5
+        return tuple(
+            replace(now, strength=max(now.strength, old.strength, _of_order(least, kind, now.order)))
+            if kind in _DARK and kind not in self.fixed and now.strength > 0.0
+            else now
+            for kind, now, old in zip(kinds, priors, before, strict=True)
         )
 
     @staticmethod
@@ -358,6 +401,12 @@ class PriorStrengths:
         deviances[1:] = [deviance + _DECISIVE for deviance in deviances[1:]]
         found = estimates[int(np.argmin(deviances))]
         return replace(priors[i], order=found.order, strength=found.strength)
+
+
+def _of_order(strength: float, kind: int, order: float) -> float:
+    """Return a strength for d, given for the power 3 of κ, for another order and an element of the tensor."""
+    same = Prior(strength=strength, order=ORDER).of_order(order, ALIKE).strength
+    return 2.0 * same if kind == D_XY else same
 
 
 def border_polynomial(field: Image) -> Image:

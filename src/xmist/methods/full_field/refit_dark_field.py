@@ -5,10 +5,6 @@ Rough ψ, such as the rim of a strongly refracting object, enters the model to f
 one. An uncertainty d₀ of the dark-field is an uncertainty d₀ ∇²M of every frame, so that data of variance σ²
 are weighted by 1/(σ² + d₀² ⟨(∇²M)²⟩). Only the dark-field is solved for with these weights: without the data
 at a rim, ψ and T would compensate each other.
-
-A prior whose strength was chosen for the full weights is made weaker by the part that is left of the weights
-where the dark-field is, Σ f |d| / Σ |d|. In a sample that scatters strongly this is a tenth, and the prior
-would outweigh the data.
 """
 
 from __future__ import annotations
