@@ -171,6 +171,17 @@ def test_details_lost_through_the_detector_are_restored(tmp_path, volumes):
     assert lost < 0.92
     assert abs(restored - 1.0) < 0.4 * (1.0 - lost)
     np.testing.assert_array_equal(found["alone"], found["restored"])
+    plain, more = (
+        driver.estimate_volumes(
+            VolumeOptions(**FBP, **given),
+            angles=ANGLES,
+            shape=(HEIGHT, 96),
+            algorithms={"scattering": "fbp"},
+            centre=47.5,
+        )
+        for given in ({}, {"psf_sigma": pixel})
+    )
+    assert more.memory > plain.memory  # rows beside a block
 
 
 @pytest.mark.parametrize(("speckles", "code"), [(np.nan, "channel-missing"), (1.2, "option-invalid")])

@@ -26,6 +26,7 @@ from xmist.io.results.atomic import make_folder, target_errors
 from xmist.io.results.volumes import Volumes, is_finished, is_volumes, open_volumes
 from xmist.tomography.engines import need
 from xmist.tomography.options import VolumeOptions
+from xmist.tomography.sharpen import REACH, sharpen
 from xmist.tomography.slices import reconstruct
 from xmist.workflow.configuration import ParsedConfiguration
 from xmist.workflow.driver import Report
@@ -122,12 +123,19 @@ def estimate_volumes(
             reconstruct(sinograms, angles, pixel=1.0, centre=centre, weights=weights, options=chosen)
             times[algorithm] = time.perf_counter() - start
     number = min(workers, blocks)
+    rows = block
+    sharpening = 0.0
+    if options.psf_sigma is not None and "scattering" in algorithms:
+        rows += 2 * REACH
+        start = time.perf_counter()
+        sharpen(sinograms, 1.0, 0.5)
+        sharpening = rows * blocks * (time.perf_counter() - start)
     one = 4.0 * angles.size * width
     disk = 4.0 * height * side**2 * len(algorithms)
     reading = 2 * one * height * len(algorithms)
-    solving = height * sum(times[algorithm] for algorithm in algorithms.values())
+    solving = sharpening + height * sum(times[algorithm] for algorithm in algorithms.values())
     # Images, line integrals, weights and what they are made of; slices of all volumes and their file.
-    memory = _INTERPRETER + block * (6 * one + 8.0 * len(algorithms) * side**2)
+    memory = _INTERPRETER + rows * 6 * one + block * (8.0 * len(algorithms) * side**2)
     # The engine's filter works on complex numbers, twice as wide.
     memory += 16.0 * 8 * angles.size * max(width, side)
     return VolumesEstimate(
