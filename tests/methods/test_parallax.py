@@ -93,7 +93,7 @@ def test_the_pattern_is_displaced_by_rays_that_the_sample_has_moved(monkeypatch)
         return _retrieve(stack, regularisation=1.0).provenance["convergence"]["reduced_chi_squared"]
 
     right = level()
-    monkeypatch.setattr(correct_parallax, "_carried", lambda shift, back, threads: shift.copy())
+    monkeypatch.setattr(correct_parallax, "_carried", lambda images, back, threads: images.copy())
     # About 1.4 is left without parallax, by the second order of the pattern itself.
     assert right - 1.4 <= 0.75 * (level() - 1.4)
 

@@ -23,6 +23,7 @@ from xmist.numerics.operators.finite_model import smooth_warp
 from xmist.numerics.operators.finite_transport import sampled, spline_coefficients
 from xmist.numerics.operators.parallax import Pattern, bending
 from xmist.numerics.operators.transport import LOG_T, PSI
+from xmist.numerics.solvers.poisson import smoothed
 
 _LOOKED_AT: Final = 3  # positions that the part is estimated from
 _TRIAL: Final = (0.25, 0.6)  # part of the bending that is tried first, and the most that is tried then
@@ -47,7 +48,9 @@ def correct_parallax(data: FitData, problem: Problem, found: Fit) -> tuple[FitDa
         return data, found
     part = min(part, 1.0)
     if LOG_T in problem.kinds:
-        pattern = pattern.with_attenuation(found.fields[problem.kinds.index(LOG_T)])
+        log_t = found.fields[problem.kinds.index(LOG_T)]
+        smooth = smoothed(log_t, SMOOTH, threads=data.threads)
+        pattern = pattern.with_attenuation(log_t - smooth + _carried(smooth[None], back, data.threads)[0])
     straight = _straightened(data, problem, found, pattern, part, back)
     del pattern
     # What the correction explains was noise to the choice of the strength.
@@ -55,9 +58,9 @@ def correct_parallax(data: FitData, problem: Problem, found: Fit) -> tuple[FitDa
     return straight, replace(continue_fit(straight, problem, found), parallax=part)
 
 
-def _carried(shift: Image, back: Image, threads: int) -> Image:
-    """Return the displacement of rays (2, y, x) where the sample has moved them, `back` as in `Warp`."""
-    coefficients = np.stack([spline_coefficients(line, threads=threads) for line in shift])
+def _carried(images: Image, back: Image, threads: int) -> Image:
+    """Return images (number, y, x) of rays where the sample has moved these, `back` as in `Warp`."""
+    coefficients = np.stack([spline_coefficients(image, threads=threads) for image in images])
     return sampled(coefficients, back, threads=threads)
 
 

@@ -4,12 +4,12 @@ A solution of (AᵀWA + P) δ = AᵀW e + P^½ z, with e of the residual's local
 white, has the covariance of the posterior. Half of the solves are for e, half for z.
 
 The model is in error by more: granular contrast of the sample is alike at every position, and the residual
-does not show what of it is in the images. Its size is read from the finest structure of d, which the prior
-on d holds to be noise. Let v be its power over that of noise of the residual's level, and v χ² that over
-photon noise. The variance of the model's error is (v − 1) times the posterior's, and 1 − 1/(v χ²) times what
-errors in amplitude and of second order make: parts of d², ln² T, ψ², rough ψ² and the slope of ψ to the
-fourth power. The factors were found on simulated experiments (docs/full-field.md, "Uncertainty"), but for the
-part of ln² T in ψ: bent rays displace the attenuation (`xmist.numerics.operators.parallax`).
+does not show what of it is in the images. Its size in d is read from the finest structure of d, which the
+prior on d holds to be noise. Let v be its power over that of noise of the residual's level: the variance of
+the model's error holds (v − 1) times half of the posterior's. To this come, for each image, what errors in
+amplitude and of second order make: parts of d², ln² T, ψ², rough ψ² and the slope of ψ to the fourth power.
+The factors were found on simulated experiments (docs/full-field.md, "Uncertainty"), but for the part of ln² T
+in ψ: bent rays displace the attenuation (`xmist.numerics.operators.parallax`).
 """
 
 from __future__ import annotations
@@ -22,7 +22,6 @@ from numpy.typing import NDArray
 from scipy.ndimage import gaussian_filter
 
 from xmist.core.arrays import Image
-from xmist.methods.full_field.diagnostics import reduced_chi_squared
 from xmist.methods.full_field.noise import right_of_noise
 from xmist.methods.full_field.prior_strengths import border_polynomial
 from xmist.methods.full_field.problem import SMOOTH, Fit, FitData, Problem
@@ -39,22 +38,21 @@ Real = NDArray[Any]
 _SMOOTHED_DRAWS: Final = 64  # with fewer draws the variance is smoothed
 _LOCAL: Final = 4.0  # σ in pixels over which the noise level is taken
 _ROWS: Final = 64
-# The variance of the model's error: part of (v − 1) times the posterior's, by channel, ...
-_EXCESS: Final = {"phase": 0.9, "dark_field": 0.8, "transmission": 0.8}
-# ... and, in pixel units, parts of the squares of d, of ψ without what crosses the border (over N, at any N,
-# and times the square of the speckles' variance), of rough ψ, and of ln T (over N), and of the slope of ψ to
-# the fourth power.
-_D_BY_D: Final = 0.5
-_PSI_BY_PSI: Final = 2e-4
-_PSI_ALWAYS: Final = 6e-5
-_PSI_BY_CONTRAST: Final = 2e-3
-_PSI_BY_ROUGH: Final = 0.4
+# The variance of the model's error: part of (v − 1) times the posterior's, of d, ...
+_EXCESS: Final = 0.5
+# ... and, in pixel units, parts of the squares of d, of ψ without what crosses the border (over N, and times
+# the square of the speckles' variance), of rough ψ, and of ln T (over N), and of the slope of ψ to the fourth
+# power.
+_D_BY_D: Final = 0.35
+_PSI_BY_PSI: Final = 1.4e-4
+_PSI_BY_CONTRAST: Final = 7.5e-4
+_PSI_BY_ROUGH: Final = 0.06
 # Mean square of the part by which bent rays displace ln T: where it is not known, it is evenly likely from 0
 # to 1; where it was found, that of its error.
 _PART_UNKNOWN: Final = 1.0 / 3.0
 _PART_FOUND: Final = 0.02
-_LOG_T_BY_LOG_T: Final = 5.5e-4
-_LOG_T_BY_SLOPE: Final = 8e-4
+_LOG_T_BY_LOG_T: Final = 8e-4
+_LOG_T_BY_SLOPE: Final = 3.3e-4
 
 
 @dataclass(frozen=True, eq=False)
@@ -181,12 +179,6 @@ def _model_error(
     """Return the variance of the model's error (y, x) by channel; `noise`: fine power of d of noise alone."""
     kinds, threads = found.transport.kinds, found.transport.threads
     fields = _by_channel(found.fields, kinds)
-    excess = 1.0
-    if "dark_field" in fields and np.all(noise > 0.0):
-        ratios = _fine(found.fields, kinds, threads) / noise
-        excess = float(np.exp(np.log(np.maximum(ratios, 1e-9)).mean()))
-    chi = reduced_chi_squared(found, data.noise)
-    beyond = 1.0 if chi is None else max(0.0, 1.0 - 1.0 / max(excess * chi, 1e-9))
     psi, log_t = fields["phase"], fields.get("transmission", np.zeros((), np.float32))
     inner = psi if problem.zero_is_known else psi - border_polynomial(psi)
     smooth = smoothed(inner, SMOOTH, threads=threads)
@@ -196,20 +188,19 @@ def _model_error(
     displaced = contrast / (moments(data.reference, threads=threads).slope or 1.0)  # pixels² of ψ for ln T
     part = _PART_FOUND if found.parallax > 0.0 else _PART_UNKNOWN
     squares = {
-        "phase": (amplitude * _PSI_BY_PSI + _PSI_ALWAYS + _PSI_BY_CONTRAST * (amplitude * contrast) ** 2)
-        * np.square(inner)
+        "phase": (amplitude * _PSI_BY_PSI + _PSI_BY_CONTRAST * (amplitude * contrast) ** 2) * np.square(inner)
         + _PSI_BY_ROUGH * gaussian_filter(np.square(inner - smooth), _LOCAL, mode="reflect")
         + part * displaced**2 * np.square(log_t),
         "transmission": amplitude * _LOG_T_BY_LOG_T * np.square(log_t) + _LOG_T_BY_SLOPE * np.square(slope),
     }
     if "dark_field" in fields:
-        squares["dark_field"] = _D_BY_D * np.square(
-            gaussian_filter(fields["dark_field"], _LOCAL, mode="reflect")
-        )
-    return {
-        name: np.asarray(_EXCESS[name] * max(excess - 1.0, 0.0) * image + beyond * squares[name], np.float32)
-        for name, image in posterior.items()
-    }
+        dark = gaussian_filter(fields["dark_field"], _LOCAL, mode="reflect")
+        squares["dark_field"] = _D_BY_D * np.square(dark)
+        if np.all(noise > 0.0):
+            ratios = _fine(found.fields, kinds, threads) / noise
+            excess = float(np.exp(np.log(np.maximum(ratios, 1e-9)).mean()))
+            squares["dark_field"] += _EXCESS * max(excess - 1.0, 0.0) * posterior["dark_field"]
+    return {name: np.asarray(squares[name], np.float32) for name in posterior}
 
 
 def _pull(random: np.random.Generator, image: Real, prior: Prior, level: float) -> None:
