@@ -149,8 +149,8 @@ def test_uncertainty_holds_noise_and_the_error_of_the_model():
         # A corner without scatter: elsewhere a part of D² is most of the model's error.
         noise, model = (result.diagnostics[f"dark_field_std_{part}"][:16, :16] for part in ("noise", "model"))
         shares.append(np.mean(model**2) / np.mean(noise**2))
-    # Without grains the model's part is that of the prior, about as large as that of noise. Grains add (v − 1)/2
-    # of both (1.44 times as much measured).
+    # Without grains the model's part is that of the prior, about as large as that of noise. Grains add
+    # (v − 1)/2 of both (1.44 times as much measured).
     assert shares[1] > 1.25 * shares[0]
 
 
