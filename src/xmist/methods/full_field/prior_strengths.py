@@ -59,7 +59,7 @@ _WEAKER_D: Final = 0.05  # the same for d: with less, steps from no sample diver
 _LEAST_D: Final = (
     0.3  # the same, absolute: at faint speckles the first is far weaker than any that was the best
 )
-# Part of the sum of d² from negative d above which d shows errors above all, and the least strength then.
+# Part of the sum of d² from negative d above which d shows mostly errors, and the least strength then.
 _NEGATIVE: Final = 0.05
 _CAUTIOUS: Final = 20.0
 _STRONGEST: Final = 1e6  # relative to the first
@@ -154,7 +154,7 @@ class PriorStrengths:
         out = []
         for kind, prior in zip(kinds, weak, strict=True):
             strength = self.fixed.get(kind)
-            if strength is None and kind in _DARK and kind not in self.fixed and prior.strength > 0.0:
+            if strength is None and self._is_chosen(prior, kind):
                 strength = _of_order(_FIRST, kind, prior.order)
             out.append(prior if strength is None else replace(prior, strength=strength))
         return tuple(out)
@@ -171,10 +171,14 @@ class PriorStrengths:
         """Return priors with a part of the strengths for d that were chosen, but none below the least."""
         return tuple(
             replace(prior, strength=max(part * prior.strength, _of_order(_LEAST_D, kind, prior.order)))
-            if kind in _DARK and kind not in self.fixed and prior.strength > 0.0
+            if self._is_chosen(prior, kind)
             else prior
             for kind, prior in zip(kinds, priors, strict=True)
         )
+
+    def _is_chosen(self, prior: Prior, kind: int) -> bool:
+        """Return whether a prior is one on d whose strength is not given."""
+        return kind in _DARK and kind not in self.fixed and prior.strength > 0.0
 
     def credible(
         self,
@@ -187,10 +191,10 @@ class PriorStrengths:
     ) -> tuple[Prior, ...]:
         """Return priors with stronger strengths for d where much of d is negative.
 
-        Scattering only makes d positive. `fields` (unknown, y, x) in which more than a part of 0.05 of the
-        sum of d² is of negative d show above all errors, from which their strength was read. It becomes at
-        least what it was `before`, and 20 times the root of this part over 0.05. `used` (y, x): the pixels
-        that count.
+        Scattering only makes d positive. Where more than a part of 0.05 of the sum of d² is of negative d,
+        the `fields` (unknown, y, x) show mostly errors, and the strength was read from these errors. It
+        becomes at least what it was `before`, and at least 20 times the root of this part over 0.05. `used`
+        (y, x): the pixels that count.
         """
         trace = np.zeros(used.shape)
         for field, kind in zip(fields, kinds, strict=True):
@@ -203,7 +207,7 @@ class PriorStrengths:
         least = _CAUTIOUS * (negative / _NEGATIVE) ** 0.5
         return tuple(
             replace(now, strength=max(now.strength, old.strength, _of_order(least, kind, now.order)))
-            if kind in _DARK and kind not in self.fixed and now.strength > 0.0
+            if self._is_chosen(now, kind)
             else now
             for kind, now, old in zip(kinds, priors, before, strict=True)
         )
@@ -333,8 +337,7 @@ class PriorStrengths:
                 bound = weak[i].of_order(found.order, _CROSSING).strength
                 least, most = (_WEAKER if kinds[i] == LOG_T else _WEAKER_D), _STRONGEST
             if kinds[i] in _DARK:
-                weakest = Prior(strength=_LEAST_D, order=ORDER).of_order(found.order, ALIKE).strength
-                least = max(least, weakest / bound)
+                least = max(least, _of_order(_LEAST_D, kinds[i], found.order) / bound)
             out[i] = replace(found, strength=min(max(found.strength, least * bound), most * bound))
         if D_XY in kinds and D_XY not in self.fixed:
             # One strength for all elements: ‖D_xx‖² + 2‖D_xy‖² + ‖D_yy‖² is the same in any frame of axes.

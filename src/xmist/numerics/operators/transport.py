@@ -238,6 +238,16 @@ def _add_products(weights, lines, y, x0, width, out):  # type: ignore[no-untyped
 
 
 @jit
+def _clear(out, start, stop):  # type: ignore[no-untyped-def]
+    """Set these rows of images (number, y, x) to 0."""
+    for f in range(len(out)):
+        for y in range(start, stop):
+            line = out[f, y]
+            for x in range(len(line)):
+                line[x] = 0
+
+
+@jit
 def _spread_sums(kinds, places, sums, rows, y, x0, width, out, start, stop):  # type: ignore[no-untyped-def]
     """Add the transpose of the stencils, applied to a line of sums, to the rows that are computed."""
     height = out.shape[1]
@@ -270,11 +280,7 @@ def _apply_rows(  # type: ignore[no-untyped-def]
     values = bits.view(np.float32)
     halo = 0 if what in (_FORWARD, _PRODUCTS) else 1
     if what in (_ADJOINT, _NORMAL, _PRODUCTS):
-        for f in range(len(out)):
-            for y in range(start, stop):
-                line = out[f, y]
-                for x in range(columns):
-                    line[x] = 0
+        _clear(out, start, stop)
     for x0 in range(0, columns, _COLUMNS):
         width = min(_COLUMNS, columns - x0)
         for y in range(max(start - halo, 0), min(stop + halo, height)):
@@ -315,11 +321,7 @@ def _normal_rows(kinds, places, products, fields, out, start, stop):  # type: ig
     dtype, number = products.dtype, int(np.sqrt(2 * len(products)))
     terms = np.empty((number, _COLUMNS), dtype)
     sums, rows = np.empty_like(terms), np.empty((3, _COLUMNS + 2), dtype)
-    for f in range(len(kinds)):
-        for y in range(start, stop):
-            line = out[f, y]
-            for x in range(columns):
-                line[x] = 0
+    _clear(out, start, stop)
     for x0 in range(0, columns, _COLUMNS):
         width = min(_COLUMNS, columns - x0)
         for y in range(max(start - 1, 0), min(stop + 1, height)):
