@@ -12,7 +12,7 @@ from tests.methods.window_frames import moved
 from xmist.numerics.images.residual_shift import residual_shifts
 
 SHAPE = (96, 96)
-CODES = {"shift-contradicted", "positions-disagree"}
+CODES = {"shift-contradicted", "positions-disagree", "speckles-lost"}
 
 
 def refracted(reference, y=0.5):
@@ -134,3 +134,22 @@ def test_pixels_without_weight_do_not_count():
     )
     for name in ("common", "covariance", "own", "variance", "shift"):
         assert np.array_equal(getattr(one, name), getattr(other, name), equal_nan=True)
+
+
+def test_a_strip_of_foreign_speckles_is_found():
+    reference, sample = frames(4)
+    sample = sample.copy()
+    foreign = speckle(np.random.default_rng(6), 4, SHAPE, 1.7)
+    sample[:, 40:52, 8:-8] = foreign[:, 40:52, 8:-8]
+    assert "speckles-lost" in found(reference, sample)
+
+
+@pytest.mark.parametrize("method", ["mist-gradient-flow", "umpa"])
+def test_noise_that_is_as_large_as_the_speckles_does_not_lose_them(method):
+    reference, sample = frames(4)
+    random = np.random.default_rng(7)
+    # 100 photons a pixel, and a third where the sample absorbs.
+    dark = np.where(blob(SHAPE, 0.5, 0.5, 0.16) > 0.5, 0.33, 1.0)
+    images = (random.poisson(100 * image) / 100 for image in (reference, dark * sample))
+    result = xmist.retrieve(xmist.SpeckleStack(*images), EXPERIMENT, method=method)
+    assert "speckles-lost" not in {record.code for record in result.findings}

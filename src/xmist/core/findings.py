@@ -266,6 +266,13 @@ _TABLE: Final = (
         "Preprocess with flux or drift, allow for attenuation, or use umpa or full-field, which follow the "
         "speckles.",
     ),
+    _warning(
+        "speckles-lost",
+        "In a part of the image the speckles of the reference frames are not found in the sample frames, or "
+        "not where the result says: all image channels are wrong there, and the phase beyond.",
+        "Check for shifts that are very large or uneven, for motion, and that the frames belong together; "
+        "give pixels that show something else weight 0.",
+    ),
     # --- methods (methods/implicit and methods/matching) ---
     _warning(
         "not-converged",
@@ -356,12 +363,6 @@ _TABLE: Final = (
         "The sample attenuates, but over most of the frame the prior determines the transmission, even for "
         "structure of 64 pixels: its contrast is lost, and little more than its mean is measured.",
         "Use more positions, more light, or a diffuser with more contrast.",
-    ),
-    _warning(
-        "speckles-lost",
-        "In a part of the image the model does not find the speckles of the sample frames; all channels are "
-        "wrong there.",
-        "Check for shifts that are very large or uneven, for motion, and that the frames belong together.",
     ),
     _note(
         "outliers-rejected",

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from xmist.core import flags as flag
 from xmist.core.data import Retrieval
-from xmist.core.findings import Finding, finding
+from xmist.core.findings import Finding, finding, percent
 from xmist.methods.common.border import SIGNIFICANT
 from xmist.methods.common.frames import in_words
 from xmist.numerics.images.residual_shift import ResidualShifts, residual_shifts
@@ -45,6 +45,10 @@ _KNOWN: Final = {
     "sample-sharper",
 }
 _FEWEST: Final = 4  # patches
+_UNLIKE: Final = 0.4  # of the variance of the speckles; foreign speckles leave one to three times that
+_UNUSUAL: Final = 10.0  # times what is left in most patches
+_FEW_LOST: Final = 2  # patches
+_LOST: Final = 0.01  # of the patches
 
 
 def check_motion(
@@ -72,13 +76,38 @@ def check_motion(
         flagged=(result.flags & ~np.uint16(flag.CLIPPED)) > 0,
         threads=threads,
     )
+    lost = [] if angle is None else _lost(left, result)
     if len(left.common) < _FEWEST:
-        return result
+        return replace(result, findings=(*result.findings, *lost))
     found = [] if angle is None else _apart(left) or _contradicted(left, result)
+    found += lost
     found += _blurred(left, result)
     if first_order:
         found += _as_blur(left, result)
     return replace(result, findings=(*result.findings, *found))
+
+
+def _lost(left: ResidualShifts, result: Retrieval) -> list[Finding]:
+    """Return a warning where frames do not contain the speckles that the reference and the angle predict.
+
+    What is left is compared with the contrast of the speckles, and with what is left in most patches: noise,
+    which light that the sample takes makes larger. With one position edges of a sample look alike.
+    """
+    wavenumber = result.provenance.get("speckle_wavenumber")
+    known = "speckles-lost" in {record.code for record in result.findings}
+    if wavenumber is None or known or len(left.positions) < 2 or not len(left.rest):
+        return []
+    rest = left.rest * (wavenumber * result.experiment.effective_pixel) ** 2
+    usual = float(np.median(rest * left.light))
+    share = float(np.mean((rest > _UNLIKE) & (rest * left.light > _UNUSUAL * usual)))
+    if share * len(rest) < _FEW_LOST or share < _LOST:
+        return []
+    message = (
+        f"in {percent(share)} of the frame the sample frames do not contain the speckles that the reference "
+        "and the refraction angle predict: all image channels are wrong there, and the phase beyond; the "
+        "shift is too large or too uneven, or the frames changed otherwise; give these pixels weight 0"
+    )
+    return [finding("speckles-lost", message)]
 
 
 def _as_blur(left: ResidualShifts, result: Retrieval) -> list[Finding]:

@@ -264,6 +264,9 @@ class ResidualShifts:
     positions besides, with its `covariance` (patch, 2, 2); `own` (patch, position, 2): that of a position
     minus `common`, with its `variance` (patch, position) of both components; NaN where a position does not
     count. `positions`: numbers of those that were used.
+
+    Of every patch with enough pixels, also where no speckles are seen: `rest` (all,), the mean square of what
+    is left over that of the reference's gradient in pixels², and `light` (all,), the flux.
     """
 
     corners: NDArray[np.int64]
@@ -275,6 +278,8 @@ class ResidualShifts:
     own: Real
     variance: Real
     positions: NDArray[np.int64]
+    rest: Real
+    light: Real
 
 
 def residual_shifts(
@@ -326,13 +331,18 @@ def _solved(
     full = matrix + absent[:, :, None] * np.eye(2 * number)
     data = np.where(sums[:, 3] > 1.0, sums[:, 1] * (sums[:, 3] - 1.0), sums[:, 1] - _TERMS)
     data -= 2.0 * sums[:, 3]
-    used = (sums[:, 1] >= _FEWEST) & (sums[:, 2] > _GAIN) & (data > 0.0)
-    used &= _determined(shared) & _determined(full)
+    enough = (sums[:, 1] >= _FEWEST) & (data > 0.0)
+    used = enough & (sums[:, 2] > _GAIN) & _determined(shared) & _determined(full)
+    left = sums[:, 0].copy()
+    # Slopes have the contrast of the sample's speckles.
+    slopes = np.trace(full - absent[:, :, None] * np.eye(2 * number), axis1=1, axis2=2)
+    slopes /= np.maximum(sums[:, 1] * sums[:, 3] * sums[:, 2] ** 2, 1e-300)
     full, shared, right, vector = (part[used] for part in (full, shared, right, vector))
     inverse, inverse_shared = np.linalg.inv(full), np.linalg.inv(shared)
     each = (inverse @ vector[..., None])[..., 0]
     common = (inverse_shared @ right[..., None])[..., 0]
-    rest = np.maximum(sums[used, 0] - (vector * each).sum(axis=1), 0.0) / data[used]
+    left[used] = np.maximum(left[used] - (vector * each).sum(axis=1), 0.0)
+    rest = left[used] / data[used]
     apart = each.reshape(-1, number, 2) - common[:, None]
     trace = np.diagonal(inverse, axis1=1, axis2=2).reshape(-1, number, 2).sum(axis=2)
     trace = trace - np.trace(inverse_shared, axis1=1, axis2=2)[:, None]
@@ -348,6 +358,8 @@ def _solved(
         own=apart,
         variance=rest[:, None] * trace,
         positions=positions,
+        rest=left[enough] / data[enough] / np.maximum(slopes[enough], 1e-300),
+        light=sums[enough, 6],
     )
 
 
