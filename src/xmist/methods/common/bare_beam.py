@@ -15,6 +15,7 @@ from scipy import ndimage
 from xmist.core import flags as flag
 from xmist.core.data import Retrieval
 from xmist.core.findings import Finding, finding, percent
+from xmist.methods.common.parts import SMALLEST, level_parts
 from xmist.methods.common.reference import prepare_reference
 from xmist.numerics.images.bare_beam import bare_blocks
 from xmist.numerics.images.block_moments import BLOCK, BlockMoments, block_moments
@@ -39,8 +40,6 @@ _BRIGHTER: Final = 0.02  # of T; flux is not known better
 _STRAY: Final = 0.1  # of the sample's signal: smaller offsets do not matter
 _MEAN: Final = 0.3  # of the sample's mean
 _BLUR: Final = 0.1  # pixels; less blur of the speckles does not matter
-_LARGE_PART: Final = 0.01  # of the pixels, from which a part without bare beam is worth a warning
-_SMALLEST: Final = 50  # pixels of bare beam that level a part
 
 
 def use_bare_beam(
@@ -50,14 +49,15 @@ def use_bare_beam(
     weights: Real | None,
     *,
     background: Mask | None,
+    carried: bool = False,
     threads: int | None = None,
 ) -> Retrieval:
     """Return a result whose φ is 0 in bare beam, with findings about φ, T and D there.
 
     Frames (position, y, x) and weights as the method used them, NaN in the sample where it has none;
-    `background` (y, x): bare beam that was given; another is looked for if it has no value. A constant is
-    subtracted from φ, never a plane; nothing where δ/β relates φ to T. Where no bare beam is known, only
-    findings are added.
+    `background` (y, x): bare beam that was given; another is looked for if it has no value. `carried`: a
+    prior of the method carries φ over pixels without a value. A constant is subtracted from φ, never a plane;
+    nothing where δ/β relates φ to T. Where no bare beam is known, only findings are added.
     """
     tied = result.options.get("delta_over_beta") is not None
     used = (result.flags & flag.BAD_SAMPLE) == 0
@@ -72,10 +72,13 @@ def use_bare_beam(
         blocks = share[::side, ::side] > 0.99
         bare = background
     known = bare & sure
-    if blocks is None or np.count_nonzero(known) < _SMALLEST:
+    if blocks is None or np.count_nonzero(known) < SMALLEST:
         moved = _all_moved(result, reference, sample, weights, sure=sure, used=used, threads=threads)
         if result.phase is not None and not tied:
-            moved += _level_parts(result.phase, np.zeros_like(sure), sure, result, level=False)[1]
+            none = np.zeros_like(sure)
+            moved += level_parts(result.phase, none, sure, result, level=False, given=False, carried=carried)[
+                1
+            ]
         return replace(result, findings=(*result.findings, *moved, *_zero(result, None)))
     found: list[Finding] = []
     tilted: list[Finding] = []
@@ -83,7 +86,9 @@ def use_bare_beam(
     if phase is not None and not tied:
         tilted = _tilted(phase, known, blocks, moments, result)
         phase = phase - np.float32(phase.mean(where=known, dtype=np.float64))
-        phase, parts = _level_parts(phase, known, sure, result, level=not tilted)
+        phase, parts = level_parts(
+            phase, known, sure, result, level=not tilted, given=bare is background, carried=carried
+        )
         found += tilted + parts + ([] if tilted else _positive(phase, known, ~bare & sure))
     unequal = [] if background is not None else _unequal_flux(moments, blocks)
     found += unequal or _transmission(result, known)
@@ -312,50 +317,6 @@ def _middle(values: Real) -> tuple[float, float]:
     middle = float(np.median(values))
     spread = 1.4826 * float(np.median(np.abs(values - middle)))
     return middle, 1.2533 * spread / np.sqrt(len(values))
-
-
-def _level_parts(
-    phase: Real, known: Mask, sure: Mask, result: Retrieval, *, level: bool
-) -> tuple[Real, list[Finding]]:
-    """Level the parts into which flags cut the image, by their bare beam; a warning for a part without it."""
-    labels, number = ndimage.label(sure)
-    if number < 2:
-        return phase, []
-    every = np.arange(1, number + 1)
-    sizes = np.bincount(labels.ravel(), minlength=number + 1)[1:]
-    bare = np.bincount(labels[known], minlength=number + 1)[1:]
-    if level and np.count_nonzero(bare >= _SMALLEST) > 1:
-        sums = np.bincount(labels[known], weights=phase[known].astype(np.float64), minlength=number + 1)
-        offsets = np.append(0.0, np.where(bare >= _SMALLEST, sums[1:] / np.maximum(bare, 1), 0.0))
-        nearest = ndimage.distance_transform_edt(labels == 0, return_distances=False, return_indices=True)
-        phase = phase - offsets[labels[tuple(nearest)]].astype(np.float32)
-    rest = np.zeros(number, bool) if bare.any() else every == 1 + int(np.argmax(sizes))
-    large = sizes >= _LARGE_PART * sizes.sum()
-    lonely = every[(bare < _SMALLEST) & large & ~rest]
-    if not len(lonely) or np.count_nonzero(large) < 2:
-        return phase, []
-    experiment = result.experiment
-    scale = experiment.wavenumber * experiment.effective_pixel
-    angle = result.refraction_angle
-    off = 0.0
-    for one in lonely:
-        apart = ndimage.distance_transform_edt(labels != one)
-        others = np.append(False, large)[labels] & (labels != one)  # specks within a gap do not bridge it
-        gap = float(apart[others].min()) - 1.0
-        near = others & (apart <= gap + BLOCK)
-        near |= (labels == one) & (ndimage.distance_transform_edt(~others) <= gap + BLOCK)
-        if angle is not None:
-            spread = float(np.sqrt(np.nanvar(angle[:, near], axis=1).sum()))
-            off = max(off, scale * spread * gap)
-    if off < _STRAY * float(phase.std(where=sure, dtype=np.float64)):
-        return phase, []
-    share = sizes[lonely - 1].sum() / sizes.sum()
-    message = (
-        f"flagged pixels cut off {percent(share)} of the image, in {len(lonely)} part"
-        f"{'s' if len(lonely) > 1 else ''} without bare beam: the phase there may be off by {off:.2g} rad "
-        "against the rest; mask less, or give background with bare beam in each part"
-    )
-    return phase, [finding("parts-unlevelled", message)]
 
 
 def _unequal_flux(moments: BlockMoments, blocks: Mask) -> list[Finding]:

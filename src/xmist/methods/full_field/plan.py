@@ -144,7 +144,10 @@ class FullFieldPlan:
         result = check_border(result, frames, given, None, shifts=shifts)
         result = check_motion(result, frames, scaled, used, threads=self.threads)
         result = check_period(result, frames, used)
-        return use_bare_beam(result, frames, scaled, used, background=self.background, threads=self.threads)
+        bare = self.background
+        return use_bare_beam(
+            result, frames, scaled, used, background=bare, carried=True, threads=self.threads
+        )
 
     def _fitted(
         self, sample: ArrayLike, weights: ArrayLike | None, initial: Retrieval | None
