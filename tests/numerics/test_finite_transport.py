@@ -39,6 +39,39 @@ def test_warp_conserves_the_sum():
     assert warped.sum() == pytest.approx(IMAGE.sum(), rel=5e-4)
 
 
+def test_fine_bright_speckles_move_as_far_as_they_should():
+    # Spots of σ = half a pixel, and the same moved by a pixel of the grid they are made on.
+    random, fine, size = np.random.default_rng(0), 5, 64
+    grid = (size * fine, size * fine)
+    spots = np.where(random.random(grid) < 0.05 / fine**2, random.exponential(size=grid), 0.0)
+    spots = ndi.gaussian_filter(spots, 0.5 * fine, mode="wrap")
+    light = 0.2 * spots.mean() + spots
+
+    def averaged(image):
+        return image.reshape(size, fine, size, fine).mean((1, 3))
+
+    reference, moved = averaged(light), averaged(np.roll(light, 1, 1))
+    u = np.zeros((2, size, size))
+    u[0] = 1.0 / fine
+    warp, inner = Warp.of(u), np.s_[8:-8, 8:-8]
+
+    def missing(model):
+        slope, weight = derivative(model, DX)[inner], 1.0 / moved[inner]
+        return -(weight * slope * (moved - model)[inner]).sum() / (weight * slope**2).sum()
+
+    # The spots' root is √2 times as wide as they are: of a wave of 0.8 of the highest frequency that pixels
+    # resolve, with exp(−(0.8π/2)²/2) of its amplitude, splines of the root see the square, 0.2 → 0.04.
+    assert abs(missing(warp.intensity(reference))) < 0.05 * u[0, 0, 0]
+    assert abs(missing(warp(reference))) > 0.1 * u[0, 0, 0]
+    assert warp.intensity(reference).min() > 0.0
+
+
+def test_intensity_without_displacement_is_the_frame_itself():
+    frame = IMAGE - IMAGE.mean()  # also where it is negative
+    still = Warp.of(np.zeros((2, *SHAPE)))
+    assert np.abs(still.intensity(frame) - frame).max() <= 1e-12 * np.abs(frame).max()
+
+
 def test_first_order_is_the_transport_operator():
     psi, d = blob(SHAPE, 0.5, 0.4, 0.3), 0.3 * blob(SHAPE, 0.4, 0.6, 0.3)
     transport = Transport(frames=IMAGE[None], kinds=(PSI, D))

@@ -186,6 +186,6 @@ def _models(
         del smooth
     models = np.empty(reference.shape, reference.dtype) if out is None else out
     for frame, model in zip(reference, models, strict=True):
-        warp(frame, factor=factor, out=model)
+        warp.intensity(frame, factor=factor, out=model)
         diffuse(model, named, overwrite=True, threads=threads)
     return models

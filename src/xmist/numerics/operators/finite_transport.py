@@ -334,6 +334,23 @@ def sampled(
     return result
 
 
+@jit
+def _root_rows(image, out, start, stop):  # type: ignore[no-untyped-def]
+    for y in range(start, stop):
+        row, line = image[y], out[y]
+        for x in range(len(line)):
+            root = math.sqrt(abs(row[x]))
+            line[x] = root if row[x] >= 0 else -root
+
+
+@jit
+def _square_rows(factor, out, start, stop):  # type: ignore[no-untyped-def]
+    for y in range(start, stop):
+        row, line = factor[y], out[y]
+        for x in range(len(line)):
+            line[x] *= abs(line[x]) * row[x]
+
+
 @dataclass(frozen=True, eq=False)
 class Warp:
     """A warp that conserves the sum of an image.
@@ -370,11 +387,24 @@ class Warp:
         back /= size
         return Warp(back, jacobian, self.threads)
 
-    def __call__(self, image: Real, *, factor: Real | None = None, out: Real | None = None) -> Real:
-        """Return the warped image (y, x), by quintic splines, times `factor` instead of `jacobian`."""
+    def __call__(self, image: Real) -> Real:
+        """Return the warped image (y, x), by quintic splines."""
         coefficients = spline_coefficients(image, threads=self.threads)
-        scale = self.jacobian if factor is None else factor
-        return sampled(coefficients, self.back, factor=scale, out=out, threads=self.threads)
+        return sampled(coefficients, self.back, factor=self.jacobian, threads=self.threads)
+
+    def intensity(self, frame: Real, *, factor: Real | None = None, out: Real | None = None) -> Real:
+        """Return the warped frame (y, x), by the square of the quintic spline through its root with its sign.
+
+        Times `factor` instead of `jacobian`. Pixels hardly resolve fine bright speckles. Their root is
+        smoother, and the values between the pixels are closer to the truth.
+        """
+        given, result = fixed(frame), np.empty_like(frame) if out is None else out
+        scale = fixed(self.jacobian if factor is None else factor)
+        for_blocks(lambda a, b: _root_rows(given, result, a, b), len(result), threads=self.threads)
+        coefficients = spline_coefficients(result, threads=self.threads)
+        sampled(coefficients, self.back, out=result, threads=self.threads)
+        for_blocks(lambda a, b: _square_rows(scale, result, a, b), len(result), threads=self.threads)
+        return result
 
 
 def diffuse(
