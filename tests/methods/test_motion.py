@@ -144,6 +144,36 @@ def test_a_strip_of_foreign_speckles_is_found():
     assert "speckles-lost" in found(reference, sample)
 
 
+def codes_of(reference, sample, method):
+    result = xmist.retrieve(xmist.SpeckleStack(reference, sample), EXPERIMENT, method=method)
+    return {record.code for record in result.findings}
+
+
+def test_scatter_made_by_a_shift_through_the_border_is_found():
+    reference, _ = frames(4)
+    still = np.zeros(SHAPE)
+    found = codes_of(reference, moved(reference, still + 0.8, still), "mist")
+    assert found >= {"border-motion-missing", "dark-field-from-shift"}
+
+
+def test_scatter_made_by_shifts_that_cancel_in_a_patch_is_found():
+    reference, _ = frames(4)
+    wave = 0.6 * np.sin(2 * np.pi * np.arange(SHAPE[1]) / 8.0) * blob(SHAPE, 0.5, 0.5, 0.2)
+    dense = 1.0 - np.gradient(wave, axis=1)
+    sample = dense * moved(reference, wave, np.zeros(SHAPE))
+    assert "dark-field-from-shift" in codes_of(reference, sample, "mist")
+
+
+def test_noise_of_the_shift_of_single_pixels_is_found():
+    reference, sample = frames(6)
+    random = np.random.default_rng(8)
+    few, many = (
+        [random.poisson(photons * image) / photons for image in (reference, sample)] for photons in (300, 1e5)
+    )
+    assert "shift-rough" in codes_of(*few, "lcs")
+    assert "shift-rough" not in codes_of(*many, "lcs")
+
+
 @pytest.mark.parametrize("method", ["mist-gradient-flow", "umpa"])
 def test_noise_that_is_as_large_as_the_speckles_does_not_lose_them(method):
     reference, sample = frames(4)
@@ -151,5 +181,4 @@ def test_noise_that_is_as_large_as_the_speckles_does_not_lose_them(method):
     # 100 photons a pixel, and a third where the sample absorbs.
     dark = np.where(blob(SHAPE, 0.5, 0.5, 0.16) > 0.5, 0.33, 1.0)
     images = (random.poisson(100 * image) / 100 for image in (reference, dark * sample))
-    result = xmist.retrieve(xmist.SpeckleStack(*images), EXPERIMENT, method=method)
-    assert "speckles-lost" not in {record.code for record in result.findings}
+    assert "speckles-lost" not in codes_of(*images, method)

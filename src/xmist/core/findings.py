@@ -300,9 +300,10 @@ _TABLE: Final = (
     ),
     _warning(
         "shift-rough",
-        "The shift differs by more than 0.1 pixels (rms) between neighbouring windows: noise and wrong "
-        "minima. The refraction angle is wrong by about as much; phase and dark-field suffer where it is.",
-        "Use a larger window or more positions; give start values (initial).",
+        "The shift differs by more than 0.1 pixels (rms) between neighbouring windows or pixels: noise and "
+        "wrong minima. The refraction angle is wrong by about as much; phase and dark-field suffer where it "
+        "is.",
+        "Use a larger window, smoothing or more positions; give start values (initial) where there are any.",
     ),
     _warning(
         "shift-ambiguous",

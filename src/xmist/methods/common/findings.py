@@ -9,6 +9,7 @@ from xmist.core import flags as flag
 from xmist.core.findings import Finding, finding, percent
 
 _SMALL_SHARE = 0.002  # of the pixels: not worth a finding
+ROUGH_SHIFT = 0.1  # pixels, rms, of a shift against its neighbours
 
 
 def describe_flags(flags: NDArray[np.uint16]) -> list[Finding]:

@@ -36,7 +36,6 @@ _LIGHT: Final = 0.01  # part of the flux
 _RIM: Final = 0.75  # of the border
 # What is wrong with the frames already.
 _KNOWN: Final = {
-    "border-motion-missing",
     "frames-exchanged",
     "identical-frames",
     "pairs-swapped",
@@ -44,6 +43,7 @@ _KNOWN: Final = {
     "pairs-unmatched",
     "sample-sharper",
 }
+_CALM: Final = 0.25  # of the patches, where the angle does not change within a patch
 _FEWEST: Final = 4  # patches
 _UNLIKE: Final = 0.4  # of the variance of the speckles; foreign speckles leave one to three times that
 _UNUSUAL: Final = 10.0  # times what is left in most patches
@@ -64,7 +64,8 @@ def check_motion(
 
     Pixels with a flag do not count. `first_order`: equations neglect what is of second order in the shift.
     """
-    if {record.code for record in result.findings} & _KNOWN:
+    codes = {record.code for record in result.findings}
+    if codes & _KNOWN or ("border-motion-missing" in codes and not first_order):
         return result
     experiment, angle = result.experiment, result.refraction_angle
     left = residual_shifts(
@@ -76,12 +77,15 @@ def check_motion(
         flagged=(result.flags & ~np.uint16(flag.CLIPPED)) > 0,
         threads=threads,
     )
-    lost = [] if angle is None else _lost(left, result)
+    # The angle is wrong near the border if motion through it is missing: that explains what is left.
+    compared = angle is not None and "border-motion-missing" not in codes
+    found = _lost(left, result) if compared else []
     if len(left.common) < _FEWEST:
-        return replace(result, findings=(*result.findings, *lost))
-    found = [] if angle is None else _apart(left) or _contradicted(left, result)
-    found += lost
-    found += _blurred(left, result)
+        return replace(result, findings=(*result.findings, *found))
+    if compared:
+        found = (_apart(left) or _contradicted(left, result)) + found
+    if "border-motion-missing" not in codes:
+        found += _blurred(left, result)
     if first_order:
         found += _as_blur(left, result)
     return replace(result, findings=(*result.findings, *found))
@@ -114,19 +118,20 @@ def _as_blur(left: ResidualShifts, result: Retrieval) -> list[Finding]:
     """Return a warning where a good part of the dark-field is what a shift u is to second order.
 
     u_i u_j ∂_i∂_j I/2 adds |u|²/4 to an isotropic d in speckles without a direction. Where shifts are largest
-    counts most.
+    counts most; the shift of a patch is a mean, and what the angle has besides is added.
     """
     if result.dark_field is None:
         return []
     d, scale = _dark_field(left, result)
     known = np.isfinite(d)
     noise = np.trace(left.covariance, axis1=1, axis2=2)
-    added = 0.25 * np.maximum(((left.shift + left.common) ** 2).sum(axis=1) - noise, 0.0)[known]
+    square = np.maximum(((left.shift + left.common) ** 2).sum(axis=1) - noise, 0.0)
+    added = 0.25 * (square + _within(left, result))[known]
     if not added.sum() > 0.0:
         return []
     mean, found = (float(np.average(values, weights=added)) for values in (added, d[known]))
     # Where less is found than the shift makes, noise of D is larger.
-    if mean < 0.5 * _BLUR**2 or not _SECOND * found < mean < 2.0 * found:
+    if mean < _BLUR**2 or not _SECOND * found < mean < 2.0 * found:
         return []
     message = (
         f"speckles moved by up to {2.0 * np.sqrt(added.max()):.2g} pixels, which {result.method} takes for "
@@ -134,6 +139,20 @@ def _as_blur(left: ResidualShifts, result: Retrieval) -> list[Finding]:
         f"{mean / scale:.2g} m come from the shift; use full-field, umpa or mist-gradient-flow"
     )
     return [finding("dark-field-from-shift", message)]
+
+
+def _within(left: ResidualShifts, result: Retrieval) -> Real:
+    """Return the variance in pixels² of the angle within patches (patch,), without that of its noise."""
+    angle, out = result.refraction_angle, np.zeros(len(left.corners))
+    if angle is None:
+        return out
+    scale = result.experiment.effective_distance / result.experiment.effective_pixel
+    for i, (y, x) in enumerate(left.corners):
+        part = angle[:, y : y + left.side, x : x + left.side]
+        known = np.isfinite(part).all(axis=0)
+        if known.any():
+            out[i] = scale**2 * part[:, known].var(axis=1, dtype=np.float64).sum()
+    return np.maximum(out - np.quantile(out, _CALM), 0.0)
 
 
 def _dark_field(left: ResidualShifts, result: Retrieval) -> tuple[Real, float]:

@@ -20,7 +20,7 @@ lensing together.
 from __future__ import annotations
 
 from functools import partial
-from typing import Annotated, Final, Literal
+from typing import Annotated, Any, Final, Literal
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -30,11 +30,13 @@ from xmist.core.experiment import Experiment
 from xmist.core.findings import Finding, finding
 from xmist.core.options import Options, Range
 from xmist.methods.common.background import Background, background_mask, determined_background
+from xmist.methods.common.findings import ROUGH_SHIFT
 from xmist.methods.common.options import Integrator, Ridge, Smoothing
 from xmist.methods.common.phase import phase_of_shift
 from xmist.methods.common.reference import PreparedReference, prepare_reference
 from xmist.methods.implicit.plan import Channels, ImplicitPlan, Solution, prepare_equations
 from xmist.methods.implicit.regularisation import Agreement
+from xmist.numerics.images.medians import distance_from_median
 from xmist.numerics.operators.derivatives import DX, DXX, DXY, DY, DYY, LAPLACIAN, SAMPLE
 
 # Columns for the unknowns 1/T − 1, u_x, u_y and −d or −d_xx, −2 d_xy, −d_yy.
@@ -43,6 +45,8 @@ COLUMNS: Final = {
     "scalar": (SAMPLE, DX, DY, LAPLACIAN),
     "tensor": (SAMPLE, DX, DY, DXX, DXY, DYY),
 }
+Real = NDArray[Any]
+
 _FULL_WIDTH: Final = 2.355  # at half maximum, of a Gaussian in σ
 _FACTORS: Final = {"none": (), "scalar": (-1.0,), "tensor": (-1.0, -0.5, -1.0)}
 
@@ -147,6 +151,19 @@ def _narrow_window(reference: PreparedReference, options: LcsOptions, kind: str)
     return [finding("window-below-speckle", message)]
 
 
+def _describe_shift(shift: Real, options: LcsOptions) -> list[Finding]:
+    """Return a finding where noise of the shift (2, y, x) is as large as a wrong angle."""
+    width = max(float(options.window), _FULL_WIDTH * options.smoothing)
+    rough = distance_from_median(shift, max(2, round(width)))
+    if rough < ROUGH_SHIFT:
+        return []
+    message = (
+        f"the shift differs by {rough:.2g} pixels (rms) from that of neighbouring pixels, and is wrong by "
+        "about as much: use smoothing or a window, or more positions"
+    )
+    return [finding("shift-rough", message)]
+
+
 def _channels(
     found: Solution, *, kind: str, background: NDArray[np.bool_] | None, narrow: list[Finding]
 ) -> Channels:
@@ -168,6 +185,7 @@ def _channels(
     )
     phase[wrong] = np.nan
     unknowns[1:, wrong] = np.nan
+    found.findings += _describe_shift(shift, found.options)
     for component, factor in zip(blur, _FACTORS[kind], strict=True):
         component *= np.float32(factor * p**2 / distance)
     channels: Channels = {}

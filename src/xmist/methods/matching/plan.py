@@ -20,7 +20,7 @@ from xmist.methods.common.alignment import frame_shifts, moved_frames, report_re
 from xmist.methods.common.background import background_mask, determined_background
 from xmist.methods.common.bare_beam import use_bare_beam
 from xmist.methods.common.border import check_border
-from xmist.methods.common.findings import describe_flags, share_of
+from xmist.methods.common.findings import ROUGH_SHIFT, describe_flags, share_of
 from xmist.methods.common.frames import check_frames
 from xmist.methods.common.motion import check_motion
 from xmist.methods.common.phase import phase_of_shift
@@ -40,7 +40,6 @@ Real = NDArray[Any]
 # A visibility below would make D of nothing but noise: (1/V − 1) grows without bound.
 _LEAST_VISIBILITY: Final = 0.05
 _REFINED: Final = 3  # rounds of measuring the shifts of frames and matching again
-_ROUGH_SHIFT: Final = 0.1  # pixels
 _MIXED: Final = 0.3  # part of a window that is flagged, from which the speckles of the rest are mixed with it
 # Flags of shifts that were not found.
 _UNSURE: Final = flag.SEARCH_EDGE | flag.ILL_DETERMINED | flag.FILLED | flag.UNDETERMINED
@@ -289,7 +288,7 @@ def _describe_shift(shift: Real, options: MatchingOptions) -> list[Finding]:
     change as fast is mixed in a window.
     """
     rough = distance_from_median(shift, options.window)
-    if rough < _ROUGH_SHIFT:
+    if rough < ROUGH_SHIFT:
         return []
     message = (
         f"the shift differs by {rough:.2g} pixels (rms, with flagged pixels) between neighbouring windows, "
