@@ -50,8 +50,8 @@ def check_border(
     if not moves(*shifts.through_border(), _WORTH):
         return result
     experiment = result.experiment
-    found = result.refraction_angle * np.float32(experiment.effective_distance / experiment.effective_pixel)
-    missing = shifts.without(found)
+    scale = experiment.effective_distance / experiment.effective_pixel
+    missing = shifts.without(result.refraction_angle, scale)
     square, deviation = missing.mean_square()
     if not missing.boxes or not moves(square, deviation, _WORTH):
         return result

@@ -2,7 +2,7 @@
 
 In a patch the sample frame of every position is a·R(r − u) + b, with one shift u for all positions, whose
 component across the border may change linearly with the distance from it. Least squares give u in the middle
-of the patch and at the border, from whole pixels by cross-correlation. Where this fails, because speckles
+of the patch and at the border. Where this fails, because speckles
 moved too far or too unevenly, frames binned by two are registered first and give the start values.
 """
 
@@ -104,19 +104,21 @@ class BorderShifts:
         noise = np.trace(self.covariances, axis1=1, axis2=2)
         return _beyond_noise((self.shifts**2).sum(axis=1), noise, (self.covariances**2).sum(axis=(1, 2)))
 
-    def without(self, shift: Real) -> BorderShifts:
-        """Return these shifts minus a known shift (2, y, x) in pixels, for patches where it is known.
+    def without(self, shift: Real, scale: float = 1.0) -> BorderShifts:
+        """Return these shifts minus a known one, `scale` × (2, y, x) in pixels, for patches where it is known.
 
         A shift may be that of the speckles that arrive in a patch or of those that leave it: the nearer.
         """
         places = [
-            [box, _moved(box, -one, shift.shape[1:])] for box, one in zip(self.boxes, self.shifts, strict=True)
+            [box, _moved(box, -one, shift.shape[1:])]
+            for box, one in zip(self.boxes, self.shifts, strict=True)
         ]
         edges = np.array([[(y.start, y.stop, x.start, x.stop) for y, x in pair] for pair in places], np.int64)
         edges = edges.reshape(-1, 4)
         number, mean = np.zeros(len(edges), np.int64), np.zeros((len(edges), 2))
         slopes, spread = np.zeros((len(edges), 2, 2)), np.zeros((len(edges), 2, 2))
         _sum_planes(shift, edges, number, mean, slopes, spread)
+        mean, slopes = scale * mean, scale * slopes
         # The one shift of a patch is that of its mean only to a part of what it varies by. What varies is a
         # plane; the rest of a noisy result is no motion.
         varies = slopes @ np.linalg.pinv(spread, hermitian=True) @ slopes.transpose(0, 2, 1)
@@ -136,8 +138,8 @@ class BorderShifts:
     def near(self, centres: Real, *, left_out: bool) -> tuple[Real, Real] | None:
         """Return expected shifts (number, 2) at some centres and the slopes (2, 2) along x and y of all.
 
-        They are the polynomial that fits best plus the median of its error in the nearest patches, `left_out`:
-        without the one that has the same centre; NaN without any. None if there are no patches.
+        They are the polynomial that fits best plus the median of its error in the nearest patches, without the
+        one that has the same centre if it is `left_out`; NaN without any. None if there are no patches.
         """
         if not self.boxes:
             return None

@@ -1,7 +1,8 @@
 """Registration of a patch of frames at the border: least squares in compiled code.
 
 The sample frame of every position is a·R(r − u) + b, with one shift u for all positions, whose component
-across the border may change linearly with the distance from it. R is a cubic spline.
+across the border may change linearly with the distance from it. R is a cubic spline. u begins at 0, and only
+where that explains too little with what correlates best.
 """
 
 from __future__ import annotations
@@ -224,7 +225,7 @@ def _sum_positions(moved, samples, good, holes, axis, shift, slopes, normal, rig
 
 @jit
 def _invert(normal, scale, out):  # type: ignore[no-untyped-def]
-    """Fill `out` with the inverse of a normal matrix (3, 3) in units of its diagonal, whose roots are `scale`.
+    """Fill `out` with the inverse of a normal matrix (3, 3) in units of the roots of its diagonal, `scale`.
 
     Return whether it has one.
     """
@@ -273,9 +274,7 @@ def _fit(splines, samples, good, holes, axis, shift, slopes, uneven, covariance)
                         moved[n, y, x] = density * _at(splines[n], from_y, from_x, across, down)
         else:
             _move(splines, shift[0], shift[1], moved)
-        rest, total, count = _sum_positions(
-            moved, samples, good, holes, axis, shift, slopes, normal, right
-        )
+        rest, total, count = _sum_positions(moved, samples, good, holes, axis, shift, slopes, normal, right)
         if count == 0 or not _invert(normal, scale, inverse):
             return 0.0, 0.0
         for i in range(3):

@@ -13,6 +13,7 @@ squares, once with one shift for all positions, and once with its own for each.
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -52,49 +53,54 @@ def _taps(t, value, slope):  # type: ignore[no-untyped-def]
 
 @jit
 def _load(  # type: ignore[no-untyped-def]
-    frame, sample, good, angle, scale, flagged, top, left, side, out, known
+    frames, samples, weights, chosen, angle, scale, flagged, top, left, side, images, known, shift, counts
 ):
-    """Fill M, G_x, G_y, S and the known shift (6, pixel) of a patch, and where they are known (pixel,).
+    """Fill M, G_x, G_y and S (position, 4, pixel) of a patch, and the known shift (2, pixel).
 
-    Return the number of these pixels.
+    Also fill where a position is known (position, pixel), and at how many pixels (position,).
     """
-    height, width = frame.shape
-    weighted = good.size > 0
+    height, width = flagged.shape
+    weighted = weights.size > 0
     value_x, slope_x, value_y, slope_y = np.empty(4), np.empty(4), np.empty(4), np.empty(4)
-    number = 0
+    known[:] = False
+    counts[:] = 0
     for i in range(side * side):
         y, x = top + i // side, left + i % side
-        known[i] = False
-        if flagged[y, x] or (weighted and not good[y, x]):
-            continue
-        s = np.float64(sample[y, x])
         u_x, u_y = scale * np.float64(angle[0, y, x]), scale * np.float64(angle[1, y, x])
-        if not (np.isfinite(s) and np.isfinite(u_x) and np.isfinite(u_y)):
+        if flagged[y, x] or not (np.isfinite(u_x) and np.isfinite(u_y)):
             continue
         from_x, from_y = x - u_x, y - u_y
         if not (from_x >= 1.0 and from_y >= 1.0 and from_x < width - 2.0 and from_y < height - 2.0):
             continue
+        shift[0, i], shift[1, i] = u_x, u_y
         first_x, first_y = int(np.floor(from_x)), int(np.floor(from_y))
         _taps(from_x - first_x, value_x, slope_x)
         _taps(from_y - first_y, value_y, slope_y)
-        m, g_x, g_y, usable = 0.0, 0.0, 0.0, True
-        for j in range(4):
-            row, row_slope = 0.0, 0.0
-            for k in range(4):
-                if weighted and not good[first_y - 1 + j, first_x - 1 + k]:
-                    usable = False
-                r = np.float64(frame[first_y - 1 + j, first_x - 1 + k])
-                row += value_x[k] * r
-                row_slope += slope_x[k] * r
-            m += value_y[j] * row
-            g_x += value_y[j] * row_slope
-            g_y += slope_y[j] * row
-        if not usable:
-            continue
-        out[0, i], out[1, i], out[2, i], out[3, i], out[4, i], out[5, i] = m, g_x, g_y, s, u_x, u_y
-        known[i] = True
-        number += 1
-    return number
+        for n in range(len(chosen)):
+            at = chosen[n]
+            s = np.float64(samples[at, y, x])
+            usable = np.isfinite(s)
+            if weighted:
+                usable = usable and weights[at, y, x] > 0
+                for j in range(first_y - 1, first_y + 3):
+                    for k in range(first_x - 1, first_x + 3):
+                        usable = usable and weights[at, j, k] > 0
+            if not usable:
+                continue
+            m, g_x, g_y = 0.0, 0.0, 0.0
+            for j in range(4):
+                line = frames[at, first_y - 1 + j]
+                row, row_slope = 0.0, 0.0
+                for k in range(4):
+                    r = np.float64(line[first_x - 1 + k])
+                    row += value_x[k] * r
+                    row_slope += slope_x[k] * r
+                m += value_y[j] * row
+                g_x += value_y[j] * row_slope
+                g_y += slope_y[j] * row
+            images[n, 0, i], images[n, 1, i], images[n, 2, i], images[n, 3, i] = m, g_x, g_y, s
+            known[n, i] = True
+            counts[n] += 1
 
 
 @jit
@@ -128,131 +134,213 @@ def _take_off(images, used, gain):  # type: ignore[no-untyped-def]
 
 
 @jit
-def _add(images, known, counts, own, matrix, vector, sums):  # type: ignore[no-untyped-def]
-    """Sum the equations of a patch from images (position, 4, pixel) into (2 N, 2 N), (2 N,) and (7,).
+def _divide_by_means(images, known, counts, own, sums):  # type: ignore[no-untyped-def]
+    """Divide M, G and S by their means over the pixels that all positions know; fill 0 elsewhere.
 
-    `counts`: known pixels of each position; `own` (position,): those that are used. `sums`: square of what is
-    to be explained, pixels, contrast, positions, the sum of the known shift (x, y), ratio of the fluxes.
+    Fill which positions are used, and 1 to 3 and 6 of the `sums` of `_add`. Return these pixels, and the
+    number of positions, 0 without light.
     """
     number, size = known.shape
-    most = counts.max()
-    used = 0
+    used, everywhere = 0, np.ones(size, np.bool_)
     for n in range(number):
-        own[n] = 2 * counts[n] > most
-        used += own[n]
-    mean = np.zeros((number, 2))
-    everywhere = np.ones(size, np.bool_)
-    pixels = 0
-    for i in range(size):
-        for n in range(number):
-            if own[n] and not known[n, i]:
-                everywhere[i] = False
-        if everywhere[i]:
-            pixels += 1
-            for n in range(number):
-                if own[n]:
-                    mean[n, 0] += images[n, 0, i]
-                    mean[n, 1] += images[n, 3, i]
-                    sums[4] += images[n, 4, i] / used
-                    sums[5] += images[n, 5, i] / used
-    sums[1], sums[3] = pixels, used
-    for n in range(number):
-        if own[n] and not (mean[n, 0] > 0.0 and mean[n, 1] > 0.0):
-            sums[1] = 0.0
-        elif own[n]:
-            sums[6] += mean[n, 1] / mean[n, 0] / used
-    if sums[1] == 0.0:
-        return
+        own[n] = 2 * counts[n] > counts.max()
+        if own[n]:
+            used += 1
+            everywhere &= known[n]
+    pixels = everywhere.sum()
     both, square = 0.0, 0.0
     for n in range(number):
-        if own[n]:
-            for i in range(size):
-                for k in range(3):
-                    images[n, k, i] *= pixels / mean[n, 0]
-                images[n, 3, i] *= pixels / mean[n, 1]
-                if everywhere[i]:
-                    both += (images[n, 0, i] - 1.0) * (images[n, 3, i] - 1.0)
-                    square += (images[n, 0, i] - 1.0) ** 2
-    gain = both / square if square > 0.0 else 0.0
-    sums[2] = gain
-    along = np.zeros(2 * number)
-    for i in range(size):
-        if not everywhere[i]:
+        if not own[n]:
+            images[n] = 0.0
             continue
         light, seen = 0.0, 0.0
-        for n in range(number):
-            if own[n]:
-                light += images[n, 0, i] ** 2
-                seen += images[n, 0, i] * images[n, 3, i]
-        for n in range(number):
-            if not own[n]:
-                continue
-            m = images[n, 0, i]
-            if used > 1:
-                images[n, 3, i] -= seen / light * m
-            for a in range(2):
-                images[n, 1 + a, i] *= gain
-                along[2 * n + a] = images[n, 1 + a, i] * m
-        if used > 1:
-            for a in range(2 * number):
-                part = along[a] / light
-                for b in range(2 * number):
-                    matrix[a, b] -= part * along[b]
-    for n in range(number):
-        if own[n]:
-            if used == 1:
-                _take_off(images[n], everywhere, gain)
-            for i in range(size):
-                if everywhere[i]:
-                    rest = images[n, 3, i]
-                    sums[0] += rest * rest
-                    for a in range(2):
-                        slope = images[n, 1 + a, i]
-                        vector[2 * n + a] -= slope * rest
-                        for b in range(2):
-                            matrix[2 * n + a, 2 * n + b] += slope * images[n, 1 + b, i]
+        for i in range(size):
+            if everywhere[i]:
+                light += images[n, 0, i]
+                seen += images[n, 3, i]
+            else:
+                images[n, :, i] = 0.0
+        if not (light > 0.0 and seen > 0.0):
+            return everywhere, 0
+        images[n, :3] *= pixels / light
+        images[n, 3] *= pixels / seen
+        both += np.dot(images[n, 0], images[n, 3]) - pixels
+        square += np.dot(images[n, 0], images[n, 0]) - pixels
+        sums[6] += seen / light / used
+    sums[1], sums[2], sums[3] = pixels, both / square if square > 0.0 else 0.0, used
+    return everywhere, used
 
 
 @jit
-def _sum_patches(  # type: ignore[no-untyped-def]
+def _add(images, known, counts, shift, own, matrix, vector, sums):  # type: ignore[no-untyped-def]
+    """Sum the equations of a patch from images (position, 4, pixel) into (2 N, 2 N) and (2 N,).
+
+    `counts`: known pixels of each position; `own` (position,): those that are used. `sums`: square of what is
+    to be explained, pixels, contrast, positions, the sum of the known shift (x, y), ratio of the fluxes, trace
+    of the matrix.
+    """
+    number, size = known.shape
+    everywhere, used = _divide_by_means(images, known, counts, own, sums)
+    if used == 0:
+        return
+    gain = sums[2]
+    square, seen = np.zeros(size), np.zeros(size)
+    for n in range(number):
+        for i in range(size):
+            square[i] += images[n, 0, i] ** 2
+            seen[i] += images[n, 0, i] * images[n, 3, i]
+    root = np.zeros(size)
+    for i in range(size):
+        if everywhere[i]:
+            sums[4] += shift[0, i]
+            sums[5] += shift[1, i]
+            root[i] = 1.0 / math.sqrt(square[i])
+            seen[i] /= square[i]
+    along = np.zeros((2 * number, size))
+    for n in range(number):
+        images[n, 1:3] *= gain
+        if used == 1 and own[n]:
+            _take_off(images[n], everywhere, gain)
+        if used > 1:
+            for i in range(size):
+                m = images[n, 0, i]
+                images[n, 3, i] -= seen[i] * m
+                along[2 * n, i] = images[n, 1, i] * (m * root[i])
+                along[2 * n + 1, i] = images[n, 2, i] * (m * root[i])
+    matrix -= np.dot(along, along.T)
+    for n in range(number):
+        rest = images[n, 3]
+        sums[0] += np.dot(rest, rest)
+        for a in range(2):
+            vector[2 * n + a] = -np.dot(images[n, 1 + a], rest)
+            for b in range(2):
+                matrix[2 * n + a, 2 * n + b] += np.dot(images[n, 1 + a], images[n, 1 + b])
+            sums[7] += matrix[2 * n + a, 2 * n + a]
+
+
+@jit
+def _invert(matrix):  # type: ignore[no-untyped-def]
+    """Invert a normal matrix in place and return whether its condition allows it.
+
+    Unknowns without equations, 0 on the diagonal, stay 0.
+    """
+    size = len(matrix)
+    scale, total = np.zeros(size), 0.0
+    for i in range(size):
+        scale[i] = 1.0 / math.sqrt(matrix[i, i]) if matrix[i, i] > 0.0 else 0.0
+    most = scale.max()
+    for i in range(size):
+        if 0.0 < scale[i] < _FLAT * most:
+            return False
+        matrix[i] *= scale[i]
+        matrix[:, i] *= scale[i]
+    for k in range(size):
+        if scale[k] == 0.0:
+            continue
+        pivot = matrix[k, k]
+        if not pivot > 1.0 / _CONDITION:
+            return False
+        matrix[k, k] = 1.0
+        matrix[k] /= pivot
+        for i in range(size):
+            if i != k:
+                factor = matrix[i, k]
+                matrix[i, k] = 0.0
+                for j in range(size):
+                    matrix[i, j] -= factor * matrix[k, j]
+    for i in range(size):
+        total += matrix[i, i]
+        matrix[i] *= scale[i]
+        matrix[:, i] *= scale[i]
+    return total < _CONDITION
+
+
+@jit
+def _solve(matrix, vector, own, sums, common, inverse, each, traces):  # type: ignore[no-untyped-def]
+    """Fill shifts of all positions (2,) and of each (position, 2), the inverse matrix (2, 2) of the former.
+
+    Also fill the traces (position,) of that of each, and subtract from `sums` what they explain. Return
+    whether the equations determine both.
+    """
+    right = np.zeros(2)
+    inverse[:] = 0.0
+    for n in range(len(own)):
+        for a in range(2):
+            right[a] += vector[2 * n + a]
+            for m in range(len(own)):
+                for b in range(2):
+                    inverse[a, b] += matrix[2 * n + a, 2 * m + b]
+    if not (inverse[0, 0] > 0.0 and inverse[1, 1] > 0.0 and _invert(inverse)):
+        return False
+    for n in range(len(own)):
+        if own[n] and not (matrix[2 * n, 2 * n] > 0.0 and matrix[2 * n + 1, 2 * n + 1] > 0.0):
+            return False
+    if not _invert(matrix):
+        return False
+    for a in range(2):
+        common[a] = inverse[a, 0] * right[0] + inverse[a, 1] * right[1]
+    for k in range(len(vector)):
+        value = (matrix[k] * vector).sum()
+        each[k // 2, k % 2] = value
+        traces[k // 2] += matrix[k, k]
+        sums[0] -= value * vector[k]
+    return True
+
+
+@jit
+def _solve_patches(  # type: ignore[no-untyped-def]
     frames,
     samples,
-    good,
+    weights,
     chosen,
     angle,
     scale,
     flagged,
     corners,
     side,
-    matrix,
-    vector,
-    sums,
     own,
+    sums,
+    common,
+    inverse,
+    each,
+    traces,
+    determined,
     first,
     last,
 ):
-    """Sum the equations of patches `first` to `last`, see `_add`; without `good` all pixels count."""
+    """Solve patches `first` to `last`, see `_add` and `_solve`; without `weights` all pixels count."""
     number, size = len(chosen), side * side
-    images, known = np.zeros((number, 6, size)), np.zeros((number, size), np.bool_)
-    counts = np.zeros(number, np.int64)
+    images, known, shift = (
+        np.zeros((number, 4, size)),
+        np.zeros((number, size), np.bool_),
+        np.zeros((2, size)),
+    )
+    counts, vector = np.zeros(number, np.int64), np.zeros(2 * number)
+    matrix = np.zeros((2 * number, 2 * number))
     for p in range(first, last):
-        for n in range(number):
-            at = chosen[n]
-            counts[n] = _load(
-                frames[at],
-                samples[at],
-                good[at if len(good) > 1 else 0],
-                angle,
-                scale,
-                flagged,
-                corners[p, 0],
-                corners[p, 1],
-                side,
-                images[n],
-                known[n],
-            )
-        if counts.max() > 0:
-            _add(images, known, counts, own[p], matrix[p], vector[p], sums[p])
+        top, left = corners[p]
+        _load(
+            frames,
+            samples,
+            weights,
+            chosen,
+            angle,
+            scale,
+            flagged,
+            top,
+            left,
+            side,
+            images,
+            known,
+            shift,
+            counts,
+        )
+        if counts.max() == 0:
+            continue
+        matrix[:], vector[:] = 0.0, 0.0
+        _add(images, known, counts, shift, own[p], matrix, vector, sums[p])
+        if sums[p, 1] >= _FEWEST and sums[p, 2] > _GAIN:
+            determined[p] = _solve(matrix, vector, own[p], sums[p], common[p], inverse[p], each[p], traces[p])
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -305,69 +393,38 @@ def residual_shifts(
         for size in (height, width)
     )
     corners = np.stack(np.meshgrid(rows, columns, indexing="ij"), axis=-1).reshape(-1, 2)
-    patches, own = len(corners), np.zeros((len(corners), len(chosen)), np.bool_)
-    matrix = np.zeros((patches, 2 * len(chosen), 2 * len(chosen)))
-    vector, sums = np.zeros(matrix.shape[:2]), np.zeros((patches, 7))
-    good = np.zeros((1, 0, 0), np.bool_) if weights is None else weights > 0
-    given = (reference, sample, good, chosen, angle, scale, flagged, corners, side, matrix, vector, sums, own)
-    for_blocks(lambda first, last: _sum_patches(*given, first, last), patches, threads=threads, block=_TASK)
-    return _solved(corners, side, matrix, vector, sums, own, chosen)
-
-
-def _solved(
-    corners: NDArray[np.int64],
-    side: int,
-    matrix: Real,
-    vector: Real,
-    sums: Real,
-    own: Mask,
-    positions: NDArray[np.int64],
-) -> ResidualShifts:
-    """Solve the equations of `_add` in patches where they determine the shifts."""
-    number = len(positions)
-    blocks = matrix.reshape(-1, number, 2, number, 2)
-    shared, right = blocks.sum(axis=(1, 3)), vector.reshape(-1, number, 2).sum(axis=1)
-    absent = np.repeat(~own, 2, axis=1)
-    full = matrix + absent[:, :, None] * np.eye(2 * number)
+    patches, used = len(corners), len(chosen)
+    own, determined = np.zeros((patches, used), np.bool_), np.zeros(patches, np.bool_)
+    sums, common, inverse = np.zeros((patches, 8)), np.zeros((patches, 2)), np.zeros((patches, 2, 2))
+    each, traces = np.zeros((patches, used, 2)), np.zeros((patches, used))
+    given_weights = np.zeros((1, 0, 0), np.uint8) if weights is None else weights
+    given = (reference, sample, given_weights, chosen, angle, scale, flagged, corners, side)
+    out = (own, sums, common, inverse, each, traces, determined)
+    for_blocks(
+        lambda first, last: _solve_patches(*given, *out, first, last), patches, threads=threads, block=_TASK
+    )
     data = np.where(sums[:, 3] > 1.0, sums[:, 1] * (sums[:, 3] - 1.0), sums[:, 1] - _TERMS)
     data -= 2.0 * sums[:, 3]
     enough = (sums[:, 1] >= _FEWEST) & (data > 0.0)
-    used = enough & (sums[:, 2] > _GAIN) & _determined(shared) & _determined(full)
-    left = sums[:, 0].copy()
+    left = np.maximum(sums[:, 0], 0.0) / np.where(enough, data, 1.0)
     # Slopes have the contrast of the sample's speckles.
-    slopes = np.trace(full - absent[:, :, None] * np.eye(2 * number), axis1=1, axis2=2)
-    slopes /= np.maximum(sums[:, 1] * sums[:, 3] * sums[:, 2] ** 2, 1e-300)
-    full, shared, right, vector = (part[used] for part in (full, shared, right, vector))
-    inverse, inverse_shared = np.linalg.inv(full), np.linalg.inv(shared)
-    each = (inverse @ vector[..., None])[..., 0]
-    common = (inverse_shared @ right[..., None])[..., 0]
-    left[used] = np.maximum(left[used] - (vector * each).sum(axis=1), 0.0)
-    rest = left[used] / data[used]
-    apart = each.reshape(-1, number, 2) - common[:, None]
-    trace = np.diagonal(inverse, axis1=1, axis2=2).reshape(-1, number, 2).sum(axis=2)
-    trace = trace - np.trace(inverse_shared, axis1=1, axis2=2)[:, None]
-    lacking = ~own[used]
-    apart[lacking], trace[lacking] = np.nan, np.nan
+    slopes = sums[:, 7] / np.maximum(sums[:, 1] * sums[:, 3] * sums[:, 2] ** 2, 1e-300)
+    kept = determined & enough
+    inverse, absent = inverse[kept], ~own[kept]
+    common, rest = common[kept], left[kept]
+    apart = each[kept] - common[:, None]
+    trace = traces[kept] - np.trace(inverse, axis1=1, axis2=2)[:, None]
+    apart[absent], trace[absent] = np.nan, np.nan
     return ResidualShifts(
-        corners=corners[used],
+        corners=corners[kept],
         side=side,
-        flux=sums[used, 6],
-        shift=sums[used, 4:6] / sums[used, 1, None],
+        flux=sums[kept, 6],
+        shift=sums[kept, 4:6] / sums[kept, 1, None],
         common=common,
-        covariance=rest[:, None, None] * inverse_shared,
+        covariance=rest[:, None, None] * inverse,
         own=apart,
         variance=rest[:, None] * trace,
-        positions=positions,
-        rest=left[enough] / data[enough] / np.maximum(slopes[enough], 1e-300),
+        positions=chosen,
+        rest=left[enough] / np.maximum(slopes[enough], 1e-300),
         light=sums[enough, 6],
     )
-
-
-def _determined(matrix: Real) -> Mask:
-    """Return where normal equations (patch, n, n) have a solution."""
-    scale = np.sqrt(np.maximum(np.diagonal(matrix, axis1=1, axis2=2), 0.0))
-    positive = scale.min(axis=1) > _FLAT * scale.max(axis=1)
-    scale = np.where(scale > 0.0, scale, 1.0)
-    values = np.linalg.eigvalsh(matrix / (scale[:, :, None] * scale[:, None]))
-    out: Mask = positive & (values[:, -1] < _CONDITION * values[:, 0])
-    return out
