@@ -105,7 +105,7 @@ class BorderShifts:
         return _beyond_noise((self.shifts**2).sum(axis=1), noise, (self.covariances**2).sum(axis=(1, 2)))
 
     def without(self, shift: Real, scale: float = 1.0) -> BorderShifts:
-        """Return these shifts minus a known one, `scale` × (2, y, x) in pixels, for patches where it is known.
+        """Return these shifts minus `scale` × (2, y, x) in pixels, for patches where that is known.
 
         A shift may be that of the speckles that arrive in a patch or of those that leave it: the nearer.
         """
@@ -138,8 +138,8 @@ class BorderShifts:
     def near(self, centres: Real, *, left_out: bool) -> tuple[Real, Real] | None:
         """Return expected shifts (number, 2) at some centres and the slopes (2, 2) along x and y of all.
 
-        They are the polynomial that fits best plus the median of its error in the nearest patches, without the
-        one that has the same centre if it is `left_out`; NaN without any. None if there are no patches.
+        They are the polynomial that fits best plus the median of its error in the nearest patches, without
+        the one of the same centre if it is `left_out`; NaN without any. None if there are no patches.
         """
         if not self.boxes:
             return None

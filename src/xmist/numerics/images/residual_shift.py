@@ -176,8 +176,8 @@ def _add(images, known, counts, shift, own, matrix, vector, sums):  # type: igno
     """Sum the equations of a patch from images (position, 4, pixel) into (2 N, 2 N) and (2 N,).
 
     `counts`: known pixels of each position; `own` (position,): those that are used. `sums`: square of what is
-    to be explained, pixels, contrast, positions, the sum of the known shift (x, y), ratio of the fluxes, trace
-    of the matrix.
+    to be explained, pixels, contrast, positions, the sum of the known shift (x, y), ratio of the fluxes, and
+    the trace of the matrix.
     """
     number, size = known.shape
     everywhere, used = _divide_by_means(images, known, counts, own, sums)
