@@ -141,6 +141,9 @@ def test_errors_are_against_the_truth(found):
     for channel in right:
         image, quality = getattr(run.result, channel), run.quality[channel]
         assert quality.correlation == correlation(image, right[channel], mask=found.pixels)
+        # None where most of the truth is constant, so that it has no median absolute deviation.
+        robust = scoring._number(correlation, image, right[channel], mask=found.pixels, robust=True)
+        assert quality.correlation_median == robust
         assert quality.nrmse == nrmse(image, right[channel], mask=found.pixels)
         assert quality.nrmse_median == nrmse(image, right[channel], mask=found.pixels, robust=True)
         inside = found.regions.inside & found.pixels
@@ -220,6 +223,7 @@ def test_a_result_that_is_scored_apart_is_marked(found, clean):
         regions=regions,
         pixels=pixels[0],
         agreement={name: np.eye(2) for name in found.agreement},
+        agreement_median={name: np.eye(2) for name in found.agreement},
     )
     text = str(marked)
     assert f"{math.prod(SHAPE)} of {math.prod(SHAPE)} pixels (100 %)" in text
@@ -283,6 +287,8 @@ def test_agreement(found):
     a, b = (labels.index(name) for name in ("mist, N = 4", "mist-attenuating, N = 4"))
     pair = [found.results[name, 4].dark_field for name in ("mist", "mist-attenuating")]
     assert matrix[a, b] == correlation(*pair, mask=found.pixels)
+    robust = found.agreement_median["dark_field"]
+    assert robust[a, b] == correlation(*pair, mask=found.pixels, robust=True)
     assert np.isnan(found.agreement["transmission"][a]).all()  # mist has none
     assert np.isnan(matrix[labels.index("lcs, N = 4")]).all()
 
@@ -368,7 +374,8 @@ def test_files(found, tmp_path):
     assert (
         data["runs"][1]["quality"]["phase"]["resolution"] == found.run("mist", 4).quality["phase"].resolution
     )
-    assert data["agreement"]["labels"] == [run.label for run in found.done]
+    for name in ("agreement", "agreement_median"):
+        assert data[name]["labels"] == [run.label for run in found.done]
     assert data["runs"][3]["options"] == OPTIONS["mist-attenuating"]
     page = (folder / "comparison.md").read_text()
     for part in ("## Contrast-to-noise ratio, dark-field", "![dark-field.png]", "Sample (inside): found"):

@@ -107,7 +107,12 @@ def test_nrmse_and_correlation():
     assert correlation(5 - 2 * truth, truth) == -1
     other = np.random.default_rng(1).normal(size=truth.shape)
     noisy = NOISE + other
-    assert correlation(noisy, NOISE) == pytest.approx(np.corrcoef(noisy.ravel(), NOISE.ravel())[0, 1])
+    plain = correlation(noisy, NOISE)
+    assert plain == pytest.approx(np.corrcoef(noisy.ravel(), NOISE.ravel())[0, 1])
+    # Of 4800 Gaussian values a median absolute deviation is known to 1.17/√4800, and so is the correlation.
+    assert correlation(noisy, NOISE, robust=True) == pytest.approx(plain, abs=4 * 1.17 / np.sqrt(4800))
+    wild = np.where(np.arange(noisy.size).reshape(noisy.shape) % 50, noisy, 1e6)
+    assert correlation(wild, NOISE, robust=True) == pytest.approx(plain, abs=0.05 + 4 * 1.17 / np.sqrt(4800))
     assert nrmse(noisy, NOISE) == pytest.approx(np.sqrt((other**2).mean() / (NOISE**2).mean()))
     assert nrmse(np.stack([truth, truth]), np.stack([truth, truth])) == 0
 
@@ -136,6 +141,7 @@ def test_pixels_without_a_value_do_not_count():
         (lambda: nrmse(NOISE, 0 * NOISE), "metric-undefined"),
         (lambda: nrmse(NOISE, 0 * NOISE + 1, remove_mean=True), "metric-undefined"),
         (lambda: correlation(NOISE, 0 * NOISE), "metric-undefined"),
+        (lambda: correlation(NOISE, np.where(NOISE > 1.0, NOISE, 1.0), robust=True), "metric-undefined"),
         (lambda: correlation(NOISE * np.nan, NOISE), "pixels-too-few"),
         (lambda: correlation(NOISE, NOISE, mask=NOISE > 99), "pixels-too-few"),
     ],

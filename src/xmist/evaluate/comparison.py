@@ -20,7 +20,15 @@ from xmist.evaluate.checks import method_errors, option_errors, position_errors
 from xmist.evaluate.defaults import METHODS_COMPARED, usual_positions
 from xmist.evaluate.regions import Regions, make_regions
 from xmist.evaluate.runs import ComparedRuns
-from xmist.evaluate.scoring import CHANNELS_COMPARED, agreement, ordinary, run_methods, score_runs, unable
+from xmist.evaluate.scoring import (
+    CHANNELS_COMPARED,
+    MethodRun,
+    agreement,
+    ordinary,
+    run_methods,
+    score_runs,
+    unable,
+)
 from xmist.io import open_result
 from xmist.io.results.atomic import OutputFile, all_target_errors, make_folder, write_files
 from xmist.numerics.parallel import count_threads
@@ -51,9 +59,9 @@ class Comparison(ComparedRuns):
         Bare beam and inside.
     truth : mapping
         True images by channel; empty if they are not known.
-    agreement : mapping
+    agreement, agreement_median : mapping
         By channel the correlations (run, run) of all pairs of runs that have a result, in their order, on the
-        pixels that are scored of both.
+        pixels that are scored of both; Pearson's, and by medians.
     pixels : (y, x) bool array
         The pixels that are scored: those that no run flags, but for the runs that are scored apart.
     frames : (y, x) float32 array
@@ -296,10 +304,8 @@ def compare(
         runs=tuple(runs),
         regions=found,
         truth=right,
-        agreement={
-            channel: agreement([getattr(run.result, channel) for run in done], pixels)
-            for channel in CHANNELS_COMPARED
-        },
+        agreement=_agreements(done, pixels, robust=False),
+        agreement_median=_agreements(done, pixels, robust=True),
         pixels=together[0] if together else np.zeros(stack.shape, bool),
         frames=_overview(stack),
     )
@@ -314,6 +320,16 @@ def target_files(
     drawn = [folder / f"{stem}.png" for stem in (*FIGURES.values(), *OTHER_FIGURES)]
     numbers = [folder / f"{method}-{n}.h5" for method in methods for n in positions] if results else []
     return [*tabulated, *drawn, *numbers]
+
+
+def _agreements(
+    done: Sequence[MethodRun], pixels: Sequence[NDArray[np.bool_]], *, robust: bool
+) -> dict[str, NDArray[np.float64]]:
+    """Return the correlations of all pairs of runs by channel."""
+    return {
+        channel: agreement([getattr(run.result, channel) for run in done], pixels, robust=robust)
+        for channel in CHANNELS_COMPARED
+    }
 
 
 def _impossible(verb: str, reasons: Mapping[str, str]) -> InputError:

@@ -183,7 +183,9 @@ def nrmse(
     return math.sqrt(error / size)
 
 
-def correlation(image: ArrayLike, truth: ArrayLike, *, mask: ArrayLike | None = None) -> float:
+def correlation(
+    image: ArrayLike, truth: ArrayLike, *, mask: ArrayLike | None = None, robust: bool = False
+) -> float:
     """Return Pearson's correlation of two images, whatever their offset and scale.
 
     Parameters
@@ -192,6 +194,10 @@ def correlation(image: ArrayLike, truth: ArrayLike, *, mask: ArrayLike | None = 
         Images; pixels that are NaN in either do not count.
     mask : bool array_like, optional
         Pixels that count; None takes all.
+    robust : bool
+        By median absolute deviations of the sum and the difference of both images, each less its median and
+        over its deviation: (σ₊² − σ₋²)/(σ₊² + σ₋²), by Gnanadesikan & Kettenring 1972, Biometrics 28 81,
+        doi:10.2307/2528963.
 
     Returns
     -------
@@ -201,14 +207,26 @@ def correlation(image: ArrayLike, truth: ArrayLike, *, mask: ArrayLike | None = 
     Raises
     ------
     InputError
-        If shapes differ, nothing is left to compare, or an image is constant.
+        If shapes differ, nothing is left to compare, or an image is constant; with `robust`, also where most
+        of an image is.
 
     Examples
     --------
     >>> round(correlation([[1.0, 2.0, 3.0]], [[10.0, 20.0, 30.0]]), 12)
     1.0
+    >>> round(correlation([[1.0, 2.0, 3.0, 1e9, 5.0]], [[10.0, 20.0, 30.0, 40.0, 50.0]], robust=True), 12)
+    1.0
     """
     a, b = _pair(image, truth, mask)
+    if robust:
+        (low, width), (middle, height) = (_middle_and_spread(part, True) for part in (a, b))
+        if width == 0.0 or height == 0.0:
+            raise InputError(
+                "most of an image is constant; the correlation is not defined", "metric-undefined"
+            )
+        a, b = (a - low) / width, (b - middle) / height
+        both, apart = (_middle_and_spread(part, True)[1] ** 2 for part in (a + b, a - b))
+        return (both - apart) / (both + apart)
     constant = any(float(part.min()) == float(part.max()) for part in (a, b))  # its mean may be rounded
     a, b = a - a.mean(), b - b.mean()
     size = math.sqrt(float(np.mean(a * a))) * math.sqrt(float(np.mean(b * b)))

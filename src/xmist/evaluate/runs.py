@@ -28,6 +28,7 @@ class ComparedRuns:
     regions: Regions
     truth: Mapping[str, NDArray[Any]]
     agreement: Mapping[str, NDArray[np.float64]]
+    agreement_median: Mapping[str, NDArray[np.float64]]
     pixels: NDArray[np.bool_]
     frames: NDArray[np.float32]
     about: Mapping[str, Any] = field(default_factory=dict)

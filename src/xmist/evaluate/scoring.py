@@ -53,10 +53,10 @@ class Quality:
     resolution : float or None
         In metres, by Fourier ring correlation of results from every other position, at the half-bit
         threshold; two pixels where the correlation never falls below it.
-    correlation, nrmse, nrmse_median : float or None
+    correlation, correlation_median, nrmse, nrmse_median : float or None
         Against the truth, over the frame; the error relative to the root mean square of the truth, and of a
         phase without the means of both. By medians, 1.4826 times the median of the absolute error counts.
-    correlation_inside, nrmse_inside, nrmse_median_inside : float or None
+    correlation_inside, correlation_median_inside, nrmse_inside, nrmse_median_inside : float or None
         The same in the region inside.
     """
 
@@ -64,9 +64,11 @@ class Quality:
     cnr_median: float | None = None
     resolution: float | None = None
     correlation: float | None = None
+    correlation_median: float | None = None
     nrmse: float | None = None
     nrmse_median: float | None = None
     correlation_inside: float | None = None
+    correlation_median_inside: float | None = None
     nrmse_inside: float | None = None
     nrmse_median_inside: float | None = None
 
@@ -359,9 +361,9 @@ def score(
                 areas["_inside"] = pixels & regions.inside
             for where, mask in areas.items():
                 pair = (image, truth[name])
-                found[f"correlation{where}"] = _number(correlation, *pair, mask=mask)
-                for key, robust in (("nrmse", False), ("nrmse_median", True)):
-                    found[key + where] = _number(
+                for key, robust in (("", False), ("_median", True)):
+                    found[f"correlation{key}{where}"] = _number(correlation, *pair, mask=mask, robust=robust)
+                    found[f"nrmse{key}{where}"] = _number(
                         nrmse, *pair, remove_mean=name == "phase", mask=mask, robust=robust
                     )
         quality[name] = Quality(**found)
@@ -408,16 +410,18 @@ def _one_line(error: Exception) -> str:
     return " ".join(str(error).split()) or "not enough memory"
 
 
-def agreement(images: Sequence[NDArray[Any] | None], pixels: Sequence[Mask]) -> NDArray[np.float64]:
+def agreement(
+    images: Sequence[NDArray[Any] | None], pixels: Sequence[Mask], *, robust: bool = False
+) -> NDArray[np.float64]:
     """Return the correlations (image, image) of all pairs on pixels (y, x) that are scored of both.
 
-    NaN where an image is missing or constant.
+    `robust`: by medians. NaN where an image is missing or constant.
     """
     matrix = np.full((len(images), len(images)), np.nan)
     for row, one in enumerate(images):
         for column, other in enumerate(images[: row + 1]):
             if one is not None and other is not None:
-                value = _number(correlation, one, other, mask=pixels[row] & pixels[column])
+                value = _number(correlation, one, other, mask=pixels[row] & pixels[column], robust=robust)
                 matrix[row, column] = matrix[column, row] = math.nan if value is None else value
     return matrix
 

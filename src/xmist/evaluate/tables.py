@@ -107,7 +107,8 @@ _READING: Final = (
     "smoothing or errors that both halves share.",
     "- Correlation and NRMSE are against the truth, where it is known; NRMSE is the error over the root mean "
     "square of the truth, for a phase without the means. By medians, 1.4826 times the median of the absolute "
-    "error takes the place of its root mean square.",
+    "error takes the place of its root mean square, and median absolute deviations of sum and difference "
+    "that of the correlation's.",
     "- Time is that of one projection after the reference was prepared, without compilation; memory is the "
     "peak of NumPy arrays, without the frames.",
 )
@@ -153,7 +154,7 @@ def _grids(found: ComparedRuns) -> Iterator[_Grid]:
         for region, where in (("", "whole frame"), ("_inside", "inside")):
             if known(f"correlation{region}", channel) or known(f"nrmse{region}", channel):
                 yield _Grid(
-                    f"Against the truth, {title}, {where}: correlation / NRMSE / NRMSE by medians",
+                    f"Against the truth, {title}, {where}: correlation (by medians) / NRMSE (by medians)",
                     _truth_cell(channel, region),
                     channel != "transmission" and (channel == "dark_field" or not region),
                 )
@@ -174,17 +175,25 @@ def _memory(run: MethodRun) -> str:
 def _truth_cell(channel: str, region: str) -> Callable[[MethodRun], str]:
     def cell(run: MethodRun) -> str:
         quality = run.quality.get(channel, Quality())
-        one, *errors = (
-            getattr(quality, f"{name}{region}") for name in ("correlation", "nrmse", "nrmse_median")
-        )
-        if one is None and errors[0] is None:
+
+        def value(name: str) -> float | None:
+            number: float | None = getattr(quality, f"{name}{region}")
+            return number
+
+        if value("correlation") is None and value("nrmse") is None:
             return _NONE
-        sizes = [
-            _NONE if error is None else f"{error:.3g}" if error < 1 else digits(error) for error in errors
+        alike = [_correlation(value(name)) for name in ("correlation", "correlation_median")]
+        errors = [
+            _NONE if error is None else f"{error:.3g}" if error < 1 else digits(error)
+            for error in (value("nrmse"), value("nrmse_median"))
         ]
-        return " / ".join([_NONE if one is None else f"{one:.3f}", *sizes])
+        return " / ".join(f"{plain} ({robust})" for plain, robust in (alike, errors))
 
     return cell
+
+
+def _correlation(value: float | None) -> str:
+    return _NONE if value is None or math.isnan(value) else f"{value:.3f}"
 
 
 def _sensitivity(parts: tuple[float, float] | None) -> str:
@@ -269,13 +278,17 @@ def _agreement_lines(found: ComparedRuns) -> Iterator[str]:
     places = [place for place, run in enumerate(found.done) if run.positions == n]
     names = [found.done[place].method for place in places]
     for channel in found.channels:
-        matrix = found.agreement[channel][np.ix_(places, places)]
+        pair = (found.agreement[channel], found.agreement_median[channel])
+        plain, robust = (matrix[np.ix_(places, places)].tolist() for matrix in pair)
         table = [["", *names]]
         table += [
-            [name, *(_NONE if math.isnan(value) else f"{value:.3f}" for value in line)]
-            for name, line in zip(names, matrix.tolist(), strict=True)
+            [
+                name,
+                *(f"{_correlation(one)} ({_correlation(other)})" for one, other in zip(*lines, strict=True)),
+            ]
+            for name, *lines in zip(names, plain, robust, strict=True)
         ]
-        yield f"## Agreement of the methods, {CHANNELS[channel].title}, N = {n}: correlation"
+        yield (f"## Agreement of the methods, {CHANNELS[channel].title}, N = {n}: correlation (by medians)")
         yield ""
         yield from _markdown_table(table)
         yield ""
@@ -370,14 +383,20 @@ def json_text(found: ComparedRuns) -> str:
             }
             for run in found.runs
         ],
-        "agreement": {
-            "labels": [run.label for run in found.done],
-            **{
-                channel: [
-                    [None if math.isnan(value) else value for value in line] for line in matrix.tolist()
-                ]
-                for channel, matrix in found.agreement.items()
-            },
+        **{
+            name: {
+                "labels": [run.label for run in found.done],
+                **{
+                    channel: [
+                        [None if math.isnan(value) else value for value in line] for line in matrix.tolist()
+                    ]
+                    for channel, matrix in matrices.items()
+                },
+            }
+            for name, matrices in (
+                ("agreement", found.agreement),
+                ("agreement_median", found.agreement_median),
+            )
         },
     }
     return json.dumps(data, indent=1, ensure_ascii=False, allow_nan=False) + "\n"

@@ -63,7 +63,10 @@ def comparison_figures(found: ComparedRuns) -> dict[str, Figure]:
     )
     if len(found.done) > 1:
         pages["agreement"] = agreement_figure(
-            {name: found.agreement[name] for name in found.channels},
+            {
+                name: np.tril(found.agreement[name]) + np.triu(found.agreement_median[name], 1)
+                for name in found.channels
+            },
             [f"{run.label} *" if run.apart else run.label for run in found.done],
             note=_agreement_note(found),
         )
@@ -83,7 +86,9 @@ def _pixels_note(found: ComparedRuns) -> str:
 
 def _agreement_note(found: ComparedRuns) -> str:
     missing = any(getattr(run.result, name) is None for run in found.done for name in found.channels)
-    return f"{_pixels_note(found)}{' Grey: a method does not retrieve this channel.' if missing else ''}"
+    halves = "Below the diagonal Pearson's correlation, above it by medians, not influenced by outliers."
+    grey = " Grey: a method does not retrieve this channel." if missing else ""
+    return f"{halves} {_pixels_note(found)}{grey}"
 
 
 def _cell(found: ComparedRuns, channel: str, run: MethodRun) -> Cell:
@@ -113,7 +118,7 @@ def _notes(found: ComparedRuns, channel: str, rows: list[str], positive: bool) -
         )
     if channel in found.truth:
         where = " inside the sample" if found.regions.inside is not None else ""
-        notes.append(f"r: correlation with the truth{where}.")
+        notes.append(f"r: correlation with the truth{where}; in brackets by medians.")
     if found.regions.complete or channel in found.truth:
         notes.append(_pixels_note(found))
     return notes
@@ -134,9 +139,10 @@ def _caption(run: MethodRun, channel: str) -> str:
     if quality.cnr is not None:
         robust = "" if quality.cnr_median is None else f" ({digits(abs(quality.cnr_median))})"
         parts.append(f"CNR {digits(abs(quality.cnr))}{robust}")
-    r = quality.correlation if quality.correlation_inside is None else quality.correlation_inside
+    where = "" if quality.correlation_inside is None else "_inside"
+    r, robust_r = (getattr(quality, f"{name}{where}") for name in ("correlation", "correlation_median"))
     if r is not None:
-        parts.append(f"r = {r:.3f}")
+        parts.append(f"r = {r:.3f}" + ("" if robust_r is None else f" ({robust_r:.3f})"))
     return ", ".join(parts) + " *" * (run.apart and bool(parts))
 
 

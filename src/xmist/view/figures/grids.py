@@ -177,7 +177,7 @@ def regions_figure(
 def agreement_figure(matrices: Mapping[str, Values], labels: Sequence[str], *, note: str) -> Figure:
     """Draw the correlations of all pairs of results, a panel per channel.
 
-    `matrices` (result, result).
+    `matrices` (result, result), which need not be symmetric.
     """
     import matplotlib as mpl
     from matplotlib.backends.backend_agg import FigureCanvasAgg
