@@ -4,7 +4,8 @@ import numpy as np
 import pytest
 
 import xmist
-from tests.manufactured import EXPERIMENT
+from tests.coded import coded
+from tests.manufactured import EXPERIMENT, speckle
 from tests.methods.noisy_frames import SHAPE, noisy_pair
 from xmist import METHODS
 from xmist.core.findings import percent, warnings_of
@@ -87,3 +88,24 @@ def test_shares_read_well():
         "less than 0.001 %",
         "0 %",
     ]
+
+
+def test_a_mask_that_leaves_no_pixel_is_an_error():
+    weights = np.stack([(Y + X + n) % 2 > 0 for n in range(4)]).astype(np.float32)
+    stack = xmist.SpeckleStack(REFERENCE, SAMPLE, weights)
+    with pytest.raises(xmist.InputError, check=coded("pixels-unusable")):
+        xmist.retrieve(stack, EXPERIMENT, method="lcs", smoothing=1.0)
+
+
+def test_squares_of_pixels_need_no_pixel_beside_a_masked_one():
+    # Speckles that squares of 2 pixels resolve, of which a checkerboard leaves no square.
+    random = np.random.default_rng(5)
+    reference = speckle(random, 4, (128, 128), 4.0)
+    counts = (
+        random.poisson(2000 * frames).astype(np.float32) for frames in (reference, np.roll(reference, 1, 2))
+    )
+    y, x = np.mgrid[:128, :128]
+    weights = np.broadcast_to((y + x) % 2, reference.shape).astype(np.float32)
+    result = xmist.retrieve(xmist.SpeckleStack(*counts, weights), EXPERIMENT, method="mist-gradient-flow")
+    assert "mask-dense" in {found.code for found in warnings_of(result.findings)}
+    assert np.isfinite(result.dark_field[weights[0] > 0]).all()

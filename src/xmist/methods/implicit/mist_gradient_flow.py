@@ -86,6 +86,10 @@ _PROPORTIONAL: Final = (
     "the reference frames are proportional to each other at every pixel; expected different positions of "
     "the diffuser"
 )
+_MASKED: Final = (
+    "no pixel determines the dark-field, because nearly every usable one lies beside a masked one; mask "
+    'fewer pixels, bin the frames, or choose dark_field = "none"'
+)
 _FIRST: Final = 4  # positions of the refinements before the last, which need no more
 _SAME: Final = 1e-5  # of the brightest pixel
 _FAR: Final = 1.0  # speckles; no refinement moves them farther
@@ -181,7 +185,8 @@ def prepare(
         speckle=equations.reference.speckle_size() or _USUAL,
         tensor=tensor,
         refine=options.refinements > 0,
-        fine=options.smoothing != "auto" and options.smoothing < _FINE,
+        # Squares hold no masked pixel: of a dense mask none would be left.
+        fine=equations.reference.sparse or (options.smoothing != "auto" and options.smoothing < _FINE),
         threads=equations.threads,
     )
     return ImplicitPlan(
@@ -352,6 +357,8 @@ def _fill(dark: Image, ill: NDArray[np.bool_], found: Solution) -> None:
     ill = ill & ~lost
     if ridge == 0.0 and ill.any():
         if (ill | lost).all():
+            if found.reference.sparse:
+                raise InputError(_MASKED, "pixels-unusable")
             raise InputError(_PROPORTIONAL, "references-proportional")
         flags[ill & ((flags & flag.FILLED) == 0)] |= flag.ILL_DETERMINED
         for image in dark:

@@ -221,6 +221,8 @@ class PixelwiseSystem:
         lost = ~np.isfinite(unknowns).all(axis=0)
         if self.averaged and too_few.any():
             lost |= _out_of_reach(~too_few)
+        if lost.all():
+            raise InputError(*self._nothing(too_few))
         flags[lost] = (flags[lost] & ~np.uint16(flag.FILLED | flag.ILL_DETERMINED)) | flag.UNDETERMINED
         unknowns[:, lost] = np.nan
 
