@@ -23,7 +23,7 @@ from xmist.core import flags as flag
 from xmist.core.findings import warnings_of
 from xmist.methods import make_options
 from xmist.methods.matching.plan import dark_field_from_visibility
-from xmist.numerics.matching.contrast import contrast_decay
+from xmist.numerics.matching.contrast import blur_of_shift, contrast_decay
 from xmist.numerics.matching.match import MEANS, Window
 
 
@@ -229,3 +229,38 @@ def test_sample_that_does_not_fit():
     plan = xmist.prepare(reference, EXPERIMENT, method="umpa")
     with pytest.raises(xmist.InputError, check=coded("shape-mismatch", names=["sample"])):
         plan(reference[:1])
+
+
+@pytest.mark.parametrize("method", ["umpa", "xsvt"])
+def test_stretched_speckles_do_not_scatter(method):
+    # u = ε r has the variance ε² (w² − 1)/12 per axis in a window w, which blurs like d = 0.034 pixels².
+    reference = speckle(np.random.default_rng(5), 4, (64, 64), 1.5)
+    y, x = 0.06 * (np.mgrid[:64, :64] - 31.5)
+    sample = (1.0 - 2 * 0.06) * moved(reference, x, y)
+    result = xmist.retrieve(xmist.SpeckleStack(reference, sample), EXPERIMENT, method=method, window=15)
+    scale = EXPERIMENT.effective_distance / EXPERIMENT.effective_pixel**2
+    d = scale * result.dark_field[16:-16, 16:-16].mean()
+    assert abs(d) < 0.2 * 0.5 * 0.06**2 * (15**2 - 1) / 12
+
+
+@pytest.mark.parametrize("window", [3, 5, 9])
+def test_the_blur_of_a_stretched_window_is_its_variance(window):
+    y, x = np.mgrid[:40, :50].astype(np.float32)
+    blur = blur_of_shift(np.stack([0.04 * x, -0.02 * x + 0.03 * y]), Window(window))
+    expected = 0.25 * (0.04**2 + 0.02**2 + 0.03**2) * (window**2 - 1) / 12
+    # Squares of 1 pixel² in single precision cancel to 1e-7.
+    np.testing.assert_allclose(blur[12:-12, 12:-12], expected, atol=1e-6)
+
+
+def test_scatter_that_may_be_refraction_is_said():
+    reference = speckle(np.random.default_rng(5), 4, (72, 72), 2.5)
+    y, x = np.mgrid[:72, :72] - 35.5
+    lens = 0.1 * np.exp(-(x**2 + y**2) / 162)
+    spread = np.gradient(lens * x, axis=1) + np.gradient(lens * y, axis=0)
+    # A lens moves the speckles, and takes contrast from those that it spreads.
+    contrast = moved(reference, lens * x, lens * y) - 1.0
+    refracted = (1.0 - spread) * (1.0 + contrast * (1.0 - 0.35 * spread))
+    blurred = np.stack([ndi.gaussian_filter(frame, 0.7) for frame in reference])
+    for sample, said in ((refracted, True), (blurred, False)):
+        result = xmist.retrieve(xmist.SpeckleStack(reference, sample), EXPERIMENT, method="umpa")
+        assert ("dark-field-from-refraction" in {record.code for record in result.findings}) is said

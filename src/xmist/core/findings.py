@@ -288,6 +288,12 @@ _TABLE: Final = (
         "Use full-field, umpa or mist-gradient-flow. A shift of u pixels adds u² p²/(4 ∆) in the mean.",
     ),
     _warning(
+        "dark-field-from-refraction",
+        "Where refraction changes within a window, the contrast of its speckles changes without any scatter: "
+        "a good part of the dark-field there may not be the sample's.",
+        "Use full-field or mist-gradient-flow; compare with a smaller window.",
+    ),
+    _warning(
         "dark-field-qualitative",
         "The dark-field of the method is qualitative: one position cannot separate attenuation and "
         "scattering.",

@@ -30,7 +30,7 @@ from xmist.methods.matching.region import RegionPlan, prepare_region
 from xmist.numerics.images.fill import fill
 from xmist.numerics.images.medians import distance_from_median
 from xmist.numerics.images.period import pattern_periods
-from xmist.numerics.matching.contrast import contrast_decay, noise_gain
+from xmist.numerics.matching.contrast import blur_of_shift, contrast_decay, noise_gain
 from xmist.numerics.matching.directional import blur_covariance
 from xmist.numerics.matching.match import FLAT, NOTHING, ON_EDGE, ROUGH, SCALE, Match, Window, match
 from xmist.numerics.parallel import count_threads, for_blocks
@@ -41,6 +41,10 @@ Real = NDArray[Any]
 _LEAST_VISIBILITY: Final = 0.05
 _REFINED: Final = 3  # rounds of measuring the shifts of frames and matching again
 _MIXED: Final = 0.3  # part of a window that is flagged, from which the speckles of the rest are mixed with it
+_CALM: Final = 0.25  # of the pixels, where changes of the shift are noise
+_SEEN: Final = 0.016  # pixels², least mean dark-field that is worth a finding
+_COHERENT: Final = 0.2  # of its standard deviation: noise and both signs at an edge have a smaller mean
+_PART: Final = 0.35  # of the mean dark-field, that refraction may make
 # Flags of shifts that were not found.
 _UNSURE: Final = flag.SEARCH_EDGE | flag.ILL_DETERMINED | flag.FILLED | flag.UNDETERMINED
 
@@ -235,6 +239,10 @@ class MatchingPlan:
             dark_field = dark_field_from_visibility(
                 visibility, self.decay, shift, self.experiment, threads=self.threads
             )
+            window = Window(self.options.window, self.options.weighting)
+            blur = blur_of_shift(shift, window, threads=self.threads)
+            dark_field -= blur * np.float32(p**2 / distance)
+            findings += self._describe_mixed(dark_field, shift, unsure)
         return Retrieval(
             method=self.method,
             experiment=self.experiment,
@@ -259,6 +267,41 @@ class MatchingPlan:
             shift=shift,
             visibility=None if self.decay is None else visibility,
         )
+
+    def _describe_mixed(self, dark_field: Image, shift: Image, unsure: NDArray[np.bool_]) -> list[Finding]:
+        """Return a finding where refraction that changes within windows makes a good part of D (y, x) in m.
+
+        Where the shift changes by ε a pixel, the contrast of speckles in a window changes by about ε: windows
+        are stretched, and a wave that a lens bends has other speckles. D changes by ε/κ_s² in pixels².
+        """
+        from scipy.ndimage import uniform_filter
+
+        assert self.decay is not None  # D comes from it
+        size = self.options.window
+        smooth = [uniform_filter(np.nan_to_num(part), size, mode="nearest") for part in shift]
+        (along_y, across), (across_too, along_x) = np.gradient(smooth[1]), np.gradient(smooth[0])
+        change = 0.5 * (along_x**2 + along_y**2 + 0.5 * (across + across_too) ** 2)
+        change = uniform_filter(change, 2 * size + 1, mode="nearest")
+        known = ~unsure & np.isfinite(dark_field)
+        if not known.any():
+            return []
+        change, d = change[known].astype(np.float64), dark_field[known].astype(np.float64)
+        weights = np.maximum(change - np.quantile(change, _CALM), 0.0)
+        if not weights.sum() > 0.0:
+            return []
+        scale = self.experiment.effective_distance / self.experiment.effective_pixel**2
+        d *= scale
+        mean = float(np.average(d, weights=weights))
+        spread = float(np.sqrt(np.average((d - mean) ** 2, weights=weights)))
+        mixed = float(np.average(np.sqrt(weights), weights=weights)) / float(np.median(self.decay))
+        if mean < max(_SEEN, _COHERENT * spread) or mixed < _PART * mean:
+            return []
+        message = (
+            f"dark-field is {mean / scale:.2g} m on average where refraction changes most, and about "
+            f"{min(mixed, mean) / scale:.2g} m of that may come from refraction that changes within windows: "
+            "use full-field or mist-gradient-flow"
+        )
+        return [finding("dark-field-from-refraction", message)]
 
 
 def _describe(flags: NDArray[np.uint16], options: MatchingOptions) -> list[Finding]:

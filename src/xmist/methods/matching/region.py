@@ -79,7 +79,8 @@ def prepare_region(
         with collect_errors(errors):
             initial = np.nan_to_num(shift_of(initial, experiment, shape))
             reach = int(np.ceil(np.abs(initial).max()))
-    margin = 2 * (options.window // 2) + options.reach + _INTERPOLATED + reach
+    # Windows, medians of what they give, and windows of these (`blur_of_shift`).
+    margin = 4 * (options.window // 2) + 1 + options.reach + _INTERPOLATED + reach
     y, x = (
         slice(max(0, first - margin), min(size, last + margin))
         for first, last, size in zip(box[::2], box[1::2], shape, strict=True)

@@ -7,7 +7,8 @@ doi:10.1364/OE.474794. At each pixel, with a window w and R̄ the windowed mean 
     Σ_n Σ_r w(r) [ I_S,n(r) − T { R̄_n(r−u) + V (R_n(r−u) − R̄_n(r−u)) } ]²                             (1)
 
 over u, T and V. Speckles move by u = (∆/k)∇φ. T multiplies the mean of the speckles: attenuation, and
-concentration by lensing.
+concentration by lensing. A window has one u: where u changes within it, its variance blurs as scatter does,
+and is taken off D (not V).
 
 With `dark_field="tensor"` the model of the blur is an anisotropic Gaussian, after Smith et al. 2022, "X-ray
 directional dark-field imaging using Unified Modulated Pattern Analysis", PLOS ONE 17 e0273315,

@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from xmist.numerics.images.denoise import MEDIAN_OF_SQUARE
+from xmist.numerics.images.medians import median_of_nine
 from xmist.numerics.matching.match import MEANS, Window
 from xmist.numerics.operators.derivatives import LAPLACIAN, RADIUS, derivative
 from xmist.numerics.parallel import for_blocks
@@ -91,6 +92,40 @@ def contrast_decay(
         usual = float(np.median(decay[positive])) if positive.any() else 1.0
         decay[~(decay > _LEAST * usual)] = usual
     return decay
+
+
+def blur_of_shift(shift: Real, window: Window, *, threads: int | None = None) -> Real:
+    """Return half the variance per axis in pixels² of a shift (2, y, x) within windows, (y, x).
+
+    Windows take one shift for all their pixels, so that a shift that changes blurs as a d of this size does.
+    Medians about as wide as a window leave out wrong minima.
+    """
+    from scipy.ndimage import correlate1d
+
+    profile = (window.profile / window.profile.sum(dtype=np.float64)).astype(np.float32)
+    smooth = [median_of_nine(np.nan_to_num(part), (window.size + 1) // 2) for part in shift]
+    for part in smooth:
+        part -= part.mean(dtype=np.float64)  # squares of large shifts would cancel
+    out = np.empty(shift.shape[1:], np.float32)
+    half = window.size // 2
+
+    def band(start: int, stop: int) -> None:
+        first, last = max(0, start - half), min(len(out), stop + half)
+        inner = slice(start - first, stop - first)
+        out[start:stop] = 0.0
+        for part in smooth:
+            rows = part[first:last]
+
+            def mean(image: Real) -> Real:
+                along: Real = correlate1d(correlate1d(image, profile, axis=0), profile, axis=1)
+                return along
+
+            out[start:stop] += (mean(rows * rows) - mean(rows) ** 2)[inner]
+
+    for_blocks(band, len(out), threads=threads)
+    np.maximum(out, 0.0, out=out)
+    out *= 0.25
+    return out
 
 
 def _decay_of_band(
