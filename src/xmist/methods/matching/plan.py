@@ -42,9 +42,10 @@ _LEAST_VISIBILITY: Final = 0.05
 _REFINED: Final = 3  # rounds of measuring the shifts of frames and matching again
 _MIXED: Final = 0.3  # part of a window that is flagged, from which the speckles of the rest are mixed with it
 _CALM: Final = 0.25  # of the pixels, where changes of the shift are noise
-_SEEN: Final = 0.016  # pixels², least mean dark-field that is worth a finding
+_SEEN: Final = 0.014  # pixels², least mean dark-field that is worth a finding
 _COHERENT: Final = 0.2  # of its standard deviation: noise and both signs at an edge have a smaller mean
-_PART: Final = 0.35  # of the mean dark-field, that refraction may make
+_PART: Final = 0.8  # of the mean dark-field, that refraction may make
+_FEW: Final = 4.0  # speckles in a window at all positions: with fewer, what does not fit it counts more
 # Flags of shifts that were not found.
 _UNSURE: Final = flag.SEARCH_EDGE | flag.ILL_DETERMINED | flag.FILLED | flag.UNDETERMINED
 
@@ -294,7 +295,11 @@ class MatchingPlan:
         mean = float(np.average(d, weights=weights))
         spread = float(np.sqrt(np.average((d - mean) ** 2, weights=weights)))
         mixed = float(np.average(np.sqrt(weights), weights=weights)) / float(np.median(self.decay))
-        if mean < max(_SEEN, _COHERENT * spread) or mixed < _PART * mean:
+        if mean < max(_SEEN, _COHERENT * spread):
+            return []
+        speckles = len(self.reference.frames) * (size / (self.reference.speckle_size() or 1.0)) ** 2
+        mixed *= max(1.0, _FEW / speckles)
+        if mixed < _PART * mean:
             return []
         message = (
             f"dark-field is {mean / scale:.2g} m on average where refraction changes most, and about "
