@@ -205,6 +205,13 @@ _TABLE: Final = (
         "Add the preprocessing step drift, or take reference frames closer in time to the sample frames.",
     ),
     _warning(
+        "bare-beam-uneven",
+        "Patches of the frame whose speckles did not change, as in bare beam, have another phase than bare "
+        "beam at the border. They are a flat part of the sample, or the phase is wrong by as much.",
+        "Give background where there is bare beam. If the patches are bare beam, use more positions, or a "
+        "method that retrieves slow changes of the phase.",
+    ),
+    _warning(
         "phase-positive",
         "The phase of the sample is above that of bare beam, and matter lowers it: sample and reference are "
         "swapped, and no image channel is right, unless the sample is a void in matter.",

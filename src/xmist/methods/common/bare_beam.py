@@ -15,7 +15,7 @@ from scipy import ndimage
 from xmist.core import flags as flag
 from xmist.core.data import Retrieval
 from xmist.core.findings import Finding, finding, percent
-from xmist.methods.common.parts import SMALLEST, level_parts
+from xmist.methods.common.parts import SMALLEST, border_of, level_parts
 from xmist.methods.common.reference import prepare_reference
 from xmist.numerics.images.bare_beam import bare_blocks
 from xmist.numerics.images.block_moments import BLOCK, BlockMoments, block_moments
@@ -37,6 +37,7 @@ _ABOVE: Final = 5.0  # times the noise of φ over bare beam, by which that of th
 _ONE_SIDED: Final = 3.0  # times what it is below
 _OFF: Final = 5.0  # standard errors of a mean over bare beam
 _BRIGHTER: Final = 0.02  # of T; flux is not known better
+_UNEVEN: Final = 0.3  # of the scatter of φ, by which patches of bare beam must differ
 _STRAY: Final = 0.1  # of the sample's signal: smaller offsets do not matter
 _MEAN: Final = 0.3  # of the sample's mean
 _BLUR: Final = 0.1  # pixels; less blur of the speckles does not matter
@@ -89,7 +90,14 @@ def use_bare_beam(
         phase, parts = level_parts(
             phase, known, sure, result, level=not tilted, given=bare is background, carried=carried
         )
-        found += tilted + parts + ([] if tilted else _positive(phase, known, ~bare & sure))
+        found += tilted + parts
+        if not tilted:
+            apart = _apart(phase, known, sure) if bare is not background and not parts else known & False
+            if apart.any():
+                known = known & ~apart
+                phase = phase - np.float32(phase.mean(where=known, dtype=np.float64))
+                found += _uneven(phase, apart, known)
+            found += _positive(phase, known, ~bare & sure)
     unequal = [] if background is not None else _unequal_flux(moments, blocks)
     found += unequal or _transmission(result, known)
     if "bare-beam-dark-field" not in {record.code for record in result.findings}:
@@ -182,6 +190,36 @@ def _tilted(
         f"moved by {motion.rms:.2g} pixels between reference and sample frames: {remedy}"
     )
     return [finding("bare-beam-tilted", message)]
+
+
+def _apart(phase: Real, known: Mask, sure: Mask) -> Mask:
+    """Return the patches (y, x) of found bare beam whose φ is not that of the patch at the border.
+
+    A flat sample has unchanged speckles, as bare beam has.
+    """
+    labels, number = ndimage.label(known, np.ones((3, 3)))
+    if number < 2:
+        return np.zeros_like(known)
+    every = np.arange(number + 1)
+    sizes = np.bincount(labels.ravel())
+    outer = np.bincount(labels[border_of(known)], minlength=number + 1)
+    sizes[0] = outer[0] = 0
+    main = int(np.argmax(outer * known.size + sizes))
+    means = np.append(np.nan, ndimage.mean(phase, labels, every[1:]))
+    off = np.abs(means - means[main]) > _UNEVEN * float(phase.std(where=sure, dtype=np.float64))
+    return np.asarray((off & (sizes >= SMALLEST))[labels])
+
+
+def _uneven(phase: Real, apart: Mask, known: Mask) -> list[Finding]:
+    """Return a warning of patches (y, x) of bare beam whose φ is not that of the others."""
+    off = float(np.abs(phase[apart]).max())
+    share = np.count_nonzero(apart) / np.count_nonzero(apart | known)
+    message = (
+        f"{percent(share)} of what looks like bare beam reads up to {off:.2g} rad, where the rest reads 0: "
+        "it is a flat part of the sample, or the phase is wrong by as much; give background where there is "
+        "bare beam"
+    )
+    return [finding("bare-beam-uneven", message)]
 
 
 def _positive(phase: Real, known: Mask, other: Mask) -> list[Finding]:

@@ -50,9 +50,7 @@ def level_parts(
     bare = np.bincount(labels[known], minlength=number + 1)
     large = sizes >= _LARGE * sizes.sum()
     levelled = bare >= SMALLEST
-    rim = np.zeros_like(known)
-    rim[[0, -1]] = rim[:, [0, -1]] = True
-    outer = np.bincount(labels[known & rim], minlength=number + 1)  # bare beam surrounds a sample
+    outer = np.bincount(labels[border_of(known)], minlength=number + 1)
     main = int(np.argmax(np.where(levelled, outer * known.size + bare, 0) if levelled.any() else sizes))
     levelled[main] = True
     sums = np.bincount(labels[known], weights=phase[known].astype(np.float64), minlength=number + 1)
@@ -80,6 +78,13 @@ def level_parts(
         f"{worst:.2g} rad against the rest; mask less, or give background with bare beam in each part"
     )
     return phase, [finding("parts-unlevelled", message)]
+
+
+def border_of(known: Mask) -> Mask:
+    """Return the pixels (y, x) of bare beam near the border of the frame: it surrounds a sample."""
+    out = known.copy()
+    out[BLOCK:-BLOCK, BLOCK:-BLOCK] = False
+    return out
 
 
 def _possible(
