@@ -117,13 +117,14 @@ def prepare_reference(
     threads: int | None,
     scaled: bool = False,
     keep_neighbours: bool = False,
+    differentiated: bool = True,
 ) -> PreparedReference:
     """Check (position, y, x) reference frames, fill unusable pixels and take weight from their neighbours.
 
     `method` is for messages; `minimum` is the least number of positions; `scaled` allows other units, see
     `PreparedReference.scale`. With `keep_neighbours` the equations next to an unusable pixel that stands
     alone count: where the unknowns are whole images, the error of its interpolation costs less than four
-    equations.
+    equations. Where frames are not `differentiated`, all usable pixels count.
     """
     errors: list[ErrorRecord] = []
     frames = as_frames("reference", reference, errors)
@@ -168,6 +169,8 @@ def prepare_reference(
         inner = _inner(usable, keep_neighbours=keep_neighbours)
         if np.count_nonzero(inner) < _SPARSE * np.count_nonzero(usable):
             inner, sparse = usable, True  # equations with errors are better than none
+        if not differentiated:
+            inner = usable
         out[n][~inner] = 0
     finished = frames if filled is None else filled
     return PreparedReference(

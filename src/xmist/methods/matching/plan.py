@@ -422,7 +422,9 @@ def prepare_matching(
             threads=threads,
         )
         return prepare_region(reference, experiment, options, weights=weights, make=make)
-    prepared = prepare_reference(reference, weights, method=method, minimum=minimum, threads=threads)
+    prepared = prepare_reference(
+        reference, weights, method=method, minimum=minimum, threads=threads, differentiated=False
+    )
     shape = prepared.flags.shape
     errors: list[ErrorRecord] = []
     if options.window > min(shape):
