@@ -264,3 +264,12 @@ def test_scatter_that_may_be_refraction_is_said():
     for sample, said in ((refracted, True), (blurred, False)):
         result = xmist.retrieve(xmist.SpeckleStack(reference, sample), EXPERIMENT, method="umpa")
         assert ("dark-field-from-refraction" in {record.code for record in result.findings}) is said
+
+
+@pytest.mark.parametrize(("period", "said"), [(6.0, True), (40.0, False)])
+def test_structure_that_windows_smooth_is_said(period, said):
+    reference = speckle(np.random.default_rng(5), 4, (64, 64), 1.5)
+    wave = 0.5 * np.sin(2 * np.pi * np.mgrid[:64, :64][1] / period)
+    sample = (1.0 - np.gradient(wave, axis=1)) * moved(reference, wave, np.zeros((64, 64)))
+    result = xmist.retrieve(xmist.SpeckleStack(reference, sample), EXPERIMENT, method="umpa")
+    assert ("structure-below-window" in {record.code for record in result.findings}) is said

@@ -319,6 +319,12 @@ _TABLE: Final = (
         "Use a larger window, smoothing or more positions; give start values (initial) where there are any.",
     ),
     _warning(
+        "structure-below-window",
+        "The sample has structure finer than a window, which smooths its refraction: refraction angle and "
+        "phase are wrong there, and transmission and dark-field suffer.",
+        "Use a smaller window with more positions, or full-field.",
+    ),
+    _warning(
         "shift-ambiguous",
         "The pattern of the reference frames is periodic, and shifts of more than half a period were "
         "searched or found: shift, refraction angle and phase may be wrong by whole periods.",

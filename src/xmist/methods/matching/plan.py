@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any, Final
 
@@ -25,6 +25,7 @@ from xmist.methods.common.frames import check_frames
 from xmist.methods.common.motion import check_motion
 from xmist.methods.common.phase import phase_of_shift
 from xmist.methods.common.reference import PreparedReference, prepare_reference
+from xmist.methods.matching.fine_structure import describe_fine_structure
 from xmist.methods.matching.options import MatchingOptions, shift_of
 from xmist.methods.matching.region import RegionPlan, prepare_region
 from xmist.numerics.images.fill import fill
@@ -43,7 +44,7 @@ _REFINED: Final = 3  # rounds of measuring the shifts of frames and matching aga
 _MIXED: Final = 0.3  # part of a window that is flagged, from which the speckles of the rest are mixed with it
 _CALM: Final = 0.25  # of the pixels, where changes of the shift are noise
 _SEEN: Final = 0.014  # pixels², least mean dark-field that is worth a finding
-_COHERENT: Final = 0.2  # of its standard deviation: noise and both signs at an edge have a smaller mean
+_COHERENT: Final = 0.28  # of its standard deviation: noise and both signs at an edge have a smaller mean
 _PART: Final = 0.8  # of the mean dark-field, that refraction may make
 _FEW: Final = 4.0  # speckles in a window at all positions: with fewer, what does not fit it counts more
 # Flags of shifts that were not found.
@@ -94,6 +95,10 @@ class MatchingPlan:
         if self.options.dark_field == "tensor":
             covariance = self._covariance(reference, found, flags, frames, combined)
         result = self._result(found, covariance, flags, frames)
+        found_finer = describe_fine_structure(
+            result, reference, frames, combined, self.options.window, threads=self.threads
+        )
+        result = replace(result, findings=(*result.findings, *found_finer))
         result = check_border(result, reference, frames, combined)
         result = check_motion(result, reference, frames, self.reference.weights, threads=self.threads)
         result = use_bare_beam(
