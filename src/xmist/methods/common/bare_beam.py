@@ -98,6 +98,8 @@ def use_bare_beam(
                 phase = phase - np.float32(phase.mean(where=known, dtype=np.float64))
                 found += _uneven(phase, apart, known)
             found += _positive(phase, known, ~bare & sure)
+    elif phase is not None:
+        found += _positive(phase, known, ~bare & sure)
     unequal = [] if background is not None else _unequal_flux(moments, blocks)
     found += unequal or _transmission(result, known)
     if "bare-beam-dark-field" not in {record.code for record in result.findings}:
