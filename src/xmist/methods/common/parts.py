@@ -21,7 +21,7 @@ Box = tuple[slice, ...]
 SMALLEST: Final = 50  # pixels of bare beam that level a part
 _LARGE: Final = 0.01  # of the pixels, from which a part is worth a warning
 _STRAY: Final = 0.1  # of the scatter of φ: smaller offsets do not matter
-_CONTRADICTED: Final = 3.0  # times what a level may be off: found bare beam is none
+_CONTRADICTED: Final = 3.0  # times what a level may be off, at the border: found bare beam is none
 _DIRECTIONS: Final = 16
 _FEWEST: Final = 4  # places where a gap is tried
 _LEAST: Final = 0.3  # of the pairs beside a gap that must be usable elsewhere
@@ -64,7 +64,8 @@ def level_parts(
         if part != main
     }
     for part, off in possible.items():
-        levelled[part] &= abs(offsets[part] - offsets[main]) <= _CONTRADICTED * off
+        sure_of = _CONTRADICTED if outer[part] else 1.0
+        levelled[part] &= abs(offsets[part] - offsets[main]) <= sure_of * off
     offsets[~levelled] = offsets[main]
     if level:
         nearest = ndimage.distance_transform_edt(labels == 0, return_distances=False, return_indices=True)
