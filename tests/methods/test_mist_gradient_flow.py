@@ -442,3 +442,22 @@ def test_wrong_options(options, message):
     with pytest.raises(xmist.InputError) as caught:
         make_options("mist-gradient-flow", options)
     assert message in str(caught.value)
+
+
+@pytest.mark.parametrize(("number", "said"), [(2, True), (4, False)])
+def test_a_dark_field_that_few_positions_lower_is_said(number, said):
+    reference = speckle(np.random.default_rng(5), number, (64, 64), 1.7)
+    sample = np.stack([ndi.gaussian_filter(frame, 0.5) for frame in reference])  # d = 0.125 pixels²
+    result = xmist.retrieve(xmist.SpeckleStack(reference, sample), EXPERIMENT, method="mist-gradient-flow")
+    scale = EXPERIMENT.effective_distance / EXPERIMENT.effective_pixel**2
+    share = scale * float(result.dark_field[8:-8, 8:-8].mean()) / 0.125
+    assert share == pytest.approx(1.0 - 1.0 / number, abs=0.2)
+    assert ("dark-field-lowered" in {record.code for record in result.findings}) is said
+
+
+def test_nothing_that_scatters_is_not_said_to_be_lowered():
+    reference = speckle(np.random.default_rng(5), 2, (64, 64), 1.7)
+    result = xmist.retrieve(
+        xmist.SpeckleStack(reference, 0.999 * reference), EXPERIMENT, method="mist-gradient-flow"
+    )
+    assert "dark-field-lowered" not in {record.code for record in result.findings}

@@ -301,6 +301,12 @@ _TABLE: Final = (
         "Use full-field or mist-gradient-flow; compare with a smaller window.",
     ),
     _warning(
+        "dark-field-lowered",
+        "With two or three positions a refined phase explains a part of the blur, so that the dark-field is "
+        "too small by a third to a half.",
+        "Use more positions, or full-field; with mist-gradient-flow, refinements = 0 has no such bias.",
+    ),
+    _warning(
         "dark-field-qualitative",
         "The dark-field of the method is qualitative: one position cannot separate attenuation and "
         "scattering.",

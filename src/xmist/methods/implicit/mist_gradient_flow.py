@@ -46,7 +46,7 @@ from xmist.core import flags as flag
 from xmist.core.arrays import Image
 from xmist.core.errors import InputError
 from xmist.core.experiment import Experiment
-from xmist.core.findings import Finding, finding
+from xmist.core.findings import Finding, finding, percent
 from xmist.core.options import Options, Range
 from xmist.methods.common.options import TIED_PHASE, CutoffLength, DeltaOverBeta, Ridge
 from xmist.methods.common.phase import (
@@ -100,6 +100,9 @@ _LONG: Final = 4.0  # waves along the longer side of the frames; longer ones are
 _DOUBT: Final = 2.0  # times the noise that is taken off the power of a wave
 _ACCURACY: Final = 3e-4  # pixels; last step for a moved reference, whose error is |∇u| times that
 _FINE: Final = 2.0  # pixels; less smoothing needs the equations of every pixel
+_ENOUGH: Final = 3  # positions; with more d is too small by less than a quarter
+_SEEN: Final = 0.012  # pixels² of d, and missing of it, that are worth a finding
+_ABOVE: Final = 3.0  # times noise
 _USUAL: Final = 6.0  # pixels; size of speckles that cannot be measured
 
 
@@ -253,6 +256,8 @@ def _channels(found: Solution, *, flow: Flow) -> Channels:
         centre(phase, lost)
     channels: Channels = {}
     if options.dark_field != "none":
+        if options.delta_over_beta is None and options.refinements > 0:
+            found.findings += _lowered(dark, flow, lost, found)
         dark *= np.float32(found.scatter)
         _fill(dark, ill, found)
         dark[:, ~np.isfinite(phase)] = np.nan
@@ -306,6 +311,33 @@ def _waves(
             break
         settled = farthest < _SETTLED
     return psi, border, noise, *_dark(sums, found)
+
+
+def _lowered(dark: Image, flow: Flow, lost: NDArray[np.bool_], found: Solution) -> list[Finding]:
+    """Return a finding where few positions lower d (1 or 3, y, x) in pixels².
+
+    Rough ψ explains what blur does to the mean of the N frames before d is solved for: 1 − s/N of d is left,
+    s what the smoothing of ψ leaves of the speckles' slopes.
+    """
+    number, known = len(flow.frames), ~lost
+    scalar = dark[0] if len(dark) == 1 else 0.5 * (dark[0] + dark[2])
+    if number > _ENOUGH or not known.any():
+        return []
+    low, high = (float(value) for value in np.quantile(scalar[known], (0.05, 0.95)))
+    if high < max(_SEEN, -_ABOVE * low):
+        return []
+    power = sum(np.square(dct2(frame - frame.mean(), threads=found.threads)) for frame in flow.frames)
+    k_y, k_x = (k**2 for k in frequencies(scalar.shape))
+    square = k_y[:, None] + k_x
+    slopes = power * square**2 / (square + flow.epsilon**2)
+    share = float((slopes * np.exp(-0.5 * START**2 * square)).sum() / slopes.sum()) / number
+    if high * share / (1.0 - share) < _SEEN:
+        return []
+    message = (
+        f"with {number} positions the dark-field is about {percent(1.0 - share)} of what it should be, "
+        "because the phase explains a part of the blur; use more positions, refinements = 0, or full-field"
+    )
+    return [finding("dark-field-lowered", message)]
 
 
 def _warp(psi: Image, border: Image | None, threads: int) -> Warp | None:
