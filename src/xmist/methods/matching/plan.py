@@ -44,7 +44,7 @@ _REFINED: Final = 3  # rounds of measuring the shifts of frames and matching aga
 _MIXED: Final = 0.3  # part of a window that is flagged, from which the speckles of the rest are mixed with it
 _CALM: Final = 0.25  # of the pixels, where changes of the shift are noise
 _SEEN: Final = 0.014  # pixels², least mean dark-field that is worth a finding
-_COHERENT: Final = 0.28  # of its standard deviation: noise and both signs at an edge have a smaller mean
+_COHERENT: Final = 0.2  # of its standard deviation: noise and both signs at an edge have a smaller mean
 _PART: Final = 0.8  # of the mean dark-field, that refraction may make
 _FEW: Final = 4.0  # speckles in a window at all positions: with fewer, what does not fit it counts more
 # Flags of shifts that were not found.
