@@ -18,8 +18,9 @@ from xmist.core.findings import Finding, finding, percent
 from xmist.methods.common.parts import SMALLEST, border_of, level_parts
 from xmist.methods.common.reference import prepare_reference
 from xmist.numerics.images.bare_beam import bare_blocks
-from xmist.numerics.images.block_moments import BLOCK, BlockMoments, block_moments
+from xmist.numerics.images.block_moments import BLOCK, BlockMoments, FramePairs, SlopeMoments
 from xmist.numerics.images.blocks import block_sums
+from xmist.numerics.images.components import part_sizes
 
 Real = NDArray[Any]
 Mask = NDArray[np.bool_]
@@ -30,7 +31,8 @@ _FEWEST: Final = 4  # blocks of a group that have bare beam
 _MOVED: Final = 60.0  # χ² of five parameters of the motion; noise has 5 ± 3.2
 _ALL_MOVED: Final = 0.1  # pixels that all speckles moved by, from which bare beam is looked for again
 _FARTHEST: Final = 16.0
-_SORTED: Final = 1 << 18  # pixels that a median is taken of, about
+_SORTED: Final = 1 << 15  # pixels that a median is taken of, about
+_ROWS: Final = 512  # of large images, that findings are read from
 _TILTED: Final = 3.0  # deviations of φ over bare beam by which a tilt or a curvature must change it
 _EXPLAINED: Final = 4.0  # times what the motion makes of φ: more has another cause
 _ABOVE: Final = 5.0  # times the noise of φ over bare beam, by which that of the sample is above it
@@ -61,9 +63,12 @@ def use_bare_beam(
     nothing where δ/β relates φ to T. Where no bare beam is known, only findings are added.
     """
     tied = result.options.get("delta_over_beta") is not None
-    used = (result.flags & flag.BAD_SAMPLE) == 0
-    sure = (result.flags & (_CUT | flag.NOT_POSITIVE)) == 0
-    moments = block_moments(reference, sample, weights, used=used, threads=threads)
+    set_somewhere = int(np.bitwise_or.reduce(result.flags, axis=None))
+    used = (result.flags & flag.BAD_SAMPLE) == 0 if set_somewhere & flag.BAD_SAMPLE else None
+    cut = _CUT | flag.NOT_POSITIVE
+    sure = (result.flags & cut) == 0 if set_somewhere & cut else np.ones(result.flags.shape, bool)
+    pairs = FramePairs(reference=reference, sample=sample, weights=weights, used=used, threads=threads)
+    moments = pairs.light()
     if background is None or not (background & sure).any():
         blocks = bare_blocks(moments)
         bare = moments.mask(np.zeros(moments.count.shape, bool) if blocks is None else blocks)
@@ -74,7 +79,7 @@ def use_bare_beam(
         bare = background
     known = bare & sure
     if blocks is None or np.count_nonzero(known) < SMALLEST:
-        moved = _all_moved(result, reference, sample, weights, sure=sure, used=used, threads=threads)
+        moved = _all_moved(result, pairs, sure)
         if result.phase is not None and not tied:
             none = np.zeros_like(sure)
             moved += level_parts(result.phase, none, sure, result, level=False, given=False, carried=carried)[
@@ -85,7 +90,7 @@ def use_bare_beam(
     tilted: list[Finding] = []
     phase = result.phase
     if phase is not None and not tied:
-        tilted = _tilted(phase, known, blocks, moments, result)
+        tilted = _tilted(phase, known, blocks, pairs, result)
         phase = phase - np.float32(phase.mean(where=known, dtype=np.float64))
         phase, parts = level_parts(
             phase, known, sure, result, level=not tilted, given=bare is background, carried=carried
@@ -97,27 +102,18 @@ def use_bare_beam(
                 known = known & ~apart
                 phase = phase - np.float32(phase.mean(where=known, dtype=np.float64))
                 found += _uneven(phase, apart, known)
-            found += _positive(phase, known, ~bare & sure)
+            found += _positive(phase, known, bare, sure)
     elif phase is not None:
-        found += _positive(phase, known, ~bare & sure)
+        found += _positive(phase, known, bare, sure)
     unequal = [] if background is not None else _unequal_flux(moments, blocks)
     found += unequal or _transmission(result, known)
     if "bare-beam-dark-field" not in {record.code for record in result.findings}:
-        found += _dark_field(result, known, ~bare & sure)
+        found += _dark_field(result, known, bare, sure)
     found += _zero(result, known)
     return replace(result, phase=phase, findings=(*result.findings, *found))
 
 
-def _all_moved(
-    result: Retrieval,
-    reference: Real,
-    sample: Real,
-    weights: Real | None,
-    *,
-    sure: Mask,
-    used: Mask,
-    threads: int | None,
-) -> list[Finding]:
+def _all_moved(result: Retrieval, pairs: FramePairs, sure: Mask) -> list[Finding]:
     """Return a warning where bare beam and a sample are found once the reference is moved as the beam was.
 
     Bare beam that moved by more than noise differs from the reference as a sample does.
@@ -135,12 +131,14 @@ def _all_moved(
     length = float(np.hypot(*shift))
     if not _ALL_MOVED < length < _FARTHEST:
         return []
-    moved = np.stack([ndimage.shift(frame, shift[::-1], np.float32, mode="nearest") for frame in reference])
+    moved = np.stack(
+        [ndimage.shift(frame, shift[::-1], np.float32, mode="nearest") for frame in pairs.reference]
+    )
     inside = np.zeros(sure.shape, np.bool_)
     edge = int(np.ceil(np.abs(shift).max())) + 3  # pixels whose speckles come from outside, and a spline's
     inside[edge:-edge, edge:-edge] = True
-    moments = block_moments(moved, sample, weights, used=used & inside, threads=threads)
-    if bare_blocks(moments) is None:
+    used = inside if pairs.used is None else pairs.used & inside
+    if bare_blocks(replace(pairs, reference=moved, used=used).light()) is None:
         return []
     scale = experiment.wavenumber * experiment.effective_pixel**2 / experiment.effective_distance
     tilt = scale * float(np.abs(shift) @ sure.shape[::-1])
@@ -159,17 +157,14 @@ def _zero(result: Retrieval, known: Mask | None) -> list[Finding]:
         return [finding("phase-zero-transmission", "phase zero where the transmission is 1")]
     if known is None:
         return [finding("phase-zero-mean", "phase zero: mean zero, because no bare beam is known")]
-    message = f"phase zero on bare beam, {percent(known.mean())} of the frame"
+    message = f"phase zero on bare beam, {percent(np.count_nonzero(known) / known.size)} of the frame"
     return [finding("phase-zero-bare-beam", message)]
 
 
-def _tilted(
-    phase: Real, known: Mask, blocks: Mask, moments: BlockMoments, result: Retrieval
-) -> list[Finding]:
+def _tilted(phase: Real, known: Mask, blocks: Mask, pairs: FramePairs, result: Retrieval) -> list[Finding]:
     """Return a warning where speckles moved, and φ is tilted or curved over bare beam by more than noise."""
-    motion = bare_motion(moments, blocks)
-    values, places, within = _block_means(phase, known)
-    if motion is None or motion.significance < _MOVED or len(values) < 2 * _FEWEST:
+    values, places, within = _block_means(*_some_rows(phase, known))
+    if len(values) < 2 * _FEWEST:
         return []
     x, y = places.T
     columns = np.stack([np.ones_like(x), x, y, x * x, x * y, y * y], axis=1)
@@ -177,6 +172,9 @@ def _tilted(
     noise = float(np.sqrt(within + np.mean((values - columns @ fit) ** 2)))
     tilt, curve = (float(np.ptp(columns[:, part] @ fit[part])) for part in (slice(1, 3), slice(3, 6)))
     if float(np.ptp(columns @ fit)) < _TILTED * noise:
+        return []
+    motion = bare_motion(pairs.slopes(blocks), blocks)
+    if motion is None or motion.significance < _MOVED:
         return []
     experiment = result.experiment
     scale = experiment.wavenumber * experiment.effective_pixel**2 / experiment.effective_distance
@@ -199,9 +197,9 @@ def _apart(phase: Real, known: Mask, sure: Mask) -> Mask:
 
     A flat sample has unchanged speckles, as bare beam has.
     """
-    labels, number = ndimage.label(known, np.ones((3, 3)))
-    if number < 2:
+    if len(part_sizes(known, diagonal=True)) < 2:
         return np.zeros_like(known)
+    labels, number = ndimage.label(known, np.ones((3, 3)))
     every = np.arange(number + 1)
     sizes = np.bincount(labels.ravel())
     outer = np.bincount(labels[border_of(known)], minlength=number + 1)
@@ -224,13 +222,14 @@ def _uneven(phase: Real, apart: Mask, known: Mask) -> list[Finding]:
     return [finding("bare-beam-uneven", message)]
 
 
-def _positive(phase: Real, known: Mask, other: Mask) -> list[Finding]:
-    """Return a warning where φ is above that of bare beam all over the sample, `other` (y, x)."""
-    bare, _, _ = _block_means(phase, known)
-    values, _, _ = _block_means(phase, other & np.isfinite(phase))
-    if len(bare) < _FEWEST or len(values) < _FEWEST:
+def _positive(phase: Real, known: Mask, bare: Mask, sure: Mask) -> list[Finding]:
+    """Return a warning where φ is above that of bare beam all over the sample, which is `sure` (y, x)."""
+    phase, known, bare, sure = _some_rows(phase, known, bare, sure)
+    zero, _, _ = _block_means(phase, known)
+    values, _, _ = _block_means(phase, ~bare & sure & np.isfinite(phase))
+    if len(zero) < _FEWEST or len(values) < _FEWEST:
         return []
-    noise = float(np.sqrt(np.mean(bare**2)))
+    noise = float(np.sqrt(np.mean(zero**2)))
     low, high = (float(value) for value in np.quantile(values, (0.05, 0.95)))
     if high < max(_ABOVE * noise, -_ONE_SIDED * low):
         return []
@@ -274,13 +273,13 @@ def drift_of_pair(reference: Real, sample: Real, weights: Real | None) -> float 
     """
     prepared = prepare_reference(reference, weights, method="drift", minimum=1, threads=None)
     frames, _ = prepared.check(sample, weights)
-    moments = block_moments(prepared.frames, frames, prepared.weights)
-    blocks = bare_blocks(moments)
-    motion = None if blocks is None else bare_motion(moments, blocks)
+    pairs = FramePairs(reference=prepared.frames, sample=frames, weights=prepared.weights)
+    blocks = bare_blocks(pairs.light())
+    motion = None if blocks is None else bare_motion(pairs.slopes(blocks), blocks)
     return None if motion is None or motion.significance < _MOVED else motion.rms
 
 
-def bare_motion(moments: BlockMoments, blocks: Mask) -> BareMotion | None:
+def bare_motion(moments: SlopeMoments, blocks: Mask) -> BareMotion | None:
     """Return how the speckles in blocks (y, x) of bare beam moved.
 
     S = a R − a u·∇R in groups of blocks, then u linear in x and y without curl; the scatter that this leaves
@@ -300,7 +299,7 @@ def bare_motion(moments: BlockMoments, blocks: Mask) -> BareMotion | None:
     return BareMotion(solution, float(np.sqrt(square)), explained / wider)
 
 
-def _shifts(moments: BlockMoments, blocks: Mask) -> tuple[Real, Real, Real]:
+def _shifts(moments: SlopeMoments, blocks: Mask) -> tuple[Real, Real, Real]:
     """Return shifts (group, 2) along x and y in pixels, roots of their inverse covariances, and places.
 
     Roots (group, 2, 2); places (group, 2) as parts of the frame from its middle.
@@ -336,6 +335,11 @@ def _shifts(moments: BlockMoments, blocks: Mask) -> tuple[Real, Real, Real]:
     height, width = blocks.shape
     places = np.stack([(x + 0.5) * _GROUP / width - 0.5, (y + 0.5) * _GROUP / height - 0.5], axis=1)
     return -solution[:, 1:] / solution[:, :1], roots, places
+
+
+def _some_rows(*images: Real) -> list[Real]:
+    """Return every few rows of large images (y, x)."""
+    return [image[:: max(1, len(image) // _ROWS)] for image in images]
 
 
 def _block_means(image: Real, known: Mask) -> tuple[Real, Real, float]:
@@ -379,7 +383,8 @@ def _transmission(result: Retrieval, known: Mask) -> list[Finding]:
     """Return a warning where T is not 1 in bare beam."""
     if result.transmission is None:
         return []
-    values, _, _ = _block_means(result.transmission, known & np.isfinite(result.transmission))
+    image, known = _some_rows(result.transmission, known)
+    values, _, _ = _block_means(image, known & np.isfinite(image))
     if len(values) < _FEWEST:
         return []
     mean, error = _middle(values)
@@ -392,17 +397,18 @@ def _transmission(result: Retrieval, known: Mask) -> list[Finding]:
     return [finding("bare-beam-transmission", message)]
 
 
-def _dark_field(result: Retrieval, known: Mask, other: Mask) -> list[Finding]:
-    """Return a warning where D is not 0 in bare beam; `other` (y, x): pixels outside it."""
-    image = result.dark_field
-    if image is None:
+def _dark_field(result: Retrieval, known: Mask, bare: Mask, sure: Mask) -> list[Finding]:
+    """Return a warning where D is not 0 in bare beam; the sample is `sure` (y, x)."""
+    if result.dark_field is None:
         return []
+    image, known, bare, sure = _some_rows(result.dark_field, known, bare, sure)
     finite = np.isfinite(image)
     values, _, within = _block_means(image, known & finite)
-    if len(values) < _FEWEST or not (other & finite).any():
+    other = ~bare & sure & finite
+    if len(values) < _FEWEST or not other.any():
         return []
     mean, error = _middle(values)
-    sample = image[other & finite]
+    sample = image[other]
     signal = float(np.abs(np.quantile(sample, (0.05, 0.95)) - mean).max())
     noise = np.sqrt(within + values.var())
     experiment = result.experiment

@@ -20,11 +20,10 @@ from xmist.numerics.images.patches import (
     places_of_patches,
     take_patches,
 )
+from xmist.numerics.images.row_sums import RowSums, some_rows
 
 Real = NDArray[Any]
 
-_LINES: Final = 32  # rows that are used, if there are as many: flux needs no more
-_SEGMENT: Final = 32  # pixels of a row that are summed
 _CHANCE: Final = 5.0  # deviations that frames without common speckles reach once in a thousand times
 _EXPECTED: Final = 8.0  # deviations that are expected of frames that belong together, so that chance is none
 _SURE: Final = 8.0  # deviations by which another frame fits
@@ -72,11 +71,14 @@ def check_frames(
             "image channels are rough or wrong; mask fewer pixels, or bin the frames"
         )
         found.append(finding("mask-dense", message))
-    light = _light(reference, sample, weights)
+    light = RowSums.of(reference, sample, weights)
     flux_reference, flux_sample = light.means()
     found += _compare_flux("reference", flux_reference)
     found += _compare_flux("sample", flux_sample)
-    found += _cut("reference", reference, weights) + _cut("sample", sample, weights)
+    for name, frames, extremes in zip(
+        ("reference", "sample"), (reference, sample), light.extremes, strict=True
+    ):
+        found += _cut(name, frames, weights, extremes)
     places = places_of_patches(sample, weights)
     matches: list[PatchMatch] = []
     if places:
@@ -92,63 +94,26 @@ def check_frames(
     return found + _compare_pairs(light, inflow, matches, may_attenuate=may_attenuate)
 
 
-@dataclass(frozen=True, eq=False)
-class _Light:
-    """Sums of reference and sample frames, and pixels (position, row, segment), over parts of rows."""
+def _cut(name: str, frames: Image, weights: Real | None, extremes: Real) -> list[Finding]:
+    """Return a finding about frames (position, y, x) that are cut at their highest or their lowest value.
 
-    reference: Real
-    sample: Real
-    pixels: Real
-
-    def means(self) -> tuple[Real, Real]:
-        """Return the means of the reference and of the sample frames (position,); NaN without pixels."""
-        number = self.pixels.sum(axis=(1, 2))
-        number = np.where(number > 0, number, np.nan)
-        return self.reference.sum(axis=(1, 2)) / number, self.sample.sum(axis=(1, 2)) / number
-
-
-def _light(reference: Image, sample: Image, weights: Real | None) -> _Light:
-    """Return sums over every few rows of the pixels that both frames have."""
-    height, width = reference.shape[1:]
-    rows = _rows(height)
-    starts = np.arange(0, max(width - _SEGMENT // 2, 1), _SEGMENT)
-    sums: tuple[list[Real], list[Real], list[Real]] = ([], [], [])
-    for n, (one, other) in enumerate(zip(reference, sample, strict=True)):
-        good = np.isfinite(other[rows])
-        if weights is not None:
-            good &= weights[n][rows] > 0
-        for out, values in zip(sums, (one[rows], other[rows], np.float32(1.0)), strict=True):
-            out.append(
-                np.add.reduceat(np.where(good, values, np.float32(0.0)), starts, axis=1, dtype=np.float64)
-            )
-    return _Light(*(np.array(part) for part in sums))
-
-
-def _rows(height: int) -> slice:
-    """Return every few rows of a frame."""
-    every = max(height // _LINES, 1)
-    return slice(every // 2, None, every)
-
-
-def _cut(name: str, frames: Image, weights: Real | None) -> list[Finding]:
-    """Return a finding about frames (position, y, x) that are cut at their highest or their lowest value."""
-    rows, cut = _rows(frames.shape[1]), []
-    for n, frame in enumerate(frames):
-        good = np.isfinite(frame[rows])
-        if weights is not None:
-            good &= weights[n][rows] > 0
-        values = frame[rows][good]
-        if not values.size or not values.max() > values.min():
-            continue
-        spread = 0.01 * abs(float(values.mean(dtype=np.float64)))
-        for side in (values, -values):
-            top = side.max()
-            below = side[side < top]
-            share = 1.0 - below.size / side.size
+    `extremes` (position, 6) as of `RowSums`.
+    """
+    cut = []
+    for n, (top, at_top, low, at_low, number, total) in enumerate(extremes):
+        for side, extreme, count in ((1.0, top, at_top), (-1.0, low, at_low)):
+            if not top > low or not _CUT < count / number < 0.5:
+                continue
+            rows = some_rows(frames.shape[1])
+            good = np.isfinite(frames[n][rows])
+            if weights is not None:
+                good &= weights[n][rows] > 0
+            values = side * frames[n][rows][good].astype(np.float64)
+            below = values[values < side * extreme]
             # The next lower count, too: a frame of few counts has many pixels of each.
-            near = np.count_nonzero(below >= min(top - spread, below.max())) / side.size
-            if share > _CUT and share > 3.0 * near and share < 0.5:
-                cut.append((n, share))
+            near = min(side * extreme - 0.01 * abs(total / number), below.max())
+            if count > 3.0 * np.count_nonzero(below >= near):
+                cut.append((n, count / number))
                 break
     if not cut:
         return []
@@ -195,7 +160,7 @@ def _inflow(matches: list[PatchMatch], places: list[Any], shape: tuple[int, ...]
 
 
 def _compare_pairs(
-    light: _Light, inflow: _Inflow, matches: list[PatchMatch], *, may_attenuate: bool
+    light: RowSums, inflow: _Inflow, matches: list[PatchMatch], *, may_attenuate: bool
 ) -> list[Finding]:
     """Return findings where sample frames are brighter, sharper or darker than the reference frames.
 
@@ -241,7 +206,7 @@ def _compare_pairs(
     return []
 
 
-def _bare_level(light: _Light, typical: float) -> tuple[float, float]:
+def _bare_level(light: RowSums, typical: float) -> tuple[float, float]:
     """Return the ratio of the fluxes in bare beam, at most 1, and how far that of whole frames may be.
 
     Bare beam has at least half of the frame, so that it also shows in the `typical` ratio. What a sample
@@ -308,21 +273,21 @@ def _falling_flux(
 def _repeated(reference: SpecklePatches, sample: SpecklePatches) -> list[Finding]:
     """Return a finding where two positions have the same speckles."""
     pairs: list[tuple[int, int]] = []
+    number = len(reference.raw)
     for patches in (reference, sample):
-        number = len(patches.raw)
-        values = patches.raw.reshape(number, -1).astype(np.float64)
-        values = np.where(np.isfinite(values), values, 0.0)
+        values = np.where(np.isfinite(patches.raw), patches.raw, 0.0).reshape(number, -1)
+        sums = values.sum(axis=1)
         equal = [
             (n, m)
             for m in range(number)
             for n in range(m)
-            if values[n].any() and np.array_equal(values[n], values[m])
+            if sums[n] == sums[m] and values[n].any() and np.array_equal(values[n], values[m])
         ]
         pairs += [pair for pair in equal if pair not in pairs]
-    number = len(reference.raw)
-    flat = reference.spectra.reshape(number, -1).astype(np.complex128)
-    size = np.sqrt((np.abs(flat) ** 2).sum(axis=1))
-    alike = np.abs((flat @ np.conj(flat).T).real) / np.maximum(np.outer(size, size), 1e-300)
+    flat = reference.spectra.reshape(number, -1).view(np.float32)
+    product = (flat @ flat.T).astype(np.float64)
+    size = np.sqrt(np.diagonal(product))
+    alike = np.abs(product) / np.maximum(np.outer(size, size), 1e-300)
     # Frames of few speckles, or waves, are alike by chance. Those of one patch count, as if the others
     # showed the same again.
     independent = max(reference.size**2 / max(reference.area, 1.0), 4.0)
@@ -430,8 +395,7 @@ def _blurred(reference: SpecklePatches, sample: SpecklePatches, matches: list[Pa
         spots = (
             1.0 / np.maximum((patches.power**2).sum(axis=(2, 3)), 1e-300).mean(axis=1) * patches.raw.shape[1]
         )
-        for n in range(number):
-            typical = float(np.median(np.delete(seen, n)))
+        for n, typical in enumerate(_medians_of_others(seen)):
             error = typical / math.sqrt(2.0 * spots[n])
             if lit[n] and seen[n] < _LOW * typical and typical - seen[n] > 6.0 * error:
                 found.append((name, n, seen[n] / typical))
@@ -457,17 +421,23 @@ def _blurred_more(matches: list[PatchMatch]) -> list[tuple[str, int, float]]:
     if len(matches) < 2 or len({match.gains.size for match in matches}) != 1 or not matches[0].gains.size:
         return []
     gains, chances = (np.array([getattr(match, name) for match in matches]) for name in ("gains", "chances"))
-    parts, errors = [], []
-    for n, (own, chance) in enumerate(zip(gains, chances, strict=True)):
-        others = np.median(np.delete(gains, n, axis=0), axis=0)
-        if not (others > 0.0).all():
-            return []
-        parts.append(float(np.mean(own / others)))
-        errors.append(float(np.sqrt(np.mean((chance / others) ** 2) / own.size)))
+    others = _medians_of_others(gains)
+    if not (others > 0.0).all():
+        return []
+    parts = (gains / others).mean(axis=1)
+    errors = np.sqrt(((chances / others) ** 2).mean(axis=1) / gains.shape[1])
     # Blur takes more from finer speckles: positions of few waves differ by themselves.
-    spread = 1.4826 * float(np.median(np.abs(np.array(parts) - np.median(parts)))) if len(parts) > 3 else 0.0
+    spread = 1.4826 * float(np.median(np.abs(parts - np.median(parts)))) if len(parts) > 3 else 0.0
     limits = [1.0 - max(_SOFTER, 6.0 * error, 4.0 * spread) for error in errors]
-    return [("sample", n, part) for n, part in enumerate(parts) if part < limits[n]]
+    return [("sample", n, float(part)) for n, part in enumerate(parts) if part < limits[n]]
+
+
+def _medians_of_others(values: Real) -> Real:
+    """Return for each of values (number, …) the median of the others."""
+    number = len(values)
+    others = np.nonzero(~np.eye(number, dtype=bool))[1].reshape(number, number - 1)
+    out: Real = np.median(values[others], axis=1)
+    return out
 
 
 def in_words(numbers: list[int]) -> str:

@@ -143,29 +143,34 @@ def _as_blur(left: ResidualShifts, result: Retrieval) -> list[Finding]:
 
 def _within(left: ResidualShifts, result: Retrieval) -> Real:
     """Return the variance in pixels² of the angle within patches (patch,), without that of its noise."""
-    angle, out = result.refraction_angle, np.zeros(len(left.corners))
-    if angle is None:
-        return out
+    if result.refraction_angle is None:
+        return np.zeros(len(left.corners))
     scale = result.experiment.effective_distance / result.experiment.effective_pixel
-    for i, (y, x) in enumerate(left.corners):
-        part = angle[:, y : y + left.side, x : x + left.side]
-        known = np.isfinite(part).all(axis=0)
-        if known.any():
-            out[i] = scale**2 * part[:, known].var(axis=1, dtype=np.float64).sum()
+    parts = _patches(result.refraction_angle, left)
+    known = np.isfinite(parts).all(axis=0)
+    number = np.maximum(known.sum(axis=1), 1)
+    mean = np.where(known, parts, 0.0).sum(axis=2) / number
+    off = np.where(known, parts - mean[..., None], 0.0)
+    out = scale**2 * ((off**2).sum(axis=2) / number).sum(axis=0)
     return np.maximum(out - np.quantile(out, _CALM), 0.0)
+
+
+def _patches(images: Real, left: ResidualShifts) -> Real:
+    """Return the patches (…, patch, pixel) of images (…, y, x)."""
+    rows, columns = (left.corners[:, k, None] + np.arange(left.side) for k in (0, 1))
+    parts = images[..., rows[:, :, None], columns[:, None]].astype(np.float64)
+    return parts.reshape(*images.shape[:-2], len(rows), left.side**2)
 
 
 def _dark_field(left: ResidualShifts, result: Retrieval) -> tuple[Real, float]:
     """Return means over patches of d in pixels², NaN where it is not known, and d over D in 1/m."""
     assert result.dark_field is not None
     scale = result.experiment.effective_distance / result.experiment.effective_pixel**2
-    size, out = left.side, np.full(len(left.corners), np.nan)
-    for i, (y, x) in enumerate(left.corners):
-        part = result.dark_field[y : y + size, x : x + size]
-        known = np.isfinite(part)
-        if known.any():
-            out[i] = scale * part.mean(dtype=np.float64, where=known)
-    return out, scale
+    parts = _patches(result.dark_field, left)
+    known = np.isfinite(parts)
+    number = known.sum(axis=1)
+    total = np.where(known, parts, 0.0).sum(axis=1)
+    return np.where(number > 0, scale * total / np.maximum(number, 1), np.nan), scale
 
 
 def _blurred(left: ResidualShifts, result: Retrieval) -> list[Finding]:

@@ -11,6 +11,7 @@ from scipy import ndimage
 from xmist.core.data import Retrieval
 from xmist.core.findings import Finding, finding, percent
 from xmist.numerics.images.block_moments import BLOCK
+from xmist.numerics.images.components import part_sizes
 from xmist.numerics.operators.stencils import gradient
 
 Real = NDArray[Any]
@@ -43,9 +44,12 @@ def level_parts(
     would shift it by more than φ can be off is no bare beam. `carried`: the method carries φ over a gap by a
     prior.
     """
-    labels, number = ndimage.label(sure)
-    if number < 2:
+    sizes = part_sizes(sure)
+    if len(sizes) < 2 or (
+        not level and np.count_nonzero(sizes >= _LARGE * sizes.sum()) < 2 and not known.any()
+    ):
         return phase, []
+    labels, number = ndimage.label(sure)
     sizes = np.bincount(labels.ravel(), minlength=number + 1)
     sizes[0] = 0
     bare = np.bincount(labels[known], minlength=number + 1)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -62,7 +63,55 @@ def _add_columns(ok, reference, sample, along, across, sums):  # type: ignore[no
 
 
 @jit
-def _sum_rows(reference, sample, good, everywhere, side, every, out, flux, first, last):  # type: ignore[no-untyped-def]
+def _add_light(ok, reference, sample, sums):  # type: ignore[no-untyped-def]
+    """As `_add_columns`, without the gradient."""
+    for x in range(len(ok)):
+        w, r, s = ok[x], reference[x], sample[x]
+        sums[x] += w
+        sums[_WIDE + x] += r * r
+        sums[2 * _WIDE + x] += r * s
+        sums[3 * _WIDE + x] += s * s
+        sums[4 * _WIDE + x] += r
+        sums[5 * _WIDE + x] += s
+
+
+@jit
+def _add_blocks(sums, number, side, left, right, out):  # type: ignore[no-untyped-def]
+    """Fill sums over the blocks of a part of the columns, from those of a number of images (x, image)."""
+    for u in range(left // side, -(-right // side)):
+        for k in range(number):
+            total = 0.0
+            for begin in range(u * side - left, (u + 1) * side - left, BLOCK):
+                block = sums[k * _WIDE + begin : k * _WIDE + begin + BLOCK]  # 0 beyond the frame
+                total += ((block[0] + block[1]) + (block[2] + block[3])) + (
+                    (block[4] + block[5]) + (block[6] + block[7])
+                )
+            out[u, k] = total
+
+
+@jit
+def _sum_light(reference, sample, good, everywhere, side, every, out, first, last):  # type: ignore[no-untyped-def]
+    """As `_sum_rows`, without the gradient."""
+    height, width = reference.shape
+    ok, r, s = np.empty(_WIDE), np.empty(_WIDE), np.empty(_WIDE)
+    sums = np.empty(6 * _WIDE)
+    for v in range(first, last):
+        for left in range(0, width, _WIDE):
+            right = min(left + _WIDE, width)
+            n = right - left
+            sums[:] = 0.0
+            for y in range(v * side + every // 2, min((v + 1) * side, height), every):
+                _find_good(
+                    sample[y][left:right], good[0 if everywhere else y][left:right], everywhere, ok[:n]
+                )
+                _take(reference[y][left:right], ok, r[:n])
+                _take(sample[y][left:right], ok, s[:n])
+                _add_light(ok[:n], r, s, sums)
+            _add_blocks(sums, 6, side, left, right, out[v])
+
+
+@jit
+def _sum_rows(reference, sample, good, everywhere, side, every, blocks, out, first, last):  # type: ignore[no-untyped-def]
     """Add up `every` few rows of blocks `first` to `last`, columns before blocks; see `BlockMoments`."""
     height, width = reference.shape
     ok, r, s, gx, gy = np.empty(_WIDE), np.empty(_WIDE), np.empty(_WIDE), np.empty(_WIDE), np.empty(_WIDE)
@@ -71,6 +120,8 @@ def _sum_rows(reference, sample, good, everywhere, side, every, out, flux, first
         for left in range(0, width, _WIDE):
             right = min(left + _WIDE, width)
             n = right - left
+            if not blocks[v, left // side : -(-right // side)].any():
+                continue
             sums[:] = 0.0
             for y in range(v * side + every // 2, min((v + 1) * side, height), every):
                 row = reference[y]
@@ -93,35 +144,20 @@ def _sum_rows(reference, sample, good, everywhere, side, every, out, flux, first
                 if right == width:
                     gx[n - 1] = 0.5 * (np.float64(row[-1]) - np.float64(row[-2])) * ok[n - 1]
                 _add_columns(ok[:n], r, s, gx, gy, sums)
-            for u in range(left // side, -(-right // side)):
-                for k in range(13):
-                    total = 0.0
-                    for begin in range(u * side - left, (u + 1) * side - left, BLOCK):
-                        block = sums[k * _WIDE + begin : k * _WIDE + begin + BLOCK]  # 0 beyond the frame
-                        total += ((block[0] + block[1]) + (block[2] + block[3])) + (
-                            (block[4] + block[5]) + (block[6] + block[7])
-                        )
-                    if k < 11:
-                        out[v, u, k] = total
-                    else:
-                        flux[v, u, k - 11] = total
+            _add_blocks(sums, 13, side, left, right, out[v])
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class BlockMoments:
     """Sums over blocks (y, x) of `side` × `side` pixels where both frames count.
 
-    `count`, `rr`, `rs`, `ss`: of pixels, r², r s, s² over all positions, with the gradient g of r `gg`
-    (3, y, x): g_x², g_x g_y, g_y²; `gr`, `gs` (2, y, x): g r, g s. `flux` (position, 2, y, x): of r and s.
+    `count`, `rr`, `rs`, `ss`: of pixels, r², r s, s² over all positions. `flux` (position, 2, y, x): of r, s.
     """
 
     count: Real
     rr: Real
     rs: Real
     ss: Real
-    gg: Real
-    gr: Real
-    gs: Real
     flux: Real
     shape: tuple[int, int]  # of the frames
     side: int
@@ -132,53 +168,97 @@ class BlockMoments:
         return pixels[: self.shape[0], : self.shape[1]]
 
 
-def block_moments(
-    reference: Real,
-    sample: Real,
-    weights: Real | None,
-    *,
-    used: NDArray[np.bool_] | None = None,
-    threads: int | None = None,
-) -> BlockMoments:
-    """Sum over blocks of frames (position, y, x).
+@dataclass(frozen=True, kw_only=True, eq=False)
+class SlopeMoments:
+    """The same with the gradient g of r: `gg` (3, y, x): g_x², g_x g_y, g_y²; `gr`, `gs` (2, y, x)."""
+
+    count: Real
+    rr: Real
+    rs: Real
+    ss: Real
+    gg: Real
+    gr: Real
+    gs: Real
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class FramePairs:
+    """Reference and sample frames (position, y, x) of which sums over blocks are taken.
 
     Pixels of weight 0, not `used` (y, x), or without a finite sample do not count. Reference frames are
     finite. Each position is divided by its mean. Of large frames about as many rows count as half of a
     position has.
     """
-    height, width = reference.shape[1:]
-    side = BLOCK if max(height, width) <= _LARGE else _LARGER
-    every = 1 if side == BLOCK else min(side, 1 << len(reference).bit_length())
-    grid = (-(-height // side), -(-width // side))
-    total = np.zeros((*grid, 11))
-    if used is not None and used.all():
-        used = None
-    limited = weights is not None or used is not None
-    flux = np.zeros((len(reference), 2, *grid))
-    for n, (one, other) in enumerate(zip(reference, sample, strict=True)):
-        good = np.ones((1, 1), np.bool_) if weights is None else weights[n] > 0
-        if used is not None:
-            good = good & used
-        out, both = np.zeros((*grid, 11)), np.zeros((*grid, 2))
 
-        def task(first: int, last: int, one=one, other=other, good=good, out=out, both=both) -> None:  # type: ignore[no-untyped-def]
-            _sum_rows(one, other, good, not limited, side, every, out, both, first, last)
+    reference: Real
+    sample: Real
+    weights: Real | None
+    used: NDArray[np.bool_] | None = None
+    threads: int | None = None
 
-        for_blocks(task, grid[0], threads=threads, block=_ROWS)
-        flux[n] = np.moveaxis(both, 2, 0)
-        number, level = out[..., 0].sum(), both[..., 0].sum()
-        out[..., 1:] *= (number / level) ** 2 if level > 0.0 else 0.0
-        total += out
-    parts = np.moveaxis(total, 2, 0)
-    return BlockMoments(
-        count=parts[0],
-        rr=parts[1],
-        rs=parts[2],
-        ss=parts[3],
-        gg=parts[4:7],
-        gr=parts[7:9],
-        gs=parts[9:11],
-        flux=flux,
-        shape=(height, width),
-        side=side,
-    )
+    def light(self) -> BlockMoments:
+        """Return the sums without the gradient."""
+        side, _, grid = self._blocks()
+        flux = np.zeros((len(self.reference), 2, *grid))
+
+        def sums(n: int, *given: Any) -> Real:
+            out = np.zeros((*grid, 6))
+            self._for_blocks(grid, lambda first, last: _sum_light(*given, out, first, last))
+            flux[n] = np.moveaxis(out[..., 4:], 2, 0)
+            return out
+
+        parts = self._added(sums)
+        return BlockMoments(
+            count=parts[0],
+            rr=parts[1],
+            rs=parts[2],
+            ss=parts[3],
+            flux=flux,
+            shape=self.reference.shape[1:],
+            side=side,
+        )
+
+    def slopes(self, blocks: NDArray[np.bool_]) -> SlopeMoments:
+        """Return the sums in some blocks (y, x); those of others may be 0."""
+        _, _, grid = self._blocks()
+
+        def sums(n: int, *given: Any) -> Real:
+            out = np.zeros((*grid, 13))
+            self._for_blocks(grid, lambda first, last: _sum_rows(*given, blocks, out, first, last))
+            return out
+
+        parts = self._added(sums)
+        return SlopeMoments(
+            count=parts[0],
+            rr=parts[1],
+            rs=parts[2],
+            ss=parts[3],
+            gg=parts[4:7],
+            gr=parts[7:9],
+            gs=parts[9:11],
+        )
+
+    def _blocks(self) -> tuple[int, int, tuple[int, int]]:
+        """Return the side of a block, every how many rows count, and the numbers of blocks along y and x."""
+        height, width = self.reference.shape[1:]
+        side = BLOCK if max(height, width) <= _LARGE else _LARGER
+        every = 1 if side == BLOCK else min(side, 1 << len(self.reference).bit_length())
+        return side, every, (-(-height // side), -(-width // side))
+
+    def _for_blocks(self, grid: tuple[int, int], task: Callable[[int, int], None]) -> None:
+        for_blocks(task, grid[0], threads=self.threads, block=_ROWS)
+
+    def _added(self, sums: Callable[..., Real]) -> Real:
+        """Add the sums (y, x, image) of all positions, each in units of its mean; return (image, y, x)."""
+        side, every, _ = self._blocks()
+        limited = self.weights is not None or self.used is not None
+        total: Real = np.zeros(1)
+        for n, (one, other) in enumerate(zip(self.reference, self.sample, strict=True)):
+            good = np.ones((1, 1), np.bool_) if self.weights is None else self.weights[n] > 0
+            if self.used is not None:
+                good = good & self.used
+            out = sums(n, one, other, good, not limited, side, every)
+            number, level = out[..., 0].sum(), out[..., -2].sum()
+            out[..., 1:] *= (number / level) ** 2 if level > 0.0 else 0.0
+            total = total + out
+        return np.moveaxis(total, 2, 0)

@@ -7,11 +7,14 @@ Without common speckles the correlation of two patches at one shift is Gaussian 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cache
 from typing import Any, Final
 
 import numpy as np
 from numpy.typing import NDArray
 from scipy import fft
+
+from xmist.numerics.compiled import jit
 
 Real = NDArray[Any]
 Place = tuple[slice, slice]
@@ -22,6 +25,7 @@ _PATCHES: Final = 64  # of all positions together, about
 _FEWEST: Final = 4  # and most of one position
 _MOST: Final = 16
 _USED: Final = 0.75  # part of a patch that must be usable
+_EVERY: Final = 4  # of so many rows one is looked at for that
 _COARSE: Final = 25.0  # pixels of the waves that illumination and sample may have
 _REACH: Final = 4  # part of a patch that speckles may move by: one over it
 _SURE: Final = 6.0  # deviations from which on the top of a correlation is a shift
@@ -84,27 +88,38 @@ def places_of_patches(frames: Real, weights: Real | None) -> list[Place]:
     Most pixels of a patch have a value and a weight above 0, at every position.
     """
     positions, *shape = frames.shape
+    if frames.dtype.kind != "f":
+        frames = frames.astype(np.float32)
     size = next((size for size in _SIZES if min(shape) >= _ACROSS * size), 0)
     if not size:
         return []
     number = int(np.clip(_PATCHES // positions, _FEWEST, _MOST))
     across = [np.linspace(0, side - size, min(8, side // size)).round().astype(int) for side in shape]
     every = [(slice(y, y + size), slice(x, x + size)) for y in across[0] for x in across[1]]
-    fit = [place for place in every if _usable(frames, weights, place)]
+    corners = np.array([(y.start, x.start) for y, x in every])
+    given = np.zeros((1, 0, 0), np.uint8) if weights is None else weights
+    fit = [every[i] for i in np.flatnonzero(_usable(frames, given, corners, size))]
     if not fit:
         return []
     chosen = np.unique(np.linspace(0, len(fit) - 1, min(number, len(fit))).round().astype(int))
     return [fit[index] for index in chosen]
 
 
-def _usable(frames: Real, weights: Real | None, place: Place) -> bool:
-    for n, frame in enumerate(frames):
-        good = np.isfinite(frame[place])
-        if weights is not None:
-            good &= weights[n][place] > 0
-        if np.count_nonzero(good) < _USED * good.size:
-            return False
-    return True
+@jit
+def _usable(frames, weights, corners, size):  # type: ignore[no-untyped-def]
+    """Return for each corner (y, x) whether most pixels of a patch are usable in every frame."""
+    out = np.ones(len(corners), np.bool_)
+    for p in range(len(corners)):
+        top, left = corners[p]
+        for n in range(len(frames)):
+            count = 0
+            for y in range(top + _EVERY // 2, top + size, _EVERY):
+                for x in range(left, left + size):
+                    count += np.isfinite(frames[n, y, x]) and (weights.size == 0 or weights[n, y, x] > 0)
+            if count * _EVERY < _USED * size * size:
+                out[p] = False
+                break
+    return out
 
 
 def take_patches(frames: Real, weights: Real | None, places: list[Place]) -> SpecklePatches:
@@ -116,25 +131,67 @@ def take_patches(frames: Real, weights: Real | None, places: list[Place]) -> Spe
     return make_patches(raw, good)
 
 
+@jit
+def _take_contrast(raw, good, contrast, means):  # type: ignore[no-untyped-def]
+    """Fill the contrast of patches (number, pixel), 0 where they are not good, and their means (number,)."""
+    for p in range(len(raw)):
+        total, count = 0.0, 0
+        for i in range(raw.shape[1]):
+            if good[p, i]:
+                total += np.float64(raw[p, i])
+                count += 1
+        mean = total / max(count, 1)
+        unit = mean if mean > 0.0 else 1.0
+        means[p] = mean
+        for i in range(raw.shape[1]):
+            contrast[p, i] = (np.float64(raw[p, i]) - mean) / unit if good[p, i] else 0.0
+
+
+@jit
+def _take_power(spectra, twice, covariance, power, energy, speckle):  # type: ignore[no-untyped-def]
+    """Fill the power of spectra (number, frequency), of sum 1, that sum, and the covariance of neighbours."""
+    for p in range(len(spectra)):
+        total = 0.0
+        for k in range(spectra.shape[1]):
+            re, im = np.float64(spectra[p, k].real), np.float64(spectra[p, k].imag)
+            power[p, k] = (re * re + im * im) * twice[k]
+            total += power[p, k]
+        energy[p] = total
+        for k in range(spectra.shape[1]):
+            power[p, k] /= max(total, 1e-300)
+            speckle[p] += power[p, k] * covariance[k]
+
+
+@cache
+def _spectral(size: int) -> tuple[Real, Real, Real]:
+    """Return (v, u) where waves are short, how often columns count, and what power adds to the covariance."""
+    v, u = fft.fftfreq(size)[:, None], fft.rfftfreq(size)
+    twice = np.full(size // 2 + 1, 2.0)
+    twice[0] = 1.0
+    twice[-1] = 1.0 if size % 2 == 0 else 2.0
+    covariance = 0.5 * (np.cos(2 * np.pi * v) + np.cos(2 * np.pi * u))
+    short = (np.hypot(v, u) > 1.0 / _COARSE).astype(np.float32)
+    return short, np.broadcast_to(twice, short.shape).copy(), covariance
+
+
 def make_patches(raw: Real, good: Real) -> SpecklePatches:
     """Return patches of raw pixels (position, patch, y, x); those that are not good count as the mean."""
-    number = good.sum(axis=(2, 3), keepdims=True)
-    values = np.where(good, raw, np.float32(0.0))
-    mean = values.sum(axis=(2, 3), dtype=np.float64, keepdims=True) / np.maximum(number, 1)
-    unit = np.where(mean > 0.0, mean, 1.0)
-    contrast = np.where(good, (values - mean) / unit, 0.0).astype(np.float32)
-    size = contrast.shape[-1]
-    v, u = _frequencies(size)
-    spectra = fft.rfft2(contrast) * (np.hypot(v, u) > 1.0 / _COARSE)
-    power = np.abs(spectra) ** 2 * _twice(size)
-    total = power.sum(axis=(2, 3))
-    power = power / np.maximum(total, 1e-300)[..., None, None]
+    shape, size = raw.shape[:2], raw.shape[-1]
+    number = shape[0] * shape[1]
+    contrast, means = np.empty((number, size * size), np.float32), np.empty(number)
+    _take_contrast(raw.reshape(number, -1), good.reshape(number, -1), contrast, means)
+    short, twice, covariance = _spectral(size)
+    spectra = fft.rfft2(contrast.reshape(number, size, size))
+    spectra *= short
+    power, energy, speckle = np.empty(spectra.shape), np.empty(number), np.zeros(number)
+    flat = spectra.reshape(number, -1)
+    _take_power(flat, twice.ravel(), covariance.ravel(), power.reshape(number, -1), energy, speckle)
     return SpecklePatches(
-        spectra=spectra.astype(np.complex64),
-        power=power,
-        energy=total / size**4,
-        speckle=_covariance(power),
-        mean=mean[..., 0, 0],
+        spectra=spectra.reshape(*shape, *short.shape),
+        power=power.reshape(*shape, *short.shape),
+        energy=energy.reshape(shape) / size**4,
+        speckle=speckle.reshape(shape),
+        mean=means.reshape(shape),
         raw=raw,
     )
 
@@ -142,27 +199,9 @@ def make_patches(raw: Real, good: Real) -> SpecklePatches:
 def energy_of(spectra: NDArray[np.complexfloating]) -> tuple[Real, Real]:
     """Return variance, and covariance of neighbouring pixels, of images by their spectra (…, v, u)."""
     size = spectra.shape[-2]
-    power = np.abs(spectra) ** 2 * _twice(size)
-    return power.sum(axis=(-2, -1)) / size**4, _covariance(power) / size**4
-
-
-def _frequencies(size: int) -> tuple[Real, Real]:
-    return fft.fftfreq(size)[:, None], fft.rfftfreq(size)
-
-
-def _twice(size: int) -> Real:
-    """Return how often each column of half of a spectrum counts."""
-    twice = np.full(size // 2 + 1, 2.0)
-    twice[0] = 1.0
-    twice[-1] = 1.0 if size % 2 == 0 else 2.0
-    return twice
-
-
-def _covariance(power: Real) -> Real:
-    """Return the sum of power (…, v, u) by its part of the covariance at a shift of one pixel."""
-    v, u = _frequencies(power.shape[-2])
-    total: Real = (power * (0.5 * (np.cos(2 * np.pi * v) + np.cos(2 * np.pi * u)))).sum(axis=(-2, -1))
-    return total
+    _, twice, covariance = _spectral(size)
+    power = np.abs(spectra) ** 2 * twice
+    return power.sum(axis=(-2, -1)) / size**4, (power * covariance).sum(axis=(-2, -1)) / size**4
 
 
 def match_patches(reference: SpecklePatches, n: int, sample: SpecklePatches, m: int) -> PatchMatch:
@@ -189,7 +228,7 @@ def match_patches(reference: SpecklePatches, n: int, sample: SpecklePatches, m: 
     correlation = near[:, y, x] * deviation[known]
     ratio = np.sqrt(sample.energy[m][known] / reference.energy[n][known])
     shifts = np.full((len(known), 2), np.nan)
-    shifts[known] = [_peak(one) for one in near]
+    shifts[known] = _peaks(near)
     return PatchMatch(
         max(float(together[y, x]), float(near.max())),
         (int(reach[x]), int(reach[y])),
@@ -200,14 +239,21 @@ def match_patches(reference: SpecklePatches, n: int, sample: SpecklePatches, m: 
     )
 
 
-def _peak(surface: Real) -> tuple[float, float]:
-    """Return x and y of the top of a correlation (y, x) in deviations, by parabolas; NaN for chance."""
-    middle = len(surface) // 2
-    y, x = np.unravel_index(int(np.argmax(surface)), surface.shape)
-    inside = 0 < y < len(surface) - 1 and 0 < x < len(surface) - 1
-    if not inside or surface[y, x] < _SURE:
-        return np.nan, np.nan
-    place = []
-    for at, (before, top, after) in ((x, surface[y, x - 1 : x + 2]), (y, surface[y - 1 : y + 2, x])):
-        place.append(at - middle + 0.5 * (before - after) / min(before - 2.0 * top + after, -1e-12))
-    return place[0], place[1]
+def _peaks(surfaces: Real) -> Real:
+    """Return x and y (number, 2) of the tops of correlations (number, y, x) in deviations, by parabolas.
+
+    NaN where chance may have made them.
+    """
+    number, size, _ = surfaces.shape
+    each = np.arange(number)
+    y, x = np.divmod(surfaces.reshape(number, -1).argmax(axis=1), size)
+    top = surfaces[each, y, x]
+    inside = (y > 0) & (y < size - 1) & (x > 0) & (x < size - 1) & (top >= _SURE)
+    y, x = np.clip(y, 1, size - 2), np.clip(x, 1, size - 2)
+    out = np.empty((number, 2))
+    for k, (down, right) in enumerate(((0, 1), (1, 0))):
+        before, after = surfaces[each, y - down, x - right], surfaces[each, y + down, x + right]
+        out[:, k] = (y if down else x) - size // 2
+        out[:, k] += 0.5 * (before - after) / np.minimum(before - 2.0 * top + after, -1e-12)
+    out[~inside] = np.nan
+    return out
