@@ -152,7 +152,8 @@ def _within(left: ResidualShifts, result: Retrieval) -> Real:
     mean = np.where(known, parts, 0.0).sum(axis=2) / number
     off = np.where(known, parts - mean[..., None], 0.0)
     out = scale**2 * ((off**2).sum(axis=2) / number).sum(axis=0)
-    return np.maximum(out - np.quantile(out, _CALM), 0.0)
+    beyond: Real = np.maximum(out - np.quantile(out, _CALM), 0.0)
+    return beyond
 
 
 def _patches(images: Real, left: ResidualShifts) -> Real:

@@ -181,8 +181,7 @@ def make_patches(raw: Real, good: Real) -> SpecklePatches:
     contrast, means = np.empty((number, size * size), np.float32), np.empty(number)
     _take_contrast(raw.reshape(number, -1), good.reshape(number, -1), contrast, means)
     short, twice, covariance = _spectral(size)
-    spectra = fft.rfft2(contrast.reshape(number, size, size))
-    spectra *= short
+    spectra = (fft.rfft2(contrast.reshape(number, size, size)) * short).astype(np.complex64)
     power, energy, speckle = np.empty(spectra.shape), np.empty(number), np.zeros(number)
     flat = spectra.reshape(number, -1)
     _take_power(flat, twice.ravel(), covariance.ravel(), power.reshape(number, -1), energy, speckle)

@@ -78,7 +78,7 @@ class RowSums:
         sums, extremes = np.zeros((3, number, len(rows), segments)), np.zeros((2, number, 6))
         given = np.zeros((1, 0, 0), np.uint8) if weights is None else weights
         _sum_rows(reference, sample, given, rows, sums, extremes)
-        return cls(*sums, extremes)
+        return cls(sums[0], sums[1], sums[2], extremes)
 
     def means(self) -> tuple[Real, Real]:
         """Return the means of the reference and of the sample frames (position,); NaN without pixels."""
