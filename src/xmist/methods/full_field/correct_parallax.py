@@ -55,8 +55,10 @@ def correct_parallax(data: FitData, problem: Problem, found: Fit) -> tuple[FitDa
         pattern = pattern.with_attenuation(log_t - smooth + _carried(smooth[None], back, data.threads)[0])
     straight = _straightened(data, problem, found, pattern, part, back)
     del pattern
-    # What the correction explains was noise to the choice of the strength.
-    found = replace(found, priors=problem.strengths.weaker(found.priors, problem.kinds, 1.0 - explained))
+    # What the correction explains was noise to the choice of the strength. ψ took up one position of it.
+    number = len(data.reference)
+    less = (1.0 - explained) ** (number / max(number - 1.0, 0.5))
+    found = replace(found, priors=problem.strengths.weaker(found.priors, problem.kinds, less))
     return straight, replace(continue_fit(straight, problem, found), parallax=part)
 
 

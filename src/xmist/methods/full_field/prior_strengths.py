@@ -62,6 +62,8 @@ _LEAST_D: Final = (
 # Part of the sum of d² from negative d above which d shows mostly errors, and the least strength then.
 _NEGATIVE: Final = 0.05
 _CAUTIOUS: Final = 20.0
+# Times the strength of least expected error: too weak a prior costs more than too strong a one.
+_STRONGER: Final = 1.2
 _STRONGEST: Final = 1e6  # relative to the first
 # Strengths of the prior on ψ, relative to Σ_n ⟨w I²⟩: the first one for one position, and that in a margin.
 _PHASE: Final = 0.01
@@ -375,7 +377,7 @@ class PriorStrengths:
             square=float(np.square(image, dtype=np.float64).mean(where=used)),
             threads=threads,
         )
-        return replace(prior, strength=strength)
+        return replace(prior, strength=_STRONGER * strength)
 
     def _choose_by_spectrum(
         self,
