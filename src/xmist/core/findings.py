@@ -204,12 +204,12 @@ _TABLE: Final = (
         "drifted. The phase has a tilt or a curvature that is not the sample's.",
         "Add the preprocessing step drift, or take reference frames closer in time to the sample frames.",
     ),
-    _warning(
+    _note(
         "bare-beam-uneven",
         "Patches of the frame whose speckles did not change, as in bare beam, have another phase than bare "
-        "beam at the border. They are a flat part of the sample, or the phase is wrong by as much.",
-        "Give background where there is bare beam. If the patches are bare beam, use more positions, or a "
-        "method that retrieves slow changes of the phase.",
+        "beam at the border. They count as a flat part of the sample.",
+        "None is needed if the sample is flat there. If it is bare beam, the phase is wrong by as much: give "
+        "background, use more positions, or a method that retrieves slow changes of the phase.",
     ),
     _warning(
         "phase-positive",

@@ -211,13 +211,12 @@ def _apart(phase: Real, known: Mask, sure: Mask) -> Mask:
 
 
 def _uneven(phase: Real, apart: Mask, known: Mask) -> list[Finding]:
-    """Return a warning of patches (y, x) of bare beam whose φ is not that of the others."""
+    """Return a note of patches (y, x) like bare beam whose φ is not that of the others."""
     off = float(np.abs(phase[apart]).max())
     share = np.count_nonzero(apart) / np.count_nonzero(apart | known)
     message = (
-        f"{percent(share)} of what looks like bare beam reads up to {off:.2g} rad, where the rest reads 0: "
-        "it is a flat part of the sample, or the phase is wrong by as much; give background where there is "
-        "bare beam"
+        f"{percent(share)} of what looks like bare beam reads up to {off:.2g} rad, where the rest reads 0, "
+        "and counts as a flat part of the sample; if it is bare beam, give it as background"
     )
     return [finding("bare-beam-uneven", message)]
 
