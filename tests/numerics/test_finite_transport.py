@@ -109,3 +109,11 @@ def test_threads_do_not_matter():
     warp = Warp.of(_flow(5 * blob(SHAPE, 0.5, 0.45, 0.3)), threads=1)
     other = Warp.of(_flow(5 * blob(SHAPE, 0.5, 0.45, 0.3)), threads=8)
     assert np.array_equal(warp(IMAGE), other(IMAGE))
+
+
+def test_a_blur_that_is_too_large_for_the_precision_is_no_warning():
+    # A trial step of a fit may go that far; warnings of Python are errors in tests.
+    image = np.full((8, 8), 1e38, np.float32)
+    image[4, 4] = 0.0
+    found = diffuse(image, {D: np.full((8, 8), 10.0, np.float32)}, threads=1)
+    assert not np.isfinite(found).all()

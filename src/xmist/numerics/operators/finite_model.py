@@ -182,7 +182,8 @@ def _models(
     log_t = named.pop(LOG_T, None)
     if log_t is not None:
         smooth = smoothed(log_t, smoothing, threads=threads)
-        factor = warp(np.exp(smooth, out=smooth))
+        with np.errstate(over="ignore"):  # a step that goes too far is taken back
+            factor = warp(np.exp(smooth, out=smooth))
         del smooth
     models = np.empty(reference.shape, reference.dtype) if out is None else out
     for frame, model in zip(reference, models, strict=True):

@@ -421,11 +421,13 @@ def diffuse(
     number = image.dtype.type
 
     def multiply(field: Real, start: int, stop: int) -> None:
-        np.multiply(field[start:stop], out[start:stop], out=product[start:stop])
+        with np.errstate(over="ignore", invalid="ignore"):  # a step that goes too far is taken back
+            np.multiply(field[start:stop], out[start:stop], out=product[start:stop])
 
     def add(start: int, stop: int) -> None:
-        for kind, change in changes.items():
-            out[start:stop] += number(_DERIVATIVES[kind][1] / steps) * change[start:stop]
+        with np.errstate(over="ignore", invalid="ignore"):
+            for kind, change in changes.items():
+                out[start:stop] += number(_DERIVATIVES[kind][1] / steps) * change[start:stop]
 
     for _ in range(steps if largest > 0.0 else 0):
         for kind, field in fields.items():
