@@ -114,6 +114,12 @@ def _usable(frames, weights, corners, size):  # type: ignore[no-untyped-def]
         for n in range(len(frames)):
             count = 0
             for y in range(top + _EVERY // 2, top + size, _EVERY):
+                total = 0.0
+                for x in range(left, left + size):
+                    total += np.float64(frames[n, y, x])
+                if weights.size == 0 and np.isfinite(total):
+                    count += size
+                    continue
                 for x in range(left, left + size):
                     count += np.isfinite(frames[n, y, x]) and (weights.size == 0 or weights[n, y, x] > 0)
             if count * _EVERY < _USED * size * size:
