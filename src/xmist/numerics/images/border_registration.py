@@ -48,26 +48,28 @@ def _sum_planes(shift, edges, number, mean, slopes, spread):  # type: ignore[no-
     of these pixels: of the shift (box, 2, 2), and of the distances (box, 2, 2).
     """
     for b in range(len(edges)):
-        top, bottom, left, right = edges[b]
-        middle = np.zeros(2)
+        top, bottom, left, right = edges[b, 0], edges[b, 1], edges[b, 2], edges[b, 3]
+        middle_y, middle_x = 0.0, 0.0
         for y in range(top, bottom):
             for x in range(left, right):
                 value_x, value_y = shift[0, y, x], shift[1, y, x]
                 if np.isfinite(value_x) and np.isfinite(value_y):
                     number[b] += 1
-                    middle[0] += y
-                    middle[1] += x
+                    middle_y += y
+                    middle_x += x
                     mean[b, 0] += value_x
                     mean[b, 1] += value_y
         if number[b] == 0:
             continue
-        mean[b] /= number[b]
-        middle /= number[b]
+        mean[b, 0] /= number[b]
+        mean[b, 1] /= number[b]
+        middle_y /= number[b]
+        middle_x /= number[b]
         for y in range(top, bottom):
             for x in range(left, right):
                 value_x, value_y = shift[0, y, x], shift[1, y, x]
                 if np.isfinite(value_x) and np.isfinite(value_y):
-                    off_y, off_x = y - middle[0], x - middle[1]
+                    off_y, off_x = y - middle_y, x - middle_x
                     slopes[b, 0, 0] += value_x * off_y
                     slopes[b, 0, 1] += value_x * off_x
                     slopes[b, 1, 0] += value_y * off_y

@@ -29,7 +29,6 @@ _CONDITION: Final = 1e6
 # the inverse of the number of speckles, times 5 for the best of many shifts.
 _EXPLAINED: Final = 0.25
 _MOST: Final = 0.5  # the same, from which on no other shift explains more
-_POLE: Final = math.sqrt(3.0) - 2.0  # of the filter from samples to coefficients of the cubic spline
 
 
 @jit
@@ -48,40 +47,6 @@ def _center(images, good, out):  # type: ignore[no-untyped-def]
         for y in range(height):
             for x in range(width):
                 out[n, y, x] = out[n, y, x] - mean if good[n, y, x] else 0.0
-
-
-@jit
-def _filter_columns(image):  # type: ignore[no-untyped-def]
-    """Turn samples (y, x) into coefficients of cubic splines along y, in place; the border mirrors them."""
-    height, width = image.shape
-    if height == 1:
-        return
-    first, power, last = np.zeros(width), 1.0, _POLE ** (2 * height - 2)
-    for y in range(height):
-        weight = power + (last / power if 0 < y < height - 1 else 0.0)
-        power *= _POLE
-        for x in range(width):
-            image[y, x] *= 6.0
-            first[x] += weight * image[y, x]
-    for x in range(width):
-        image[0, x] = first[x] / (1.0 - last)
-    for y in range(1, height):
-        for x in range(width):
-            image[y, x] += _POLE * image[y - 1, x]
-    for x in range(width):
-        image[-1, x] = _POLE / (_POLE * _POLE - 1.0) * (image[-1, x] + _POLE * image[-2, x])
-    for y in range(height - 2, -1, -1):
-        for x in range(width):
-            image[y, x] = _POLE * (image[y + 1, x] - image[y, x])
-
-
-@jit
-def _make_splines(images, out):  # type: ignore[no-untyped-def]
-    for n in range(len(images)):
-        turned = images[n].T.copy()
-        _filter_columns(turned)
-        out[n] = turned.T
-        _filter_columns(out[n])
 
 
 @jit
@@ -164,9 +129,10 @@ def _sum_position(moved, sample, good, hole, axis, shift, slopes, sums):  # type
     """
     height, width = moved.shape
     middle_y, middle_x = 0.5 * (height - 1), 0.5 * (width - 1)
-    values, means = np.empty(5), np.zeros(5)
-    sums[:] = 0.0
-    count = 0
+    values, means, count = np.empty(5), np.zeros(5), 0
+    for i in range(5):
+        for j in range(5):
+            sums[i, j] = 0.0
     for y in range(1, height - 1):
         for x in range(1, width - 1):
             if not good[y, x]:
@@ -202,7 +168,10 @@ def _sum_positions(moved, samples, good, holes, axis, shift, slopes, normal, rig
 
     Return the square sums of the residual and of the sample, and the number of data, 0 if these are too few.
     """
-    normal[:], right[:] = 0.0, 0.0
+    for i in range(3):
+        right[i] = 0.0
+        for j in range(3):
+            normal[i, j] = 0.0
     sums = np.empty((5, 5))
     rest, total, number = 0.0, 0.0, 0
     for n in range(len(moved)):
@@ -324,10 +293,12 @@ class Patches:
     @classmethod
     def of(cls, reference: Real, sample: Real, good: NDArray[np.bool_]) -> Patches:
         """Prepare patches (position, y, x), each with a good pixel."""
-        one, other, splines = np.empty(good.shape), np.empty(good.shape), np.empty(good.shape)
+        one, other = np.empty(good.shape), np.empty(good.shape)
         _center(reference, good, one)
         _center(sample, good, other)
-        _make_splines(one, splines)
+        splines = one
+        for axis in (1, 2):
+            splines = ndimage.spline_filter1d(splines, axis=axis, mode="mirror")
         holes = np.zeros((1, 0, 0), np.bool_)
         if not good.all():
             holes = ndimage.binary_dilation(~good, ndimage.generate_binary_structure(2, 1)[None], 2)

@@ -110,7 +110,7 @@ def _usable(frames, weights, corners, size):  # type: ignore[no-untyped-def]
     """Return for each corner (y, x) whether most pixels of a patch are usable in every frame."""
     out = np.ones(len(corners), np.bool_)
     for p in range(len(corners)):
-        top, left = corners[p]
+        top, left = corners[p, 0], corners[p, 1]
         for n in range(len(frames)):
             count = 0
             for y in range(top + _EVERY // 2, top + size, _EVERY):
