@@ -54,7 +54,7 @@ def _sum_rows(reference, sample, weights, rows, sums, extremes):  # type: ignore
             one, other = reference[n, rows[i]], sample[n, rows[i]]
             for u in range(last + 1):
                 first, end = _SEGMENT * u, width if u == last else _SEGMENT * (u + 1)
-                light, seen, pixels = 0.0, 0.0, np.float64(end - first)
+                light, seen, pixels = 0.0, 0.0, 1.0 * (end - first)
                 high, low = np.float64(one[first]), np.float64(one[first])
                 top, least = np.float64(other[first]), np.float64(other[first])
                 for x in range(first, end):
