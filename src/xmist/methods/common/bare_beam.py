@@ -82,9 +82,10 @@ def use_bare_beam(
         moved = _all_moved(result, pairs, sure)
         if result.phase is not None and not tied:
             none = np.zeros_like(sure)
-            moved += level_parts(result.phase, none, sure, result, level=False, given=False, carried=carried)[
-                1
-            ]
+            _, parts = level_parts(
+                result.phase, none, sure, result, level=False, given=False, carried=carried
+            )
+            moved += parts
         return replace(result, findings=(*result.findings, *moved, *_zero(result, None)))
     found: list[Finding] = []
     tilted: list[Finding] = []
@@ -96,12 +97,13 @@ def use_bare_beam(
             phase, known, sure, result, level=not tilted, given=bare is background, carried=carried
         )
         found += tilted + parts
-        if not tilted:
-            apart = _apart(phase, known, sure) if bare is not background and not parts else known & False
+        if not (tilted or parts or bare is background):
+            apart = _apart(phase, known, sure)
             if apart.any():
                 known = known & ~apart
                 phase = phase - np.float32(phase.mean(where=known, dtype=np.float64))
                 found += _uneven(phase, apart, known)
+        if not tilted:
             found += _positive(phase, known, bare, sure)
     elif phase is not None:
         found += _positive(phase, known, bare, sure)

@@ -28,10 +28,10 @@ from xmist.numerics.solvers.poisson import smoothed
 _LOOKED_AT: Final = 3  # positions that the part is estimated from
 _TRIAL: Final = (0.25, 0.6)  # part of the bending that is tried first, and the most that is tried then
 _CALM: Final = 1.5  # reduced χ² below which there is no such structure
-# Part of the residual, without what ψ takes up, that displacing the structure must explain to be worth it:
-# above the reduced χ² from which the residual is hardly noise, and below, where noise in rough ψ harms d.
-_CLEAR: Final = 3.0
-_WORTH: Final = (0.08, 0.15)
+# Part of the residual, without what ψ takes up, that displacing the structure must explain to be worth it.
+_WORTH: Final = 0.15
+_CLEAR: Final = 3.0  # reduced χ² from which the residual is hardly noise, which harms d by way of rough ψ
+_WORTH_CLEAR: Final = 0.08  # the same part there
 
 
 def correct_parallax(data: FitData, problem: Problem, found: Fit) -> tuple[FitData, Fit]:
@@ -46,7 +46,7 @@ def correct_parallax(data: FitData, problem: Problem, found: Fit) -> tuple[FitDa
     pattern = Pattern.of(problem.kinds, found.fields, smoothing=SMOOTH, threads=data.threads)
     back = smooth_warp(found.fields[problem.kinds.index(PSI)], SMOOTH, threads=data.threads).back
     part, explained = _estimate(data, found, pattern, back)
-    if explained < _WORTH[level < _CLEAR] or part <= 0.0:
+    if explained < (_WORTH if level < _CLEAR else _WORTH_CLEAR) or part <= 0.0:
         return data, found
     part = min(part, 1.0)
     if LOG_T in problem.kinds:

@@ -45,9 +45,8 @@ def describe_fine_structure(
     shift = np.ascontiguousarray(np.nan_to_num(result.shift), np.float32)
     known = result.flags == 0
     level = float(reference.mean(dtype=np.float64))
-    unit = np.float32(
-        1.0 / level if level > 0.0 else 1.0
-    )  # squares of other units may leave single precision
+    # Squares of other units may leave single precision.
+    unit = np.float32(1.0 / level if level > 0.0 else 1.0)
     parts = []
     number = min(len(reference), _POSITIONS)
     for half in (range(0, number, 2), range(1, number, 2)):

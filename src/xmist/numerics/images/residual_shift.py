@@ -352,22 +352,8 @@ def _solve_patches(  # type: ignore[no-untyped-def]
     counts, vector = np.zeros(number, np.int64), np.zeros(2 * number)
     matrix = np.zeros((2 * number, 2 * number))
     for p in range(first, last):
-        _load(
-            frames,
-            samples,
-            weights,
-            chosen,
-            angle,
-            scale,
-            flagged,
-            corners[p, 0],
-            corners[p, 1],
-            side,
-            images,
-            known,
-            shift,
-            counts,
-        )
+        patch = (corners[p, 0], corners[p, 1], side)
+        _load(frames, samples, weights, chosen, angle, scale, flagged, *patch, images, known, shift, counts)
         for k in range(2 * number):
             vector[k] = 0.0
             for j in range(2 * number):
